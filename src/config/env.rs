@@ -1,0 +1,182 @@
+//! A snapshot of the environment that remembers what was asked for and keeps going after a mistake.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::str::FromStr;
+
+use secrecy::SecretString;
+
+use super::problem::{Problem, Problems};
+
+/// One setting: the only place that knows its name, default and meaning. The documents are printed from it.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// Other names it is also known by, tried in order when the first is not set.
+    pub aliases: &'static [&'static str],
+    /// The value used when it is not set, as a user would write it.
+    pub default: Option<&'static str>,
+    /// An example for `.env.example`; never a real secret.
+    pub example: &'static str,
+    /// Its value is a secret: it is never printed, and may be given as `sm://project/secret[/version]`.
+    pub secret: bool,
+    /// What it does, its unit and the consequence, in a sentence or two.
+    pub doc: &'static str,
+}
+
+/// The settings of one area, under the heading they have in the documents.
+#[derive(Debug, Clone, Copy)]
+pub struct Area {
+    /// The heading.
+    pub title: &'static str,
+    /// The settings, in the order they are documented.
+    pub settings: &'static [&'static Setting],
+}
+
+/// A snapshot of the environment. Reading from it collects problems instead of stopping at the first.
+#[derive(Debug, Default)]
+pub struct Env {
+    values: BTreeMap<String, String>,
+    asked: BTreeSet<&'static str>,
+    problems: Vec<Problem>,
+}
+
+impl Env {
+    /// A snapshot of the given pairs; tests use this.
+    pub fn from_pairs<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        let values = pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        Self { values, ..Self::default() }
+    }
+
+    /// The process's environment over what `.env` in the working directory says (the process wins).
+    /// A broken `.env` is a problem like any other.
+    pub fn from_process() -> Self {
+        let mut env = Self::default();
+        match dotenvy::dotenv_iter() {
+            Ok(entries) => {
+                for entry in entries {
+                    match entry {
+                        Ok((name, value)) => {
+                            env.values.insert(name, value);
+                        }
+                        // The error's text would quote the line, which may hold a secret.
+                        Err(_) => env.problem(
+                            ".env",
+                            "has a line that cannot be read",
+                            "write one NAME=value a line, values with spaces in quotes",
+                        ),
+                    }
+                }
+            }
+            Err(error) if error.not_found() => {}
+            Err(error) => env.problem(".env", &format!("cannot be read: {error}"), "make it readable, or remove it"),
+        }
+        for (name, value) in std::env::vars_os() {
+            if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
+                env.values.insert(name, value);
+            }
+        }
+        env
+    }
+
+    /// Note a problem.
+    pub fn problem(&mut self, setting: &str, wrong: &str, remedy: &str) {
+        self.problems.push(Problem { setting: setting.into(), wrong: wrong.into(), remedy: remedy.into() });
+    }
+
+    /// The value as it stands, without surrounding white space; empty means not set. No default.
+    pub fn given(&mut self, setting: &'static Setting) -> Option<String> {
+        self.asked.insert(setting.name);
+        std::iter::once(&setting.name)
+            .chain(setting.aliases)
+            .filter_map(|name| self.values.get(*name))
+            .map(|value| value.trim())
+            .find(|value| !value.is_empty())
+            .map(str::to_owned)
+    }
+
+    /// The value, or the default.
+    pub fn text(&mut self, setting: &'static Setting) -> Option<String> {
+        self.given(setting).or_else(|| setting.default.map(str::to_owned))
+    }
+
+    /// The value, which must be there.
+    pub fn required(&mut self, setting: &'static Setting) -> Option<String> {
+        let value = self.text(setting);
+        if value.is_none() {
+            self.problem(setting.name, "is required", &format!("for example {}", setting.example));
+        }
+        value
+    }
+
+    /// The value or default, parsed. A value that does not parse is a problem that names `expected`.
+    pub fn parse<T>(&mut self, setting: &'static Setting, expected: &str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let text = self.text(setting)?;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let shown = if setting.secret { String::new() } else { format!(": {text:?} ({error})") };
+                self.problem(setting.name, &format!("is not {expected}{shown}"), &format!("for example {}", setting.example));
+                None
+            }
+        }
+    }
+
+    /// A number within bounds.
+    pub fn number(&mut self, setting: &'static Setting, bounds: std::ops::RangeInclusive<u64>) -> Option<u64> {
+        let value: u64 = self.parse(setting, "a whole number")?;
+        if bounds.contains(&value) {
+            return Some(value);
+        }
+        self.problem(
+            setting.name,
+            &format!("is {value}, out of bounds"),
+            &format!("use a number from {} to {}", bounds.start(), bounds.end()),
+        );
+        None
+    }
+
+    /// `true`/`false`, also `1`/`0`, `yes`/`no`, `on`/`off`, in any case.
+    pub fn flag(&mut self, setting: &'static Setting) -> Option<bool> {
+        let text = self.text(setting)?;
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Some(true),
+            "false" | "0" | "no" | "off" => Some(false),
+            _ => {
+                self.problem(setting.name, &format!("is neither true nor false: {text:?}"), "use true or false");
+                None
+            }
+        }
+    }
+
+    /// A comma-separated list without empty members.
+    pub fn list(&mut self, setting: &'static Setting) -> Vec<String> {
+        let text = self.text(setting).unwrap_or_default();
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// A secret. It is wrapped at once and never shown.
+    pub fn secret(&mut self, setting: &'static Setting) -> Option<SecretString> {
+        self.given(setting).map(SecretString::from)
+    }
+
+    /// What was asked for so far: the names of the settings that the program really reads.
+    pub fn asked(&self) -> &BTreeSet<&'static str> {
+        &self.asked
+    }
+
+    /// Ends the reading: the problems, when there are any.
+    pub fn finish(self) -> Result<(), Problems> {
+        if self.problems.is_empty() { Ok(()) } else { Err(Problems(self.problems)) }
+    }
+
+    /// Whether any problem was noted.
+    pub fn has_problems(&self) -> bool {
+        !self.problems.is_empty()
+    }
+}

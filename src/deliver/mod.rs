@@ -1,0 +1,45 @@
+//! Bringing findings to their destination, at the pace it allows.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::event::FindingChange;
+
+/// What the worker should do after a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try again, not before this long from now when the service said so.
+    Retry(Option<Duration>),
+    /// Nobody's event would pass (permission, configuration): hold the whole queue and alarm; the attempt is not counted.
+    Hold,
+    /// This one will never pass: park it with its reason.
+    Park,
+}
+
+/// What a successful attempt did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivered {
+    /// The finding was created or changed.
+    Written,
+    /// It stood there already; nothing was changed.
+    AlreadyThere,
+}
+
+/// Why an attempt failed. The text says the layer's own part; the cause stays in `source`.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SinkError {
+    /// One sentence for the log and for the row.
+    pub message: String,
+    /// What to do next.
+    pub verdict: Verdict,
+    /// The metric label, from a closed set.
+    pub label: &'static str,
+}
+
+/// Where findings go.
+pub trait Sink: Send + Sync + std::fmt::Debug {
+    /// Makes one change. Repeating it is safe.
+    fn deliver<'a>(&'a self, change: &'a FindingChange) -> BoxFuture<'a, Result<Delivered, SinkError>>;
+}
