@@ -12,6 +12,7 @@
 //! to the outside services, and [`app`] is the only place where the parts meet.
 
 pub mod attest;
+pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod deliver;
