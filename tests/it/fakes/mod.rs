@@ -1,0 +1,4 @@
+//! The outside world, small and stateful.
+
+pub mod loopback;
+pub mod sysdig;
