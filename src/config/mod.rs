@@ -5,6 +5,7 @@
 
 pub mod env;
 pub mod problem;
+pub mod state;
 
 pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};

@@ -1,0 +1,7 @@
+//! Stories over real HTTP, against small stateful fakes and, where present, Google's emulators.
+#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
+#![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+#![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
+
+mod fakes;
+mod state_stores;
