@@ -6,6 +6,7 @@
 pub mod env;
 pub mod problem;
 pub mod sysdig;
+pub mod state;
 
 pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};

@@ -1,1 +1,164 @@
-//! (to be written)
+//! Small durable facts beside the ledger: the poll watermark, baselines, open stateful findings, timers, leases.
+//!
+//! A fact is a small JSON object known by its kind and key. Every write is a compare-and-set, so that replicas that
+//! share a store never undo each other's work. Two stores exist: [`sqlite`] for one machine, [`firestore`] for many.
+
+pub mod error;
+pub mod firestore;
+mod firestore_value;
+pub mod lease;
+pub mod sqlite;
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+pub use error::StateError;
+pub use lease::Lease;
+
+use crate::config::state::{StateConfig, StateUrl};
+use crate::google::bearer::Bearer;
+use crate::google::firestore::Database;
+
+/// A fact's body: a JSON object.
+pub type Body = Map<String, Value>;
+
+/// Which revision of a fact this is. Opaque: only the store that made it understands it. A fact that was removed and
+/// written again never gets a version it had before.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Version(pub(crate) String);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One fact as the store has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// Its key, unique within its kind.
+    pub key: String,
+    /// Its revision, for the next guarded write.
+    pub version: Version,
+    /// What it says.
+    pub body: Body,
+}
+
+impl Document {
+    /// The body in a type of its own.
+    pub fn parse<T: DeserializeOwned>(&self, kind: &str) -> Result<T, StateError> {
+        serde_json::from_value(Value::Object(self.body.clone())).map_err(|source| StateError::Corrupt {
+            kind: kind.to_owned(),
+            key: self.key.clone(),
+            source: Box::new(source),
+        })
+    }
+}
+
+/// What must stand in the store for a write or removal to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever is there.
+    Any,
+    /// Nothing.
+    Absent,
+    /// Exactly this revision.
+    Version(Version),
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The most documents to answer; a store may answer fewer although more are left.
+    pub size: u32,
+    /// Where the last page ended; `None` for the first page.
+    pub token: Option<String>,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { size: 100, token: None }
+    }
+}
+
+/// One page of a list, in the order of the keys.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Listing {
+    /// The documents.
+    pub documents: Vec<Document>,
+    /// Where the next page begins; `None` when this was the last one.
+    pub next: Option<String>,
+}
+
+/// A place for small durable facts. What `write` and `remove` answered `Ok` to is on the disk.
+pub trait Store: Send + Sync + fmt::Debug {
+    /// The fact, when there is one.
+    fn read<'a>(&'a self, kind: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Document>, StateError>>;
+
+    /// Writes the whole fact if `expected` holds, else [`StateError::Conflict`]. Answers the new revision.
+    fn write<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        body: &'a Body,
+        expected: Expected,
+    ) -> BoxFuture<'a, Result<Version, StateError>>;
+
+    /// Removes the fact if `expected` holds, else [`StateError::Conflict`]. Answers whether it was there.
+    fn remove<'a>(&'a self, kind: &'a str, key: &'a str, expected: Expected)
+    -> BoxFuture<'a, Result<bool, StateError>>;
+
+    /// One page of the facts of a kind.
+    fn list<'a>(&'a self, kind: &'a str, page: Page) -> BoxFuture<'a, Result<Listing, StateError>>;
+
+    /// Whether the store can be used now: a question for `check` and `/readyz`.
+    fn ping(&self) -> BoxFuture<'_, Result<(), StateError>>;
+}
+
+/// Opens the store the settings name. `bearer` is asked for tokens when it is a Firestore database of Google's.
+pub async fn open(config: &StateConfig, bearer: &Bearer) -> Result<Arc<dyn Store>, StateError> {
+    Ok(match &config.url {
+        StateUrl::Sqlite(path) => Arc::new(sqlite::SqliteStore::open(path).await?),
+        StateUrl::Memory => Arc::new(sqlite::SqliteStore::in_memory().await?),
+        StateUrl::Firestore { project, database } => {
+            let place = Database { project: project.clone(), id: database.clone(), base: config.firestore_base() };
+            let bearer = if config.emulator.is_some() { Bearer::fixed("owner") } else { bearer.clone() };
+            Arc::new(firestore::FirestoreStore::new(&place, bearer)?)
+        }
+    })
+}
+
+/// Every fact of a kind, all pages.
+pub async fn all(store: &dyn Store, kind: &str) -> Result<Vec<Document>, StateError> {
+    let mut found = Vec::new();
+    let mut token = None;
+    loop {
+        let listing = store.list(kind, Page { token, ..Page::default() }).await?;
+        found.extend(listing.documents);
+        token = listing.next;
+        if token.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// Any serialisable struct as a body.
+///
+/// # Errors
+/// When it does not serialise to a JSON object.
+pub fn body_of<T: serde::Serialize>(kind: &str, key: &str, fact: &T) -> Result<Body, StateError> {
+    let unfit = |source: Box<dyn std::error::Error + Send + Sync>| StateError::Unfit {
+        kind: kind.to_owned(),
+        key: key.to_owned(),
+        source,
+    };
+    match serde_json::to_value(fact) {
+        Ok(Value::Object(body)) => Ok(body),
+        Ok(_) => Err(unfit("it is not an object".into())),
+        Err(error) => Err(unfit(Box::new(error))),
+    }
+}

@@ -1,6 +1,10 @@
-//! The stories: the parts over real HTTP among small stateful fakes.
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "tests")]
+//! Stories over real HTTP, against small stateful fakes and, where present, Google's emulators.
+#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
+#![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+#![allow(missing_docs, reason = "tests")]
+#![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
 mod fakes;
 mod setup;
+mod state_stores;
 mod sysdig_feed;

@@ -1,4 +1,5 @@
-//! The outside world, small and stateful.
+//! The world around the program, in small.
 
+pub mod emulator;
 pub mod loopback;
 pub mod sysdig;

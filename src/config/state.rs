@@ -1,0 +1,147 @@
+//! Where small durable facts are kept.
+
+use std::path::PathBuf;
+
+use super::{Area, Env, Setting};
+
+/// Where state is kept.
+pub static STATE_URL: Setting = Setting {
+    name: "STATE_URL",
+    aliases: &[],
+    default: Some("sqlite:data/state.db"),
+    example: "firestore://my-project/(default)",
+    secret: false,
+    doc: "Where small durable facts are kept (poll watermark, baselines, open boot findings, leases): `sqlite:PATH`, \
+          `sqlite::memory:` (lost at the end) or `firestore://PROJECT/DATABASE`. More than one replica needs Firestore.",
+};
+
+/// The Firestore emulator.
+pub static FIRESTORE_EMULATOR_HOST: Setting = Setting {
+    name: "FIRESTORE_EMULATOR_HOST",
+    aliases: &[],
+    default: None,
+    example: "127.0.0.1:8086",
+    secret: false,
+    doc: "Host and port of a Firestore emulator, used instead of Google's service; no real token is sent to it.",
+};
+
+/// The settings of this area.
+pub static AREA: Area = Area { title: "State", settings: &[&STATE_URL, &FIRESTORE_EMULATOR_HOST] };
+
+/// Which store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateUrl {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// SQLite without a file: gone when the process ends.
+    Memory,
+    /// A Firestore database in native mode.
+    Firestore {
+        /// The project's id.
+        project: String,
+        /// The database's id, usually `(default)`.
+        database: String,
+    },
+}
+
+/// Where state is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateConfig {
+    /// Which store.
+    pub url: StateUrl,
+    /// `host:port` of a Firestore emulator.
+    pub emulator: Option<String>,
+}
+
+impl StateConfig {
+    /// Reads the area; problems stay in `env`.
+    pub fn read(env: &mut Env) -> Option<Self> {
+        let emulator = emulator(env, &FIRESTORE_EMULATOR_HOST);
+        let text = env.text(&STATE_URL)?;
+        let Some(url) = parse(&text) else {
+            env.problem(
+                STATE_URL.name,
+                &format!("is neither sqlite:PATH nor firestore://PROJECT/DATABASE: {text:?}"),
+                "for example sqlite:data/state.db or firestore://my-project/(default)",
+            );
+            return None;
+        };
+        Some(Self { url, emulator: emulator? })
+    }
+
+    /// The base URL of the Firestore service, without a slash at the end.
+    pub fn firestore_base(&self) -> String {
+        self.emulator
+            .as_ref()
+            .map_or_else(|| "https://firestore.googleapis.com".to_owned(), |host| format!("http://{host}"))
+    }
+}
+
+/// `host:port` of an emulator, with a scheme taken off. The outer `None` means that there was a problem.
+#[expect(clippy::option_option, reason = "not set and not readable are different answers")]
+pub(super) fn emulator(env: &mut Env, setting: &'static Setting) -> Option<Option<String>> {
+    let Some(text) = env.given(setting) else { return Some(None) };
+    let host = text.strip_prefix("http://").unwrap_or(&text).trim_end_matches('/').to_owned();
+    let readable =
+        url::Url::parse(&format!("http://{host}")).is_ok_and(|url| url.port().is_some() && url.path() == "/");
+    if readable && !host.contains("://") {
+        return Some(Some(host));
+    }
+    env.problem(setting.name, &format!("is not host:port: {text:?}"), &format!("for example {}", setting.example));
+    None
+}
+
+fn parse(text: &str) -> Option<StateUrl> {
+    if let Some(rest) = text.strip_prefix("firestore://") {
+        let rest = rest.trim_end_matches('/');
+        let (project, database) = rest.split_once('/').unwrap_or((rest, "(default)"));
+        let good = |part: &str| !part.is_empty() && !part.contains(['/', '?', '#', ' ']);
+        return (good(project) && good(database)).then(|| StateUrl::Firestore {
+            project: project.to_owned(),
+            database: database.replace("%28", "(").replace("%29", ")"),
+        });
+    }
+    let path = text.strip_prefix("sqlite:")?;
+    if path == ":memory:" {
+        return Some(StateUrl::Memory);
+    }
+    let path = path.strip_prefix("//").unwrap_or(path);
+    (!path.is_empty()).then(|| StateUrl::Sqlite(path.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_url() {
+        let firestore = |project: &str, database: &str| {
+            Some(StateUrl::Firestore { project: project.into(), database: database.into() })
+        };
+        for (text, expected) in [
+            ("sqlite:data/state.db", Some(StateUrl::Sqlite("data/state.db".into()))),
+            ("sqlite:/var/lib/s.db", Some(StateUrl::Sqlite("/var/lib/s.db".into()))),
+            ("sqlite:///var/lib/s.db", Some(StateUrl::Sqlite("/var/lib/s.db".into()))),
+            ("sqlite::memory:", Some(StateUrl::Memory)),
+            ("firestore://p/(default)", firestore("p", "(default)")),
+            ("firestore://p/%28default%29", firestore("p", "(default)")),
+            ("firestore://p", firestore("p", "(default)")),
+            ("firestore://p/named/", firestore("p", "named")),
+            ("firestore:///d", None),
+            ("sqlite:", None),
+            ("postgres://x", None),
+        ] {
+            assert_eq!(parse(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_emulator_host_may_carry_a_scheme() {
+        for (text, host) in [("127.0.0.1:1", Some("127.0.0.1:1")), ("http://h:2/", Some("h:2")), ("h", None)] {
+            let mut env = Env::from_pairs([("FIRESTORE_EMULATOR_HOST", text)]);
+            let read = StateConfig::read(&mut env);
+            assert_eq!(read.and_then(|config| config.emulator).as_deref(), host, "{text}");
+            assert_eq!(env.has_problems(), host.is_none());
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A lease: one holder among replicas for work that must be done by one at a time. Time is an argument.
+//!
+//! The lease's document is never removed, so that its term only grows. A replica that stops without releasing keeps
+//! the others out until the lease has run out; clocks that disagree by less than the lease's length do no harm
+//! beyond a second of work done twice, which all users of leases must stand anyway.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Expected, StateError, Store, Version, body_of};
+
+/// The kind of the documents that leases live in.
+pub const KIND: &str = "lease";
+
+/// A lease that is ours until `until`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What it is about.
+    pub name: String,
+    /// Who we are.
+    pub holder: String,
+    /// When it runs out unless renewed.
+    pub until: DateTime<Utc>,
+    /// Counts the changes of holder: work marked with an older term is stale.
+    pub term: u64,
+    version: Version,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    holder: String,
+    until: DateTime<Utc>,
+    term: u64,
+}
+
+/// Who asks for which lease.
+#[derive(Debug, Clone)]
+pub struct Claim<'a> {
+    /// What it is about.
+    pub name: &'a str,
+    /// Who asks; unique among replicas.
+    pub holder: &'a str,
+    /// How long it should last.
+    pub ttl: TimeDelta,
+}
+
+/// Takes the lease if it is free, has run out, or is ours already (then it is renewed). `None`: another holds it.
+pub async fn take(store: &dyn Store, claim: &Claim<'_>, now: DateTime<Utc>) -> Result<Option<Lease>, StateError> {
+    let found = store.read(KIND, claim.name).await?;
+    let (expected, term) = match &found {
+        None => (Expected::Absent, 1),
+        Some(document) => {
+            let record: Record = document.parse(KIND)?;
+            let ours = record.holder == claim.holder;
+            if !ours && record.until > now {
+                return Ok(None);
+            }
+            (Expected::Version(document.version.clone()), record.term + u64::from(!ours))
+        }
+    };
+    write(store, claim, Record { holder: claim.holder.to_owned(), until: now + claim.ttl, term }, expected).await
+}
+
+/// Makes the lease last `ttl` from now. `None`: it was lost, another holds it.
+pub async fn renew(
+    store: &dyn Store,
+    lease: &Lease,
+    ttl: TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<Option<Lease>, StateError> {
+    let claim = Claim { name: &lease.name, holder: &lease.holder, ttl };
+    let record = Record { holder: lease.holder.clone(), until: now + ttl, term: lease.term };
+    write(store, &claim, record, Expected::Version(lease.version.clone())).await
+}
+
+/// Gives the lease back, so that others need not wait for it to run out. Losing it meanwhile is no error.
+pub async fn release(store: &dyn Store, lease: &Lease, now: DateTime<Utc>) -> Result<(), StateError> {
+    renew(store, lease, TimeDelta::zero(), now).await.map(|_| ())
+}
+
+async fn write(
+    store: &dyn Store,
+    claim: &Claim<'_>,
+    record: Record,
+    expected: Expected,
+) -> Result<Option<Lease>, StateError> {
+    let body = body_of(KIND, claim.name, &record)?;
+    match store.write(KIND, claim.name, &body, expected).await {
+        Ok(version) => Ok(Some(Lease {
+            name: claim.name.to_owned(),
+            holder: record.holder,
+            until: record.until,
+            term: record.term,
+            version,
+        })),
+        Err(error) if error.is_conflict() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::sqlite::SqliteStore;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
+    }
+
+    fn claim<'a>(holder: &'a str) -> Claim<'a> {
+        Claim { name: "poller", holder, ttl: TimeDelta::seconds(30) }
+    }
+
+    #[tokio::test]
+    async fn one_holder_at_a_time_and_the_next_one_after_it_ran_out() {
+        let store = SqliteStore::in_memory().await.unwrap();
+        let first = take(&store, &claim("a"), at(0)).await.unwrap().unwrap();
+        assert_eq!(take(&store, &claim("b"), at(29)).await.unwrap(), None);
+        let second = take(&store, &claim("b"), at(30)).await.unwrap().unwrap();
+        assert_eq!(second.term, first.term + 1);
+        assert_eq!(renew(&store, &first, TimeDelta::seconds(30), at(31)).await.unwrap(), None, "a has lost it");
+    }
+
+    #[tokio::test]
+    async fn its_holder_renews_it_in_the_same_term_and_gives_it_back() {
+        let store = SqliteStore::in_memory().await.unwrap();
+        let lease = take(&store, &claim("a"), at(0)).await.unwrap().unwrap();
+        let lease = renew(&store, &lease, TimeDelta::seconds(30), at(20)).await.unwrap().unwrap();
+        assert_eq!((lease.term, lease.until), (1, at(50)));
+        assert_eq!(take(&store, &claim("b"), at(40)).await.unwrap(), None);
+        release(&store, &lease, at(41)).await.unwrap();
+        assert!(take(&store, &claim("b"), at(41)).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn of_many_claims_at_once_one_wins() {
+        let store = SqliteStore::in_memory().await.unwrap();
+        let holders: Vec<String> = (0..8).map(|n| format!("r{n}")).collect();
+        let claims: Vec<_> = holders.iter().map(|holder| claim(holder)).collect();
+        let taken = futures_util::future::join_all(claims.iter().map(|claim| take(&store, claim, at(0)))).await;
+        assert_eq!(taken.into_iter().filter(|lease| lease.as_ref().unwrap().is_some()).count(), 1);
+    }
+}

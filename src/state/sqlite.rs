@@ -1,0 +1,323 @@
+//! State in an SQLite file: one table, every change durable before it is answered.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::error::Cause;
+use super::{Body, Document, Expected, Listing, Page, StateError, Store, Version};
+
+/// The schema this program writes. A file with a newer one is refused rather than damaged.
+const SCHEMA_VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE document (
+    kind    TEXT NOT NULL,
+    key     TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    body    TEXT NOT NULL,
+    PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+CREATE TABLE revision (last INTEGER NOT NULL);
+INSERT INTO revision VALUES (0);
+PRAGMA user_version = 1;
+";
+
+/// How long a writer waits for another process's write to end.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// State in an SQLite file, in WAL mode with `synchronous=FULL`. Several processes may share the file.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    connection: Arc<Mutex<Connection>>,
+    place: Arc<str>,
+}
+
+impl SqliteStore {
+    /// Opens the file, creating it (readable by its owner only) and its folder when they are missing.
+    pub async fn open(path: &Path) -> Result<Self, StateError> {
+        let path = path.to_owned();
+        let place: Arc<str> = path.display().to_string().into();
+        let shown = place.clone();
+        let connection = blocking(&shown, move || connect(&path)).await?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), place })
+    }
+
+    /// A store that lives and dies with the process.
+    pub async fn in_memory() -> Result<Self, StateError> {
+        let place: Arc<str> = "in memory".into();
+        let connection = blocking(&place, || prepare(Connection::open_in_memory()?)).await?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), place })
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let connection = self.connection.clone();
+        blocking(&self.place, move || {
+            // A panic while holding the lock rolled its transaction back; the connection is as good as before.
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut connection)
+        })
+        .await
+    }
+}
+
+impl Store for SqliteStore {
+    fn read<'a>(&'a self, kind: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Document>, StateError>> {
+        let name = Name::new(kind, key);
+        Box::pin(self.with(move |connection| {
+            let row = connection
+                .prepare_cached("SELECT version, body FROM document WHERE kind = ?1 AND key = ?2")?
+                .query_row(params![name.kind, name.key], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
+                .optional()?;
+            row.map(|(version, body)| document(&name.kind, name.key.clone(), version, &body)).transpose()
+        }))
+    }
+
+    fn write<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        body: &'a Body,
+        expected: Expected,
+    ) -> BoxFuture<'a, Result<Version, StateError>> {
+        let name = Name::new(kind, key);
+        let text = serde_json::Value::Object(body.clone()).to_string();
+        Box::pin(self.with(move |connection| {
+            let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            expect(&change, &name, &expected)?;
+            let version: i64 =
+                change.query_row("UPDATE revision SET last = last + 1 RETURNING last", [], |row| row.get(0))?;
+            change.execute(
+                "INSERT INTO document (kind, key, version, body) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (kind, key) DO UPDATE SET version = excluded.version, body = excluded.body",
+                params![name.kind, name.key, version, text],
+            )?;
+            change.commit()?;
+            Ok(Version(version.to_string()))
+        }))
+    }
+
+    fn remove<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        expected: Expected,
+    ) -> BoxFuture<'a, Result<bool, StateError>> {
+        let name = Name::new(kind, key);
+        Box::pin(self.with(move |connection| {
+            let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            expect(&change, &name, &expected)?;
+            let gone =
+                change.execute("DELETE FROM document WHERE kind = ?1 AND key = ?2", params![name.kind, name.key])?;
+            change.commit()?;
+            Ok(gone > 0)
+        }))
+    }
+
+    fn list<'a>(&'a self, kind: &'a str, page: Page) -> BoxFuture<'a, Result<Listing, StateError>> {
+        let kind = kind.to_owned();
+        Box::pin(self.with(move |connection| {
+            let after = page.token.unwrap_or_default();
+            let size = page.size.max(1);
+            let mut query = connection.prepare_cached(
+                "SELECT key, version, body FROM document WHERE kind = ?1 AND key > ?2 ORDER BY key LIMIT ?3",
+            )?;
+            let rows = query.query_map(params![kind, after, i64::from(size) + 1], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
+            })?;
+            let mut documents = Vec::new();
+            for row in rows {
+                let (key, version, body) = row?;
+                documents.push(document(&kind, key, version, &body)?);
+            }
+            let more = documents.len() > size as usize;
+            documents.truncate(size as usize);
+            let next = if more { documents.last().map(|last| last.key.clone()) } else { None };
+            Ok(Listing { documents, next })
+        }))
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), StateError>> {
+        Box::pin(self.with(|connection| {
+            // A write lock taken and given back: a full disk or a read-only file shows here.
+            connection.transaction_with_behavior(TransactionBehavior::Immediate)?.rollback()?;
+            Ok(())
+        }))
+    }
+}
+
+struct Name {
+    kind: String,
+    key: String,
+}
+
+impl Name {
+    fn new(kind: &str, key: &str) -> Self {
+        Self { kind: kind.to_owned(), key: key.to_owned() }
+    }
+}
+
+/// What can go wrong inside the blocking part, before it knows the store's name.
+enum Trouble {
+    Sql(rusqlite::Error),
+    Io(std::io::Error),
+    Newer(i64),
+    State(StateError),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl Trouble {
+    fn named(self, place: &str) -> StateError {
+        match self {
+            Self::State(error) => error,
+            Self::Sql(error) if passing(&error) => {
+                StateError::Unavailable { place: place.to_owned(), after: None, source: Box::new(error) }
+            }
+            Self::Sql(error) => {
+                refused(place, "check the file, its folder's permissions and the space on its disk", Box::new(error))
+            }
+            Self::Io(error) => refused(place, "make its folder writable for this program", Box::new(error)),
+            Self::Newer(found) => refused(
+                place,
+                "run the version of the program that wrote it, or a newer one",
+                format!("its schema is {found}, this program knows {SCHEMA_VERSION}").into(),
+            ),
+        }
+    }
+}
+
+fn refused(place: &str, remedy: &str, source: Cause) -> StateError {
+    StateError::Refused { place: place.to_owned(), remedy: remedy.to_owned(), source }
+}
+
+fn passing(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull | ErrorCode::SystemIoFailure)
+    )
+}
+
+async fn blocking<T: Send + 'static>(
+    place: &str,
+    work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
+) -> Result<T, StateError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|trouble| trouble.named(place)),
+        Err(stopped) => {
+            Err(StateError::Unavailable { place: place.to_owned(), after: None, source: Box::new(stopped) })
+        }
+    }
+}
+
+fn connect(path: &PathBuf) -> Result<Connection, Trouble> {
+    create_private(path).map_err(Trouble::Io)?;
+    prepare(Connection::open(path)?)
+}
+
+/// SQLite gives its side files the permissions of the main one, so making that first keeps all of them private.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+fn prepare(mut connection: Connection) -> Result<Connection, Trouble> {
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = change.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match found {
+        0 => change.execute_batch(SCHEMA)?,
+        SCHEMA_VERSION => {}
+        newer => return Err(Trouble::Newer(newer)),
+    }
+    change.commit()?;
+    Ok(connection)
+}
+
+fn expect(change: &Transaction<'_>, name: &Name, expected: &Expected) -> Result<(), Trouble> {
+    if matches!(expected, Expected::Any) {
+        return Ok(());
+    }
+    let found: Option<i64> = change
+        .query_row("SELECT version FROM document WHERE kind = ?1 AND key = ?2", params![name.kind, name.key], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let holds = match expected {
+        Expected::Any => true,
+        Expected::Absent => found.is_none(),
+        Expected::Version(version) => found.is_some_and(|found| found.to_string() == version.0),
+    };
+    if holds {
+        return Ok(());
+    }
+    Err(Trouble::State(StateError::Conflict { kind: name.kind.clone(), key: name.key.clone() }))
+}
+
+fn document(kind: &str, key: String, version: i64, body: &str) -> Result<Document, Trouble> {
+    match serde_json::from_str(body) {
+        Ok(body) => Ok(Document { key, version: Version(version.to_string()), body }),
+        Err(error) => Err(Trouble::State(StateError::Corrupt { kind: kind.to_owned(), key, source: Box::new(error) })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_file_is_private_its_folder_is_made_and_what_was_written_survives() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/state.db");
+        let body: Body = serde_json::from_value(serde_json::json!({"n": 18_446_744_073_709_551_615_u64})).unwrap();
+        let store = SqliteStore::open(&path).await.unwrap();
+        store.write("k", "x", &body, Expected::Absent).await.unwrap();
+        for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+            let file = file.unwrap();
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
+        }
+        drop(store);
+        let again = SqliteStore::open(&path).await.unwrap();
+        assert_eq!(again.read("k", "x").await.unwrap().unwrap().body, body);
+    }
+
+    #[tokio::test]
+    async fn a_file_of_a_newer_program_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
+        let error = SqliteStore::open(&path).await.unwrap_err();
+        assert_eq!(error.label(), "refused");
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("schema is 7"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_refused_with_a_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        std::fs::write(&path, "certainly no database, but long enough to have a header of sixteen bytes").unwrap();
+        let error = SqliteStore::open(&path).await.unwrap_err();
+        assert_eq!(error.label(), "refused");
+        assert!(!error.retryable());
+    }
+}
