@@ -5,8 +5,8 @@
 
 pub mod env;
 pub mod problem;
-pub mod sysdig;
 pub mod state;
+pub mod sysdig;
 
 pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};

@@ -1,5 +1,7 @@
 //! The doors. All of them end in one function, [`Intake::take`].
 
+pub mod poller;
+
 use crate::normalize::Element;
 
 /// Which door a delivery came in by: the metric label.

@@ -6,7 +6,7 @@
 //! reason to believe that it leads to more; it keeps what lies in the window, each event once.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -63,6 +63,7 @@ pub struct Walk {
     page_limit: u32,
     pages: u32,
     stale: u32,
+    keys: RandomState,
     seen_events: HashSet<u64>,
     seen_cursors: HashSet<String>,
     kept: u64,
@@ -100,6 +101,7 @@ impl Client {
             page_limit: PAGE_LIMIT,
             pages: 0,
             stale: 0,
+            keys: RandomState::new(),
             seen_events: HashSet::new(),
             seen_cursors: HashSet::new(),
             kept: 0,
@@ -178,7 +180,7 @@ impl Walk {
     fn sort(&mut self, data: Vec<Box<RawValue>>) -> Sorted {
         let mut sorted = Sorted { kept: Vec::new(), new: false, all_outside: !data.is_empty() };
         for element in data {
-            let (id, time) = place(&element);
+            let (id, time) = place(&element, &self.keys);
             // What cannot be placed is handed on: the reader behind us says what is wrong with it.
             let inside = time.is_none_or(|time| self.window.contains(time));
             let new = self.seen_events.insert(id);
@@ -234,14 +236,13 @@ fn nanoseconds(time: DateTime<Utc>) -> String {
 }
 
 /// What an element is told apart by, and when it happened.
-fn place(element: &RawValue) -> (u64, Option<DateTime<Utc>>) {
+fn place(element: &RawValue, keys: &RandomState) -> (u64, Option<DateTime<Utc>>) {
     let placed: Option<Placed> = serde_json::from_str(element.get()).ok();
-    let mut hash = DefaultHasher::new();
-    match placed.as_ref().and_then(|p| p.id.as_ref()) {
-        Some(id) if !id.is_null() => id.to_string().hash(&mut hash),
-        _ => element.get().hash(&mut hash),
-    }
-    (hash.finish(), placed.and_then(|p| time_of(&p)))
+    let key = match placed.as_ref().and_then(|p| p.id.as_ref()) {
+        Some(id) if !id.is_null() => keys.hash_one(id.to_string()),
+        _ => keys.hash_one(element.get()),
+    };
+    (key, placed.and_then(|p| time_of(&p)))
 }
 
 fn time_of(placed: &Placed) -> Option<DateTime<Utc>> {
@@ -295,11 +296,11 @@ mod tests {
             r#"{"timestamp":1,"timestampNs":1720031001000000000}"#,
         ] {
             let raw: Box<RawValue> = serde_json::from_str(body).unwrap();
-            assert_eq!(place(&raw).1, Some(expected), "{body}");
+            assert_eq!(place(&raw, &RandomState::new()).1, Some(expected), "{body}");
         }
         for body in ["{}", "null", "3", r#"{"timestamp":true}"#, r#"{"timestamp":"soon"}"#, r#"{"timestamp":0}"#] {
             let raw: Box<RawValue> = serde_json::from_str(body).unwrap();
-            assert_eq!(place(&raw).1, None, "{body}");
+            assert_eq!(place(&raw, &RandomState::new()).1, None, "{body}");
         }
     }
 

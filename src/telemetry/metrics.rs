@@ -24,3 +24,34 @@ impl Metric {
         Self { name, kind, labels, help }
     }
 }
+
+// The poller.
+
+/// Windows polled.
+pub const POLL_WINDOWS: Metric = Metric::new(
+    "sysdig_scc_poll_windows_total",
+    "counter",
+    &["result"],
+    "Polls of Sysdig's events feed by result (ok, not_ours, or why they failed). A failed one is repeated; nothing is lost.",
+);
+/// Events polled.
+pub const POLL_EVENTS: Metric = Metric::new(
+    "sysdig_scc_poll_events_total",
+    "counter",
+    &["result"],
+    "Events read by the poller: accepted, duplicate, ignored, parked.",
+);
+/// How far behind.
+pub const POLL_LAG: Metric = Metric::new(
+    "sysdig_scc_poll_lag_seconds",
+    "gauge",
+    &[],
+    "How far the poller's watermark is behind now. It grows while Sysdig cannot be read; after 14 days events are lost.",
+);
+/// What was lost.
+pub const POLL_LOST: Metric = Metric::new(
+    "sysdig_scc_poll_lost_seconds_total",
+    "counter",
+    &[],
+    "Seconds of Sysdig's feed that were not read in time and can no longer be read.",
+);

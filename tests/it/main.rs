@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
 mod fakes;
+mod poller;
 mod setup;
 mod state_stores;
 mod sysdig_feed;
