@@ -32,6 +32,15 @@ pub enum Ignored {
     Resolved,
 }
 
+impl Ignored {
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
 /// Why a whole delivery cannot be read. The sender gets 400.
 #[derive(Debug, thiserror::Error)]
 pub enum NormalizeError {
