@@ -29,6 +29,15 @@ pub enum Format {
     Json,
 }
 
+/// A table in the house's form.
+fn table<const N: usize>(header: [&str; N]) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
+    table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    table.set_header(header);
+    table
+}
+
 /// Runs the command that was typed.
 ///
 /// # Errors

@@ -6,8 +6,6 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use chrono::Utc;
 use clap::{Args, Subcommand};
-use comfy_table::Table;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
 
 use super::Format;
 use crate::config::outbox::OutboxConfig;
@@ -105,8 +103,7 @@ fn list(admin: &Admin, selection: &Selection, format: Format) -> anyhow::Result<
         println!("There are no such rows.");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_header(["row", "event", "kind", "state", "attempts", "accepted", "next", "reason"]);
+    let mut table = super::table(["row", "event", "kind", "state", "attempts", "accepted", "next", "reason"]);
     for row in &rows {
         let time = |time: Option<chrono::DateTime<Utc>>| time.map(|t| t.format("%F %T").to_string()).unwrap_or_default();
         let state = row.outcome.as_deref().unwrap_or(row.state);
@@ -200,7 +197,7 @@ fn retry(admin: &mut Admin, row: i64) -> anyhow::Result<bool> {
     if shown.event.is_some() {
         return Ok(admin.retry(row, None)?);
     }
-    match normalize::stored(&shown.delivered, shown.listed.accepted.unwrap_or_default()) {
+    match normalize::stored(&shown.delivered, shown.listed.accepted.unwrap_or_default())? {
         Element::Event { event, .. } => {
             let content = receive::content(&event).map_err(anyhow::Error::msg)?;
             Ok(admin.retry(row, Some(&content))?)
