@@ -16,7 +16,7 @@ use crate::receive;
 
 /// Look at the ledger, and decide about parked events.
 #[derive(Debug, Args)]
-pub struct OutboxArgs {
+pub(super) struct OutboxArgs {
     #[command(subcommand)]
     command: Command,
     /// How to print.
@@ -68,7 +68,7 @@ struct Which {
 ///
 /// # Errors
 /// When there is no ledger where `OUTBOX_URL` says, or a row is not there.
-pub fn run(args: OutboxArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: OutboxArgs) -> anyhow::Result<ExitCode> {
     let path = path()?;
     if !path.exists() {
         bail!("there is no outbox at {}; it is made by `sysdig-scc serve` (OUTBOX_URL says where)", path.display());
