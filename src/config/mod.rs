@@ -4,7 +4,9 @@
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
 pub mod env;
+pub mod google;
 pub mod problem;
+pub mod scc;
 
 pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};
