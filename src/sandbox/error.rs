@@ -11,7 +11,6 @@ pub(crate) enum Status {
     AlreadyExists,
     Aborted,
     ResourceExhausted,
-    Unimplemented,
     Internal,
 }
 
@@ -25,7 +24,6 @@ impl Status {
             Self::AlreadyExists => (409, "ALREADY_EXISTS"),
             Self::Aborted => (409, "ABORTED"),
             Self::ResourceExhausted => (429, "RESOURCE_EXHAUSTED"),
-            Self::Unimplemented => (501, "UNIMPLEMENTED"),
             Self::Internal => (500, "INTERNAL"),
         }
     }
