@@ -25,7 +25,8 @@ use crate::config::sysdig::PollConfig;
 use crate::state::lease::{self, Claim};
 use crate::state::{Expected, Store, Version, body_of};
 use crate::sysdig::{Client, Window};
-use crate::telemetry::metrics::{POLL_EVENTS, POLL_LAG, POLL_LOST, POLL_WINDOWS};
+use crate::telemetry::chain;
+use crate::telemetry::metrics::{POLL_LAG, POLL_LOST, POLL_WINDOWS};
 
 /// The kind of the watermark's document, and the lease's name.
 const KIND: &str = "poll";
@@ -182,10 +183,6 @@ impl Poller {
         let mut advance = Advance { poller: &place, mark: reading.new_from, version, now, started: Instant::now() };
         let receipt = self.reader.read(reading.window, now, &mut advance).await?;
         lag(now, reading.window.to);
-        metrics::counter!(POLL_EVENTS.name, "result" => "accepted").increment(receipt.accepted);
-        metrics::counter!(POLL_EVENTS.name, "result" => "duplicate").increment(receipt.duplicates);
-        metrics::counter!(POLL_EVENTS.name, "result" => "ignored").increment(receipt.ignored);
-        metrics::counter!(POLL_EVENTS.name, "result" => "parked").increment(receipt.parked);
         tracing::debug!(window = %reading.window, accepted = receipt.accepted, "A window of Sysdig's events was read.");
         Ok(Step::Read { window: reading.window, receipt, more: reading.more })
     }
@@ -290,16 +287,4 @@ fn tell(error: &PollError, pause: Duration) {
     } else {
         tracing::warn!(error = %chain(error), pause_secs, "A poll of Sysdig did not go through; the same window is read again.");
     }
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

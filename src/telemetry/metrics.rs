@@ -25,6 +25,256 @@ impl Metric {
     }
 }
 
+/// Failures of the outbox's store.
+pub const STORE_ERRORS: Metric = Metric::new(
+    "sysdig_scc_outbox_errors_total",
+    "counter",
+    &["error"],
+    "Batches the outbox could not write, by kind of failure (full, read_only, locked, …). Senders were told 503.",
+);
+/// Elements taken in.
+pub const RECEIVED: Metric = Metric::new(
+    "sysdig_scc_received_total",
+    "counter",
+    &["door", "result"],
+    "Elements of deliveries by door and what became of them: accepted, duplicate, ignored, parked.",
+);
+/// Ignored elements by kind.
+pub const IGNORED: Metric = Metric::new(
+    "sysdig_scc_ignored_total",
+    "counter",
+    &["kind"],
+    "Elements that open no finding, by kind: resolved, monitor_alert, test, …",
+);
+/// Requests at the webhook.
+pub const REQUESTS: Metric = Metric::new(
+    "sysdig_scc_http_requests_total",
+    "counter",
+    &["route", "status"],
+    "Requests by route and status code.",
+);
+/// Refused senders.
+pub const UNAUTHENTICATED: Metric = Metric::new(
+    "sysdig_scc_unauthenticated_total",
+    "counter",
+    &["reason"],
+    "Requests to /events without a valid token: missing, malformed, wrong, throttled.",
+);
+/// Time from the request to the durable answer.
+pub const ACCEPT_SECONDS: Metric = Metric::new(
+    "sysdig_scc_accept_duration_seconds",
+    "histogram",
+    &[],
+    "Time to make one delivery durable, from the parsed body to the answer.",
+);
+/// Rows closed by the worker.
+pub const CLOSED: Metric = Metric::new(
+    "sysdig_scc_closed_total",
+    "counter",
+    &["outcome"],
+    "Events closed by the worker since the process started, by outcome. The ledger's own sums are in sysdig_scc_ledger.",
+);
+/// Failed attempts.
+pub const ATTEMPTS_FAILED: Metric = Metric::new(
+    "sysdig_scc_attempts_failed_total",
+    "counter",
+    &["error", "verdict"],
+    "Failed attempts to deliver, by kind of error and what follows: retry, hold, park.",
+);
+/// Time of one attempt.
+pub const DELIVER_SECONDS: Metric = Metric::new(
+    "sysdig_scc_deliver_duration_seconds",
+    "histogram",
+    &[],
+    "Time of one attempt to deliver an event, waiting for the quota included.",
+);
+/// Time an event took from acceptance to its finding.
+pub const END_TO_END_SECONDS: Metric = Metric::new(
+    "sysdig_scc_event_age_at_close_seconds",
+    "histogram",
+    &[],
+    "Time from an event's acceptance to the closing of its row.",
+);
+/// The ledger.
+pub const LEDGER: Metric = Metric::new(
+    "sysdig_scc_ledger",
+    "gauge",
+    &["sum"],
+    "The ledger as it stands in the store: accepted, waiting, leased, and each outcome. accepted = waiting + all outcomes, at any moment.",
+);
+/// Age of the oldest waiting event.
+pub const OLDEST_WAITING: Metric = Metric::new(
+    "sysdig_scc_outbox_oldest_waiting_seconds",
+    "gauge",
+    &[],
+    "Age of the oldest event that waits for delivery; 0 when none waits. The first thing to look at.",
+);
+/// Size of the outbox.
+pub const OUTBOX_BYTES: Metric = Metric::new(
+    "sysdig_scc_outbox_bytes",
+    "gauge",
+    &[],
+    "Bytes that the outbox's used pages take on disk.",
+);
+/// Whether the worker moves.
+pub const WORKER_LAST_STEP: Metric = Metric::new(
+    "sysdig_scc_worker_idle_seconds",
+    "gauge",
+    &[],
+    "Seconds since the worker last looked for due events; more than 30 means that it is stuck.",
+);
+
+/// Every metric there is, in the order of the document. A test counts that none is missing.
+pub const ALL: &[&Metric] = &[
+    &RECEIVED,
+    &IGNORED,
+    &REQUESTS,
+    &UNAUTHENTICATED,
+    &ACCEPT_SECONDS,
+    &LEDGER,
+    &OLDEST_WAITING,
+    &OUTBOX_BYTES,
+    &STORE_ERRORS,
+    &WORKER_LAST_STEP,
+    &CLOSED,
+    &ATTEMPTS_FAILED,
+    &DELIVER_SECONDS,
+    &END_TO_END_SECONDS,
+    &POLL_WINDOWS,
+    &POLL_LAG,
+    &POLL_LOST,
+    &SCC_CALLS,
+    &SCC_SECONDS,
+    &SCC_BYTES,
+    &PACE_WAIT,
+    &PACE_WAITING,
+    &HELD,
+    &TOKEN_FETCHES,
+    &TOKEN_EXPIRY,
+];
+
+
+/// Buckets of every histogram: from a commit on a fast disk to a backlog of hours.
+const SECONDS: [f64; 12] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 3600.0, 21600.0];
+
+static RECORDER: std::sync::OnceLock<metrics_exporter_prometheus::PrometheusHandle> = std::sync::OnceLock::new();
+
+/// Starts counting. A second call in one process changes nothing: metrics belong to the process.
+pub fn start() {
+    RECORDER.get_or_init(|| {
+        let builder = metrics_exporter_prometheus::PrometheusBuilder::new();
+        let builder = builder.set_buckets(&SECONDS).expect("the buckets are not empty");
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("metrics were already being recorded elsewhere in this process");
+        }
+        for metric in ALL {
+            describe(metric);
+        }
+        handle
+    });
+}
+
+/// Everything counted so far, in Prometheus' text format.
+pub fn render() -> String {
+    RECORDER.get().map(|handle| {
+        handle.run_upkeep();
+        handle.render()
+    }).unwrap_or_default()
+}
+
+/// Shows the ledger's sums, as just read from the store.
+pub fn show_ledger(stats: &crate::outbox::Stats) {
+    let sums = [("accepted", stats.accepted), ("waiting", stats.waiting), ("leased", stats.leased)];
+    for (sum, count) in sums.into_iter().chain(stats.closed.iter().map(|(outcome, count)| (*outcome, *count))) {
+        metrics::gauge!(LEDGER.name, "sum" => sum).set(as_float(count));
+    }
+    metrics::gauge!(OLDEST_WAITING.name).set(as_float(stats.oldest_waiting_secs.unwrap_or_default()));
+    metrics::gauge!(OUTBOX_BYTES.name).set(as_float(stats.bytes));
+}
+
+// Prometheus knows only floating point; counts beyond 2^53 lose their last digit there, not in the ledger.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+fn as_float(count: u64) -> f64 {
+    count as f64
+}
+
+fn describe(metric: &'static Metric) {
+    match metric.kind {
+        "counter" => metrics::describe_counter!(metric.name, metric.help),
+        "gauge" => metrics::describe_gauge!(metric.name, metric.help),
+        _ => metrics::describe_histogram!(metric.name, metric.help),
+    }
+}
+// Google Cloud: tokens.
+
+/// Fetches of access tokens.
+pub const TOKEN_FETCHES: Metric = Metric::new(
+    "sysdig_scc_google_token_fetches_total",
+    "counter",
+    &["kind", "result"],
+    "Fetches of Google access tokens by kind of credential and result (ok, failed). About one an hour is normal; failures before the old token ends do no harm yet.",
+);
+
+/// When the present token ends.
+pub const TOKEN_EXPIRY: Metric = Metric::new(
+    "sysdig_scc_google_token_expiry_timestamp_seconds",
+    "gauge",
+    &["kind"],
+    "When the present Google access token ends, in seconds since 1970. It is replaced five minutes before.",
+);
+
+// Delivery to Security Command Center.
+
+/// Calls to Security Command Center.
+pub const SCC_CALLS: Metric = Metric::new(
+    "sysdig_scc_delivery_calls_total",
+    "counter",
+    &["call", "result"],
+    "Calls to Security Command Center by call (create, read, patch) and result: ok, or the kind of failure.",
+);
+
+/// How long a call takes.
+pub const SCC_SECONDS: Metric = Metric::new(
+    "sysdig_scc_delivery_call_seconds",
+    "histogram",
+    &["call"],
+    "How long calls to Security Command Center take, without the time spent waiting for the pace.",
+);
+
+/// Bytes of findings sent.
+pub const SCC_BYTES: Metric = Metric::new(
+    "sysdig_scc_delivery_bytes_total",
+    "counter",
+    &[],
+    "Bytes of findings sent to Security Command Center. The quota is 500 MB a day; look here when deliveries wait for the pace.",
+);
+
+/// How long deliveries wait for the pace.
+pub const PACE_WAIT: Metric = Metric::new(
+    "sysdig_scc_pace_wait_seconds",
+    "histogram",
+    &[],
+    "How long a delivery waited for its turn under the quota settings, a wait the service asked for, or a hold.",
+);
+
+/// How many deliveries wait for the pace.
+pub const PACE_WAITING: Metric = Metric::new(
+    "sysdig_scc_pace_waiting",
+    "gauge",
+    &[],
+    "How many deliveries wait for their turn now.",
+);
+
+/// Whether deliveries are held.
+pub const HELD: Metric = Metric::new(
+    "sysdig_scc_delivery_held",
+    "gauge",
+    &[],
+    "1 while deliveries are held because of a permission or configuration error, else 0. Alarm on it: nothing is delivered until someone mends it.",
+);
+
 // The poller.
 
 /// Windows polled.
@@ -34,13 +284,7 @@ pub const POLL_WINDOWS: Metric = Metric::new(
     &["result"],
     "Polls of Sysdig's events feed by result (ok, not_ours, or why they failed). A failed one is repeated; nothing is lost.",
 );
-/// Events polled.
-pub const POLL_EVENTS: Metric = Metric::new(
-    "sysdig_scc_poll_events_total",
-    "counter",
-    &["result"],
-    "Events read by the poller: accepted, duplicate, ignored, parked.",
-);
+
 /// How far behind.
 pub const POLL_LAG: Metric = Metric::new(
     "sysdig_scc_poll_lag_seconds",
@@ -48,6 +292,7 @@ pub const POLL_LAG: Metric = Metric::new(
     &[],
     "How far the poller's watermark is behind now. It grows while Sysdig cannot be read; after 14 days events are lost.",
 );
+
 /// What was lost.
 pub const POLL_LOST: Metric = Metric::new(
     "sysdig_scc_poll_lost_seconds_total",

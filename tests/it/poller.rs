@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use sysdig_scc::config::sysdig::PollConfig;
 use sysdig_scc::normalize::Element;
+use sysdig_scc::outbox::StoreError;
 use sysdig_scc::receive::poller::reader::Destination;
 use sysdig_scc::receive::poller::{Parts, Poller, Step};
 use sysdig_scc::receive::{IntakeError, Receipt};
@@ -33,7 +34,7 @@ impl Destination for Recorder {
             let mut refuse = self.refuse.lock().unwrap();
             if *refuse > 0 {
                 *refuse -= 1;
-                return Err(IntakeError("the disk is full".into()));
+                return Err(IntakeError(StoreError::Batch("the disk is full".into())));
             }
             let mut receipt = Receipt::default();
             for element in elements {
