@@ -3,6 +3,7 @@
 //! Every variable is a [`Setting`] constant in the file of its area. An area reads itself from an [`Env`] and keeps
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
+pub mod enrich;
 pub mod env;
 pub mod google;
 pub mod outbox;

@@ -2,11 +2,13 @@
 
 pub mod auth;
 pub mod bearer;
+pub mod compute;
 pub mod credentials;
 pub mod error;
 mod exchange;
 pub mod firestore;
 pub mod http;
+pub mod resource_manager;
 pub mod scc;
 
 pub use auth::{AuthError, SILENCED, Token, TokenSource};
