@@ -1,17 +1,35 @@
-//! Foreign payload → [`Event`]: pure, one file per sender format.
+//! Foreign payload → [`Event`]: pure, one file per sender format, told apart by content.
+//!
+//! One element that cannot be read never stops the others. Replaying is reading again: the body kept with every
+//! element is itself a delivery of one, and gives the same event ([`stored`]).
+
+mod falco;
+mod ignored;
+mod json;
+pub mod names;
+mod notification;
+mod place;
+mod sysdig;
+mod time;
 
 use chrono::{DateTime, Utc};
 
-use crate::event::Event;
+use crate::event::{Event, Runtime};
+pub use ignored::Ignored;
+use json::{Json, raw_items, raw_member, raw_members};
+use notification::{Envelope, Wrapping};
+
+/// Arrays within arrays are unpacked this deep; nobody sends more than a batch of batches.
+const DEEPEST_BATCH: usize = 4;
 
 /// One element of a delivery, told apart by content.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Element {
     /// An event we map to a finding.
     Event {
         /// In our own words.
         event: Event,
-        /// The element as it was delivered (its JSON text).
+        /// The element as it was delivered (its JSON text); of a notification, in an envelope of its own.
         body: String,
     },
     /// Something valid that opens no finding.
@@ -25,22 +43,212 @@ pub enum Element {
     },
 }
 
-/// Why a valid element opens no finding: a closed list, the metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ignored {
-    /// `state: OK` or `resolved: true`.
-    Resolved,
-}
-
 /// Why a whole delivery cannot be read. The sender gets 400.
 #[derive(Debug, thiserror::Error)]
 pub enum NormalizeError {
+    /// Nothing but white space.
+    #[error("the body is empty; send one JSON object, an array of them, or one object a line")]
+    Empty,
     /// Not JSON at all.
-    #[error("the body is not JSON")]
+    #[error("the body is not JSON: {0}")]
     NotJson(#[source] serde_json::Error),
+    /// Not UTF-8.
+    #[error("the body is not UTF-8 text: the first bad byte is at offset {}; JSON must be sent as UTF-8", .0.valid_up_to())]
+    NotUtf8(#[source] std::str::Utf8Error),
 }
 
 /// Every element of a delivery, in order. `received` stands in where a time is missing.
-pub fn delivery(_body: &[u8], _received: DateTime<Utc>) -> Result<Vec<Element>, NormalizeError> {
-    Ok(Vec::new())
+pub fn delivery(body: &[u8], received: DateTime<Utc>) -> Result<Vec<Element>, NormalizeError> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
+    let mut elements = Elements { received, found: Vec::new() };
+    let text = match std::str::from_utf8(body) {
+        Ok("") => return Err(NormalizeError::Empty),
+        Ok(text) => text,
+        Err(error) => return elements.lines(body).ok_or(NormalizeError::NotUtf8(error)),
+    };
+    if text.starts_with('[') {
+        return match serde_json::from_str::<Vec<&serde_json::value::RawValue>>(text) {
+            Ok(items) => {
+                elements.found.reserve(items.len());
+                items.iter().for_each(|item| elements.element(item.get(), 1));
+                Ok(elements.found)
+            }
+            Err(error) => elements.several(text).ok_or(NormalizeError::NotJson(error)),
+        };
+    }
+    match serde_json::from_str::<Json<'_>>(text) {
+        Ok(json) => {
+            elements.object(&json, text);
+            Ok(elements.found)
+        }
+        Err(error) => elements.several(text).ok_or(NormalizeError::NotJson(error)),
+    }
+}
+
+/// One stored body read again: what [`delivery`] made of it the first time.
+pub fn stored(body: &str, received: DateTime<Utc>) -> Result<Element, NormalizeError> {
+    let mut elements = delivery(body.as_bytes(), received)?;
+    match elements.len() {
+        1 => Ok(elements.remove(0)),
+        0 => Ok(Element::Ignored(Ignored::Empty)),
+        many => Ok(unreadable(format!("the stored body holds {many} elements instead of one"), body)),
+    }
+}
+
+fn unreadable(reason: impl Into<String>, body: &str) -> Element {
+    Element::Unreadable { reason: reason.into(), body: body.to_owned() }
+}
+
+/// The elements found so far.
+struct Elements {
+    received: DateTime<Utc>,
+    found: Vec<Element>,
+}
+
+impl Elements {
+    /// One element of an array or of several values in a row.
+    fn element(&mut self, text: &str, depth: usize) {
+        if text.starts_with('[') {
+            if depth > DEEPEST_BATCH {
+                return self.found.push(unreadable("arrays within arrays are nested too deeply", text));
+            }
+            return raw_items(text).into_iter().for_each(|item| self.element(item, depth + 1));
+        }
+        match serde_json::from_str::<Json<'_>>(text) {
+            Ok(json) => self.object(&json, text),
+            Err(error) => self.found.push(unreadable(format!("the element cannot be read as JSON: {error}"), text)),
+        }
+    }
+
+    /// Tells what one value is (sysdig.md §5), and takes what is in it.
+    fn object(&mut self, json: &Json<'_>, text: &str) {
+        match json {
+            Json::Null => self.found.push(Element::Ignored(Ignored::Empty)),
+            Json::Map(_) if json.member("entities").is_list() => self.notification(json, text),
+            Json::Map(_) if falco::is_falco(json) => self.event(falco::event(json, self.received), text),
+            Json::Map(_) if json.member("policyEvents").is_list() => self.page(text, "policyEvents"),
+            Json::Map(_) if is_page(json) => self.page(text, "data"),
+            Json::Map(_) => self.single(json, text),
+            other => self.found.push(unreadable(format!("the element is {}, not an object", other.kind()), text)),
+        }
+    }
+
+    /// One object that is not a container of others.
+    fn single(&mut self, json: &Json<'_>, text: &str) {
+        let kind = json.member("type").str().map(str::trim).filter(|kind| !kind.is_empty());
+        let is_policy = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("policy"));
+        let known = kind.filter(|_| !is_policy).and_then(Ignored::from_type);
+        let originator = json.member("originator").str().and_then(Ignored::from_originator);
+        if let Some(ignored) = known.or(if is_policy { None } else { originator }) {
+            return self.found.push(Element::Ignored(ignored));
+        }
+        let looks_like_one = sysdig::is_policy_event(json);
+        if !is_policy && !looks_like_one {
+            let ignored = if kind.is_some() { Ignored::OtherType } else { Ignored::from_unknown(json) };
+            return self.found.push(Element::Ignored(ignored));
+        }
+        match sysdig::event(json, &Envelope::none(), self.received) {
+            Ok(event) => self.event(event, text),
+            Err(reason) => self.found.push(unreadable(reason, text)),
+        }
+    }
+
+    fn event(&mut self, event: Runtime, body: &str) {
+        self.found.push(Element::Event { event: Event::Runtime(Box::new(event)), body: body.to_owned() });
+    }
+
+    /// Every element of the array member of an API answer.
+    fn page(&mut self, text: &str, member: &str) {
+        let members = raw_members(text);
+        let items = raw_member(&members, member).map(raw_items).unwrap_or_default();
+        items.into_iter().for_each(|item| self.element(item, 1));
+    }
+
+    /// Every event of every entity of a notification.
+    fn notification(&mut self, json: &Json<'_>, text: &str) {
+        if notification::is_resolved(json) {
+            return self.found.push(Element::Ignored(Ignored::Resolved));
+        }
+        if !notification::has_events(json) {
+            return self.found.push(Element::Ignored(Ignored::from_notification(json)));
+        }
+        let wrapping = Wrapping::new(text);
+        for (index, entity) in json.member("entities").list().iter().enumerate() {
+            let envelope = Envelope::of(json, entity);
+            let events = entity.member("policyEvents");
+            let events = match events {
+                Json::Null => &[],
+                Json::List(events) => events.as_slice(),
+                single => std::slice::from_ref(single),
+            };
+            for (position, event) in events.iter().enumerate() {
+                let policy = event.member("content").member("policyId").text().or_else(|| event.member("policyId").text());
+                let body = || wrapping.body(index, position, envelope.policies, policy.as_deref());
+                self.found.push(match event {
+                    Json::Null => Element::Ignored(Ignored::Empty),
+                    Json::Map(_) => match sysdig::event(event, &envelope, self.received) {
+                        Ok(event) => Element::Event { event: Event::Runtime(Box::new(event)), body: body() },
+                        Err(reason) => Element::Unreadable {
+                            reason: format!("entities[{index}].policyEvents[{position}]: {reason}"),
+                            body: body(),
+                        },
+                    },
+                    other => Element::Unreadable {
+                        reason: format!("entities[{index}].policyEvents[{position}] is {}, not an object", other.kind()),
+                        body: body(),
+                    },
+                });
+            }
+        }
+    }
+
+    /// Several values in a row, whatever stands between them; `None` when that is not what it is.
+    fn several(mut self, text: &str) -> Option<Vec<Element>> {
+        let stream: Result<Vec<&serde_json::value::RawValue>, _> = serde_json::Deserializer::from_str(text).into_iter().collect();
+        match stream {
+            Ok(items) if items.len() > 1 => {
+                items.iter().for_each(|item| self.element(item.get(), 1));
+                Some(self.found)
+            }
+            _ => self.lines(text.as_bytes()),
+        }
+    }
+
+    /// One value a line, some of them broken; `None` when no line holds an object, or when it looks like one broken
+    /// document over several lines rather than many documents.
+    fn lines(mut self, body: &[u8]) -> Option<Vec<Element>> {
+        let lines: Vec<&[u8]> = body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
+        let opens_a_document = lines.first().is_some_and(|line| matches!(line, [b'{' | b'[']));
+        let mut good = 0_usize;
+        for line in &lines {
+            let text = String::from_utf8_lossy(line);
+            let parsed = std::str::from_utf8(line).map_err(|error| error.to_string());
+            let parsed = parsed.and_then(|text| match text.as_bytes() {
+                [b'{', ..] => serde_json::from_str::<Json<'_>>(text).map(Some).map_err(|error| error.to_string()),
+                [b'[', ..] => {
+                    serde_json::from_str::<&serde_json::value::RawValue>(text).map(|_| None).map_err(|error| error.to_string())
+                }
+                _ => Err("it starts neither with `{` nor with `[`".to_owned()),
+            });
+            match parsed {
+                Ok(Some(json)) => {
+                    good += 1;
+                    self.object(&json, &text);
+                }
+                Ok(None) => {
+                    good += 1;
+                    self.element(&text, 1);
+                }
+                Err(error) => self.found.push(unreadable(format!("this line cannot be read as JSON: {error}"), &text)),
+            }
+        }
+        let believable = lines.len() > 1 && good > 0 && (!opens_a_document || good * 2 >= lines.len());
+        believable.then_some(self.found)
+    }
+}
+
+/// An answer of the events API pasted as is.
+fn is_page(json: &Json<'_>) -> bool {
+    let data = json.member("data");
+    data.is_list() && (json.member("page").is_map() || !sysdig::is_policy_event(json) && json.member("type").is_null())
 }

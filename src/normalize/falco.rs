@@ -1,0 +1,65 @@
+//! Falco's own JSON (sysdig.md §5.7).
+
+use chrono::{DateTime, Utc};
+
+use super::json::Json;
+use super::sysdig::{derived_id, facts, first, shorten, unescape};
+use super::{place, time};
+use crate::event::runtime::{Origin, Policy, Shape};
+use crate::event::{Runtime, Severity};
+
+/// Whether it is Falco's: a rule, and its output in one form or the other.
+pub(super) fn is_falco(object: &Json<'_>) -> bool {
+    let has = |name: &str| !object.member(name).is_null();
+    let rule = object.member("rule").text().is_some();
+    rule && (object.member("output_fields").is_map() || (has("priority") && (has("output") || has("time"))))
+}
+
+/// One event in our own words.
+pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
+    let output = object.member("output_fields");
+    let mut fields = facts(output);
+    fields.retain(|name, _| !name.starts_with("proc.env") && !name.starts_with("proc.aenv"));
+    let mut notes = Vec::new();
+    let told = time::moment(object.member("time"))
+        .or_else(|| ["evt.time", "evt.rawtime", "evt.time.iso8601"].iter().find_map(|name| time::moment(output.member(name))));
+    let time = told.unwrap_or_else(|| {
+        notes.push("The event carries no usable time; the time it was received stands in.".to_owned());
+        received
+    });
+    let priority = object.member("priority").owned();
+    let severity = priority.as_deref().and_then(Severity::from_word).unwrap_or_else(|| {
+        notes.push("The priority is missing or unknown; severity 4 stands in.".to_owned());
+        Severity::UNKNOWN
+    });
+    let mut place = place::read(&fields, &fields, &[], None);
+    place.host.name = object.member("hostname").owned().or(place.host.name);
+    let mut event = Runtime {
+        id: String::new(),
+        shape: Shape::Falco,
+        time,
+        severity,
+        priority,
+        policy: Policy::default(),
+        rule: object.member("rule").owned(),
+        rule_type: None,
+        tags: object.member("tags").list().iter().filter_map(Json::owned).take(200).map(|t| shorten(&t, 256).to_owned()).collect(),
+        summary: first(&[object.member("output")]).map(|text| unescape(&text)),
+        fields,
+        labels: facts(object.member("labels")),
+        container: place.container,
+        host: place.host,
+        kubernetes: place.kubernetes,
+        cloud: place.cloud,
+        actions: Vec::new(),
+        origin: Origin { source: object.member("source").owned(), engine: Some("falco".into()), ..Origin::default() },
+        link: None,
+        runbook: None,
+        learned: None,
+        admission: None,
+        notes,
+    };
+    // `uuid` is falcosidekick's; Falco itself sends none.
+    event.id = object.member("uuid").owned().unwrap_or_else(|| derived_id(&event, told));
+    event
+}

@@ -1,0 +1,150 @@
+//! Valid elements that open no finding: the closed list, and how they are told.
+
+use super::json::Json;
+
+/// Why a valid element opens no finding: a closed list, the metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ignored {
+    /// `state: OK` or `resolved: true`: the clearing of a notification, which repeats the events.
+    Resolved,
+    /// An alert of Sysdig Monitor.
+    MonitorAlert,
+    /// A test of the channel or of the forwarder.
+    Test,
+    /// A null where an event may stand.
+    Empty,
+    /// Forwarder type `audittrail`, and audit records of the platform.
+    AuditTrail,
+    /// Forwarder type `command`.
+    Command,
+    /// Forwarder type `connection`.
+    Connection,
+    /// Forwarder type `fileaccess`.
+    FileAccess,
+    /// Forwarder type `kubernetes`: exec and attach records.
+    Kubernetes,
+    /// Benchmark and compliance results.
+    Compliance,
+    /// Results of image and host scanning.
+    Scanning,
+    /// Another type the forwarder may send.
+    OtherType,
+    /// Well-formed, but nothing that we know.
+    Unrecognised,
+}
+
+impl Ignored {
+    /// Every kind.
+    pub const ALL: [Self; 13] = [
+        Self::Resolved,
+        Self::MonitorAlert,
+        Self::Test,
+        Self::Empty,
+        Self::AuditTrail,
+        Self::Command,
+        Self::Connection,
+        Self::FileAccess,
+        Self::Kubernetes,
+        Self::Compliance,
+        Self::Scanning,
+        Self::OtherType,
+        Self::Unrecognised,
+    ];
+
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Resolved => "resolved",
+            Self::MonitorAlert => "monitor_alert",
+            Self::Test => "test",
+            Self::Empty => "empty",
+            Self::AuditTrail => "audit_trail",
+            Self::Command => "command",
+            Self::Connection => "connection",
+            Self::FileAccess => "file_access",
+            Self::Kubernetes => "kubernetes",
+            Self::Compliance => "compliance",
+            Self::Scanning => "scanning",
+            Self::OtherType => "other_type",
+            Self::Unrecognised => "unrecognised",
+        }
+    }
+
+    /// Why it opens no finding, in a sentence for people.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Resolved => "The notification was resolved; it repeats events that were sent before.",
+            Self::MonitorAlert => "It is an alert of Sysdig Monitor, not a security event.",
+            Self::Test => "It is a test delivery.",
+            Self::Empty => "There is nothing in it.",
+            Self::AuditTrail => "It is an audit record of the platform.",
+            Self::Command => "It is an activity record of a command.",
+            Self::Connection => "It is an activity record of a connection.",
+            Self::FileAccess => "It is an activity record of a file access.",
+            Self::Kubernetes => "It is an activity record of Kubernetes.",
+            Self::Compliance => "It is a benchmark or compliance result.",
+            Self::Scanning => "It is a scanning result.",
+            Self::OtherType => "Its type is not a runtime policy event.",
+            Self::Unrecognised => "It is well-formed but none of the known shapes.",
+        }
+    }
+
+    /// What an element's `type` says it is, when that is not a policy event. Spelling varies in case and separators.
+    pub(crate) fn from_type(name: &str) -> Option<Self> {
+        let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+        Some(match plain.as_str() {
+            "audittrail" | "platformaudit" | "activityaudit" => Self::AuditTrail,
+            "command" | "commands" => Self::Command,
+            "connection" | "connections" => Self::Connection,
+            "fileaccess" | "file" | "fileaccesses" => Self::FileAccess,
+            "kubernetes" | "kubernetesaudit" | "kubernetesexec" => Self::Kubernetes,
+            "benchmark" | "benchmarks" | "benchmarkresult" | "benchmarktask" | "compliance" | "compliancev2" => Self::Compliance,
+            "hostscanning" | "scanning" | "imagescanning" | "vulnerability" | "vulnerabilities" | "scanresult" => Self::Scanning,
+            "monitor" | "monitorevent" | "alert" => Self::MonitorAlert,
+            "test" | "testevent" | "ping" => Self::Test,
+            _ => return None,
+        })
+    }
+
+    /// What the originator of the events feed says it is, when that is no threat (sysdig.md §2.3).
+    pub(crate) fn from_originator(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "benchmarks" | "compliance" | "cloudsec" => Self::Compliance,
+            "scanning" | "hostscanning" => Self::Scanning,
+            "ingestion" => Self::AuditTrail,
+            _ => return None,
+        })
+    }
+
+    /// What a well-formed object without any event in it is.
+    pub(crate) fn from_unknown(object: &Json<'_>) -> Self {
+        let says_test = |(key, value): &(std::borrow::Cow<'_, str>, Json<'_>)| {
+            let told = value.str().is_some_and(|text| contains_word(text, "test"));
+            contains_word(key, "test") || (told && matches!(&**key, "message" | "text" | "name" | "title" | "subject" | "event"))
+        };
+        if object.members().is_empty() || object.members().iter().any(says_test) { Self::Test } else { Self::Unrecognised }
+    }
+
+    /// What a notification without policy events is.
+    pub(crate) fn from_notification(envelope: &Json<'_>) -> Self {
+        let alert = envelope.member("alert");
+        let named = [alert.member("name"), alert.member("subject"), envelope.member("condition")];
+        let metrics = envelope.member("entities").list().iter().flat_map(|entity| entity.member("metricValues").list());
+        if named.iter().filter_map(|name| name.str()).any(|name| contains_word(name, "test notification"))
+            || metrics.count() == 0
+        {
+            Self::Test
+        } else {
+            Self::MonitorAlert
+        }
+    }
+}
+
+fn contains_word(text: &str, word: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + word.len()..].chars().next();
+        !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
+    })
+}

@@ -1,0 +1,126 @@
+//! The notification webhook of Sysdig Secure (sysdig.md §5.1, §5.2): an envelope around policy events.
+//!
+//! The envelope is parsed once for what its events need to know of it. Each event is kept inside an envelope of its
+//! own, cut down to what concerns it, so that the stored body can be read again like any delivery.
+
+use std::borrow::Cow;
+
+use super::json::{Json, raw_items, raw_member, raw_members};
+
+/// What an event needs to know of the notification it came in; empty when it came in none.
+#[derive(Debug)]
+pub(super) struct Envelope<'e, 'a> {
+    pub(super) alert: &'e Json<'a>,
+    pub(super) policies: &'e [Json<'a>],
+    pub(super) link: Option<&'e str>,
+    pub(super) is_notification: bool,
+}
+
+impl<'e, 'a> Envelope<'e, 'a> {
+    /// No notification.
+    pub(super) fn none() -> Self {
+        Self { alert: &Json::Null, policies: &[], link: None, is_notification: false }
+    }
+
+    /// What the notification and one of its entities say.
+    pub(super) fn of(notification: &'e Json<'a>, entity: &'e Json<'a>) -> Self {
+        let link = notification.member("event").member("url").str().filter(|url| !url.is_empty());
+        let policies = entity.member("policies").list();
+        Self { alert: notification.member("alert"), policies, link, is_notification: true }
+    }
+
+    /// The policy with this id.
+    pub(super) fn policy(&self, id: &str) -> Option<&'e Json<'a>> {
+        self.policies.iter().find(|policy| policy.member("id").text().is_some_and(|known| known == id))
+    }
+
+    /// The policy, when only one is told.
+    pub(super) fn only_policy(&self) -> Option<&'e Json<'a>> {
+        match self.policies {
+            [policy] if policy.is_map() => Some(policy),
+            _ => None,
+        }
+    }
+
+    /// The policy's name out of the alert's: `Policy 4711: Terminal shell in container`.
+    pub(super) fn alert_policy_name(&self) -> Option<String> {
+        let name = self.alert.member("name").owned()?;
+        let after = name.strip_prefix("Policy ").and_then(|rest| rest.split_once(": "));
+        match after {
+            Some((number, title)) if number.bytes().all(|b| b.is_ascii_digit()) && !title.trim().is_empty() => {
+                Some(title.trim().to_owned())
+            }
+            _ => Some(name),
+        }
+    }
+}
+
+/// Whether the notification says that it is over.
+pub(super) fn is_resolved(notification: &Json<'_>) -> bool {
+    let state = notification.member("state").str().unwrap_or_default().trim();
+    let over = ["ok", "resolved", "inactive"].iter().any(|word| state.eq_ignore_ascii_case(word));
+    over || notification.member("resolved").truth() == Some(true)
+}
+
+/// Whether any entity has policy events.
+pub(super) fn has_events(notification: &Json<'_>) -> bool {
+    notification.member("entities").list().iter().any(|entity| match entity.member("policyEvents") {
+        Json::Null => false,
+        Json::List(events) => !events.is_empty(),
+        _ => true,
+    })
+}
+
+/// The texts that the stored bodies of one notification are made of.
+#[derive(Debug)]
+pub(super) struct Wrapping<'a> {
+    head: String,
+    entities: Vec<Entity<'a>>,
+}
+
+#[derive(Debug)]
+struct Entity<'a> {
+    policies: Vec<&'a str>,
+    events: Vec<&'a str>,
+}
+
+impl<'a> Wrapping<'a> {
+    /// Cuts the delivery's text apart.
+    pub(super) fn new(text: &'a str) -> Self {
+        let members = raw_members(text);
+        let mut head = String::from("{");
+        for name in ["timestamp", "timespan", "alert", "event", "state", "resolved", "source", "condition"] {
+            if let Some(value) = raw_member(&members, name) {
+                head.push_str(&format!("\"{name}\":{value},"));
+            }
+        }
+        let entities = raw_member(&members, "entities").map(raw_items).unwrap_or_default();
+        Self { head, entities: entities.into_iter().map(entity).collect() }
+    }
+
+    /// One event in an envelope of its own, with the policies it may refer to.
+    pub(super) fn body(&self, entity: usize, event: usize, policies: &[Json<'_>], policy: Option<&str>) -> String {
+        let Some(found) = self.entities.get(entity) else { return format!("{}\"entities\":[]}}", self.head) };
+        // Of several policies, the one the event names; all of them when it names none that is there.
+        let is_named = |index: usize| {
+            policy.is_some() && policies.get(index).and_then(|known| known.member("id").text()).as_deref() == policy
+        };
+        let numbered = found.policies.iter().enumerate();
+        let named: Vec<&str> = numbered.filter(|(index, _)| is_named(*index)).map(|(_, text)| *text).collect();
+        let kept = if found.policies.len() > 1 && !named.is_empty() { named } else { found.policies.clone() };
+        let event = found.events.get(event).copied().unwrap_or("null");
+        format!("{}\"entities\":[{{\"policies\":[{}],\"policyEvents\":[{event}]}}]}}", self.head, kept.join(","))
+    }
+}
+
+fn entity(text: &str) -> Entity<'_> {
+    let members: Vec<(Cow<'_, str>, &str)> = raw_members(text);
+    let events = raw_member(&members, "policyEvents").map(|text| match text.as_bytes().first() {
+        Some(b'[') => raw_items(text),
+        _ => vec![text],
+    });
+    Entity {
+        policies: raw_member(&members, "policies").map(raw_items).unwrap_or_default(),
+        events: events.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,142 @@
+//! Where it happened, read out of fields and labels: the same facts under the names of every generation and of Falco.
+
+use std::borrow::Cow;
+
+use super::names;
+use crate::event::runtime::{Cloud, Container, Facts, Host, Kubernetes};
+
+/// Where it happened.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    pub(super) container: Container,
+    pub(super) host: Host,
+    pub(super) kubernetes: Kubernetes,
+    pub(super) cloud: Cloud,
+}
+
+/// Labels win over fields; `hints` are bare words (legacy `metrics`) in which only names are looked for.
+pub(super) fn read(fields: &Facts, labels: &Facts, hints: &[Cow<'_, str>], container_id: Option<String>) -> Place {
+    let pick = |names: &[&str]| names.iter().find_map(|name| labels.get(*name).or_else(|| fields.get(*name))).cloned();
+    let mut place = Place {
+        container: container(&pick, container_id),
+        host: host(&pick, hints),
+        kubernetes: kubernetes(&pick),
+        cloud: cloud(&pick),
+    };
+    let docker = hints.iter().map(|hint| &**hint).chain(place.container.name.as_deref()).find_map(names::docker_name);
+    if let Some(name) = docker {
+        let (pod, namespace, container) = (name.pod.to_owned(), name.namespace.to_owned(), name.container.to_owned());
+        place.kubernetes.pod.get_or_insert(pod);
+        place.kubernetes.namespace.get_or_insert(namespace);
+        place.container.name = Some(container);
+    }
+    if place.host.name.is_none() {
+        place.host.name = place.cloud.instance_name.clone().or_else(|| place.kubernetes.node.clone());
+    }
+    place
+}
+
+fn container(pick: &impl Fn(&[&str]) -> Option<String>, id: Option<String>) -> Container {
+    let id = id.or_else(|| pick(&["container.id", "containerd.id"])).filter(|id| id != "host");
+    let repository = pick(&["container.image.repo", "container.image.repository"]);
+    let tag = pick(&["container.image.tag"]);
+    let image = match (repository, tag) {
+        (Some(repository), Some(tag)) => Some(format!("{repository}:{tag}")),
+        (repository, _) => pick(&["container.image", "container.image.name"]).or(repository),
+    };
+    Container {
+        id,
+        name: pick(&["container.label.io.kubernetes.container.name", "container.name", "k8s.container.name"])
+            .filter(|name| name != "host"),
+        image,
+        digest: pick(&["container.image.digest"]),
+    }
+}
+
+fn host(pick: &impl Fn(&[&str]) -> Option<String>, hints: &[Cow<'_, str>]) -> Host {
+    Host {
+        name: pick(&["host.hostName", "host.hostname", "evt.hostname"])
+            .or_else(|| hints.iter().find(|hint| names::looks_like_host(hint)).map(|hint| hint.clone().into_owned())),
+        mac: pick(&["host.mac"])
+            .as_deref()
+            .and_then(names::mac)
+            .or_else(|| hints.iter().find_map(|hint| names::mac(hint))),
+    }
+}
+
+fn kubernetes(pick: &impl Fn(&[&str]) -> Option<String>) -> Kubernetes {
+    const KINDS: [(&str, &str, &str); 6] = [
+        ("deployment", "kubernetes.deployment.name", "k8s.deployment.name"),
+        ("statefulset", "kubernetes.statefulSet.name", "k8s.statefulset.name"),
+        ("daemonset", "kubernetes.daemonSet.name", "k8s.daemonset.name"),
+        ("cronjob", "kubernetes.cronJob.name", "k8s.cronjob.name"),
+        ("job", "kubernetes.job.name", "k8s.job.name"),
+        ("replicaset", "kubernetes.replicaSet.name", "k8s.rs.name"),
+    ];
+    let deployment = pick(&["kubernetes.deployment.name", "k8s.deployment.name", "k8smeta.deployment.name"]);
+    let mut kind = pick(&["kubernetes.workload.type"]).map(|kind| kind.to_ascii_lowercase());
+    let mut workload = pick(&["kubernetes.workload.name"]);
+    if workload.is_none() {
+        // The kind without the name: the member of that kind, else whatever workload is named.
+        let named = KINDS.iter().filter(|(name, ..)| kind.as_deref().is_none_or(|kind| kind == *name));
+        if let Some((name, found)) = named.into_iter().find_map(|(name, a, b)| Some((*name, pick(&[a, b])?))) {
+            kind = Some(name.to_owned());
+            workload = Some(found);
+        }
+    }
+    Kubernetes {
+        cluster: pick(&["kubernetes.cluster.name", "k8s.cluster.name", "agent.tag.cluster"]),
+        namespace: pick(&[
+            "kubernetes.namespace.name",
+            "container.label.io.kubernetes.pod.namespace",
+            "k8s.ns.name",
+            "k8smeta.ns.name",
+            "ka.target.namespace",
+        ]),
+        pod: pick(&["kubernetes.pod.name", "container.label.io.kubernetes.pod.name", "k8s.pod.name", "k8smeta.pod.name"]),
+        node: pick(&["kubernetes.node.name", "k8s.node.name", "k8smeta.node.name"]),
+        workload_kind: workload.is_some().then_some(kind).flatten(),
+        workload,
+        deployment,
+    }
+}
+
+/// Google's labels are a trap: `gcp.projectId` holds the project's *number* and `gcp.projectName` its id. So that a
+/// corrected sender does not break us, digits decide, not the label's name.
+fn cloud(pick: &impl Fn(&[&str]) -> Option<String>) -> Cloud {
+    let account = pick(&["cloudProvider.account.id"]);
+    let candidates = [pick(&["gcp.projectId"]), pick(&["gcp.projectName"]), pick(&["gcp.projectNumber"])];
+    let provider = pick(&["cloudProvider.name"]).map(|name| name.to_ascii_lowercase());
+    let instance_id = pick(&["gcp.instanceId"]).filter(|id| is_number(id));
+    let is_google = provider.as_deref().map_or_else(
+        || candidates.iter().any(Option::is_some) || instance_id.is_some(),
+        |name| matches!(name, "gcp" | "google" | "gce"),
+    );
+    if !is_google {
+        return Cloud { provider, account, region: pick(&["cloudProvider.region"]), ..Cloud::default() };
+    }
+    let mut candidates: Vec<String> = candidates.into_iter().flatten().collect();
+    candidates.extend(account.clone());
+    Cloud {
+        provider: Some("gcp".to_owned()),
+        project_number: candidates.iter().find(|text| is_number(text)).cloned(),
+        project_id: candidates.iter().find(|text| is_project_id(text)).cloned(),
+        account,
+        region: pick(&["cloudProvider.region"]),
+        zone: pick(&["gcp.availabilityZone"]).map(|zone| zone.rsplit('/').next().unwrap_or_default().to_owned()),
+        location: pick(&["gcp.location"]),
+        instance_id,
+        instance_name: pick(&["gcp.instanceName"]),
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// `my-project`, also `example.com:my-project`.
+fn is_project_id(text: &str) -> bool {
+    text.len() <= 100
+        && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b':'))
+}

@@ -1,0 +1,337 @@
+//! One Sysdig policy event, of any generation: forwarder, public API, or the flat legacy form (sysdig.md §5.1-5.6).
+//! They are one family: a member is looked for in every place where a generation put it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use sha2::{Digest, Sha256};
+
+use super::json::{Json, meaningful};
+use super::notification::Envelope;
+use super::{names, place, time};
+use crate::event::runtime::{Action, Admission, Facts, Learned, Origin, Policy, Shape};
+use crate::event::{Runtime, Severity};
+
+/// Longest text kept of any single value; what is longer cannot reach the finding anyway.
+const LONGEST_VALUE: usize = 16 * 1024;
+/// Most fields or labels kept of one event.
+const MOST_FACTS: usize = 1_000;
+
+/// Whether an object without a telling `type` is a policy event.
+pub(super) fn is_policy_event(object: &Json<'_>) -> bool {
+    let has = |name: &str| !object.member(name).is_null();
+    object.member("content").is_map()
+        || has("timestampNs")
+        || has("actionResults")
+        || has("eventLabels")
+        || (has("policyId") && (object.member("fields").is_list() || has("output") || has("ruleType")))
+        || (has("ruleType") && has("output"))
+}
+
+/// One event in our own words. An error is a sentence that says what is missing.
+pub(super) fn event(object: &Json<'_>, envelope: &Envelope<'_, '_>, received: DateTime<Utc>) -> Result<Runtime, String> {
+    let content = object.member("content");
+    let mut notes = Vec::new();
+    let mut fields = facts(content.member("fields"));
+    fields.extend(facts(object.member("fields")));
+    let mut labels = facts(object.member("labels"));
+    labels.extend(facts(object.member("eventLabels")));
+    // Environment variables are where secrets live; no finding needs them.
+    fields.retain(|name, _| !name.starts_with("proc.env") && !name.starts_with("proc.aenv"));
+
+    let policy = policy(object, content, envelope);
+    let rule = first(&[content.member("ruleName"), object.member("ruleName")])
+        .or_else(|| fields.get("falco.rule").cloned())
+        .or_else(|| fields.get("ruleName").cloned());
+    let learned = learned(content);
+    let admission = admission(content);
+    let summary = first(&[content.member("output"), object.member("output")]).map(|text| unescape(&text));
+    identifiable(object, &policy, rule.as_ref(), summary.as_ref())?;
+    let summary = summary
+        .or_else(|| learned.as_ref().and_then(learned_summary))
+        .or_else(|| admission.as_ref().map(admission_summary))
+        .or_else(|| policy.description.clone());
+
+    let told = ["timestampRFC3339Nano", "timestampNs", "timestamp"].iter().find_map(|name| time::moment(object.member(name)));
+    let time = told.unwrap_or_else(|| {
+        notes.push("The event carries no usable time; the time it was received stands in.".to_owned());
+        received
+    });
+    let (severity, priority) = severity(object, content, envelope, policy.id.as_deref(), &mut notes);
+    let hints: Vec<Cow<'_, str>> = object.member("metrics").list().iter().filter_map(Json::text).collect();
+    let container_id = first(&[object.member("containerId")]);
+    let mut place = place::read(&fields, &labels, &hints, container_id);
+    place.host.mac = [object.member("hostMac"), object.member("machineId")]
+        .iter()
+        .find_map(|value| value.str().and_then(names::mac))
+        .or(place.host.mac);
+    if admission.is_some() {
+        place.kubernetes.cluster = place.kubernetes.cluster.or_else(|| content.member("clusterName").owned());
+        place.kubernetes.namespace = place.kubernetes.namespace.or_else(|| content.member("namespace").owned());
+    }
+
+    let mut event = Runtime {
+        id: String::new(),
+        shape: shape(object, content, envelope),
+        time,
+        severity,
+        priority,
+        policy,
+        rule,
+        rule_type: first(&[content.member("ruleType"), object.member("ruleType")]),
+        tags: tags(content.member("ruleTags"), object.member("ruleTags")),
+        summary,
+        fields,
+        labels,
+        container: place.container,
+        host: place.host,
+        kubernetes: place.kubernetes,
+        cloud: place.cloud,
+        actions: actions(object, content),
+        origin: origin(object, content),
+        link: first(&[object.member("url")]).or_else(|| envelope.link.map(str::to_owned)),
+        runbook: first(&[content.member("runBook"), content.member("runbook"), object.member("runBook")]),
+        learned,
+        admission,
+        notes,
+    };
+    event.id = id(object).unwrap_or_else(|| derived_id(&event, told));
+    Ok(event)
+}
+
+/// The sender's id: a string or an integer.
+fn id(object: &Json<'_>) -> Option<String> {
+    match object.member("id") {
+        Json::Integer(number) => Some(number.to_string()),
+        Json::Text(text) => meaningful(text).filter(|text| text.len() <= 512).map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// An id from what identifies the event, whichever way it was delivered.
+pub(super) fn derived_id(event: &Runtime, told: Option<DateTime<Utc>>) -> String {
+    let time = told.map(|time| time.to_rfc3339_opts(SecondsFormat::Nanos, true));
+    let part = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let parts = [
+        time.unwrap_or_default(),
+        part(event.rule.as_deref()),
+        part(event.policy.name.as_deref()),
+        part(event.host.name.as_deref().or(event.host.mac.as_deref())),
+        part(event.container.id.as_deref()),
+        part(event.summary.as_deref()),
+    ];
+    let mut hash = Sha256::new();
+    for text in &parts {
+        hash.update(text.as_bytes());
+        hash.update([0]);
+    }
+    for (name, value) in &event.fields {
+        hash.update(name.as_bytes());
+        hash.update([1]);
+        hash.update(value.as_bytes());
+        hash.update([2]);
+    }
+    hex::encode(&hash.finalize()[..16])
+}
+
+fn identifiable(object: &Json<'_>, policy: &Policy, rule: Option<&String>, summary: Option<&String>) -> Result<(), String> {
+    if id(object).is_some() || policy.name.is_some() || rule.is_some() || summary.is_some() {
+        return Ok(());
+    }
+    Err("a policy event needs at least one of `id`, `name`, `content.ruleName` and `output`; it has none of them".into())
+}
+
+fn shape(object: &Json<'_>, content: &Json<'_>, envelope: &Envelope<'_, '_>) -> Shape {
+    match () {
+        () if envelope.is_notification => Shape::Notification,
+        () if !content.is_map() && object.member("type").is_null() => Shape::Legacy,
+        () if !object.member("type").is_null() || !object.member("agentId").is_null() => Shape::Forwarder,
+        () => Shape::Api,
+    }
+}
+
+fn policy(object: &Json<'_>, content: &Json<'_>, envelope: &Envelope<'_, '_>) -> Policy {
+    let id = first(&[content.member("policyId"), object.member("policyId")]).filter(|id| id != "0");
+    let known = id.as_deref().and_then(|id| envelope.policy(id)).or_else(|| envelope.only_policy());
+    let from_policy = |name: &str| known.and_then(|policy| policy.member(name).owned());
+    Policy {
+        name: first(&[object.member("name"), content.member("policyName")])
+            .or_else(|| from_policy("name"))
+            .or_else(|| envelope.alert_policy_name()),
+        description: first(&[object.member("description")])
+            .or_else(|| from_policy("description"))
+            .or_else(|| envelope.alert.member("description").owned()),
+        version: first(&[content.member("policyVersion"), object.member("policyVersion")]).or_else(|| from_policy("version")),
+        origin: first(&[content.member("policyOrigin"), content.member("origin"), object.member("origin")]),
+        id,
+    }
+}
+
+fn severity(
+    object: &Json<'_>,
+    content: &Json<'_>,
+    envelope: &Envelope<'_, '_>,
+    policy: Option<&str>,
+    notes: &mut Vec<String>,
+) -> (Severity, Option<String>) {
+    let priority = first(&[content.member("priority"), object.member("priority")]);
+    let own = object.member("severity");
+    if let Some(level) = level(own) {
+        return (level, priority);
+    }
+    let fallback = priority
+        .as_deref()
+        .and_then(Severity::from_word)
+        .or_else(|| policy.and_then(|id| envelope.policy(id)).and_then(|policy| level(policy.member("severity"))))
+        .or_else(|| level(envelope.alert.member("severity")))
+        .unwrap_or(Severity::UNKNOWN);
+    let what = match own.any_text() {
+        None => "missing".to_owned(),
+        Some(text) => format!("{:?}, which is outside 0 to 7", shorten(&text, 40)),
+    };
+    notes.push(format!("The severity is {what}; {} stands in.", fallback.level()));
+    (fallback, priority)
+}
+
+/// A level of the scale, however it is spelt: number, decimal string, word.
+fn level(value: &Json<'_>) -> Option<Severity> {
+    let number = match value {
+        Json::Float(number) if number.fract() == 0.0 && (0.0..=7.0).contains(number) => number.to_string().parse().ok(),
+        _ => value.integer().and_then(|number| i64::try_from(number).ok()),
+    };
+    number.and_then(Severity::from_sysdig).or_else(|| value.str().and_then(Severity::from_word))
+}
+
+fn actions(object: &Json<'_>, content: &Json<'_>) -> Vec<Action> {
+    let lists = [object.member("actions"), object.member("actionResults"), content.member("actions")];
+    lists
+        .iter()
+        .flat_map(|list| list.list())
+        .filter(|action| action.is_map())
+        .take(20)
+        .map(|action| Action {
+            kind: action.member("type").text().map_or_else(|| "unnamed".to_owned(), |kind| action_kind(&kind)),
+            successful: action.member("isSuccessful").truth().or_else(|| action.member("successful").truth()),
+            error: first(&[action.member("errMsg"), action.member("error")]),
+            capture: first(&[action.member("token"), action.member("sysdigCaptureId")]),
+        })
+        .collect()
+}
+
+/// The public API's word for an action: `POLICY_ACTION_CAPTURE` is `capture`.
+fn action_kind(kind: &str) -> String {
+    let word = kind.strip_prefix("POLICY_ACTION_").unwrap_or(kind).to_ascii_lowercase();
+    match word.as_str() {
+        "kill" | "kill_container" => "container_killed".into(),
+        "stop" | "stop_container" => "container_stopped".into(),
+        "pause" | "pause_container" => "container_paused".into(),
+        "kill_process" => "process_killed".into(),
+        "prevent_drift" => "drift_prevented".into(),
+        "prevent_malware" => "malware_prevented".into(),
+        _ => word,
+    }
+}
+
+fn origin(object: &Json<'_>, content: &Json<'_>) -> Origin {
+    let details = object.member("sourceDetails");
+    Origin {
+        originator: object.member("originator").owned(),
+        category: object.member("category").owned(),
+        source: object.member("source").owned(),
+        engine: first(&[object.member("engine"), content.member("engine")]),
+        raw_originator: object.member("rawEventOriginator").owned(),
+        raw_category: object.member("rawEventCategory").owned(),
+        kind: first(&[details.member("sourceType"), details.member("type")]),
+        sub_kind: first(&[details.member("sourceSubType"), details.member("subType")]),
+    }
+}
+
+fn learned(content: &Json<'_>) -> Option<Learned> {
+    let probability = content.member("detectedClassProbability").owned();
+    let told = Learned { command: content.member("command").owned(), exe: content.member("exe").owned(), probability };
+    (told != Learned::default()).then_some(told)
+}
+
+fn learned_summary(learned: &Learned) -> Option<String> {
+    let what = learned.command.as_ref().or(learned.exe.as_ref())?;
+    Some(format!("A machine-learning detection matched the command: {what}"))
+}
+
+fn admission(content: &Json<'_>) -> Option<Admission> {
+    let is_review = content.member("type").str() == Some("k8sAdmissionReview") || content.member("scanResult").is_map();
+    let zones = content.member("zones").list().iter().filter_map(|zone| zone.member("zoneName").owned()).take(50);
+    is_review.then(|| Admission {
+        kind: content.member("resourceKind").owned(),
+        name: content.member("resourceName").owned(),
+        result: facts(content.member("scanResult")),
+        zones: zones.collect(),
+    })
+}
+
+fn admission_summary(review: &Admission) -> String {
+    let kind = review.kind.as_deref().unwrap_or("object");
+    let name = review.name.as_deref().unwrap_or("without a name");
+    let results: Vec<_> = review.result.iter().take(10).map(|(name, value)| format!("{name}: {value}")).collect();
+    let results = if results.is_empty() { String::new() } else { format!(" ({})", results.join(", ")) };
+    format!("The admission controller reviewed {kind} {name}{results}")
+}
+
+fn tags(first: &Json<'_>, second: &Json<'_>) -> Vec<String> {
+    let mut tags: Vec<String> = Vec::new();
+    for list in [first, second] {
+        let single = list.str().into_iter().flat_map(|text| text.split(',')).filter_map(meaningful).map(str::to_owned);
+        for tag in list.list().iter().filter_map(Json::owned).chain(single).take(200) {
+            let tag = shorten(&tag, 256).to_owned();
+            if !tags.contains(&tag) {
+                tags.push(tag);
+            }
+        }
+    }
+    tags
+}
+
+/// Names and values, from an object or from a list of `{"key": …, "value": …}`. Absent values are left out.
+pub(super) fn facts(json: &Json<'_>) -> Facts {
+    let shortened = |value: &Json<'_>| match value {
+        Json::Text(text) => meaningful(text).map(|text| shorten(text, LONGEST_VALUE).to_owned()),
+        other => other.any_text().map(|text| shorten(&text, LONGEST_VALUE).to_owned()),
+    };
+    let pairs = json.members().iter().filter_map(|(name, value)| Some((meaningful(name)?.to_owned(), shortened(value)?)));
+    let listed = json.list().iter().filter_map(|pair| {
+        let name = pair.member("key").text().or_else(|| pair.member("name").text())?;
+        Some((name.into_owned(), shortened(pair.member("value"))?))
+    });
+    let mut facts = BTreeMap::new();
+    for (name, value) in pairs.chain(listed).take(MOST_FACTS) {
+        facts.insert(shorten(&name, 1024).to_owned(), value);
+    }
+    // `host` as a container id is the sensor's way of saying that it was none.
+    if facts.get("container.id").is_some_and(|id| id == "host") {
+        facts.remove("container.id");
+        if facts.get("container.name").is_some_and(|name| name == "host") {
+            facts.remove("container.name");
+        }
+    }
+    facts
+}
+
+/// The first of these that has a value.
+pub(super) fn first(values: &[&Json<'_>]) -> Option<String> {
+    let text = values.iter().find_map(|value| value.text())?;
+    Some(if text.len() > LONGEST_VALUE { shorten(&text, LONGEST_VALUE).to_owned() } else { text.into_owned() })
+}
+
+/// The sentinel that was escaped twice inside a sentence, undone.
+pub(super) fn unescape(text: &str) -> String {
+    if text.contains("u003c") || text.contains("u003C") {
+        let once = text.replace("\\\\u003c", "<").replace("\\\\u003e", ">");
+        return once.replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u003C", "<").replace("\\u003E", ">");
+    }
+    text.to_owned()
+}
+
+/// At most this many bytes, cut between characters.
+pub(super) fn shorten(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
