@@ -1,1 +1,16 @@
-//! (to be written)
+//! Shielded VM integrity: what the log entries say, what changed in words, which measurements are known to be good,
+//! and which finding follows. Pure but for [`baselines`] and [`tracker`], which keep their facts in the state store.
+
+pub mod diff;
+pub mod entry;
+pub mod envelope;
+pub mod explain;
+pub mod known;
+pub mod meaning;
+pub mod measurement;
+pub mod parse;
+mod parse_audit;
+pub mod words;
+
+pub use entry::{Check, Entry, Fact, Vm};
+pub use parse::{Foreign, Reading, read};
