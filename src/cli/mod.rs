@@ -1,2 +1,49 @@
 //! The command line: one file a command. The only room, with `main`, where `anyhow` is used and where text is printed.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what commands are for")]
+
+mod outbox;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Brings runtime security events from Sysdig Secure and Falco into Google Cloud Security Command Center.
+#[derive(Debug, Parser)]
+#[command(name = "sysdig-scc", version, about, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Outbox(outbox::OutboxArgs),
+}
+
+/// How a command prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A table in the house's form.
+fn table<const N: usize>(header: [&str; N]) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
+    table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    table.set_header(header);
+    table
+}
+
+/// Runs the command that was typed.
+///
+/// # Errors
+/// Whatever stopped it, for `main` to print.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Outbox(args) => outbox::run(args),
+    }
+}

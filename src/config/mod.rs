@@ -4,8 +4,11 @@
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
 pub mod env;
+pub mod outbox;
 pub mod problem;
 pub mod state;
+pub mod server;
+pub mod telemetry;
 
 pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};

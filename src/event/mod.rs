@@ -30,6 +30,13 @@ impl Event {
         }
     }
 
+    /// What identifies the event itself: a second one with the same key is a repeat.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Runtime(event) => event.finding_id().to_string(),
+        }
+    }
+
     /// The label used in metrics and in the ledger.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -1,1 +1,155 @@
-//! The outbox. (Being written.)
+//! The outbox: events we have promised to deliver.
+//!
+//! An event is ours from the moment [`Store::accept`] returns; from then on it is delivered, or parked with a reason
+//! that a person can read. Nothing leaves silently: **accepted = waiting + closed**, and each closed row has exactly
+//! one [`Outcome`](crate::event::Outcome). Both sides are kept apart (rows here, sums there), so the equation is a
+//! check and not a definition.
+//!
+//! Rows are leased, not removed, while the worker holds them. A process that dies leaves its leases behind; the next
+//! one on the same file takes them back when it opens it. So **an event may be delivered twice**; findings have
+//! deterministic ids and sinks are written for that.
+//!
+//! Not here: what an event means ([`crate::event`]), what becomes of it ([`crate::decide`]), how long a service wants
+//! us to wait (the sink's verdict).
+//!
+//! ## Races we know of
+//! - *The process dies between the finding's creation and the row's closing.* The finding is created again under the
+//!   same id; Security Command Center answers 409, which is success.
+//! - *A lease runs out while a slow delivery is under way.* The same, within one process.
+//! - *Two processes on one file.* The second is refused by a lock on `FILE.lock`. The commands `outbox …` do not take
+//!   it: they change parked rows only, in transactions of their own.
+//! - *The clock steps back.* Fresh rows carry no time and are always due; a retry that lies further ahead than any
+//!   retry may be planned is due at once.
+
+pub mod backoff;
+pub mod entry;
+pub mod sqlite;
+pub mod worker;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
+
+pub use entry::{Ending, Leased, NewContent, NewEntry, Settlement, Stats};
+pub use sqlite::Sqlite;
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No space left on the device, or the file's size limit is reached.
+    #[error("the outbox's disk is full")]
+    Full(#[source] rusqlite::Error),
+    /// The file or its folder cannot be written.
+    #[error("the outbox's file or folder is read-only")]
+    ReadOnly(#[source] rusqlite::Error),
+    /// Another program holds the file's write lock.
+    #[error("the outbox's file is locked by another program")]
+    Locked(#[source] rusqlite::Error),
+    /// Another connector runs on this file.
+    #[error("another sysdig-scc process is running on {path}; stop it, or give this one its own OUTBOX_URL")]
+    InUse {
+        /// The file.
+        path: String,
+    },
+    /// The file's schema is newer than this program.
+    #[error("{path} was written by a newer version (schema {found}, this program knows {known}); use that version")]
+    TooNew {
+        /// The file.
+        path: String,
+        /// The version found in it.
+        found: i64,
+        /// The newest version this program knows.
+        known: i64,
+    },
+    /// The lock file or its folder could not be made.
+    #[error("the outbox's folder {path} cannot be used")]
+    Folder {
+        /// The folder.
+        path: String,
+        /// The operating system's words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Any other answer of the database.
+    #[error("the outbox's database failed")]
+    Database(#[source] rusqlite::Error),
+    /// The whole batch in which this write travelled failed; the cause was logged once.
+    #[error("the outbox cannot write now: {0}")]
+    Batch(String),
+    /// A row that was read back does not make sense.
+    #[error("the outbox holds a row that cannot be read: {0}")]
+    Corrupt(String),
+    /// The writer has ended; the process is stopping.
+    #[error("the outbox is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// The metric label.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Full(_) => "full",
+            Self::ReadOnly(_) => "read_only",
+            Self::Locked(_) => "locked",
+            Self::InUse { .. } => "in_use",
+            Self::TooNew { .. } => "too_new",
+            Self::Folder { .. } => "folder",
+            Self::Database(_) => "database",
+            Self::Batch(_) => "batch",
+            Self::Corrupt(_) => "corrupt",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// Whether it may mend itself while the process runs.
+    pub fn is_transient(&self) -> bool {
+        !matches!(self, Self::InUse { .. } | Self::TooNew { .. } | Self::Corrupt(_) | Self::Closed)
+    }
+
+    /// Whether the connection should be opened anew before the next try.
+    pub(crate) fn wants_reopen(&self) -> bool {
+        matches!(self, Self::ReadOnly(_) | Self::Database(_))
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full(error),
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly(error),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(error),
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// How many of a batch became rows to deliver, met themselves, or were closed or parked at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Rows that now wait for delivery.
+    pub waiting: u64,
+    /// Entries whose key had been taken before.
+    pub duplicates: u64,
+    /// Rows that were parked at once because they could not be read.
+    pub parked: u64,
+}
+
+/// Where accepted events live until they are closed.
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Makes a batch durable, whole or not at all. `ignored` elements are only counted, as accepted and closed.
+    fn accept(&self, batch: Vec<NewEntry>, ignored: u64, now: DateTime<Utc>) -> BoxFuture<'_, Result<Accepted, StoreError>>;
+
+    /// Takes up to `limit` rows that are due, the most urgent first, until the lease ends.
+    fn lease(&self, limit: usize, now: DateTime<Utc>, lease: Duration) -> BoxFuture<'_, Result<Vec<Leased>, StoreError>>;
+
+    /// Ends leases: each row is closed, parked, planned anew, or given back.
+    fn settle(&self, settlements: Vec<Settlement>, now: DateTime<Utc>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The sums of the ledger at one moment.
+    fn stats(&self, now: DateTime<Utc>) -> BoxFuture<'_, Result<Stats, StoreError>>;
+
+    /// Whether a write would succeed now: makes one.
+    fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}

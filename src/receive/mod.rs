@@ -1,6 +1,21 @@
-//! The doors. All of them end in one function, [`Intake::take`].
+//! The doors. All of them end in one function, [`Intake::take`]: elements become durable rows, and only then is
+//! anybody answered.
 
+pub mod client;
+pub mod sender;
+pub mod webhook;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::Utc;
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+
+use crate::event::Event;
 use crate::normalize::Element;
+use crate::outbox::{NewContent, NewEntry, Store, StoreError};
+use crate::telemetry::metrics as names;
 
 /// Which door a delivery came in by: the metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,6 +28,18 @@ pub enum Door {
     Pubsub,
     /// An attestation request.
     Attestation,
+}
+
+impl Door {
+    /// The metric label, and the word in the ledger.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Poller => "poller",
+            Self::Pubsub => "pubsub",
+            Self::Attestation => "attestation",
+        }
+    }
 }
 
 /// What became of the elements of one delivery.
@@ -31,15 +58,76 @@ pub struct Receipt {
 /// Why nothing of a delivery could be taken. The sender is told 503 and tries again.
 #[derive(Debug, thiserror::Error)]
 #[error("the outbox cannot take events now")]
-pub struct IntakeError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+pub struct IntakeError(#[source] pub StoreError);
 
-/// The one function every door ends in: elements → durable rows. (Skeleton.)
+/// The one function every door ends in.
 #[derive(Debug, Clone)]
-pub struct Intake {}
+pub struct Intake {
+    store: Arc<dyn Store>,
+    wake: Arc<Notify>,
+}
 
 impl Intake {
+    /// An intake over `store`; `wake` is the worker's.
+    pub fn new(store: Arc<dyn Store>, wake: Arc<Notify>) -> Self {
+        Self { store, wake }
+    }
+
     /// Takes every element of one delivery in one transaction; when it returns `Ok`, all of them are durable.
-    pub async fn take(&self, _door: Door, _elements: Vec<Element>) -> Result<Receipt, IntakeError> {
-        Ok(Receipt::default())
+    ///
+    /// # Errors
+    /// When the store cannot write; then none of them was taken.
+    pub async fn take(&self, door: Door, elements: Vec<Element>) -> Result<Receipt, IntakeError> {
+        let began = Instant::now();
+        let mut entries = Vec::with_capacity(elements.len());
+        let mut ignored = 0;
+        for element in elements {
+            match element {
+                Element::Event { event, body } => entries.push(entry(door, &event, body)),
+                Element::Unreadable { reason, body } => entries.push(unreadable(door, reason, body)),
+                Element::Ignored(kind) => {
+                    ignored += 1;
+                    metrics::counter!(names::IGNORED.name, "kind" => kind.label()).increment(1);
+                }
+            }
+        }
+        let taken = self.store.accept(entries, ignored, Utc::now()).await.map_err(IntakeError)?;
+        if taken.waiting > 0 {
+            self.wake.notify_one();
+        }
+        let receipt = Receipt { accepted: taken.waiting, duplicates: taken.duplicates, ignored, parked: taken.parked };
+        count(door, receipt);
+        metrics::histogram!(names::ACCEPT_SECONDS.name).record(began.elapsed().as_secs_f64());
+        Ok(receipt)
+    }
+}
+
+/// The serialised part of a row: also used when a parked row is read anew.
+pub fn content(event: &Event) -> Result<NewContent, String> {
+    match serde_json::to_string(event) {
+        Ok(text) => Ok(NewContent { event: text, kind: event.kind(), urgency: event.urgency() }),
+        Err(error) => Err(format!("the event cannot be written down: {error}")),
+    }
+}
+
+fn entry(door: Door, event: &Event, body: String) -> NewEntry {
+    NewEntry { key: event.key(), body, content: content(event), door: door.label() }
+}
+
+// The same unreadable element delivered again is a duplicate, so that a sender that repeats it does not fill the disk.
+fn unreadable(door: Door, reason: String, body: String) -> NewEntry {
+    let key = format!("unreadable-{}", hex::encode(&Sha256::digest(body.as_bytes())[..16]));
+    NewEntry { key, body, content: Err(reason), door: door.label() }
+}
+
+fn count(door: Door, receipt: Receipt) {
+    let sums = [
+        ("accepted", receipt.accepted),
+        ("duplicate", receipt.duplicates),
+        ("ignored", receipt.ignored),
+        ("parked", receipt.parked),
+    ];
+    for (result, sum) in sums.into_iter().filter(|(_, sum)| *sum > 0) {
+        metrics::counter!(names::RECEIVED.name, "door" => door.label(), "result" => result).increment(sum);
     }
 }

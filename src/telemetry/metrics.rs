@@ -24,3 +24,179 @@ impl Metric {
         Self { name, kind, labels, help }
     }
 }
+
+/// Failures of the outbox's store.
+pub const STORE_ERRORS: Metric = Metric::new(
+    "sysdig_scc_outbox_errors_total",
+    "counter",
+    &["error"],
+    "Batches the outbox could not write, by kind of failure (full, read_only, locked, …). Senders were told 503.",
+);
+/// Elements taken in.
+pub const RECEIVED: Metric = Metric::new(
+    "sysdig_scc_received_total",
+    "counter",
+    &["door", "result"],
+    "Elements of deliveries by door and what became of them: accepted, duplicate, ignored, parked.",
+);
+/// Ignored elements by kind.
+pub const IGNORED: Metric = Metric::new(
+    "sysdig_scc_ignored_total",
+    "counter",
+    &["kind"],
+    "Elements that open no finding, by kind: resolved, monitor_alert, test, …",
+);
+/// Requests at the webhook.
+pub const REQUESTS: Metric = Metric::new(
+    "sysdig_scc_http_requests_total",
+    "counter",
+    &["route", "status"],
+    "Requests by route and status code.",
+);
+/// Refused senders.
+pub const UNAUTHENTICATED: Metric = Metric::new(
+    "sysdig_scc_unauthenticated_total",
+    "counter",
+    &["reason"],
+    "Requests to /events without a valid token: missing, malformed, wrong, throttled.",
+);
+/// Time from the request to the durable answer.
+pub const ACCEPT_SECONDS: Metric = Metric::new(
+    "sysdig_scc_accept_duration_seconds",
+    "histogram",
+    &[],
+    "Time to make one delivery durable, from the parsed body to the answer.",
+);
+/// Rows closed by the worker.
+pub const CLOSED: Metric = Metric::new(
+    "sysdig_scc_closed_total",
+    "counter",
+    &["outcome"],
+    "Events closed by the worker since the process started, by outcome. The ledger's own sums are in sysdig_scc_ledger.",
+);
+/// Failed attempts.
+pub const ATTEMPTS_FAILED: Metric = Metric::new(
+    "sysdig_scc_attempts_failed_total",
+    "counter",
+    &["error", "verdict"],
+    "Failed attempts to deliver, by kind of error and what follows: retry, hold, park.",
+);
+/// Time of one attempt.
+pub const DELIVER_SECONDS: Metric = Metric::new(
+    "sysdig_scc_deliver_duration_seconds",
+    "histogram",
+    &[],
+    "Time of one attempt to deliver an event, waiting for the quota included.",
+);
+/// Time an event took from acceptance to its finding.
+pub const END_TO_END_SECONDS: Metric = Metric::new(
+    "sysdig_scc_event_age_at_close_seconds",
+    "histogram",
+    &[],
+    "Time from an event's acceptance to the closing of its row.",
+);
+/// The ledger.
+pub const LEDGER: Metric = Metric::new(
+    "sysdig_scc_ledger",
+    "gauge",
+    &["sum"],
+    "The ledger as it stands in the store: accepted, waiting, leased, and each outcome. accepted = waiting + all outcomes, at any moment.",
+);
+/// Age of the oldest waiting event.
+pub const OLDEST_WAITING: Metric = Metric::new(
+    "sysdig_scc_outbox_oldest_waiting_seconds",
+    "gauge",
+    &[],
+    "Age of the oldest event that waits for delivery; 0 when none waits. The first thing to look at.",
+);
+/// Size of the outbox.
+pub const OUTBOX_BYTES: Metric = Metric::new(
+    "sysdig_scc_outbox_bytes",
+    "gauge",
+    &[],
+    "Bytes that the outbox's used pages take on disk.",
+);
+/// Whether the worker moves.
+pub const WORKER_LAST_STEP: Metric = Metric::new(
+    "sysdig_scc_worker_idle_seconds",
+    "gauge",
+    &[],
+    "Seconds since the worker last looked for due events; more than 30 means that it is stuck.",
+);
+
+/// Every metric of the spine, in the order of the document. Other rooms add their own lists to [`all`].
+pub const SPINE: &[&Metric] = &[
+    &RECEIVED,
+    &IGNORED,
+    &REQUESTS,
+    &UNAUTHENTICATED,
+    &ACCEPT_SECONDS,
+    &LEDGER,
+    &OLDEST_WAITING,
+    &OUTBOX_BYTES,
+    &STORE_ERRORS,
+    &WORKER_LAST_STEP,
+    &CLOSED,
+    &ATTEMPTS_FAILED,
+    &DELIVER_SECONDS,
+    &END_TO_END_SECONDS,
+];
+
+/// Every metric there is.
+pub fn all() -> impl Iterator<Item = &'static Metric> {
+    SPINE.iter().copied()
+}
+
+/// Buckets of every histogram: from a commit on a fast disk to a backlog of hours.
+const SECONDS: [f64; 12] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 3600.0, 21600.0];
+
+static RECORDER: std::sync::OnceLock<metrics_exporter_prometheus::PrometheusHandle> = std::sync::OnceLock::new();
+
+/// Starts counting. A second call in one process changes nothing: metrics belong to the process.
+pub fn start() {
+    RECORDER.get_or_init(|| {
+        let builder = metrics_exporter_prometheus::PrometheusBuilder::new();
+        let builder = builder.set_buckets(&SECONDS).expect("the buckets are not empty");
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("metrics were already being recorded elsewhere in this process");
+        }
+        for metric in all() {
+            describe(metric);
+        }
+        handle
+    });
+}
+
+/// Everything counted so far, in Prometheus' text format.
+pub fn render() -> String {
+    RECORDER.get().map(|handle| {
+        handle.run_upkeep();
+        handle.render()
+    }).unwrap_or_default()
+}
+
+/// Shows the ledger's sums, as just read from the store.
+pub fn show_ledger(stats: &crate::outbox::Stats) {
+    let sums = [("accepted", stats.accepted), ("waiting", stats.waiting), ("leased", stats.leased)];
+    for (sum, count) in sums.into_iter().chain(stats.closed.iter().map(|(outcome, count)| (*outcome, *count))) {
+        metrics::gauge!(LEDGER.name, "sum" => sum).set(as_float(count));
+    }
+    metrics::gauge!(OLDEST_WAITING.name).set(as_float(stats.oldest_waiting_secs.unwrap_or_default()));
+    metrics::gauge!(OUTBOX_BYTES.name).set(as_float(stats.bytes));
+}
+
+// Prometheus knows only floating point; counts beyond 2^53 lose their last digit there, not in the ledger.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+fn as_float(count: u64) -> f64 {
+    count as f64
+}
+
+fn describe(metric: &'static Metric) {
+    match metric.kind {
+        "counter" => metrics::describe_counter!(metric.name, metric.help),
+        "gauge" => metrics::describe_gauge!(metric.name, metric.help),
+        _ => metrics::describe_histogram!(metric.name, metric.help),
+    }
+}

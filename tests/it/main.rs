@@ -1,7 +1,9 @@
-//! Stories over real HTTP, against small stateful fakes and, where present, Google's emulators.
+//! Stories against the real program between small fakes and, where present, Google's emulators. One binary, so that
+//! it links once.
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
 mod fakes;
+mod outbox;
 mod state_stores;

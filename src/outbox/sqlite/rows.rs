@@ -1,0 +1,236 @@
+//! The statements: what each request does to the rows, and to the sums beside them.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use super::Keep;
+use super::schema::{CLOSED, LEASED, PARKED, WAITING};
+use crate::event::Outcome;
+use crate::outbox::entry::Ending;
+use crate::outbox::{Accepted, Leased, NewEntry, Settlement, StoreError, backoff};
+
+/// The classes of urgency, the first one first.
+const URGENCIES: std::ops::RangeInclusive<u8> = 0..=3;
+/// The longest reason that is kept, in bytes.
+const REASON_LIMIT: usize = 2_000;
+
+/// One transaction's work. The sums are written once, at the end.
+pub(crate) struct Batch<'t> {
+    transaction: &'t Transaction<'t>,
+    accepted: i64,
+    closed: [i64; Outcome::ALL.len()],
+}
+
+impl<'t> Batch<'t> {
+    pub(crate) fn new(transaction: &'t Transaction<'t>) -> Self {
+        Self { transaction, accepted: 0, closed: [0; Outcome::ALL.len()] }
+    }
+
+    pub(crate) fn accept(&mut self, entries: &[NewEntry], ignored: u64, now: DateTime<Utc>) -> Result<Accepted, StoreError> {
+        let mut entry = self.transaction.prepare_cached(
+            "INSERT INTO entry (key, kind, door, state, urgency, accepted_ms, closed_ms, outcome, reason)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (key) DO NOTHING",
+        )?;
+        let mut body = self.transaction.prepare_cached("INSERT INTO body (entry_id, delivered, event) VALUES (?1, ?2, ?3)")?;
+        let mut accepted = Accepted::default();
+        let now_ms = now.timestamp_millis();
+        for new in entries {
+            let inserted = match &new.content {
+                Ok(content) => entry.execute(params![
+                    new.key, content.kind, new.door, WAITING, content.urgency, now_ms, None::<i64>, None::<&str>, None::<&str>
+                ])?,
+                Err(reason) => entry.execute(params![
+                    new.key, "unreadable", new.door, PARKED, 0, now_ms, now_ms, Outcome::Parked.label(), cut(reason)
+                ])?,
+            };
+            if inserted == 0 {
+                accepted.duplicates += 1;
+                continue;
+            }
+            let event = new.content.as_ref().ok().map(|content| content.event.as_bytes());
+            body.execute(params![self.transaction.last_insert_rowid(), new.body.as_bytes(), event])?;
+            match new.content {
+                Ok(_) => accepted.waiting += 1,
+                Err(_) => accepted.parked += 1,
+            }
+        }
+        self.accepted += as_sum(entries.len() as u64 + ignored);
+        self.count(Outcome::Ignored, as_sum(ignored));
+        self.count(Outcome::Duplicate, as_sum(accepted.duplicates));
+        self.count(Outcome::Parked, as_sum(accepted.parked));
+        Ok(accepted)
+    }
+
+    pub(crate) fn lease(&mut self, limit: usize, now: DateTime<Utc>, lease: Duration) -> Result<Vec<Leased>, StoreError> {
+        let now_ms = now.timestamp_millis();
+        let until_ms = now_ms.saturating_add(as_millis(lease));
+        let mut expired = self
+            .transaction
+            .prepare_cached("UPDATE entry SET state = 0, lease_ms = NULL WHERE state = 1 AND lease_ms < ?1")?;
+        expired.execute([now_ms])?;
+        let mut due = self.transaction.prepare_cached(
+            "SELECT e.id, e.key, e.attempts, e.first_failed_ms, e.accepted_ms, b.event
+             FROM entry e JOIN body b ON b.entry_id = e.id
+             WHERE e.state = 0 AND e.urgency = ?1 AND e.next_ms <= ?2 ORDER BY e.next_ms, e.accepted_ms LIMIT ?3",
+        )?;
+        // A retry further ahead than any retry may be planned: the clock has stepped back since.
+        let mut stranded = self.transaction.prepare_cached(
+            "UPDATE entry SET next_ms = 0 WHERE state = 0 AND urgency = ?1 AND next_ms > ?2",
+        )?;
+        let mut taken = self.transaction.prepare_cached("UPDATE entry SET state = ?1, lease_ms = ?2 WHERE id = ?3")?;
+        let beyond_ms = now_ms.saturating_add(as_millis(backoff::LONGEST * 2));
+        let mut rows = Vec::new();
+        for urgency in URGENCIES {
+            if rows.len() >= limit {
+                break;
+            }
+            stranded.execute(params![urgency, beyond_ms])?;
+            let wanted = i64::try_from(limit - rows.len()).unwrap_or(i64::MAX);
+            let mut found = due.query(params![urgency, now_ms, wanted])?;
+            while let Some(row) = found.next()? {
+                let leased = leased(row)?;
+                taken.execute(params![LEASED, until_ms, leased.id])?;
+                rows.push(leased);
+            }
+        }
+        Ok(rows)
+    }
+
+    pub(crate) fn settle(&mut self, settlements: &[Settlement], now: DateTime<Utc>) -> Result<(), StoreError> {
+        for Settlement { id, ending } in settlements {
+            match ending {
+                Ending::Close { outcome: Outcome::Parked, note } => self.park(*id, note.as_deref().unwrap_or_default(), now)?,
+                Ending::Close { outcome, note } => self.close(*id, *outcome, note.as_deref(), now)?,
+                Ending::Retry { at, reason } => {
+                    let mut retry = self.transaction.prepare_cached(
+                        "UPDATE entry SET state = 0, lease_ms = NULL, attempts = attempts + 1, next_ms = ?1, reason = ?2,
+                         first_failed_ms = coalesce(first_failed_ms, ?3) WHERE id = ?4 AND state = 1",
+                    )?;
+                    retry.execute(params![at.timestamp_millis(), cut(reason), now.timestamp_millis(), id])?;
+                }
+                Ending::Release { reason, at } => {
+                    let mut release = self.transaction.prepare_cached(
+                        "UPDATE entry SET state = 0, lease_ms = NULL, next_ms = coalesce(?1, next_ms), reason = coalesce(?2, reason)
+                         WHERE id = ?3 AND state = 1",
+                    )?;
+                    release.execute(params![at.map(|at| at.timestamp_millis()), reason.as_deref().map(cut), id])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A write that changes nothing but has to reach the disk.
+    pub(crate) fn probe(&mut self) -> Result<(), StoreError> {
+        let mut touch = self.transaction.prepare_cached(
+            "INSERT INTO ledger VALUES ('probes', 1) ON CONFLICT (name) DO UPDATE SET count = count + 1",
+        )?;
+        touch.execute([])?;
+        Ok(())
+    }
+
+    /// Writes the sums.
+    pub(crate) fn finish(self) -> Result<(), StoreError> {
+        add(self.transaction, "accepted", self.accepted)?;
+        for (outcome, count) in Outcome::ALL.into_iter().zip(self.closed) {
+            add(self.transaction, outcome.label(), count)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, id: i64, outcome: Outcome, note: Option<&str>, now: DateTime<Utc>) -> Result<(), StoreError> {
+        self.end(id, CLOSED, outcome, note, now)
+    }
+
+    fn park(&mut self, id: i64, reason: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+        self.end(id, PARKED, Outcome::Parked, Some(reason), now)
+    }
+
+    // `state < 2`: a row that was closed while this lease ran out is not closed, nor counted, twice.
+    fn end(&mut self, id: i64, state: i64, outcome: Outcome, note: Option<&str>, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut end = self.transaction.prepare_cached(
+            "UPDATE entry SET state = ?1, lease_ms = NULL, closed_ms = ?2, outcome = ?3, reason = ?4 WHERE id = ?5 AND state < 2",
+        )?;
+        let ended = end.execute(params![state, now.timestamp_millis(), outcome.label(), note.map(cut), id])?;
+        self.count(outcome, as_sum(ended as u64));
+        Ok(())
+    }
+
+    fn count(&mut self, outcome: Outcome, by: i64) {
+        if let Some(place) = Outcome::ALL.into_iter().position(|o| o == outcome) {
+            self.closed[place] += by;
+        }
+    }
+}
+
+/// Adds to a sum of the ledger.
+pub(crate) fn add(connection: &Connection, name: &str, by: i64) -> Result<(), StoreError> {
+    if by != 0 {
+        let mut sum = connection.prepare_cached(
+            "INSERT INTO ledger VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET count = count + excluded.count",
+        )?;
+        sum.execute(params![name, by])?;
+    }
+    Ok(())
+}
+
+/// Removes closed rows that are too old, or the oldest ones when the file has grown too large; a bounded number at a
+/// time, so that no sender waits long. Parked rows are an operator's business and stay.
+pub(crate) fn prune(connection: &mut Connection, keep: Keep, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let before_ms = now.timestamp_millis().saturating_sub(as_millis(keep.closed_for));
+    let transaction = connection.transaction()?;
+    delete_closed(&transaction, before_ms, 5_000)?;
+    if used_bytes(&transaction)? > keep.bytes {
+        delete_closed(&transaction, i64::MAX, 5_000)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// The bytes that the file's used pages take.
+pub(crate) fn used_bytes(connection: &Connection) -> Result<u64, StoreError> {
+    let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+    let pages = pragma("page_count")? - pragma("freelist_count")?;
+    Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or_default())
+}
+
+fn delete_closed(transaction: &Transaction<'_>, before_ms: i64, limit: i64) -> Result<(), StoreError> {
+    let mut oldest = transaction.prepare_cached(
+        "SELECT max(id), max(closed_ms) FROM (SELECT id, closed_ms FROM entry WHERE state = 2 AND closed_ms < ?1 ORDER BY closed_ms LIMIT ?2)",
+    )?;
+    let last: Option<(Option<i64>, Option<i64>)> =
+        oldest.query_row(params![before_ms, limit], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((Some(_), Some(closed_ms))) = last else { return Ok(()) };
+    transaction.execute(
+        "DELETE FROM body WHERE entry_id IN (SELECT id FROM entry WHERE state = 2 AND closed_ms <= ?1)",
+        [closed_ms],
+    )?;
+    transaction.execute("DELETE FROM entry WHERE state = 2 AND closed_ms <= ?1", [closed_ms])?;
+    Ok(())
+}
+
+fn leased(row: &Row<'_>) -> Result<Leased, StoreError> {
+    Ok(Leased {
+        id: row.get(0)?,
+        key: row.get(1)?,
+        attempts: row.get(2)?,
+        first_failed: row.get::<_, Option<i64>>(3)?.and_then(DateTime::from_timestamp_millis),
+        accepted: DateTime::from_timestamp_millis(row.get(4)?).unwrap_or_default(),
+        event: row.get::<_, Option<Vec<u8>>>(5)?.unwrap_or_default(),
+    })
+}
+
+fn as_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn as_sum(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn cut(reason: &str) -> &str {
+    let end = (0..=REASON_LIMIT.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
+    &reason[..end.unwrap_or_default()]
+}

@@ -1,0 +1,207 @@
+//! The one thread that writes: everything that waits goes into one transaction.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::rows::Batch;
+use super::{Keep, schema};
+use crate::outbox::{Accepted, Leased, NewEntry, Settlement, StoreError};
+
+/// As many requests as one transaction takes; more only makes the first ones wait.
+const REQUESTS_A_COMMIT: usize = 512;
+/// A failing disk is told in the log at once, and then once in this time.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+const PRUNE_EVERY: Duration = Duration::from_secs(30);
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// A request to the writer.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Accept { batch: Vec<NewEntry>, ignored: u64, now: DateTime<Utc>, answer: Answer<Accepted> },
+    Lease { limit: usize, now: DateTime<Utc>, lease: Duration, answer: Answer<Vec<Leased>> },
+    Settle { settlements: Vec<Settlement>, now: DateTime<Utc>, answer: Answer<()> },
+    Probe { answer: Answer<()> },
+}
+
+/// What a request is told once its transaction is durable.
+enum Reply {
+    Accept(Accepted, Answer<Accepted>),
+    Lease(Vec<Leased>, Answer<Vec<Leased>>),
+    Done(Answer<()>),
+}
+
+/// The writing side of the store.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    path: PathBuf,
+    keep: Keep,
+    connection: Option<Connection>,
+    failing_since: Option<Instant>,
+    complained: Option<Instant>,
+    pruned: Instant,
+}
+
+impl Writer {
+    /// Opens the file; what may mend itself is left for later.
+    pub(crate) fn open(path: &Path, keep: Keep) -> Result<Self, StoreError> {
+        let now = Instant::now();
+        let mut writer =
+            Self { path: path.to_owned(), keep, connection: None, failing_since: None, complained: None, pruned: now };
+        match writer.reopen() {
+            Err(StoreError::Database(error)) if is_no_database(&error) => Err(StoreError::Database(error)),
+            Err(error) if !error.is_transient() => Err(error),
+            Err(error) => {
+                writer.complain(&error);
+                Ok(writer)
+            }
+            Ok(()) => Ok(writer),
+        }
+    }
+
+    /// Serves requests until the last sender is gone.
+    pub(crate) fn run(mut self, mut requests: mpsc::Receiver<Command>) {
+        let mut waiting = Vec::with_capacity(REQUESTS_A_COMMIT);
+        while let Some(first) = requests.blocking_recv() {
+            waiting.push(first);
+            while waiting.len() < REQUESTS_A_COMMIT
+                && let Ok(next) = requests.try_recv()
+            {
+                waiting.push(next);
+            }
+            self.serve(&mut waiting);
+            self.prune_when_due();
+        }
+    }
+
+    fn serve(&mut self, waiting: &mut Vec<Command>) {
+        // Kept apart from the commands, so that a failure can still be told to each of them.
+        match self.commit(waiting) {
+            Ok(replies) => {
+                self.recovered();
+                replies.into_iter().for_each(Reply::send);
+            }
+            Err(error) => {
+                self.complain(&error);
+                let text = crate::telemetry::chain(&error);
+                waiting.drain(..).for_each(|command| command.refuse(&text));
+                if error.wants_reopen() {
+                    self.connection = None;
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, waiting: &mut Vec<Command>) -> Result<Vec<Reply>, StoreError> {
+        if self.connection.is_none() {
+            self.reopen()?;
+        }
+        let connection = self.connection.as_mut().ok_or(StoreError::Closed)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut batch = Batch::new(&transaction);
+        let mut results = Vec::with_capacity(waiting.len());
+        for command in waiting.iter_mut() {
+            results.push(command.carry_out(&mut batch)?);
+        }
+        batch.finish()?;
+        transaction.commit()?;
+        Ok(waiting.drain(..).zip(results).map(|(command, result)| command.reply(result)).collect())
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        let connection = schema::open_writer(&self.path)?;
+        // This process holds the lock, so every lease in the file belongs to a dead one.
+        let taken_back = connection.execute("UPDATE entry SET state = 0, lease_ms = NULL WHERE state = 1", [])?;
+        if taken_back > 0 && self.failing_since.is_none() {
+            tracing::info!(rows = taken_back, "took back what an earlier process had under way");
+        }
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn complain(&mut self, error: &StoreError) {
+        self.failing_since.get_or_insert_with(Instant::now);
+        metrics::counter!(crate::telemetry::metrics::STORE_ERRORS.name, "error" => error.label()).increment(1);
+        if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+            self.complained = Some(Instant::now());
+            tracing::error!(
+                error = crate::telemetry::chain(error),
+                path = %self.path.display(),
+                "the outbox cannot be written; senders are told 503 until it can",
+            );
+        }
+    }
+
+    fn recovered(&mut self) {
+        if let Some(since) = self.failing_since.take() {
+            self.complained = None;
+            tracing::info!(after_secs = since.elapsed().as_secs(), "the outbox can be written again");
+        }
+    }
+
+    fn prune_when_due(&mut self) {
+        if self.pruned.elapsed() < PRUNE_EVERY {
+            return;
+        }
+        self.pruned = Instant::now();
+        let Some(connection) = self.connection.as_mut() else { return };
+        if let Err(error) = super::rows::prune(connection, self.keep, Utc::now()) {
+            tracing::warn!(error = crate::telemetry::chain(&error), "old rows of the outbox could not be pruned");
+        }
+    }
+}
+
+/// The result of one command inside a transaction that is not yet durable.
+enum Carried {
+    Accepted(Accepted),
+    Leased(Vec<Leased>),
+    Done,
+}
+
+impl Command {
+    fn carry_out(&mut self, batch: &mut Batch<'_>) -> Result<Carried, StoreError> {
+        match self {
+            Self::Accept { batch: entries, ignored, now, .. } => batch.accept(entries, *ignored, *now).map(Carried::Accepted),
+            Self::Lease { limit, now, lease, .. } => batch.lease(*limit, *now, *lease).map(Carried::Leased),
+            Self::Settle { settlements, now, .. } => batch.settle(settlements, *now).map(|()| Carried::Done),
+            Self::Probe { .. } => batch.probe().map(|()| Carried::Done),
+        }
+    }
+
+    fn reply(self, carried: Carried) -> Reply {
+        match (self, carried) {
+            (Self::Accept { answer, .. }, Carried::Accepted(accepted)) => Reply::Accept(accepted, answer),
+            (Self::Lease { answer, .. }, Carried::Leased(rows)) => Reply::Lease(rows, answer),
+            (Self::Settle { answer, .. } | Self::Probe { answer }, Carried::Done) => Reply::Done(answer),
+            _ => unreachable!("carry_out answers each command in its own kind"),
+        }
+    }
+
+    // Whoever asked may have gone (a sender that hung up); then there is nobody to tell.
+    fn refuse(self, reason: &str) {
+        let error = StoreError::Batch(reason.to_owned());
+        match self {
+            Self::Accept { answer, .. } => drop(answer.send(Err(error))),
+            Self::Lease { answer, .. } => drop(answer.send(Err(error))),
+            Self::Settle { answer, .. } | Self::Probe { answer } => drop(answer.send(Err(error))),
+        }
+    }
+}
+
+impl Reply {
+    fn send(self) {
+        match self {
+            Self::Accept(accepted, answer) => drop(answer.send(Ok(accepted))),
+            Self::Lease(rows, answer) => drop(answer.send(Ok(rows))),
+            Self::Done(answer) => drop(answer.send(Ok(()))),
+        }
+    }
+}
+
+fn is_no_database(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt))
+}

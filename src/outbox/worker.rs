@@ -1,0 +1,328 @@
+//! The worker: leases what is due, has it handled, and settles it. Knows rows, attempts and time, not what an event is.
+//!
+//! Several events are under way at once, and a slow one delays only itself. What is finished is settled in batches,
+//! so that closing costs as little as accepting does.
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::entry::Ending;
+use super::{Leased, Settlement, Store, backoff};
+use crate::deliver::Verdict;
+use crate::event::Outcome;
+use crate::telemetry::{chain, metrics as names};
+
+/// How one attempt went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attempt {
+    /// The event is finished.
+    Done {
+        /// How.
+        outcome: Outcome,
+        /// A sentence, where the outcome alone does not tell.
+        note: Option<String>,
+    },
+    /// It is not.
+    Failed {
+        /// What went wrong, with its causes, for the row and for the log.
+        reason: String,
+        /// What follows.
+        verdict: Verdict,
+        /// The metric label.
+        label: &'static str,
+    },
+}
+
+/// What is done with a leased row: enrich, decide, deliver. Repeating it must be safe.
+pub trait Handler: Send + Sync + std::fmt::Debug {
+    /// One attempt.
+    fn handle<'a>(&'a self, entry: &'a Leased, now: DateTime<Utc>) -> BoxFuture<'a, Attempt>;
+}
+
+/// How the worker works.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Attempts under way at once.
+    pub concurrency: usize,
+    /// After this long from its first failure an event is parked.
+    pub give_up_after: Duration,
+}
+
+/// The time, as an argument: the system's, or a test's.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// Longer than any attempt: a row that is not settled by then is taken by the next lease.
+const LEASE: Duration = Duration::from_secs(3600);
+/// An attempt that takes longer than this (a quota that is used up for hours) gives its row back.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(1800);
+/// How often the worker looks for due rows when nobody wakes it: retries, and what an operator put back.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const SETTLE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long rows under way may take to finish when the process stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The worker. One a process.
+pub struct Worker {
+    store: Arc<dyn Store>,
+    handler: Arc<dyn Handler>,
+    manner: Manner,
+    clock: Clock,
+    wake: Arc<Notify>,
+    heartbeat: Arc<Heartbeat>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("manner", &self.manner).finish_non_exhaustive()
+    }
+}
+
+/// When the worker last looked for due rows: readiness asks.
+#[derive(Debug, Default)]
+pub struct Heartbeat(AtomicI64);
+
+impl Heartbeat {
+    /// Seconds since the last look; `None` before the first.
+    pub fn idle_secs(&self, now: DateTime<Utc>) -> Option<u64> {
+        let last = self.0.load(Ordering::Relaxed);
+        (last != 0).then(|| u64::try_from(now.timestamp() - last).unwrap_or_default())
+    }
+
+    fn beat(&self, now: DateTime<Utc>) {
+        self.0.store(now.timestamp(), Ordering::Relaxed);
+    }
+}
+
+impl Worker {
+    /// A worker over `store`; whoever accepts events calls `wake.notify_one()`.
+    pub fn new(store: Arc<dyn Store>, handler: Arc<dyn Handler>, manner: Manner, clock: Clock) -> Self {
+        Self { store, handler, manner, clock, wake: Arc::new(Notify::new()), heartbeat: Arc::default() }
+    }
+
+    /// What to notify when there is something new.
+    pub fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    /// When it last looked.
+    pub fn heartbeat(&self) -> Arc<Heartbeat> {
+        Arc::clone(&self.heartbeat)
+    }
+
+    /// One turn of the crank: leases what is due, handles all of it, settles it. Returns how many rows that were.
+    ///
+    /// # Errors
+    /// When the store cannot lease or settle.
+    pub async fn step(&self) -> Result<usize, super::StoreError> {
+        let now = (self.clock)();
+        self.heartbeat.beat(now);
+        let rows = self.store.lease(self.manner.concurrency, now, LEASE).await?;
+        let attempts = rows.iter().map(|row| attempt(&*self.handler, row, &self.manner, &self.clock));
+        let settlements: Vec<_> = futures_util::future::join_all(attempts).await;
+        self.store.settle(settlements, (self.clock)()).await?;
+        Ok(rows.len())
+    }
+
+    /// Works until `stop` becomes true, then finishes what is in hand, or gives it back.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let (settled, settlements) = mpsc::channel(1_024);
+        let under_way = UnderWay::default();
+        let clerk = tokio::spawn(settle_in_batches(Arc::clone(&self.store), settlements, under_way.clone(), Arc::clone(&self.clock)));
+        let permits = Arc::new(Semaphore::new(self.manner.concurrency));
+        let mut tasks = JoinSet::new();
+        // Leasing ahead keeps every permit busy while the next lease is being written.
+        let ahead = (self.manner.concurrency * 4).max(8);
+        while !*stop.borrow() {
+            while tasks.try_join_next().is_some() {}
+            let leased = self.lease(ahead.saturating_sub(under_way.len()), ahead).await;
+            for row in leased.into_iter().filter(|row| under_way.insert(row.id)) {
+                tasks.spawn(self.task(row, Arc::clone(&permits), settled.clone()));
+            }
+            tokio::select! {
+                () = self.pause(&under_way, ahead) => {}
+                _ = stop.changed() => {}
+            }
+        }
+        drop(settled);
+        let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
+        if drained.is_err() {
+            tracing::info!(rows = tasks.len(), "gave back what could not be finished in time; it is taken up at the next start");
+            tasks.shutdown().await;
+        }
+        if let Err(error) = clerk.await {
+            tracing::error!(%error, "the last settlements were lost; their events are delivered again at the next start");
+        }
+        self.give_back(under_way).await;
+    }
+
+    async fn lease(&self, room: usize, ahead: usize) -> Vec<Leased> {
+        let now = (self.clock)();
+        self.heartbeat.beat(now);
+        // Small leases cost as much as large ones: wait until half of the room is free.
+        if room < ahead / 2 {
+            return Vec::new();
+        }
+        match self.store.lease(room, now, LEASE).await {
+            Ok(rows) => rows,
+            // The store has logged it, and says so at /readyz; the next look tries again.
+            Err(_) => Vec::new(),
+        }
+    }
+
+    async fn pause(&self, under_way: &UnderWay, ahead: usize) {
+        if under_way.len() > ahead / 2 {
+            let _room_or_time = tokio::time::timeout(LOOK_EVERY, under_way.room.notified()).await;
+        } else {
+            let _woken_or_time = tokio::time::timeout(LOOK_EVERY, self.wake.notified()).await;
+        }
+    }
+
+    fn task(&self, row: Leased, permits: Arc<Semaphore>, settled: mpsc::Sender<Settlement>) -> impl Future<Output = ()> + Send + 'static {
+        let (handler, manner, clock) = (Arc::clone(&self.handler), self.manner, Arc::clone(&self.clock));
+        async move {
+            let Ok(_permit) = permits.acquire().await else { return };
+            // A panic in one event's handling must not lose its row, nor stop the others.
+            let handled = AssertUnwindSafe(attempt(&*handler, &row, &manner, &clock)).catch_unwind().await;
+            let settlement = handled.unwrap_or_else(|_| panicked(row.id));
+            // Only fails when the process is stopping for good; then the lease is given back.
+            let _delivered_to_clerk = settled.send(settlement).await;
+        }
+    }
+
+    async fn give_back(&self, under_way: UnderWay) {
+        let left: Vec<_> = under_way.drain().into_iter().map(|id| Settlement { id, ending: Ending::Release { reason: None, at: None } }).collect();
+        if !left.is_empty()
+            && let Err(error) = self.store.settle(left, (self.clock)()).await
+        {
+            tracing::warn!(error = chain(&error), "leases could not be given back; the next start takes them back");
+        }
+    }
+}
+
+fn panicked(id: i64) -> Settlement {
+    tracing::error!(row = id, "handling an event panicked; it is parked");
+    let note = Some("handling it panicked, which is a defect of this program; see the log".to_owned());
+    metrics::counter!(names::CLOSED.name, "outcome" => Outcome::Parked.label()).increment(1);
+    Settlement { id, ending: Ending::Close { outcome: Outcome::Parked, note } }
+}
+
+/// The rows that are leased and not yet settled.
+#[derive(Debug, Clone, Default)]
+struct UnderWay {
+    ids: Arc<Mutex<HashSet<i64>>>,
+    room: Arc<Notify>,
+}
+
+impl UnderWay {
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
+        self.ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn len(&self) -> usize {
+        self.locked().len()
+    }
+
+    fn insert(&self, id: i64) -> bool {
+        self.locked().insert(id)
+    }
+
+    fn remove(&self, settled: &[Settlement]) {
+        {
+            let mut ids = self.locked();
+            for settlement in settled {
+                ids.remove(&settlement.id);
+            }
+        }
+        self.room.notify_one();
+    }
+
+    fn drain(&self) -> Vec<i64> {
+        self.locked().drain().collect()
+    }
+}
+
+/// The clerk: settles everything that is finished in one transaction, and never gives up on one.
+async fn settle_in_batches(store: Arc<dyn Store>, mut finished: mpsc::Receiver<Settlement>, under_way: UnderWay, clock: Clock) {
+    let mut batch = Vec::new();
+    while finished.recv_many(&mut batch, 512).await > 0 {
+        let mut stopping_tries = 0;
+        while store.settle(batch.clone(), clock()).await.is_err() {
+            // While the process runs there is time; when it stops, a row settled twice is better than no stop.
+            stopping_tries += u32::from(finished.is_closed());
+            if stopping_tries > 2 {
+                break;
+            }
+            tokio::time::sleep(SETTLE_AGAIN_AFTER).await;
+        }
+        under_way.remove(&batch);
+        batch.clear();
+    }
+}
+
+async fn attempt(handler: &dyn Handler, row: &Leased, manner: &Manner, clock: &Clock) -> Settlement {
+    let began = clock();
+    let handled = tokio::time::timeout(LONGEST_ATTEMPT, handler.handle(row, began)).await;
+    let now = clock();
+    let ending = match handled {
+        Ok(attempt) => ending(row, attempt, manner, now),
+        Err(_) => Ending::Release { reason: Some("waited for the quota; its turn comes again".into()), at: None },
+    };
+    tell(row, &ending, now);
+    Settlement { id: row.id, ending }
+}
+
+/// What follows from an attempt: the only place where retries are bounded.
+fn ending(row: &Leased, attempt: Attempt, manner: &Manner, now: DateTime<Utc>) -> Ending {
+    let (reason, verdict, label) = match attempt {
+        Attempt::Done { outcome, note } => return Ending::Close { outcome, note },
+        Attempt::Failed { reason, verdict, label } => (reason, verdict, label),
+    };
+    let word = match verdict {
+        Verdict::Retry(_) => "retry",
+        Verdict::Hold => "hold",
+        Verdict::Park => "park",
+    };
+    metrics::counter!(names::ATTEMPTS_FAILED.name, "error" => label, "verdict" => word).increment(1);
+    match verdict {
+        Verdict::Park => Ending::Close { outcome: Outcome::Parked, note: Some(reason) },
+        Verdict::Hold => Ending::Release { reason: Some(reason), at: Some(now + TimeDelta::seconds(1)) },
+        Verdict::Retry(asked) => {
+            let failing_for = row.first_failed.map_or(Duration::ZERO, |first| (now - first).to_std().unwrap_or_default());
+            if failing_for >= manner.give_up_after {
+                let hours = failing_for.as_secs() / 3600;
+                let note = format!("gave up after {} attempts in {hours} h: {reason}", row.attempts + 1);
+                return Ending::Close { outcome: Outcome::Parked, note: Some(note) };
+            }
+            let wait = backoff::delay(row.attempts + 1, asked, rand::random::<f64>());
+            Ending::Retry { at: now + TimeDelta::from_std(wait).unwrap_or_default(), reason }
+        }
+    }
+}
+
+fn tell(row: &Leased, ending: &Ending, now: DateTime<Utc>) {
+    match ending {
+        Ending::Close { outcome, note } => {
+            metrics::counter!(names::CLOSED.name, "outcome" => outcome.label()).increment(1);
+            let age = (now - row.accepted).to_std().unwrap_or_default();
+            metrics::histogram!(names::END_TO_END_SECONDS.name).record(age.as_secs_f64());
+            match (outcome, note) {
+                (Outcome::Parked, Some(reason)) => tracing::error!(event.key = row.key, reason, "an event was parked"),
+                (_, Some(note)) => tracing::debug!(event.key = row.key, note, outcome = outcome.label(), "an event was closed"),
+                (_, None) => tracing::debug!(event.key = row.key, outcome = outcome.label(), "an event was closed"),
+            }
+        }
+        Ending::Retry { at, reason } => {
+            tracing::warn!(event.key = row.key, reason, attempt = row.attempts + 1, next = %at, "delivery failed and is tried again");
+        }
+        Ending::Release { .. } => tracing::debug!(event.key = row.key, "an event was given back"),
+    }
+}

@@ -1,0 +1,80 @@
+//! `POST /events`: every Sysdig shape and Falco. Checks the sender, reads the body, hands it on, answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use chrono::Utc;
+
+use super::{Door, Intake, client, sender::Senders};
+use crate::normalize::{self, Element, NormalizeError};
+use crate::server::refusal::Refusal;
+use crate::telemetry::metrics as names;
+
+/// A sender that dawdles longer than this over its body is told so.
+const BODY_TIME: Duration = Duration::from_secs(60);
+/// Bodies beyond this are read on a thread of their own, so that other requests on this one need not wait.
+const LARGE: usize = 256 * 1024;
+
+/// What the door needs.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Where elements go.
+    pub intake: Intake,
+    /// Who may speak.
+    pub senders: Arc<Senders>,
+    /// How far to trust forwarding headers.
+    pub trusted_hops: usize,
+    /// The largest body, for the answer's text; the limit itself is the server's.
+    pub body_limit: usize,
+}
+
+/// The handler.
+///
+/// # Errors
+/// 400, 401, 408, 413, 415, 429 or 503, each with a clear body.
+pub async fn events(door: web::Data<Webhook>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Refusal> {
+    door.admit(&request)?;
+    let body = door.read(&request, payload).await?;
+    let elements = parse(body).await?;
+    let receipt = door.intake.take(Door::Webhook, elements).await.map_err(Refusal::from)?;
+    Ok(HttpResponse::Ok().json(receipt))
+}
+
+impl Webhook {
+    fn admit(&self, request: &HttpRequest) -> Result<(), Refusal> {
+        let address = client::address(request.headers(), request.peer_addr(), self.trusted_hops);
+        let header = request.headers().get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
+        self.senders.check(header, address).map_err(|refused| {
+            metrics::counter!(names::UNAUTHENTICATED.name, "reason" => refused.label()).increment(1);
+            tracing::debug!(reason = refused.label(), %address, "a request to /events was refused");
+            Refusal::from(refused)
+        })
+    }
+
+    async fn read(&self, request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Refusal> {
+        let encoding = request.headers().get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let known = encoding.trim().is_empty()
+            || ["identity", "gzip", "x-gzip", "deflate"].iter().any(|known| encoding.trim().eq_ignore_ascii_case(known));
+        if !known {
+            return Err(Refusal::unsupported_encoding());
+        }
+        let mut payload = payload.into_inner();
+        let reading = web::Bytes::from_request(request, &mut payload);
+        match tokio::time::timeout(BODY_TIME, reading).await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(error)) if error.as_response_error().status_code() == 413 => Err(Refusal::too_large(self.body_limit)),
+            Ok(Err(_)) => Err(Refusal::unreadable_body()),
+            Err(_) => Err(Refusal::too_slow()),
+        }
+    }
+}
+
+async fn parse(body: web::Bytes) -> Result<Vec<Element>, NormalizeError> {
+    if body.len() < LARGE {
+        return normalize::delivery(&body, Utc::now());
+    }
+    let parsed = tokio::task::spawn_blocking(move || normalize::delivery(&body, Utc::now())).await;
+    parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}

@@ -1,0 +1,81 @@
+//! Alive, and able to do the job.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, web};
+use chrono::Utc;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use crate::outbox::Store;
+use crate::outbox::worker::Heartbeat;
+
+/// A worker that has not looked for due events for this long is stuck.
+const STUCK_AFTER_SECS: u64 = 30;
+
+/// What delivery has to say of itself.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct DeliveryState {
+    /// Whether a token could be had at least once, or none is needed.
+    pub credentials_usable: bool,
+    /// Why the whole queue is held, when it is.
+    pub held: Option<String>,
+}
+
+/// Asks delivery how it is.
+pub trait Delivery: Send + Sync + std::fmt::Debug {
+    /// The present state; quick, and without side effects on the queue.
+    fn state(&self) -> BoxFuture<'_, DeliveryState>;
+}
+
+/// What readiness asks.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Is the store writable?
+    pub store: Arc<dyn Store>,
+    /// Does the worker move?
+    pub heartbeat: Arc<Heartbeat>,
+    /// Are the credentials usable?
+    pub delivery: Arc<dyn Delivery>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    ready: bool,
+    store: String,
+    worker: String,
+    credentials: &'static str,
+    delivery: String,
+}
+
+/// `GET /healthz`: the process answers. Nothing outside it is asked: restarting mends nobody else.
+pub async fn alive() -> HttpResponse {
+    HttpResponse::Ok().json(serde_json::json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}))
+}
+
+/// `GET /health`: the original connector's body, for its monitors.
+pub async fn original() -> HttpResponse {
+    HttpResponse::Ok().json(serde_json::json!({"message": "Application is running", "success": true}))
+}
+
+/// `GET /readyz`: 200 when events can be made durable and taken further. An outage of Security Command Center, or a
+/// missing permission, leaves it ready: events are still safe here, and turning senders away would lose them.
+pub async fn ready(health: web::Data<Health>) -> HttpResponse {
+    let store = health.store.probe().await;
+    let idle = health.heartbeat.idle_secs(Utc::now());
+    let moves = idle.is_some_and(|secs| secs < STUCK_AFTER_SECS);
+    let delivery = health.delivery.state().await;
+    let report = Report {
+        ready: store.is_ok() && moves && delivery.credentials_usable,
+        store: store.map_or_else(|error| error.to_string(), |()| "writable".into()),
+        worker: match idle {
+            None => "not started".into(),
+            Some(_) if moves => "moving".into(),
+            Some(secs) => format!("has not moved for {secs} s"),
+        },
+        credentials: if delivery.credentials_usable { "usable" } else { "no token could be obtained yet; run `sysdig-scc check`" },
+        delivery: delivery.held.map_or_else(|| "flowing".into(), |reason| format!("held: {reason}")),
+    };
+    let mut answer = if report.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    answer.json(report)
+}

@@ -1,0 +1,153 @@
+//! Routes, limits, and the small pages around the doors.
+
+pub mod health;
+pub mod refusal;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServiceResponse};
+use actix_web::http::{StatusCode, header};
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use chrono::Utc;
+
+use crate::config::server::ServerConfig;
+use crate::outbox::Store;
+use crate::receive::webhook::{self, Webhook};
+use crate::telemetry::metrics as names;
+use health::Health;
+use refusal::Refusal;
+
+/// What the server serves.
+#[derive(Debug, Clone)]
+pub struct Doors {
+    /// `POST /events`.
+    pub webhook: Webhook,
+    /// `/readyz`.
+    pub health: Health,
+    /// `/metrics` asks it for the ledger's sums.
+    pub store: Arc<dyn Store>,
+}
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}; is the port taken, or the address not this machine's?")]
+pub struct ListenError {
+    address: SocketAddr,
+    #[source]
+    source: std::io::Error,
+}
+
+/// Binds and starts the server. Returns it with the address it really listens on.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn start(config: &ServerConfig, doors: Doors) -> Result<(Server, SocketAddr), ListenError> {
+    let listen_error = |source| ListenError { address: config.listen, source };
+    let body_limit = config.body_limit;
+    let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    let server = HttpServer::new(move || {
+        let doors = doors.clone();
+        App::new()
+            .wrap(from_fn(count))
+            .app_data(web::PayloadConfig::new(body_limit))
+            .app_data(web::Data::new(doors.webhook))
+            .app_data(web::Data::new(doors.health))
+            .app_data(web::Data::from(doors.store))
+            .configure(routes)
+    })
+    .workers(workers)
+    .keep_alive(config.keep_alive)
+    .client_request_timeout(Duration::from_secs(15))
+    .client_disconnect_timeout(Duration::from_secs(2))
+    .shutdown_timeout(4)
+    .disable_signals()
+    .bind(config.listen)
+    .map_err(listen_error)?;
+    let address = server.addrs().first().copied().unwrap_or(config.listen);
+    Ok((server.run(), address))
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    let refuse_method = || web::route().to(wrong_method);
+    config
+        .service(web::resource("/events").route(web::post().to(webhook::events)).default_service(refuse_method()))
+        .route("/", web::get().to(page))
+        .route("/", web::head().to(page))
+        .route("/healthz", web::get().to(health::alive))
+        .route("/readyz", web::get().to(health::ready))
+        .route("/health", web::get().to(health::original))
+        .route("/metrics", web::get().to(metrics_page))
+        // App Engine's own questions.
+        .route("/_ah/{question}", web::get().to(health::alive))
+        .default_service(web::to(nothing_here));
+}
+
+async fn page() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(concat!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>sysdig-scc</title>",
+        "<p>sysdig-scc ",
+        env!("CARGO_PKG_VERSION"),
+        " is running. Events come in at <code>POST /events</code>; see <a href=\"readyz\">readyz</a> and ",
+        "<a href=\"metrics\">metrics</a>.</p></html>\n"
+    ))
+}
+
+async fn nothing_here() -> Result<HttpResponse, Refusal> {
+    Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here; events go to POST /events"))
+}
+
+async fn wrong_method() -> HttpResponse {
+    use actix_web::ResponseError;
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "events are sent with POST");
+    let mut answer = refusal.error_response();
+    answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+    answer
+}
+
+async fn metrics_page(store: web::Data<dyn Store>) -> HttpResponse {
+    match store.stats(Utc::now()).await {
+        Ok(stats) => crate::telemetry::metrics::show_ledger(&stats),
+        Err(error) => tracing::warn!(error = crate::telemetry::chain(&error), "the ledger's sums could not be read for /metrics"),
+    }
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(crate::telemetry::metrics::render())
+}
+
+async fn count(
+    request: actix_web::dev::ServiceRequest,
+    next: actix_web::middleware::Next<impl actix_web::body::MessageBody>,
+) -> Result<ServiceResponse<impl actix_web::body::MessageBody>, actix_web::Error> {
+    let route = match request.path() {
+        "/events" => "/events",
+        "/healthz" | "/readyz" | "/health" | "/metrics" | "/" => "health",
+        path if path.starts_with("/pubsub/") => "/pubsub",
+        path if path.starts_with("/attestation/") => "/attestation",
+        _ => "other",
+    };
+    let answer = next.call(request).await?;
+    metrics::counter!(names::REQUESTS.name, "route" => route, "status" => status_label(answer.status())).increment(1);
+    Ok(answer)
+}
+
+// Only statuses we answer with: a closed set, and no text is made per request.
+fn status_label(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200 => "200",
+        204 => "204",
+        400 => "400",
+        401 => "401",
+        403 => "403",
+        404 => "404",
+        405 => "405",
+        408 => "408",
+        409 => "409",
+        413 => "413",
+        415 => "415",
+        429 => "429",
+        500 => "500",
+        503 => "503",
+        _ => "other",
+    }
+}

@@ -1,0 +1,110 @@
+//! Logs: a sentence that stands alone, plus fields. On a terminal as text, for Cloud Logging as JSON
+//! (<https://cloud.google.com/logging/docs/structured-logging>: `severity`, `message`, `time`, `logging.googleapis.com/trace`).
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::config::telemetry::{LogFormat, TelemetryConfig};
+
+/// Directives that always hold, whatever `RUST_LOG` says: these libraries print tokens or bodies when they debug.
+const ALWAYS: &[&str] = &["yup_oauth2=info", "hyper=info", "hyper_util=info", "reqwest=info", "h2=info", "rustls=info"];
+
+/// Sets up logging for the process, on standard error. A second call changes nothing.
+pub fn start(config: &TelemetryConfig) {
+    let filter = ALWAYS.iter().fold(EnvFilter::new(&config.filter), |filter, directive| {
+        filter.add_directive(directive.parse().expect("the directives above are well-formed"))
+    });
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let started = match config.format {
+        LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
+        LogFormat::Json => registry.with(lines.event_format(CloudLogging).fmt_fields(JsonFields)).try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logging had been set up before");
+    }
+}
+
+/// One JSON object a line, in the words of Cloud Logging.
+#[derive(Debug, Clone, Copy)]
+struct CloudLogging;
+
+/// Fields of spans, kept as members of a JSON object without its braces.
+#[derive(Debug, Clone, Copy)]
+struct JsonFields;
+
+impl<'w> FormatFields<'w> for JsonFields {
+    fn format_fields<R: tracing_subscriber::field::RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut members = Members::default();
+        fields.record(&mut members);
+        let text = Value::Object(members.0).to_string();
+        write!(writer, "{}", text.trim_start_matches('{').trim_end_matches('}'))
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for CloudLogging
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'w> FormatFields<'w> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut members = Members::default();
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            let extensions = span.extensions();
+            let fields = extensions.get::<FormattedFields<N>>().map(|fields| fields.fields.as_str()).unwrap_or_default();
+            if let Ok(Value::Object(fields)) = serde_json::from_str(&format!("{{{fields}}}")) {
+                members.0.extend(fields);
+            }
+        }
+        event.record(&mut members);
+        let mut line = Map::new();
+        line.insert("severity".into(), severity(event.metadata().level()).into());
+        line.insert("time".into(), chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true).into());
+        line.insert("target".into(), event.metadata().target().into());
+        if let Some(trace) = members.0.remove("trace") {
+            line.insert("logging.googleapis.com/trace".into(), trace);
+        }
+        line.extend(members.0);
+        writeln!(writer, "{}", Value::Object(line))
+    }
+}
+
+fn severity(level: &Level) -> &'static str {
+    match *level {
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARNING",
+        Level::INFO => "INFO",
+        Level::DEBUG | Level::TRACE => "DEBUG",
+    }
+}
+
+#[derive(Default)]
+struct Members(Map<String, Value>);
+
+impl Visit for Members {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name().into(), format!("{value:?}").into());
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().into(), value.into());
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().into(), value.into());
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.insert(field.name().into(), value.into());
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.insert(field.name().into(), value.into());
+    }
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.0.insert(field.name().into(), value.into());
+    }
+}

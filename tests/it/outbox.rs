@@ -1,0 +1,255 @@
+//! The ledger: nothing leaves silently, whatever happens in between.
+
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::prelude::*;
+use sysdig_scc::event::Outcome;
+use sysdig_scc::outbox::sqlite::{Admin, Keep, Selection};
+use sysdig_scc::outbox::{Ending, NewContent, NewEntry, Settlement, Sqlite, Store, StoreError};
+
+const LEASE: Duration = Duration::from_secs(60);
+
+fn keep() -> Keep {
+    Keep { closed_for: Duration::from_secs(3600), bytes: u64::MAX }
+}
+
+fn now() -> DateTime<Utc> {
+    "2026-11-22T10:00:00Z".parse().unwrap()
+}
+
+fn entry(key: &str, urgency: u8) -> NewEntry {
+    let content = NewContent { event: "{}".into(), kind: "runtime", urgency };
+    NewEntry { key: key.into(), body: format!("body of {key}"), content: Ok(content), door: "webhook" }
+}
+
+fn unreadable(key: &str) -> NewEntry {
+    NewEntry { content: Err("severity is missing".into()), ..entry(key, 0) }
+}
+
+fn close(id: i64, outcome: Outcome) -> Settlement {
+    Settlement { id, ending: Ending::Close { outcome, note: Some("because".into()) } }
+}
+
+async fn stats(store: &Sqlite) -> sysdig_scc::outbox::Stats {
+    let stats = store.stats(now()).await.unwrap();
+    assert!(stats.balances(), "accepted = waiting + closed: {stats:?}");
+    stats
+}
+
+fn open(path: &Path) -> Sqlite {
+    // The lock of a store that was just dropped is released when its thread has ended.
+    Sqlite::open(path, keep()).unwrap()
+}
+
+#[tokio::test]
+async fn a_second_event_with_the_same_key_is_a_duplicate() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("outbox.db"));
+    let first = store.accept(vec![entry("a", 1), entry("b", 1), entry("a", 1)], 2, now()).await.unwrap();
+    assert_eq!((first.waiting, first.duplicates, first.parked), (2, 1, 0));
+    let again = store.accept(vec![entry("b", 1), unreadable("c"), unreadable("c")], 0, now()).await.unwrap();
+    assert_eq!((again.waiting, again.duplicates, again.parked), (0, 2, 1));
+    let stats = stats(&store).await;
+    assert_eq!((stats.accepted, stats.waiting), (8, 2));
+    assert_eq!((stats.closed["duplicate"], stats.closed["ignored"], stats.closed["parked"]), (3, 2, 1));
+}
+
+#[tokio::test]
+async fn the_most_urgent_goes_first_and_equals_in_order_of_arrival() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("outbox.db"));
+    for (n, (key, urgency)) in [("low", 3), ("high1", 1), ("critical", 0), ("high2", 1)].into_iter().enumerate() {
+        store.accept(vec![entry(key, urgency)], 0, now() + TimeDelta::seconds(n as i64)).await.unwrap();
+    }
+    let keys: Vec<_> = store.lease(3, now(), LEASE).await.unwrap().into_iter().map(|row| row.key).collect();
+    assert_eq!(keys, ["critical", "high1", "high2"]);
+    assert_eq!(store.lease(9, now(), LEASE).await.unwrap().len(), 1, "what is leased is not leased again");
+}
+
+#[tokio::test]
+async fn a_retry_waits_for_its_time_and_a_release_counts_no_attempt() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("outbox.db"));
+    store.accept(vec![entry("a", 1)], 0, now()).await.unwrap();
+    let row = store.lease(1, now(), LEASE).await.unwrap().remove(0);
+    let at = now() + TimeDelta::seconds(30);
+    let retry = Settlement { id: row.id, ending: Ending::Retry { at, reason: "503".into() } };
+    store.settle(vec![retry], now()).await.unwrap();
+    assert!(store.lease(1, now() + TimeDelta::seconds(29), LEASE).await.unwrap().is_empty());
+    let row = store.lease(1, at, LEASE).await.unwrap().remove(0);
+    assert_eq!((row.attempts, row.first_failed), (1, Some(now())));
+    let release = Settlement { id: row.id, ending: Ending::Release { reason: None, at: None } };
+    store.settle(vec![release], at).await.unwrap();
+    assert_eq!(store.lease(1, at, LEASE).await.unwrap().remove(0).attempts, 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_steps_back_strands_no_retry() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("outbox.db"));
+    store.accept(vec![entry("a", 1)], 0, now()).await.unwrap();
+    let row = store.lease(1, now(), LEASE).await.unwrap().remove(0);
+    let at = now() + TimeDelta::minutes(5);
+    store.settle(vec![Settlement { id: row.id, ending: Ending::Retry { at, reason: "503".into() } }], now()).await.unwrap();
+    let back = now() - TimeDelta::days(3);
+    assert_eq!(store.lease(1, back, LEASE).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn leases_of_a_dead_process_are_taken_back_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let store = open(&path);
+    store.accept(vec![entry("a", 1), entry("b", 1)], 0, now()).await.unwrap();
+    let rows = store.lease(2, now(), LEASE).await.unwrap();
+    store.settle(vec![close(rows[0].id, Outcome::Delivered)], now()).await.unwrap();
+    drop(store);
+    let store = open(&path);
+    let keys: Vec<_> = store.lease(9, now(), LEASE).await.unwrap().into_iter().map(|row| row.key).collect();
+    assert_eq!(keys, ["b"]);
+    assert_eq!(stats(&store).await.closed["delivered"], 1);
+}
+
+#[tokio::test]
+async fn a_row_is_closed_once_however_often_it_is_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("outbox.db"));
+    store.accept(vec![entry("a", 1)], 0, now()).await.unwrap();
+    let id = store.lease(1, now(), LEASE).await.unwrap()[0].id;
+    let twice = vec![close(id, Outcome::Delivered), close(id, Outcome::Parked)];
+    store.settle(twice, now()).await.unwrap();
+    let stats = stats(&store).await;
+    assert_eq!((stats.closed["delivered"], stats.closed["parked"]), (1, 0));
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_file_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let _store = open(&path);
+    let refused = Sqlite::open(&path, keep()).unwrap_err();
+    assert!(matches!(refused, StoreError::InUse { .. }), "{refused}");
+    assert!(refused.to_string().contains("OUTBOX_URL"));
+}
+
+#[tokio::test]
+async fn a_file_from_a_newer_version_and_a_file_that_is_none_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let newer = folder.path().join("newer.db");
+    drop(open(&newer));
+    rusqlite::Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(Sqlite::open(&newer, keep()).unwrap_err(), StoreError::TooNew { found: 99, .. }));
+    let text = folder.path().join("text.db");
+    std::fs::write(&text, "this is no database ".repeat(500)).unwrap();
+    assert!(matches!(Sqlite::open(&text, keep()).unwrap_err(), StoreError::Database(_)));
+}
+
+#[tokio::test]
+async fn while_the_file_is_locked_nothing_is_taken_and_afterwards_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let store = open(&path);
+    let intruder = rusqlite::Connection::open(&path).unwrap();
+    intruder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let refused = store.accept(vec![entry("a", 1)], 1, now()).await.unwrap_err();
+    assert!(refused.to_string().contains("locked"), "{refused}");
+    intruder.execute_batch("ROLLBACK").unwrap();
+    store.accept(vec![entry("a", 1)], 1, now()).await.unwrap();
+    assert_eq!(stats(&store).await.accepted, 2);
+}
+
+#[tokio::test]
+async fn parked_rows_are_listed_shown_retried_and_discarded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let store = open(&path);
+    store.accept(vec![unreadable("x"), entry("y", 1)], 0, now()).await.unwrap();
+    let id = store.lease(1, now(), LEASE).await.unwrap()[0].id;
+    store.settle(vec![close(id, Outcome::Parked)], now()).await.unwrap();
+    let mut admin = Admin::open(&path).unwrap();
+    let parked = admin.list(&Selection { state: Some("parked".into()), reason: None, limit: 9 }).unwrap();
+    assert_eq!(parked.len(), 2);
+    let shown = admin.show("x").unwrap().unwrap();
+    assert_eq!((shown.delivered.as_str(), shown.event), ("body of x", None));
+    assert!(admin.retry(id, None).unwrap());
+    assert!(!admin.retry(id, None).unwrap(), "it is no longer parked");
+    assert!(admin.discard(shown.listed.id, now()).unwrap());
+    let stats = stats(&store).await;
+    assert_eq!((stats.waiting, stats.closed["parked"], stats.closed["discarded"]), (1, 0, 1));
+    assert_eq!(store.lease(9, now(), LEASE).await.unwrap()[0].attempts, 0);
+}
+
+/// What can happen to a ledger, in any order.
+#[derive(Debug, Clone)]
+enum Deed {
+    Accept(Vec<(u8, bool)>, u8),
+    Lease(u8),
+    Settle(u8),
+    Reopen,
+    Retry,
+    Discard,
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let deed = prop_oneof![
+        4 => (prop::collection::vec((0u8..40, any::<bool>()), 0..6), 0u8..3).prop_map(|(keys, ignored)| Deed::Accept(keys, ignored)),
+        3 => (1u8..5).prop_map(Deed::Lease),
+        4 => any::<u8>().prop_map(Deed::Settle),
+        1 => Just(Deed::Reopen),
+        1 => Just(Deed::Retry),
+        1 => Just(Deed::Discard),
+    ];
+    prop::collection::vec(deed, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn the_ledger_balances_whatever_happens(deeds in deeds()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(live(deeds));
+    }
+}
+
+async fn live(deeds: Vec<Deed>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let mut store = open(&path);
+    let (mut leased, mut taken) = (Vec::new(), 0);
+    for deed in deeds {
+        match deed {
+            Deed::Accept(keys, ignored) => {
+                taken += keys.len() as u64 + u64::from(ignored);
+                let batch = keys.into_iter().map(|(key, good)| if good { entry(&key.to_string(), key % 4) } else { unreadable(&key.to_string()) });
+                store.accept(batch.collect(), ignored.into(), now()).await.unwrap();
+            }
+            Deed::Lease(count) => leased.extend(store.lease(count.into(), now(), LEASE).await.unwrap()),
+            Deed::Settle(how) => {
+                let Some(row) = leased.pop() else { continue };
+                let ending = match how % 4 {
+                    0 => Ending::Close { outcome: Outcome::Delivered, note: None },
+                    1 => Ending::Close { outcome: Outcome::Parked, note: None },
+                    2 => Ending::Retry { at: now(), reason: "again".into() },
+                    _ => Ending::Release { reason: None, at: None },
+                };
+                store.settle(vec![Settlement { id: row.id, ending }], now()).await.unwrap();
+            }
+            Deed::Reopen => {
+                drop(store);
+                store = open(&path);
+            }
+            Deed::Retry | Deed::Discard => {
+                let mut admin = Admin::open(&path).unwrap();
+                let parked = admin.list(&Selection { state: Some("parked".into()), reason: None, limit: 1 }).unwrap();
+                let Some(row) = parked.first() else { continue };
+                match deed {
+                    Deed::Retry => admin.retry(row.id, None).unwrap(),
+                    _ => admin.discard(row.id, now()).unwrap(),
+                };
+            }
+        }
+        assert_eq!(stats(&store).await.accepted, taken);
+    }
+}
