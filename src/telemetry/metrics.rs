@@ -144,7 +144,7 @@ pub const SPINE: &[&Metric] = &[
 
 /// Every metric there is.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
-    SPINE.iter().copied()
+    SPINE.iter().chain(DELIVERY).copied()
 }
 
 /// Buckets of every histogram: from a commit on a fast disk to a backlog of hours.
@@ -267,3 +267,7 @@ pub const HELD: Metric = Metric::new(
     &[],
     "1 while deliveries are held because of a permission or configuration error, else 0. Alarm on it: nothing is delivered until someone mends it.",
 );
+
+/// Metrics of tokens and delivery, in the order of the document.
+pub const DELIVERY: &[&Metric] =
+    &[&TOKEN_FETCHES, &TOKEN_EXPIRY, &SCC_CALLS, &SCC_SECONDS, &SCC_BYTES, &PACE_WAIT, &PACE_WAITING, &HELD];
