@@ -4,9 +4,11 @@
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
 pub mod env;
+pub mod google;
 pub mod outbox;
 pub mod problem;
 pub mod state;
+pub mod scc;
 pub mod server;
 pub mod telemetry;
 

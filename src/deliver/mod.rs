@@ -1,5 +1,10 @@
 //! Bringing findings to their destination, at the pace it allows.
 
+pub mod dry_run;
+pub mod pace;
+pub mod scc;
+
+use std::error::Error;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -36,9 +41,23 @@ pub struct SinkError {
     pub verdict: Verdict,
     /// The metric label, from a closed set.
     pub label: &'static str,
+    /// The cause.
+    pub source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl SinkError {
+    /// An error without a cause beneath it.
+    pub fn new(message: impl Into<String>, verdict: Verdict, label: &'static str) -> Self {
+        Self { message: message.into(), verdict, label, source: None }
+    }
+
+    /// The same with its cause.
+    #[must_use]
+    pub fn because(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(cause));
+        self
+    }
+
     /// What to do next.
     pub fn verdict(&self) -> Verdict {
         self.verdict

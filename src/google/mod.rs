@@ -1,4 +1,17 @@
 //! Google Cloud: tokens, one authorised HTTP client, and the calls we make. Knows no event.
 
-pub mod bearer;
+pub mod auth;
+pub mod credentials;
+pub mod error;
+mod exchange;
 pub mod firestore;
+pub mod http;
+pub mod scc;
+
+pub use auth::{AuthError, SILENCED, Token, TokenSource};
+pub use credentials::Credentials;
+pub use error::{ApiError, GoogleError};
+pub use http::{Client, HttpSettings};
+
+/// The one scope we ask for: what may really be done is decided by IAM roles.
+pub const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";

@@ -1,0 +1,257 @@
+//! Security Command Center as a destination: which call a change needs, and what a refusal means.
+//!
+//! Nothing here undoes an analyst's work: masks are explicit, mute and marks are never sent, and a closed finding is
+//! reopened only by a newer occurrence.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Timelike, Utc};
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
+
+use super::pace::{NotYet, Pace, Turn};
+use super::{Delivered, Sink, SinkError, Verdict};
+use crate::event::{Finding, FindingChange, FindingId};
+use crate::google::error::ApiError;
+use crate::google::scc::{Scc, StoredFinding};
+use crate::telemetry::metrics::{SCC_BYTES, SCC_CALLS, SCC_SECONDS};
+
+/// The members of a finding that an update may change, by their JSON name and their mask path. Category, resource and
+/// parent are immutable; mute and marks are the analysts'.
+const MUTABLE: &[(&str, &str)] = &[
+    ("eventTime", "event_time"),
+    ("severity", "severity"),
+    ("findingClass", "finding_class"),
+    ("externalUri", "external_uri"),
+    ("sourceProperties", "source_properties"),
+    ("indicator", "indicator"),
+    ("vulnerability", "vulnerability"),
+    ("access", "access"),
+    ("connections", "connections"),
+    ("processes", "processes"),
+    ("files", "files"),
+    ("containers", "containers"),
+    ("kubernetes", "kubernetes"),
+    ("mitreAttack", "mitre_attack"),
+    ("compliances", "compliances"),
+    ("logEntries", "log_entries"),
+    ("description", "description"),
+    ("nextSteps", "next_steps"),
+    ("moduleName", "module_name"),
+];
+
+/// Brings findings to Security Command Center, at the shared pace.
+#[derive(Debug, Clone)]
+pub struct SccSink {
+    scc: Scc,
+    pace: Arc<Pace>,
+}
+
+impl SccSink {
+    /// A sink for the client's source; all sinks of a project share one pace.
+    pub fn new(scc: Scc, pace: Arc<Pace>) -> Self {
+        Self { scc, pace }
+    }
+
+    /// The pace, for readiness.
+    pub fn pace(&self) -> &Arc<Pace> {
+        &self.pace
+    }
+
+    async fn change(&self, change: &FindingChange) -> Result<Delivered, SinkError> {
+        match change {
+            FindingChange::Create { id, finding } => {
+                let created = self.create(id, encode(finding)?).await?;
+                Ok(if created { Delivered::Written } else { Delivered::AlreadyThere })
+            }
+            FindingChange::Raise { id, finding } => self.raise(id, finding).await,
+            FindingChange::Close { id, time } => self.close(id, *time).await,
+        }
+    }
+
+    /// Creates it; `false` when it stands there already.
+    async fn create(&self, id: &FindingId, body: Vec<u8>) -> Result<bool, SinkError> {
+        let size = body.len();
+        let turn = self.turn(size).await?;
+        let outcome = timed("create", self.scc.create(id.as_str(), body)).await;
+        match outcome {
+            Err(error) if error.status() == Some(409) && error.canonical() != "ABORTED" => {
+                turn.succeeded();
+                Ok(false)
+            }
+            outcome => {
+                self.settle(turn, outcome)?;
+                metrics::counter!(SCC_BYTES.name).increment(size as u64);
+                Ok(true)
+            }
+        }
+    }
+
+    async fn raise(&self, id: &FindingId, finding: &Finding) -> Result<Delivered, SinkError> {
+        let body = encode(finding)?;
+        if self.create(id, body.clone()).await? {
+            return Ok(Delivered::Written);
+        }
+        let Some(stored) = self.read(id).await? else {
+            let message = format!("finding {id} stands there but cannot be read yet");
+            return Err(SinkError::new(message, Verdict::Retry(None), "not_visible"));
+        };
+        if !is_newer(finding.event_time, &stored) {
+            return Ok(Delivered::AlreadyThere);
+        }
+        let (mask, body) = update(&body, &stored)?;
+        self.patch(id, &mask, body).await
+    }
+
+    async fn close(&self, id: &FindingId, time: DateTime<Utc>) -> Result<Delivered, SinkError> {
+        match self.read(id).await? {
+            Some(stored) if stored.is_active() && is_newer(time, &stored) => {
+                let body = serde_json::json!({ "state": "INACTIVE", "eventTime": time });
+                self.patch(id, &["state", "event_time"], body.to_string().into_bytes()).await
+            }
+            _ => Ok(Delivered::AlreadyThere),
+        }
+    }
+
+    async fn read(&self, id: &FindingId) -> Result<Option<StoredFinding>, SinkError> {
+        let turn = self.turn(0).await?;
+        let outcome = timed("read", self.scc.find(id.as_str())).await;
+        self.settle(turn, outcome)
+    }
+
+    async fn patch(&self, id: &FindingId, mask: &[&str], body: Vec<u8>) -> Result<Delivered, SinkError> {
+        let size = body.len();
+        let turn = self.turn(size).await?;
+        let outcome = timed("patch", self.scc.patch(id.as_str(), mask, body)).await;
+        self.settle(turn, outcome)?;
+        metrics::counter!(SCC_BYTES.name).increment(size as u64);
+        Ok(Delivered::Written)
+    }
+
+    async fn turn(&self, bytes: usize) -> Result<Turn<'_>, SinkError> {
+        self.pace.admit(bytes).await.map_err(|not_yet: NotYet| {
+            SinkError::new("the finding was not sent", Verdict::Hold, "pace").because(not_yet)
+        })
+    }
+
+    /// Tells the pace how the call went, and what its failure means.
+    fn settle<T>(&self, turn: Turn<'_>, outcome: Result<T, ApiError>) -> Result<T, SinkError> {
+        match outcome {
+            Ok(value) => {
+                turn.succeeded();
+                Ok(value)
+            }
+            Err(error) => {
+                let verdict = judge(&error, Utc::now(), rand::random());
+                match verdict {
+                    Verdict::Hold => turn.held(&reason(&error)),
+                    Verdict::Retry(Some(wait)) => turn.later(wait),
+                    Verdict::Retry(None) | Verdict::Park => drop(turn),
+                }
+                let label = error.label();
+                Err(SinkError::new(sentence(&error, verdict), verdict, label).because(error))
+            }
+        }
+    }
+}
+
+impl Sink for SccSink {
+    fn deliver<'a>(&'a self, change: &'a FindingChange) -> BoxFuture<'a, Result<Delivered, SinkError>> {
+        Box::pin(self.change(change))
+    }
+}
+
+/// What follows from a failed call. `chance` (0 to 1) spreads those who were told no time.
+pub fn judge(error: &ApiError, now: DateTime<Utc>, chance: f64) -> Verdict {
+    if error.is_quota() {
+        return Verdict::Retry(Some(error.retry_after().unwrap_or_else(|| until_next_minute(now, chance))));
+    }
+    match error.status() {
+        // Permission, configuration; or a redirect or unknown method, when the address is not that of the service.
+        Some(300..=399 | 401 | 403 | 404 | 405 | 501) => Verdict::Hold,
+        // Update of an existing finding that somebody else changed meanwhile.
+        Some(409 | 412) => Verdict::Retry(None),
+        // Without a token nobody's event passes, whether the reason passes by itself or not.
+        None if matches!(error, ApiError::Auth { .. } | ApiError::Refused { .. }) => Verdict::Hold,
+        _ if error.is_retryable() => Verdict::Retry(error.retry_after()),
+        _ => Verdict::Park,
+    }
+}
+
+/// Quotas are counted by the minute: wait for the next one, and up to five seconds more.
+fn until_next_minute(now: DateTime<Utc>, chance: f64) -> Duration {
+    let left = 60u32.saturating_sub(now.second()).clamp(1, 60);
+    Duration::from_secs(u64::from(left)) + Duration::from_secs(5).mul_f64(chance.clamp(0.0, 1.0))
+}
+
+fn sentence(error: &ApiError, verdict: Verdict) -> String {
+    match (error.status(), error.reason()) {
+        (Some(401), _) => "Security Command Center does not accept our access token, not even a new one".into(),
+        (Some(403), Some("SERVICE_DISABLED")) => "the Security Command Center API is disabled: enable securitycenter.googleapis.com in the credential's project".into(),
+        (Some(403), _) if verdict == Verdict::Hold => {
+            "we may not write findings: grant roles/securitycenter.findingsEditor on the source, and set a quota project for a person's credentials".into()
+        }
+        (Some(404), _) => "the source is not there: check ORG_ID, SOURCE_ID and SCC_LOCATION, or run `sysdig-scc setup source`".into(),
+        (Some(300..=399 | 405 | 501), _) => "what answers is not Security Command Center: check SCC_ENDPOINT".into(),
+        (Some(_), _) if verdict == Verdict::Park => "Security Command Center refuses the finding as it is".into(),
+        (None, _) if verdict == Verdict::Hold => "Security Command Center cannot be called with the present settings".into(),
+        _ if error.is_quota() => "the quota of Security Command Center is used up".into(),
+        _ => "Security Command Center could not take the finding now".into(),
+    }
+}
+
+/// The sentence and its causes in one line, for the hold's reason.
+fn reason(error: &ApiError) -> String {
+    let mut line = format!("{}: {error}", sentence(error, Verdict::Hold));
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        line.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    line
+}
+
+/// Compared to the millisecond: the service may keep fewer digits than we sent.
+fn is_newer(time: DateTime<Utc>, stored: &StoredFinding) -> bool {
+    stored.event_time.is_none_or(|known| time.timestamp_millis() > known.timestamp_millis())
+}
+
+/// The mask and body of an update: what may change, and the state only to reopen.
+fn update(body: &[u8], stored: &StoredFinding) -> Result<(Vec<&'static str>, Vec<u8>), SinkError> {
+    let full: Map<String, Value> = serde_json::from_slice(body).map_err(unwritable)?;
+    let (mut mask, mut changed) = (Vec::new(), Map::new());
+    for (name, path) in MUTABLE {
+        if let Some(value) = full.get(*name) {
+            mask.push(*path);
+            changed.insert((*name).to_owned(), value.clone());
+        }
+    }
+    if !stored.is_active() {
+        mask.push("state");
+        changed.insert("state".to_owned(), "ACTIVE".into());
+    }
+    let body = serde_json::to_vec(&changed).map_err(unwritable)?;
+    Ok((mask, body))
+}
+
+fn encode(finding: &Finding) -> Result<Vec<u8>, SinkError> {
+    serde_json::to_vec(finding).map_err(unwritable)
+}
+
+fn unwritable(error: serde_json::Error) -> SinkError {
+    SinkError::new("the finding cannot be written as JSON", Verdict::Park, "unwritable").because(error)
+}
+
+async fn timed<T>(call: &'static str, future: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    let began = Instant::now();
+    let outcome = future.await;
+    metrics::histogram!(SCC_SECONDS.name, "call" => call).record(began.elapsed().as_secs_f64());
+    let result = match &outcome {
+        Ok(_) => "ok",
+        Err(error) if call == "create" && error.status() == Some(409) => "already_there",
+        Err(error) => error.label(),
+    };
+    metrics::counter!(SCC_CALLS.name, "call" => call, "result" => result).increment(1);
+    outcome
+}

@@ -1,0 +1,395 @@
+//! Access tokens: where they come from, and one cache in front of it.
+//!
+//! A token is fetched once for all who wait (single flight), and again five minutes before it ends, in the background:
+//! callers go on with the old one meanwhile. When that fails, the old one is used for as long as it is valid.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::credentials::{Credentials, Impersonated, ServiceAccount};
+use super::exchange::{self, Granted};
+use crate::telemetry::metrics::{TOKEN_EXPIRY, TOKEN_FETCHES};
+
+/// Log directives that keep secrets out of the log whatever `RUST_LOG` says. yup-oauth2 logs through `log`, at debug,
+/// whole token requests and answers; the HTTP libraries log headers at trace.
+pub const SILENCED: &[&str] =
+    &["yup_oauth2=info", "hyper=info", "hyper_util=info", "reqwest=info", "rustls=info", "h2=info"];
+
+/// How long before its end a token is replaced.
+const EARLY: TimeDelta = TimeDelta::minutes(5);
+/// How long to leave a failed early refresh alone while the old token is still valid.
+const PATIENCE: TimeDelta = TimeDelta::seconds(30);
+/// What is assumed when an endpoint does not say how long its token lives.
+const ASSUMED_LIFE: TimeDelta = TimeDelta::minutes(30);
+/// A service account's exchange may take this long.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Why there is no token: the credential's kind, what is wrong, and the remedy. Never holds key material.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{kind} credentials: {message}{}{remedy}", if .remedy.is_empty() { "" } else { "; " })]
+pub struct AuthError {
+    kind: &'static str,
+    message: String,
+    remedy: &'static str,
+    retryable: bool,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl AuthError {
+    /// Nothing will change until someone changes the credentials or the settings.
+    pub(super) fn settings(kind: &'static str, message: String, remedy: &'static str) -> Self {
+        Self { kind, message, remedy, retryable: false, source: None }
+    }
+
+    /// It may pass by itself.
+    pub(super) fn passing(kind: &'static str, message: String, remedy: &'static str) -> Self {
+        Self { retryable: true, ..Self::settings(kind, message, remedy) }
+    }
+
+    pub(super) fn because(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(cause));
+        self
+    }
+
+    pub(super) fn with_remedy(mut self, remedy: &'static str) -> Self {
+        self.remedy = remedy;
+        self
+    }
+
+    /// Whether trying again may help without anyone changing anything.
+    pub fn is_retryable(&self) -> bool {
+        self.retryable
+    }
+
+    /// The credential's kind.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// What is wrong, without the remedy.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What would help.
+    pub fn remedy(&self) -> &'static str {
+        self.remedy
+    }
+}
+
+/// One access token. `Debug` does not show it.
+#[derive(Debug)]
+pub struct Token {
+    value: SecretString,
+    expires: DateTime<Utc>,
+    refresh_from: DateTime<Utc>,
+    serial: u64,
+}
+
+impl Token {
+    /// The token itself, for the `Authorization` header.
+    pub fn expose(&self) -> &str {
+        self.value.expose_secret()
+    }
+
+    /// When it ends.
+    pub fn expires(&self) -> DateTime<Utc> {
+        self.expires
+    }
+}
+
+/// Reads the time; tests hand in their own.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// Where tokens come from, with the cache. Clones share it.
+#[derive(Clone)]
+pub struct TokenSource(Arc<Inner>);
+
+enum Way {
+    /// Rehearsals: calls go without a token.
+    None,
+    /// A token given as it is.
+    Fixed(SecretString),
+    File(Credentials),
+    Metadata { host: String },
+}
+
+struct Inner {
+    way: Way,
+    scopes: Vec<String>,
+    quota_project: Option<String>,
+    http: reqwest::Client,
+    clock: Clock,
+    current: ArcSwapOption<Token>,
+    /// Held by whoever fetches; holds what the last failed fetch said.
+    flight: Arc<Mutex<Option<Failed>>>,
+    flights: AtomicU64,
+    /// Epoch milliseconds before which no early refresh is tried again.
+    not_before: std::sync::atomic::AtomicI64,
+}
+
+struct Failed {
+    flight: u64,
+    error: AuthError,
+}
+
+impl TokenSource {
+    /// No token at all: a rehearsal against a sandbox on loopback.
+    pub fn none() -> Self {
+        Self::with(Way::None, &[], Arc::new(Utc::now), reqwest::Client::new())
+    }
+
+    /// Always this token.
+    pub fn fixed(token: SecretString) -> Self {
+        Self::with(Way::Fixed(token), &[], Arc::new(Utc::now), reqwest::Client::new())
+    }
+
+    /// Tokens for a credential file, for these scopes.
+    pub fn from_credentials(credentials: Credentials, scopes: &[&str]) -> Result<Self, AuthError> {
+        Self::from_credentials_at(credentials, scopes, Arc::new(Utc::now))
+    }
+
+    /// The same with a clock of the caller's.
+    pub fn from_credentials_at(credentials: Credentials, scopes: &[&str], clock: Clock) -> Result<Self, AuthError> {
+        Ok(Self::with(Way::File(credentials), scopes, clock, exchange::client()?))
+    }
+
+    /// Tokens of the metadata server at `host` (`name[:port]`), for these scopes.
+    pub fn from_metadata(host: &str, scopes: &[&str]) -> Result<Self, AuthError> {
+        Self::from_metadata_at(host, scopes, Arc::new(Utc::now))
+    }
+
+    /// The same with a clock of the caller's.
+    pub fn from_metadata_at(host: &str, scopes: &[&str], clock: Clock) -> Result<Self, AuthError> {
+        Ok(Self::with(Way::Metadata { host: host.to_owned() }, scopes, clock, exchange::client()?))
+    }
+
+    fn with(way: Way, scopes: &[&str], clock: Clock, http: reqwest::Client) -> Self {
+        let quota_project = match &way {
+            Way::File(credentials) => credentials.quota_project().map(str::to_owned),
+            _ => None,
+        };
+        Self(Arc::new(Inner {
+            way,
+            scopes: scopes.iter().map(|&s| s.to_owned()).collect(),
+            quota_project,
+            http,
+            clock,
+            current: ArcSwapOption::empty(),
+            flight: Arc::default(),
+            flights: AtomicU64::new(0),
+            not_before: std::sync::atomic::AtomicI64::new(i64::MIN),
+        }))
+    }
+
+    /// The kind, for logs and `check`: `none`, `token`, `metadata server` or the credential file's type.
+    pub fn kind(&self) -> &'static str {
+        match &self.0.way {
+            Way::None => "none",
+            Way::Fixed(_) => "token",
+            Way::File(credentials) => credentials.kind(),
+            Way::Metadata { .. } => exchange::METADATA,
+        }
+    }
+
+    /// Whether calls go without a token.
+    pub fn is_none(&self) -> bool {
+        matches!(self.0.way, Way::None)
+    }
+
+    /// The project that calls are charged to, when the credential names one; sent as `x-goog-user-project`.
+    pub fn quota_project(&self) -> Option<&str> {
+        self.0.quota_project.as_deref()
+    }
+
+    /// Whom calls are made as: the service account's address where it can be known.
+    pub async fn identity(&self) -> Result<Option<String>, AuthError> {
+        match &self.0.way {
+            Way::None | Way::Fixed(_) => Ok(None),
+            Way::File(credentials) => Ok(credentials.identity()),
+            Way::Metadata { host } => exchange::metadata_email(&self.0.http, host).await.map(Some),
+        }
+    }
+
+    /// A token that is valid now; `None` when calls go without one.
+    pub async fn token(&self) -> Result<Option<Arc<Token>>, AuthError> {
+        if self.is_none() {
+            return Ok(None);
+        }
+        let now = (self.0.clock)();
+        match self.0.current.load_full() {
+            Some(token) if now < token.refresh_from => Ok(Some(token)),
+            Some(token) if now < token.expires => {
+                self.refresh_in_background(now, token.serial);
+                Ok(Some(token))
+            }
+            stale => self.fetch(stale.map(|t| t.serial)).await.map(Some),
+        }
+    }
+
+    /// A token other than `rejected`, which a service refused. Many may ask at once; one fetch serves all.
+    pub async fn replace(&self, rejected: &Token) -> Result<Option<Arc<Token>>, AuthError> {
+        match &self.0.way {
+            Way::None => Ok(None),
+            Way::Fixed(_) => Ok(self.0.current.load_full()),
+            _ => self.fetch(Some(rejected.serial)).await.map(Some),
+        }
+    }
+
+    /// Fetches unless someone else has meanwhile replaced the token with serial `old`, or failed to.
+    async fn fetch(&self, old: Option<u64>) -> Result<Arc<Token>, AuthError> {
+        let seen = self.0.flights.load(Ordering::Acquire);
+        let mut failed = self.0.flight.clone().lock_owned().await;
+        if let Some(token) = self.newer_than(old) {
+            return Ok(token);
+        }
+        if let Some(last) = failed.as_ref().filter(|last| last.flight > seen) {
+            return Err(last.error.clone());
+        }
+        self.fly(&mut failed).await
+    }
+
+    fn newer_than(&self, old: Option<u64>) -> Option<Arc<Token>> {
+        let now = (self.0.clock)();
+        self.0.current.load_full().filter(|token| Some(token.serial) != old && now < token.expires)
+    }
+
+    fn refresh_in_background(&self, now: DateTime<Utc>, old: u64) {
+        if now.timestamp_millis() < self.0.not_before.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(mut flight) = self.0.flight.clone().try_lock_owned() else { return };
+        let source = self.clone();
+        tokio::spawn(async move {
+            if source.newer_than(Some(old)).is_some() {
+                return;
+            }
+            if let Err(error) = source.fly(&mut flight).await {
+                source.0.not_before.store((now + PATIENCE).timestamp_millis(), Ordering::Release);
+                tracing::warn!(error = %error, "The access token could not be refreshed early; the old one is still valid.");
+            }
+        });
+    }
+
+    async fn fly(&self, failed: &mut OwnedMutexGuard<Option<Failed>>) -> Result<Arc<Token>, AuthError> {
+        let flight = self.0.flights.fetch_add(1, Ordering::AcqRel) + 1;
+        let now = (self.0.clock)();
+        let outcome = self.0.grant(now).await.and_then(|granted| {
+            let token = token(granted, now, flight);
+            if token.expires > now { Ok(token) } else {
+                let remedy = "check this machine's clock";
+                Err(AuthError::passing(self.kind(), "the token endpoint gave a token that has already ended".into(), remedy))
+            }
+        });
+        let label = if outcome.is_ok() { "ok" } else { "failed" };
+        metrics::counter!(TOKEN_FETCHES.name, "kind" => self.kind(), "result" => label).increment(1);
+        match outcome {
+            Ok(token) => {
+                metrics::gauge!(TOKEN_EXPIRY.name, "kind" => self.kind()).set(token.expires.timestamp() as f64);
+                let token = Arc::new(token);
+                self.0.current.store(Some(Arc::clone(&token)));
+                **failed = None;
+                Ok(token)
+            }
+            Err(error) => {
+                **failed = Some(Failed { flight, error: error.clone() });
+                Err(error)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TokenSource").field(&self.kind()).finish()
+    }
+}
+
+impl Inner {
+    async fn grant(&self, now: DateTime<Utc>) -> Result<Granted, AuthError> {
+        match &self.way {
+            Way::None => Err(AuthError::settings("none", "calls go without a token".into(), "")),
+            Way::Fixed(value) => Ok(Granted { value: value.clone(), expires: Some(DateTime::<Utc>::MAX_UTC) }),
+            Way::File(credentials) => self.grant_for(credentials, &self.scopes, now).await,
+            Way::Metadata { host } => exchange::metadata(&self.http, host, &self.scopes, now).await,
+        }
+    }
+
+    async fn grant_for(&self, credentials: &Credentials, scopes: &[String], now: DateTime<Utc>) -> Result<Granted, AuthError> {
+        match credentials {
+            Credentials::ServiceAccount(account) => service_account(account, scopes).await,
+            Credentials::AuthorizedUser(user) => exchange::authorized_user(&self.http, user, now).await,
+            Credentials::ExternalAccount(account) => exchange::external_account(&self.http, account, scopes, now).await,
+            Credentials::Impersonated(account) => self.impersonated(account, scopes, now).await,
+        }
+    }
+
+    async fn impersonated(&self, account: &Impersonated, scopes: &[String], now: DateTime<Utc>) -> Result<Granted, AuthError> {
+        // Acting as an account needs this scope, whatever the wished token is for.
+        let for_iam = [super::CLOUD_PLATFORM.to_owned()];
+        let source = Box::pin(self.grant_for(&account.source, &for_iam, now)).await?;
+        let wish = exchange::Impersonation {
+            kind: "impersonated_service_account",
+            url: &account.url,
+            delegates: &account.delegates,
+            lifetime: 3600,
+        };
+        exchange::impersonate(&self.http, &wish, &source.value, scopes, now).await
+    }
+}
+
+/// yup-oauth2 signs the assertion and exchanges it at the key's own `token_uri`.
+async fn service_account(account: &ServiceAccount, scopes: &[String]) -> Result<Granted, AuthError> {
+    const KIND: &str = "service_account";
+    let unusable = "create a new JSON key for the service account and use the whole file";
+    let fetch = async {
+        let flow = yup_oauth2::ServiceAccountAuthenticator::builder(account.key.clone())
+            .build()
+            .await
+            .map_err(|error| AuthError::settings(KIND, "the private key cannot be used".into(), unusable).because(error))?;
+        // Its own cache would hand out a token until a minute before the end.
+        flow.force_refreshed_token(scopes).await.map_err(signed_exchange)
+    };
+    let late = |_| AuthError::passing(KIND, "the token endpoint did not answer in time".into(), "check the network");
+    let token = tokio::time::timeout(DEADLINE, fetch).await.map_err(late)??;
+    let expires = token.expiration_time().and_then(|t| DateTime::from_timestamp(t.unix_timestamp(), 0));
+    match token.token() {
+        Some(value) if !value.is_empty() => Ok(Granted { value: value.to_owned().into(), expires }),
+        _ => Err(AuthError::passing(KIND, "the token endpoint's answer holds no access token".into(), "check its address")),
+    }
+}
+
+fn signed_exchange(error: yup_oauth2::Error) -> AuthError {
+    const KIND: &str = "service_account";
+    match error {
+        yup_oauth2::Error::AuthError(refusal) => {
+            let code = refusal.error.as_str().to_owned();
+            let body = serde_json::json!({ "error": code, "error_description": refusal.error_description });
+            // The status is not told by the library; an endpoint in trouble says so in the code.
+            let status = if code.contains("unavailable") || code.contains("internal") { 503 } else { 400 };
+            exchange::refused(KIND, status, body.to_string().as_bytes())
+        }
+        yup_oauth2::Error::JSONError(_) => {
+            AuthError::passing(KIND, "the token endpoint's answer is not the JSON of a token".into(), "check token_uri; it is tried again")
+        }
+        other => {
+            AuthError::passing(KIND, "the token endpoint did not answer".into(), "check the network and token_uri; it is tried again")
+                .because(other)
+        }
+    }
+}
+
+fn token(granted: Granted, now: DateTime<Utc>, serial: u64) -> Token {
+    let expires = granted.expires.unwrap_or(now + ASSUMED_LIFE);
+    // A token that lives less than twenty minutes is replaced in the last quarter of its life.
+    let margin = EARLY.min((expires - now) / 4);
+    Token { value: granted.value, expires, refresh_from: expires - margin, serial }
+}
