@@ -4,6 +4,7 @@
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
 pub mod env;
+pub mod finding;
 pub mod problem;
 
 pub use env::{Area, Env, Setting};
