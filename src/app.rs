@@ -52,12 +52,17 @@ pub enum StartError {
 }
 
 /// The connector, built and listening, not yet working.
-#[derive(Debug)]
 pub struct App {
     address: SocketAddr,
     server: Server,
     worker: Worker,
     senders: Arc<Senders>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl App {
@@ -149,7 +154,7 @@ fn destination(config: &Config) -> Result<Destination, StartError> {
 }
 
 fn rules(config: &Config) -> Rules {
-    Rules { organization: format!("organizations/{}", config.scc.organization.as_deref().unwrap_or_default()) }
+    Rules { finding: config.finding.clone(), ..Rules::new(config.scc.organization.as_deref().unwrap_or_default()) }
 }
 
 impl Delivery for Destination {

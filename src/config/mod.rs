@@ -4,6 +4,7 @@
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
 pub mod env;
+pub mod finding;
 pub mod google;
 pub mod outbox;
 pub mod problem;
@@ -14,6 +15,7 @@ pub mod telemetry;
 pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};
 
+use finding::FindingConfig;
 use google::GoogleConfig;
 use outbox::OutboxConfig;
 use scc::SccConfig;
@@ -21,7 +23,7 @@ use server::ServerConfig;
 use telemetry::TelemetryConfig;
 
 /// Every area, in the order of the documents.
-pub static AREAS: &[&Area] = &[&server::AREA, &google::AREA, &scc::AREA, &outbox::AREA, &telemetry::AREA];
+pub static AREAS: &[&Area] = &[&server::AREA, &google::AREA, &scc::AREA, &finding::AREA, &outbox::AREA, &telemetry::AREA];
 
 /// All settings of the connector.
 #[derive(Debug, Clone)]
@@ -32,6 +34,8 @@ pub struct Config {
     pub google: GoogleConfig,
     /// Security Command Center.
     pub scc: SccConfig,
+    /// What the findings say.
+    pub finding: FindingConfig,
     /// The outbox.
     pub outbox: OutboxConfig,
     /// Logs.
@@ -60,8 +64,9 @@ impl Config {
         if let Some(scc) = &scc {
             scc.require_source(env);
         }
+        let finding = FindingConfig::read(env);
         let outbox = OutboxConfig::read(env);
         let telemetry = TelemetryConfig::read(env);
-        Some(Self { server: server?, google: google?, scc: scc?, outbox: outbox?, telemetry: telemetry? })
+        Some(Self { server: server?, google: google?, scc: scc?, finding: finding?, outbox: outbox?, telemetry: telemetry? })
     }
 }
