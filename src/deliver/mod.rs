@@ -69,18 +69,6 @@ impl SinkError {
     }
 }
 
-impl SinkError {
-    /// What to do next.
-    pub fn verdict(&self) -> Verdict {
-        self.verdict
-    }
-
-    /// The metric label, from a closed set.
-    pub fn label(&self) -> &'static str {
-        self.label
-    }
-}
-
 /// Where findings go.
 pub trait Sink: Send + Sync + std::fmt::Debug {
     /// Makes one change. Repeating it is safe.
