@@ -1,3 +1,11 @@
 //! Stories against the real program between small fakes. One binary, so that it links once.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+#![allow(missing_docs, reason = "tests")]
+#![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
+
+mod deliver;
+mod fakes;
+mod google_auth;
+mod google_http;
 mod outbox;

@@ -1,0 +1,3 @@
+//! The world around the program, in small.
+
+pub mod wire;
