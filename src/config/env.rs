@@ -80,6 +80,11 @@ impl Env {
         env
     }
 
+    /// Replaces a value before anything is read: what a rehearsal does with the destination. Empty means not set.
+    pub fn overrule(&mut self, name: &str, value: &str) {
+        self.values.insert(name.to_owned(), value.to_owned());
+    }
+
     /// Note a problem.
     pub fn problem(&mut self, setting: &str, wrong: &str, remedy: &str) {
         self.problems.push(Problem { setting: setting.into(), wrong: wrong.into(), remedy: remedy.into() });

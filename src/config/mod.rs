@@ -4,6 +4,7 @@
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
 pub mod env;
+pub mod finding;
 pub mod google;
 pub mod outbox;
 pub mod problem;
@@ -14,3 +15,59 @@ pub mod telemetry;
 
 pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};
+
+use finding::FindingConfig;
+use google::GoogleConfig;
+use outbox::OutboxConfig;
+use scc::SccConfig;
+use server::ServerConfig;
+use telemetry::TelemetryConfig;
+
+/// Every area, in the order of the documents.
+pub static AREAS: &[&Area] = &[&server::AREA, &google::AREA, &scc::AREA, &finding::AREA, &outbox::AREA, &telemetry::AREA];
+
+/// All settings of the connector.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The server and its webhook.
+    pub server: ServerConfig,
+    /// Google's credentials.
+    pub google: GoogleConfig,
+    /// Security Command Center.
+    pub scc: SccConfig,
+    /// What the findings say.
+    pub finding: FindingConfig,
+    /// The outbox.
+    pub outbox: OutboxConfig,
+    /// Logs.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Config {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn read(mut env: Env) -> Result<Self, Problems> {
+        let config = Self::read_areas(&mut env);
+        let problems = env.finish();
+        match (config, problems) {
+            (Some(config), Ok(())) => Ok(config),
+            (_, Err(problems)) => Err(problems),
+            (None, Ok(())) => Err(Problems(Vec::new())),
+        }
+    }
+
+    fn read_areas(env: &mut Env) -> Option<Self> {
+        let server = ServerConfig::read(env);
+        let google = GoogleConfig::read(env);
+        let scc = SccConfig::read(env);
+        if let Some(scc) = &scc {
+            scc.require_source(env);
+        }
+        let finding = FindingConfig::read(env);
+        let outbox = OutboxConfig::read(env);
+        let telemetry = TelemetryConfig::read(env);
+        Some(Self { server: server?, google: google?, scc: scc?, finding: finding?, outbox: outbox?, telemetry: telemetry? })
+    }
+}

@@ -2,8 +2,12 @@
 //! it links once.
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+#![allow(missing_docs, reason = "tests")]
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
+mod deliver;
 mod fakes;
+mod google_auth;
+mod google_http;
 mod outbox;
 mod state_stores;

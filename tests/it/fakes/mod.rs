@@ -1,3 +1,4 @@
 //! The world around the program, in small.
 
 pub mod emulator;
+pub mod wire;

@@ -1,0 +1,118 @@
+//! `check`: settings, all problems at once; then what the job needs on this machine.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::Format;
+use crate::config::{Config, Env};
+use crate::outbox::{Sqlite, StoreError};
+
+/// Check the settings, and whether each service would let us do our job.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Ask nobody outside this machine.
+    #[arg(long)]
+    offline: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// One line of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Line {
+    /// What was looked at.
+    pub(crate) what: String,
+    /// How it stands.
+    pub(crate) state: State,
+    /// What was found.
+    pub(crate) found: String,
+    /// The command, role or setting that mends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) remedy: Option<String>,
+}
+
+/// How a line stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    Ok,
+    Warning,
+    Failed,
+}
+
+/// Checks. Status 0 when nothing failed.
+pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let mut lines = Vec::new();
+    let config = match Config::read(Env::from_process()) {
+        Ok(config) => {
+            lines.push(ok("settings", "no problems"));
+            Some(config)
+        }
+        Err(problems) => {
+            let failed = |p: crate::config::Problem| Line { what: p.setting, state: State::Failed, found: p.wrong, remedy: Some(p.remedy) };
+            lines.extend(problems.0.into_iter().map(failed));
+            None
+        }
+    };
+    if let Some(config) = &config {
+        lines.push(outbox(config));
+        lines.extend(tokens(config));
+        if !args.offline {
+            super::block_on(async { anyhow::Ok(super::probe::outside(config, &mut lines).await) })?;
+        }
+    }
+    print(&lines, args.format)?;
+    let failed = lines.iter().any(|line| line.state == State::Failed);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// A line that says that all is well.
+pub(crate) fn ok(what: &str, found: &str) -> Line {
+    Line { what: what.into(), state: State::Ok, found: found.into(), remedy: None }
+}
+
+fn outbox(config: &Config) -> Line {
+    let path = config.outbox.path.display();
+    match Sqlite::open(&config.outbox.path, config.outbox.keep) {
+        Ok(_) => ok("outbox", &format!("{path} can be opened")),
+        Err(StoreError::InUse { .. }) => ok("outbox", &format!("{path} is in use by a running connector")),
+        Err(error) => Line {
+            what: "outbox".into(),
+            state: State::Failed,
+            found: crate::telemetry::chain(&error),
+            remedy: Some("make the folder writable, or set OUTBOX_URL to a file on a lasting disk".into()),
+        },
+    }
+}
+
+fn tokens(config: &Config) -> Option<Line> {
+    use secrecy::ExposeSecret;
+    let short = config.server.tokens.iter().any(|token| token.expose_secret().len() < 16);
+    short.then(|| Line {
+        what: "WEBHOOK_AUTHENTICATION_TOKEN".into(),
+        state: State::Warning,
+        found: "a token is shorter than 16 characters and can be guessed".into(),
+        remedy: Some("make one with `openssl rand -hex 20`".into()),
+    })
+}
+
+fn print(lines: &[Line], format: Format) -> anyhow::Result<()> {
+    if format == Format::Json {
+        println!("{}", serde_json::to_string_pretty(lines)?);
+        return Ok(());
+    }
+    let mut table = super::table(["check", "", "found", "remedy"]);
+    for line in lines {
+        let state = match line.state {
+            State::Ok => "ok",
+            State::Warning => "warning",
+            State::Failed => "FAILED",
+        };
+        table.add_row([&line.what, state, &line.found, line.remedy.as_deref().unwrap_or_default()]);
+    }
+    println!("{table}");
+    Ok(())
+}

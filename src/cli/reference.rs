@@ -1,0 +1,126 @@
+//! `reference config · env · metrics`: the documents, printed from the code that they describe.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use crate::config::{AREAS, Setting};
+use crate::telemetry::metrics;
+
+/// Print a generated document.
+#[derive(Debug, Args)]
+pub(super) struct ReferenceArgs {
+    /// Which one.
+    document: Document,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Document {
+    /// docs/configuration.md
+    Config,
+    /// .env.example
+    Env,
+    /// docs/metrics.md
+    Metrics,
+}
+
+/// Prints it.
+#[expect(clippy::unnecessary_wraps, reason = "every command answers alike")]
+pub(super) fn run(args: &ReferenceArgs) -> anyhow::Result<ExitCode> {
+    let text = match args.document {
+        Document::Config => configuration(),
+        Document::Env => env_example(),
+        Document::Metrics => metrics_page(),
+    };
+    print!("{text}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `docs/configuration.md`.
+pub fn configuration() -> String {
+    let mut page = String::from(
+        "# Configuration\n\n\
+         Every setting is an environment variable; a file `.env` in the working directory is read too (the environment wins). \
+         `sysdig-scc check --offline` lists all problems at once. This page is printed by `sysdig-scc reference config`.\n",
+    );
+    for area in AREAS {
+        writeln!(page, "\n## {}\n\n| variable | default | meaning |\n|---|---|---|", area.title).expect("writing to a string does not fail");
+        for setting in area.settings {
+            writeln!(page, "| {} | {} | {} |", names(setting), default(setting), meaning(setting)).expect("writing to a string does not fail");
+        }
+    }
+    page
+}
+
+/// `.env.example`.
+pub fn env_example() -> String {
+    let mut page = String::from(
+        "# Every setting, with an example. Copy to .env and uncomment what you need; docs/configuration.md explains more.\n\
+         # Printed by `sysdig-scc reference env`.\n",
+    );
+    for area in AREAS {
+        writeln!(page, "\n# --- {} ---", area.title).expect("writing to a string does not fail");
+        for setting in area.settings {
+            for line in wrap(setting.doc, 110) {
+                writeln!(page, "# {line}").expect("writing to a string does not fail");
+            }
+            let example = setting.default.unwrap_or(setting.example);
+            let quoted = if example.contains([' ', '"', '{', '#', '*']) { format!("'{example}'") } else { example.to_owned() };
+            writeln!(page, "#{}={quoted}\n", setting.name).expect("writing to a string does not fail");
+        }
+    }
+    page.truncate(page.trim_end().len());
+    page.push('\n');
+    page
+}
+
+/// `docs/metrics.md`.
+pub fn metrics_page() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         `GET /metrics` answers in Prometheus' text format. Labels take values from closed sets. \
+         This page is printed by `sysdig-scc reference metrics`.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for metric in metrics::ALL {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        writeln!(page, "| `{}` | {} | {} | {} |", metric.name, metric.kind, labels.join(" "), metric.help)
+            .expect("writing to a string does not fail");
+    }
+    page
+}
+
+fn names(setting: &Setting) -> String {
+    let aliases: String = setting.aliases.iter().map(|alias| format!(" (also `{alias}`)")).collect();
+    format!("`{}`{aliases}", setting.name)
+}
+
+fn default(setting: &Setting) -> String {
+    setting.default.map(|default| format!("`{}`", default.replace('|', "\\|"))).unwrap_or_default()
+}
+
+fn meaning(setting: &Setting) -> String {
+    let secret = if setting.secret { " **Secret**: never printed." } else { "" };
+    let example = if setting.default.is_none() && !setting.secret && !setting.example.is_empty() {
+        format!(" Example: `{}`.", setting.example.replace('|', "\\|"))
+    } else {
+        String::new()
+    };
+    format!("{}{secret}{example}", setting.doc.replace('|', "\\|"))
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is always a line");
+        if !line.is_empty() && line.len() + word.len() >= width {
+            lines.push(word.to_owned());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}

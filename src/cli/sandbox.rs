@@ -1,0 +1,91 @@
+//! `sandbox`: only the Security Command Center compatible server.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::sandbox::{self, DEFAULT_ORGANIZATION, DEFAULT_SOURCE, Quotas, SeedSource, Settings, V1};
+
+/// Runs a small Security Command Center for rehearsals. It is not Google, keeps everything in memory and has no
+/// protection of its own.
+#[derive(Debug, Args)]
+pub struct SandboxArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8089")]
+    listen: SocketAddr,
+    /// Allow an address that other machines can reach
+    #[arg(long)]
+    beyond_loopback: bool,
+    /// The organization's number
+    #[arg(long, value_name = "NUMBER", default_value = DEFAULT_ORGANIZATION)]
+    organization: String,
+    /// A source that exists from the start, as ID or ID=NAME; may be given several times
+    #[arg(long = "source", value_name = "ID[=NAME]", default_value = DEFAULT_SOURCE)]
+    sources: Vec<String>,
+    /// Refuse /v1, as organizations that know only API v2 do
+    #[arg(long)]
+    refuse_v1: bool,
+    /// Accept updates whose event time is missing or not newer
+    #[arg(long)]
+    lenient_event_time: bool,
+    /// Lift all quotas (they are 1,000 writes and 1,000 reads a minute and 500 MB a day)
+    #[arg(long)]
+    no_quotas: bool,
+    /// Threads that answer
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    workers: usize,
+}
+
+impl SandboxArgs {
+    fn settings(self) -> Settings {
+        Settings {
+            listen: self.listen,
+            beyond_loopback: self.beyond_loopback,
+            organization: self.organization,
+            sources: self.sources.iter().map(|text| seed(text)).collect(),
+            v1: if self.refuse_v1 { V1::Refuse } else { V1::On },
+            strict_event_time: !self.lenient_event_time,
+            quotas: if self.no_quotas { Quotas::LIFTED } else { Quotas::default() },
+            workers: self.workers,
+            ..Settings::default()
+        }
+    }
+}
+
+fn seed(text: &str) -> SeedSource {
+    let (id, name) = text.split_once('=').unwrap_or((text, "Sysdig Secure"));
+    SeedSource { id: id.to_owned(), display_name: name.to_owned() }
+}
+
+/// Runs until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// When the address cannot be listened on or the settings make no sense.
+pub async fn run(args: SandboxArgs) -> anyhow::Result<()> {
+    let settings = args.settings();
+    let parent = format!("organizations/{}/sources/{}", settings.organization, first(&settings));
+    let running = sandbox::start(settings).await?;
+    let url = running.url();
+    println!("Sandbox: a rehearsal stage for Security Command Center, not Google. Everything is kept in memory only.");
+    println!("  findings   {url}/");
+    println!("  API        {url}/v2/{parent}/locations/global/findings");
+    println!("  steering   {url}/sandbox/stats · faults · quotas · reset");
+    println!("  gcloud     export CLOUDSDK_API_ENDPOINT_OVERRIDES_SECURITYCENTER={url}/");
+    println!("Ctrl-C ends it.");
+    ended().await.context("cannot wait for signals")?;
+    running.stop().await;
+    Ok(())
+}
+
+fn first(settings: &Settings) -> &str {
+    settings.sources.first().map_or("-", |source| source.id.as_str())
+}
+
+async fn ended() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,56 @@
+//! `serve`: the connector.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::App;
+use crate::config::{Config, Env};
+use crate::telemetry;
+
+/// Run the connector.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Deliver to an embedded sandbox on a free loopback port instead of Google. A rehearsal: nothing is kept.
+    #[arg(long)]
+    sandbox: bool,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// All problems of the settings at once, or what kept it from starting.
+pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    super::block_on(serve(args.sandbox))
+}
+
+async fn serve(sandbox: bool) -> anyhow::Result<ExitCode> {
+    let mut env = Env::from_process();
+    let stage = if sandbox { Some(super::stage::Stage::start(&mut env).await?) } else { None };
+    let config = Config::read(env)?;
+    telemetry::logs::start(&config.telemetry);
+    let app = App::build(&config)?;
+    let address = app.address();
+    match &stage {
+        Some(stage) => tracing::warn!(%address, sandbox = stage.url(), "sysdig-scc listens; findings go to the embedded SANDBOX, not to Google"),
+        None if config.scc.dry_run => tracing::warn!(%address, "sysdig-scc listens; DRY_RUN is set: findings are printed, not sent"),
+        None => tracing::info!(%address, endpoint = %config.scc.endpoint, "sysdig-scc listens"),
+    }
+    app.run(stop_signal()?).await;
+    if let Some(stage) = stage {
+        stage.stop().await;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Done at the first SIGTERM or SIGINT.
+pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,267 @@
+//! List and group: filter, order, pages, field masks.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::error::Refusal;
+use super::filter::{self, Expr, Field, holds, sort_key, values};
+use super::findings::{for_version, known};
+use super::names::{Parent, Place, Version};
+use super::query::{Query, paths};
+use super::resource;
+use super::schema::SCHEMA;
+use super::store::{Record, Seen, Store};
+
+type Object = Map<String, Value>;
+
+/// A page token: where to go on, bound to the query it was given for.
+pub(crate) struct Page;
+
+impl Page {
+    /// Where to go on, if the token was given for this query.
+    pub(crate) fn read(token: &str, query: &str) -> Result<usize, Refusal> {
+        let refuse = |why: &str| Refusal::field("page_token", format!("Invalid page_token: {why}"));
+        if token.is_empty() {
+            return Ok(0);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| refuse("it was not given by this server"))?;
+        let (at, bound) = bytes.split_at_checked(8).ok_or_else(|| refuse("it was not given by this server"))?;
+        let at: [u8; 8] = at.try_into().map_err(|_| refuse("it was not given by this server"))?;
+        if bound != binding(query) {
+            return Err(refuse("the other parameters must be those of the call that gave it"));
+        }
+        usize::try_from(u64::from_be_bytes(at)).map_err(|_| refuse("it was not given by this server"))
+    }
+}
+
+/// The token that goes on at `at`.
+pub(crate) fn token_for(at: usize, query: &str) -> String {
+    let mut bytes = (at as u64).to_be_bytes().to_vec();
+    bytes.extend(binding(query));
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn binding(query: &str) -> Vec<u8> {
+    Sha256::digest(query.as_bytes())[..8].to_vec()
+}
+
+/// 10 when not given; more than 1000 is brought down to it, as Google does.
+pub(crate) fn page_size(asked: Option<i64>) -> Result<usize, Refusal> {
+    match asked {
+        None | Some(0) => Ok(10),
+        Some(n) if n < 0 => Err(Refusal::field("page_size", "page_size must not be negative.")),
+        Some(n) => Ok(usize::try_from(n.min(1000)).unwrap_or(1000)),
+    }
+}
+
+/// The findings of a place that fit a filter, by where they stand, in the order they were created.
+pub(crate) fn matching(store: &Store, place: &Place, text: &str) -> Result<Vec<usize>, Refusal> {
+    let expr = filter::read(text).map_err(|e| Refusal::field("filter", e.to_string()))?;
+    let only = if place.all_sources() { None } else { Some(store.existing_source(&place.parent, &place.source)?) };
+    let all = store.findings.iter().enumerate();
+    Ok(all.filter(|(_, record)| fits(store, record, (place, only), &expr)).map(|(at, _)| at).collect())
+}
+
+fn fits(store: &Store, record: &Record, (place, only): (&Place, Option<usize>), expr: &Expr) -> bool {
+    let organization = store.organization_of(record);
+    let in_place = match (&only, &place.parent) {
+        (Some(source), _) if record.source != *source => false,
+        (_, Parent::Organization(id)) => organization == id,
+        (_, parent) => resource::lies_in(record.column("resourceName").unwrap_or_default(), parent),
+    };
+    // `-` as a location means all of them, as for sources; v1 knows no locations.
+    let located = place.version == Version::V1 || place.location == "-" || *record.location == *place.location;
+    in_place && located && holds(expr, &Seen::new(record, organization))
+}
+
+/// ListFindings.
+pub(crate) fn list(store: &Store, place: &Place, query: &Query) -> Result<Object, Refusal> {
+    let filter = query.filter.as_deref().unwrap_or_default();
+    let order_text = query.order_by.as_deref().unwrap_or_default();
+    let key = format!("findings {} {filter} {order_text}", place.text());
+    let start = query.page_token.as_deref().map_or(Ok(0), |token| Page::read(token, &key))?;
+    let (size, order, mask) = (page_size(query.page_size)?, order(order_text)?, field_mask(&query.field_mask)?);
+    let mut found = matching(store, place, filter)?;
+    sort(store, &mut found, &order);
+    let page = found.get(start..).unwrap_or_default();
+    let page = &page[..page.len().min(size)];
+    let results: Vec<Value> = page.iter().map(|at| result(store, &store.findings[*at], place.version, &mask)).collect();
+    let mut out = Object::new();
+    if start + page.len() < found.len() {
+        out.insert("nextPageToken".into(), json!(token_for(start + page.len(), &key)));
+    }
+    out.insert("listFindingsResults".into(), Value::Array(results));
+    out.insert("totalSize".into(), json!(found.len()));
+    Ok(out)
+}
+
+fn result(store: &Store, record: &Record, version: Version, mask: &[Vec<String>]) -> Value {
+    let finding = for_version(record.finding(), version);
+    let name = record.column("resourceName").unwrap_or_default();
+    let resource = resource::describe(name, store.organization_of(record), version);
+    if mask.is_empty() {
+        return json!({"finding": finding, "resource": resource});
+    }
+    let whole = json!({"finding": finding, "resource": resource});
+    let mut out = json!({});
+    for path in mask {
+        copy(&whole, &mut out, path);
+    }
+    out
+}
+
+fn copy(from: &Value, into: &mut Value, path: &[String]) {
+    let ([step, rest @ ..], Value::Object(source)) = (path, from) else {
+        *into = from.clone();
+        return;
+    };
+    let Some(inner) = source.get(step) else { return };
+    if let Value::Object(map) = into {
+        copy(inner, map.entry(step.clone()).or_insert_with(|| json!({})), rest);
+    }
+}
+
+/// The paths of a field mask; each starts at `finding` or `resource`, the first of which may be left out.
+fn field_mask(mask: &[String]) -> Result<Vec<Vec<String>>, Refusal> {
+    mask.iter().filter(|path| *path != "*").map(|path| mask_path(path)).collect()
+}
+
+fn mask_path(path: &str) -> Result<Vec<String>, Refusal> {
+    let mut steps: Vec<String> = path.split('.').map(camel).collect();
+    if !matches!(steps[0].as_str(), "finding" | "resource") {
+        steps.insert(0, "finding".to_owned());
+    }
+    let known = steps[0] == "resource" || steps.len() == 1 || SCHEMA.finding().member(&steps[1]).is_some();
+    if !known {
+        return Err(Refusal::field("field_mask", format!("Invalid field_mask: unknown path {path:?}")));
+    }
+    if steps.get(1).is_some_and(|s| s == "sourceProperties") {
+        // Keys of a map are not spelled in two ways.
+        let raw: Vec<&str> = path.split('.').collect();
+        let keys = raw.len() - (steps.len() - 2).min(raw.len());
+        steps.splice(2.., raw[keys..].iter().map(|s| (*s).to_owned()));
+    }
+    Ok(steps)
+}
+
+/// `event_time` → `eventTime`.
+fn camel(snake: &str) -> String {
+    let mut out = String::with_capacity(snake.len());
+    let mut up = false;
+    for c in snake.chars() {
+        if c == '_' {
+            up = true;
+        } else {
+            out.push(if up { c.to_ascii_uppercase() } else { c });
+            up = false;
+        }
+    }
+    out
+}
+
+/// `event_time desc, name` → fields and whether each is descending.
+fn order(text: &str) -> Result<Vec<(Field, bool)>, Refusal> {
+    paths(text).map(|part| one_order(&part)).collect()
+}
+
+fn one_order(part: &str) -> Result<(Field, bool), Refusal> {
+    let mut words = part.split_whitespace();
+    let name = words.next().unwrap_or_default();
+    let descending = match words.next() {
+        None | Some("asc") => false,
+        Some("desc") => true,
+        Some(other) => {
+            return Err(Refusal::field("order_by", format!("Invalid order_by: expected desc after {name:?}, not {other:?}")));
+        }
+    };
+    let field = filter::field(name).map_err(|why| Refusal::field("order_by", format!("Invalid order_by: {why}")))?;
+    Ok((field, descending))
+}
+
+fn sort(store: &Store, found: &mut [usize], order: &[(Field, bool)]) {
+    if order.is_empty() {
+        return;
+    }
+    found.sort_by_cached_key(|at| {
+        let record = &store.findings[*at];
+        let seen = Seen::new(record, store.organization_of(record));
+        let key = |(field, descending): &(Field, bool)| {
+            let key = sort_key(field, &seen);
+            if *descending { Direction::Down(std::cmp::Reverse(key)) } else { Direction::Up(key) }
+        };
+        order.iter().map(key).collect::<Vec<_>>()
+    });
+}
+
+/// One key of an order; at one place of all keys always the same variant.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Direction {
+    Up(filter::SortKey),
+    Down(std::cmp::Reverse<filter::SortKey>),
+}
+
+/// GroupFindings.
+pub(crate) fn group(store: &Store, place: &Place, body: &Object) -> Result<Object, Refusal> {
+    let names = [
+        "groupBy", "group_by", "filter", "pageSize", "page_size", "pageToken", "page_token", "parent", "readTime",
+        "read_time", "compareDuration", "compare_duration",
+    ];
+    known(body, &names)?;
+    let text = |a: &str, b: &str| body.get(a).or_else(|| body.get(b)).and_then(Value::as_str).unwrap_or_default();
+    let (group_by, filter) = (text("groupBy", "group_by"), text("filter", "filter"));
+    let fields: Vec<(String, Field)> = paths(group_by).map(|name| group_field(&name)).collect::<Result<_, _>>()?;
+    if fields.is_empty() {
+        return Err(Refusal::field("group_by", "group_by is required: names of members, with commas between."));
+    }
+    let key = format!("group {} {group_by} {filter}", place.text());
+    let start = Page::read(text("pageToken", "page_token"), &key)?;
+    let size = page_size(body.get("pageSize").or_else(|| body.get("page_size")).and_then(whole))?;
+    let groups = count(store, &matching(store, place, filter)?, &fields);
+    let total = groups.len();
+    let page: Vec<Value> = groups
+        .into_iter()
+        .skip(start)
+        .take(size)
+        .map(|(values, count)| {
+            let names = fields.iter().map(|(name, _)| name.clone());
+            let properties: Object = names.zip(values.into_iter().map(Value::String)).collect();
+            json!({"properties": properties, "count": count.to_string()})
+        })
+        .collect();
+    let mut out = Object::new();
+    if start + page.len() < total {
+        out.insert("nextPageToken".into(), json!(token_for(start + page.len(), &key)));
+    }
+    out.insert("groupByResults".into(), Value::Array(page));
+    out.insert("totalSize".into(), json!(total));
+    Ok(out)
+}
+
+/// A number, or one written as text.
+fn whole(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn group_field(name: &str) -> Result<(String, Field), Refusal> {
+    let field = filter::field(name).map_err(|why| Refusal::field("group_by", format!("Invalid group_by: {why}")))?;
+    Ok((name.to_owned(), field))
+}
+
+fn count(store: &Store, found: &[usize], fields: &[(String, Field)]) -> Vec<(Vec<String>, usize)> {
+    let mut groups: BTreeMap<Vec<String>, usize> = BTreeMap::new();
+    for at in found {
+        let record = &store.findings[*at];
+        let seen = Seen::new(record, store.organization_of(record));
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let key =
+            fields.iter().map(|(_, f)| values(f, &seen).first().map(|v| text(v)).unwrap_or_default()).collect();
+        *groups.entry(key).or_default() += 1;
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    groups
+}
