@@ -10,7 +10,7 @@ use crate::sandbox::{self, DEFAULT_ORGANIZATION, DEFAULT_SOURCE, Quotas, SeedSou
 /// Runs a small Security Command Center for rehearsals. It is not Google, keeps everything in memory and has no
 /// protection of its own.
 #[derive(Debug, Args)]
-pub struct SandboxArgs {
+pub(super) struct SandboxArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8089")]
     listen: SocketAddr,
@@ -62,7 +62,7 @@ fn seed(text: &str) -> SeedSource {
 ///
 /// # Errors
 /// When the address cannot be listened on or the settings make no sense.
-pub async fn run(args: SandboxArgs) -> anyhow::Result<()> {
+pub(super) async fn run(args: SandboxArgs) -> anyhow::Result<()> {
     let settings = args.settings();
     let parent = format!("organizations/{}/sources/{}", settings.organization, first(&settings));
     let running = sandbox::start(settings).await?;

@@ -23,7 +23,8 @@ use server::ServerConfig;
 use telemetry::TelemetryConfig;
 
 /// Every area, in the order of the documents.
-pub static AREAS: &[&Area] = &[&server::AREA, &google::AREA, &scc::AREA, &finding::AREA, &outbox::AREA, &telemetry::AREA];
+pub static AREAS: &[&Area] =
+    &[&server::AREA, &google::AREA, &scc::AREA, &finding::AREA, &outbox::AREA, &telemetry::AREA];
 
 /// All settings of the connector.
 #[derive(Debug, Clone)]
@@ -57,7 +58,8 @@ impl Config {
         }
     }
 
-    fn read_areas(env: &mut Env) -> Option<Self> {
+    /// Reads every area, whether or not the ones before had problems.
+    pub fn read_areas(env: &mut Env) -> Option<Self> {
         let server = ServerConfig::read(env);
         let google = GoogleConfig::read(env);
         let scc = SccConfig::read(env);
@@ -67,6 +69,13 @@ impl Config {
         let finding = FindingConfig::read(env);
         let outbox = OutboxConfig::read(env);
         let telemetry = TelemetryConfig::read(env);
-        Some(Self { server: server?, google: google?, scc: scc?, finding: finding?, outbox: outbox?, telemetry: telemetry? })
+        Some(Self {
+            server: server?,
+            google: google?,
+            scc: scc?,
+            finding: finding?,
+            outbox: outbox?,
+            telemetry: telemetry?,
+        })
     }
 }

@@ -151,10 +151,19 @@ mod tests {
 
     #[test]
     fn every_spelling_means_the_same() {
-        for tag in ["MITRE_TA0003_persistence", "mitre_persistence", "MITRE TA0003 persistence", "mitre-persistence", "ta0003", "TA0003"] {
+        for tag in [
+            "MITRE_TA0003_persistence",
+            "mitre_persistence",
+            "MITRE TA0003 persistence",
+            "mitre-persistence",
+            "ta0003",
+            "TA0003",
+        ] {
             assert_eq!(told(&[tag]).0.as_deref(), Some("PERSISTENCE"), "{tag}");
         }
-        for tag in ["MITRE_T1059.004_unix_shell", "T1059.004", "t1059.004", "mitre T1059.004", "T1059_004", "mitre_unix_shell"] {
+        for tag in
+            ["MITRE_T1059.004_unix_shell", "T1059.004", "t1059.004", "mitre T1059.004", "T1059_004", "mitre_unix_shell"]
+        {
             assert_eq!(told(&[tag]).1, ["UNIX_SHELL", "COMMAND_AND_SCRIPTING_INTERPRETER"], "{tag}");
         }
         for tag in ["T1059", "MITRE_T1059_command_and_scripting_interpreter"] {
@@ -164,7 +173,10 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_table_is_kept_but_not_sent() {
-        assert_eq!(told(&["T1059.999"]), (None, vec!["COMMAND_AND_SCRIPTING_INTERPRETER".into()], vec!["T1059.999".into()]));
+        assert_eq!(
+            told(&["T1059.999"]),
+            (None, vec!["COMMAND_AND_SCRIPTING_INTERPRETER".into()], vec!["T1059.999".into()])
+        );
         assert_eq!(told(&["T1542", "mitre_execution"]), (Some("EXECUTION".into()), vec![], vec!["T1542".into()]));
         assert_eq!(told(&["container", "MITRE", "tag", "T", "é", "tä"]), (None, vec![], vec![]));
     }

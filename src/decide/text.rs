@@ -112,7 +112,8 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     let mut shown = String::with_capacity(text.len());
     let mut from = 0;
     while let Some(after) = next_marker(&lower, from) {
-        let start = after + lower[after..].bytes().take_while(|b| matches!(b, b' ' | b'=' | b':' | b'"' | b'\'')).count();
+        let start =
+            after + lower[after..].bytes().take_while(|b| matches!(b, b' ' | b'=' | b':' | b'"' | b'\'')).count();
         let scheme = ["bearer ", "basic ", "cscc "].iter().find(|scheme| lower[start..].starts_with(**scheme));
         let start = start + scheme.map_or(0, |scheme| scheme.len());
         let length = lower[start..].find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '&' | ';' | ','));
@@ -132,7 +133,9 @@ fn is_suspicious(text: &[u8]) -> bool {
     const STEMS: [&[u8]; 8] = [b"bearer", b"authori", b"passw", b"pwd=", b"token", b"secret", b"api", b"passwd"];
     text.iter().enumerate().any(|(at, byte)| {
         matches!(byte | 0x20, b'b' | b'a' | b'p' | b't' | b's')
-            && STEMS.iter().any(|stem| text.get(at..at + stem.len()).is_some_and(|part| part.eq_ignore_ascii_case(stem)))
+            && STEMS
+                .iter()
+                .any(|stem| text.get(at..at + stem.len()).is_some_and(|part| part.eq_ignore_ascii_case(stem)))
     })
 }
 
@@ -148,7 +151,10 @@ mod tests {
     #[test]
     fn secrets_after_telling_words_are_left_out() {
         for (text, expected) in [
-            ("curl -H 'Authorization: Bearer abc.def' https://x", "curl -H 'Authorization: Bearer [redacted]' https://x"),
+            (
+                "curl -H 'Authorization: Bearer abc.def' https://x",
+                "curl -H 'Authorization: Bearer [redacted]' https://x",
+            ),
             ("mysql --password=hunter2 -u root", "mysql --password=[redacted] -u root"),
             ("x?token=abc&y=1", "x?token=[redacted]&y=1"),
             ("BEARER xyz", "BEARER [redacted]"),

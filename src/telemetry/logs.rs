@@ -41,7 +41,11 @@ struct CloudLogging;
 struct JsonFields;
 
 impl<'w> FormatFields<'w> for JsonFields {
-    fn format_fields<R: tracing_subscriber::field::RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+    fn format_fields<R: tracing_subscriber::field::RecordFields>(
+        &self,
+        mut writer: Writer<'w>,
+        fields: R,
+    ) -> fmt::Result {
         let mut members = Members::default();
         fields.record(&mut members);
         let text = Value::Object(members.0).to_string();
@@ -58,7 +62,8 @@ where
         let mut members = Members::default();
         for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             let extensions = span.extensions();
-            let fields = extensions.get::<FormattedFields<N>>().map(|fields| fields.fields.as_str()).unwrap_or_default();
+            let fields =
+                extensions.get::<FormattedFields<N>>().map(|fields| fields.fields.as_str()).unwrap_or_default();
             if let Ok(Value::Object(fields)) = serde_json::from_str(&format!("{{{fields}}}")) {
                 members.0.extend(fields);
             }

@@ -19,7 +19,8 @@ use crate::fakes::wire::{Answer, Wire};
 static KEY: LazyLock<String> = LazyLock::new(|| {
     let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
     let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
-    let lines: Vec<_> = STANDARD.encode(der.as_ref()).as_bytes().chunks(64).map(|l| String::from_utf8_lossy(l).into_owned()).collect();
+    let lines: Vec<_> =
+        STANDARD.encode(der.as_ref()).as_bytes().chunks(64).map(|l| String::from_utf8_lossy(l).into_owned()).collect();
     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
 });
 
@@ -134,7 +135,9 @@ async fn five_minutes_before_its_end_the_token_is_replaced_while_callers_go_on()
     let google = Wire::start(move |_| answer()).await;
     let time = Moved::new();
     let file = user(&google.url("/token"));
-    let source = TokenSource::from_credentials_at(Credentials::from_json(&file.to_string()).unwrap(), &[], time.clock()).unwrap();
+    let source =
+        TokenSource::from_credentials_at(Credentials::from_json(&file.to_string()).unwrap(), &[], time.clock())
+            .unwrap();
     assert_eq!(token(&source).await, "ya29.1");
     time.by(54);
     assert_eq!(token(&source).await, "ya29.1");
@@ -159,7 +162,9 @@ async fn a_token_that_is_still_valid_outlives_a_failed_refresh() {
     let google = Wire::script(vec![granted("ya29.1"), Answer::text(503, "<html>"), granted("ya29.2")]).await;
     let time = Moved::new();
     let file = user(&google.url("/token"));
-    let source = TokenSource::from_credentials_at(Credentials::from_json(&file.to_string()).unwrap(), &[], time.clock()).unwrap();
+    let source =
+        TokenSource::from_credentials_at(Credentials::from_json(&file.to_string()).unwrap(), &[], time.clock())
+            .unwrap();
     assert_eq!(token(&source).await, "ya29.1");
     time.by(57);
     assert_eq!(token(&source).await, "ya29.1");
@@ -191,7 +196,10 @@ async fn federation() -> Wire {
         "/subject" if asked.header("x-id") == Some("7") => Answer::json(200, json!({ "id_token": "subject-from-url" })),
         path if path.ends_with(":generateAccessToken") => {
             assert_eq!(asked.header("authorization"), Some("Bearer federated"));
-            Answer::json(200, json!({ "accessToken": "ya29.impersonated", "expireTime": Utc::now() + TimeDelta::hours(1) }))
+            Answer::json(
+                200,
+                json!({ "accessToken": "ya29.impersonated", "expireTime": Utc::now() + TimeDelta::hours(1) }),
+            )
         }
         other => panic!("{other}"),
     })
@@ -262,7 +270,11 @@ async fn an_impersonated_service_account_starts_from_any_other_credential() {
 async fn the_metadata_server_is_asked_with_its_header_and_must_answer_with_it() {
     let metadata = Wire::start(|asked| {
         assert_eq!(asked.header("metadata-flavor"), Some("Google"));
-        let answer = if asked.target.ends_with("/email") { Answer::text(200, "vm@p.iam.gserviceaccount.com") } else { granted("ya29.vm") };
+        let answer = if asked.target.ends_with("/email") {
+            Answer::text(200, "vm@p.iam.gserviceaccount.com")
+        } else {
+            granted("ya29.vm")
+        };
         answer.with("Metadata-Flavor", "Google")
     })
     .await;
@@ -279,7 +291,9 @@ async fn the_metadata_server_is_asked_with_its_header_and_must_answer_with_it() 
 
 #[tokio::test]
 async fn a_metadata_server_without_an_account_or_in_trouble_says_what_to_do() {
-    for (status, expected, retryable) in [(404, "attach a service account", false), (403, "scope", false), (500, "500", true), (429, "429", true)] {
+    for (status, expected, retryable) in
+        [(404, "attach a service account", false), (403, "scope", false), (500, "500", true), (429, "429", true)]
+    {
         let metadata = Wire::start(move |_| Answer::text(status, "trouble").with("Metadata-Flavor", "Google")).await;
         let error = TokenSource::from_metadata(&metadata.address.to_string(), &[]).unwrap().token().await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");

@@ -5,7 +5,12 @@
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
 mod deliver;
+mod delivery;
+mod documents;
 mod fakes;
 mod google_auth;
 mod google_http;
 mod outbox;
+mod recovery;
+mod webhook;
+mod world;
