@@ -10,6 +10,8 @@ pub mod names;
 mod notification;
 mod place;
 mod sysdig;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use chrono::{DateTime, Utc};
