@@ -10,6 +10,8 @@ mod resource;
 mod runtime;
 pub mod shell;
 pub mod text;
+#[cfg(test)]
+mod tests;
 mod workload;
 
 use chrono::{DateTime, Utc};
