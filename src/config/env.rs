@@ -126,7 +126,11 @@ impl Env {
             Ok(value) => Some(value),
             Err(error) => {
                 let shown = if setting.secret { String::new() } else { format!(": {text:?} ({error})") };
-                self.problem(setting.name, &format!("is not {expected}{shown}"), &format!("for example {}", setting.example));
+                self.problem(
+                    setting.name,
+                    &format!("is not {expected}{shown}"),
+                    &format!("for example {}", setting.example),
+                );
                 None
             }
         }

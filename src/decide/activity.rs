@@ -28,7 +28,8 @@ pub(super) fn processes(event: &Runtime) -> Vec<Process> {
     process.pid = number(event.field("proc.pid").or_else(|| event.field("proc.vpid")));
     process.parent_pid = number(event.field("proc.ppid").or_else(|| event.field("proc.pvpid")));
     process.user_id = number(event.field("user.uid"));
-    let parent_path = event.field("proc.pexepath").or_else(|| event.field("proc.pexe").filter(|exe| exe.starts_with('/')));
+    let parent_path =
+        event.field("proc.pexepath").or_else(|| event.field("proc.pexe").filter(|exe| exe.starts_with('/')));
     let mut parent = described(event.field("proc.pname"), parent_path, None, event.field("proc.pcmdline"));
     parent.pid = process.parent_pid.filter(|_| parent != Process::default());
     [process, parent].into_iter().filter(|process| *process != Process::default()).collect()
@@ -41,11 +42,16 @@ fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command
     let line = redact(&line);
     let words: Vec<&str> = line.split_whitespace().collect();
     let truncated = words.len() > MOST_ARGUMENTS || words.iter().any(|word| word.len() > LONGEST_ARGUMENT);
-    let from_command = || command.and_then(|line| line.split_whitespace().next()).and_then(|path| path.rsplit('/').next());
+    let from_command =
+        || command.and_then(|line| line.split_whitespace().next()).and_then(|path| path.rsplit('/').next());
     Process {
         name: name.or_else(from_command).map(bounded),
         binary: path.map(|path| File { path: Some(bounded(path)), ..File::default() }),
-        args: words.into_iter().take(MOST_ARGUMENTS).map(|word| printable(cut(word, LONGEST_ARGUMENT)).into_owned()).collect(),
+        args: words
+            .into_iter()
+            .take(MOST_ARGUMENTS)
+            .map(|word| printable(cut(word, LONGEST_ARGUMENT)).into_owned())
+            .collect(),
         arguments_truncated: truncated.then_some(true),
         ..Process::default()
     }
@@ -54,7 +60,8 @@ fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command
 /// The file the event is about, when it is about one.
 pub(super) fn files(event: &Runtime) -> Vec<File> {
     let is_path = |path: &&str| path.starts_with('/') && !path.contains("->");
-    let names = ["fd.name", "fs.path.name", "fs.path.target", "evt.arg.path", "evt.arg.name", "evt.abspath", "file.path"];
+    let names =
+        ["fd.name", "fs.path.name", "fs.path.target", "evt.arg.path", "evt.arg.name", "evt.abspath", "file.path"];
     let Some(path) = names.iter().filter_map(|name| event.field(name)).find(is_path) else { return executed(event) };
     let operation = operation(event).map(|operation| FileOperation { r#type: Some(operation) });
     let file = File {
@@ -82,7 +89,15 @@ fn executed(event: &Runtime) -> Vec<File> {
 }
 
 fn digest(event: &Runtime) -> Option<String> {
-    let names = ["proc.hash.sha256", "proc.exe.sha256", "file.hash.sha256", "file.sha256", "malware.sha256", "evt.hash", "proc.hash"];
+    let names = [
+        "proc.hash.sha256",
+        "proc.exe.sha256",
+        "file.hash.sha256",
+        "file.sha256",
+        "malware.sha256",
+        "evt.hash",
+        "proc.hash",
+    ];
     let digest = names.iter().find_map(|name| event.field(name))?.trim_start_matches("sha256:");
     (digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit())).then(|| digest.to_ascii_lowercase())
 }
@@ -112,9 +127,13 @@ pub(super) fn connections(event: &Runtime) -> Vec<Connection> {
     let in_summary = || event.summary.as_deref().and_then(mentioned);
     let named = event.field("fd.name").and_then(tuple).or_else(in_summary).unwrap_or_default();
     let connection = Connection {
-        source_ip: address("fd.cip").or_else(|| address("fd.lip").filter(|_| named.source_ip.is_none())).or(named.source_ip),
+        source_ip: address("fd.cip")
+            .or_else(|| address("fd.lip").filter(|_| named.source_ip.is_none()))
+            .or(named.source_ip),
         source_port: port("fd.cport").or(named.source_port),
-        destination_ip: address("fd.sip").or_else(|| address("fd.rip").filter(|_| named.destination_ip.is_none())).or(named.destination_ip),
+        destination_ip: address("fd.sip")
+            .or_else(|| address("fd.rip").filter(|_| named.destination_ip.is_none()))
+            .or(named.destination_ip),
         destination_port: port("fd.sport").or(named.destination_port),
         protocol: event.field("fd.l4proto").and_then(Protocol::from_name),
     };
@@ -162,10 +181,14 @@ fn ip(text: &str) -> Option<String> {
 /// Public addresses, and names that were asked for.
 pub(super) fn indicator(event: &Runtime, connections: &[Connection]) -> Option<Indicator> {
     let peers = connections.iter().flat_map(|c| [c.destination_ip.as_deref(), c.source_ip.as_deref()]);
-    let mut indicator = Indicator { ip_addresses: peers.flatten().filter(|ip| is_public(ip)).map(str::to_owned).collect(), ..Indicator::default() };
+    let mut indicator = Indicator {
+        ip_addresses: peers.flatten().filter(|ip| is_public(ip)).map(str::to_owned).collect(),
+        ..Indicator::default()
+    };
     indicator.ip_addresses.dedup();
     let names = ["fd.sip.name", "fd.rip.name", "dns.name", "evt.dns.name"];
-    indicator.domains = names.iter().filter_map(|name| event.field(name)).filter(|name| is_domain(name)).take(4).map(bounded).collect();
+    indicator.domains =
+        names.iter().filter_map(|name| event.field(name)).filter(|name| is_domain(name)).take(4).map(bounded).collect();
     indicator.domains.dedup();
     (indicator != Indicator::default()).then_some(indicator)
 }
@@ -182,11 +205,16 @@ fn is_public(text: &str) -> bool {
     match text.parse() {
         Ok(IpAddr::V4(ip)) => {
             let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
-            let reserved = ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast();
+            let reserved =
+                ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast();
             !(shared || reserved || ip.is_unspecified())
         }
         Ok(IpAddr::V6(ip)) => {
-            !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_unique_local() || ip.is_unicast_link_local())
+            !(ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unique_local()
+                || ip.is_unicast_link_local())
         }
         Err(_) => false,
     }
@@ -195,7 +223,15 @@ fn is_public(text: &str) -> bool {
 /// Who called which method, for audit events; for workloads the user of the operating system.
 pub(super) fn access(event: &Runtime) -> Option<Access> {
     let pick = |names: &[&str]| names.iter().find_map(|name| event.field(name));
-    let principal = pick(&["gcp.user", "gcp.principalEmail", "ct.user", "ka.user.name", "okta.actor.name", "github.user", "azure.user"]);
+    let principal = pick(&[
+        "gcp.user",
+        "gcp.principalEmail",
+        "ct.user",
+        "ka.user.name",
+        "okta.actor.name",
+        "github.user",
+        "azure.user",
+    ]);
     let caller = pick(&["gcp.callerIP", "gcp.callerIp", "ct.srcip", "ka.sourceips", "okta.client.ip"]);
     let is_email = |name: &&str| name.contains('@') && !name.contains(char::is_whitespace) && name.len() <= 320;
     let access = Access {
@@ -204,7 +240,9 @@ pub(super) fn access(event: &Runtime) -> Option<Access> {
         caller_ip: caller.and_then(|list| list.split(',').find_map(ip)),
         user_agent: pick(&["gcp.userAgent", "ct.useragent", "ka.useragent"]).map(bounded),
         service_name: pick(&["gcp.serviceName", "ct.src"]).map(bounded),
-        method_name: pick(&["gcp.methodName", "ct.name", "okta.evt.type", "github.action"]).map(bounded).or_else(|| audited(event)),
+        method_name: pick(&["gcp.methodName", "ct.name", "okta.evt.type", "github.action"])
+            .map(bounded)
+            .or_else(|| audited(event)),
         user_name: event.field("user.name").or_else(|| event.field("user.loginname")).map(bounded),
     };
     (access != Access::default()).then_some(access)
@@ -246,7 +284,8 @@ mod tests {
 
     #[test]
     fn private_addresses_indicate_nothing() {
-        for private in ["10.1.2.3", "192.168.0.1", "127.0.0.1", "100.64.0.1", "169.254.169.254", "fd00::1", "nonsense"] {
+        for private in ["10.1.2.3", "192.168.0.1", "127.0.0.1", "100.64.0.1", "169.254.169.254", "fd00::1", "nonsense"]
+        {
             assert!(!is_public(private), "{private}");
         }
         assert!(is_public("203.0.113.7") && is_public("2001:4860:4860::8888"));

@@ -9,9 +9,9 @@ mod properties;
 mod resource;
 mod runtime;
 pub mod shell;
-pub mod text;
 #[cfg(test)]
 mod tests;
+pub mod text;
 mod workload;
 
 use chrono::{DateTime, Utc};

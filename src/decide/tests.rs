@@ -102,7 +102,8 @@ fn the_resource_is_the_best_known_one() {
         finding(&cluster).resource_name,
         "//container.googleapis.com/projects/acme-prod/locations/us-central1/clusters/prod"
     );
-    let instance = Instance { id: "42".into(), name: "n".into(), zone: "us-central1-c".into(), project: "acme-prod".into() };
+    let instance =
+        Instance { id: "42".into(), name: "n".into(), zone: "us-central1-c".into(), project: "acme-prod".into() };
     let enriched = Enriched { instance: Some(instance), ..Enriched::default() };
     let found = decided(&events(&cluster.to_string())[0], &enriched, &Rules::new("123"));
     assert_eq!(found.resource_name, "//compute.googleapis.com/projects/acme-prod/zones/us-central1-c/instances/42");
@@ -127,10 +128,14 @@ fn severity_and_class_follow_the_scale_and_the_overrides() {
     let event = &events(&forwarder().to_string())[0];
     assert_eq!(decided(event, &Enriched::default(), &rules).severity, FindingSeverity::Critical);
     rules.finding.least_severe = 4;
-    assert!(matches!(decide(event, &Enriched::default(), &rules, now()), Decision::Filtered(s) if s.contains("FINDING_MIN_SEVERITY=4")));
+    assert!(
+        matches!(decide(event, &Enriched::default(), &rules, now()), Decision::Filtered(s) if s.contains("FINDING_MIN_SEVERITY=4"))
+    );
     rules.finding.least_severe = 7;
     rules.finding.exclude_rules = vec!["redirect stdout*".into()];
-    assert!(matches!(decide(event, &Enriched::default(), &rules, now()), Decision::Filtered(s) if s.contains("FINDING_EXCLUDE_RULES")));
+    assert!(
+        matches!(decide(event, &Enriched::default(), &rules, now()), Decision::Filtered(s) if s.contains("FINDING_EXCLUDE_RULES"))
+    );
 }
 
 #[test]
@@ -158,7 +163,9 @@ fn hostile_names_never_reach_a_shell_alive() {
     let commands: Vec<&str> = steps.lines().filter_map(|line| line.strip_prefix("   ")).collect();
     for command in commands {
         let command = command.split(" > ").next().unwrap();
-        let script = format!("kubectl() {{ :; }}\ngcloud() {{ :; }}\nsudo() {{ :; }}\ntouch() {{ echo OWNED; }}\nid() {{ echo OWNED; }}\n{command}\n");
+        let script = format!(
+            "kubectl() {{ :; }}\ngcloud() {{ :; }}\nsudo() {{ :; }}\ntouch() {{ echo OWNED; }}\nid() {{ echo OWNED; }}\n{command}\n"
+        );
         let output = std::process::Command::new("sh").arg("-c").arg(&script).output().unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{command}");
@@ -178,8 +185,16 @@ fn steps_without_their_facts_are_left_out() {
 #[test]
 fn each_common_case_has_its_own_question() {
     let mut first = std::collections::BTreeSet::new();
-    for rule in ["Terminal shell in container", "Unexpected spawned process", "Launch Sensitive Mount Container", "Detect crypto miners",
-        "Container Drift Detected", "Launch Privileged Container", "Malware detected", "Read something"] {
+    for rule in [
+        "Terminal shell in container",
+        "Unexpected spawned process",
+        "Launch Sensitive Mount Container",
+        "Detect crypto miners",
+        "Container Drift Detected",
+        "Launch Privileged Container",
+        "Malware detected",
+        "Read something",
+    ] {
         let mut event = forwarder();
         event["content"]["ruleName"] = json!(rule);
         let steps = finding(&event).next_steps.unwrap();

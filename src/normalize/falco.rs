@@ -21,8 +21,9 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
     let mut fields = facts(output);
     fields.retain(|name, _| !name.starts_with("proc.env") && !name.starts_with("proc.aenv"));
     let mut notes = Vec::new();
-    let told = time::moment(object.member("time"))
-        .or_else(|| ["evt.time", "evt.rawtime", "evt.time.iso8601"].iter().find_map(|name| time::moment(output.member(name))));
+    let told = time::moment(object.member("time")).or_else(|| {
+        ["evt.time", "evt.rawtime", "evt.time.iso8601"].iter().find_map(|name| time::moment(output.member(name)))
+    });
     let time = told.unwrap_or_else(|| {
         notes.push("The event carries no usable time; the time it was received stands in.".to_owned());
         received
@@ -43,8 +44,16 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
         policy: Policy::default(),
         rule: object.member("rule").owned(),
         rule_type: None,
-        tags: object.member("tags").list().iter().filter_map(Json::owned).take(200).map(|t| shorten(&t, 256).to_owned()).collect(),
-        summary: first(&[object.member("output")]).map(|text| unescape(without_clock(&text, object.member("priority")))),
+        tags: object
+            .member("tags")
+            .list()
+            .iter()
+            .filter_map(Json::owned)
+            .take(200)
+            .map(|t| shorten(&t, 256).to_owned())
+            .collect(),
+        summary: first(&[object.member("output")])
+            .map(|text| unescape(without_clock(&text, object.member("priority")))),
         fields,
         labels: facts(object.member("labels")),
         container: place.container,

@@ -96,10 +96,14 @@ impl Ignored {
             "audittrail" | "platformaudit" | "activityaudit" => Self::AuditTrail,
             "command" | "commands" => Self::Command,
             "connection" | "connections" => Self::Connection,
-            "fileaccess" | "file" | "fileaccesses" => Self::FileAccess,
+            "fileaccess" | "fileaccesses" => Self::FileAccess,
             "kubernetes" | "kubernetesaudit" | "kubernetesexec" => Self::Kubernetes,
-            "benchmark" | "benchmarks" | "benchmarkresult" | "benchmarktask" | "compliance" | "compliancev2" => Self::Compliance,
-            "hostscanning" | "scanning" | "imagescanning" | "vulnerability" | "vulnerabilities" | "scanresult" => Self::Scanning,
+            "benchmark" | "benchmarks" | "benchmarkresult" | "benchmarktask" | "compliance" | "compliancev2" => {
+                Self::Compliance
+            }
+            "hostscanning" | "scanning" | "imagescanning" | "vulnerability" | "vulnerabilities" | "scanresult" => {
+                Self::Scanning
+            }
             "monitor" | "monitorevent" | "alert" => Self::MonitorAlert,
             "test" | "testevent" | "ping" => Self::Test,
             _ => return None,
@@ -120,9 +124,14 @@ impl Ignored {
     pub(crate) fn from_unknown(object: &Json<'_>) -> Self {
         let says_test = |(key, value): &(std::borrow::Cow<'_, str>, Json<'_>)| {
             let told = value.str().is_some_and(|text| contains_word(text, "test"));
-            contains_word(key, "test") || (told && matches!(&**key, "message" | "text" | "name" | "title" | "subject" | "event"))
+            contains_word(key, "test")
+                || (told && matches!(&**key, "message" | "text" | "name" | "title" | "subject" | "event"))
         };
-        if object.members().is_empty() || object.members().iter().any(says_test) { Self::Test } else { Self::Unrecognised }
+        if object.members().is_empty() || object.members().iter().any(says_test) {
+            Self::Test
+        } else {
+            Self::Unrecognised
+        }
     }
 
     /// What a notification without policy events is.

@@ -298,7 +298,8 @@ mod tests {
 
     #[test]
     fn integers_stay_exact_to_64_bits() {
-        let json: Json = serde_json::from_str(r#"[18446744073709551615, -9223372036854775808, "1526547969874686373"]"#).unwrap();
+        let json: Json =
+            serde_json::from_str(r#"[18446744073709551615, -9223372036854775808, "1526547969874686373"]"#).unwrap();
         let numbers: Vec<_> = json.list().iter().map(Json::integer).collect();
         assert_eq!(numbers, [Some(u64::MAX.into()), Some(i64::MIN.into()), Some(1_526_547_969_874_686_373)]);
     }

@@ -52,7 +52,7 @@ pub enum NormalizeError {
     #[error("the body is empty; send one JSON object, an array of them, or one object a line")]
     Empty,
     /// Not JSON at all.
-    #[error("the body is not JSON: {0}")]
+    #[error("the body is not JSON: it is malformed or breaks off at line {}, column {}", .0.line(), .0.column())]
     NotJson(#[source] serde_json::Error),
     /// Not UTF-8.
     #[error("the body is not UTF-8 text: the first bad byte is at offset {}; JSON must be sent as UTF-8", .0.valid_up_to())]
@@ -139,6 +139,8 @@ impl Elements {
     fn single(&mut self, json: &Json<'_>, text: &str) {
         let kind = json.member("type").str().map(str::trim).filter(|kind| !kind.is_empty());
         let is_policy = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("policy"));
+        // Whatever its type is called: where a rule of a policy matched, something happened.
+        let is_policy = is_policy || json.member("content").member("ruleName").text().is_some();
         let known = kind.filter(|_| !is_policy).and_then(Ignored::from_type);
         let originator = json.member("originator").str().and_then(Ignored::from_originator);
         if let Some(ignored) = known.or(if is_policy { None } else { originator }) {
@@ -184,7 +186,8 @@ impl Elements {
                 single => std::slice::from_ref(single),
             };
             for (position, event) in events.iter().enumerate() {
-                let policy = event.member("content").member("policyId").text().or_else(|| event.member("policyId").text());
+                let policy =
+                    event.member("content").member("policyId").text().or_else(|| event.member("policyId").text());
                 let body = || wrapping.body(index, position, envelope.policies, policy.as_deref());
                 self.found.push(match event {
                     Json::Null => Element::Ignored(Ignored::Empty),
@@ -196,7 +199,10 @@ impl Elements {
                         },
                     },
                     other => Element::Unreadable {
-                        reason: format!("entities[{index}].policyEvents[{position}] is {}, not an object", other.kind()),
+                        reason: format!(
+                            "entities[{index}].policyEvents[{position}] is {}, not an object",
+                            other.kind()
+                        ),
                         body: body(),
                     },
                 });
@@ -206,7 +212,8 @@ impl Elements {
 
     /// Several values in a row, whatever stands between them; `None` when that is not what it is.
     fn several(mut self, text: &str) -> Option<Vec<Element>> {
-        let stream: Result<Vec<&serde_json::value::RawValue>, _> = serde_json::Deserializer::from_str(text).into_iter().collect();
+        let stream: Result<Vec<&serde_json::value::RawValue>, _> =
+            serde_json::Deserializer::from_str(text).into_iter().collect();
         match stream {
             Ok(items) if items.len() > 1 => {
                 items.iter().for_each(|item| self.element(item.get(), 1));
@@ -219,7 +226,8 @@ impl Elements {
     /// One value a line, some of them broken; `None` when no line holds an object, or when it looks like one broken
     /// document over several lines rather than many documents.
     fn lines(mut self, body: &[u8]) -> Option<Vec<Element>> {
-        let lines: Vec<&[u8]> = body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
+        let lines: Vec<&[u8]> =
+            body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
         let opens_a_document = lines.first().is_some_and(|line| matches!(line, [b'{' | b'[']));
         let mut good = 0_usize;
         for line in &lines {
@@ -227,9 +235,9 @@ impl Elements {
             let parsed = std::str::from_utf8(line).map_err(|error| error.to_string());
             let parsed = parsed.and_then(|text| match text.as_bytes() {
                 [b'{', ..] => serde_json::from_str::<Json<'_>>(text).map(Some).map_err(|error| error.to_string()),
-                [b'[', ..] => {
-                    serde_json::from_str::<&serde_json::value::RawValue>(text).map(|_| None).map_err(|error| error.to_string())
-                }
+                [b'[', ..] => serde_json::from_str::<&serde_json::value::RawValue>(text)
+                    .map(|_| None)
+                    .map_err(|error| error.to_string()),
                 _ => Err("it starts neither with `{` nor with `[`".to_owned()),
             });
             match parsed {

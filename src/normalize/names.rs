@@ -27,14 +27,16 @@ pub fn docker_name(name: &str) -> Option<DockerName<'_>> {
 pub fn mac(text: &str) -> Option<String> {
     let text = text.trim();
     let parts: Vec<_> = text.split([':', '-']).collect();
-    let well_formed = parts.len() == 6 && parts.iter().all(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
+    let well_formed =
+        parts.len() == 6 && parts.iter().all(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
     (well_formed && parts.iter().any(|part| *part != "00")).then(|| text.to_ascii_lowercase().replace('-', ":"))
 }
 
 /// The primary internal address of a Compute Engine interface: Google makes the hardware address of `42:01` and the
 /// four bytes of the address (recordings agree: `42:01:0a:9c:00:04` is 10.156.0.4). `None` for any other address.
 pub fn mac_to_ipv4(mac: &str) -> Option<Ipv4Addr> {
-    let bytes: Vec<u8> = mac.trim().split([':', '-']).map(|b| u8::from_str_radix(b, 16)).collect::<Result<_, _>>().ok()?;
+    let bytes: Vec<u8> =
+        mac.trim().split([':', '-']).map(|b| u8::from_str_radix(b, 16)).collect::<Result<_, _>>().ok()?;
     match bytes.as_slice() {
         [0x42, 0x01, a, b, c, d] => Some(Ipv4Addr::new(*a, *b, *c, *d)),
         _ => None,

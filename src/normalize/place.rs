@@ -93,7 +93,12 @@ fn kubernetes(pick: &impl Fn(&[&str]) -> Option<String>) -> Kubernetes {
             "k8smeta.ns.name",
             "ka.target.namespace",
         ]),
-        pod: pick(&["kubernetes.pod.name", "container.label.io.kubernetes.pod.name", "k8s.pod.name", "k8smeta.pod.name"]),
+        pod: pick(&[
+            "kubernetes.pod.name",
+            "container.label.io.kubernetes.pod.name",
+            "k8s.pod.name",
+            "k8smeta.pod.name",
+        ]),
         node: pick(&["kubernetes.node.name", "k8s.node.name", "k8smeta.node.name"]),
         workload_kind: workload.is_some().then_some(kind).flatten(),
         workload,

@@ -30,7 +30,11 @@ pub(super) fn is_policy_event(object: &Json<'_>) -> bool {
 }
 
 /// One event in our own words. An error is a sentence that says what is missing.
-pub(super) fn event(object: &Json<'_>, envelope: &Envelope<'_, '_>, received: DateTime<Utc>) -> Result<Runtime, String> {
+pub(super) fn event(
+    object: &Json<'_>,
+    envelope: &Envelope<'_, '_>,
+    received: DateTime<Utc>,
+) -> Result<Runtime, String> {
     let content = object.member("content");
     let mut notes = Vec::new();
     let mut fields = facts(content.member("fields"));
@@ -53,7 +57,8 @@ pub(super) fn event(object: &Json<'_>, envelope: &Envelope<'_, '_>, received: Da
         .or_else(|| admission.as_ref().map(admission_summary))
         .or_else(|| policy.description.clone());
 
-    let told = ["timestampRFC3339Nano", "timestampNs", "timestamp"].iter().find_map(|name| time::moment(object.member(name)));
+    let told =
+        ["timestampRFC3339Nano", "timestampNs", "timestamp"].iter().find_map(|name| time::moment(object.member(name)));
     let time = told.unwrap_or_else(|| {
         notes.push("The event carries no usable time; the time it was received stands in.".to_owned());
         received
@@ -135,11 +140,17 @@ pub(super) fn derived_id(event: &Runtime, told: Option<DateTime<Utc>>) -> String
     hex::encode(&hash.finalize()[..16])
 }
 
-fn identifiable(object: &Json<'_>, policy: &Policy, rule: Option<&String>, summary: Option<&String>) -> Result<(), String> {
+fn identifiable(
+    object: &Json<'_>,
+    policy: &Policy,
+    rule: Option<&String>,
+    summary: Option<&String>,
+) -> Result<(), String> {
     if id(object).is_some() || policy.name.is_some() || rule.is_some() || summary.is_some() {
         return Ok(());
     }
-    Err("a policy event needs at least one of `id`, `name`, `content.ruleName` and `output`; it has none of them".into())
+    Err("a policy event needs at least one of `id`, `name`, `content.ruleName` and `output`; it has none of them"
+        .into())
 }
 
 fn shape(object: &Json<'_>, content: &Json<'_>, envelope: &Envelope<'_, '_>) -> Shape {
@@ -162,7 +173,8 @@ fn policy(object: &Json<'_>, content: &Json<'_>, envelope: &Envelope<'_, '_>) ->
         description: first(&[object.member("description")])
             .or_else(|| from_policy("description"))
             .or_else(|| envelope.alert.member("description").owned()),
-        version: first(&[content.member("policyVersion"), object.member("policyVersion")]).or_else(|| from_policy("version")),
+        version: first(&[content.member("policyVersion"), object.member("policyVersion")])
+            .or_else(|| from_policy("version")),
         origin: first(&[content.member("policyOrigin"), content.member("origin"), object.member("origin")]),
         id,
     }
@@ -297,7 +309,8 @@ pub(super) fn facts(json: &Json<'_>) -> Facts {
         Json::Text(text) => meaningful(text).map(|text| shorten(text, LONGEST_VALUE).to_owned()),
         other => other.any_text().map(|text| shorten(&text, LONGEST_VALUE).to_owned()),
     };
-    let pairs = json.members().iter().filter_map(|(name, value)| Some((meaningful(name)?.to_owned(), shortened(value)?)));
+    let pairs =
+        json.members().iter().filter_map(|(name, value)| Some((meaningful(name)?.to_owned(), shortened(value)?)));
     let listed = json.list().iter().filter_map(|pair| {
         let name = pair.member("key").text().or_else(|| pair.member("name").text())?;
         Some((name.into_owned(), shortened(pair.member("value"))?))

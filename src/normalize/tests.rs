@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 
 use super::{Element, Ignored, NormalizeError, delivery, stored};
-use crate::event::runtime::{Runtime, Shape};
 use crate::event::Event;
+use crate::event::runtime::{Runtime, Shape};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -157,7 +157,9 @@ fn one_event_per_line_is_the_same_as_one_event_per_member() {
 fn a_broken_line_is_kept_and_the_others_go_on() {
     let found = elements(fixture!("sysdig/forwarder_broken_line.ndjson"));
     assert!(matches!(found[0], Element::Event { .. }));
-    assert!(matches!(&found[1], Element::Unreadable { body, reason } if body.contains("17dec") && reason.contains("line")));
+    assert!(
+        matches!(&found[1], Element::Unreadable { body, reason } if body.contains("17dec") && reason.contains("line"))
+    );
     assert!(matches!(found[2], Element::Event { .. }));
 }
 
@@ -170,7 +172,9 @@ fn the_flat_form_and_the_api_list_are_one_shape() {
     assert_eq!(event.host.name, some("box1"));
     assert_eq!(event.severity.level(), 0);
     let listed = elements(fixture!("sysdig/legacy_api_list.json"));
-    assert!(matches!(&listed[0], Element::Event { event: Event::Runtime(event), .. } if event.id == "164ace360cc3cfbc26ec22d61b439501"));
+    assert!(
+        matches!(&listed[0], Element::Event { event: Event::Runtime(event), .. } if event.id == "164ace360cc3cfbc26ec22d61b439501")
+    );
     assert_eq!(listed[1], Element::Ignored(Ignored::Empty));
 }
 
@@ -205,6 +209,7 @@ fn falcos_events_get_a_stable_id() {
     assert_eq!(event.severity.level(), 5);
     assert_eq!(event.kubernetes.pod, some("web-1"));
     assert_eq!(event.host.name, some("node-1"));
+    assert_eq!(event.summary, some("A shell was spawned in a container (user=root shell=bash)"));
 }
 
 #[test]
@@ -238,6 +243,7 @@ fn what_opens_no_finding_is_told_by_kind() {
         (r#"{"hello":"world"}"#, vec![Unrecognised]),
         (r#"{"type":"somethingNew"}"#, vec![OtherType]),
         (r#"{"originator":"benchmarks","content":{"x":1}}"#, vec![Compliance]),
+        (r#"{"type":"command","content":{"x":1}}"#, vec![Command]),
     ] {
         assert_eq!(ignored(body), kinds, "{body}");
     }
@@ -277,7 +283,8 @@ fn wrong_types_of_optional_members_are_forgiven() {
 #[test]
 fn a_missing_id_is_derived_from_what_is_stable() {
     let body = r#"{"timestamp":1720031001639981110,"name":"p","content":{"ruleName":"r","output":"o"}}"#;
-    let reordered = r#"{"content":{"output":"o","ruleName":"r"},"name":"p","timestamp":"2024-07-03T18:23:21.639981110Z"}"#;
+    let reordered =
+        r#"{"content":{"output":"o","ruleName":"r"},"name":"p","timestamp":"2024-07-03T18:23:21.639981110Z"}"#;
     assert_eq!(only(body).id, only(reordered).id);
     assert_ne!(only(body).id, only(&body.replace("\"r\"", "\"s\"")).id);
 }
@@ -287,7 +294,8 @@ fn what_is_no_json_is_refused_with_a_clear_answer() {
     for body in ["", "  \n", "\u{feff}"] {
         assert!(matches!(delivery(body.as_bytes(), received()), Err(NormalizeError::Empty)), "{body:?}");
     }
-    for body in ["{", "[1,", "hello", "{\"a\":1,}", "{\n\"fields\": [\n{\"key\":\"a\"},\n{\"key\":\"b\"}\n", "a\nb\nc"] {
+    for body in ["{", "[1,", "hello", "{\"a\":1,}", "{\n\"fields\": [\n{\"key\":\"a\"},\n{\"key\":\"b\"}\n", "a\nb\nc"]
+    {
         assert!(matches!(delivery(body.as_bytes(), received()), Err(NormalizeError::NotJson(_))), "{body:?}");
     }
     assert!(matches!(delivery(b"{\"a\":\"\xff\"}", received()), Err(NormalizeError::NotUtf8(_))));
@@ -323,8 +331,27 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
     ];
     let key = prop_oneof![
         prop::sample::select(vec![
-            "id", "type", "content", "fields", "labels", "severity", "timestamp", "entities", "policyEvents", "policies",
-            "policyId", "rule", "output_fields", "priority", "output", "ruleTags", "actions", "metrics", "data", "page", "alert",
+            "id",
+            "type",
+            "content",
+            "fields",
+            "labels",
+            "severity",
+            "timestamp",
+            "entities",
+            "policyEvents",
+            "policies",
+            "policyId",
+            "rule",
+            "output_fields",
+            "priority",
+            "output",
+            "ruleTags",
+            "actions",
+            "metrics",
+            "data",
+            "page",
+            "alert",
         ])
         .prop_map(str::to_owned),
         ".{0,6}",
@@ -347,7 +374,8 @@ fn decided(body: &[u8]) {
         let kept = serde_json::to_string(&event).unwrap();
         assert_eq!(serde_json::from_str::<Event>(&kept).unwrap(), event);
         let rules = crate::decide::Rules::new("1");
-        let crate::decide::Decision::Deliver(changes) = crate::decide::decide(&event, &Default::default(), &rules, received())
+        let crate::decide::Decision::Deliver(changes) =
+            crate::decide::decide(&event, &Default::default(), &rules, received())
         else {
             continue;
         };
@@ -402,7 +430,9 @@ fn walk(json: &serde_json::Value, path: String, paths: &mut Vec<String>) {
             items.iter().enumerate().for_each(|(index, item)| walk(item, format!("{path}/{index}"), paths));
         }
         serde_json::Value::Object(members) => {
-            members.iter().for_each(|(key, item)| walk(item, format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")), paths));
+            members.iter().for_each(|(key, item)| {
+                walk(item, format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")), paths)
+            });
         }
         _ => {}
     }
