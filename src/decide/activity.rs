@@ -8,6 +8,8 @@ use crate::event::runtime::Runtime;
 
 /// Most arguments listed of one process.
 const MOST_ARGUMENTS: usize = 32;
+/// The longest command line looked at, in bytes.
+const LONGEST_LINE: usize = 8 * 1024;
 /// The longest argument, in bytes.
 const LONGEST_ARGUMENT: usize = 256;
 /// The longest path or name, in bytes.
@@ -39,9 +41,11 @@ fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command
     // The command line starts with the program; its arguments come after the first word.
     let after_program = |line: &str| line.trim().split_once(char::is_whitespace).map(|(_, rest)| rest.to_owned());
     let line = args.map(str::to_owned).or_else(|| command.and_then(after_program)).unwrap_or_default();
-    let line = redact(&line);
+    let line = redact(cut(&line, LONGEST_LINE));
     let words: Vec<&str> = line.split_whitespace().collect();
-    let truncated = words.len() > MOST_ARGUMENTS || words.iter().any(|word| word.len() > LONGEST_ARGUMENT);
+    let truncated = line.len() >= LONGEST_LINE
+        || words.len() > MOST_ARGUMENTS
+        || words.iter().any(|word| word.len() > LONGEST_ARGUMENT);
     let from_command =
         || command.and_then(|line| line.split_whitespace().next()).and_then(|path| path.rsplit('/').next());
     Process {
