@@ -8,6 +8,8 @@ use crate::event::runtime::Runtime;
 
 /// Most arguments listed of one process.
 const MOST_ARGUMENTS: usize = 32;
+/// The longest command line looked at, in bytes.
+const LONGEST_LINE: usize = 8 * 1024;
 /// The longest argument, in bytes.
 const LONGEST_ARGUMENT: usize = 256;
 /// The longest path or name, in bytes.
@@ -39,9 +41,11 @@ fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command
     // The command line starts with the program; its arguments come after the first word.
     let after_program = |line: &str| line.trim().split_once(char::is_whitespace).map(|(_, rest)| rest.to_owned());
     let line = args.map(str::to_owned).or_else(|| command.and_then(after_program)).unwrap_or_default();
-    let line = redact(&line);
+    let line = redact(cut(&line, LONGEST_LINE));
     let words: Vec<&str> = line.split_whitespace().collect();
-    let truncated = words.len() > MOST_ARGUMENTS || words.iter().any(|word| word.len() > LONGEST_ARGUMENT);
+    let truncated = line.len() >= LONGEST_LINE
+        || words.len() > MOST_ARGUMENTS
+        || words.iter().any(|word| word.len() > LONGEST_ARGUMENT);
     let from_command =
         || command.and_then(|line| line.split_whitespace().next()).and_then(|path| path.rsplit('/').next());
     Process {
@@ -123,7 +127,9 @@ fn operation(event: &Runtime) -> Option<Operation> {
 pub(super) fn connections(event: &Runtime) -> Vec<Connection> {
     let address = |name: &str| event.field(name).and_then(ip);
     let port = |name: &str| event.field(name).and_then(|port| port.parse().ok());
-    let named = event.field("fd.name").and_then(tuple).unwrap_or_default();
+    // Older senders write the connection only into the sentence: `(fd.name=10.8.0.4:39552->203.0.113.7:8080 …)`.
+    let in_summary = || event.summary.as_deref().and_then(mentioned);
+    let named = event.field("fd.name").and_then(tuple).or_else(in_summary).unwrap_or_default();
     let connection = Connection {
         source_ip: address("fd.cip")
             .or_else(|| address("fd.lip").filter(|_| named.source_ip.is_none()))
@@ -137,6 +143,17 @@ pub(super) fn connections(event: &Runtime) -> Vec<Connection> {
     };
     let known = connection.source_ip.is_some() || connection.destination_ip.is_some();
     if known { vec![connection] } else { Vec::new() }
+}
+
+/// The first connection that a sentence mentions.
+fn mentioned(text: &str) -> Option<Connection> {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '=' | '(' | ')' | ',' | '"');
+    text.match_indices("->").take(4).find_map(|(at, arrow)| {
+        let start = text[..at].rfind(ends).map_or(0, |start| start + 1);
+        let after = at + arrow.len();
+        let end = text[after..].find(ends).map_or(text.len(), |end| after + end);
+        tuple(&text[start..end])
+    })
 }
 
 /// `10.8.0.4:39552->203.0.113.7:8080`, also with addresses of version 6.
@@ -262,6 +279,9 @@ mod tests {
         let six = tuple("::ffff:10.8.0.4:39552->2001:db8::7:443").unwrap();
         assert_eq!(six.source_ip.as_deref(), Some("10.8.0.4"));
         assert_eq!(six.destination_ip.as_deref(), Some("2001:db8::7"));
+        let sentence = "Redirect by bash (fd.name=10.8.0.4:39552->203.0.113.7:8080 user=root)";
+        assert_eq!(mentioned(sentence), Some(found));
+        assert_eq!(mentioned("a -> b ->"), None);
         assert_eq!(tuple("/etc/x"), None);
         assert_eq!(tuple("a->b"), None);
     }

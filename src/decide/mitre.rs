@@ -83,7 +83,8 @@ fn meaning(tag: &str) -> Meaning {
     let starts = |prefix: &str| tag.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     // Most tags are neither: look before copying.
     let marked = starts("mitre") || starts("attack");
-    if !marked && !(starts("t") && tag[1..].starts_with(|c: char| matches!(c, 'a' | 'A' | '0'..='9'))) {
+    let numbered = starts("t") && tag[1..].starts_with(|c: char| matches!(c, 'a' | 'A' | '0'..='9'));
+    if !marked && !numbered {
         return Meaning::Other;
     }
     let plain: String =

@@ -49,8 +49,11 @@ pub(super) fn write(event: &Runtime, enriched: &Enriched, resource: &Resource, l
 fn case(event: &Runtime) -> Case {
     let title = event.title().unwrap_or_default().to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| title.contains(word));
-    let tagged =
-        |words: &[&str]| event.tags.iter().any(|tag| words.iter().any(|word| tag.to_ascii_lowercase().contains(word)));
+    let tagged = |word: &str| {
+        let named =
+            |tag: &String| tag.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
+        event.tags.iter().any(named)
+    };
     let origin = &event.origin;
     let source = origin.source.as_deref().unwrap_or_default();
     let engine = origin.engine.as_deref().unwrap_or_default();
@@ -66,12 +69,12 @@ fn case(event: &Runtime) -> Case {
         () if origin.category.as_deref() == Some("miner")
             || kind == "11"
             || has(&["miner", "mining", "crypto", "xmrig", "stratum"])
-            || tagged(&["t1496"]) =>
+            || tagged("t1496") =>
         {
             Case::CryptoMiner
         }
-        () if engine == "malware" || kind == "8" || has(&["malware"]) => Case::Malware,
-        () if engine == "drift" || kind == "7" || has(&["drift"]) => Case::Drift,
+        () if engine == "malware" || matches!(kind, "8" | "RULE_TYPE_MALWARE") || has(&["malware"]) => Case::Malware,
+        () if engine == "drift" || matches!(kind, "7" | "RULE_TYPE_DRIFT") || has(&["drift"]) => Case::Drift,
         () if event.kubernetes.namespace.as_deref() == Some("kube-system") => Case::SystemNamespace,
         () if has(&["sensitive mount", "sensitive host mount"]) => Case::SensitiveMount,
         () if has(&["privileged"]) => Case::Privileged,

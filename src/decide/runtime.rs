@@ -103,7 +103,9 @@ fn external_uri(event: &Runtime, rules: &Rules) -> Option<String> {
 
 fn description(event: &Runtime) -> Option<String> {
     let mut parts: Vec<String> = Vec::new();
-    parts.extend(event.summary.as_deref().map(|summary| text::redact(summary).into_owned()));
+    parts.extend(
+        event.summary.as_deref().map(|summary| text::redact(text::cut(summary, LONGEST_DESCRIPTION)).into_owned()),
+    );
     let purpose = event.policy.description.as_deref().filter(|purpose| event.summary.as_deref() != Some(*purpose));
     match (event.policy.name.as_deref(), purpose) {
         (Some(name), Some(purpose)) => parts.push(format!("Policy \"{name}\": {purpose}")),
