@@ -9,3 +9,5 @@ mod fakes;
 mod google_auth;
 mod google_http;
 mod outbox;
+mod sandbox;
+mod sandbox_clients;
