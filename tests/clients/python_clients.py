@@ -69,7 +69,7 @@ def findings(c, source):
     assert made.processes[0].pid == 4711 and made.mute == scc.Finding.Mute.UNDEFINED
     assert made.mitre_attack.primary_techniques == [scc.MitreAttack.Technique.UNIX_SHELL]
     expect(exceptions.Conflict, lambda: c.create_finding(parent=parent, finding_id="py1", finding=finding))
-    expect(exceptions.InvalidArgument, lambda: c.create_finding(parent=parent, finding_id="a-b", finding=finding))
+    expect(exceptions.BadRequest, lambda: c.create_finding(parent=parent, finding_id="a-b", finding=finding))
     nowhere = f"{ORGANIZATION}/sources/99/locations/global"
     expect(exceptions.NotFound, lambda: c.create_finding(parent=nowhere, finding_id="a", finding=finding))
 
