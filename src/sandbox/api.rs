@@ -198,7 +198,8 @@ impl Sandbox {
             _ => return Err(Refusal::field("mute_state", "mute_state must be MUTED or UNDEFINED.")),
         };
         let filter = body.get("filter").and_then(Value::as_str).unwrap_or_default();
-        let place = Place { version: Version::V2, parent: parent.clone(), source: "-".into(), location: location.into() };
+        let place =
+            Place { version: Version::V2, parent: parent.clone(), source: "-".into(), location: location.into() };
         let mut store = self.store();
         for at in listing::matching(&store, &place, filter)? {
             findings::mute_at(&mut store, at, state, self.settings.clock.now())?;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::Extensions;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::stream::{self, StreamExt as _};
@@ -129,7 +129,8 @@ pub(crate) fn refused(refusal: &Refusal) -> HttpResponse {
 
 /// A JSON answer with the notice.
 pub(crate) fn json(code: StatusCode, body: &Value) -> HttpResponse {
-    let response = HttpResponseBuilder::new(code).content_type("application/json; charset=UTF-8").body(body.to_string());
+    let response =
+        HttpResponseBuilder::new(code).content_type("application/json; charset=UTF-8").body(body.to_string());
     marked(response)
 }
 

@@ -175,7 +175,10 @@ fn one_order(part: &str) -> Result<(Field, bool), Refusal> {
         None | Some("asc") => false,
         Some("desc") => true,
         Some(other) => {
-            return Err(Refusal::field("order_by", format!("Invalid order_by: expected desc after {name:?}, not {other:?}")));
+            return Err(Refusal::field(
+                "order_by",
+                format!("Invalid order_by: expected desc after {name:?}, not {other:?}"),
+            ));
         }
     };
     let field = filter::field(name).map_err(|why| Refusal::field("order_by", format!("Invalid order_by: {why}")))?;
@@ -207,8 +210,18 @@ enum Direction {
 /// GroupFindings.
 pub(crate) fn group(store: &Store, place: &Place, body: &Object) -> Result<Object, Refusal> {
     let names = [
-        "groupBy", "group_by", "filter", "pageSize", "page_size", "pageToken", "page_token", "parent", "readTime",
-        "read_time", "compareDuration", "compare_duration",
+        "groupBy",
+        "group_by",
+        "filter",
+        "pageSize",
+        "page_size",
+        "pageToken",
+        "page_token",
+        "parent",
+        "readTime",
+        "read_time",
+        "compareDuration",
+        "compare_duration",
     ];
     known(body, &names)?;
     let text = |a: &str, b: &str| body.get(a).or_else(|| body.get(b)).and_then(Value::as_str).unwrap_or_default();
@@ -257,8 +270,7 @@ fn count(store: &Store, found: &[usize], fields: &[(String, Field)]) -> Vec<(Vec
         let record = &store.findings[*at];
         let seen = Seen::new(record, store.organization_of(record));
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let key =
-            fields.iter().map(|(_, f)| values(f, &seen).first().map(|v| text(v)).unwrap_or_default()).collect();
+        let key = fields.iter().map(|(_, f)| values(f, &seen).first().map(|v| text(v)).unwrap_or_default()).collect();
         *groups.entry(key).or_default() += 1;
     }
     let mut groups: Vec<_> = groups.into_iter().collect();

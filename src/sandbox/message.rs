@@ -195,7 +195,9 @@ fn enum_text(name: &str, value: Value) -> Result<Value, Value> {
 fn number(kind: &Kind, value: &Value) -> Option<Value> {
     let parsed = match value {
         Value::Number(number) => number.clone(),
-        Value::String(text) if matches!(kind, Kind::Double) && matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") => {
+        Value::String(text)
+            if matches!(kind, Kind::Double) && matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") =>
+        {
             return Some(value.clone());
         }
         Value::String(text) => serde_json::from_str::<Number>(text).ok()?,

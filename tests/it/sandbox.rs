@@ -1,4 +1,5 @@
 //! The sandbox over real HTTP: what Security Command Center documents, held to the letter.
+#![allow(clippy::unwrap_used, reason = "stories: what goes wrong is the test's failure")]
 
 use chrono::TimeDelta;
 use reqwest::{Client, Method, Response};
@@ -237,7 +238,8 @@ async fn state_mute_marks_and_external_systems_have_their_own_calls() {
     let system = json!({"externalUid": "T-1", "status": "open", "assignees": ["ann"]});
     let (code, set) = stage.patch(&format!("{one}/externalSystems/jira"), system).await;
     assert_eq!(code, 200, "{set}");
-    let masked = stage.patch(&format!("{one}/externalSystems/jira?updateMask=status"), json!({"status": "done"})).await.1;
+    let masked =
+        stage.patch(&format!("{one}/externalSystems/jira?updateMask=status"), json!({"status": "done"})).await.1;
     assert_eq!((&masked["status"], &masked["externalUid"]), (&json!("done"), &json!("T-1")));
     let found = stage.listed("filter=security_marks.marks.d%3D%224%22").await;
     assert_eq!(found[0]["finding"]["externalSystems"]["jira"]["status"], "done");
@@ -263,7 +265,8 @@ async fn lists_filter_order_page_and_mask() {
     let (_, second) = stage.get(&format!("{FINDINGS}?{query}&pageToken={token}")).await;
     assert_eq!(second["listFindingsResults"].as_array().unwrap().len(), 1);
     assert!(second.get("nextPageToken").is_none());
-    for bad in ["pageToken=nonsense", &format!("pageToken={token}"), "pageSize=-1", "pageSize=x", "orderBy=nope", "what=1"]
+    for bad in
+        ["pageToken=nonsense", &format!("pageToken={token}"), "pageSize=-1", "pageSize=x", "orderBy=nope", "what=1"]
     {
         let (code, body) = stage.get(&format!("{FINDINGS}?{bad}")).await;
         assert_eq!((code, status(&body)), (400, "INVALID_ARGUMENT"), "{bad}");
@@ -316,7 +319,8 @@ async fn sources_are_made_found_and_changed() {
     let stage = Stage::new().await;
     let sources = "/v2/organizations/42/sources";
     for i in 0..12 {
-        let (code, source) = stage.post(sources, json!({"displayName": format!("Source {i}"), "description": "d"})).await;
+        let (code, source) =
+            stage.post(sources, json!({"displayName": format!("Source {i}"), "description": "d"})).await;
         assert_eq!(code, 200, "{source}");
     }
     let (_, first) = stage.get(sources).await;
@@ -454,9 +458,13 @@ async fn the_page_shows_hostile_findings_as_text() {
     body["nextSteps"] = json!("1. Look.\n2. \"</pre><img src=x onerror=alert(1)>\"");
     stage.create("f1", body).await;
     let hostile_filter = "%22%3E%3Cscript%3E";
-    for path in ["/", "/?filter=state%3D%22ACTIVE%22", &format!("/?filter={hostile_filter}"),
-        &format!("/finding?name={}/f1", &FINDINGS[4..]), "/<script>"]
-    {
+    for path in [
+        "/",
+        "/?filter=state%3D%22ACTIVE%22",
+        &format!("/?filter={hostile_filter}"),
+        &format!("/finding?name={}/f1", &FINDINGS[4..]),
+        "/<script>",
+    ] {
         let page = stage.send(Method::GET, path, None).await;
         assert!(page.headers()["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
         assert!(page.headers().contains_key("x-sandbox"));

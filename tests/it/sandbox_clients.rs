@@ -1,5 +1,6 @@
 //! Real clients against the sandbox: Google's Python libraries (installed by `scripts/install_test_clients`) and
 //! gcloud. Where one is not installed the test says so and passes, except with CI=true.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "stories: what goes wrong is the test's failure")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -76,7 +77,8 @@ impl Gcloud {
 }
 
 fn gcloud() -> Option<PathBuf> {
-    let known = ["/usr/bin/gcloud", "/usr/local/bin/gcloud", "/snap/bin/gcloud", "/usr/lib/google-cloud-sdk/bin/gcloud"];
+    let known =
+        ["/usr/bin/gcloud", "/usr/local/bin/gcloud", "/snap/bin/gcloud", "/usr/lib/google-cloud-sdk/bin/gcloud"];
     known.into_iter().map(PathBuf::from).find(|path| path.exists())
 }
 
