@@ -304,6 +304,7 @@ async fn v1_answers_alike_with_names_without_locations_unless_refused() {
     assert_eq!(code, 200, "{finding}");
     assert_eq!(finding["name"], format!("{}/f1", &V1_FINDINGS[4..]));
     assert_eq!(stage.listed("").await[0]["finding"]["name"], format!("{}/f1", &FINDINGS[4..]));
+    assert_eq!(stage.get(V1_FINDINGS).await.1["readTime"], NOW);
     let state = json!({"state": "INACTIVE"});
     assert_eq!(stage.post(&format!("{V1_FINDINGS}/f1:setState"), state).await.0, 400);
     let state = json!({"state": "INACTIVE", "startTime": NOW});
