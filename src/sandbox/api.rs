@@ -158,7 +158,9 @@ impl Sandbox {
                 let finding = findings::create(&mut self.store(), ask)?;
                 Ok(plain(for_version(finding, place.version)))
             }
-            Call::ListFindings(place) => listing::list(&self.store(), place, query).map(plain),
+            Call::ListFindings(place) => {
+                listing::list(&self.store(), place, query, self.settings.clock.now()).map(plain)
+            }
             Call::GroupFindings(place) => listing::group(&self.store(), place, &object(body)?).map(plain),
             Call::BulkMute(parent, location) => self.bulk_mute(parent, location, object(body)?).map(plain),
             Call::Operation(name) => self.operation(name).map(plain),

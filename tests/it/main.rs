@@ -12,5 +12,7 @@ mod google_auth;
 mod google_http;
 mod outbox;
 mod recovery;
+mod sandbox;
+mod sandbox_clients;
 mod webhook;
 mod world;
