@@ -126,7 +126,9 @@ enum Way {
     /// A token given as it is.
     Fixed(SecretString),
     File(Credentials),
-    Metadata { host: String },
+    Metadata {
+        host: String,
+    },
 }
 
 struct Inner {
@@ -291,9 +293,15 @@ impl TokenSource {
         let now = (self.0.clock)();
         let outcome = self.0.grant(now).await.and_then(|granted| {
             let token = token(granted, now, flight);
-            if token.expires > now { Ok(token) } else {
+            if token.expires > now {
+                Ok(token)
+            } else {
                 let remedy = "check this machine's clock";
-                Err(AuthError::passing(self.kind(), "the token endpoint gave a token that has already ended".into(), remedy))
+                Err(AuthError::passing(
+                    self.kind(),
+                    "the token endpoint gave a token that has already ended".into(),
+                    remedy,
+                ))
             }
         });
         let label = if outcome.is_ok() { "ok" } else { "failed" };
@@ -330,7 +338,12 @@ impl Inner {
         }
     }
 
-    async fn grant_for(&self, credentials: &Credentials, scopes: &[String], now: DateTime<Utc>) -> Result<Granted, AuthError> {
+    async fn grant_for(
+        &self,
+        credentials: &Credentials,
+        scopes: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<Granted, AuthError> {
         match credentials {
             Credentials::ServiceAccount(account) => service_account(account, scopes).await,
             Credentials::AuthorizedUser(user) => exchange::authorized_user(&self.http, user, now).await,
@@ -339,7 +352,12 @@ impl Inner {
         }
     }
 
-    async fn impersonated(&self, account: &Impersonated, scopes: &[String], now: DateTime<Utc>) -> Result<Granted, AuthError> {
+    async fn impersonated(
+        &self,
+        account: &Impersonated,
+        scopes: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<Granted, AuthError> {
         // Acting as an account needs this scope, whatever the wished token is for.
         let for_iam = [super::CLOUD_PLATFORM.to_owned()];
         let source = Box::pin(self.grant_for(&account.source, &for_iam, now)).await?;
@@ -358,10 +376,10 @@ async fn service_account(account: &ServiceAccount, scopes: &[String]) -> Result<
     const KIND: &str = "service_account";
     let unusable = "create a new JSON key for the service account and use the whole file";
     let fetch = async {
-        let flow = yup_oauth2::ServiceAccountAuthenticator::builder(account.key.clone())
-            .build()
-            .await
-            .map_err(|error| AuthError::settings(KIND, "the private key cannot be used".into(), unusable).because(error))?;
+        let flow =
+            yup_oauth2::ServiceAccountAuthenticator::builder(account.key.clone()).build().await.map_err(|error| {
+                AuthError::settings(KIND, "the private key cannot be used".into(), unusable).because(error)
+            })?;
         // Its own cache would hand out a token until a minute before the end.
         flow.force_refreshed_token(scopes).await.map_err(signed_exchange)
     };
@@ -370,7 +388,11 @@ async fn service_account(account: &ServiceAccount, scopes: &[String]) -> Result<
     let expires = token.expiration_time().and_then(|t| DateTime::from_timestamp(t.unix_timestamp(), 0));
     match token.token() {
         Some(value) if !value.is_empty() => Ok(Granted { value: value.to_owned().into(), expires }),
-        _ => Err(AuthError::passing(KIND, "the token endpoint's answer holds no access token".into(), "check its address")),
+        _ => Err(AuthError::passing(
+            KIND,
+            "the token endpoint's answer holds no access token".into(),
+            "check its address",
+        )),
     }
 }
 
@@ -384,13 +406,17 @@ fn signed_exchange(error: yup_oauth2::Error) -> AuthError {
             let status = if code.contains("unavailable") || code.contains("internal") { 503 } else { 400 };
             exchange::refused(KIND, status, body.to_string().as_bytes())
         }
-        yup_oauth2::Error::JSONError(_) => {
-            AuthError::passing(KIND, "the token endpoint's answer is not the JSON of a token".into(), "check token_uri; it is tried again")
-        }
-        other => {
-            AuthError::passing(KIND, "the token endpoint did not answer".into(), "check the network and token_uri; it is tried again")
-                .because(other)
-        }
+        yup_oauth2::Error::JSONError(_) => AuthError::passing(
+            KIND,
+            "the token endpoint's answer is not the JSON of a token".into(),
+            "check token_uri; it is tried again",
+        ),
+        other => AuthError::passing(
+            KIND,
+            "the token endpoint did not answer".into(),
+            "check the network and token_uri; it is tried again",
+        )
+        .because(other),
     }
 }
 

@@ -217,7 +217,9 @@ impl ApiError {
         let Self::Status(refusal) = self else { return false };
         let reason = refusal.error.reason.as_deref().unwrap_or_default().replace('_', "").to_ascii_lowercase();
         let quota = ["ratelimitexceeded", "userratelimitexceeded", "quotaexceeded", "dailylimitexceeded"];
-        refusal.status == 429 || (refusal.status == 403 && (quota.contains(&reason.as_str()) || refusal.error.status == "RESOURCE_EXHAUSTED"))
+        refusal.status == 429
+            || (refusal.status == 403
+                && (quota.contains(&reason.as_str()) || refusal.error.status == "RESOURCE_EXHAUSTED"))
     }
 
     /// Whether the same call may succeed later without anyone changing anything.

@@ -31,7 +31,9 @@ pub enum SecretError {
     #[error("a secret's place is written sm://PROJECT/SECRET or sm://PROJECT/SECRET/VERSION")]
     Name,
     /// Secret Manager did not give it.
-    #[error("secret {name} cannot be read: grant roles/secretmanager.secretAccessor on it, and check that the version is enabled")]
+    #[error(
+        "secret {name} cannot be read: grant roles/secretmanager.secretAccessor on it, and check that the version is enabled"
+    )]
     Call {
         /// Its place.
         name: SecretName,
@@ -64,7 +66,8 @@ impl FromStr for SecretName {
             }
             _ => return Err(SecretError::Name),
         };
-        let fine = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
+        let fine =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
         if ![project, secret, version].into_iter().all(fine) {
             return Err(SecretError::Name);
         }
