@@ -135,7 +135,8 @@ struct Inner {
     way: Way,
     scopes: Vec<String>,
     quota_project: Option<String>,
-    http: reqwest::Client,
+    /// Absent where no token is ever fetched: a rehearsal must not need the system's certificates.
+    http: Option<reqwest::Client>,
     clock: Clock,
     current: ArcSwapOption<Token>,
     /// Held by whoever fetches; holds what the last failed fetch said.
@@ -153,12 +154,12 @@ struct Failed {
 impl TokenSource {
     /// No token at all: a rehearsal against a sandbox on loopback.
     pub fn none() -> Self {
-        Self::with(Way::None, &[], Arc::new(Utc::now), reqwest::Client::new())
+        Self::with(Way::None, &[], Arc::new(Utc::now), None)
     }
 
     /// Always this token.
     pub fn fixed(token: SecretString) -> Self {
-        Self::with(Way::Fixed(token), &[], Arc::new(Utc::now), reqwest::Client::new())
+        Self::with(Way::Fixed(token), &[], Arc::new(Utc::now), None)
     }
 
     /// Tokens for a credential file, for these scopes.
@@ -168,7 +169,7 @@ impl TokenSource {
 
     /// The same with a clock of the caller's.
     pub fn from_credentials_at(credentials: Credentials, scopes: &[&str], clock: Clock) -> Result<Self, AuthError> {
-        Ok(Self::with(Way::File(credentials), scopes, clock, exchange::client()?))
+        Ok(Self::with(Way::File(credentials), scopes, clock, Some(exchange::client()?)))
     }
 
     /// Tokens of the metadata server at `host` (`name[:port]`), for these scopes.
@@ -178,10 +179,10 @@ impl TokenSource {
 
     /// The same with a clock of the caller's.
     pub fn from_metadata_at(host: &str, scopes: &[&str], clock: Clock) -> Result<Self, AuthError> {
-        Ok(Self::with(Way::Metadata { host: host.to_owned() }, scopes, clock, exchange::client()?))
+        Ok(Self::with(Way::Metadata { host: host.to_owned() }, scopes, clock, Some(exchange::client()?)))
     }
 
-    fn with(way: Way, scopes: &[&str], clock: Clock, http: reqwest::Client) -> Self {
+    fn with(way: Way, scopes: &[&str], clock: Clock, http: Option<reqwest::Client>) -> Self {
         let quota_project = match &way {
             Way::File(credentials) => credentials.quota_project().map(str::to_owned),
             _ => None,
@@ -224,7 +225,7 @@ impl TokenSource {
         match &self.0.way {
             Way::None | Way::Fixed(_) => Ok(None),
             Way::File(credentials) => Ok(credentials.identity()),
-            Way::Metadata { host } => exchange::metadata_email(&self.0.http, host).await.map(Some),
+            Way::Metadata { host } => exchange::metadata_email(self.0.http()?, host).await.map(Some),
         }
     }
 
@@ -329,12 +330,17 @@ impl fmt::Debug for TokenSource {
 }
 
 impl Inner {
+    fn http(&self) -> Result<&reqwest::Client, AuthError> {
+        let missing = || AuthError::settings("none", "no token is fetched for these credentials".into(), "");
+        self.http.as_ref().ok_or_else(missing)
+    }
+
     async fn grant(&self, now: DateTime<Utc>) -> Result<Granted, AuthError> {
         match &self.way {
             Way::None => Err(AuthError::settings("none", "calls go without a token".into(), "")),
             Way::Fixed(value) => Ok(Granted { value: value.clone(), expires: Some(DateTime::<Utc>::MAX_UTC) }),
             Way::File(credentials) => self.grant_for(credentials, &self.scopes, now).await,
-            Way::Metadata { host } => exchange::metadata(&self.http, host, &self.scopes, now).await,
+            Way::Metadata { host } => exchange::metadata(self.http()?, host, &self.scopes, now).await,
         }
     }
 
@@ -346,8 +352,10 @@ impl Inner {
     ) -> Result<Granted, AuthError> {
         match credentials {
             Credentials::ServiceAccount(account) => service_account(account, scopes).await,
-            Credentials::AuthorizedUser(user) => exchange::authorized_user(&self.http, user, now).await,
-            Credentials::ExternalAccount(account) => exchange::external_account(&self.http, account, scopes, now).await,
+            Credentials::AuthorizedUser(user) => exchange::authorized_user(self.http()?, user, now).await,
+            Credentials::ExternalAccount(account) => {
+                exchange::external_account(self.http()?, account, scopes, now).await
+            }
             Credentials::Impersonated(account) => self.impersonated(account, scopes, now).await,
         }
     }
@@ -367,7 +375,7 @@ impl Inner {
             delegates: &account.delegates,
             lifetime: 3600,
         };
-        exchange::impersonate(&self.http, &wish, &source.value, scopes, now).await
+        exchange::impersonate(self.http()?, &wish, &source.value, scopes, now).await
     }
 }
 

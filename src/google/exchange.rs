@@ -231,7 +231,7 @@ async fn metadata_value(http: &reqwest::Client, host: &str, what: &str) -> Resul
              `gcloud auth application-default login`",
         )
     })?;
-    if !headers.get("metadata-flavor").is_some_and(|flavor| flavor == "Google") {
+    if headers.get("metadata-flavor").is_none_or(|flavor| flavor != "Google") {
         let message = "what answered at its address is not a metadata server (no Metadata-Flavor header)".to_owned();
         return Err(AuthError::settings(
             METADATA,

@@ -6,6 +6,7 @@ pub mod error;
 mod exchange;
 pub mod http;
 pub mod scc;
+pub mod secret_manager;
 
 pub use auth::{AuthError, SILENCED, Token, TokenSource};
 pub use credentials::Credentials;

@@ -391,3 +391,43 @@ async fn a_dry_run_writes_one_line_a_change() {
     assert_eq!(read[0]["finding"]["category"], "Terminal shell in container");
     assert_eq!(read[0]["findingId"], "abc123");
 }
+
+/// The sandbox that newcomers rehearse against, with its strict reading of what Google documents.
+#[tokio::test]
+async fn a_stateful_finding_lives_in_the_sandbox_from_raise_to_close_and_reopens() {
+    use sysdig_scc::sandbox;
+    let running = sandbox::start(sandbox::Settings::on_free_port()).await.unwrap();
+    let http = Client::new(HttpSettings::new(Url::parse(&running.url()).unwrap()), TokenSource::none()).unwrap();
+    let source =
+        SourceName { organization: sandbox::DEFAULT_ORGANIZATION.into(), source: sandbox::DEFAULT_SOURCE.into() };
+    let scc = Scc::new(http.clone(), source, "global");
+    let sink = SccSink::new(scc.clone(), open_pace());
+    let start = Utc::now() - TimeDelta::hours(1);
+    let at = |minute| start + TimeDelta::minutes(minute);
+    let raise = |minute| FindingChange::Raise { id: id(), finding: finding(at(minute)) };
+    let close = |minute| FindingChange::Close { id: id(), time: at(minute) };
+    for (change, expected, active) in [
+        (close(0), Delivered::AlreadyThere, None),
+        (raise(1), Delivered::Written, Some(true)),
+        (raise(1), Delivered::AlreadyThere, Some(true)),
+        (raise(2), Delivered::Written, Some(true)),
+        (close(1), Delivered::AlreadyThere, Some(true)),
+        (close(3), Delivered::Written, Some(false)),
+        (close(4), Delivered::AlreadyThere, Some(false)),
+        (raise(2), Delivered::AlreadyThere, Some(false)),
+        (raise(5), Delivered::Written, Some(true)),
+    ] {
+        assert_eq!(sink.deliver(&change).await.unwrap(), expected, "{change:?}");
+        assert_eq!(scc.find("abc123").await.unwrap().map(|f| f.is_active()), active, "{change:?}");
+    }
+    let sources = sysdig_scc::google::scc::sources(&http, sandbox::DEFAULT_ORGANIZATION).await.unwrap();
+    assert_eq!(sources[0].display_name, "Sysdig Secure");
+    assert_eq!(scc.describe().await.unwrap().name, scc.source().to_string());
+    let created = sysdig_scc::google::scc::create_source(&http, sandbox::DEFAULT_ORGANIZATION, "Another", "for a test")
+        .await
+        .unwrap();
+    assert!(created.name.contains("/sources/"));
+    let granted = scc.permitted(&[sysdig_scc::google::scc::UPDATE_FINDINGS]).await.unwrap();
+    assert_eq!(granted, [sysdig_scc::google::scc::UPDATE_FINDINGS]);
+    running.stop().await;
+}

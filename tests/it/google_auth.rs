@@ -1,17 +1,18 @@
 //! Tokens: every kind of credential against a small Google, one fetch for many, and nothing secret told.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use sysdig_scc::google::auth::Clock;
 use sysdig_scc::google::{CLOUD_PLATFORM, Credentials, TokenSource};
+use sysdig_scc::telemetry::logs;
 
 use crate::fakes::wire::{Answer, Wire};
 
@@ -347,8 +348,42 @@ async fn a_key_that_is_no_rsa_key_is_refused_without_being_shown() {
     assert!(!error.is_retryable());
 }
 
-#[test]
-fn tokens_end_when_the_answer_says() {
-    let far: DateTime<Utc> = DateTime::<Utc>::MAX_UTC;
-    assert!(far > Utc::now());
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is logged while a token is fetched.
+async fn logged(filter: impl tracing_subscriber::Layer<tracing_subscriber::Registry> + Send + Sync) -> String {
+    use tracing_subscriber::prelude::*;
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let printed = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+    let _logging = tracing_subscriber::registry().with(filter).with(printed).set_default();
+    let google = Wire::start(|_| granted("ya29.S3CRET")).await;
+    for file in [user(&google.url("/token")), key(&google.url("/token"))] {
+        token(&source(&file)).await;
+    }
+    tracing::debug!("the log is written");
+    String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+}
+
+#[tokio::test]
+async fn the_log_never_shows_a_token_however_it_is_asked() {
+    use tracing_subscriber::Layer;
+    const DIRECTIVES: &str = "trace,yup_oauth2::service_account=trace,yup_oauth2::authenticator=debug";
+    let unguarded = logged(logs::asked(DIRECTIVES)).await;
+    assert!(unguarded.contains("S3CRET"), "this is what must be kept out: {unguarded}");
+    let guarded = logged(logs::asked(DIRECTIVES).and_then(logs::discreet())).await;
+    assert!(guarded.contains("the log is written"), "{guarded}");
+    assert!(!guarded.contains("S3CRET") && !guarded.contains("assertion"), "{guarded}");
 }

@@ -160,3 +160,27 @@ async fn without_a_token_nothing_is_sent() {
     assert_eq!((error.label(), error.is_retryable()), ("auth", true));
     assert!(wire.asked().is_empty());
 }
+
+#[tokio::test]
+async fn a_secret_is_read_from_secret_manager_and_never_shown() {
+    use secrecy::ExposeSecret;
+    use sysdig_scc::google::secret_manager::{SecretName, read};
+    let name: SecretName = "sm://p/webhook-token".parse().unwrap();
+    let wire = Wire::start(|_| {
+        Answer::json(200, json!({ "name": "n", "payload": { "data": "UzNDUkVUCg==", "dataCrc32c": "1" } }))
+    })
+    .await;
+    let secret = read(&client(&wire, fixed()), &name).await.unwrap();
+    assert_eq!(secret.expose_secret(), "S3CRET");
+    assert_eq!(wire.asked()[0].target, "/v1/projects/p/secrets/webhook-token/versions/latest:access");
+    for answer in [
+        Answer::json(200, json!({ "payload": { "data": "not base64 S3CRET" } })),
+        Answer::text(200, "S3CRET"),
+        Answer::text(403, ""),
+    ] {
+        let wire = Wire::script(vec![answer]).await;
+        let error = read(&client(&wire, fixed()), &name).await.unwrap_err();
+        let shown = format!("{error} {error:?} {}", chain(&error));
+        assert!(!shown.contains("S3CRET") && shown.contains("webhook-token"), "{shown}");
+    }
+}
