@@ -120,6 +120,7 @@ class Cloud:
         if wanted.get("etag") not in (None, current["etag"]):
             raise Refusal(409, "ABORTED", "There were concurrent policy changes.")
         wanted["etag"] = etag(len(self.changes) + 1)
+        wanted.setdefault("bindings", [])  # gcloud leaves an empty list out
         current.clear()
         current.update(wanted)
         self.changes.append(("set policy", resource))
