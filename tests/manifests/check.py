@@ -9,6 +9,7 @@ stands in a file, and every setting is one that the program knows.
 
 import base64
 import io
+import json
 import os
 import pathlib
 import re
@@ -153,6 +154,18 @@ def check_dockerfile(known):
         mistake("Dockerfile", f"the compiler is not {toolchain}, the one in rust-toolchain.toml")
 
 
+def check_metrics():
+    """Every metric that a dashboard, an alert or a page names is one that the program has."""
+    known = set(re.findall(r"sysdig_scc_[a-z0-9_]+", (ROOT / "docs/metrics.md").read_text()))
+    for name in ("dashboards/alerts.yaml", "dashboards/overview.json", "docs/operations.md"):
+        for metric in set(re.findall(r"sysdig_scc_[a-z0-9_]+", (ROOT / name).read_text())):
+            if metric not in known and re.sub(r"_(bucket|sum|count)$", "", metric) not in known:
+                mistake(name, f"{metric} is not a metric of docs/metrics.md")
+    json.loads((ROOT / "dashboards/overview.json").read_text())
+    rules = documents(ROOT / "dashboards/alerts.yaml")[0]["spec"]["groups"][0]["rules"]
+    print(f"checked: dashboards, {len(rules)} alerts")
+
+
 def main():
     known = known_settings()
     check_app_yaml(known)
@@ -160,8 +173,7 @@ def main():
         check_kubernetes(pathlib.Path(path), known)
     check_cloud_run(known)
     check_dockerfile(known)
-    for path in (ROOT / "dashboards").glob("*.yaml"):
-        documents(path)
+    check_metrics()
     print("\n".join(mistakes) or "no mistakes")
     sys.exit(1 if mistakes else 0)
 
