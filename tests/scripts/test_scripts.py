@@ -227,6 +227,15 @@ class Teardown(Story):
         self.assertIn("would run: gcloud iam service-accounts delete", output)
         self.assertTrue((self.folder / "cscc-sa.json").exists())
 
+    def test_the_rest_is_undone_when_the_organisation_may_not_be_seen(self):
+        self.findings_keys()
+        self.cloud.forbidden.add("organizations/123")
+        output = self.run_script(
+            "teardown", "--yes", PROJECT_ID="acme", ORG_ID="123", SERVICE_ACCOUNT="cscc-sa", SOURCE_ID="77"
+        )
+        self.assertIn("organisation 123 was left as it is", output)
+        self.assertEqual((self.cloud.accounts, self.bindings()), ({}, []))
+
     def test_an_account_made_by_somebody_else_loses_the_right_but_stays(self):
         self.cloud.accounts[EMAIL] = {"email": EMAIL, "projectId": "acme", "description": "made by hand"}
         self.findings_keys()
