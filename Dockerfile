@@ -28,12 +28,13 @@ RUN touch src/main.rs src/lib.rs \
 # What a static program still reads: the authorities it trusts, and how names are looked up.
 RUN install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
  && echo 'hosts: files dns' >/image/etc/nsswitch.conf \
- && mkdir -p /image/data && chown 65532:65532 /image/data
+ && mkdir -p /volume/data
 
 FROM scratch
 COPY --from=builder /image/ /
-# Copied once more for its owner: the ledger is written by the numeric user below.
-COPY --from=builder --chown=65532:65532 /image/data /data
+# The folder /data itself must belong to the numeric user below, who writes the ledger; therefore it is copied as a
+# member of its parent (only what is copied changes its owner, not where it is copied to).
+COPY --from=builder --chown=65532:65532 /volume/ /
 ENV LISTEN_ADDRESS=0.0.0.0 \
     PORT=8080 \
     OUTBOX_URL=sqlite:/data/outbox.db \
