@@ -4,9 +4,9 @@
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
     /// What it shows, for people.
-    pub title: &'static str,
+    pub(super) title: &'static str,
     /// The body as it is posted.
-    pub body: &'static str,
+    pub(super) body: &'static str,
 }
 
 /// Every delivery, in the order they are sent.
