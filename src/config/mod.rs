@@ -16,7 +16,7 @@ pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};
 
 use finding::FindingConfig;
-use google::GoogleConfig;
+use google::{Account, GoogleConfig};
 use outbox::OutboxConfig;
 use scc::SccConfig;
 use server::ServerConfig;
@@ -65,6 +65,11 @@ impl Config {
         let scc = SccConfig::read(env);
         if let Some(scc) = &scc {
             scc.require_source(env);
+        }
+        if let (Some(google), Some(scc)) = (&google, &scc)
+            && !scc.dry_run
+        {
+            google.require_credentials(env, Account::Security, &scc.endpoint);
         }
         let finding = FindingConfig::read(env);
         let outbox = OutboxConfig::read(env);
