@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::config::google::Account;
 use crate::decide::Rules;
+use crate::deliver::Sink;
 use crate::deliver::dry_run::DryRun;
 use crate::deliver::pace::Pace;
 use crate::deliver::scc::SccSink;
-use crate::deliver::Sink;
 use crate::google::http::{Client, HttpSettings};
 use crate::google::scc::Scc;
 use crate::google::{ApiError, AuthError, TokenSource};
@@ -86,7 +86,11 @@ impl App {
                 trusted_hops: config.server.trusted_hops,
                 body_limit: config.server.body_limit,
             },
-            health: Health { store: Arc::clone(&store), heartbeat: worker.heartbeat(), delivery: Arc::new(destination) },
+            health: Health {
+                store: Arc::clone(&store),
+                heartbeat: worker.heartbeat(),
+                delivery: Arc::new(destination),
+            },
             store,
         };
         let (server, address) = server::start(&config.server, doors)?;

@@ -60,8 +60,14 @@ async fn demo(once: bool) -> anyhow::Result<ExitCode> {
     let running = tokio::spawn(app.run(async { drop(stopped.await) }));
     let played = play(&door, &token, &stage.url()).await;
     if played.is_ok() && !once {
-        println!("\nLook at the findings:  {}\nand at the metrics:    {}", stage.url(), door.replace("/events", "/metrics"));
-        println!("\nSend your own (the token is this run's only):\n  curl -H 'Authorization: Bearer {token}' --data-binary @FILE {door}");
+        println!(
+            "\nLook at the findings:  {}\nand at the metrics:    {}",
+            stage.url(),
+            door.replace("/events", "/metrics")
+        );
+        println!(
+            "\nSend your own (the token is this run's only):\n  curl -H 'Authorization: Bearer {token}' --data-binary @FILE {door}"
+        );
         println!("\nCtrl-C ends the demo; nothing is left behind.");
         super::serve::stop_signal()?.await;
     }
@@ -148,7 +154,10 @@ async fn wait_for(client: &reqwest::Client, sandbox: &str, expected: u64) -> any
         "{sandbox}/v2/organizations/{DEFAULT_ORGANIZATION}/sources/{DEFAULT_SOURCE}/locations/global/findings?pageSize=1000&orderBy=event_time"
     );
     let bar = ProgressBar::new(expected);
-    bar.set_style(ProgressStyle::with_template("findings in Security Command Center  [{bar:30}] {pos}/{len}")?.progress_chars("=> "));
+    bar.set_style(
+        ProgressStyle::with_template("findings in Security Command Center  [{bar:30}] {pos}/{len}")?
+            .progress_chars("=> "),
+    );
     let began = Utc::now();
     loop {
         let page: Page = client.get(&url).send().await?.error_for_status()?.json().await?;
@@ -172,8 +181,15 @@ fn deliveries(receipts: &[(&Sample, Receipt)]) {
     for (sample, receipt) in receipts {
         let count = |n: u64| if n == 0 { String::new() } else { n.to_string() };
         let parked = if receipt.parked > 0 { format!("{} parked", receipt.parked) } else { String::new() };
-        let why = [why_ignored(sample), parked].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
-        table.add_row([sample.title.to_owned(), count(receipt.accepted), count(receipt.duplicates), count(receipt.ignored), why]);
+        let why =
+            [why_ignored(sample), parked].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+        table.add_row([
+            sample.title.to_owned(),
+            count(receipt.accepted),
+            count(receipt.duplicates),
+            count(receipt.ignored),
+            why,
+        ]);
     }
     println!("{table}\n");
 }

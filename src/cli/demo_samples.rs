@@ -2,15 +2,15 @@
 
 /// One delivery.
 #[derive(Debug, Clone, Copy)]
-pub struct Sample {
+pub(super) struct Sample {
     /// What it shows, for people.
-    pub title: &'static str,
+    pub(super) title: &'static str,
     /// The body as it is posted.
-    pub body: &'static str,
+    pub(super) body: &'static str,
 }
 
 /// Every delivery, in the order they are sent.
-pub static SAMPLES: &[Sample] = &[
+pub(super) static SAMPLES: &[Sample] = &[
     Sample { title: "Sysdig Secure notification of 2018", body: include_str!("demo/notification_2018.json") },
     Sample { title: "Sysdig Secure notification of 2019", body: include_str!("demo/notification_2019.json") },
     Sample { title: "Sysdig event forwarder, JSON array", body: include_str!("demo/forwarder.json") },

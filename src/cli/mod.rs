@@ -67,7 +67,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Serve(args) => serve::run(&args),
-        Command::Sandbox(args) => block_on(async { sandbox::run(args).await.map(|()| ExitCode::SUCCESS) }),
+        Command::Sandbox(args) => sandbox::run(args),
         Command::Check(args) => check::run(&args),
         Command::Outbox(args) => outbox::run(args),
         Command::Reference(args) => reference::run(&args),

@@ -13,7 +13,8 @@ impl Stage {
     /// Starts it with the source that the settings name, or its own, and points the settings at it. Keys are put
     /// aside: a rehearsal needs none, and none should travel.
     pub(super) async fn start(env: &mut Env) -> anyhow::Result<Self> {
-        let named = env.given(&scc::SOURCE_ID).and_then(|text| crate::google::scc::source_text(&text)).map(|text| text.source);
+        let named =
+            env.given(&scc::SOURCE_ID).and_then(|text| crate::google::scc::source_text(&text)).map(|text| text.source);
         let source = named.unwrap_or_else(|| DEFAULT_SOURCE.to_owned());
         let organization = env.given(&scc::ORG_ID).unwrap_or_else(|| DEFAULT_ORGANIZATION.to_owned());
         let settings = Settings {

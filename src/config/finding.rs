@@ -151,7 +151,8 @@ fn read_link(env: &mut Env) -> Option<String> {
         .replace("{id}", "17dec715376910362c8c3f62a4ced001")
         .replace("{from}", "1720030941")
         .replace("{to}", "1720031061");
-    let is_address = url::Url::parse(&example).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let is_address =
+        url::Url::parse(&example).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     if !is_address || example.contains(['{', '}']) {
         let remedy = "use an http(s) address in which only {base}, {id}, {from} and {to} are filled in";
         env.problem(FINDING_LINK.name, &format!("does not make an address: {link:?}"), remedy);
@@ -173,13 +174,18 @@ mod tests {
 
     #[test]
     fn overrides_are_read_and_every_mistake_is_told() {
-        let mut env = Env::from_pairs([("FINDING_SEVERITIES", "1=critical, 7 = MEDIUM"), ("FINDING_MIN_SEVERITY", "5")]);
+        let mut env =
+            Env::from_pairs([("FINDING_SEVERITIES", "1=critical, 7 = MEDIUM"), ("FINDING_MIN_SEVERITY", "5")]);
         let config = FindingConfig::read(&mut env).unwrap();
         assert_eq!(config.severities[1], FindingSeverity::Critical);
         assert_eq!(config.severities[7], FindingSeverity::Medium);
         assert_eq!(config.least_severe, 5);
 
-        let wrong = [("FINDING_SEVERITIES", "9=HIGH,1=LOUD"), ("FINDING_MIN_SEVERITY", "8"), ("FINDING_LINK", "javascript:{x}")];
+        let wrong = [
+            ("FINDING_SEVERITIES", "9=HIGH,1=LOUD"),
+            ("FINDING_MIN_SEVERITY", "8"),
+            ("FINDING_LINK", "javascript:{x}"),
+        ];
         let mut env = Env::from_pairs(wrong);
         assert_eq!(FindingConfig::read(&mut env), None);
         assert_eq!(env.finish().unwrap_err().0.len(), 4);

@@ -243,7 +243,8 @@ mod tests {
 
     #[test]
     fn a_missing_credential_file_is_a_problem_where_it_is_needed() {
-        for (endpoint, expected) in [("https://securitycenter.googleapis.com", true), ("http://127.0.0.1:8089", false)] {
+        for (endpoint, expected) in [("https://securitycenter.googleapis.com", true), ("http://127.0.0.1:8089", false)]
+        {
             let mut env = Env::from_pairs([("GOOGLE_APPLICATION_CREDENTIALS", "/does/not/exist.json")]);
             let config = GoogleConfig::read(&mut env).unwrap();
             config.require_credentials(&mut env, Account::Security, &Url::parse(endpoint).unwrap());

@@ -17,14 +17,15 @@ pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};
 
 use finding::FindingConfig;
-use google::GoogleConfig;
+use google::{Account, GoogleConfig};
 use outbox::OutboxConfig;
 use scc::SccConfig;
 use server::ServerConfig;
 use telemetry::TelemetryConfig;
 
 /// Every area, in the order of the documents.
-pub static AREAS: &[&Area] = &[&server::AREA, &google::AREA, &scc::AREA, &finding::AREA, &outbox::AREA, &telemetry::AREA];
+pub static AREAS: &[&Area] =
+    &[&server::AREA, &google::AREA, &scc::AREA, &finding::AREA, &outbox::AREA, &telemetry::AREA];
 
 /// All settings of the connector.
 #[derive(Debug, Clone)]
@@ -58,16 +59,29 @@ impl Config {
         }
     }
 
-    fn read_areas(env: &mut Env) -> Option<Self> {
+    /// Reads every area, whether or not the ones before had problems.
+    pub fn read_areas(env: &mut Env) -> Option<Self> {
         let server = ServerConfig::read(env);
         let google = GoogleConfig::read(env);
         let scc = SccConfig::read(env);
         if let Some(scc) = &scc {
             scc.require_source(env);
         }
+        if let (Some(google), Some(scc)) = (&google, &scc)
+            && !scc.dry_run
+        {
+            google.require_credentials(env, Account::Security, &scc.endpoint);
+        }
         let finding = FindingConfig::read(env);
         let outbox = OutboxConfig::read(env);
         let telemetry = TelemetryConfig::read(env);
-        Some(Self { server: server?, google: google?, scc: scc?, finding: finding?, outbox: outbox?, telemetry: telemetry? })
+        Some(Self {
+            server: server?,
+            google: google?,
+            scc: scc?,
+            finding: finding?,
+            outbox: outbox?,
+            telemetry: telemetry?,
+        })
     }
 }

@@ -190,6 +190,10 @@ fn webhook_url(env: &mut Env) -> Option<url::Url> {
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
         return Some(url);
     }
-    env.problem(WEBHOOK_URL.name, "is not an http or https address", "for example https://connector.example.com/events");
+    env.problem(
+        WEBHOOK_URL.name,
+        "is not an http or https address",
+        "for example https://connector.example.com/events",
+    );
     None
 }

@@ -8,6 +8,8 @@ use crate::event::runtime::Runtime;
 
 /// Most arguments listed of one process.
 const MOST_ARGUMENTS: usize = 32;
+/// The longest command line looked at, in bytes.
+const LONGEST_LINE: usize = 8 * 1024;
 /// The longest argument, in bytes.
 const LONGEST_ARGUMENT: usize = 256;
 /// The longest path or name, in bytes.
@@ -28,7 +30,8 @@ pub(super) fn processes(event: &Runtime) -> Vec<Process> {
     process.pid = number(event.field("proc.pid").or_else(|| event.field("proc.vpid")));
     process.parent_pid = number(event.field("proc.ppid").or_else(|| event.field("proc.pvpid")));
     process.user_id = number(event.field("user.uid"));
-    let parent_path = event.field("proc.pexepath").or_else(|| event.field("proc.pexe").filter(|exe| exe.starts_with('/')));
+    let parent_path =
+        event.field("proc.pexepath").or_else(|| event.field("proc.pexe").filter(|exe| exe.starts_with('/')));
     let mut parent = described(event.field("proc.pname"), parent_path, None, event.field("proc.pcmdline"));
     parent.pid = process.parent_pid.filter(|_| parent != Process::default());
     [process, parent].into_iter().filter(|process| *process != Process::default()).collect()
@@ -38,14 +41,21 @@ fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command
     // The command line starts with the program; its arguments come after the first word.
     let after_program = |line: &str| line.trim().split_once(char::is_whitespace).map(|(_, rest)| rest.to_owned());
     let line = args.map(str::to_owned).or_else(|| command.and_then(after_program)).unwrap_or_default();
-    let line = redact(&line);
+    let line = redact(cut(&line, LONGEST_LINE));
     let words: Vec<&str> = line.split_whitespace().collect();
-    let truncated = words.len() > MOST_ARGUMENTS || words.iter().any(|word| word.len() > LONGEST_ARGUMENT);
-    let from_command = || command.and_then(|line| line.split_whitespace().next()).and_then(|path| path.rsplit('/').next());
+    let truncated = line.len() >= LONGEST_LINE
+        || words.len() > MOST_ARGUMENTS
+        || words.iter().any(|word| word.len() > LONGEST_ARGUMENT);
+    let from_command =
+        || command.and_then(|line| line.split_whitespace().next()).and_then(|path| path.rsplit('/').next());
     Process {
         name: name.or_else(from_command).map(bounded),
         binary: path.map(|path| File { path: Some(bounded(path)), ..File::default() }),
-        args: words.into_iter().take(MOST_ARGUMENTS).map(|word| printable(cut(word, LONGEST_ARGUMENT)).into_owned()).collect(),
+        args: words
+            .into_iter()
+            .take(MOST_ARGUMENTS)
+            .map(|word| printable(cut(word, LONGEST_ARGUMENT)).into_owned())
+            .collect(),
         arguments_truncated: truncated.then_some(true),
         ..Process::default()
     }
@@ -54,7 +64,8 @@ fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command
 /// The file the event is about, when it is about one.
 pub(super) fn files(event: &Runtime) -> Vec<File> {
     let is_path = |path: &&str| path.starts_with('/') && !path.contains("->");
-    let names = ["fd.name", "fs.path.name", "fs.path.target", "evt.arg.path", "evt.arg.name", "evt.abspath", "file.path"];
+    let names =
+        ["fd.name", "fs.path.name", "fs.path.target", "evt.arg.path", "evt.arg.name", "evt.abspath", "file.path"];
     let Some(path) = names.iter().filter_map(|name| event.field(name)).find(is_path) else { return executed(event) };
     let operation = operation(event).map(|operation| FileOperation { r#type: Some(operation) });
     let file = File {
@@ -82,7 +93,15 @@ fn executed(event: &Runtime) -> Vec<File> {
 }
 
 fn digest(event: &Runtime) -> Option<String> {
-    let names = ["proc.hash.sha256", "proc.exe.sha256", "file.hash.sha256", "file.sha256", "malware.sha256", "evt.hash", "proc.hash"];
+    let names = [
+        "proc.hash.sha256",
+        "proc.exe.sha256",
+        "file.hash.sha256",
+        "file.sha256",
+        "malware.sha256",
+        "evt.hash",
+        "proc.hash",
+    ];
     let digest = names.iter().find_map(|name| event.field(name))?.trim_start_matches("sha256:");
     (digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit())).then(|| digest.to_ascii_lowercase())
 }
@@ -108,16 +127,33 @@ fn operation(event: &Runtime) -> Option<Operation> {
 pub(super) fn connections(event: &Runtime) -> Vec<Connection> {
     let address = |name: &str| event.field(name).and_then(ip);
     let port = |name: &str| event.field(name).and_then(|port| port.parse().ok());
-    let named = event.field("fd.name").and_then(tuple).unwrap_or_default();
+    // Older senders write the connection only into the sentence: `(fd.name=10.8.0.4:39552->203.0.113.7:8080 …)`.
+    let in_summary = || event.summary.as_deref().and_then(mentioned);
+    let named = event.field("fd.name").and_then(tuple).or_else(in_summary).unwrap_or_default();
     let connection = Connection {
-        source_ip: address("fd.cip").or_else(|| address("fd.lip").filter(|_| named.source_ip.is_none())).or(named.source_ip),
+        source_ip: address("fd.cip")
+            .or_else(|| address("fd.lip").filter(|_| named.source_ip.is_none()))
+            .or(named.source_ip),
         source_port: port("fd.cport").or(named.source_port),
-        destination_ip: address("fd.sip").or_else(|| address("fd.rip").filter(|_| named.destination_ip.is_none())).or(named.destination_ip),
+        destination_ip: address("fd.sip")
+            .or_else(|| address("fd.rip").filter(|_| named.destination_ip.is_none()))
+            .or(named.destination_ip),
         destination_port: port("fd.sport").or(named.destination_port),
         protocol: event.field("fd.l4proto").and_then(Protocol::from_name),
     };
     let known = connection.source_ip.is_some() || connection.destination_ip.is_some();
     if known { vec![connection] } else { Vec::new() }
+}
+
+/// The first connection that a sentence mentions.
+fn mentioned(text: &str) -> Option<Connection> {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '=' | '(' | ')' | ',' | '"');
+    text.match_indices("->").take(4).find_map(|(at, arrow)| {
+        let start = text[..at].rfind(ends).map_or(0, |start| start + 1);
+        let after = at + arrow.len();
+        let end = text[after..].find(ends).map_or(text.len(), |end| after + end);
+        tuple(&text[start..end])
+    })
 }
 
 /// `10.8.0.4:39552->203.0.113.7:8080`, also with addresses of version 6.
@@ -149,10 +185,14 @@ fn ip(text: &str) -> Option<String> {
 /// Public addresses, and names that were asked for.
 pub(super) fn indicator(event: &Runtime, connections: &[Connection]) -> Option<Indicator> {
     let peers = connections.iter().flat_map(|c| [c.destination_ip.as_deref(), c.source_ip.as_deref()]);
-    let mut indicator = Indicator { ip_addresses: peers.flatten().filter(|ip| is_public(ip)).map(str::to_owned).collect(), ..Indicator::default() };
+    let mut indicator = Indicator {
+        ip_addresses: peers.flatten().filter(|ip| is_public(ip)).map(str::to_owned).collect(),
+        ..Indicator::default()
+    };
     indicator.ip_addresses.dedup();
     let names = ["fd.sip.name", "fd.rip.name", "dns.name", "evt.dns.name"];
-    indicator.domains = names.iter().filter_map(|name| event.field(name)).filter(|name| is_domain(name)).take(4).map(bounded).collect();
+    indicator.domains =
+        names.iter().filter_map(|name| event.field(name)).filter(|name| is_domain(name)).take(4).map(bounded).collect();
     indicator.domains.dedup();
     (indicator != Indicator::default()).then_some(indicator)
 }
@@ -169,11 +209,16 @@ fn is_public(text: &str) -> bool {
     match text.parse() {
         Ok(IpAddr::V4(ip)) => {
             let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
-            let reserved = ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast();
+            let reserved =
+                ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast();
             !(shared || reserved || ip.is_unspecified())
         }
         Ok(IpAddr::V6(ip)) => {
-            !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_unique_local() || ip.is_unicast_link_local())
+            !(ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unique_local()
+                || ip.is_unicast_link_local())
         }
         Err(_) => false,
     }
@@ -182,7 +227,15 @@ fn is_public(text: &str) -> bool {
 /// Who called which method, for audit events; for workloads the user of the operating system.
 pub(super) fn access(event: &Runtime) -> Option<Access> {
     let pick = |names: &[&str]| names.iter().find_map(|name| event.field(name));
-    let principal = pick(&["gcp.user", "gcp.principalEmail", "ct.user", "ka.user.name", "okta.actor.name", "github.user", "azure.user"]);
+    let principal = pick(&[
+        "gcp.user",
+        "gcp.principalEmail",
+        "ct.user",
+        "ka.user.name",
+        "okta.actor.name",
+        "github.user",
+        "azure.user",
+    ]);
     let caller = pick(&["gcp.callerIP", "gcp.callerIp", "ct.srcip", "ka.sourceips", "okta.client.ip"]);
     let is_email = |name: &&str| name.contains('@') && !name.contains(char::is_whitespace) && name.len() <= 320;
     let access = Access {
@@ -191,7 +244,9 @@ pub(super) fn access(event: &Runtime) -> Option<Access> {
         caller_ip: caller.and_then(|list| list.split(',').find_map(ip)),
         user_agent: pick(&["gcp.userAgent", "ct.useragent", "ka.useragent"]).map(bounded),
         service_name: pick(&["gcp.serviceName", "ct.src"]).map(bounded),
-        method_name: pick(&["gcp.methodName", "ct.name", "okta.evt.type", "github.action"]).map(bounded).or_else(|| audited(event)),
+        method_name: pick(&["gcp.methodName", "ct.name", "okta.evt.type", "github.action"])
+            .map(bounded)
+            .or_else(|| audited(event)),
         user_name: event.field("user.name").or_else(|| event.field("user.loginname")).map(bounded),
     };
     (access != Access::default()).then_some(access)
@@ -224,13 +279,17 @@ mod tests {
         let six = tuple("::ffff:10.8.0.4:39552->2001:db8::7:443").unwrap();
         assert_eq!(six.source_ip.as_deref(), Some("10.8.0.4"));
         assert_eq!(six.destination_ip.as_deref(), Some("2001:db8::7"));
+        let sentence = "Redirect by bash (fd.name=10.8.0.4:39552->203.0.113.7:8080 user=root)";
+        assert_eq!(mentioned(sentence), Some(found));
+        assert_eq!(mentioned("a -> b ->"), None);
         assert_eq!(tuple("/etc/x"), None);
         assert_eq!(tuple("a->b"), None);
     }
 
     #[test]
     fn private_addresses_indicate_nothing() {
-        for private in ["10.1.2.3", "192.168.0.1", "127.0.0.1", "100.64.0.1", "169.254.169.254", "fd00::1", "nonsense"] {
+        for private in ["10.1.2.3", "192.168.0.1", "127.0.0.1", "100.64.0.1", "169.254.169.254", "fd00::1", "nonsense"]
+        {
             assert!(!is_public(private), "{private}");
         }
         assert!(is_public("203.0.113.7") && is_public("2001:4860:4860::8888"));

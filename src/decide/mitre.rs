@@ -83,7 +83,8 @@ fn meaning(tag: &str) -> Meaning {
     let starts = |prefix: &str| tag.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     // Most tags are neither: look before copying.
     let marked = starts("mitre") || starts("attack");
-    if !marked && !(starts("t") && tag[1..].starts_with(|c: char| matches!(c, 'a' | 'A' | '0'..='9'))) {
+    let numbered = starts("t") && tag[1..].starts_with(|c: char| matches!(c, 'a' | 'A' | '0'..='9'));
+    if !marked && !numbered {
         return Meaning::Other;
     }
     let plain: String =
@@ -151,10 +152,19 @@ mod tests {
 
     #[test]
     fn every_spelling_means_the_same() {
-        for tag in ["MITRE_TA0003_persistence", "mitre_persistence", "MITRE TA0003 persistence", "mitre-persistence", "ta0003", "TA0003"] {
+        for tag in [
+            "MITRE_TA0003_persistence",
+            "mitre_persistence",
+            "MITRE TA0003 persistence",
+            "mitre-persistence",
+            "ta0003",
+            "TA0003",
+        ] {
             assert_eq!(told(&[tag]).0.as_deref(), Some("PERSISTENCE"), "{tag}");
         }
-        for tag in ["MITRE_T1059.004_unix_shell", "T1059.004", "t1059.004", "mitre T1059.004", "T1059_004", "mitre_unix_shell"] {
+        for tag in
+            ["MITRE_T1059.004_unix_shell", "T1059.004", "t1059.004", "mitre T1059.004", "T1059_004", "mitre_unix_shell"]
+        {
             assert_eq!(told(&[tag]).1, ["UNIX_SHELL", "COMMAND_AND_SCRIPTING_INTERPRETER"], "{tag}");
         }
         for tag in ["T1059", "MITRE_T1059_command_and_scripting_interpreter"] {
@@ -164,7 +174,10 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_table_is_kept_but_not_sent() {
-        assert_eq!(told(&["T1059.999"]), (None, vec!["COMMAND_AND_SCRIPTING_INTERPRETER".into()], vec!["T1059.999".into()]));
+        assert_eq!(
+            told(&["T1059.999"]),
+            (None, vec!["COMMAND_AND_SCRIPTING_INTERPRETER".into()], vec!["T1059.999".into()])
+        );
         assert_eq!(told(&["T1542", "mitre_execution"]), (Some("EXECUTION".into()), vec![], vec!["T1542".into()]));
         assert_eq!(told(&["container", "MITRE", "tag", "T", "é", "tä"]), (None, vec![], vec![]));
     }

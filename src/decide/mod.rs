@@ -9,6 +9,8 @@ mod properties;
 mod resource;
 mod runtime;
 pub mod shell;
+#[cfg(test)]
+mod tests;
 pub mod text;
 mod workload;
 

@@ -287,7 +287,9 @@ mod tests {
 
     #[test]
     fn keys_are_made_legal() {
-        for (name, key) in [("proc.aname[2]", "proc_aname_2"), ("9lives", "x_9lives"), ("_x", "x__x"), ("é", "x"), ("a.b", "a_b")] {
+        for (name, key) in
+            [("proc.aname[2]", "proc_aname_2"), ("9lives", "x_9lives"), ("_x", "x__x"), ("é", "x"), ("a.b", "a_b")]
+        {
             assert_eq!(legal_key(name), key, "{name}");
         }
     }

@@ -17,7 +17,13 @@ pub(super) struct Resource {
 /// The ladder of the design, top down.
 pub(super) fn resolve(event: &Runtime, enriched: &Enriched, organization: &str) -> Resource {
     let labelled = instance_from_labels(event);
-    let looked_up = || enriched.instance.as_ref().filter(|i| !i.id.is_empty() && !i.project.is_empty()).map(|i| instance(&i.project, &i.zone, &i.id));
+    let looked_up = || {
+        enriched
+            .instance
+            .as_ref()
+            .filter(|i| !i.id.is_empty() && !i.project.is_empty())
+            .map(|i| instance(&i.project, &i.zone, &i.id))
+    };
     let how = if labelled.is_some() { "instance_from_labels" } else { "instance_from_compute" };
     if let Some(name) = labelled.or_else(looked_up) {
         return Resource { name: name.clone(), how, instance: Some(name) };

@@ -38,8 +38,12 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
     let resource = resource::resolve(event, enriched, &rules.organization);
     let severity = rules.finding.severities[usize::from(event.severity.level().min(7))];
     let latest = now - Duration::seconds(1);
-    let mut finding =
-        Finding::new(category(event, &rules.finding.category_prefix), severity, resource.name.clone(), event.time.min(latest));
+    let mut finding = Finding::new(
+        category(event, &rules.finding.category_prefix),
+        severity,
+        resource.name.clone(),
+        event.time.min(latest),
+    );
     finding.id = Some(event.finding_id());
     if event.severity.level() == 7 {
         finding.finding_class = FindingClass::Observation;
@@ -99,7 +103,9 @@ fn external_uri(event: &Runtime, rules: &Rules) -> Option<String> {
 
 fn description(event: &Runtime) -> Option<String> {
     let mut parts: Vec<String> = Vec::new();
-    parts.extend(event.summary.as_deref().map(|summary| text::redact(summary).into_owned()));
+    parts.extend(
+        event.summary.as_deref().map(|summary| text::redact(text::cut(summary, LONGEST_DESCRIPTION)).into_owned()),
+    );
     let purpose = event.policy.description.as_deref().filter(|purpose| event.summary.as_deref() != Some(*purpose));
     match (event.policy.name.as_deref(), purpose) {
         (Some(name), Some(purpose)) => parts.push(format!("Policy \"{name}\": {purpose}")),
@@ -141,7 +147,8 @@ fn fit(finding: &mut Finding) {
     if rough < SURELY_SMALL {
         return;
     }
-    let heavy = |finding: &Finding| serde_json::to_string(finding).map_or(usize::MAX, |text| text.len()) > LARGEST_FINDING;
+    let heavy =
+        |finding: &Finding| serde_json::to_string(finding).map_or(usize::MAX, |text| text.len()) > LARGEST_FINDING;
     let halvings = [2048, 1024, 256, 64];
     for most in halvings {
         if !heavy(finding) {

@@ -3,7 +3,10 @@
 /// One word of a POSIX shell command line that means exactly this text, or `None` when no honest name looks like it:
 /// empty, longer than 253 bytes, not printable ASCII, or starting with a dash (it would be taken for an option).
 pub fn word(text: &str) -> Option<String> {
-    let honest = !text.is_empty() && text.len() <= 253 && !text.starts_with('-') && text.bytes().all(|b| matches!(b, b' '..=b'~'));
+    let honest = !text.is_empty()
+        && text.len() <= 253
+        && !text.starts_with('-')
+        && text.bytes().all(|b| matches!(b, b' '..=b'~'));
     honest.then(|| quote(text))
 }
 

@@ -57,6 +57,11 @@ fn without_mark(c: char) -> &'static str {
 
 /// Control characters but line breaks and tabs become spaces.
 pub fn printable(text: &str) -> Cow<'_, str> {
+    // 0xc2 begins the two-byte spelling of the control characters above ASCII.
+    let may_be_bad = |b: u8| (b < 0x20 && !matches!(b, b'\n' | b'\t')) || matches!(b, 0x7f | 0xc2);
+    if !text.bytes().any(may_be_bad) {
+        return Cow::Borrowed(text);
+    }
     let bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     if text.contains(bad) { Cow::Owned(text.replace(bad, " ")) } else { Cow::Borrowed(text) }
 }
@@ -112,7 +117,8 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     let mut shown = String::with_capacity(text.len());
     let mut from = 0;
     while let Some(after) = next_marker(&lower, from) {
-        let start = after + lower[after..].bytes().take_while(|b| matches!(b, b' ' | b'=' | b':' | b'"' | b'\'')).count();
+        let start =
+            after + lower[after..].bytes().take_while(|b| matches!(b, b' ' | b'=' | b':' | b'"' | b'\'')).count();
         let scheme = ["bearer ", "basic ", "cscc "].iter().find(|scheme| lower[start..].starts_with(**scheme));
         let start = start + scheme.map_or(0, |scheme| scheme.len());
         let length = lower[start..].find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '&' | ';' | ','));
@@ -129,10 +135,17 @@ pub fn redact(text: &str) -> Cow<'_, str> {
 
 /// A cheap look before the careful one: most texts hold none of these.
 fn is_suspicious(text: &[u8]) -> bool {
-    const STEMS: [&[u8]; 8] = [b"bearer", b"authori", b"passw", b"pwd=", b"token", b"secret", b"api", b"passwd"];
-    text.iter().enumerate().any(|(at, byte)| {
-        matches!(byte | 0x20, b'b' | b'a' | b'p' | b't' | b's')
-            && STEMS.iter().any(|stem| text.get(at..at + stem.len()).is_some_and(|part| part.eq_ignore_ascii_case(stem)))
+    let starts =
+        |at: usize, stem: &[u8]| text.get(at..at + stem.len()).is_some_and(|part| part.eq_ignore_ascii_case(stem));
+    text.windows(2).enumerate().any(|(at, pair)| match (pair[0] | 0x20, pair[1] | 0x20) {
+        (b'b', b'e') => starts(at, b"bearer"),
+        (b'a', b'u') => starts(at, b"authorization"),
+        (b'a', b'p') => starts(at, b"apikey=") || starts(at, b"api-key=") || starts(at, b"api_key="),
+        (b'p', b'a') => starts(at, b"passw"),
+        (b'p', b'w') => starts(at, b"pwd="),
+        (b't', b'o') => starts(at, b"token"),
+        (b's', b'e') => starts(at, b"secret="),
+        _ => false,
     })
 }
 
@@ -148,7 +161,10 @@ mod tests {
     #[test]
     fn secrets_after_telling_words_are_left_out() {
         for (text, expected) in [
-            ("curl -H 'Authorization: Bearer abc.def' https://x", "curl -H 'Authorization: Bearer [redacted]' https://x"),
+            (
+                "curl -H 'Authorization: Bearer abc.def' https://x",
+                "curl -H 'Authorization: Bearer [redacted]' https://x",
+            ),
             ("mysql --password=hunter2 -u root", "mysql --password=[redacted] -u root"),
             ("x?token=abc&y=1", "x?token=[redacted]&y=1"),
             ("BEARER xyz", "BEARER [redacted]"),

@@ -7,6 +7,7 @@ mod exchange;
 pub mod firestore;
 pub mod http;
 pub mod scc;
+pub mod secret_manager;
 
 pub use auth::{AuthError, SILENCED, Token, TokenSource};
 pub use credentials::Credentials;

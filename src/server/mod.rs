@@ -47,7 +47,8 @@ pub struct ListenError {
 pub fn start(config: &ServerConfig, doors: Doors) -> Result<(Server, SocketAddr), ListenError> {
     let listen_error = |source| ListenError { address: config.listen, source };
     let body_limit = config.body_limit;
-    let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    let workers =
+        config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let server = HttpServer::new(move || {
         let doors = doors.clone();
         App::new()
@@ -110,9 +111,13 @@ async fn wrong_method() -> HttpResponse {
 async fn metrics_page(store: web::Data<dyn Store>) -> HttpResponse {
     match store.stats(Utc::now()).await {
         Ok(stats) => crate::telemetry::metrics::show_ledger(&stats),
-        Err(error) => tracing::warn!(error = crate::telemetry::chain(&error), "the ledger's sums could not be read for /metrics"),
+        Err(error) => {
+            tracing::warn!(error = crate::telemetry::chain(&error), "the ledger's sums could not be read for /metrics")
+        }
     }
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(crate::telemetry::metrics::render())
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body(crate::telemetry::metrics::render())
 }
 
 async fn count(

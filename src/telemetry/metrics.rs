@@ -110,12 +110,8 @@ pub const OLDEST_WAITING: Metric = Metric::new(
     "Age of the oldest event that waits for delivery; 0 when none waits. The first thing to look at.",
 );
 /// Size of the outbox.
-pub const OUTBOX_BYTES: Metric = Metric::new(
-    "sysdig_scc_outbox_bytes",
-    "gauge",
-    &[],
-    "Bytes that the outbox's used pages take on disk.",
-);
+pub const OUTBOX_BYTES: Metric =
+    Metric::new("sysdig_scc_outbox_bytes", "gauge", &[], "Bytes that the outbox's used pages take on disk.");
 /// Whether the worker moves.
 pub const WORKER_LAST_STEP: Metric = Metric::new(
     "sysdig_scc_worker_idle_seconds",
@@ -150,7 +146,6 @@ pub const ALL: &[&Metric] = &[
     &TOKEN_EXPIRY,
 ];
 
-
 /// Buckets of every histogram: from a commit on a fast disk to a backlog of hours.
 const SECONDS: [f64; 12] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 3600.0, 21600.0];
 
@@ -175,10 +170,13 @@ pub fn start() {
 
 /// Everything counted so far, in Prometheus' text format.
 pub fn render() -> String {
-    RECORDER.get().map(|handle| {
-        handle.run_upkeep();
-        handle.render()
-    }).unwrap_or_default()
+    RECORDER
+        .get()
+        .map(|handle| {
+            handle.run_upkeep();
+            handle.render()
+        })
+        .unwrap_or_default()
 }
 
 /// Shows the ledger's sums, as just read from the store.
@@ -257,12 +255,8 @@ pub const PACE_WAIT: Metric = Metric::new(
 );
 
 /// How many deliveries wait for the pace.
-pub const PACE_WAITING: Metric = Metric::new(
-    "sysdig_scc_pace_waiting",
-    "gauge",
-    &[],
-    "How many deliveries wait for their turn now.",
-);
+pub const PACE_WAITING: Metric =
+    Metric::new("sysdig_scc_pace_waiting", "gauge", &[], "How many deliveries wait for their turn now.");
 
 /// Whether deliveries are held.
 pub const HELD: Metric = Metric::new(

@@ -48,7 +48,8 @@ fn open_pace() -> Arc<Pace> {
 }
 
 fn sink(wire: &Wire, pace: Arc<Pace>) -> SccSink {
-    let settings = HttpSettings { timeout: Duration::from_millis(500), ..HttpSettings::new(Url::parse(&wire.url("")).unwrap()) };
+    let settings =
+        HttpSettings { timeout: Duration::from_millis(500), ..HttpSettings::new(Url::parse(&wire.url("")).unwrap()) };
     let http = Client::new(settings, TokenSource::fixed("ya29.S3CRET".to_owned().into())).unwrap();
     let source = SourceName { organization: "123".into(), source: "98765432109876543210".into() };
     SccSink::new(Scc::new(http, source, "global"), pace)
@@ -67,7 +68,9 @@ fn refusal(code: u16, status: &str) -> Answer {
 async fn standing(state: &'static str, since: DateTime<Utc>) -> Wire {
     Wire::start(move |asked: Asked| match asked.method.as_str() {
         "POST" => refusal(409, "ALREADY_EXISTS"),
-        "GET" => Answer::json(200, json!({ "listFindingsResults": [{ "finding": stored(state, since) }], "totalSize": 1 })),
+        "GET" => {
+            Answer::json(200, json!({ "listFindingsResults": [{ "finding": stored(state, since) }], "totalSize": 1 }))
+        }
         "PATCH" => Answer::json(200, stored("ACTIVE", time())),
         other => panic!("{other}"),
     })
@@ -80,7 +83,10 @@ async fn a_new_finding_is_created_under_its_id_in_a_location() {
     assert_eq!(sink(&wire, open_pace()).deliver(&create()).await.unwrap(), Delivered::Written);
     let asked = wire.asked();
     assert_eq!(asked.len(), 1);
-    assert_eq!((asked[0].method.as_str(), asked[0].target.as_str()), ("POST", format!("{FINDINGS}?findingId=abc123").as_str()));
+    assert_eq!(
+        (asked[0].method.as_str(), asked[0].target.as_str()),
+        ("POST", format!("{FINDINGS}?findingId=abc123").as_str())
+    );
     assert_eq!(asked[0].json()["category"], "Terminal shell in container");
     assert_eq!(asked[0].json().get("name"), None);
 }
@@ -108,8 +114,16 @@ async fn every_row_of_the_error_table() {
         (refusal(502, ""), retry, "server_error"),
         (refusal(503, "UNAVAILABLE"), retry, "server_error"),
         (refusal(504, "DEADLINE_EXCEEDED"), retry, "server_error"),
-        (refusal(503, "UNAVAILABLE").with("Retry-After", "7"), Verdict::Retry(Some(Duration::from_secs(7))), "server_error"),
-        (refusal(429, "RESOURCE_EXHAUSTED").with("Retry-After", "9"), Verdict::Retry(Some(Duration::from_secs(9))), "quota"),
+        (
+            refusal(503, "UNAVAILABLE").with("Retry-After", "7"),
+            Verdict::Retry(Some(Duration::from_secs(7))),
+            "server_error",
+        ),
+        (
+            refusal(429, "RESOURCE_EXHAUSTED").with("Retry-After", "9"),
+            Verdict::Retry(Some(Duration::from_secs(9))),
+            "quota",
+        ),
         (Answer::text(200, "{\"name\":"), retry, "broken_answer"),
         (Answer::text(200, ""), retry, "broken_answer"),
         (Answer::Truncated(200, "{\"name\":".into()), retry, "transport"),
@@ -376,4 +390,44 @@ async fn a_dry_run_writes_one_line_a_change() {
     assert_eq!(read.iter().map(|l| l["would"].as_str().unwrap()).collect::<Vec<_>>(), ["create", "raise", "close"]);
     assert_eq!(read[0]["finding"]["category"], "Terminal shell in container");
     assert_eq!(read[0]["findingId"], "abc123");
+}
+
+/// The sandbox that newcomers rehearse against, with its strict reading of what Google documents.
+#[tokio::test]
+async fn a_stateful_finding_lives_in_the_sandbox_from_raise_to_close_and_reopens() {
+    use sysdig_scc::sandbox;
+    let running = sandbox::start(sandbox::Settings::on_free_port()).await.unwrap();
+    let http = Client::new(HttpSettings::new(Url::parse(&running.url()).unwrap()), TokenSource::none()).unwrap();
+    let source =
+        SourceName { organization: sandbox::DEFAULT_ORGANIZATION.into(), source: sandbox::DEFAULT_SOURCE.into() };
+    let scc = Scc::new(http.clone(), source, "global");
+    let sink = SccSink::new(scc.clone(), open_pace());
+    let start = Utc::now() - TimeDelta::hours(1);
+    let at = |minute| start + TimeDelta::minutes(minute);
+    let raise = |minute| FindingChange::Raise { id: id(), finding: finding(at(minute)) };
+    let close = |minute| FindingChange::Close { id: id(), time: at(minute) };
+    for (change, expected, active) in [
+        (close(0), Delivered::AlreadyThere, None),
+        (raise(1), Delivered::Written, Some(true)),
+        (raise(1), Delivered::AlreadyThere, Some(true)),
+        (raise(2), Delivered::Written, Some(true)),
+        (close(1), Delivered::AlreadyThere, Some(true)),
+        (close(3), Delivered::Written, Some(false)),
+        (close(4), Delivered::AlreadyThere, Some(false)),
+        (raise(2), Delivered::AlreadyThere, Some(false)),
+        (raise(5), Delivered::Written, Some(true)),
+    ] {
+        assert_eq!(sink.deliver(&change).await.unwrap(), expected, "{change:?}");
+        assert_eq!(scc.find("abc123").await.unwrap().map(|f| f.is_active()), active, "{change:?}");
+    }
+    let sources = sysdig_scc::google::scc::sources(&http, sandbox::DEFAULT_ORGANIZATION).await.unwrap();
+    assert_eq!(sources[0].display_name, "Sysdig Secure");
+    assert_eq!(scc.describe().await.unwrap().name, scc.source().to_string());
+    let created = sysdig_scc::google::scc::create_source(&http, sandbox::DEFAULT_ORGANIZATION, "Another", "for a test")
+        .await
+        .unwrap();
+    assert!(created.name.contains("/sources/"));
+    let granted = scc.permitted(&[sysdig_scc::google::scc::UPDATE_FINDINGS]).await.unwrap();
+    assert_eq!(granted, [sysdig_scc::google::scc::UPDATE_FINDINGS]);
+    running.stop().await;
 }

@@ -1,17 +1,18 @@
 //! Tokens: every kind of credential against a small Google, one fetch for many, and nothing secret told.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use sysdig_scc::google::auth::Clock;
 use sysdig_scc::google::{CLOUD_PLATFORM, Credentials, TokenSource};
+use sysdig_scc::telemetry::logs;
 
 use crate::fakes::wire::{Answer, Wire};
 
@@ -19,7 +20,8 @@ use crate::fakes::wire::{Answer, Wire};
 static KEY: LazyLock<String> = LazyLock::new(|| {
     let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
     let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
-    let lines: Vec<_> = STANDARD.encode(der.as_ref()).as_bytes().chunks(64).map(|l| String::from_utf8_lossy(l).into_owned()).collect();
+    let lines: Vec<_> =
+        STANDARD.encode(der.as_ref()).as_bytes().chunks(64).map(|l| String::from_utf8_lossy(l).into_owned()).collect();
     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
 });
 
@@ -134,7 +136,9 @@ async fn five_minutes_before_its_end_the_token_is_replaced_while_callers_go_on()
     let google = Wire::start(move |_| answer()).await;
     let time = Moved::new();
     let file = user(&google.url("/token"));
-    let source = TokenSource::from_credentials_at(Credentials::from_json(&file.to_string()).unwrap(), &[], time.clock()).unwrap();
+    let source =
+        TokenSource::from_credentials_at(Credentials::from_json(&file.to_string()).unwrap(), &[], time.clock())
+            .unwrap();
     assert_eq!(token(&source).await, "ya29.1");
     time.by(54);
     assert_eq!(token(&source).await, "ya29.1");
@@ -159,7 +163,9 @@ async fn a_token_that_is_still_valid_outlives_a_failed_refresh() {
     let google = Wire::script(vec![granted("ya29.1"), Answer::text(503, "<html>"), granted("ya29.2")]).await;
     let time = Moved::new();
     let file = user(&google.url("/token"));
-    let source = TokenSource::from_credentials_at(Credentials::from_json(&file.to_string()).unwrap(), &[], time.clock()).unwrap();
+    let source =
+        TokenSource::from_credentials_at(Credentials::from_json(&file.to_string()).unwrap(), &[], time.clock())
+            .unwrap();
     assert_eq!(token(&source).await, "ya29.1");
     time.by(57);
     assert_eq!(token(&source).await, "ya29.1");
@@ -191,7 +197,10 @@ async fn federation() -> Wire {
         "/subject" if asked.header("x-id") == Some("7") => Answer::json(200, json!({ "id_token": "subject-from-url" })),
         path if path.ends_with(":generateAccessToken") => {
             assert_eq!(asked.header("authorization"), Some("Bearer federated"));
-            Answer::json(200, json!({ "accessToken": "ya29.impersonated", "expireTime": Utc::now() + TimeDelta::hours(1) }))
+            Answer::json(
+                200,
+                json!({ "accessToken": "ya29.impersonated", "expireTime": Utc::now() + TimeDelta::hours(1) }),
+            )
         }
         other => panic!("{other}"),
     })
@@ -262,7 +271,11 @@ async fn an_impersonated_service_account_starts_from_any_other_credential() {
 async fn the_metadata_server_is_asked_with_its_header_and_must_answer_with_it() {
     let metadata = Wire::start(|asked| {
         assert_eq!(asked.header("metadata-flavor"), Some("Google"));
-        let answer = if asked.target.ends_with("/email") { Answer::text(200, "vm@p.iam.gserviceaccount.com") } else { granted("ya29.vm") };
+        let answer = if asked.target.ends_with("/email") {
+            Answer::text(200, "vm@p.iam.gserviceaccount.com")
+        } else {
+            granted("ya29.vm")
+        };
         answer.with("Metadata-Flavor", "Google")
     })
     .await;
@@ -279,7 +292,9 @@ async fn the_metadata_server_is_asked_with_its_header_and_must_answer_with_it() 
 
 #[tokio::test]
 async fn a_metadata_server_without_an_account_or_in_trouble_says_what_to_do() {
-    for (status, expected, retryable) in [(404, "attach a service account", false), (403, "scope", false), (500, "500", true), (429, "429", true)] {
+    for (status, expected, retryable) in
+        [(404, "attach a service account", false), (403, "scope", false), (500, "500", true), (429, "429", true)]
+    {
         let metadata = Wire::start(move |_| Answer::text(status, "trouble").with("Metadata-Flavor", "Google")).await;
         let error = TokenSource::from_metadata(&metadata.address.to_string(), &[]).unwrap().token().await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
@@ -333,8 +348,42 @@ async fn a_key_that_is_no_rsa_key_is_refused_without_being_shown() {
     assert!(!error.is_retryable());
 }
 
-#[test]
-fn tokens_end_when_the_answer_says() {
-    let far: DateTime<Utc> = DateTime::<Utc>::MAX_UTC;
-    assert!(far > Utc::now());
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is logged while a token is fetched.
+async fn logged(filter: impl tracing_subscriber::Layer<tracing_subscriber::Registry> + Send + Sync) -> String {
+    use tracing_subscriber::prelude::*;
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let printed = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+    let _logging = tracing_subscriber::registry().with(filter).with(printed).set_default();
+    let google = Wire::start(|_| granted("ya29.S3CRET")).await;
+    for file in [user(&google.url("/token")), key(&google.url("/token"))] {
+        token(&source(&file)).await;
+    }
+    tracing::debug!("the log is written");
+    String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+}
+
+#[tokio::test]
+async fn the_log_never_shows_a_token_however_it_is_asked() {
+    use tracing_subscriber::Layer;
+    const DIRECTIVES: &str = "trace,yup_oauth2::service_account=trace,yup_oauth2::authenticator=debug";
+    let unguarded = logged(logs::asked(DIRECTIVES)).await;
+    assert!(unguarded.contains("S3CRET"), "this is what must be kept out: {unguarded}");
+    let guarded = logged(logs::asked(DIRECTIVES).and_then(logs::discreet())).await;
+    assert!(guarded.contains("the log is written"), "{guarded}");
+    assert!(!guarded.contains("S3CRET") && !guarded.contains("assertion"), "{guarded}");
 }

@@ -10,7 +10,8 @@ use url::Url;
 use crate::fakes::wire::{Answer, Wire};
 
 fn client(wire: &Wire, tokens: TokenSource) -> Client {
-    let settings = HttpSettings { timeout: Duration::from_millis(500), ..HttpSettings::new(Url::parse(&wire.url("")).unwrap()) };
+    let settings =
+        HttpSettings { timeout: Duration::from_millis(500), ..HttpSettings::new(Url::parse(&wire.url("")).unwrap()) };
     Client::new(settings, tokens).unwrap()
 }
 
@@ -64,7 +65,9 @@ async fn tokens() -> Wire {
 async fn a_401_is_met_once_with_a_new_token_and_one_fetch_serves_all() {
     let google = tokens().await;
     let wire = Wire::start(|asked| match asked.header("authorization") {
-        Some("Bearer t1") => Answer::json(401, json!({ "error": { "code": 401, "status": "UNAUTHENTICATED", "message": "expired" } })),
+        Some("Bearer t1") => {
+            Answer::json(401, json!({ "error": { "code": 401, "status": "UNAUTHENTICATED", "message": "expired" } }))
+        }
         _ => Answer::json(200, json!({})),
     })
     .await;
@@ -111,7 +114,11 @@ async fn bad_answers_are_told_apart_and_never_show_the_token() {
         (Answer::text(502, "<html><title>502 Bad Gateway</title>"), "server_error", true),
         (Answer::text(501, ""), "server_error", false),
         (Answer::text(418, echo), "client_error", false),
-        (Answer::json(400, json!({ "error": { "status": "INVALID_ARGUMENT", "message": echo } })), "bad_request", false),
+        (
+            Answer::json(400, json!({ "error": { "status": "INVALID_ARGUMENT", "message": echo } })),
+            "bad_request",
+            false,
+        ),
         (Answer::json(409, json!({ "error": { "status": "ABORTED" } })), "conflict", true),
         (Answer::json(409, json!({ "error": { "status": "ALREADY_EXISTS" } })), "conflict", false),
         (Answer::json(403, json!({ "error": { "errors": [{ "reason": "userRateLimitExceeded" }] } })), "quota", true),
@@ -152,4 +159,28 @@ async fn without_a_token_nothing_is_sent() {
     let error = get(&client(&wire, person(&google))).await.unwrap_err();
     assert_eq!((error.label(), error.is_retryable()), ("auth", true));
     assert!(wire.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_secret_is_read_from_secret_manager_and_never_shown() {
+    use secrecy::ExposeSecret;
+    use sysdig_scc::google::secret_manager::{SecretName, read};
+    let name: SecretName = "sm://p/webhook-token".parse().unwrap();
+    let wire = Wire::start(|_| {
+        Answer::json(200, json!({ "name": "n", "payload": { "data": "UzNDUkVUCg==", "dataCrc32c": "1" } }))
+    })
+    .await;
+    let secret = read(&client(&wire, fixed()), &name).await.unwrap();
+    assert_eq!(secret.expose_secret(), "S3CRET");
+    assert_eq!(wire.asked()[0].target, "/v1/projects/p/secrets/webhook-token/versions/latest:access");
+    for answer in [
+        Answer::json(200, json!({ "payload": { "data": "not base64 S3CRET" } })),
+        Answer::text(200, "S3CRET"),
+        Answer::text(403, ""),
+    ] {
+        let wire = Wire::script(vec![answer]).await;
+        let error = read(&client(&wire, fixed()), &name).await.unwrap_err();
+        let shown = format!("{error} {error:?} {}", chain(&error));
+        assert!(!shown.contains("S3CRET") && shown.contains("webhook-token"), "{shown}");
+    }
 }

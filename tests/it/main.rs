@@ -6,8 +6,15 @@
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
 mod deliver;
+mod delivery;
+mod documents;
 mod fakes;
 mod google_auth;
 mod google_http;
 mod outbox;
+mod recovery;
+mod sandbox;
+mod sandbox_clients;
 mod state_stores;
+mod webhook;
+mod world;
