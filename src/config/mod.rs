@@ -9,6 +9,7 @@ pub mod google;
 pub mod outbox;
 pub mod problem;
 pub mod state;
+pub mod sysdig;
 pub mod scc;
 pub mod server;
 pub mod telemetry;

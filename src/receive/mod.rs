@@ -1,6 +1,8 @@
 //! The doors. All of them end in one function, [`Intake::take`]: elements become durable rows, and only then is
 //! anybody answered.
 
+pub mod poller;
+
 pub mod client;
 pub mod sender;
 pub mod webhook;

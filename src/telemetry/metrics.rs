@@ -136,6 +136,9 @@ pub const ALL: &[&Metric] = &[
     &ATTEMPTS_FAILED,
     &DELIVER_SECONDS,
     &END_TO_END_SECONDS,
+    &POLL_WINDOWS,
+    &POLL_LAG,
+    &POLL_LOST,
     &SCC_CALLS,
     &SCC_SECONDS,
     &SCC_BYTES,
@@ -264,4 +267,30 @@ pub const HELD: Metric = Metric::new(
     "gauge",
     &[],
     "1 while deliveries are held because of a permission or configuration error, else 0. Alarm on it: nothing is delivered until someone mends it.",
+);
+
+// The poller.
+
+/// Windows polled.
+pub const POLL_WINDOWS: Metric = Metric::new(
+    "sysdig_scc_poll_windows_total",
+    "counter",
+    &["result"],
+    "Polls of Sysdig's events feed by result (ok, not_ours, or why they failed). A failed one is repeated; nothing is lost.",
+);
+
+/// How far behind.
+pub const POLL_LAG: Metric = Metric::new(
+    "sysdig_scc_poll_lag_seconds",
+    "gauge",
+    &[],
+    "How far the poller's watermark is behind now. It grows while Sysdig cannot be read; after 14 days events are lost.",
+);
+
+/// What was lost.
+pub const POLL_LOST: Metric = Metric::new(
+    "sysdig_scc_poll_lost_seconds_total",
+    "counter",
+    &[],
+    "Seconds of Sysdig's feed that were not read in time and can no longer be read.",
 );

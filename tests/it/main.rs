@@ -1,5 +1,6 @@
 //! Stories against the real program between small fakes and, where present, Google's emulators. One binary, so that
 //! it links once.
+
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 #![allow(missing_docs, reason = "tests")]
@@ -12,9 +13,12 @@ mod fakes;
 mod google_auth;
 mod google_http;
 mod outbox;
+mod poller;
 mod recovery;
 mod sandbox;
 mod sandbox_clients;
+mod setup;
 mod state_stores;
+mod sysdig_feed;
 mod webhook;
 mod world;
