@@ -1,6 +1,7 @@
 //! The doors. All of them end in one function, [`Intake::take`]: elements become durable rows, and only then is
 //! anybody answered.
 
+pub mod attestation;
 pub mod client;
 pub mod sender;
 pub mod webhook;
