@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::config::google::Account;
 use crate::decide::Rules;
+use crate::deliver::Sink;
 use crate::deliver::dry_run::DryRun;
 use crate::deliver::pace::Pace;
 use crate::deliver::scc::SccSink;
-use crate::deliver::Sink;
 use crate::google::http::{Client, HttpSettings};
 use crate::google::scc::Scc;
 use crate::google::{ApiError, AuthError, TokenSource};
@@ -23,6 +23,7 @@ use crate::journey::Journey;
 use crate::outbox::worker::{Manner, Worker};
 use crate::outbox::{Sqlite, Store, StoreError};
 use crate::receive::Intake;
+use crate::receive::attestation::{Attestor, BuildError, Parts};
 use crate::receive::sender::Senders;
 use crate::receive::webhook::Webhook;
 use crate::server::health::{Delivery, DeliveryState, Health};
@@ -46,18 +47,27 @@ pub enum StartError {
     /// The destination.
     #[error("Security Command Center cannot be reached as configured")]
     Destination(#[from] ApiError),
+    /// Attestation.
+    #[error("attestation cannot start")]
+    Attestation(#[from] BuildError),
     /// No source although one is needed; the settings' check rules it out.
     #[error("SOURCE_ID is not known; run `sysdig-scc setup source`")]
     NoSource,
 }
 
 /// The connector, built and listening, not yet working.
-#[derive(Debug)]
 pub struct App {
     address: SocketAddr,
     server: Server,
     worker: Worker,
     senders: Arc<Senders>,
+    attestor: Option<Attestor>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl App {
@@ -74,18 +84,27 @@ impl App {
         let journey = Journey { rules, sink: Arc::clone(&destination.sink) };
         let worker = Worker::new(Arc::clone(&store), Arc::new(journey), manner, Arc::new(Utc::now));
         let senders = Arc::new(Senders::new(&config.server.tokens, config.server.auth_failures_per_minute));
+        let intake = Intake::new(Arc::clone(&store), worker.wake());
+        let parts = Parts { intake: Some(intake.clone()), trusted_hops: config.server.trusted_hops, ..Parts::default() };
+        let attestor = Attestor::build(&config.attestation, parts)?;
+        let codelab = config.attestation.codelab.as_ref().map(|(path, _)| path.clone());
         let doors = Doors {
+            attestation: attestor.clone().map(|attestor| (attestor, codelab)),
             webhook: Webhook {
-                intake: Intake::new(Arc::clone(&store), worker.wake()),
+                intake,
                 senders: Arc::clone(&senders),
                 trusted_hops: config.server.trusted_hops,
                 body_limit: config.server.body_limit,
             },
-            health: Health { store: Arc::clone(&store), heartbeat: worker.heartbeat(), delivery: Arc::new(destination) },
+            health: Health {
+                store: Arc::clone(&store),
+                heartbeat: worker.heartbeat(),
+                delivery: Arc::new(destination),
+            },
             store,
         };
         let (server, address) = server::start(&config.server, doors)?;
-        Ok(Self { address, server, worker, senders })
+        Ok(Self { address, server, worker, senders, attestor })
     }
 
     /// The address it really listens on.
@@ -100,11 +119,17 @@ impl App {
         let server = tokio::spawn(self.server);
         let worker = tokio::spawn(self.worker.run(told));
         let housekeeping = tokio::spawn(keep_house(Arc::clone(&self.senders)));
+        let stop_attesting = tokio_util::sync::CancellationToken::new();
+        let attesting = self.attestor.map(|attestor| tokio::spawn(attestor.run(stop_attesting.clone())));
         stop.await;
+        stop_attesting.cancel();
         tracing::info!("stopping: no more events are accepted, those in hand are finished");
         stopping.send_replace(true);
         handle.stop(true).await;
         housekeeping.abort();
+        if let Some(attesting) = attesting {
+            attesting.abort();
+        }
         for (part, ended) in [("server", server.await.map(drop)), ("worker", worker.await)] {
             if let Err(error) = ended {
                 tracing::error!(part, %error, "a part of the connector ended badly");
@@ -149,7 +174,7 @@ fn destination(config: &Config) -> Result<Destination, StartError> {
 }
 
 fn rules(config: &Config) -> Rules {
-    Rules { organization: format!("organizations/{}", config.scc.organization.as_deref().unwrap_or_default()) }
+    Rules { finding: config.finding.clone(), ..Rules::new(config.scc.organization.as_deref().unwrap_or_default()) }
 }
 
 impl Delivery for Destination {

@@ -49,7 +49,11 @@ impl Journey {
             Decision::Deliver(changes) => {
                 for change in &changes {
                     if let Err(error) = self.sink.deliver(change).await {
-                        return Attempt::Failed { reason: chain(&error), verdict: error.verdict(), label: error.label() };
+                        return Attempt::Failed {
+                            reason: chain(&error),
+                            verdict: error.verdict(),
+                            label: error.label(),
+                        };
                     }
                 }
                 Attempt::Done { outcome: Outcome::Delivered, note: None }

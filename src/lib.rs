@@ -11,6 +11,7 @@
 //! attestation tokens, [`sandbox`] is a small Security Command Center for rehearsals, [`google`] and [`sysdig`] speak
 //! to the outside services, and [`app`] is the only place where the parts meet.
 
+pub mod app;
 pub mod attest;
 pub mod cli;
 pub mod config;

@@ -52,7 +52,12 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             Some(config)
         }
         Err(problems) => {
-            let failed = |p: crate::config::Problem| Line { what: p.setting, state: State::Failed, found: p.wrong, remedy: Some(p.remedy) };
+            let failed = |p: crate::config::Problem| Line {
+                what: p.setting,
+                state: State::Failed,
+                found: p.wrong,
+                remedy: Some(p.remedy),
+            };
             lines.extend(problems.0.into_iter().map(failed));
             None
         }

@@ -1,7 +1,17 @@
 //! The command line: one file a command. The only room, with `main`, where `anyhow` is used and where text is printed.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what commands are for")]
 
+mod attest;
+mod check;
+mod demo;
+mod demo_samples;
+mod health;
 mod outbox;
+mod probe;
+pub mod reference;
+mod sandbox;
+mod serve;
+mod stage;
 
 use std::process::ExitCode;
 
@@ -17,7 +27,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
+    Serve(serve::ServeArgs),
+    Sandbox(sandbox::SandboxArgs),
+    Check(check::CheckArgs),
+    Attest(attest::AttestArgs),
     Outbox(outbox::OutboxArgs),
+    Reference(reference::ReferenceArgs),
+    Health(health::HealthArgs),
 }
 
 /// How a command prints.
@@ -27,6 +44,12 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// Runs a command's future on the runtime that all commands share the shape of.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(future)
 }
 
 /// A table in the house's form.
@@ -44,6 +67,13 @@ fn table<const N: usize>(header: [&str; N]) -> comfy_table::Table {
 /// Whatever stopped it, for `main` to print.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Sandbox(args) => sandbox::run(args),
+        Command::Check(args) => check::run(&args),
+        Command::Attest(args) => attest::run(args),
         Command::Outbox(args) => outbox::run(args),
+        Command::Reference(args) => reference::run(&args),
+        Command::Health(args) => health::run(&args),
     }
 }

@@ -78,7 +78,9 @@ pub(super) fn run(args: OutboxArgs) -> anyhow::Result<ExitCode> {
         Command::List { state, reason, limit } => list(&admin, &Selection { state, reason, limit }, args.format),
         Command::Show { row } => show(&admin, &row, args.format),
         Command::Retry(which) => each(&mut admin, &which, "put back", retry),
-        Command::Discard(which) => each(&mut admin, &which, "discarded", |admin, row| Ok(admin.discard(row, Utc::now())?)),
+        Command::Discard(which) => {
+            each(&mut admin, &which, "discarded", |admin, row| Ok(admin.discard(row, Utc::now())?))
+        }
         Command::Stats => stats(&mut admin, args.format),
     }
 }
@@ -105,12 +107,20 @@ fn list(admin: &Admin, selection: &Selection, format: Format) -> anyhow::Result<
     }
     let mut table = super::table(["row", "event", "kind", "state", "attempts", "accepted", "next", "reason"]);
     for row in &rows {
-        let time = |time: Option<chrono::DateTime<Utc>>| time.map(|t| t.format("%F %T").to_string()).unwrap_or_default();
+        let time =
+            |time: Option<chrono::DateTime<Utc>>| time.map(|t| t.format("%F %T").to_string()).unwrap_or_default();
         let state = row.outcome.as_deref().unwrap_or(row.state);
         let next = if row.state == "waiting" { time(row.next) } else { String::new() };
         let reason: String = row.reason.as_deref().unwrap_or_default().chars().take(80).collect();
         table.add_row([
-            row.id.to_string(), row.key.clone(), row.kind.clone(), state.to_owned(), row.attempts.to_string(), time(row.accepted), next, reason,
+            row.id.to_string(),
+            row.key.clone(),
+            row.kind.clone(),
+            state.to_owned(),
+            row.attempts.to_string(),
+            time(row.accepted),
+            next,
+            reason,
         ]);
     }
     println!("{table}");
@@ -125,10 +135,17 @@ fn show(admin: &Admin, row: &str, format: Format) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&shown)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let Listed { id, key, kind, door, state, attempts, accepted, next, first_failed, closed, outcome, reason } = &shown.listed;
+    let Listed { id, key, kind, door, state, attempts, accepted, next, first_failed, closed, outcome, reason } =
+        &shown.listed;
     let time = |time: &Option<chrono::DateTime<Utc>>| time.map_or_else(|| "-".into(), |t| t.to_rfc3339());
-    println!("row           {id}\nevent         {key}\nkind          {kind}\ndoor          {door}\nstate         {state}");
-    println!("outcome       {}\nattempts      {attempts}\naccepted      {}", outcome.as_deref().unwrap_or("-"), time(accepted));
+    println!(
+        "row           {id}\nevent         {key}\nkind          {kind}\ndoor          {door}\nstate         {state}"
+    );
+    println!(
+        "outcome       {}\nattempts      {attempts}\naccepted      {}",
+        outcome.as_deref().unwrap_or("-"),
+        time(accepted)
+    );
     println!("next          {}\nfirst failure {}\nclosed        {}", time(next), time(first_failed), time(closed));
     println!("reason        {}", reason.as_deref().unwrap_or("-"));
     println!("\ndelivered:\n{}", pretty(&shown.delivered));
@@ -145,11 +162,18 @@ fn stats(admin: &mut Admin, format: Format) -> anyhow::Result<ExitCode> {
         value["balances"] = stats.balances().into();
         println!("{}", serde_json::to_string_pretty(&value)?);
     } else {
-        println!("accepted    {:>12}\nwaiting     {:>12}   (of these leased: {})", stats.accepted, stats.waiting, stats.leased);
+        println!(
+            "accepted    {:>12}\nwaiting     {:>12}   (of these leased: {})",
+            stats.accepted, stats.waiting, stats.leased
+        );
         for (outcome, count) in &stats.closed {
             println!("{outcome:<11} {count:>12}");
         }
-        let verdict = if stats.balances() { "accepted = waiting + closed" } else { "THE LEDGER DOES NOT BALANCE; please report it" };
+        let verdict = if stats.balances() {
+            "accepted = waiting + closed"
+        } else {
+            "THE LEDGER DOES NOT BALANCE; please report it"
+        };
         println!("{verdict}");
         if let Some(secs) = stats.oldest_waiting_secs {
             println!("oldest waiting event: {secs} s");
@@ -188,7 +212,8 @@ fn chosen(admin: &Admin, which: &Which) -> anyhow::Result<Vec<i64>> {
         let parked = Selection { state: Some("parked".into()), reason: which.reason.clone(), limit: u32::MAX };
         return Ok(admin.list(&parked)?.into_iter().map(|row| row.id).collect());
     }
-    let find = |name: &String| admin.show(name)?.map(|row| row.listed.id).with_context(|| format!("there is no row {name}"));
+    let find =
+        |name: &String| admin.show(name)?.map(|row| row.listed.id).with_context(|| format!("there is no row {name}"));
     which.rows.iter().map(find).collect()
 }
 

@@ -10,7 +10,12 @@ use crate::telemetry::chain;
 /// Asks every configured service; one line each.
 pub(super) async fn outside(config: &Config, lines: &mut Vec<Line>) {
     if config.scc.dry_run {
-        lines.push(Line { what: "Security Command Center".into(), state: State::Warning, found: "DRY_RUN is set: nothing is sent".into(), remedy: None });
+        lines.push(Line {
+            what: "Security Command Center".into(),
+            state: State::Warning,
+            found: "DRY_RUN is set: nothing is sent".into(),
+            remedy: None,
+        });
         return;
     }
     let Some(scc) = client(config, lines) else { return };
@@ -47,13 +52,19 @@ async fn permission(scc: &Scc) -> Line {
     const NEEDED: &str = "securitycenter.findings.update";
     let what = "Security Command Center";
     match scc.permitted(&[NEEDED]).await {
-        Ok(granted) if granted.iter().any(|permission| permission == NEEDED) => ok(what, &format!("{} may be written", scc.source())),
+        Ok(granted) if granted.iter().any(|permission| permission == NEEDED) => {
+            ok(what, &format!("{} may be written", scc.source()))
+        }
         Ok(_) => failed(
             what,
             format!("{NEEDED} is not granted on {}", scc.source()),
             "grant roles/securitycenter.findingsEditor on the source to this service account (scripts/generate_gcloud_keys does)",
         ),
-        Err(error) => failed(what, chain(&error), "check SOURCE_ID, SCC_LOCATION and SCC_ENDPOINT, and that the Security Command Center API is enabled"),
+        Err(error) => failed(
+            what,
+            chain(&error),
+            "check SOURCE_ID, SCC_LOCATION and SCC_ENDPOINT, and that the Security Command Center API is enabled",
+        ),
     }
 }
 

@@ -45,9 +45,11 @@ pub fn configuration() -> String {
          `sysdig-scc check --offline` lists all problems at once. This page is printed by `sysdig-scc reference config`.\n",
     );
     for area in AREAS {
-        writeln!(page, "\n## {}\n\n| variable | default | meaning |\n|---|---|---|", area.title).expect("writing to a string does not fail");
+        writeln!(page, "\n## {}\n\n| variable | default | meaning |\n|---|---|---|", area.title)
+            .expect("writing to a string does not fail");
         for setting in area.settings {
-            writeln!(page, "| {} | {} | {} |", names(setting), default(setting), meaning(setting)).expect("writing to a string does not fail");
+            writeln!(page, "| {} | {} | {} |", names(setting), default(setting), meaning(setting))
+                .expect("writing to a string does not fail");
         }
     }
     page
@@ -66,7 +68,8 @@ pub fn env_example() -> String {
                 writeln!(page, "# {line}").expect("writing to a string does not fail");
             }
             let example = setting.default.unwrap_or(setting.example);
-            let quoted = if example.contains([' ', '"', '{', '#', '*']) { format!("'{example}'") } else { example.to_owned() };
+            let quoted =
+                if example.contains([' ', '"', '{', '#', '*']) { format!("'{example}'") } else { example.to_owned() };
             writeln!(page, "#{}={quoted}\n", setting.name).expect("writing to a string does not fail");
         }
     }

@@ -1,6 +1,7 @@
 //! `sandbox`: only the Security Command Center compatible server.
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -10,7 +11,7 @@ use crate::sandbox::{self, DEFAULT_ORGANIZATION, DEFAULT_SOURCE, Quotas, SeedSou
 /// Runs a small Security Command Center for rehearsals. It is not Google, keeps everything in memory and has no
 /// protection of its own.
 #[derive(Debug, Args)]
-pub struct SandboxArgs {
+pub(super) struct SandboxArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8089")]
     listen: SocketAddr,
@@ -59,11 +60,14 @@ fn seed(text: &str) -> SeedSource {
 }
 
 /// Runs until Ctrl-C or SIGTERM.
-///
-/// # Errors
-/// When the address cannot be listened on or the settings make no sense.
-pub async fn run(args: SandboxArgs) -> anyhow::Result<()> {
-    let settings = args.settings();
+pub(super) fn run(args: SandboxArgs) -> anyhow::Result<ExitCode> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+    runtime.block_on(serve(args.settings()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
     let parent = format!("organizations/{}/sources/{}", settings.organization, first(&settings));
     let running = sandbox::start(settings).await?;
     let url = running.url();

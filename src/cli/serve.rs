@@ -33,8 +33,12 @@ async fn serve(sandbox: bool) -> anyhow::Result<ExitCode> {
     let app = App::build(&config)?;
     let address = app.address();
     match &stage {
-        Some(stage) => tracing::warn!(%address, sandbox = stage.url(), "sysdig-scc listens; findings go to the embedded SANDBOX, not to Google"),
-        None if config.scc.dry_run => tracing::warn!(%address, "sysdig-scc listens; DRY_RUN is set: findings are printed, not sent"),
+        Some(stage) => {
+            tracing::warn!(%address, sandbox = stage.url(), "sysdig-scc listens; findings go to the embedded SANDBOX, not to Google")
+        }
+        None if config.scc.dry_run => {
+            tracing::warn!(%address, "sysdig-scc listens; DRY_RUN is set: findings are printed, not sent")
+        }
         None => tracing::info!(%address, endpoint = %config.scc.endpoint, "sysdig-scc listens"),
     }
     app.run(stop_signal()?).await;

@@ -128,11 +128,6 @@ impl GoogleConfig {
         let home = env.given(&HOME).map(PathBuf::from);
         let folder = folder.or_else(|| home.map(|home| home.join(".config/gcloud")));
         let credentials_file = env.given(&GOOGLE_APPLICATION_CREDENTIALS).map(PathBuf::from);
-        if let Some(path) = credentials_file.as_ref().filter(|_| security_key.is_none() || compute_key.is_none())
-            && let Err(error) = Credentials::from_file(path)
-        {
-            env.problem(GOOGLE_APPLICATION_CREDENTIALS.name, error.message(), error.remedy());
-        }
         let metadata_host = env.text(&GCE_METADATA_HOST)?;
         let quota_project = env.given(&GOOGLE_CLOUD_QUOTA_PROJECT);
         if quota_project.as_deref().is_some_and(|p| !p.bytes().all(|b| b.is_ascii_graphic())) {
@@ -146,6 +141,19 @@ impl GoogleConfig {
             metadata_host,
             quota_project,
         })
+    }
+
+    /// Notes what is wrong with the credential file that calls to `endpoint` would use. A rehearsal uses none, so this is
+    /// asked only for what is really called.
+    pub fn require_credentials(&self, env: &mut Env, account: Account, endpoint: &Url) {
+        // The keys themselves were looked at when they were read.
+        let rehearsal = endpoint.scheme() == "http" && is_loopback(endpoint);
+        if self.has_key(account) || rehearsal {
+            return;
+        }
+        if let Err(error) = self.default_source() {
+            env.problem(GOOGLE_APPLICATION_CREDENTIALS.name, error.message(), error.remedy());
+        }
     }
 
     /// Whether a key variable is set for this account.
@@ -234,9 +242,15 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_credential_file_is_a_problem() {
-        let (_, problems) = read(&[("GOOGLE_APPLICATION_CREDENTIALS", "/does/not/exist.json")]);
-        assert!(problems.contains("/does/not/exist.json cannot be read"), "{problems}");
+    fn a_missing_credential_file_is_a_problem_where_it_is_needed() {
+        for (endpoint, expected) in [("https://securitycenter.googleapis.com", true), ("http://127.0.0.1:8089", false)]
+        {
+            let mut env = Env::from_pairs([("GOOGLE_APPLICATION_CREDENTIALS", "/does/not/exist.json")]);
+            let config = GoogleConfig::read(&mut env).unwrap();
+            config.require_credentials(&mut env, Account::Security, &Url::parse(endpoint).unwrap());
+            let problems = env.finish().err().map(|p| p.to_string()).unwrap_or_default();
+            assert_eq!(problems.contains("/does/not/exist.json cannot be read"), expected, "{problems}");
+        }
     }
 
     #[test]

@@ -4,27 +4,43 @@
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
 pub mod enrich;
+pub mod attestation;
 pub mod env;
+pub mod finding;
 pub mod google;
 pub mod outbox;
 pub mod problem;
-pub mod state;
-pub mod sysdig;
 pub mod scc;
 pub mod server;
+pub mod state;
+pub mod sysdig;
 pub mod telemetry;
 
 pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};
 
-use google::GoogleConfig;
+use attestation::AttestationConfig;
+use finding::FindingConfig;
+use google::{Account, GoogleConfig};
 use outbox::OutboxConfig;
 use scc::SccConfig;
 use server::ServerConfig;
+use state::StateConfig;
+use sysdig::SysdigConfig;
 use telemetry::TelemetryConfig;
 
 /// Every area, in the order of the documents.
-pub static AREAS: &[&Area] = &[&server::AREA, &google::AREA, &scc::AREA, &outbox::AREA, &telemetry::AREA];
+pub static AREAS: &[&Area] = &[
+    &server::AREA,
+    &google::AREA,
+    &scc::AREA,
+    &finding::AREA,
+    &sysdig::AREA,
+    &outbox::AREA,
+    &state::AREA,
+    &attestation::AREA,
+    &telemetry::AREA,
+];
 
 /// All settings of the connector.
 #[derive(Debug, Clone)]
@@ -35,8 +51,16 @@ pub struct Config {
     pub google: GoogleConfig,
     /// Security Command Center.
     pub scc: SccConfig,
+    /// What the findings say.
+    pub finding: FindingConfig,
+    /// Sysdig's API.
+    pub sysdig: SysdigConfig,
+    /// Small durable facts.
+    pub state: StateConfig,
     /// The outbox.
     pub outbox: OutboxConfig,
+    /// Attestation.
+    pub attestation: AttestationConfig,
     /// Logs.
     pub telemetry: TelemetryConfig,
 }
@@ -56,15 +80,35 @@ impl Config {
         }
     }
 
-    fn read_areas(env: &mut Env) -> Option<Self> {
+    /// Reads every area, whether or not the ones before had problems.
+    pub fn read_areas(env: &mut Env) -> Option<Self> {
         let server = ServerConfig::read(env);
         let google = GoogleConfig::read(env);
         let scc = SccConfig::read(env);
         if let Some(scc) = &scc {
             scc.require_source(env);
         }
+        if let (Some(google), Some(scc)) = (&google, &scc)
+            && !scc.dry_run
+        {
+            google.require_credentials(env, Account::Security, &scc.endpoint);
+        }
+        let finding = FindingConfig::read(env);
+        let sysdig = SysdigConfig::read(env);
         let outbox = OutboxConfig::read(env);
+        let state = StateConfig::read(env);
+        let attestation = AttestationConfig::read(env);
         let telemetry = TelemetryConfig::read(env);
-        Some(Self { server: server?, google: google?, scc: scc?, outbox: outbox?, telemetry: telemetry? })
+        Some(Self {
+            server: server?,
+            google: google?,
+            scc: scc?,
+            finding: finding?,
+            sysdig: sysdig?,
+            outbox: outbox?,
+            state: state?,
+            attestation: attestation?,
+            telemetry: telemetry?,
+        })
     }
 }

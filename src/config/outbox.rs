@@ -149,7 +149,9 @@ fn refuse_ephemeral(env: &mut Env) {
     if allowed == Some(false) {
         env.problem(
             OUTBOX_URL.name,
-            &format!("lies on a disk of {platform} that does not outlive the instance: acknowledged events could be lost"),
+            &format!(
+                "lies on a disk of {platform} that does not outlive the instance: acknowledged events could be lost"
+            ),
             "run on Kubernetes with a volume, or accept the loss with ALLOW_EPHEMERAL_OUTBOX=true",
         );
     }

@@ -170,7 +170,8 @@ impl SccConfig {
             let remedy = "name the same organization in both, or leave ORG_ID out";
             env.problem(SOURCE_ID.name, &format!("belongs to organization {other}, but ORG_ID is {org}"), remedy);
         }
-        let source = source.zip(organization.clone()).map(|(s, organization)| SourceName { organization, source: s.source });
+        let source =
+            source.zip(organization.clone()).map(|(s, organization)| SourceName { organization, source: s.source });
         Some(Self {
             organization,
             project,
@@ -198,7 +199,10 @@ impl SccConfig {
             let remedy = "run `sysdig-scc setup source`, which prints it; to try things out, use `serve --sandbox` or DRY_RUN=true";
             env.problem(SOURCE_ID.name, "is required", remedy);
         }
-        if self.organization.is_none() && source.as_deref().is_none_or(|text| source_text(text).is_some()) && env.given(&ORG_ID).is_none() {
+        if self.organization.is_none()
+            && source.as_deref().is_none_or(|text| source_text(text).is_some())
+            && env.given(&ORG_ID).is_none()
+        {
             env.problem(ORG_ID.name, "is required", "give the organization's number: `gcloud organizations list`");
         }
     }
@@ -234,7 +238,8 @@ fn location(env: &mut Env, in_source: Option<&str>) -> Option<String> {
         env.problem(SCC_LOCATION.name, &format!("is {given}, but SOURCE_ID says {named}"), remedy);
         return None;
     }
-    let location = given.or_else(|| in_source.map(str::to_owned)).or_else(|| SCC_LOCATION.default.map(str::to_owned))?;
+    let location =
+        given.or_else(|| in_source.map(str::to_owned)).or_else(|| SCC_LOCATION.default.map(str::to_owned))?;
     if is_location(&location) {
         return Some(location);
     }
@@ -259,12 +264,20 @@ fn endpoint(env: &mut Env, location: Option<&str>) -> Option<Url> {
     };
     let url = Url::parse(&text).ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.host().is_some());
     let Some(url) = url.filter(|u| u.username().is_empty() && u.password().is_none() && u.query().is_none()) else {
-        env.problem(SCC_ENDPOINT.name, "is not an http or https address", &format!("for example {}", SCC_ENDPOINT.example));
+        env.problem(
+            SCC_ENDPOINT.name,
+            "is not an http or https address",
+            &format!("for example {}", SCC_ENDPOINT.example),
+        );
         return None;
     };
     if url.scheme() == "http" && !is_loopback(&url) {
         let remedy = "use https; plain http is for a sandbox on 127.0.0.1 or localhost";
-        env.problem(SCC_ENDPOINT.name, "is plain http beyond this machine, where the access token could be read", remedy);
+        env.problem(
+            SCC_ENDPOINT.name,
+            "is plain http beyond this machine, where the access token could be read",
+            remedy,
+        );
         return None;
     }
     agree(env, &url, location?).then_some(url)

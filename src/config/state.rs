@@ -2,7 +2,13 @@
 
 use std::path::PathBuf;
 
+use url::Url;
+
 use super::{Area, Env, Setting};
+use crate::google::TokenSource;
+use crate::google::http::is_loopback;
+
+const FIRESTORE: &str = "https://firestore.googleapis.com";
 
 /// Where state is kept.
 pub static STATE_URL: Setting = Setting {
@@ -49,8 +55,8 @@ pub enum StateUrl {
 pub struct StateConfig {
     /// Which store.
     pub url: StateUrl,
-    /// `host:port` of a Firestore emulator.
-    pub emulator: Option<String>,
+    /// A Firestore emulator.
+    pub emulator: Option<Url>,
 }
 
 impl StateConfig {
@@ -69,26 +75,33 @@ impl StateConfig {
         Some(Self { url, emulator: emulator? })
     }
 
-    /// The base URL of the Firestore service, without a slash at the end.
-    pub fn firestore_base(&self) -> String {
-        self.emulator
-            .as_ref()
-            .map_or_else(|| "https://firestore.googleapis.com".to_owned(), |host| format!("http://{host}"))
+    /// The base URL of the Firestore service.
+    pub fn firestore_base(&self) -> Url {
+        self.emulator.clone().unwrap_or_else(|| Url::parse(FIRESTORE).expect("a constant that the tests parse"))
+    }
+
+    /// What calls to it are made with. The emulator wants a token that is none; beyond this machine none is sent.
+    pub fn firestore_tokens(&self, tokens: &TokenSource) -> TokenSource {
+        match &self.emulator {
+            None => tokens.clone(),
+            Some(emulator) if is_loopback(emulator) => TokenSource::fixed("owner".into()),
+            Some(_) => TokenSource::none(),
+        }
     }
 }
 
-/// `host:port` of an emulator, with a scheme taken off. The outer `None` means that there was a problem.
+/// The address of an emulator given as `host:port`, with or without a scheme. The outer `None`: there was a problem.
 #[expect(clippy::option_option, reason = "not set and not readable are different answers")]
-pub(super) fn emulator(env: &mut Env, setting: &'static Setting) -> Option<Option<String>> {
+pub(super) fn emulator(env: &mut Env, setting: &'static Setting) -> Option<Option<Url>> {
     let Some(text) = env.given(setting) else { return Some(None) };
     let host = text.strip_prefix("http://").unwrap_or(&text).trim_end_matches('/').to_owned();
-    let readable =
-        url::Url::parse(&format!("http://{host}")).is_ok_and(|url| url.port().is_some() && url.path() == "/");
-    if readable && !host.contains("://") {
-        return Some(Some(host));
+    match Url::parse(&format!("http://{host}")) {
+        Ok(url) if url.port().is_some() && url.path() == "/" && url.username().is_empty() => Some(Some(url)),
+        _ => {
+            env.problem(setting.name, &format!("is not host:port: {text:?}"), &format!("for example {}", setting.example));
+            None
+        }
     }
-    env.problem(setting.name, &format!("is not host:port: {text:?}"), &format!("for example {}", setting.example));
-    None
 }
 
 fn parse(text: &str) -> Option<StateUrl> {
@@ -137,10 +150,11 @@ mod tests {
 
     #[test]
     fn an_emulator_host_may_carry_a_scheme() {
-        for (text, host) in [("127.0.0.1:1", Some("127.0.0.1:1")), ("http://h:2/", Some("h:2")), ("h", None)] {
+        assert_eq!(Url::parse(FIRESTORE).unwrap().scheme(), "https");
+        for (text, host) in [("127.0.0.1:1", Some("http://127.0.0.1:1/")), ("http://h:2/", Some("http://h:2/")), ("h", None)] {
             let mut env = Env::from_pairs([("FIRESTORE_EMULATOR_HOST", text)]);
             let read = StateConfig::read(&mut env);
-            assert_eq!(read.and_then(|config| config.emulator).as_deref(), host, "{text}");
+            assert_eq!(read.and_then(|config| config.emulator).as_ref().map(Url::as_str), host, "{text}");
             assert_eq!(env.has_problems(), host.is_none());
         }
     }

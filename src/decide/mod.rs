@@ -1,7 +1,23 @@
 //! Enriched event + settings → what should change in Security Command Center. Pure.
 
+mod activity;
+mod attestation;
+mod compliance;
+pub mod mitre;
+mod mitre_table;
+mod next_steps;
+mod properties;
+mod resource;
+mod runtime;
+pub mod shell;
+#[cfg(test)]
+mod tests;
+pub mod text;
+mod workload;
+
 use chrono::{DateTime, Utc};
 
+use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
 use crate::event::{Event, FindingChange};
 
@@ -19,9 +35,34 @@ pub enum Decision {
 pub struct Rules {
     /// `organizations/ORG`: the resource of last resort.
     pub organization: String,
+    /// The base address of the Sysdig console, for links: `https://secure.sysdig.com`.
+    pub console: String,
+    /// What the findings say and which events become one.
+    pub finding: FindingConfig,
+}
+
+impl Rules {
+    /// The default rules for an organization, `organizations/ORG` or the bare number.
+    pub fn new(organization: &str) -> Self {
+        let number = organization.trim_start_matches("organizations/");
+        Self {
+            organization: format!("organizations/{number}"),
+            console: "https://secure.sysdig.com".to_owned(),
+            finding: FindingConfig::default(),
+        }
+    }
 }
 
 /// What should happen with `event`, given what enrichment found and what time it is.
-pub fn decide(_event: &Event, _enriched: &Enriched, rules: &Rules, _now: DateTime<Utc>) -> Decision {
-    Decision::Filtered(rules.organization.clone())
+pub fn decide(event: &Event, enriched: &Enriched, rules: &Rules, now: DateTime<Utc>) -> Decision {
+    match event {
+        Event::Attestation(event) => Decision::Deliver(vec![attestation::change(event, rules, now)]),
+        Event::Runtime(event) => match runtime::unwanted(event, &rules.finding) {
+            Some(sentence) => Decision::Filtered(sentence),
+            None => {
+                let finding = Box::new(runtime::finding(event, enriched, rules, now));
+                Decision::Deliver(vec![FindingChange::Create { id: event.finding_id(), finding }])
+            }
+        },
+    }
 }

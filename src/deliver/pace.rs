@@ -248,7 +248,10 @@ impl Turn<'_> {
         let ended = self.pace.gate().hold.take();
         if let Some(hold) = ended {
             metrics::gauge!(HELD.name).set(0.0);
-            tracing::info!(held_for_secs = hold.since.elapsed().as_secs(), "Deliveries to Security Command Center go on; the hold is over.");
+            tracing::info!(
+                held_for_secs = hold.since.elapsed().as_secs(),
+                "Deliveries to Security Command Center go on; the hold is over."
+            );
         }
     }
 
@@ -274,9 +277,18 @@ impl Turn<'_> {
             }
             none => {
                 let next_probe = now + FIRST_PROBE;
-                *none = Some(Hold { reason: reason.to_owned(), since: now, distance: FIRST_PROBE, next_probe, probing: false });
+                *none = Some(Hold {
+                    reason: reason.to_owned(),
+                    since: now,
+                    distance: FIRST_PROBE,
+                    next_probe,
+                    probing: false,
+                });
                 metrics::gauge!(HELD.name).set(1.0);
-                tracing::error!(reason, "Deliveries to Security Command Center are held until this is mended; nothing is lost.");
+                tracing::error!(
+                    reason,
+                    "Deliveries to Security Command Center are held until this is mended; nothing is lost."
+                );
             }
         }
     }

@@ -63,7 +63,10 @@ pub fn of(event: &Event) -> Option<Subject> {
 pub fn address_of(mac: &str) -> Option<Ipv4Addr> {
     let bytes: Option<Vec<u8>> = mac
         .split([':', '-'])
-        .map(|part| if part.len() == 2 { u8::from_str_radix(part, 16).ok() } else { None })
+        .map(|part| {
+            let is_byte = part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
+            if is_byte { u8::from_str_radix(part, 16).ok() } else { None }
+        })
         .collect();
     match bytes?.as_slice() {
         [0x42, 0x01, a, b, c, d] => Some(Ipv4Addr::new(*a, *b, *c, *d)),

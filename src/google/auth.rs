@@ -23,6 +23,13 @@ use crate::telemetry::metrics::{TOKEN_EXPIRY, TOKEN_FETCHES};
 pub const SILENCED: &[&str] =
     &["yup_oauth2=info", "hyper=info", "hyper_util=info", "reqwest=info", "rustls=info", "h2=info"];
 
+/// Whether a log record must not be written, however detailed the log is asked to be: a directive for one module of a
+/// library (`yup_oauth2::service_account=debug`) would win over [`SILENCED`].
+pub fn is_silenced(target: &str, level: tracing::Level) -> bool {
+    let library = target.split("::").next().unwrap_or_default();
+    level > tracing::Level::INFO && SILENCED.iter().any(|directive| directive.split('=').next() == Some(library))
+}
+
 /// How long before its end a token is replaced.
 const EARLY: TimeDelta = TimeDelta::minutes(5);
 /// How long to leave a failed early refresh alone while the old token is still valid.
@@ -119,14 +126,17 @@ enum Way {
     /// A token given as it is.
     Fixed(SecretString),
     File(Credentials),
-    Metadata { host: String },
+    Metadata {
+        host: String,
+    },
 }
 
 struct Inner {
     way: Way,
     scopes: Vec<String>,
     quota_project: Option<String>,
-    http: reqwest::Client,
+    /// Absent where no token is ever fetched: a rehearsal must not need the system's certificates.
+    http: Option<reqwest::Client>,
     clock: Clock,
     current: ArcSwapOption<Token>,
     /// Held by whoever fetches; holds what the last failed fetch said.
@@ -144,12 +154,12 @@ struct Failed {
 impl TokenSource {
     /// No token at all: a rehearsal against a sandbox on loopback.
     pub fn none() -> Self {
-        Self::with(Way::None, &[], Arc::new(Utc::now), reqwest::Client::new())
+        Self::with(Way::None, &[], Arc::new(Utc::now), None)
     }
 
     /// Always this token.
     pub fn fixed(token: SecretString) -> Self {
-        Self::with(Way::Fixed(token), &[], Arc::new(Utc::now), reqwest::Client::new())
+        Self::with(Way::Fixed(token), &[], Arc::new(Utc::now), None)
     }
 
     /// Tokens for a credential file, for these scopes.
@@ -159,7 +169,7 @@ impl TokenSource {
 
     /// The same with a clock of the caller's.
     pub fn from_credentials_at(credentials: Credentials, scopes: &[&str], clock: Clock) -> Result<Self, AuthError> {
-        Ok(Self::with(Way::File(credentials), scopes, clock, exchange::client()?))
+        Ok(Self::with(Way::File(credentials), scopes, clock, Some(exchange::client()?)))
     }
 
     /// Tokens of the metadata server at `host` (`name[:port]`), for these scopes.
@@ -169,10 +179,10 @@ impl TokenSource {
 
     /// The same with a clock of the caller's.
     pub fn from_metadata_at(host: &str, scopes: &[&str], clock: Clock) -> Result<Self, AuthError> {
-        Ok(Self::with(Way::Metadata { host: host.to_owned() }, scopes, clock, exchange::client()?))
+        Ok(Self::with(Way::Metadata { host: host.to_owned() }, scopes, clock, Some(exchange::client()?)))
     }
 
-    fn with(way: Way, scopes: &[&str], clock: Clock, http: reqwest::Client) -> Self {
+    fn with(way: Way, scopes: &[&str], clock: Clock, http: Option<reqwest::Client>) -> Self {
         let quota_project = match &way {
             Way::File(credentials) => credentials.quota_project().map(str::to_owned),
             _ => None,
@@ -215,7 +225,7 @@ impl TokenSource {
         match &self.0.way {
             Way::None | Way::Fixed(_) => Ok(None),
             Way::File(credentials) => Ok(credentials.identity()),
-            Way::Metadata { host } => exchange::metadata_email(&self.0.http, host).await.map(Some),
+            Way::Metadata { host } => exchange::metadata_email(self.0.http()?, host).await.map(Some),
         }
     }
 
@@ -284,9 +294,15 @@ impl TokenSource {
         let now = (self.0.clock)();
         let outcome = self.0.grant(now).await.and_then(|granted| {
             let token = token(granted, now, flight);
-            if token.expires > now { Ok(token) } else {
+            if token.expires > now {
+                Ok(token)
+            } else {
                 let remedy = "check this machine's clock";
-                Err(AuthError::passing(self.kind(), "the token endpoint gave a token that has already ended".into(), remedy))
+                Err(AuthError::passing(
+                    self.kind(),
+                    "the token endpoint gave a token that has already ended".into(),
+                    remedy,
+                ))
             }
         });
         let label = if outcome.is_ok() { "ok" } else { "failed" };
@@ -314,25 +330,42 @@ impl fmt::Debug for TokenSource {
 }
 
 impl Inner {
+    fn http(&self) -> Result<&reqwest::Client, AuthError> {
+        let missing = || AuthError::settings("none", "no token is fetched for these credentials".into(), "");
+        self.http.as_ref().ok_or_else(missing)
+    }
+
     async fn grant(&self, now: DateTime<Utc>) -> Result<Granted, AuthError> {
         match &self.way {
             Way::None => Err(AuthError::settings("none", "calls go without a token".into(), "")),
             Way::Fixed(value) => Ok(Granted { value: value.clone(), expires: Some(DateTime::<Utc>::MAX_UTC) }),
             Way::File(credentials) => self.grant_for(credentials, &self.scopes, now).await,
-            Way::Metadata { host } => exchange::metadata(&self.http, host, &self.scopes, now).await,
+            Way::Metadata { host } => exchange::metadata(self.http()?, host, &self.scopes, now).await,
         }
     }
 
-    async fn grant_for(&self, credentials: &Credentials, scopes: &[String], now: DateTime<Utc>) -> Result<Granted, AuthError> {
+    async fn grant_for(
+        &self,
+        credentials: &Credentials,
+        scopes: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<Granted, AuthError> {
         match credentials {
             Credentials::ServiceAccount(account) => service_account(account, scopes).await,
-            Credentials::AuthorizedUser(user) => exchange::authorized_user(&self.http, user, now).await,
-            Credentials::ExternalAccount(account) => exchange::external_account(&self.http, account, scopes, now).await,
+            Credentials::AuthorizedUser(user) => exchange::authorized_user(self.http()?, user, now).await,
+            Credentials::ExternalAccount(account) => {
+                exchange::external_account(self.http()?, account, scopes, now).await
+            }
             Credentials::Impersonated(account) => self.impersonated(account, scopes, now).await,
         }
     }
 
-    async fn impersonated(&self, account: &Impersonated, scopes: &[String], now: DateTime<Utc>) -> Result<Granted, AuthError> {
+    async fn impersonated(
+        &self,
+        account: &Impersonated,
+        scopes: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<Granted, AuthError> {
         // Acting as an account needs this scope, whatever the wished token is for.
         let for_iam = [super::CLOUD_PLATFORM.to_owned()];
         let source = Box::pin(self.grant_for(&account.source, &for_iam, now)).await?;
@@ -342,7 +375,7 @@ impl Inner {
             delegates: &account.delegates,
             lifetime: 3600,
         };
-        exchange::impersonate(&self.http, &wish, &source.value, scopes, now).await
+        exchange::impersonate(self.http()?, &wish, &source.value, scopes, now).await
     }
 }
 
@@ -351,10 +384,10 @@ async fn service_account(account: &ServiceAccount, scopes: &[String]) -> Result<
     const KIND: &str = "service_account";
     let unusable = "create a new JSON key for the service account and use the whole file";
     let fetch = async {
-        let flow = yup_oauth2::ServiceAccountAuthenticator::builder(account.key.clone())
-            .build()
-            .await
-            .map_err(|error| AuthError::settings(KIND, "the private key cannot be used".into(), unusable).because(error))?;
+        let flow =
+            yup_oauth2::ServiceAccountAuthenticator::builder(account.key.clone()).build().await.map_err(|error| {
+                AuthError::settings(KIND, "the private key cannot be used".into(), unusable).because(error)
+            })?;
         // Its own cache would hand out a token until a minute before the end.
         flow.force_refreshed_token(scopes).await.map_err(signed_exchange)
     };
@@ -363,7 +396,11 @@ async fn service_account(account: &ServiceAccount, scopes: &[String]) -> Result<
     let expires = token.expiration_time().and_then(|t| DateTime::from_timestamp(t.unix_timestamp(), 0));
     match token.token() {
         Some(value) if !value.is_empty() => Ok(Granted { value: value.to_owned().into(), expires }),
-        _ => Err(AuthError::passing(KIND, "the token endpoint's answer holds no access token".into(), "check its address")),
+        _ => Err(AuthError::passing(
+            KIND,
+            "the token endpoint's answer holds no access token".into(),
+            "check its address",
+        )),
     }
 }
 
@@ -377,13 +414,17 @@ fn signed_exchange(error: yup_oauth2::Error) -> AuthError {
             let status = if code.contains("unavailable") || code.contains("internal") { 503 } else { 400 };
             exchange::refused(KIND, status, body.to_string().as_bytes())
         }
-        yup_oauth2::Error::JSONError(_) => {
-            AuthError::passing(KIND, "the token endpoint's answer is not the JSON of a token".into(), "check token_uri; it is tried again")
-        }
-        other => {
-            AuthError::passing(KIND, "the token endpoint did not answer".into(), "check the network and token_uri; it is tried again")
-                .because(other)
-        }
+        yup_oauth2::Error::JSONError(_) => AuthError::passing(
+            KIND,
+            "the token endpoint's answer is not the JSON of a token".into(),
+            "check token_uri; it is tried again",
+        ),
+        other => AuthError::passing(
+            KIND,
+            "the token endpoint did not answer".into(),
+            "check the network and token_uri; it is tried again",
+        )
+        .because(other),
     }
 }
 

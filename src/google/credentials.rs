@@ -113,7 +113,8 @@ impl Credentials {
     pub fn from_file(path: &Path) -> Result<Self, AuthError> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             let message = format!("the credential file {} cannot be read", path.display());
-            AuthError::settings(CREDENTIAL_FILE, message, "name an existing file that this process may read").because(error)
+            AuthError::settings(CREDENTIAL_FILE, message, "name an existing file that this process may read")
+                .because(error)
         })?;
         Self::from_json(&text)
     }
@@ -194,7 +195,15 @@ macro_rules! opaque {
         }
     )*};
 }
-opaque!(ServiceAccount, AuthorizedUser, ExternalAccount, ImpersonationOptions, SubjectSource, SubjectFormat, Impersonated);
+opaque!(
+    ServiceAccount,
+    AuthorizedUser,
+    ExternalAccount,
+    ImpersonationOptions,
+    SubjectSource,
+    SubjectFormat,
+    Impersonated
+);
 
 const CREDENTIAL_FILE: &str = "credential file";
 
@@ -208,7 +217,8 @@ fn parse_object(text: &str) -> Result<Map<String, Value>, AuthError> {
     let mut attempts = vec![bare.to_owned()];
     // The whole document escaped, as a JSON string or by a careless shell: {\"type\": …}
     if bare.starts_with("{\\\"") || bare.starts_with("{\\n") {
-        attempts.push(bare.replace("\\\"", "\"").replace("\\\\n", "\u{1}").replace("\\n", "\n").replace('\u{1}', "\\n"));
+        attempts
+            .push(bare.replace("\\\"", "\"").replace("\\\\n", "\u{1}").replace("\\n", "\n").replace('\u{1}', "\\n"));
     }
     // Line breaks of the key that became real ones inside the JSON string.
     attempts.push(with_escaped_line_breaks(bare));
@@ -419,7 +429,14 @@ mod tests {
             format!("\u{feff}{KEY}"),
             STANDARD.encode(KEY),
             format!("\"{}\n\"", STANDARD.encode(KEY)),
-            STANDARD.encode(KEY).trim_end_matches('=').as_bytes().chunks(76).map(|c| String::from_utf8_lossy(c)).collect::<Vec<_>>().join("\n"),
+            STANDARD
+                .encode(KEY)
+                .trim_end_matches('=')
+                .as_bytes()
+                .chunks(76)
+                .map(|c| String::from_utf8_lossy(c))
+                .collect::<Vec<_>>()
+                .join("\n"),
             one_line.replace("\\n", "\\\\n"),
             KEY.replace("\\n", "\n"),
             KEY.replace("\\n", "\r\n"),
@@ -443,7 +460,10 @@ mod tests {
             ("{\"type\":\"service_account\",\"private_key\":\"VERYSECRETBYTES\"}", "missing: `client_email`"),
             ("{\"type\":\"service_account\",\"client_email\":\"a\",\"private_key\":\"VERYSECRETBYTES\"}", "not a PEM"),
             ("{\"type\":\"service_account\",\"client_email\":[\"VERYSECRETBYTES\"],\"private_key\":7}", "wrong type"),
-            ("{\"type\":\"authorized_user\",\"refresh_token\":\"VERYSECRETBYTES\",\"client_id\":\"i\"}", "`client_secret`"),
+            (
+                "{\"type\":\"authorized_user\",\"refresh_token\":\"VERYSECRETBYTES\",\"client_id\":\"i\"}",
+                "`client_secret`",
+            ),
             ("{\"type\":\"external_account_authorized_user\"}", "external_account_authorized_user"),
             ("{\"type\":\"gdch_service_account\"}", "not supported"),
             ("{\"type\":\"impersonated_service_account\"}", "source_credentials"),
@@ -460,7 +480,10 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let shown = format!("{:?}", Credentials::from_json(KEY).unwrap());
-        assert_eq!(shown, "Credentials { kind: \"service_account\", identity: Some(\"scc@p.iam.gserviceaccount.com\") }");
+        assert_eq!(
+            shown,
+            "Credentials { kind: \"service_account\", identity: Some(\"scc@p.iam.gserviceaccount.com\") }"
+        );
     }
 
     #[test]

@@ -217,7 +217,9 @@ impl ApiError {
         let Self::Status(refusal) = self else { return false };
         let reason = refusal.error.reason.as_deref().unwrap_or_default().replace('_', "").to_ascii_lowercase();
         let quota = ["ratelimitexceeded", "userratelimitexceeded", "quotaexceeded", "dailylimitexceeded"];
-        refusal.status == 429 || (refusal.status == 403 && (quota.contains(&reason.as_str()) || refusal.error.status == "RESOURCE_EXHAUSTED"))
+        refusal.status == 429
+            || (refusal.status == 403
+                && (quota.contains(&reason.as_str()) || refusal.error.status == "RESOURCE_EXHAUSTED"))
     }
 
     /// Whether the same call may succeed later without anyone changing anything.
@@ -245,8 +247,8 @@ impl ApiError {
                 403 => "forbidden",
                 404 => "not_found",
                 409 => "conflict",
-                400..500 => "client_error",
-                500..600 => "server_error",
+                402 | 405..=408 | 410..=499 => "client_error",
+                500..=599 => "server_error",
                 _ => "unexpected_status",
             },
             Self::Transport { .. } => "transport",

@@ -35,11 +35,16 @@ pub(super) fn client() -> Result<reqwest::Client, AuthError> {
         .redirect(reqwest::redirect::Policy::none())
         .pool_max_idle_per_host(1)
         .build()
-        .map_err(|error| AuthError::passing("token client", "the HTTP client cannot be built".into(), "").because(error))
+        .map_err(|error| {
+            AuthError::passing("token client", "the HTTP client cannot be built".into(), "").because(error)
+        })
 }
 
 /// Sends a token request and reads the answer, whatever its status.
-pub(super) async fn ask(kind: &'static str, request: reqwest::RequestBuilder) -> Result<(u16, reqwest::header::HeaderMap, Vec<u8>), AuthError> {
+pub(super) async fn ask(
+    kind: &'static str,
+    request: reqwest::RequestBuilder,
+) -> Result<(u16, reqwest::header::HeaderMap, Vec<u8>), AuthError> {
     let reached = |error: reqwest::Error| {
         let remedy = "check the network, the name service and the egress rules; it is tried again";
         AuthError::passing(kind, "the token endpoint did not answer".into(), remedy).because(error.without_url())
@@ -50,7 +55,11 @@ pub(super) async fn ask(kind: &'static str, request: reqwest::RequestBuilder) ->
     while let Some(chunk) = answer.chunk().await.map_err(reached)? {
         body.extend_from_slice(&chunk);
         if body.len() > LARGEST_ANSWER {
-            return Err(AuthError::passing(kind, "the token endpoint's answer is too large".into(), "check the address"));
+            return Err(AuthError::passing(
+                kind,
+                "the token endpoint's answer is too large".into(),
+                "check the address",
+            ));
         }
     }
     Ok((status, headers, body))
@@ -70,11 +79,13 @@ pub(super) fn granted(kind: &'static str, status: u16, body: &[u8], now: DateTim
         return Err(refused(kind, status, body));
     }
     // serde's error text may quote the answer, which may hold a token: it is not passed on.
-    let Ok(Answer { access_token: Some(value), expires_in, expire_time }) = serde_json::from_slice::<Answer>(body) else {
+    let Ok(Answer { access_token: Some(value), expires_in, expire_time }) = serde_json::from_slice::<Answer>(body)
+    else {
         let remedy = "check that the address is a token endpoint; it is tried again";
         return Err(AuthError::passing(kind, "the token endpoint's answer holds no access token".into(), remedy));
     };
-    let seconds = expires_in.and_then(|v| v.as_i64().or_else(|| v.as_f64().map(|f| f as i64)).or_else(|| v.as_str()?.parse().ok()));
+    let seconds = expires_in
+        .and_then(|v| v.as_i64().or_else(|| v.as_f64().map(|f| f as i64)).or_else(|| v.as_str()?.parse().ok()));
     let expires = expire_time.or_else(|| now.checked_add_signed(TimeDelta::try_seconds(seconds?)?));
     Ok(Granted { value, expires })
 }
@@ -87,7 +98,8 @@ pub(super) fn refused(kind: &'static str, status: u16, body: &[u8]) -> AuthError
         error => error["status"].as_str().unwrap_or_default().to_owned(),
     };
     let text = value["error_description"].as_str().or_else(|| value["error"]["message"].as_str()).unwrap_or_default();
-    let told: Vec<String> = [code.as_str(), text].into_iter().filter(|t| !t.is_empty()).map(|t| super::error::printable(t, 300)).collect();
+    let told: Vec<String> =
+        [code.as_str(), text].into_iter().filter(|t| !t.is_empty()).map(|t| super::error::printable(t, 300)).collect();
     let message = format!("the token endpoint answered {status} {}", told.join(": ")).trim_end().to_owned();
     if status == 429 || status >= 500 {
         return AuthError::passing(kind, message, "it is tried again");
@@ -98,7 +110,9 @@ pub(super) fn refused(kind: &'static str, status: u16, body: &[u8]) -> AuthError
 fn remedy(kind: &'static str, code: &str, status: u16) -> &'static str {
     match (kind, code, status) {
         ("authorized_user", "invalid_grant", _) => "log in again: `gcloud auth application-default login`",
-        (_, "invalid_grant", _) => "check that the key was not deleted or disabled, and that this machine's clock is right",
+        (_, "invalid_grant", _) => {
+            "check that the key was not deleted or disabled, and that this machine's clock is right"
+        }
         ("impersonated_service_account" | "external_account", _, 403) => {
             "grant roles/iam.workloadIdentityUser (federation) or roles/iam.serviceAccountTokenCreator (impersonation) \
              on the service account, and enable iamcredentials.googleapis.com"
@@ -110,7 +124,11 @@ fn remedy(kind: &'static str, code: &str, status: u16) -> &'static str {
 }
 
 /// A person's refresh token for an access token.
-pub(super) async fn authorized_user(http: &reqwest::Client, user: &AuthorizedUser, now: DateTime<Utc>) -> Result<Granted, AuthError> {
+pub(super) async fn authorized_user(
+    http: &reqwest::Client,
+    user: &AuthorizedUser,
+    now: DateTime<Utc>,
+) -> Result<Granted, AuthError> {
     let form = form(&[
         ("grant_type", "refresh_token"),
         ("client_id", &user.client_id),
@@ -134,7 +152,8 @@ pub(super) async fn external_account(
         Some(_) => super::CLOUD_PLATFORM.to_owned(),
         None => scopes.join(" "),
     };
-    let options = account.workforce_pool_user_project.as_ref().map(|p| serde_json::json!({ "userProject": p }).to_string());
+    let options =
+        account.workforce_pool_user_project.as_ref().map(|p| serde_json::json!({ "userProject": p }).to_string());
     let mut pairs = vec![
         ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
         ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
@@ -153,7 +172,8 @@ pub(super) async fn external_account(
     let (status, _, body) = ask(KIND, request).await?;
     let federated = granted(KIND, status, &body, now)?;
     let Some(url) = &account.service_account_impersonation_url else { return Ok(federated) };
-    let lifetime = account.service_account_impersonation.as_ref().and_then(|o: &ImpersonationOptions| o.token_lifetime_seconds);
+    let lifetime =
+        account.service_account_impersonation.as_ref().and_then(|o: &ImpersonationOptions| o.token_lifetime_seconds);
     let wish = Impersonation { kind: KIND, url, delegates: &[], lifetime: lifetime.unwrap_or(3600) };
     impersonate(http, &wish, &federated.value, scopes, now).await
 }
@@ -174,14 +194,20 @@ pub(super) async fn impersonate(
     scopes: &[String],
     now: DateTime<Utc>,
 ) -> Result<Granted, AuthError> {
-    let body = serde_json::json!({ "scope": scopes, "delegates": wish.delegates, "lifetime": format!("{}s", wish.lifetime) });
+    let body =
+        serde_json::json!({ "scope": scopes, "delegates": wish.delegates, "lifetime": format!("{}s", wish.lifetime) });
     let request = http.post(wish.url).bearer_auth(source.expose_secret()).json(&body);
     let (status, _, body) = ask(wish.kind, request).await?;
     granted(wish.kind, status, &body, now)
 }
 
 /// The metadata server's token. The answer's `Metadata-Flavor` proves that it is one.
-pub(super) async fn metadata(http: &reqwest::Client, host: &str, scopes: &[String], now: DateTime<Utc>) -> Result<Granted, AuthError> {
+pub(super) async fn metadata(
+    http: &reqwest::Client,
+    host: &str,
+    scopes: &[String],
+    now: DateTime<Utc>,
+) -> Result<Granted, AuthError> {
     let body = metadata_value(http, host, &format!("token?scopes={}", scopes.join(","))).await?;
     granted(METADATA, 200, &body, now)
 }
@@ -205,9 +231,13 @@ async fn metadata_value(http: &reqwest::Client, host: &str, what: &str) -> Resul
              `gcloud auth application-default login`",
         )
     })?;
-    if !headers.get("metadata-flavor").is_some_and(|flavor| flavor == "Google") {
+    if headers.get("metadata-flavor").is_none_or(|flavor| flavor != "Google") {
         let message = "what answered at its address is not a metadata server (no Metadata-Flavor header)".to_owned();
-        return Err(AuthError::settings(METADATA, message, "outside Google Cloud give credentials; else check GCE_METADATA_HOST"));
+        return Err(AuthError::settings(
+            METADATA,
+            message,
+            "outside Google Cloud give credentials; else check GCE_METADATA_HOST",
+        ));
     }
     if !(200..300).contains(&status) {
         return Err(refused(METADATA, status, &body));
@@ -236,7 +266,8 @@ async fn subject_token(http: &reqwest::Client, account: &ExternalAccount) -> Res
         String::from_utf8(body).unwrap_or_default()
     };
     subject_in(&text, source.format.as_ref()).ok_or_else(|| {
-        let message = "the subject token's file or address does not hold it in the form the credential file names".to_owned();
+        let message =
+            "the subject token's file or address does not hold it in the form the credential file names".to_owned();
         AuthError::passing(KIND, message, "check credential_source.format")
     })
 }

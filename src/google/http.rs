@@ -79,12 +79,19 @@ impl Client {
         let base = settings.base.as_str().trim_end_matches('/').to_owned();
         let refused = |why: String| ApiError::Refused { call: base.clone(), why };
         if !tokens.is_none() && !may_carry_a_token(&settings.base) {
-            return Err(refused("a token is never sent over plain http to an address that is not loopback; use https".into()));
+            return Err(refused(
+                "a token is never sent over plain http to an address that is not loopback; use https".into(),
+            ));
         }
         if !matches!(settings.base.scheme(), "http" | "https") || !settings.base.username().is_empty() {
             return Err(refused("the address must be http or https, without a user name".into()));
         }
-        let http = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder();
+        if settings.base.scheme() == "http" {
+            // A rehearsal on loopback must not need the system's certificates.
+            builder = builder.tls_certs_only([]);
+        }
+        let http = builder
             .http1_only()
             .tcp_nodelay(true)
             .user_agent(USER_AGENT)
@@ -146,7 +153,8 @@ impl Client {
         let name = self.name(&call.method, call.path);
         let body = self.bytes(call).await?;
         let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
-        serde_json::from_slice(text).map_err(|source| ApiError::Body { call: name, source: source_without_text(source) })
+        serde_json::from_slice(text)
+            .map_err(|source| ApiError::Body { call: name, source: source_without_text(source) })
     }
 
     /// Any call, answered with bytes. A 401 is met once with a new token.
@@ -166,12 +174,15 @@ impl Client {
     }
 
     async fn once(&self, call: &Call<'_>, name: &str, token: Option<&Token>) -> Result<Vec<u8>, ApiError> {
-        let url = Url::parse(&format!("{}{}", self.0.base, call.path))
-            .map_err(|error| ApiError::Refused { call: name.to_owned(), why: format!("its address is not valid: {error}") })?;
+        let url = Url::parse(&format!("{}{}", self.0.base, call.path)).map_err(|error| ApiError::Refused {
+            call: name.to_owned(),
+            why: format!("its address is not valid: {error}"),
+        })?;
         let mut request = self.0.http.request(call.method.clone(), url).query(call.query);
         if let Some(token) = token {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-                .map_err(|_| ApiError::Refused { call: name.to_owned(), why: "the access token cannot stand in a header".into() })?;
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
+                ApiError::Refused { call: name.to_owned(), why: "the access token cannot stand in a header".into() }
+            })?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
             if let Some(project) = &self.0.quota_project {

@@ -1,7 +1,6 @@
 //! Google Cloud: tokens, one authorised HTTP client, and the calls we make. Knows no event.
 
 pub mod auth;
-pub mod bearer;
 pub mod compute;
 pub mod credentials;
 pub mod error;
@@ -10,6 +9,7 @@ pub mod firestore;
 pub mod http;
 pub mod resource_manager;
 pub mod scc;
+pub mod secret_manager;
 
 pub use auth::{AuthError, SILENCED, Token, TokenSource};
 pub use credentials::Credentials;

@@ -208,7 +208,8 @@ impl Scc {
             permissions: Vec<String>,
         }
         let path = format!("/v2/{}:testIamPermissions", self.source);
-        let granted: Granted = self.http.post_json(&path, &[], &serde_json::json!({ "permissions": permissions })).await?;
+        let granted: Granted =
+            self.http.post_json(&path, &[], &serde_json::json!({ "permissions": permissions })).await?;
         Ok(granted.permissions)
     }
 }
@@ -241,7 +242,12 @@ pub async fn sources(http: &Client, organization: &str) -> Result<Vec<Source>, A
 }
 
 /// Creates a source in an organization.
-pub async fn create_source(http: &Client, organization: &str, name: &str, description: &str) -> Result<Source, ApiError> {
+pub async fn create_source(
+    http: &Client,
+    organization: &str,
+    name: &str,
+    description: &str,
+) -> Result<Source, ApiError> {
     let source = Source { name: String::new(), display_name: name.to_owned(), description: description.to_owned() };
     let body = serde_json::json!({ "displayName": source.display_name, "description": source.description });
     http.post_json(&format!("/v2/organizations/{organization}/sources"), &[], &body).await
@@ -264,7 +270,9 @@ mod tests {
             assert_eq!(read.source, number);
             assert_eq!((read.organization.as_deref(), read.location.as_deref()), (organization, location));
         }
-        for text in ["", "sysdig", "organizations/x/sources/1", "projects/p/sources/1", "organizations/1/sources/-", "1/2"] {
+        for text in
+            ["", "sysdig", "organizations/x/sources/1", "projects/p/sources/1", "organizations/1/sources/-", "1/2"]
+        {
             assert_eq!(source_text(text), None, "{text}");
         }
     }

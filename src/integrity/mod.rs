@@ -1,1 +1,22 @@
-//! (to be written)
+//! Shielded VM integrity: what the log entries say, what changed in words, which measurements are known to be good,
+//! and which finding follows. Pure but for [`baselines`] and [`tracker`], which keep their facts in the state store.
+
+pub mod baseline;
+pub mod baselines;
+pub mod diff;
+pub mod entry;
+pub mod envelope;
+pub mod explain;
+pub mod finding;
+pub mod known;
+pub mod lifecycle;
+pub mod matching;
+pub mod meaning;
+pub mod measurement;
+pub mod parse;
+mod parse_audit;
+pub mod tracker;
+pub mod words;
+
+pub use entry::{Check, Entry, Fact, Vm};
+pub use parse::{Foreign, Reading, read};

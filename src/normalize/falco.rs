@@ -52,7 +52,8 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
             .take(200)
             .map(|t| shorten(&t, 256).to_owned())
             .collect(),
-        summary: first(&[object.member("output")]).map(|text| unescape(&text)),
+        summary: first(&[object.member("output")])
+            .map(|text| unescape(without_clock(&text, object.member("priority")))),
         fields,
         labels: facts(object.member("labels")),
         container: place.container,
@@ -70,4 +71,14 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
     // `uuid` is falcosidekick's; Falco itself sends none.
     event.id = object.member("uuid").owned().unwrap_or_else(|| derived_id(&event, told));
     event
+}
+
+/// The sentence without what stands before it: a clock in local time and the priority, both told better elsewhere.
+fn without_clock<'a>(output: &'a str, priority: &Json<'_>) -> &'a str {
+    let is_clock = |text: &str| text.len() >= 8 && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b':' | b'.'));
+    let rest = output.split_once(": ").filter(|(clock, _)| is_clock(clock)).map_or(output, |(_, rest)| rest);
+    let word = priority.str().unwrap_or_default();
+    let starts = !word.is_empty() && rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    let sentence = if starts { rest[word.len()..].trim_start() } else { rest };
+    if sentence.is_empty() { output } else { sentence }
 }

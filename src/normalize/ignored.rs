@@ -96,7 +96,7 @@ impl Ignored {
             "audittrail" | "platformaudit" | "activityaudit" => Self::AuditTrail,
             "command" | "commands" => Self::Command,
             "connection" | "connections" => Self::Connection,
-            "fileaccess" | "file" | "fileaccesses" => Self::FileAccess,
+            "fileaccess" | "fileaccesses" => Self::FileAccess,
             "kubernetes" | "kubernetesaudit" | "kubernetesexec" => Self::Kubernetes,
             "benchmark" | "benchmarks" | "benchmarkresult" | "benchmarktask" | "compliance" | "compliancev2" => {
                 Self::Compliance

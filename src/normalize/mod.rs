@@ -10,6 +10,8 @@ pub mod names;
 mod notification;
 mod place;
 mod sysdig;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use chrono::{DateTime, Utc};
@@ -50,7 +52,7 @@ pub enum NormalizeError {
     #[error("the body is empty; send one JSON object, an array of them, or one object a line")]
     Empty,
     /// Not JSON at all.
-    #[error("the body is not JSON: {0}")]
+    #[error("the body is not JSON: it is malformed or breaks off at line {}, column {}", .0.line(), .0.column())]
     NotJson(#[source] serde_json::Error),
     /// Not UTF-8.
     #[error("the body is not UTF-8 text: the first bad byte is at offset {}; JSON must be sent as UTF-8", .0.valid_up_to())]
@@ -137,6 +139,8 @@ impl Elements {
     fn single(&mut self, json: &Json<'_>, text: &str) {
         let kind = json.member("type").str().map(str::trim).filter(|kind| !kind.is_empty());
         let is_policy = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("policy"));
+        // Whatever its type is called: where a rule of a policy matched, something happened.
+        let is_policy = is_policy || json.member("content").member("ruleName").text().is_some();
         let known = kind.filter(|_| !is_policy).and_then(Ignored::from_type);
         let originator = json.member("originator").str().and_then(Ignored::from_originator);
         if let Some(ignored) = known.or(if is_policy { None } else { originator }) {

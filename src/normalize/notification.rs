@@ -7,6 +7,9 @@ use std::borrow::Cow;
 
 use super::json::{Json, raw_items, raw_member, raw_members};
 
+/// A member of the envelope larger than this, in bytes, is not repeated with every event.
+const LARGEST_MEMBER: usize = 8 * 1024;
+
 /// What an event needs to know of the notification it came in; empty when it came in none.
 #[derive(Debug)]
 pub(super) struct Envelope<'e, 'a> {
@@ -90,7 +93,7 @@ impl<'a> Wrapping<'a> {
         let members = raw_members(text);
         let mut head = String::from("{");
         for name in ["timestamp", "timespan", "alert", "event", "state", "resolved", "source", "condition"] {
-            if let Some(value) = raw_member(&members, name) {
+            if let Some(value) = raw_member(&members, name).filter(|value| value.len() <= LARGEST_MEMBER) {
                 head.push_str(&format!("\"{name}\":{value},"));
             }
         }

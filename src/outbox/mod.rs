@@ -139,10 +139,20 @@ pub struct Accepted {
 /// Where accepted events live until they are closed.
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// Makes a batch durable, whole or not at all. `ignored` elements are only counted, as accepted and closed.
-    fn accept(&self, batch: Vec<NewEntry>, ignored: u64, now: DateTime<Utc>) -> BoxFuture<'_, Result<Accepted, StoreError>>;
+    fn accept(
+        &self,
+        batch: Vec<NewEntry>,
+        ignored: u64,
+        now: DateTime<Utc>,
+    ) -> BoxFuture<'_, Result<Accepted, StoreError>>;
 
     /// Takes up to `limit` rows that are due, the most urgent first, until the lease ends.
-    fn lease(&self, limit: usize, now: DateTime<Utc>, lease: Duration) -> BoxFuture<'_, Result<Vec<Leased>, StoreError>>;
+    fn lease(
+        &self,
+        limit: usize,
+        now: DateTime<Utc>,
+        lease: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Leased>, StoreError>>;
 
     /// Ends leases: each row is closed, parked, planned anew, or given back.
     fn settle(&self, settlements: Vec<Settlement>, now: DateTime<Utc>) -> BoxFuture<'_, Result<(), StoreError>>;

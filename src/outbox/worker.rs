@@ -136,7 +136,12 @@ impl Worker {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let (settled, settlements) = mpsc::channel(1_024);
         let under_way = UnderWay::default();
-        let clerk = tokio::spawn(settle_in_batches(Arc::clone(&self.store), settlements, under_way.clone(), Arc::clone(&self.clock)));
+        let clerk = tokio::spawn(settle_in_batches(
+            Arc::clone(&self.store),
+            settlements,
+            under_way.clone(),
+            Arc::clone(&self.clock),
+        ));
         let permits = Arc::new(Semaphore::new(self.manner.concurrency));
         let mut tasks = JoinSet::new();
         // Leasing ahead keeps every permit busy while the next lease is being written.
@@ -155,7 +160,10 @@ impl Worker {
         drop(settled);
         let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
         if drained.is_err() {
-            tracing::info!(rows = tasks.len(), "gave back what could not be finished in time; it is taken up at the next start");
+            tracing::info!(
+                rows = tasks.len(),
+                "gave back what could not be finished in time; it is taken up at the next start"
+            );
             tasks.shutdown().await;
         }
         if let Err(error) = clerk.await {
@@ -186,7 +194,12 @@ impl Worker {
         }
     }
 
-    fn task(&self, row: Leased, permits: Arc<Semaphore>, settled: mpsc::Sender<Settlement>) -> impl Future<Output = ()> + Send + 'static {
+    fn task(
+        &self,
+        row: Leased,
+        permits: Arc<Semaphore>,
+        settled: mpsc::Sender<Settlement>,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let (handler, manner, clock) = (Arc::clone(&self.handler), self.manner, Arc::clone(&self.clock));
         async move {
             let Ok(_permit) = permits.acquire().await else { return };
@@ -199,7 +212,11 @@ impl Worker {
     }
 
     async fn give_back(&self, under_way: UnderWay) {
-        let left: Vec<_> = under_way.drain().into_iter().map(|id| Settlement { id, ending: Ending::Release { reason: None, at: None } }).collect();
+        let left: Vec<_> = under_way
+            .drain()
+            .into_iter()
+            .map(|id| Settlement { id, ending: Ending::Release { reason: None, at: None } })
+            .collect();
         if !left.is_empty()
             && let Err(error) = self.store.settle(left, (self.clock)()).await
         {
@@ -251,7 +268,12 @@ impl UnderWay {
 }
 
 /// The clerk: settles everything that is finished in one transaction, and never gives up on one.
-async fn settle_in_batches(store: Arc<dyn Store>, mut finished: mpsc::Receiver<Settlement>, under_way: UnderWay, clock: Clock) {
+async fn settle_in_batches(
+    store: Arc<dyn Store>,
+    mut finished: mpsc::Receiver<Settlement>,
+    under_way: UnderWay,
+    clock: Clock,
+) {
     let mut batch = Vec::new();
     while finished.recv_many(&mut batch, 512).await > 0 {
         let mut stopping_tries = 0;
@@ -296,7 +318,8 @@ fn ending(row: &Leased, attempt: Attempt, manner: &Manner, now: DateTime<Utc>) -
         Verdict::Park => Ending::Close { outcome: Outcome::Parked, note: Some(reason) },
         Verdict::Hold => Ending::Release { reason: Some(reason), at: Some(now + TimeDelta::seconds(1)) },
         Verdict::Retry(asked) => {
-            let failing_for = row.first_failed.map_or(Duration::ZERO, |first| (now - first).to_std().unwrap_or_default());
+            let failing_for =
+                row.first_failed.map_or(Duration::ZERO, |first| (now - first).to_std().unwrap_or_default());
             if failing_for >= manner.give_up_after {
                 let hours = failing_for.as_secs() / 3600;
                 let note = format!("gave up after {} attempts in {hours} h: {reason}", row.attempts + 1);
@@ -316,7 +339,9 @@ fn tell(row: &Leased, ending: &Ending, now: DateTime<Utc>) {
             metrics::histogram!(names::END_TO_END_SECONDS.name).record(age.as_secs_f64());
             match (outcome, note) {
                 (Outcome::Parked, Some(reason)) => tracing::error!(event.key = row.key, reason, "an event was parked"),
-                (_, Some(note)) => tracing::debug!(event.key = row.key, note, outcome = outcome.label(), "an event was closed"),
+                (_, Some(note)) => {
+                    tracing::debug!(event.key = row.key, note, outcome = outcome.label(), "an event was closed")
+                }
                 (_, None) => tracing::debug!(event.key = row.key, outcome = outcome.label(), "an event was closed"),
             }
         }

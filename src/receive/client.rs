@@ -26,12 +26,18 @@ fn x_forwarded_for(headers: &HeaderMap, hops: usize) -> Option<IpAddr> {
 /// RFC 7239: `for=192.0.2.60;proto=http, for="[2001:db8::1]:4711"`.
 fn forwarded(headers: &HeaderMap, hops: usize) -> Option<IpAddr> {
     nth_from_right(headers, "forwarded", hops, |element| {
-        let pair = element.split(';').map(str::trim).find(|pair| pair.len() > 4 && pair[..4].eq_ignore_ascii_case("for="))?;
+        let pair =
+            element.split(';').map(str::trim).find(|pair| pair.len() > 4 && pair[..4].eq_ignore_ascii_case("for="))?;
         parse(&pair[4..])
     })
 }
 
-fn nth_from_right(headers: &HeaderMap, name: &str, hops: usize, read: impl Fn(&str) -> Option<IpAddr>) -> Option<IpAddr> {
+fn nth_from_right(
+    headers: &HeaderMap,
+    name: &str,
+    hops: usize,
+    read: impl Fn(&str) -> Option<IpAddr>,
+) -> Option<IpAddr> {
     let values: Vec<&str> = headers.get_all(name).filter_map(|value| value.to_str().ok()).collect();
     let entries: Vec<&str> = values.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
     read(entries.get(entries.len().checked_sub(hops)?)?)

@@ -3,6 +3,7 @@
 
 pub mod poller;
 
+pub mod attestation;
 pub mod client;
 pub mod sender;
 pub mod webhook;

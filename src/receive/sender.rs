@@ -16,10 +16,14 @@ use subtle::{Choice, ConstantTimeEq};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// There is no `Authorization` header.
-    #[error("no Authorization header; send `Authorization: Bearer TOKEN` with the token that WEBHOOK_AUTHENTICATION_TOKEN holds")]
+    #[error(
+        "no Authorization header; send `Authorization: Bearer TOKEN` with the token that WEBHOOK_AUTHENTICATION_TOKEN holds"
+    )]
     Missing,
     /// The header has none of the four forms.
-    #[error("the Authorization header is in none of the forms `TOKEN`, `Bearer TOKEN`, `CSCC TOKEN`, `Basic BASE64(USER:TOKEN)`")]
+    #[error(
+        "the Authorization header is in none of the forms `TOKEN`, `Bearer TOKEN`, `CSCC TOKEN`, `Basic BASE64(USER:TOKEN)`"
+    )]
     Malformed,
     /// The token is not one of ours.
     #[error("the token is not valid here; it must be (one of) WEBHOOK_AUTHENTICATION_TOKEN")]

@@ -34,7 +34,11 @@ pub struct Webhook {
 ///
 /// # Errors
 /// 400, 401, 408, 413, 415, 429 or 503, each with a clear body.
-pub async fn events(door: web::Data<Webhook>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Refusal> {
+pub async fn events(
+    door: web::Data<Webhook>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Refusal> {
     door.admit(&request)?;
     let body = door.read(&request, payload).await?;
     let elements = parse(body).await?;
@@ -54,9 +58,12 @@ impl Webhook {
     }
 
     async fn read(&self, request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Refusal> {
-        let encoding = request.headers().get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let encoding =
+            request.headers().get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let known = encoding.trim().is_empty()
-            || ["identity", "gzip", "x-gzip", "deflate"].iter().any(|known| encoding.trim().eq_ignore_ascii_case(known));
+            || ["identity", "gzip", "x-gzip", "deflate"]
+                .iter()
+                .any(|known| encoding.trim().eq_ignore_ascii_case(known));
         if !known {
             return Err(Refusal::unsupported_encoding());
         }
@@ -64,7 +71,9 @@ impl Webhook {
         let reading = web::Bytes::from_request(request, &mut payload);
         match tokio::time::timeout(BODY_TIME, reading).await {
             Ok(Ok(body)) => Ok(body),
-            Ok(Err(error)) if error.as_response_error().status_code() == 413 => Err(Refusal::too_large(self.body_limit)),
+            Ok(Err(error)) if error.as_response_error().status_code() == 413 => {
+                Err(Refusal::too_large(self.body_limit))
+            }
             Ok(Err(_)) => Err(Refusal::unreadable_body()),
             Err(_) => Err(Refusal::too_slow()),
         }

@@ -16,11 +16,17 @@ use super::settings::Quotas;
 pub(crate) fn serve(request: &HttpRequest, sandbox: &Sandbox, body: &[u8]) -> HttpResponse {
     if !request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback()) {
         let text = "The sandbox is steered from its own machine only.";
-        return answer(StatusCode::FORBIDDEN, &json!({"error": {"code": 403, "message": text, "status": "PERMISSION_DENIED"}}));
+        return answer(
+            StatusCode::FORBIDDEN,
+            &json!({"error": {"code": 403, "message": text, "status": "PERMISSION_DENIED"}}),
+        );
     }
     if request.headers().contains_key("origin") && request.method() != "GET" {
         let text = "Web pages may not steer the sandbox.";
-        return answer(StatusCode::FORBIDDEN, &json!({"error": {"code": 403, "message": text, "status": "PERMISSION_DENIED"}}));
+        return answer(
+            StatusCode::FORBIDDEN,
+            &json!({"error": {"code": 403, "message": text, "status": "PERMISSION_DENIED"}}),
+        );
     }
     match steered(request.method().as_str(), request.path(), sandbox, body) {
         Ok(body) => answer(StatusCode::OK, &body),

@@ -158,7 +158,9 @@ impl Sandbox {
                 let finding = findings::create(&mut self.store(), ask)?;
                 Ok(plain(for_version(finding, place.version)))
             }
-            Call::ListFindings(place) => listing::list(&self.store(), place, query).map(plain),
+            Call::ListFindings(place) => {
+                listing::list(&self.store(), place, query, self.settings.clock.now()).map(plain)
+            }
             Call::GroupFindings(place) => listing::group(&self.store(), place, &object(body)?).map(plain),
             Call::BulkMute(parent, location) => self.bulk_mute(parent, location, object(body)?).map(plain),
             Call::Operation(name) => self.operation(name).map(plain),
@@ -198,7 +200,8 @@ impl Sandbox {
             _ => return Err(Refusal::field("mute_state", "mute_state must be MUTED or UNDEFINED.")),
         };
         let filter = body.get("filter").and_then(Value::as_str).unwrap_or_default();
-        let place = Place { version: Version::V2, parent: parent.clone(), source: "-".into(), location: location.into() };
+        let place =
+            Place { version: Version::V2, parent: parent.clone(), source: "-".into(), location: location.into() };
         let mut store = self.store();
         for at in listing::matching(&store, &place, filter)? {
             findings::mute_at(&mut store, at, state, self.settings.clock.now())?;

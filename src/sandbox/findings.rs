@@ -46,7 +46,8 @@ pub(crate) fn read_finding(body: Object, now: DateTime<Utc>) -> Result<Object, R
     }
     let uri = finding.get("externalUri").and_then(Value::as_str).unwrap_or_default();
     if !uri.is_empty() && !well_formed(uri) {
-        violations.push(Violation::new("finding.external_uri", format!("external_uri {uri:?} is not a well-formed URI.")));
+        violations
+            .push(Violation::new("finding.external_uri", format!("external_uri {uri:?} is not a well-formed URI.")));
     }
     if violations.is_empty() { Ok(finding) } else { Err(Refusal::fields(violations)) }
 }
@@ -162,8 +163,20 @@ fn masked(mask: &Mask, finding: &mut Object, change: &Object) -> Result<(), Refu
 /// An update without a mask: every mutable member is taken from the change, the others stay as they were.
 fn replaced(old: Object, mut change: Object) -> Object {
     const STAY: [&str; 14] = [
-        "name", "parent", "canonicalName", "parentDisplayName", "createTime", "resourceName", "category",
-        "securityMarks", "mute", "muteInfo", "muteInitiator", "muteUpdateTime", "externalSystems", "contacts",
+        "name",
+        "parent",
+        "canonicalName",
+        "parentDisplayName",
+        "createTime",
+        "resourceName",
+        "category",
+        "securityMarks",
+        "mute",
+        "muteInfo",
+        "muteInitiator",
+        "muteUpdateTime",
+        "externalSystems",
+        "contacts",
     ];
     for (name, value) in old {
         if STAY.contains(&name.as_str()) {
@@ -183,11 +196,9 @@ fn newer(mask: Option<&Mask>, old: Option<DateTime<Utc>>, new: Option<DateTime<U
     }
     match (old, new) {
         (_, None) => refuse("event_time is required for updates.".into()),
-        (Some(old), Some(new)) if new <= old => refuse(format!(
-            "event_time {} must be later than the stored one, {}.",
-            time_text(new),
-            time_text(old)
-        )),
+        (Some(old), Some(new)) if new <= old => {
+            refuse(format!("event_time {} must be later than the stored one, {}.", time_text(new), time_text(old)))
+        }
         _ => Ok(()),
     }
 }
@@ -281,8 +292,8 @@ pub(crate) fn marks(store: &mut Store, id: &str, ask: Ask<'_>) -> Result<Object,
 
 fn mark(key: &str, value: &str) -> Result<String, Refusal> {
     let value = value.trim();
-    let good_key = (1..=256).contains(&key.len())
-        && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let good_key =
+        (1..=256).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     if !good_key {
         let text = format!("Mark key {key:?} must have 1 to 256 letters, digits, underscores or dashes.");
         return Err(Refusal::field("security_marks.marks", text));

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::Extensions;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use futures_util::stream::{self, StreamExt as _};
 use serde_json::Value;
 
 use super::api::{Answer, Request, Sandbox};
@@ -128,7 +129,8 @@ pub(crate) fn refused(refusal: &Refusal) -> HttpResponse {
 
 /// A JSON answer with the notice.
 pub(crate) fn json(code: StatusCode, body: &Value) -> HttpResponse {
-    let response = HttpResponseBuilder::new(code).content_type("application/json; charset=UTF-8").body(body.to_string());
+    let response =
+        HttpResponseBuilder::new(code).content_type("application/json; charset=UTF-8").body(body.to_string());
     marked(response)
 }
 
@@ -162,7 +164,12 @@ fn truncated(response: HttpResponse) -> HttpResponse {
     let BodySize::Sized(length) = body.size() else { return response.set_body(actix_web::body::BoxBody::new(())) };
     let whole = body.try_into_bytes().unwrap_or_default();
     let half = whole.slice(..whole.len() / 2);
-    let broken = futures_util::stream::iter([Ok(half), Err(std::io::Error::other("cut short by the sandbox"))]);
+    // The half is sent while the stream waits; an error at once would take it back.
+    let cut = async {
+        actix_web::rt::time::sleep(std::time::Duration::from_millis(20)).await;
+        Err(std::io::Error::other("cut short by the sandbox"))
+    };
+    let broken = stream::iter([Ok(half)]).chain(stream::once(Box::pin(cut)));
     response.set_body(actix_web::body::BoxBody::new(actix_web::body::SizedStream::new(length, broken)))
 }
 

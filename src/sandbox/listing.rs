@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::error::Refusal;
 use super::filter::{self, Expr, Field, holds, sort_key, values};
 use super::findings::{for_version, known};
+use super::message::time_text;
 use super::names::{Parent, Place, Version};
 use super::query::{Query, paths};
 use super::resource;
@@ -79,7 +81,7 @@ fn fits(store: &Store, record: &Record, (place, only): (&Place, Option<usize>), 
 }
 
 /// ListFindings.
-pub(crate) fn list(store: &Store, place: &Place, query: &Query) -> Result<Object, Refusal> {
+pub(crate) fn list(store: &Store, place: &Place, query: &Query, now: DateTime<Utc>) -> Result<Object, Refusal> {
     let filter = query.filter.as_deref().unwrap_or_default();
     let order_text = query.order_by.as_deref().unwrap_or_default();
     let key = format!("findings {} {filter} {order_text}", place.text());
@@ -96,6 +98,9 @@ pub(crate) fn list(store: &Store, place: &Place, query: &Query) -> Result<Object
     }
     out.insert("listFindingsResults".into(), Value::Array(results));
     out.insert("totalSize".into(), json!(found.len()));
+    if place.version == Version::V1 {
+        out.insert("readTime".into(), json!(time_text(now)));
+    }
     Ok(out)
 }
 
@@ -103,10 +108,13 @@ fn result(store: &Store, record: &Record, version: Version, mask: &[Vec<String>]
     let finding = for_version(record.finding(), version);
     let name = record.column("resourceName").unwrap_or_default();
     let resource = resource::describe(name, store.organization_of(record), version);
-    if mask.is_empty() {
-        return json!({"finding": finding, "resource": resource});
+    let mut whole = json!({"finding": finding, "resource": resource});
+    if version == Version::V1 {
+        whole["stateChange"] = json!("UNUSED");
     }
-    let whole = json!({"finding": finding, "resource": resource});
+    if mask.is_empty() {
+        return whole;
+    }
     let mut out = json!({});
     for path in mask {
         copy(&whole, &mut out, path);
@@ -131,21 +139,19 @@ fn field_mask(mask: &[String]) -> Result<Vec<Vec<String>>, Refusal> {
 }
 
 fn mask_path(path: &str) -> Result<Vec<String>, Refusal> {
-    let mut steps: Vec<String> = path.split('.').map(camel).collect();
-    if !matches!(steps[0].as_str(), "finding" | "resource") {
-        steps.insert(0, "finding".to_owned());
-    }
-    let known = steps[0] == "resource" || steps.len() == 1 || SCHEMA.finding().member(&steps[1]).is_some();
+    let raw: Vec<&str> = path.split('.').collect();
+    let rooted = matches!(raw[0], "finding" | "resource");
+    let root = if rooted { raw[0] } else { "finding" };
+    let names = &raw[usize::from(rooted)..];
+    let first = names.first().map(|name| camel(name));
+    let known = root == "resource" || first.as_ref().is_none_or(|name| SCHEMA.finding().member(name).is_some());
     if !known {
         return Err(Refusal::field("field_mask", format!("Invalid field_mask: unknown path {path:?}")));
     }
-    if steps.get(1).is_some_and(|s| s == "sourceProperties") {
-        // Keys of a map are not spelled in two ways.
-        let raw: Vec<&str> = path.split('.').collect();
-        let keys = raw.len() - (steps.len() - 2).min(raw.len());
-        steps.splice(2.., raw[keys..].iter().map(|s| (*s).to_owned()));
-    }
-    Ok(steps)
+    // Keys of a map have one spelling only.
+    let keys = first.as_deref() == Some("sourceProperties");
+    let spelled = |(i, name): (usize, &&str)| if keys && i > 0 { (*name).to_owned() } else { camel(name) };
+    Ok(std::iter::once(root.to_owned()).chain(names.iter().enumerate().map(spelled)).collect())
 }
 
 /// `event_time` → `eventTime`.
@@ -175,7 +181,10 @@ fn one_order(part: &str) -> Result<(Field, bool), Refusal> {
         None | Some("asc") => false,
         Some("desc") => true,
         Some(other) => {
-            return Err(Refusal::field("order_by", format!("Invalid order_by: expected desc after {name:?}, not {other:?}")));
+            return Err(Refusal::field(
+                "order_by",
+                format!("Invalid order_by: expected desc after {name:?}, not {other:?}"),
+            ));
         }
     };
     let field = filter::field(name).map_err(|why| Refusal::field("order_by", format!("Invalid order_by: {why}")))?;
@@ -207,8 +216,18 @@ enum Direction {
 /// GroupFindings.
 pub(crate) fn group(store: &Store, place: &Place, body: &Object) -> Result<Object, Refusal> {
     let names = [
-        "groupBy", "group_by", "filter", "pageSize", "page_size", "pageToken", "page_token", "parent", "readTime",
-        "read_time", "compareDuration", "compare_duration",
+        "groupBy",
+        "group_by",
+        "filter",
+        "pageSize",
+        "page_size",
+        "pageToken",
+        "page_token",
+        "parent",
+        "readTime",
+        "read_time",
+        "compareDuration",
+        "compare_duration",
     ];
     known(body, &names)?;
     let text = |a: &str, b: &str| body.get(a).or_else(|| body.get(b)).and_then(Value::as_str).unwrap_or_default();
@@ -257,11 +276,34 @@ fn count(store: &Store, found: &[usize], fields: &[(String, Field)]) -> Vec<(Vec
         let record = &store.findings[*at];
         let seen = Seen::new(record, store.organization_of(record));
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let key =
-            fields.iter().map(|(_, f)| values(f, &seen).first().map(|v| text(v)).unwrap_or_default()).collect();
+        let key = fields.iter().map(|(_, f)| values(f, &seen).first().map(|v| text(v)).unwrap_or_default()).collect();
         *groups.entry(key).or_default() += 1;
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_may_leave_out_their_root_and_use_both_spellings() {
+        assert_eq!(mask_path("event_time").unwrap(), ["finding", "eventTime"]);
+        assert_eq!(mask_path("finding.eventTime").unwrap(), ["finding", "eventTime"]);
+        assert_eq!(mask_path("source_properties.rule_type").unwrap(), ["finding", "sourceProperties", "rule_type"]);
+        assert_eq!(mask_path("resource.display_name").unwrap(), ["resource", "displayName"]);
+        assert_eq!(mask_path("finding").unwrap(), ["finding"]);
+        assert!(mask_path("finding.nope").is_err() && mask_path("").is_err());
+    }
+
+    #[test]
+    fn tokens_go_on_for_the_query_they_were_given_for() {
+        let token = token_for(20, "a");
+        assert_eq!(Page::read(&token, "a").unwrap(), 20);
+        for (token, query) in [(token.as_str(), "b"), ("AAAA", "a"), ("!", "a")] {
+            assert!(Page::read(token, query).is_err());
+        }
+    }
 }

@@ -49,7 +49,8 @@ fn steps(path: &str) -> Result<Option<Vec<String>>, Refusal> {
         };
         kind = match kind {
             Kind::Message(name) => {
-                let member = SCHEMA.message(&name).member(step).ok_or_else(|| refuse(&format!("unknown path {path:?}")))?;
+                let member =
+                    SCHEMA.message(&name).member(step).ok_or_else(|| refuse(&format!("unknown path {path:?}")))?;
                 if member.immutable {
                     return Err(refuse(&format!("{path:?} is immutable; it is fixed when the finding is created")));
                 }

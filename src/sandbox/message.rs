@@ -195,7 +195,9 @@ fn enum_text(name: &str, value: Value) -> Result<Value, Value> {
 fn number(kind: &Kind, value: &Value) -> Option<Value> {
     let parsed = match value {
         Value::Number(number) => number.clone(),
-        Value::String(text) if matches!(kind, Kind::Double) && matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") => {
+        Value::String(text)
+            if matches!(kind, Kind::Double) && matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") =>
+        {
             return Some(value.clone());
         }
         Value::String(text) => serde_json::from_str::<Number>(text).ok()?,
@@ -220,4 +222,109 @@ fn is_duration(text: &str) -> bool {
         let digits = n.strip_prefix('-').unwrap_or(n);
         !digits.is_empty() && digits.starts_with(|c: char| c.is_ascii_digit()) && n.parse::<f64>().is_ok()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: Value) -> Result<Value, Refusal> {
+        normalize("Finding", "finding", value.as_object().unwrap().clone()).map(Value::Object)
+    }
+
+    #[test]
+    fn values_are_brought_into_one_form() {
+        let table = [
+            (json!({"event_time": "2026-01-01T02:00:00.5+02:00"}), json!({"eventTime": "2026-01-01T00:00:00.500Z"})),
+            (json!({"severity": 4}), json!({"severity": "LOW"})),
+            (json!({"severity": 99}), json!({"severity": 99})),
+            (json!({"processes": [{"pid": 7.0}]}), json!({"processes": [{"pid": "7"}]})),
+            (json!({"files": [{"size": "9223372036854775807"}]}), json!({"files": [{"size": "9223372036854775807"}]})),
+            (json!({"createTime": "nonsense", "contacts": {"a": 1}}), json!({})),
+            (json!({"description": null}), json!({})),
+            (json!({"sourceProperties": {"a": null, "b": [1]}}), json!({"sourceProperties": {"a": null, "b": [1]}})),
+        ];
+        for (sent, kept) in table {
+            assert_eq!(read(sent.clone()).unwrap(), kept, "{sent}");
+        }
+    }
+
+    #[test]
+    fn wrong_types_and_numbers_out_of_range_are_refused() {
+        let table = [
+            json!({"files": [{"size": "9223372036854775808"}]}),
+            json!({"connections": [{"sourcePort": 4_294_967_296_u64}]}),
+            json!({"connections": [{"sourcePort": 1.5}]}),
+            json!({"kernelRootkit": {"unexpectedCodeModification": "true"}}),
+            json!({"severity": "high"}),
+            json!({"severity": 1e20}),
+            json!({"category": ["x"]}),
+            json!({"kubernetes": []}),
+            json!({"eventTime": 1_700_000_000}),
+        ];
+        for sent in table {
+            assert!(read(sent.clone()).is_err(), "{sent}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let text = read(json!({"nope": 1, "severity": "X", "category": 3})).unwrap_err().to_string();
+        for word in ["nope", "finding.severity", "finding.category"] {
+            assert!(text.contains(word), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_an_object() {
+        assert!(object(b" ").unwrap().is_empty());
+        for bad in [&b"[]"[..], b"{", b"\xff", "[".repeat(5000).as_bytes()] {
+            assert!(object(bad).is_err());
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[A-Z]{1,8}|[0-9]{1,20}|2026-0[1-9]-01T00:00:00Z".prop_map(Value::from),
+        ];
+        let name = prop_oneof![
+            Just("severity"),
+            Just("processes"),
+            Just("pid"),
+            Just("sourceProperties"),
+            Just("event_time"),
+            Just("kubernetes"),
+            Just("pods"),
+            Just("containers"),
+            Just("binary"),
+            Just("size"),
+            Just("exfiltration"),
+        ];
+        leaf.prop_recursive(5, 40, 5, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::vec((name.clone().prop_map(str::to_owned), inner), 0..5)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_accepted_is_accepted_again_unchanged(value in any_json()) {
+            if let Value::Object(object) = value
+                && let Ok(once) = normalize("Finding", "finding", object)
+            {
+                let twice = normalize("Finding", "finding", once.clone()).unwrap();
+                prop_assert_eq!(once, twice);
+            }
+        }
+    }
 }

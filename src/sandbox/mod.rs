@@ -45,7 +45,9 @@ pub use settings::{Bounds, DEFAULT_ORGANIZATION, DEFAULT_SOURCE, Quotas, SeedSou
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// It would be reachable from other machines and nobody asked for that.
-    #[error("{0} can be reached from other machines and the sandbox has no protection of its own; ask for it explicitly with --beyond-loopback")]
+    #[error(
+        "{0} can be reached from other machines and the sandbox has no protection of its own; ask for it explicitly with --beyond-loopback"
+    )]
     BeyondLoopback(SocketAddr),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: is another sandbox running there?")]

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use actix_web::http::header::{CONTENT_SECURITY_POLICY, CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::Value;
 
@@ -23,13 +23,15 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action
 
 /// Answers `GET /` and `GET /finding?name=…`; all else is not found.
 pub(crate) fn serve(request: &HttpRequest, sandbox: &Sandbox) -> HttpResponse {
-    let asked: Vec<(String, String)> = url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect();
+    let asked: Vec<(String, String)> =
+        url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect();
     let field = |name: &str| asked.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value.as_str());
     let (code, body) = match (request.method().as_str(), request.path()) {
         ("GET" | "HEAD", "/") => findings(sandbox, field("filter"), field("page")),
         ("GET" | "HEAD", "/finding") => one(&sandbox.store(), field("name")),
         (method, path) => {
-            let text = format!("<p>Nothing is at {} {}.</p><p><a href=\"/\">Findings</a></p>", escape(method), escape(path));
+            let text =
+                format!("<p>Nothing is at {} {}.</p><p><a href=\"/\">Findings</a></p>", escape(method), escape(path));
             (StatusCode::NOT_FOUND, text)
         }
     };
@@ -94,7 +96,8 @@ fn everywhere(store: &Store, filter: &str) -> Result<Vec<usize>, Refusal> {
 
 fn row(out: &mut String, record: &Record) {
     let text = |name: &str| escape(record.column(name).unwrap_or_default());
-    let link: String = url::form_urlencoded::byte_serialize(record.column("name").unwrap_or_default().as_bytes()).collect();
+    let link: String =
+        url::form_urlencoded::byte_serialize(record.column("name").unwrap_or_default().as_bytes()).collect();
     let _infallible = write!(
         out,
         "<tr><td class=\"{class}\">{}<td><a href=\"/finding?name={link}\">{}</a><td>{}<td>{}<td>{}<td>{}</tr>",

@@ -53,7 +53,9 @@ fn unknown(name: &str) -> Refusal {
 }
 
 fn whole(value: &str) -> Result<i64, Refusal> {
-    value.parse().map_err(|_| Refusal::field("page_size", format!("Invalid value at 'page_size' (TYPE_INT32), {value:?}")))
+    value
+        .parse()
+        .map_err(|_| Refusal::field("page_size", format!("Invalid value at 'page_size' (TYPE_INT32), {value:?}")))
 }
 
 /// Splits a field mask at its commas.
@@ -67,7 +69,8 @@ mod tests {
 
     #[test]
     fn system_parameters_change_nothing() {
-        let text = "$alt=json;enum-encoding%3Dint&%24alt=json&alt=json&prettyPrint=false&key=k&findingId=a1&updateMask=a%2Cb";
+        let text =
+            "$alt=json;enum-encoding%3Dint&%24alt=json&alt=json&prettyPrint=false&key=k&findingId=a1&updateMask=a%2Cb";
         let query = Query::read(text).unwrap();
         assert_eq!(query.finding_id.as_deref(), Some("a1"));
         assert_eq!(query.update_mask, ["a", "b"]);

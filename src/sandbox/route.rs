@@ -101,6 +101,9 @@ fn split_verb<'a>(parts: &[&'a str]) -> (Vec<&'a str>, Option<&'a str>) {
 
 fn find(version: Version, method: &str, parts: &[&str], verb: Option<&str>) -> Result<Option<Call>, Refusal> {
     let [kind, id, rest @ ..] = parts else { return Ok(None) };
+    if let Some(at) = rest.iter().position(|part| *part == "locations") {
+        located(rest.get(at + 1).copied().unwrap_or_default())?;
+    }
     let parent = match parent(kind, id)? {
         Some(parent) => parent,
         None => return Ok(None),
@@ -128,6 +131,17 @@ fn find(version: Version, method: &str, parts: &[&str], verb: Option<&str>) -> R
         _ => return Ok(None),
     };
     Ok(Some(call))
+}
+
+/// A location's id, like `global` or `eu`; `-` for all of them in a list.
+fn located(location: &str) -> Result<(), Refusal> {
+    let good = (1..=63).contains(&location.len())
+        && location.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if good {
+        return Ok(());
+    }
+    let text = format!("Invalid location {location:?}: it has lower-case letters, digits and hyphens, like global.");
+    Err(Refusal::field("parent", text))
 }
 
 fn parent(kind: &str, id: &str) -> Result<Option<Parent>, Refusal> {
@@ -161,9 +175,11 @@ fn source_call(method: &str, verb: Option<&str>) -> Option<SourceCall> {
 fn finding(place: Place, method: &str, rest: &[&str], verb: Option<&str>) -> Option<Call> {
     let one = |call, id: &str| Some(Call::Finding(call, place.clone(), id.to_owned()));
     match (rest, verb, method) {
-        ([], None, "POST") => Some(Call::CreateFinding(place)),
         ([], None, "GET") => Some(Call::ListFindings(place)),
         ([], Some("group"), "POST") => Some(Call::GroupFindings(place)),
+        // All locations, or all sources, are for reading only.
+        _ if place.location == "-" || place.all_sources() => None,
+        ([], None, "POST") => Some(Call::CreateFinding(place)),
         ([id], None, "PATCH") => one(FindingCall::Patch, id),
         ([id], Some("setState"), "POST") => one(FindingCall::SetState, id),
         ([id], Some("setMute"), "POST") => one(FindingCall::SetMute, id),
@@ -227,6 +243,9 @@ mod tests {
             ("DELETE", "/v2/organizations/1/sources/2", "404"),
             ("POST", "/v2/organizations/acme/sources", "400"),
             ("GET", "/v3/organizations/1/sources", "404"),
+            ("GET", "/v2/organizations/1/sources/-/locations/-/findings", "findings.list"),
+            ("POST", "/v2/organizations/1/sources/2/locations/-/findings", "404"),
+            ("POST", "/v2/organizations/1/sources/2/locations/a%2Fb/findings", "400"),
         ];
         for (method, path, expected) in table {
             assert_eq!(name(method, path), expected, "{method} {path}");

@@ -86,9 +86,10 @@ fn read(body: &Object) -> Result<(Option<String>, Option<String>), Refusal> {
     let text = |names: &[&str]| match names.iter().find_map(|name| body.get(*name)) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => {
-            Err(Refusal::field(format!("source.{}", names[0]), format!("Invalid value at 'source.{}' (TYPE_STRING), {other}", names[0])))
-        }
+        Some(other) => Err(Refusal::field(
+            format!("source.{}", names[0]),
+            format!("Invalid value at 'source.{}' (TYPE_STRING), {other}", names[0]),
+        )),
     };
     let description: Option<String> = text(&["description"])?;
     if description.as_ref().is_some_and(|d| d.chars().count() > 1024) {
@@ -150,7 +151,8 @@ fn set_policy(source: &mut Source, mut body: Object) -> Result<Object, Refusal> 
     };
     let current = policy(source);
     if new.get("etag").is_some_and(|etag| !same_etag(etag, &current["etag"])) {
-        let text = "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.";
+        let text =
+            "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.";
         return Err(Refusal::new(Status::Aborted, text));
     }
     new.remove("etag");

@@ -226,5 +226,6 @@ fn full(what: &str, limit: usize) -> Refusal {
         "The sandbox is full: it holds at most {limit} {what}. Empty it with POST /sandbox/reset or start it with a \
          higher bound."
     );
-    Refusal::new(Status::ResourceExhausted, text).reason("SANDBOX_FULL", serde_json::json!({"limit": limit.to_string()}))
+    Refusal::new(Status::ResourceExhausted, text)
+        .reason("SANDBOX_FULL", serde_json::json!({"limit": limit.to_string()}))
 }

@@ -28,9 +28,8 @@ fn bearer(token: &str) -> serde_json::Value {
 
 /// The JWT bearer grant. The sandbox looks at the form of the assertion, not at its signature.
 fn oauth(body: &[u8], token: &str) -> HttpResponse {
-    let refuse = |error: &str, text: &str| {
-        answer(StatusCode::BAD_REQUEST, &json!({"error": error, "error_description": text}))
-    };
+    let refuse =
+        |error: &str, text: &str| answer(StatusCode::BAD_REQUEST, &json!({"error": error, "error_description": text}));
     let form: Vec<(String, String)> = url::form_urlencoded::parse(body).into_owned().collect();
     let field = |name: &str| form.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value.as_str());
     match field("grant_type") {

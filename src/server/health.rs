@@ -73,7 +73,11 @@ pub async fn ready(health: web::Data<Health>) -> HttpResponse {
             Some(_) if moves => "moving".into(),
             Some(secs) => format!("has not moved for {secs} s"),
         },
-        credentials: if delivery.credentials_usable { "usable" } else { "no token could be obtained yet; run `sysdig-scc check`" },
+        credentials: if delivery.credentials_usable {
+            "usable"
+        } else {
+            "no token could be obtained yet; run `sysdig-scc check`"
+        },
         delivery: delivery.held.map_or_else(|| "flowing".into(), |reason| format!("held: {reason}")),
     };
     let mut answer = if report.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };

@@ -42,18 +42,28 @@ impl Refusal {
 
     /// 413: names the limit and its setting.
     pub fn too_large(limit: usize) -> Self {
-        let message = format!("the body is larger than {limit} bytes (after decompression); send smaller batches, or raise BODY_LIMIT_BYTES");
+        let message = format!(
+            "the body is larger than {limit} bytes (after decompression); send smaller batches, or raise BODY_LIMIT_BYTES"
+        );
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
     /// 415: an encoding we cannot undo.
     pub fn unsupported_encoding() -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "the Content-Encoding is not supported; send the body as it is, or with gzip or deflate")
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_encoding",
+            "the Content-Encoding is not supported; send the body as it is, or with gzip or deflate",
+        )
     }
 
     /// 400: broken compression, or a connection that broke off.
     pub fn unreadable_body() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "unreadable_body", "the body could not be read to its end; check its Content-Encoding and Content-Length")
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "unreadable_body",
+            "the body could not be read to its end; check its Content-Encoding and Content-Length",
+        )
     }
 
     /// 408: a body that does not end.

@@ -11,8 +11,8 @@ use futures_util::future::BoxFuture;
 
 use super::firestore_value::{from_fields, to_fields};
 use super::{Body, Document, Expected, Listing, Page, StateError, Store, Version};
-use crate::google::bearer::Bearer;
-use crate::google::firestore::{self as wire, Client, Database, FirestoreError, Precondition};
+use crate::google::firestore::{self as wire, Client, Database, Precondition};
+use crate::google::{ApiError, TokenSource};
 
 /// Kinds that are collections of the same name, read and written by other programs too.
 pub const SHARED: [&str; 1] = ["known_good_measurements"];
@@ -29,12 +29,13 @@ pub struct FirestoreStore {
 
 impl FirestoreStore {
     /// A store in `database`, which is not contacted yet.
-    pub fn new(database: &Database, bearer: Bearer) -> Result<Self, StateError> {
+    pub fn new(database: &Database, tokens: TokenSource) -> Result<Self, StateError> {
         let place = format!("firestore://{}/{}", database.project, database.id);
-        match Client::new(database, bearer) {
+        match Client::new(database, tokens) {
             Ok(client) => Ok(Self { client, place }),
-            Err(source) => {
-                Err(StateError::Refused { place, remedy: "check STATE_URL and FIRESTORE_EMULATOR_HOST".into(), source })
+            Err(error) => {
+                let remedy = "check STATE_URL and FIRESTORE_EMULATOR_HOST".to_owned();
+                Err(StateError::Refused { place, remedy, source: Box::new(error) })
             }
         }
     }
@@ -47,21 +48,18 @@ impl FirestoreStore {
         }
     }
 
-    fn trouble(&self, error: FirestoreError) -> StateError {
+    fn trouble(&self, error: ApiError) -> StateError {
         let place = self.place.clone();
-        let after = match &error {
-            FirestoreError::Refused { after, .. } => *after,
-            _ => None,
-        };
-        if error.retryable() {
-            return StateError::Unavailable { place, after: after.or(Some(SOON)), source: Box::new(error) };
+        if error.is_retryable() {
+            let after = error.retry_after().or(Some(SOON));
+            return StateError::Unavailable { place, after, source: Box::new(error) };
         }
         let remedy = remedy(&error);
         StateError::Refused { place, remedy, source: Box::new(error) }
     }
 
-    fn guarded_trouble(&self, error: FirestoreError, kind: &str, key: &str, expected: &Expected) -> StateError {
-        if *expected != Expected::Any && error.is_conflict() {
+    fn guarded_trouble(&self, error: ApiError, kind: &str, key: &str, expected: &Expected) -> StateError {
+        if *expected != Expected::Any && wire::is_conflict(&error) {
             return StateError::Conflict { kind: kind.to_owned(), key: key.to_owned() };
         }
         self.trouble(error)
@@ -150,17 +148,15 @@ fn precondition(expected: &Expected) -> Precondition<'_> {
     }
 }
 
-fn remedy(error: &FirestoreError) -> String {
-    let FirestoreError::Refused { status, message, .. } = error else {
-        return "check the settings".to_owned();
-    };
-    match status {
-        401 | 403 => "grant roles/datastore.user on the project to the connector's account".to_owned(),
-        404 => "create the database in native mode, or name an existing one in STATE_URL".to_owned(),
-        400 if message.to_ascii_lowercase().contains("mode") => {
+fn remedy(error: &ApiError) -> String {
+    let told = error.to_string().to_ascii_lowercase();
+    match error.status() {
+        Some(401 | 403) => "grant roles/datastore.user on the project to the connector's account".to_owned(),
+        Some(404) => "create the database in native mode, or name an existing one in STATE_URL".to_owned(),
+        Some(400) if told.contains("mode") => {
             "the database is in Datastore mode; name one in native mode in STATE_URL".to_owned()
         }
-        _ => "check STATE_URL".to_owned(),
+        _ => "check STATE_URL and the credentials".to_owned(),
     }
 }
 

@@ -20,7 +20,7 @@ pub use error::StateError;
 pub use lease::Lease;
 
 use crate::config::state::{StateConfig, StateUrl};
-use crate::google::bearer::Bearer;
+use crate::google::TokenSource;
 use crate::google::firestore::Database;
 
 /// A fact's body: a JSON object.
@@ -119,15 +119,14 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn ping(&self) -> BoxFuture<'_, Result<(), StateError>>;
 }
 
-/// Opens the store the settings name. `bearer` is asked for tokens when it is a Firestore database of Google's.
-pub async fn open(config: &StateConfig, bearer: &Bearer) -> Result<Arc<dyn Store>, StateError> {
+/// Opens the store the settings name. `tokens` is asked when it is a Firestore database of Google's.
+pub async fn open(config: &StateConfig, tokens: &TokenSource) -> Result<Arc<dyn Store>, StateError> {
     Ok(match &config.url {
         StateUrl::Sqlite(path) => Arc::new(sqlite::SqliteStore::open(path).await?),
         StateUrl::Memory => Arc::new(sqlite::SqliteStore::in_memory().await?),
         StateUrl::Firestore { project, database } => {
             let place = Database { project: project.clone(), id: database.clone(), base: config.firestore_base() };
-            let bearer = if config.emulator.is_some() { Bearer::fixed("owner") } else { bearer.clone() };
-            Arc::new(firestore::FirestoreStore::new(&place, bearer)?)
+            Arc::new(firestore::FirestoreStore::new(&place, config.firestore_tokens(tokens))?)
         }
     })
 }

@@ -10,18 +10,26 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::filter::{FilterFn, filter_fn};
 
 use crate::config::telemetry::{LogFormat, TelemetryConfig};
+use crate::google::auth::{SILENCED, is_silenced};
 
-/// Directives that always hold, whatever `RUST_LOG` says: these libraries print tokens or bodies when they debug.
-const ALWAYS: &[&str] = &["yup_oauth2=info", "hyper=info", "hyper_util=info", "reqwest=info", "h2=info", "rustls=info"];
+/// What `RUST_LOG` asks for, less what the libraries that print tokens or bodies say when they debug.
+pub fn asked(directives: &str) -> EnvFilter {
+    SILENCED.iter().fold(EnvFilter::new(directives), |filter, directive| {
+        filter.add_directive(directive.parse().expect("the directives are well-formed"))
+    })
+}
+
+/// Lets nothing of those libraries' debugging through, however specific the directive that asks for it.
+pub fn discreet() -> FilterFn {
+    filter_fn(|metadata| !is_silenced(metadata.target(), *metadata.level()))
+}
 
 /// Sets up logging for the process, on standard error. A second call changes nothing.
 pub fn start(config: &TelemetryConfig) {
-    let filter = ALWAYS.iter().fold(EnvFilter::new(&config.filter), |filter, directive| {
-        filter.add_directive(directive.parse().expect("the directives above are well-formed"))
-    });
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(asked(&config.filter)).with(discreet());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = match config.format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
@@ -41,7 +49,11 @@ struct CloudLogging;
 struct JsonFields;
 
 impl<'w> FormatFields<'w> for JsonFields {
-    fn format_fields<R: tracing_subscriber::field::RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+    fn format_fields<R: tracing_subscriber::field::RecordFields>(
+        &self,
+        mut writer: Writer<'w>,
+        fields: R,
+    ) -> fmt::Result {
         let mut members = Members::default();
         fields.record(&mut members);
         let text = Value::Object(members.0).to_string();
@@ -58,7 +70,8 @@ where
         let mut members = Members::default();
         for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             let extensions = span.extensions();
-            let fields = extensions.get::<FormattedFields<N>>().map(|fields| fields.fields.as_str()).unwrap_or_default();
+            let fields =
+                extensions.get::<FormattedFields<N>>().map(|fields| fields.fields.as_str()).unwrap_or_default();
             if let Ok(Value::Object(fields)) = serde_json::from_str(&format!("{{{fields}}}")) {
                 members.0.extend(fields);
             }

@@ -25,6 +25,34 @@ impl Metric {
     }
 }
 
+/// Attestation decisions.
+pub const ATTESTATION_DECISIONS: Metric = Metric::new(
+    "sysdig_scc_attestation_decisions_total",
+    "counter",
+    &["verdict", "reason"],
+    "Attestation tokens by verdict (allowed, denied) and reason code.",
+);
+/// Fetches of an issuer's keys.
+pub const ATTESTATION_KEY_FETCHES: Metric = Metric::new(
+    "sysdig_scc_attestation_key_fetches_total",
+    "counter",
+    &["result"],
+    "Fetches of an issuer's keys: good, unreachable, status, garbage. Anything but good for hours ends in 503.",
+);
+/// Tokens with an unknown key.
+pub const ATTESTATION_UNKNOWN_KIDS: Metric = Metric::new(
+    "sysdig_scc_attestation_unknown_kids_total",
+    "counter",
+    &[],
+    "Tokens whose key id was not among the keys held: a rotation, or somebody guessing.",
+);
+/// Secrets released.
+pub const ATTESTATION_SECRETS: Metric = Metric::new(
+    "sysdig_scc_attestation_secrets_total",
+    "counter",
+    &["result"],
+    "Requests for secrets: released, sealed, refused, unavailable.",
+);
 /// Failures of the outbox's store.
 pub const STORE_ERRORS: Metric = Metric::new(
     "sysdig_scc_outbox_errors_total",
@@ -110,12 +138,8 @@ pub const OLDEST_WAITING: Metric = Metric::new(
     "Age of the oldest event that waits for delivery; 0 when none waits. The first thing to look at.",
 );
 /// Size of the outbox.
-pub const OUTBOX_BYTES: Metric = Metric::new(
-    "sysdig_scc_outbox_bytes",
-    "gauge",
-    &[],
-    "Bytes that the outbox's used pages take on disk.",
-);
+pub const OUTBOX_BYTES: Metric =
+    Metric::new("sysdig_scc_outbox_bytes", "gauge", &[], "Bytes that the outbox's used pages take on disk.");
 /// Whether the worker moves.
 pub const WORKER_LAST_STEP: Metric = Metric::new(
     "sysdig_scc_worker_idle_seconds",
@@ -155,7 +179,6 @@ pub const ALL: &[&Metric] = &[
     &TOKEN_EXPIRY,
 ];
 
-
 /// Buckets of every histogram: from a commit on a fast disk to a backlog of hours.
 const SECONDS: [f64; 12] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 3600.0, 21600.0];
 
@@ -180,10 +203,13 @@ pub fn start() {
 
 /// Everything counted so far, in Prometheus' text format.
 pub fn render() -> String {
-    RECORDER.get().map(|handle| {
-        handle.run_upkeep();
-        handle.render()
-    }).unwrap_or_default()
+    RECORDER
+        .get()
+        .map(|handle| {
+            handle.run_upkeep();
+            handle.render()
+        })
+        .unwrap_or_default()
 }
 
 /// Shows the ledger's sums, as just read from the store.
@@ -262,12 +288,8 @@ pub const PACE_WAIT: Metric = Metric::new(
 );
 
 /// How many deliveries wait for the pace.
-pub const PACE_WAITING: Metric = Metric::new(
-    "sysdig_scc_pace_waiting",
-    "gauge",
-    &[],
-    "How many deliveries wait for their turn now.",
-);
+pub const PACE_WAITING: Metric =
+    Metric::new("sysdig_scc_pace_waiting", "gauge", &[], "How many deliveries wait for their turn now.");
 
 /// Whether deliveries are held.
 pub const HELD: Metric = Metric::new(

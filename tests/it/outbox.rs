@@ -92,7 +92,10 @@ async fn a_clock_that_steps_back_strands_no_retry() {
     store.accept(vec![entry("a", 1)], 0, now()).await.unwrap();
     let row = store.lease(1, now(), LEASE).await.unwrap().remove(0);
     let at = now() + TimeDelta::minutes(5);
-    store.settle(vec![Settlement { id: row.id, ending: Ending::Retry { at, reason: "503".into() } }], now()).await.unwrap();
+    store
+        .settle(vec![Settlement { id: row.id, ending: Ending::Retry { at, reason: "503".into() } }], now())
+        .await
+        .unwrap();
     let back = now() - TimeDelta::days(3);
     assert_eq!(store.lease(1, back, LEASE).await.unwrap().len(), 1);
 }
@@ -222,7 +225,9 @@ async fn live(deeds: Vec<Deed>) {
         match deed {
             Deed::Accept(keys, ignored) => {
                 taken += keys.len() as u64 + u64::from(ignored);
-                let batch = keys.into_iter().map(|(key, good)| if good { entry(&key.to_string(), key % 4) } else { unreadable(&key.to_string()) });
+                let batch = keys.into_iter().map(|(key, good)| {
+                    if good { entry(&key.to_string(), key % 4) } else { unreadable(&key.to_string()) }
+                });
                 store.accept(batch.collect(), ignored.into(), now()).await.unwrap();
             }
             Deed::Lease(count) => leased.extend(store.lease(count.into(), now(), LEASE).await.unwrap()),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sysdig_scc::config::Env;
 use sysdig_scc::config::state::StateConfig;
-use sysdig_scc::google::bearer::Bearer;
+use sysdig_scc::google::TokenSource;
 use sysdig_scc::google::firestore::Database;
 use sysdig_scc::state::firestore::FirestoreStore;
 use sysdig_scc::state::sqlite::SqliteStore;
@@ -86,7 +86,7 @@ async fn two_processes_may_share_one_sqlite_file() {
 }
 
 fn database(emulator: &Emulator) -> Database {
-    Database { project: "demo-int".into(), id: "(default)".into(), base: format!("http://{}", emulator.host()) }
+    Database { project: "demo-int".into(), id: "(default)".into(), base: format!("http://{}", emulator.host()).parse().unwrap() }
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn firestore_keeps_the_promises_of_a_store_also_after_it_was_away() {
         ("FIRESTORE_EMULATOR_HOST", emulator.host()),
     ]);
     let config = StateConfig::read(&mut env).unwrap();
-    let store = state::open(&config, &Bearer::none()).await.unwrap();
+    let store = state::open(&config, &TokenSource::none()).await.unwrap();
     keeps_its_promises(&*store).await;
     pages(&*store).await;
     one_writer_wins(&*store).await;
@@ -117,16 +117,16 @@ async fn the_token_is_sent_and_a_refusal_says_what_to_grant() {
                 match /{document=**} { allow read, write: if false; } } }";
     std::fs::write(rules.path(), deny).unwrap();
     let Some(emulator) = Emulator::firestore(&[&format!("--rules={}", rules.path().display())]).await else { return };
-    let without = FirestoreStore::new(&database(&emulator), Bearer::none()).unwrap();
+    let without = FirestoreStore::new(&database(&emulator), TokenSource::none()).unwrap();
     let error = without.read("k", "x").await.unwrap_err();
     assert_eq!(error.label(), "refused");
     assert!(error.to_string().contains("roles/datastore.user"), "{error}");
-    FirestoreStore::new(&database(&emulator), Bearer::fixed("owner")).unwrap().ping().await.unwrap();
+    FirestoreStore::new(&database(&emulator), TokenSource::fixed("owner".into())).unwrap().ping().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_database_in_datastore_mode_is_told_apart() {
     let Some(emulator) = Emulator::firestore(&["--database-mode=datastore-mode"]).await else { return };
-    let error = FirestoreStore::new(&database(&emulator), Bearer::fixed("owner")).unwrap().ping().await.unwrap_err();
+    let error = FirestoreStore::new(&database(&emulator), TokenSource::fixed("owner".into())).unwrap().ping().await.unwrap_err();
     assert!(error.to_string().contains("native mode"), "{error}");
 }

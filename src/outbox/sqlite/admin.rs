@@ -92,7 +92,9 @@ impl Admin {
     /// When the file cannot be read.
     pub fn stats(&mut self, now: DateTime<Utc>) -> Result<Stats, StoreError> {
         let moment = self.connection.transaction()?;
-        let count = |state: i64| moment.query_row("SELECT count(*) FROM entry WHERE state = ?1", [state], |r| r.get::<_, u64>(0));
+        let count = |state: i64| {
+            moment.query_row("SELECT count(*) FROM entry WHERE state = ?1", [state], |r| r.get::<_, u64>(0))
+        };
         let leased = count(schema::LEASED)?;
         let waiting = count(WAITING)? + leased;
         let rows = waiting + count(CLOSED)? + count(PARKED)?;
@@ -107,13 +109,15 @@ impl Admin {
             let (name, sum) = row?;
             sums.insert(name, sum);
         }
-        let closed = Outcome::ALL.map(|outcome| (outcome.label(), sums.get(outcome.label()).copied().unwrap_or_default()));
+        let closed =
+            Outcome::ALL.map(|outcome| (outcome.label(), sums.get(outcome.label()).copied().unwrap_or_default()));
         Ok(Stats {
             accepted: sums.get("accepted").copied().unwrap_or_default(),
             waiting,
             leased,
             closed: closed.into(),
-            oldest_waiting_secs: oldest.map(|ms| u64::try_from((now.timestamp_millis() - ms) / 1000).unwrap_or_default()),
+            oldest_waiting_secs: oldest
+                .map(|ms| u64::try_from((now.timestamp_millis() - ms) / 1000).unwrap_or_default()),
             rows,
             bytes: rows::used_bytes(&moment)?,
         })
@@ -151,7 +155,11 @@ impl Admin {
         );
         let shown = self.connection.query_row(&sql, params![name, name.parse::<i64>().ok()], |row| {
             let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-            Ok(Shown { listed: listed(row)?, delivered: text(row.get(12)?), event: row.get::<_, Option<Vec<u8>>>(13)?.map(text) })
+            Ok(Shown {
+                listed: listed(row)?,
+                delivered: text(row.get(12)?),
+                event: row.get::<_, Option<Vec<u8>>>(13)?.map(text),
+            })
         });
         Ok(shown.optional()?)
     }
@@ -207,7 +215,8 @@ impl Admin {
     }
 }
 
-const STATES: [(&str, i64); 4] = [("waiting", WAITING), ("leased", schema::LEASED), ("closed", CLOSED), ("parked", PARKED)];
+const STATES: [(&str, i64); 4] =
+    [("waiting", WAITING), ("leased", schema::LEASED), ("closed", CLOSED), ("parked", PARKED)];
 
 fn state_number(name: &str) -> Option<i64> {
     STATES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)

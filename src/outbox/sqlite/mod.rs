@@ -63,7 +63,10 @@ impl Sqlite {
         &self.path
     }
 
-    async fn ask<T: Send>(&self, command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command + Send) -> Result<T, StoreError> {
+    async fn ask<T: Send>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command + Send,
+    ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         self.commands.send(command(answer)).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
@@ -71,11 +74,21 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
-    fn accept(&self, batch: Vec<NewEntry>, ignored: u64, now: DateTime<Utc>) -> BoxFuture<'_, Result<Accepted, StoreError>> {
+    fn accept(
+        &self,
+        batch: Vec<NewEntry>,
+        ignored: u64,
+        now: DateTime<Utc>,
+    ) -> BoxFuture<'_, Result<Accepted, StoreError>> {
         Box::pin(self.ask(move |answer| Command::Accept { batch, ignored, now, answer }))
     }
 
-    fn lease(&self, limit: usize, now: DateTime<Utc>, lease: Duration) -> BoxFuture<'_, Result<Vec<Leased>, StoreError>> {
+    fn lease(
+        &self,
+        limit: usize,
+        now: DateTime<Utc>,
+        lease: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Leased>, StoreError>> {
         Box::pin(self.ask(move |answer| Command::Lease { limit, now, lease, answer }))
     }
 

@@ -28,21 +28,43 @@ impl<'t> Batch<'t> {
         Self { transaction, accepted: 0, closed: [0; Outcome::ALL.len()] }
     }
 
-    pub(crate) fn accept(&mut self, entries: &[NewEntry], ignored: u64, now: DateTime<Utc>) -> Result<Accepted, StoreError> {
+    pub(crate) fn accept(
+        &mut self,
+        entries: &[NewEntry],
+        ignored: u64,
+        now: DateTime<Utc>,
+    ) -> Result<Accepted, StoreError> {
         let mut entry = self.transaction.prepare_cached(
             "INSERT INTO entry (key, kind, door, state, urgency, accepted_ms, closed_ms, outcome, reason)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (key) DO NOTHING",
         )?;
-        let mut body = self.transaction.prepare_cached("INSERT INTO body (entry_id, delivered, event) VALUES (?1, ?2, ?3)")?;
+        let mut body =
+            self.transaction.prepare_cached("INSERT INTO body (entry_id, delivered, event) VALUES (?1, ?2, ?3)")?;
         let mut accepted = Accepted::default();
         let now_ms = now.timestamp_millis();
         for new in entries {
             let inserted = match &new.content {
                 Ok(content) => entry.execute(params![
-                    new.key, content.kind, new.door, WAITING, content.urgency, now_ms, None::<i64>, None::<&str>, None::<&str>
+                    new.key,
+                    content.kind,
+                    new.door,
+                    WAITING,
+                    content.urgency,
+                    now_ms,
+                    None::<i64>,
+                    None::<&str>,
+                    None::<&str>
                 ])?,
                 Err(reason) => entry.execute(params![
-                    new.key, "unreadable", new.door, PARKED, 0, now_ms, now_ms, Outcome::Parked.label(), cut(reason)
+                    new.key,
+                    "unreadable",
+                    new.door,
+                    PARKED,
+                    0,
+                    now_ms,
+                    now_ms,
+                    Outcome::Parked.label(),
+                    cut(reason)
                 ])?,
             };
             if inserted == 0 {
@@ -63,7 +85,12 @@ impl<'t> Batch<'t> {
         Ok(accepted)
     }
 
-    pub(crate) fn lease(&mut self, limit: usize, now: DateTime<Utc>, lease: Duration) -> Result<Vec<Leased>, StoreError> {
+    pub(crate) fn lease(
+        &mut self,
+        limit: usize,
+        now: DateTime<Utc>,
+        lease: Duration,
+    ) -> Result<Vec<Leased>, StoreError> {
         let now_ms = now.timestamp_millis();
         let until_ms = now_ms.saturating_add(as_millis(lease));
         let mut expired = self
@@ -76,9 +103,9 @@ impl<'t> Batch<'t> {
              WHERE e.state = 0 AND e.urgency = ?1 AND e.next_ms <= ?2 ORDER BY e.next_ms, e.accepted_ms LIMIT ?3",
         )?;
         // A retry further ahead than any retry may be planned: the clock has stepped back since.
-        let mut stranded = self.transaction.prepare_cached(
-            "UPDATE entry SET next_ms = 0 WHERE state = 0 AND urgency = ?1 AND next_ms > ?2",
-        )?;
+        let mut stranded = self
+            .transaction
+            .prepare_cached("UPDATE entry SET next_ms = 0 WHERE state = 0 AND urgency = ?1 AND next_ms > ?2")?;
         let mut taken = self.transaction.prepare_cached("UPDATE entry SET state = ?1, lease_ms = ?2 WHERE id = ?3")?;
         let beyond_ms = now_ms.saturating_add(as_millis(backoff::LONGEST * 2));
         let mut rows = Vec::new();
@@ -101,7 +128,9 @@ impl<'t> Batch<'t> {
     pub(crate) fn settle(&mut self, settlements: &[Settlement], now: DateTime<Utc>) -> Result<(), StoreError> {
         for Settlement { id, ending } in settlements {
             match ending {
-                Ending::Close { outcome: Outcome::Parked, note } => self.park(*id, note.as_deref().unwrap_or_default(), now)?,
+                Ending::Close { outcome: Outcome::Parked, note } => {
+                    self.park(*id, note.as_deref().unwrap_or_default(), now)?
+                }
                 Ending::Close { outcome, note } => self.close(*id, *outcome, note.as_deref(), now)?,
                 Ending::Retry { at, reason } => {
                     let mut retry = self.transaction.prepare_cached(
@@ -149,7 +178,14 @@ impl<'t> Batch<'t> {
     }
 
     // `state < 2`: a row that was closed while this lease ran out is not closed, nor counted, twice.
-    fn end(&mut self, id: i64, state: i64, outcome: Outcome, note: Option<&str>, now: DateTime<Utc>) -> Result<(), StoreError> {
+    fn end(
+        &mut self,
+        id: i64,
+        state: i64,
+        outcome: Outcome,
+        note: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let mut end = self.transaction.prepare_cached(
             "UPDATE entry SET state = ?1, lease_ms = NULL, closed_ms = ?2, outcome = ?3, reason = ?4 WHERE id = ?5 AND state < 2",
         )?;

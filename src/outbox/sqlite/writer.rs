@@ -165,7 +165,9 @@ enum Carried {
 impl Command {
     fn carry_out(&mut self, batch: &mut Batch<'_>) -> Result<Carried, StoreError> {
         match self {
-            Self::Accept { batch: entries, ignored, now, .. } => batch.accept(entries, *ignored, *now).map(Carried::Accepted),
+            Self::Accept { batch: entries, ignored, now, .. } => {
+                batch.accept(entries, *ignored, *now).map(Carried::Accepted)
+            }
             Self::Lease { limit, now, lease, .. } => batch.lease(*limit, *now, *lease).map(Carried::Leased),
             Self::Settle { settlements, now, .. } => batch.settle(settlements, *now).map(|()| Carried::Done),
             Self::Probe { .. } => batch.probe().map(|()| Carried::Done),

@@ -67,9 +67,7 @@ pub(crate) fn sort_key(field: &Field, subject: &impl Subject) -> SortKey {
     let first = values(field, subject).into_iter().next();
     match first.as_deref() {
         None | Some(Value::Null) => SortKey::Absent,
-        Some(Value::String(text)) if *field.leaf() == Kind::Time => {
-            time(text).map_or(SortKey::Absent, SortKey::Number)
-        }
+        Some(Value::String(text)) if *field.leaf() == Kind::Time => time(text).map_or(SortKey::Absent, SortKey::Number),
         Some(Value::String(text)) => SortKey::Text(text.clone()),
         Some(other) => SortKey::Text(other.to_string()),
     }

@@ -99,7 +99,7 @@ mod tests {
             "sourceProperties": {"rule_type": "SYSCALL", "count": 7, "deep": {"x": "y"}},
             "processes": [{"name": "bash", "pid": "4711", "args": ["-i"]}, {"name": "sshd", "pid": "1"}],
             "indicator": {"ipAddresses": ["10.0.0.1", "10.0.0.2"]},
-            "kernelRootkit": {"unexpectedInterruptHandlers": true},
+            "kernelRootkit": {"unexpectedCodeModification": true},
             "resource": {"name": "//x/y", "gcpMetadata": {"folders": [{"resourceFolder": "//f/1"}]}}
         })
     }
@@ -135,7 +135,7 @@ mod tests {
             r#"source_properties.rule_type="SYSCALL""#,
             r#"source_properties.count > 6"#,
             r#"source_properties.deep.x="y""#,
-            r#"kernel_rootkit.unexpected_interrupt_handlers=true"#,
+            r#"kernel_rootkit.unexpected_code_modification=true"#,
             r#"resource.folders.resource_folder : "f/1""#,
             r#"resource.name="//x/y""#,
             r#"external_uri="""#,

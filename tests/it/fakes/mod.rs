@@ -2,5 +2,6 @@
 
 pub mod compute;
 pub mod emulator;
+pub mod wire;
 pub mod loopback;
 pub mod sysdig;

@@ -1,0 +1,297 @@
+//! What was done: processes, files, connections, indicators, and who called what.
+
+use std::net::IpAddr;
+
+use super::text::{cut, printable, redact};
+use crate::event::finding::{Access, Connection, File, FileOperation, Indicator, Int64, Operation, Process, Protocol};
+use crate::event::runtime::Runtime;
+
+/// Most arguments listed of one process.
+const MOST_ARGUMENTS: usize = 32;
+/// The longest command line looked at, in bytes.
+const LONGEST_LINE: usize = 8 * 1024;
+/// The longest argument, in bytes.
+const LONGEST_ARGUMENT: usize = 256;
+/// The longest path or name, in bytes.
+const LONGEST_NAME: usize = 1024;
+
+/// The process that triggered the event, then its parent.
+pub(super) fn processes(event: &Runtime) -> Vec<Process> {
+    let learned = event.learned.as_ref();
+    let command = event
+        .field("proc.cmdline")
+        .or_else(|| event.field("proc.exeline"))
+        .or_else(|| learned.and_then(|learned| learned.command.as_deref()));
+    let path = event
+        .field("proc.exepath")
+        .or_else(|| learned.and_then(|learned| learned.exe.as_deref()))
+        .or_else(|| event.field("proc.exe").filter(|exe| exe.starts_with('/')));
+    let mut process = described(event.field("proc.name"), path, event.field("proc.args"), command);
+    process.pid = number(event.field("proc.pid").or_else(|| event.field("proc.vpid")));
+    process.parent_pid = number(event.field("proc.ppid").or_else(|| event.field("proc.pvpid")));
+    process.user_id = number(event.field("user.uid"));
+    let parent_path =
+        event.field("proc.pexepath").or_else(|| event.field("proc.pexe").filter(|exe| exe.starts_with('/')));
+    let mut parent = described(event.field("proc.pname"), parent_path, None, event.field("proc.pcmdline"));
+    parent.pid = process.parent_pid.filter(|_| parent != Process::default());
+    [process, parent].into_iter().filter(|process| *process != Process::default()).collect()
+}
+
+fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command: Option<&str>) -> Process {
+    // The command line starts with the program; its arguments come after the first word.
+    let after_program = |line: &str| line.trim().split_once(char::is_whitespace).map(|(_, rest)| rest.to_owned());
+    let line = args.map(str::to_owned).or_else(|| command.and_then(after_program)).unwrap_or_default();
+    let line = redact(cut(&line, LONGEST_LINE));
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let truncated = line.len() >= LONGEST_LINE
+        || words.len() > MOST_ARGUMENTS
+        || words.iter().any(|word| word.len() > LONGEST_ARGUMENT);
+    let from_command =
+        || command.and_then(|line| line.split_whitespace().next()).and_then(|path| path.rsplit('/').next());
+    Process {
+        name: name.or_else(from_command).map(bounded),
+        binary: path.map(|path| File { path: Some(bounded(path)), ..File::default() }),
+        args: words
+            .into_iter()
+            .take(MOST_ARGUMENTS)
+            .map(|word| printable(cut(word, LONGEST_ARGUMENT)).into_owned())
+            .collect(),
+        arguments_truncated: truncated.then_some(true),
+        ..Process::default()
+    }
+}
+
+/// The file the event is about, when it is about one.
+pub(super) fn files(event: &Runtime) -> Vec<File> {
+    let is_path = |path: &&str| path.starts_with('/') && !path.contains("->");
+    let names =
+        ["fd.name", "fs.path.name", "fs.path.target", "evt.arg.path", "evt.arg.name", "evt.abspath", "file.path"];
+    let Some(path) = names.iter().filter_map(|name| event.field(name)).find(is_path) else { return executed(event) };
+    let operation = operation(event).map(|operation| FileOperation { r#type: Some(operation) });
+    let file = File {
+        path: Some(bounded(path)),
+        sha256: digest(event),
+        operations: operation.into_iter().collect(),
+        ..File::default()
+    };
+    vec![file]
+}
+
+/// The executable, when its digest is known or the event is about executables: drift and malware.
+fn executed(event: &Runtime) -> Vec<File> {
+    let sha256 = digest(event);
+    let about = matches!(event.origin.engine.as_deref(), Some("drift" | "malware")) || sha256.is_some();
+    let path = event.field("proc.exepath").filter(|_| about);
+    path.map(|path| File {
+        path: Some(bounded(path)),
+        sha256,
+        operations: vec![FileOperation { r#type: Some(Operation::Execute) }],
+        ..File::default()
+    })
+    .into_iter()
+    .collect()
+}
+
+fn digest(event: &Runtime) -> Option<String> {
+    let names = [
+        "proc.hash.sha256",
+        "proc.exe.sha256",
+        "file.hash.sha256",
+        "file.sha256",
+        "malware.sha256",
+        "evt.hash",
+        "proc.hash",
+    ];
+    let digest = names.iter().find_map(|name| event.field(name))?.trim_start_matches("sha256:");
+    (digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit())).then(|| digest.to_ascii_lowercase())
+}
+
+fn operation(event: &Runtime) -> Option<Operation> {
+    if event.field("evt.is_open_write") == Some("true") {
+        return Some(Operation::Write);
+    }
+    if event.field("evt.is_open_read") == Some("true") {
+        return Some(Operation::Read);
+    }
+    match event.field("evt.type")? {
+        "open" | "openat" | "openat2" | "creat" => Some(Operation::Open),
+        "rename" | "renameat" | "renameat2" => Some(Operation::Rename),
+        "execve" | "execveat" => Some(Operation::Execute),
+        "read" | "pread" | "readv" => Some(Operation::Read),
+        "write" | "pwrite" | "writev" => Some(Operation::Write),
+        _ => None,
+    }
+}
+
+/// The network connection, when there is one.
+pub(super) fn connections(event: &Runtime) -> Vec<Connection> {
+    let address = |name: &str| event.field(name).and_then(ip);
+    let port = |name: &str| event.field(name).and_then(|port| port.parse().ok());
+    // Older senders write the connection only into the sentence: `(fd.name=10.8.0.4:39552->203.0.113.7:8080 …)`.
+    let in_summary = || event.summary.as_deref().and_then(mentioned);
+    let named = event.field("fd.name").and_then(tuple).or_else(in_summary).unwrap_or_default();
+    let connection = Connection {
+        source_ip: address("fd.cip")
+            .or_else(|| address("fd.lip").filter(|_| named.source_ip.is_none()))
+            .or(named.source_ip),
+        source_port: port("fd.cport").or(named.source_port),
+        destination_ip: address("fd.sip")
+            .or_else(|| address("fd.rip").filter(|_| named.destination_ip.is_none()))
+            .or(named.destination_ip),
+        destination_port: port("fd.sport").or(named.destination_port),
+        protocol: event.field("fd.l4proto").and_then(Protocol::from_name),
+    };
+    let known = connection.source_ip.is_some() || connection.destination_ip.is_some();
+    if known { vec![connection] } else { Vec::new() }
+}
+
+/// The first connection that a sentence mentions.
+fn mentioned(text: &str) -> Option<Connection> {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '=' | '(' | ')' | ',' | '"');
+    text.match_indices("->").take(4).find_map(|(at, arrow)| {
+        let start = text[..at].rfind(ends).map_or(0, |start| start + 1);
+        let after = at + arrow.len();
+        let end = text[after..].find(ends).map_or(text.len(), |end| after + end);
+        tuple(&text[start..end])
+    })
+}
+
+/// `10.8.0.4:39552->203.0.113.7:8080`, also with addresses of version 6.
+fn tuple(name: &str) -> Option<Connection> {
+    let (source, destination) = name.split_once("->")?;
+    let (source_ip, source_port) = endpoint(source)?;
+    let (destination_ip, destination_port) = endpoint(destination)?;
+    Some(Connection {
+        source_ip: Some(source_ip),
+        source_port: Some(source_port),
+        destination_ip: Some(destination_ip),
+        destination_port: Some(destination_port),
+        protocol: None,
+    })
+}
+
+fn endpoint(text: &str) -> Option<(String, u16)> {
+    let (address, port) = text.trim().rsplit_once(':')?;
+    Some((ip(address.trim_start_matches('[').trim_end_matches(']'))?, port.parse().ok()?))
+}
+
+/// The address in its canonical spelling; addresses of version 4 in the clothes of version 6 are undressed.
+fn ip(text: &str) -> Option<String> {
+    let address: IpAddr = text.trim().parse().ok()?;
+    let address = address.to_canonical();
+    (!address.is_unspecified()).then(|| address.to_string())
+}
+
+/// Public addresses, and names that were asked for.
+pub(super) fn indicator(event: &Runtime, connections: &[Connection]) -> Option<Indicator> {
+    let peers = connections.iter().flat_map(|c| [c.destination_ip.as_deref(), c.source_ip.as_deref()]);
+    let mut indicator = Indicator {
+        ip_addresses: peers.flatten().filter(|ip| is_public(ip)).map(str::to_owned).collect(),
+        ..Indicator::default()
+    };
+    indicator.ip_addresses.dedup();
+    let names = ["fd.sip.name", "fd.rip.name", "dns.name", "evt.dns.name"];
+    indicator.domains =
+        names.iter().filter_map(|name| event.field(name)).filter(|name| is_domain(name)).take(4).map(bounded).collect();
+    indicator.domains.dedup();
+    (indicator != Indicator::default()).then_some(indicator)
+}
+
+fn is_domain(name: &str) -> bool {
+    name.contains('.')
+        && name.len() <= 253
+        && name.parse::<IpAddr>().is_err()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+}
+
+/// Whether the address can be reached from anywhere, as far as its digits tell.
+fn is_public(text: &str) -> bool {
+    match text.parse() {
+        Ok(IpAddr::V4(ip)) => {
+            let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
+            let reserved =
+                ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast();
+            !(shared || reserved || ip.is_unspecified())
+        }
+        Ok(IpAddr::V6(ip)) => {
+            !(ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unique_local()
+                || ip.is_unicast_link_local())
+        }
+        Err(_) => false,
+    }
+}
+
+/// Who called which method, for audit events; for workloads the user of the operating system.
+pub(super) fn access(event: &Runtime) -> Option<Access> {
+    let pick = |names: &[&str]| names.iter().find_map(|name| event.field(name));
+    let principal = pick(&[
+        "gcp.user",
+        "gcp.principalEmail",
+        "ct.user",
+        "ka.user.name",
+        "okta.actor.name",
+        "github.user",
+        "azure.user",
+    ]);
+    let caller = pick(&["gcp.callerIP", "gcp.callerIp", "ct.srcip", "ka.sourceips", "okta.client.ip"]);
+    let is_email = |name: &&str| name.contains('@') && !name.contains(char::is_whitespace) && name.len() <= 320;
+    let access = Access {
+        principal_email: principal.filter(is_email).map(bounded),
+        principal_subject: principal.filter(|name| !is_email(name)).map(bounded),
+        caller_ip: caller.and_then(|list| list.split(',').find_map(ip)),
+        user_agent: pick(&["gcp.userAgent", "ct.useragent", "ka.useragent"]).map(bounded),
+        service_name: pick(&["gcp.serviceName", "ct.src"]).map(bounded),
+        method_name: pick(&["gcp.methodName", "ct.name", "okta.evt.type", "github.action"])
+            .map(bounded)
+            .or_else(|| audited(event)),
+        user_name: event.field("user.name").or_else(|| event.field("user.loginname")).map(bounded),
+    };
+    (access != Access::default()).then_some(access)
+}
+
+/// A Kubernetes audit record's verb and resource: `create pods`.
+fn audited(event: &Runtime) -> Option<String> {
+    let verb = event.field("ka.verb")?;
+    let resource = event.field("ka.target.resource").unwrap_or_default();
+    Some(bounded(format!("{verb} {resource}").trim()))
+}
+
+fn number(text: Option<&str>) -> Option<Int64> {
+    text?.parse().ok().map(Int64)
+}
+
+fn bounded(text: &str) -> String {
+    printable(cut(text, LONGEST_NAME)).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tuple_names_both_ends() {
+        let found = tuple("10.8.0.4:39552->203.0.113.7:8080").unwrap();
+        assert_eq!((found.source_ip.as_deref(), found.source_port), (Some("10.8.0.4"), Some(39552)));
+        assert_eq!((found.destination_ip.as_deref(), found.destination_port), (Some("203.0.113.7"), Some(8080)));
+        let six = tuple("::ffff:10.8.0.4:39552->2001:db8::7:443").unwrap();
+        assert_eq!(six.source_ip.as_deref(), Some("10.8.0.4"));
+        assert_eq!(six.destination_ip.as_deref(), Some("2001:db8::7"));
+        let sentence = "Redirect by bash (fd.name=10.8.0.4:39552->203.0.113.7:8080 user=root)";
+        assert_eq!(mentioned(sentence), Some(found));
+        assert_eq!(mentioned("a -> b ->"), None);
+        assert_eq!(tuple("/etc/x"), None);
+        assert_eq!(tuple("a->b"), None);
+    }
+
+    #[test]
+    fn private_addresses_indicate_nothing() {
+        for private in ["10.1.2.3", "192.168.0.1", "127.0.0.1", "100.64.0.1", "169.254.169.254", "fd00::1", "nonsense"]
+        {
+            assert!(!is_public(private), "{private}");
+        }
+        assert!(is_public("203.0.113.7") && is_public("2001:4860:4860::8888"));
+    }
+}

@@ -1,0 +1,101 @@
+//! Compliance tags of rules → the finding's compliances, one entry a standard.
+
+use super::text::cut;
+use crate::event::finding::Compliance;
+
+/// Prefix of the tag (upper case), the standard's name, its version where the tag names a fixed one.
+const STANDARDS: [(&str, &str, Option<&str>); 15] = [
+    ("NIST_800-53", "NIST 800-53", None),
+    ("NIST_800-171", "NIST 800-171", None),
+    ("NIST_800-190", "NIST 800-190", None),
+    ("PCI_DSS", "PCI DSS", None),
+    ("PCI", "PCI DSS", None),
+    ("SOC2", "SOC 2", None),
+    ("ISO_27001", "ISO 27001", None),
+    ("ISO27001", "ISO 27001", None),
+    ("HIPAA", "HIPAA", None),
+    ("GDPR", "GDPR", None),
+    ("HITRUST_CSF", "HITRUST CSF", None),
+    ("HITRUST", "HITRUST CSF", None),
+    ("FEDRAMP", "FedRAMP", None),
+    ("CIS", "CIS", None),
+    ("NIS2", "NIS 2", None),
+];
+/// Most controls listed of one standard.
+const MOST_IDS: usize = 50;
+
+/// Reads the tags.
+pub(super) fn read(tags: &[String]) -> Vec<Compliance> {
+    let mut found: Vec<Compliance> = Vec::new();
+    for tag in tags {
+        let Some((standard, version, id)) = control(tag.trim()) else { continue };
+        let at = found.iter().position(|entry| entry.standard.as_deref() == Some(standard)).unwrap_or_else(|| {
+            found.push(Compliance {
+                standard: Some(standard.to_owned()),
+                version: version.map(str::to_owned),
+                ids: Vec::new(),
+            });
+            found.len() - 1
+        });
+        let ids = &mut found[at].ids;
+        if let Some(id) = id.filter(|id| ids.len() < MOST_IDS && !ids.iter().any(|known| known == id)) {
+            ids.push(cut(id, 128).to_owned());
+        }
+    }
+    found
+}
+
+fn control(tag: &str) -> Option<(&'static str, Option<&'static str>, Option<&str>)> {
+    for (prefix, standard, version) in STANDARDS {
+        let Some((start, rest)) = tag.split_at_checked(prefix.len()) else { continue };
+        if start.bytes().zip(prefix.bytes()).all(|(a, b)| same(a, b)) {
+            if rest.is_empty() {
+                return Some((standard, version, None));
+            }
+            if let Some(id) = rest.strip_prefix(['_', '-', ' ', ':']) {
+                return Some((standard, version, Some(id.trim()).filter(|id| !id.is_empty())));
+            }
+        }
+    }
+    None
+}
+
+/// Letters without case; any of the separators for another.
+fn same(a: u8, b: u8) -> bool {
+    let separator = |c: u8| matches!(c, b'_' | b'-' | b' ');
+    a.eq_ignore_ascii_case(&b) || separator(a) && separator(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+
+    #[test]
+    fn every_known_standard_is_told_from_its_tags() {
+        for (tag, standard, id) in [
+            ("NIST_800-53_AC-6(9)", "NIST 800-53", "AC-6(9)"),
+            ("PCI_DSS_10.2.1", "PCI DSS", "10.2.1"),
+            ("SOC2_CC6.6", "SOC 2", "CC6.6"),
+            ("ISO_27001_A.9.2.3", "ISO 27001", "A.9.2.3"),
+            ("HIPAA_164.312(a)", "HIPAA", "164.312(a)"),
+            ("GDPR_32.1", "GDPR", "32.1"),
+            ("HITRUST_CSF_01.c", "HITRUST CSF", "01.c"),
+            ("FedRAMP_AU-2", "FedRAMP", "AU-2"),
+            ("nist_800-171_3.1.5", "NIST 800-171", "3.1.5"),
+        ] {
+            let found = read(&[tag.to_owned()]);
+            assert_eq!(found[0].standard.as_deref(), Some(standard), "{tag}");
+            assert_eq!(found[0].ids, [id], "{tag}");
+        }
+        assert_eq!(read(&["CIS".to_owned()])[0].ids, Vec::<String>::new());
+        assert!(read(&["container".to_owned(), "cisco".to_owned(), "é".to_owned()]).is_empty());
+    }
+
+    #[test]
+    fn controls_of_one_standard_stand_together() {
+        let tags = ["SOC2_CC6.6", "SOC2_CC6.1", "SOC2_CC6.6"].map(str::to_owned);
+        let found = read(&tags);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].ids, ["CC6.6", "CC6.1"]);
+    }
+}

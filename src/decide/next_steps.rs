@@ -1,0 +1,380 @@
+//! What to do about it: numbered steps with the event's real names, commands that run as printed. A step whose facts
+//! are missing is left out; a name that no honest thing bears is never put into a command.
+
+use super::resource::{Resource, is_zone, location};
+use super::shell::word;
+use super::text::{ascii, cut};
+use super::workload::node_name;
+use crate::enrich::Enriched;
+use crate::event::Runtime;
+use crate::event::runtime::Shape;
+
+/// The longest text of all steps together, in bytes.
+const LONGEST: usize = 8 * 1024;
+
+/// What kind of case it is; it decides what is asked first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    CryptoMiner,
+    Malware,
+    Drift,
+    SystemNamespace,
+    SensitiveMount,
+    Privileged,
+    Shell,
+    Process,
+    Admission,
+    CloudAudit,
+    KubernetesAudit,
+    Host,
+    General,
+}
+
+/// The steps.
+pub(super) fn write(event: &Runtime, enriched: &Enriched, resource: &Resource, link: Option<&str>) -> String {
+    let case = case(event);
+    let target = Target::of(event, enriched, resource);
+    let mut steps = Steps::default();
+    opening(event, link, &mut steps);
+    match case {
+        Case::CloudAudit => cloud_audit(event, &target, &mut steps),
+        Case::KubernetesAudit | Case::Admission => kubernetes_audit(event, case, &target, &mut steps),
+        _ if target.pod.is_some() => pod(event, case, &target, &mut steps),
+        _ => host(event, case, &target, &mut steps),
+    }
+    steps.say("If it was expected, mute this finding or tune the rule; else keep it ACTIVE until the cause is removed, then set it INACTIVE.");
+    steps.text
+}
+
+fn case(event: &Runtime) -> Case {
+    let title = event.title().unwrap_or_default().to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| title.contains(word));
+    let tagged = |word: &str| {
+        let named =
+            |tag: &String| tag.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
+        event.tags.iter().any(named)
+    };
+    let origin = &event.origin;
+    let source = origin.source.as_deref().unwrap_or_default();
+    let engine = origin.engine.as_deref().unwrap_or_default();
+    let kind = event.rule_type.as_deref().unwrap_or_default();
+    let in_workload = event.kubernetes.pod.is_some() || event.container.id.is_some() || event.container.name.is_some();
+    let audit = ["auditlog", "cloudtrail", "platformlogs", "okta", "github", "agentless"];
+    match () {
+        () if event.admission.is_some() => Case::Admission,
+        () if audit.iter().any(|word| source.contains(word)) || origin.kind.as_deref() == Some("cloud") => {
+            Case::CloudAudit
+        }
+        () if source == "k8s_audit" => Case::KubernetesAudit,
+        () if origin.category.as_deref() == Some("miner")
+            || kind == "11"
+            || has(&["miner", "mining", "crypto", "xmrig", "stratum"])
+            || tagged("t1496") =>
+        {
+            Case::CryptoMiner
+        }
+        () if engine == "malware" || matches!(kind, "8" | "RULE_TYPE_MALWARE") || has(&["malware"]) => Case::Malware,
+        () if engine == "drift" || matches!(kind, "7" | "RULE_TYPE_DRIFT") || has(&["drift"]) => Case::Drift,
+        () if event.kubernetes.namespace.as_deref() == Some("kube-system") => Case::SystemNamespace,
+        () if has(&["sensitive mount", "sensitive host mount"]) => Case::SensitiveMount,
+        () if has(&["privileged"]) => Case::Privileged,
+        () if has(&["shell", "attach/exec", "attach or exec", "redirect stdout"]) => Case::Shell,
+        () if !in_workload => Case::Host,
+        () if kind == "1"
+            || kind == "RULE_TYPE_PROCESS"
+            || has(&["process", "launch", "spawned", "executed", "unexpected"]) =>
+        {
+            Case::Process
+        }
+        () => Case::General,
+    }
+}
+
+/// Names as shell words, ready to be put into commands.
+struct Target {
+    pod: Option<String>,
+    namespace: Option<String>,
+    container: Option<String>,
+    node: Option<String>,
+    cluster: Option<String>,
+    location: Option<String>,
+    project: Option<String>,
+    zone: Option<String>,
+    instance: Option<String>,
+    workload: Option<String>,
+    evidence: String,
+}
+
+impl Target {
+    fn of(event: &Runtime, enriched: &Enriched, resource: &Resource) -> Self {
+        let known = |text: Option<&str>| text.and_then(word);
+        let found = enriched.instance.as_ref().filter(|_| resource.instance.is_some());
+        let cloud = &event.cloud;
+        let zone = cloud.zone.as_deref().filter(|zone| is_zone(zone));
+        // Without a project an instance is not addressed completely, and a name outside Google Cloud is none.
+        let instance =
+            cloud.instance_name.as_deref().or(event.host.name.as_deref()).filter(|_| resource.instance.is_some());
+        let kubernetes = &event.kubernetes;
+        let owner = kubernetes.workload_kind.as_deref().zip(kubernetes.workload.as_deref());
+        let owner = owner.or(kubernetes.deployment.as_deref().map(|name| ("deployment", name)));
+        let owner = owner.filter(|(kind, _)| kind.bytes().all(|b| b.is_ascii_lowercase()) && !kind.is_empty());
+        Self {
+            pod: known(kubernetes.pod.as_deref()).filter(|_| known(kubernetes.namespace.as_deref()).is_some()),
+            namespace: known(kubernetes.namespace.as_deref()),
+            container: known(event.container.name.as_deref()),
+            node: known(node_name(event)),
+            cluster: known(kubernetes.cluster.as_deref().filter(|name| super::resource::is_cluster_name(name))),
+            location: known(location(event)),
+            project: known(found.map(|i| i.project.as_str()).or(cloud.project())),
+            zone: known(found.map(|i| i.zone.as_str()).or(zone)),
+            instance: known(found.map(|i| i.name.as_str()).or(instance)),
+            workload: owner.and_then(|(kind, name)| Some(format!("{kind} {}", word(name)?))),
+            evidence: format!("evidence-{}", event.finding_id().as_str().to_ascii_lowercase()),
+        }
+    }
+}
+
+fn opening(event: &Runtime, link: Option<&str>, steps: &mut Steps) {
+    let place = if event.link.is_some() || event.shape != Shape::Falco { "Sysdig Secure" } else { "the console" };
+    if let Some(link) = link {
+        steps.say(&format!("Open the event in {place}: {link}"));
+    }
+    if let Some(runbook) = event.runbook.as_deref().and_then(super::text::address) {
+        steps.say(&format!("Follow the rule's run book: {runbook}"));
+    }
+}
+
+/// What to ask first, by case.
+fn question(case: Case) -> &'static str {
+    match case {
+        Case::CryptoMiner => {
+            "Confirm that the process mines: look for mining pools among its connections and for sustained CPU use."
+        }
+        Case::Malware => {
+            "Take the file's digest from the finding and check it with a malware service; do not run the file."
+        }
+        Case::Drift => "Find out how the executable that is not part of the image came into the container.",
+        Case::SystemNamespace => {
+            "Compare the container with what GKE runs in kube-system; what Google or your operators did not put there is an intrusion."
+        }
+        Case::SensitiveMount => {
+            "Check whether the workload needs the host path it mounts; such a mount can be a way out of the container."
+        }
+        Case::Privileged => "Check whether the container must be privileged; a privileged container controls its node.",
+        Case::Shell => "Find out who opened the shell and why; nobody should need one in production.",
+        Case::Process => "Check whether the image is meant to start this process.",
+        _ => "Check whether what the summary describes was expected.",
+    }
+}
+
+fn pod(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
+    let (Some(pod), Some(ns)) = (&target.pod, &target.namespace) else { return };
+    steps.say(question(case));
+    credentials(target, steps);
+    steps.run("Look at the pod, its node and its owner:", &format!("kubectl -n {ns} get pod {pod} -o wide"));
+    let inspection = match case {
+        Case::SensitiveMount => format!("kubectl -n {ns} get pod {pod} -o 'jsonpath={{.spec.volumes}}'"),
+        Case::Privileged => {
+            format!("kubectl -n {ns} get pod {pod} -o 'jsonpath={{.spec.containers[*].securityContext}}'")
+        }
+        Case::SystemNamespace => format!(
+            "kubectl -n {ns} get pods -o 'custom-columns=POD:.metadata.name,OWNER:.metadata.ownerReferences[*].name,IMAGES:.spec.containers[*].image'"
+        ),
+        _ => format!("kubectl -n {ns} describe pod {pod}"),
+    };
+    steps.run("Inspect what it is allowed to do:", &inspection);
+    let container = target.container.as_ref().map(|name| format!(" -c {name}")).unwrap_or_default();
+    steps.run(
+        "Save its log as evidence:",
+        &format!("kubectl -n {ns} logs {pod}{container} --timestamps > {}.log", target.evidence),
+    );
+    steps.run(
+        "Save its manifest as evidence:",
+        &format!("kubectl -n {ns} get pod {pod} -o yaml > {}.yaml", target.evidence),
+    );
+    if matches!(case, Case::Shell)
+        && let Some(principal) = audit_filter(target, event)
+    {
+        steps.run("See who executed commands in the pod:", &principal);
+    }
+    steps.run("Mark the pod as quarantined:", &format!("kubectl -n {ns} label pod {pod} quarantine=true --overwrite"));
+    if let Some(node) = &target.node {
+        steps.run("Keep new pods off its node:", &format!("kubectl cordon {node}"));
+    }
+    snapshot(target, steps);
+    image(event, steps);
+    removal(case, target, steps);
+}
+
+fn credentials(target: &Target, steps: &mut Steps) {
+    if let (Some(cluster), Some(location), Some(project)) = (&target.cluster, &target.location, &target.project) {
+        let command =
+            format!("gcloud container clusters get-credentials {cluster} --location {location} --project {project}");
+        steps.run("Get access to the cluster (for a zonal cluster the location is its zone):", &command);
+    } else if let Some(project) = &target.project {
+        let command = format!("gcloud container clusters list --project {project}");
+        steps.run("Find the cluster and get access to it:", &command);
+    }
+}
+
+fn audit_filter(target: &Target, event: &Runtime) -> Option<String> {
+    let (project, namespace, pod) =
+        (target.project.as_ref()?, event.kubernetes.namespace.as_deref()?, event.kubernetes.pod.as_deref()?);
+    let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+    (plain(namespace) && plain(pod)).then(|| {
+        let filter = format!(
+            "resource.type=k8s_cluster AND protoPayload.resourceName=~\"namespaces/{namespace}/pods/{pod}/exec\""
+        );
+        format!("gcloud logging read '{filter}' --project {project} --freshness 1d --limit 20")
+    })
+}
+
+fn snapshot(target: &Target, steps: &mut Steps) {
+    if let (Some(instance), Some(zone), Some(project)) = (&target.instance, &target.zone, &target.project) {
+        let place = format!("--zone {zone} --project {project}");
+        steps.run(
+            "Before anything is destroyed, list the disks of the virtual machine:",
+            &format!("gcloud compute instances describe {instance} {place} --format 'value(disks[].source)'"),
+        );
+        steps.run(
+            "Take a snapshot of each persistent disk; the boot disk usually bears the machine's name:",
+            &format!("gcloud compute disks snapshot {instance} {place} --snapshot-names {}", cut(&target.evidence, 63)),
+        );
+    }
+}
+
+fn image(event: &Runtime, steps: &mut Steps) {
+    let (Some(image), Some(digest)) = (event.container.image.as_deref(), event.container.digest.as_deref()) else {
+        return;
+    };
+    let repository =
+        image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(image, |(repository, _)| repository);
+    let ours =
+        repository.contains("-docker.pkg.dev/") || repository.starts_with("gcr.io/") || repository.contains(".gcr.io/");
+    let digest = if digest.starts_with("sha256:") { digest.to_owned() } else { return };
+    if let Some(reference) = word(&format!("{repository}@{digest}")).filter(|_| ours) {
+        steps.run(
+            "See when and by whom the image was pushed:",
+            &format!("gcloud artifacts docker images describe {reference}"),
+        );
+    }
+}
+
+fn removal(case: Case, target: &Target, steps: &mut Steps) {
+    let (Some(pod), Some(ns)) = (&target.pod, &target.namespace) else { return };
+    if let Some(workload) = &target.workload {
+        steps.run("Look at the workload it belongs to:", &format!("kubectl -n {ns} get {workload} -o yaml"));
+    }
+    let what = match case {
+        Case::SensitiveMount | Case::Privileged => {
+            "Take the privilege out of the workload's manifest, apply it, then delete this pod:"
+        }
+        Case::CryptoMiner | Case::Malware | Case::Drift => {
+            "When the evidence is safe, delete the pod; its controller starts a clean one from the image:"
+        }
+        _ => "When it was not expected and the evidence is safe, delete the pod; its controller starts a new one:",
+    };
+    steps.run(what, &format!("kubectl -n {ns} delete pod {pod} --grace-period 10"));
+    if matches!(case, Case::CryptoMiner | Case::Malware | Case::Shell | Case::SystemNamespace) {
+        steps
+            .say("Change every credential that the pod could read: its service account, its secrets, its environment.");
+    }
+}
+
+fn host(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
+    steps.say(question(case));
+    if let (Some(instance), Some(zone), Some(project)) = (&target.instance, &target.zone, &target.project) {
+        let command = format!(
+            "gcloud compute ssh {instance} --zone {zone} --project {project} --command 'ps -eo pid,ppid,user,lstart,args --forest'"
+        );
+        steps.run("Look at the processes of the machine:", &command);
+    } else if let Some(host) = &target.node.clone().or_else(|| event.machine().and_then(word)) {
+        steps.say(&format!("Look at the processes, log-ins and scheduled jobs of the host {host}."));
+    }
+    let id = event.container.id.as_deref().filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric())).and_then(word);
+    if let Some(id) = &id {
+        steps.run("On the node, inspect the container:", &format!("sudo crictl inspect {id}"));
+    }
+    if let Some(user) = event.field("user.name").filter(|user| *user != "root").and_then(word) {
+        steps.run("On the host, see when the user logged in:", &format!("last -w {user}"));
+    }
+    snapshot(target, steps);
+    if let Some(id) = &id {
+        steps.run(
+            "When it was not expected and the evidence is safe, stop the container on the node:",
+            &format!("sudo crictl stop {id}"),
+        );
+    }
+    image(event, steps);
+}
+
+fn cloud_audit(event: &Runtime, target: &Target, steps: &mut Steps) {
+    let access = super::activity::access(event).unwrap_or_default();
+    let who = access.principal_email.as_deref().or(access.principal_subject.as_deref());
+    let who_shown = who.map_or_else(|| "the caller".to_owned(), ascii);
+    steps.say(&format!("Ask whether {who_shown} meant to do this, over a channel that an intruder would not control."));
+    let is_google =
+        event.cloud.provider.as_deref() == Some("gcp") || event.origin.source.as_deref() == Some("gcp_auditlog");
+    let plain =
+        |who: &&str| who.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'@' | b'.' | b'-' | b'_' | b'+'));
+    if let (true, Some(project), Some(who)) = (is_google, &target.project, who.filter(plain)) {
+        let command = format!(
+            "gcloud logging read 'protoPayload.authenticationInfo.principalEmail=\"{who}\"' --project {project} --freshness 1d --limit 50"
+        );
+        steps.run("See what else the same caller did:", &command);
+        if who.ends_with(".gserviceaccount.com")
+            && let Some(account) = word(who)
+        {
+            let command = format!("gcloud iam service-accounts keys list --iam-account {account} --project {project}");
+            steps.run("List the keys of the service account, and delete those that nobody can explain:", &command);
+        }
+    }
+    if let Some(ip) = access.caller_ip {
+        steps.say(&format!("Check whether the address {ip} belongs to you."));
+    }
+    steps.say("If it was not expected, disable the caller, change its credentials, and undo what it changed.");
+}
+
+fn kubernetes_audit(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
+    credentials(target, steps);
+    let review = event.admission.as_ref();
+    let kind = review.and_then(|review| review.kind.as_deref()).or_else(|| event.field("ka.target.resource"));
+    let name = review.and_then(|review| review.name.as_deref()).or_else(|| event.field("ka.target.name"));
+    if let (Some(kind), Some(name)) = (kind.and_then(word), name.and_then(word)) {
+        let namespace = target.namespace.as_ref().map(|ns| format!("-n {ns} ")).unwrap_or_default();
+        steps.run("Look at the object:", &format!("kubectl {namespace}get {kind} {name} -o yaml"));
+    }
+    if case == Case::Admission {
+        steps.say("Read which check failed, and mend the manifest where it is kept under version control.");
+    } else if let Some(user) = event.field("ka.user.name") {
+        steps.say(&format!(
+            "Find out why {} made this request, and whether its role needs that right.",
+            ascii(cut(user, 253))
+        ));
+    }
+}
+
+/// Numbered steps under way.
+#[derive(Default)]
+struct Steps {
+    text: String,
+    count: usize,
+}
+
+impl Steps {
+    fn say(&mut self, sentence: &str) {
+        if self.text.len() + sentence.len() + 8 > LONGEST {
+            return;
+        }
+        self.count += 1;
+        if self.count > 1 {
+            self.text.push('\n');
+        }
+        self.text.push_str(&format!("{}. {sentence}", self.count));
+    }
+
+    /// A sentence, and below it a command on a line of its own.
+    fn run(&mut self, sentence: &str, command: &str) {
+        self.say(&format!("{sentence}\n   {command}"));
+    }
+}

@@ -1,0 +1,327 @@
+//! The source properties: what analysts' queries already rely on, then everything else the event tells, bounded.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::resource::Resource;
+use super::text::{cut, printable, redact};
+use crate::event::finding::Properties;
+use crate::event::runtime::Runtime;
+
+/// Most keys of one finding.
+const MOST_KEYS: usize = 100;
+/// Keys set aside for the marks of truncation.
+const SPARE_KEYS: usize = 6;
+/// The longest value, in bytes.
+const LONGEST_VALUE: usize = 4 * 1024;
+/// What all keys and values may weigh together, in bytes.
+const LARGEST_TOTAL: usize = 32 * 1024;
+/// The longest key Security Command Center takes.
+const LONGEST_KEY: usize = 255;
+const MARK: &str = "_truncated";
+
+/// What the properties need to know beside the event.
+pub(super) struct Context<'a> {
+    pub(super) resource: &'a Resource,
+    pub(super) unknown_tags: &'a [String],
+    /// Whether the event's time lay in the future and was pulled back.
+    pub(super) clamped: bool,
+    pub(super) gaps: &'a [String],
+    pub(super) node: Option<&'a str>,
+}
+
+/// Everything, the most important first, so that a cap cuts off what matters least.
+pub(super) fn collect(event: &Runtime, context: &Context<'_>) -> Properties {
+    let mut bag = Bag::default();
+    original(event, &mut bag);
+    container_threat_detection(event, context.node, &mut bag);
+    provenance(event, context, &mut bag);
+    for facts in [&event.fields, &event.labels] {
+        facts.iter().for_each(|(name, value)| bag.fact(name, value));
+    }
+    bag.finish()
+}
+
+/// The keys of the original connector, values as strings.
+fn original(event: &Runtime, bag: &mut Bag) {
+    let kubernetes = &event.kubernetes;
+    let is_deployment = kubernetes.workload_kind.as_deref() == Some("deployment");
+    let deployment = kubernetes.deployment.as_deref().or(kubernetes.workload.as_deref().filter(|_| is_deployment));
+    let level = event.severity.level().to_string();
+    bag.text("summary", event.summary.as_deref());
+    bag.text("severity", Some(&level));
+    bag.text("priority", event.priority.as_deref());
+    bag.text("rule_type", event.rule_type.as_deref());
+    bag.text("container_id", event.container.id.as_deref());
+    bag.text("container_name", event.container.name.as_deref());
+    bag.text("container_image", event.container.image.as_deref());
+    bag.text("kubernetes_pod_name", kubernetes.pod.as_deref());
+    bag.text("kubernetes_deployment_name", deployment);
+    bag.text("kubernetes_namespace_name", kubernetes.namespace.as_deref());
+    bag.text("agent_tag", event.label("agent.tag.cluster"));
+}
+
+/// The five keys of Google's Container Threat Detection, so that playbooks made for it work.
+fn container_threat_detection(event: &Runtime, node: Option<&str>, bag: &mut Bag) {
+    bag.text("Pod_Namespace", event.kubernetes.namespace.as_deref());
+    bag.text("Pod_Name", event.kubernetes.pod.as_deref());
+    bag.text("Container_Name", event.container.name.as_deref());
+    bag.text("Container_Image_Uri", event.container.image.as_deref());
+    bag.text("VM_Instance_Name", node);
+}
+
+fn provenance(event: &Runtime, context: &Context<'_>, bag: &mut Bag) {
+    let origin = &event.origin;
+    bag.text("sysdig_event_id", Some(&event.id));
+    bag.put("sysdig_severity", Value::from(event.severity.level()));
+    bag.text("received_as", Some(event.shape.label()));
+    bag.text("resource_resolution", Some(context.resource.how));
+    if context.clamped {
+        let original = event.time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true);
+        bag.text("original_event_time", Some(&original));
+    }
+    bag.text("rule", event.rule.as_deref());
+    bag.text("sysdig_policy", event.policy.name.as_deref());
+    bag.text("sysdig_policy_id", event.policy.id.as_deref());
+    bag.text("sysdig_policy_version", event.policy.version.as_deref());
+    bag.text("sysdig_policy_origin", event.policy.origin.as_deref());
+    bag.list("rule_tags", &event.tags);
+    bag.list("unlisted_attack_tags", context.unknown_tags);
+    for (key, value) in [
+        ("originator", &origin.originator),
+        ("event_category", &origin.category),
+        ("event_source", &origin.source),
+        ("engine", &origin.engine),
+        ("raw_event_originator", &origin.raw_originator),
+        ("raw_event_category", &origin.raw_category),
+        ("source_type", &origin.kind),
+        ("source_sub_type", &origin.sub_kind),
+        ("host_name", &event.host.name),
+        ("host_mac", &event.host.mac),
+        ("kubernetes_cluster_name", &event.kubernetes.cluster),
+        ("run_book", &event.runbook),
+    ] {
+        bag.text(key, value.as_deref());
+    }
+    let actions: Vec<String> = event.actions.iter().map(described).collect();
+    bag.list("actions", &actions);
+    let captures: Vec<String> = event.actions.iter().filter_map(|action| action.capture.clone()).collect();
+    bag.list("capture_ids", &captures);
+    if let Some(learned) = &event.learned {
+        bag.text("ml_command", learned.command.as_deref());
+        bag.text("ml_exe", learned.exe.as_deref());
+        bag.text("ml_probability", learned.probability.as_deref());
+    }
+    if let Some(review) = &event.admission {
+        bag.text("admission_kind", review.kind.as_deref());
+        bag.text("admission_name", review.name.as_deref());
+        review.result.iter().for_each(|(name, value)| bag.fact(&format!("admission_{name}"), value));
+        bag.list("admission_zones", &review.zones);
+    }
+    bag.list("notes", &event.notes);
+    bag.list("enrichment_gaps", context.gaps);
+}
+
+fn described(action: &crate::event::runtime::Action) -> String {
+    let result = match action.successful {
+        Some(true) => ": done",
+        Some(false) => ": failed",
+        None => "",
+    };
+    let error = action.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+    format!("{}{result}{error}", action.kind)
+}
+
+/// Properties under way, within their limits.
+#[derive(Default)]
+struct Bag {
+    found: Properties,
+    weight: usize,
+    truncated: bool,
+}
+
+impl Bag {
+    /// A value of our own naming; absent ones are left out.
+    fn text(&mut self, key: &str, value: Option<&str>) {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            self.bounded(key.to_owned(), value);
+        }
+    }
+
+    /// A list of texts, as one JSON list.
+    fn list(&mut self, key: &str, values: &[String]) {
+        if values.is_empty() {
+            return;
+        }
+        let mut left = LONGEST_VALUE;
+        let mut kept = Vec::new();
+        for value in values {
+            let value = printable(value);
+            if value.len() > left {
+                self.mark(key);
+                break;
+            }
+            left -= value.len();
+            kept.push(Value::from(value.into_owned()));
+        }
+        if !kept.is_empty() {
+            self.put(key, Value::Array(kept));
+        }
+    }
+
+    /// A field or label under the sender's name, made into a legal key. The same name with the same value is
+    /// there already; with another value it gets a number.
+    fn fact(&mut self, name: &str, value: &str) {
+        let key = legal_key(name);
+        let is_same = |known: Option<&Value>| known.and_then(Value::as_str).is_some_and(|known| known == value);
+        if !self.found.contains_key(&key) {
+            return self.bounded(key, value);
+        }
+        if is_same(self.found.get(&key)) {
+            return;
+        }
+        for number in 2..10 {
+            let next = format!("{}_{number}", cut(&key, LONGEST_KEY - 2));
+            if is_same(self.found.get(&next)) {
+                return;
+            }
+            if !self.found.contains_key(&next) {
+                return self.bounded(next, value);
+            }
+        }
+        self.truncated = true;
+    }
+
+    fn bounded(&mut self, key: String, value: &str) {
+        let shown = redact(cut(value, LONGEST_VALUE));
+        let shown = printable(&shown).into_owned();
+        if value.len() > LONGEST_VALUE {
+            self.mark(&key);
+        }
+        self.put(&key, Value::from(shown));
+    }
+
+    fn put(&mut self, key: &str, value: Value) {
+        let weight = key.len() + 6 + weight(&value);
+        if self.found.len() + SPARE_KEYS >= MOST_KEYS || self.weight + weight > LARGEST_TOTAL - 1024 {
+            self.truncated = true;
+            return;
+        }
+        self.weight += weight;
+        self.found.insert(key.to_owned(), value);
+    }
+
+    fn mark(&mut self, key: &str) {
+        self.truncated = true;
+        if self.found.len() + 2 < MOST_KEYS {
+            let key = format!("{}{MARK}", cut(key, LONGEST_KEY - MARK.len()));
+            self.weight += key.len() + 10;
+            self.found.insert(key, Value::Bool(true));
+        }
+    }
+
+    fn finish(mut self) -> Properties {
+        // A mark whose value fell victim to another limit says nothing.
+        let orphans: Vec<String> = self
+            .found
+            .iter()
+            .filter(|(key, value)| **value == Value::Bool(true) && key.ends_with(MARK))
+            .filter(|(key, _)| !self.found.contains_key(key.trim_end_matches(MARK)))
+            .map(|(key, _)| key.clone())
+            .collect();
+        orphans.iter().filter(|key| key.len() < LONGEST_KEY).for_each(|key| {
+            self.found.remove(key);
+        });
+        if self.truncated {
+            self.found.insert("truncated".to_owned(), Value::Bool(true));
+        }
+        self.found
+    }
+}
+
+/// About what a value weighs as JSON.
+fn weight(value: &Value) -> usize {
+    let escaped = |text: &str| text.len() + text.bytes().filter(|b| matches!(b, b'"' | b'\\' | b'\n' | b'\t')).count();
+    match value {
+        Value::String(text) => escaped(text),
+        Value::Array(items) => items.iter().map(|item| weight(item) + 3).sum(),
+        _ => 4,
+    }
+}
+
+/// A key as Security Command Center takes it: starts with a letter, then letters, digits, underscores.
+fn legal_key(name: &str) -> String {
+    let mut key = String::with_capacity(name.len() + 2);
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        key.push_str("x_");
+    }
+    for c in name.chars() {
+        key.push(if c.is_ascii_alphanumeric() { c } else { '_' });
+    }
+    cut(key.trim_end_matches('_'), LONGEST_KEY).to_owned()
+}
+
+/// Cuts every longer text down to this many bytes, marking it; used when the finding as a whole is too heavy.
+pub(super) fn shorten_values(properties: &mut BTreeMap<String, Value>, most: usize) {
+    let mut marks = Vec::new();
+    for (key, value) in properties.iter_mut() {
+        if let Value::String(text) = value
+            && text.len() > most
+        {
+            text.truncate(text.floor_char_boundary(most));
+            marks.push(format!("{}{MARK}", cut(key, LONGEST_KEY - MARK.len())));
+        }
+    }
+    for mark in marks {
+        if properties.len() + 1 < MOST_KEYS {
+            properties.insert(mark, Value::Bool(true));
+        }
+    }
+    properties.insert("truncated".to_owned(), Value::Bool(true));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_made_legal() {
+        for (name, key) in
+            [("proc.aname[2]", "proc_aname_2"), ("9lives", "x_9lives"), ("_x", "x__x"), ("é", "x"), ("a.b", "a_b")]
+        {
+            assert_eq!(legal_key(name), key, "{name}");
+        }
+    }
+
+    #[test]
+    fn colliding_names_are_kept_apart_and_equal_ones_kept_once() {
+        let mut bag = Bag::default();
+        bag.fact("a.b", "1");
+        bag.fact("a-b", "2");
+        bag.fact("a_b", "1");
+        let found = bag.finish();
+        assert_eq!(found.len(), 2);
+        assert_eq!(found["a_b_2"], "2");
+    }
+
+    #[test]
+    fn long_values_are_cut_between_characters_and_marked() {
+        let mut bag = Bag::default();
+        bag.fact("long", &"ä".repeat(3_000));
+        let found = bag.finish();
+        assert_eq!(found["long"].as_str().unwrap().len(), LONGEST_VALUE);
+        assert_eq!(found["long_truncated"], true);
+        assert_eq!(found["truncated"], true);
+    }
+
+    #[test]
+    fn number_and_weight_are_capped() {
+        let mut bag = Bag::default();
+        (0..500).for_each(|n| bag.fact(&format!("k{n}"), &"x".repeat(1_000)));
+        let found = bag.finish();
+        assert!(found.len() <= MOST_KEYS);
+        assert!(serde_json::to_string(&found).unwrap().len() <= LARGEST_TOTAL);
+        assert_eq!(found["truncated"], true);
+    }
+}

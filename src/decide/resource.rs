@@ -1,0 +1,92 @@
+//! What is affected, by its full resource name: instance, else cluster, else project, else organization.
+
+use crate::enrich::Enriched;
+use crate::event::Runtime;
+
+/// What is affected, and how that was found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Resource {
+    /// The full resource name.
+    pub(super) name: String,
+    /// How it was resolved: the value of the property `resource_resolution`.
+    pub(super) how: &'static str,
+    /// The full resource name of the virtual machine, when it is known.
+    pub(super) instance: Option<String>,
+}
+
+/// The ladder of the design, top down.
+pub(super) fn resolve(event: &Runtime, enriched: &Enriched, organization: &str) -> Resource {
+    let labelled = instance_from_labels(event);
+    let looked_up = || {
+        enriched
+            .instance
+            .as_ref()
+            .filter(|i| !i.id.is_empty() && !i.project.is_empty())
+            .map(|i| instance(&i.project, &i.zone, &i.id))
+    };
+    let how = if labelled.is_some() { "instance_from_labels" } else { "instance_from_compute" };
+    if let Some(name) = labelled.or_else(looked_up) {
+        return Resource { name: name.clone(), how, instance: Some(name) };
+    }
+    let (name, how) = cluster_from_labels(event)
+        .map(|name| (name, "cluster_from_labels"))
+        .or_else(|| project_number(event).map(|name| (name, "project_from_labels")))
+        .unwrap_or_else(|| (format!("//cloudresourcemanager.googleapis.com/{organization}"), "organization"));
+    Resource { name, how, instance: None }
+}
+
+fn instance(project: &str, zone: &str, id: &str) -> String {
+    format!("//compute.googleapis.com/projects/{project}/zones/{zone}/instances/{id}")
+}
+
+/// The full set of Compute Engine labels names the instance without any look-up.
+fn instance_from_labels(event: &Runtime) -> Option<String> {
+    let cloud = &event.cloud;
+    let zone = cloud.zone.as_deref().or(cloud.location.as_deref()).filter(|zone| is_zone(zone))?;
+    Some(instance(cloud.project()?, zone, cloud.instance_id.as_deref()?))
+}
+
+fn cluster_from_labels(event: &Runtime) -> Option<String> {
+    let cluster = event.kubernetes.cluster.as_deref().filter(|name| is_cluster_name(name))?;
+    let project = event.cloud.project()?;
+    let location = location(event)?;
+    let kind = if is_zone(location) { "zones" } else { "locations" };
+    Some(format!("//container.googleapis.com/projects/{project}/{kind}/{location}/clusters/{cluster}"))
+}
+
+/// Where the cluster is, as far as the labels tell: the label is of the node, so a region may stand for a zonal cluster.
+pub(super) fn location(event: &Runtime) -> Option<&str> {
+    let cloud = &event.cloud;
+    if cloud.provider.as_deref() != Some("gcp") {
+        return None;
+    }
+    let known = [cloud.location.as_deref(), cloud.region.as_deref(), cloud.zone.as_deref()];
+    known.into_iter().flatten().find(|name| is_zone(name) || is_region(name))
+}
+
+fn project_number(event: &Runtime) -> Option<String> {
+    let number = event.cloud.project_number.as_deref()?;
+    Some(format!("//cloudresourcemanager.googleapis.com/projects/{number}"))
+}
+
+/// `europe-west3-a`.
+pub(super) fn is_zone(name: &str) -> bool {
+    name.rsplit_once('-').is_some_and(|(region, letter)| {
+        is_region(region) && letter.len() == 1 && letter.bytes().all(|b| b.is_ascii_lowercase())
+    })
+}
+
+/// `europe-west3`.
+fn is_region(name: &str) -> bool {
+    let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    plain && name.contains('-') && name.bytes().last().is_some_and(|b| b.is_ascii_digit())
+}
+
+/// GKE's rule for the name of a cluster.
+pub(super) fn is_cluster_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=40).contains(&name.len())
+        && name.bytes().all(allowed)
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !name.ends_with('-')
+}

@@ -1,0 +1,284 @@
+//! Whole findings of the main shapes, and what hostile events cannot do.
+
+use chrono::{DateTime, Duration, Utc};
+use serde_json::{Value, json};
+
+use super::{Decision, Rules, decide};
+use crate::enrich::{Enriched, Instance};
+use crate::event::finding::{Finding, FindingClass, FindingSeverity, Operation, Protocol, State};
+use crate::event::{Event, FindingChange};
+use crate::normalize::{Element, delivery};
+
+fn now() -> DateTime<Utc> {
+    "2026-11-22T04:00:00Z".parse().unwrap()
+}
+
+fn events(body: &str) -> Vec<Event> {
+    let event = |element| match element {
+        Element::Event { event, .. } => Some(event),
+        _ => None,
+    };
+    delivery(body.as_bytes(), now()).unwrap().into_iter().filter_map(event).collect()
+}
+
+fn decided(event: &Event, enriched: &Enriched, rules: &Rules) -> Finding {
+    match decide(event, enriched, rules, now()) {
+        Decision::Deliver(changes) => match changes.as_slice() {
+            [FindingChange::Create { id, finding }] => {
+                assert_eq!(*id, event.finding_id());
+                *finding.clone()
+            }
+            other => panic!("{other:?}"),
+        },
+        Decision::Filtered(reason) => panic!("{reason}"),
+    }
+}
+
+fn findings(body: &str) -> Vec<Finding> {
+    events(body).iter().map(|event| decided(event, &Enriched::default(), &Rules::new("123"))).collect()
+}
+
+fn finding(body: &Value) -> Finding {
+    findings(&body.to_string()).remove(0)
+}
+
+fn forwarder() -> Value {
+    serde_json::from_str(include_str!("../../tests/data/sysdig/forwarder_single.json")).unwrap()
+}
+
+#[test]
+fn the_finding_of_a_notification_is_complete() {
+    let found = findings(include_str!("../../tests/data/sysdig/notification_2018.json")).remove(0);
+    let mut json = serde_json::to_value(&found).unwrap();
+    json["nextSteps"].take();
+    let properties = json!({
+                "summary": "A shell was spawned in a container with an attached terminal (user=root shell=bash parent=runc cmdline=bash \
+                            terminal=34816)",
+                "severity": "5", "rule_type": "RULE_TYPE_FALCO", "container_id": "60a3478041e2", "container_name": "web",
+                "kubernetes_pod_name": "web-7984c4d898-rfrwl", "kubernetes_namespace_name": "shop",
+                "Pod_Namespace": "shop", "Pod_Name": "web-7984c4d898-rfrwl", "Container_Name": "web",
+                "VM_Instance_Name": "gke-demo-default-pool-1af4d30b-716h",
+                "sysdig_event_id": "534900000000000001", "sysdig_severity": 5, "received_as": "notification",
+                "resource_resolution": "organization", "rule": "Terminal shell in container",
+                "sysdig_policy": "Terminal shell in container", "sysdig_policy_id": "4711", "sysdig_policy_version": "2",
+                "host_name": "gke-demo-default-pool-1af4d30b-716h", "host_mac": "42:01:0a:9c:00:04",
+                "actions": ["capture: done"], "capture_ids": ["c272c8ab-b2ca-4be5-a30c-f1115211f1c6"],
+                "falco_rule": "Terminal shell in container", "proc_name": "bash", "user_name": "root"
+    });
+    assert_eq!(
+        json,
+        json!({
+            "state": "ACTIVE",
+            "resourceName": "//cloudresourcemanager.googleapis.com/organizations/123",
+            "category": "Terminal shell in container",
+            "severity": "MEDIUM",
+            "findingClass": "THREAT",
+            "eventTime": "2018-04-18T15:41:36.644551Z",
+            "externalUri": "https://secure.sysdig.com/#/events/f:1524066060,t:1524066120",
+            "description": "A shell was spawned in a container with an attached terminal (user=root shell=bash parent=runc cmdline=bash \
+                            terminal=34816)\nPolicy \"Terminal shell in container\": shell attached to a container\nAction taken: capture.",
+            "nextSteps": null,
+            "moduleName": "sysdig/Terminal shell in container/Terminal shell in container",
+            "kubernetes": {"pods": [{"ns": "shop", "name": "web-7984c4d898-rfrwl", "containers": [{"name": "web"}]}]},
+            "containers": [{"name": "web"}],
+            "processes": [{"name": "bash"}],
+            "access": {"userName": "root"},
+            "sourceProperties": properties
+        })
+    );
+}
+
+#[test]
+fn the_resource_is_the_best_known_one() {
+    let event = forwarder();
+    assert_eq!(
+        finding(&event).resource_name,
+        "//compute.googleapis.com/projects/acme-prod/zones/us-central1-c/instances/648229130641697001"
+    );
+    let mut cluster = event.clone();
+    cluster["labels"].as_object_mut().unwrap().remove("gcp.instanceId");
+    cluster["labels"]["gcp.location"] = json!("us-central1");
+    assert_eq!(
+        finding(&cluster).resource_name,
+        "//container.googleapis.com/projects/acme-prod/locations/us-central1/clusters/prod"
+    );
+    let instance =
+        Instance { id: "42".into(), name: "n".into(), zone: "us-central1-c".into(), project: "acme-prod".into(), ..Instance::default() };
+    let enriched = Enriched { instance: Some(instance), ..Enriched::default() };
+    let found = decided(&events(&cluster.to_string())[0], &enriched, &Rules::new("123"));
+    assert_eq!(found.resource_name, "//compute.googleapis.com/projects/acme-prod/zones/us-central1-c/instances/42");
+    assert_eq!(found.source_properties["resource_resolution"], "instance_from_compute");
+    let mut project = cluster.clone();
+    project["labels"].as_object_mut().unwrap().remove("kubernetes.cluster.name");
+    assert_eq!(finding(&project).resource_name, "//cloudresourcemanager.googleapis.com/projects/289600000042");
+}
+
+#[test]
+fn severity_and_class_follow_the_scale_and_the_overrides() {
+    for (level, severity) in ["CRITICAL", "HIGH", "HIGH", "HIGH", "MEDIUM", "MEDIUM", "LOW", "LOW"].iter().enumerate() {
+        let mut event = forwarder();
+        event["severity"] = json!(level);
+        let found = finding(&event);
+        assert_eq!(found.severity.name(), *severity);
+        let class = if level == 7 { FindingClass::Observation } else { FindingClass::Threat };
+        assert_eq!(found.finding_class, class);
+    }
+    let mut rules = Rules::new("organizations/123");
+    rules.finding.severities[5] = FindingSeverity::Critical;
+    let event = &events(&forwarder().to_string())[0];
+    assert_eq!(decided(event, &Enriched::default(), &rules).severity, FindingSeverity::Critical);
+    rules.finding.least_severe = 4;
+    assert!(
+        matches!(decide(event, &Enriched::default(), &rules, now()), Decision::Filtered(s) if s.contains("FINDING_MIN_SEVERITY=4"))
+    );
+    rules.finding.least_severe = 7;
+    rules.finding.exclude_rules = vec!["redirect stdout*".into()];
+    assert!(
+        matches!(decide(event, &Enriched::default(), &rules, now()), Decision::Filtered(s) if s.contains("FINDING_EXCLUDE_RULES"))
+    );
+}
+
+#[test]
+fn a_time_in_the_future_is_pulled_back_and_kept() {
+    let mut event = forwarder();
+    event["timestampRFC3339Nano"] = json!("2030-01-01T00:00:00Z");
+    let found = finding(&event);
+    assert_eq!(found.event_time, now() - Duration::seconds(1));
+    assert_eq!(found.source_properties["original_event_time"], "2030-01-01T00:00:00Z");
+}
+
+#[test]
+fn hostile_names_never_reach_a_shell_alive() {
+    let mut event = forwarder();
+    event["labels"]["kubernetes.pod.name"] = json!("$(touch /tmp/owned)");
+    event["labels"]["kubernetes.namespace.name"] = json!("a'; touch /tmp/owned; '");
+    event["labels"]["kubernetes.cluster.name"] = json!("--flag");
+    event["labels"]["kubernetes.node.name"] = json!("--all");
+    event["labels"]["gcp.instanceName"] = json!("x`id`");
+    let steps = finding(&event).next_steps.unwrap();
+    assert!(steps.contains("get pod '$(touch /tmp/owned)'"), "{steps}");
+    assert!(steps.contains(r"-n 'a'\''; touch /tmp/owned; '\'''"), "{steps}");
+    assert!(!steps.contains("--all") && !steps.contains("--flag"), "{steps}");
+    // Run by a real shell in which every program is replaced by one that prints its words.
+    let commands: Vec<&str> = steps.lines().filter_map(|line| line.strip_prefix("   ")).collect();
+    for command in commands {
+        let command = command.split(" > ").next().unwrap();
+        let script = format!(
+            "kubectl() {{ :; }}\ngcloud() {{ :; }}\nsudo() {{ :; }}\ntouch() {{ echo OWNED; }}\nid() {{ echo OWNED; }}\n{command}\n"
+        );
+        let output = std::process::Command::new("sh").arg("-c").arg(&script).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{command}");
+    }
+}
+
+#[test]
+fn steps_without_their_facts_are_left_out() {
+    let body = json!({"id": "a1", "name": "p", "severity": 3, "content": {"ruleName": "Something"}});
+    let steps = finding(&body).next_steps.unwrap();
+    assert!(!steps.contains("kubectl") && !steps.contains("gcloud"), "{steps}");
+    for placeholder in ["<", "{", "None", "unknown"] {
+        assert!(!steps.contains(placeholder), "{steps}");
+    }
+}
+
+#[test]
+fn each_common_case_has_its_own_question() {
+    let mut first = std::collections::BTreeSet::new();
+    for rule in [
+        "Terminal shell in container",
+        "Unexpected spawned process",
+        "Launch Sensitive Mount Container",
+        "Detect crypto miners",
+        "Container Drift Detected",
+        "Launch Privileged Container",
+        "Malware detected",
+        "Read something",
+    ] {
+        let mut event = forwarder();
+        event["content"]["ruleName"] = json!(rule);
+        let steps = finding(&event).next_steps.unwrap();
+        assert!(steps.contains("kubectl -n shop label pod web-c65cf6446-5s8kk quarantine=true"), "{steps}");
+        assert!(steps.contains("--zone us-central1-c --project acme-prod"), "{steps}");
+        first.insert(steps.lines().nth(1).unwrap().to_owned());
+    }
+    assert_eq!(first.len(), 8);
+}
+
+#[test]
+fn a_huge_event_stays_within_every_limit() {
+    let mut event = forwarder();
+    let fields: serde_json::Map<String, Value> =
+        (0..400).map(|n| (format!("field.{n}"), json!("\"\\ä\u{1}".repeat(2_000)))).collect();
+    event["content"]["fields"] = Value::Object(fields);
+    event["content"]["output"] = json!("\u{2}\"".repeat(50_000));
+    event["content"]["ruleName"] = json!("ü".repeat(5_000));
+    event["description"] = json!("x".repeat(100_000));
+    let found = finding(&event);
+    let text = serde_json::to_string(&found).unwrap();
+    assert!(text.len() <= 64 * 1024, "{}", text.len());
+    assert_eq!(found.source_properties["truncated"], true);
+    assert_eq!(found.source_properties["summary_truncated"], true);
+    assert!(found.source_properties.len() <= 100 && found.category.len() <= 255);
+    assert!(serde_json::to_string(&found.source_properties).unwrap().len() <= 32 * 1024);
+}
+
+#[test]
+fn secrets_in_command_lines_are_left_out() {
+    let found = findings(include_str!("../../tests/data/falco/drop_and_execute.json")).remove(0);
+    assert!(!serde_json::to_string(&found).unwrap().contains("hunter2"));
+    assert_eq!(found.severity, FindingSeverity::High);
+    assert_eq!(found.containers[0].uri.as_deref(), Some("docker.io/library/redis:7"));
+}
+
+#[test]
+fn a_finding_survives_its_own_json() {
+    for found in findings(include_str!("../../tests/data/sysdig/api_page.json")) {
+        let text = serde_json::to_string(&found).unwrap();
+        let again: Finding = serde_json::from_str(&text).unwrap();
+        assert_eq!(Finding { id: found.id.clone(), ..again }, found);
+        assert!(!text.contains("null") && !text.contains("[]") && !text.contains("{}"), "{text}");
+    }
+}
+
+/// The enum names of the API: copied facts, and the service's own description when it lies beside the project.
+fn known_enums() -> Vec<Value> {
+    let copied: Value = serde_json::from_str(include_str!("../../tests/data/scc/enums.json")).unwrap();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/reference/securitycenter-v2.json");
+    let described = std::fs::read_to_string(root).ok().map(|text| {
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let names = |message: &str, member: &str| {
+            let member = &document["schemas"][format!("GoogleCloudSecuritycenterV2{message}")]["properties"][member];
+            if member["enum"].is_array() { member["enum"].clone() } else { member["items"]["enum"].clone() }
+        };
+        json!({
+            "finding.state": names("Finding", "state"), "finding.severity": names("Finding", "severity"),
+            "finding.findingClass": names("Finding", "findingClass"), "connection.protocol": names("Connection", "protocol"),
+            "fileOperation.type": names("FileOperation", "type"), "mitreAttack.tactic": names("MitreAttack", "primaryTactic"),
+            "mitreAttack.technique": names("MitreAttack", "primaryTechniques"),
+        })
+    });
+    std::iter::once(copied).chain(described).collect()
+}
+
+#[test]
+fn every_enum_name_that_can_be_sent_is_known_to_the_api() {
+    let (tactics, techniques) = super::mitre::names();
+    let sent: [(&str, Vec<&str>); 7] = [
+        ("finding.state", State::ALL.iter().map(|value| value.name()).collect()),
+        ("finding.severity", FindingSeverity::ALL.iter().map(|value| value.name()).collect()),
+        ("finding.findingClass", FindingClass::ALL.iter().map(|value| value.name()).collect()),
+        ("connection.protocol", Protocol::ALL.iter().map(|value| value.name()).collect()),
+        ("fileOperation.type", Operation::ALL.iter().map(|value| value.name()).collect()),
+        ("mitreAttack.tactic", tactics.collect()),
+        ("mitreAttack.technique", techniques.collect()),
+    ];
+    for known in known_enums() {
+        for (place, names) in &sent {
+            let list = known[*place].as_array().unwrap();
+            for name in names {
+                assert!(list.iter().any(|known| known == name), "{place}: {name}");
+            }
+        }
+    }
+}

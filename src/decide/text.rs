@@ -1,0 +1,199 @@
+//! Small things done to foreign text before it is shown.
+
+use std::borrow::Cow;
+
+/// At most this many bytes, cut between characters.
+pub fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
+
+/// At most this many bytes, ending in `…` when something was cut off.
+pub fn ellipsis(text: &str, most: usize) -> String {
+    if text.len() <= most { text.to_owned() } else { format!("{}…", cut(text, most.saturating_sub(3))) }
+}
+
+/// Printable ASCII in one line: accents lose their mark, everything else that is foreign becomes `?`.
+pub fn ascii(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.trim().chars() {
+        match c {
+            ' '..='~' => plain.push(c),
+            c if c.is_whitespace() || c.is_control() => plain.push(' '),
+            _ => plain.push_str(without_mark(c)),
+        }
+    }
+    plain
+}
+
+fn without_mark(c: char) -> &'static str {
+    match c {
+        'À'..='Å' => "A",
+        'à'..='å' => "a",
+        'Æ' => "AE",
+        'æ' => "ae",
+        'Ç' => "C",
+        'ç' => "c",
+        'È'..='Ë' => "E",
+        'è'..='ë' => "e",
+        'Ì'..='Ï' => "I",
+        'ì'..='ï' => "i",
+        'Ñ' => "N",
+        'ñ' => "n",
+        'Ò'..='Ö' | 'Ø' => "O",
+        'ò'..='ö' | 'ø' => "o",
+        'Ù'..='Ü' => "U",
+        'ù'..='ü' => "u",
+        'Ý' => "Y",
+        'ý' | 'ÿ' => "y",
+        'ß' => "ss",
+        '‐'..='―' => "-",
+        '‘' | '’' => "'",
+        '“' | '”' => "\"",
+        '…' => "...",
+        '→' => "->",
+        _ => "?",
+    }
+}
+
+/// Control characters but line breaks and tabs become spaces.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    // 0xc2 begins the two-byte spelling of the control characters above ASCII.
+    let may_be_bad = |b: u8| (b < 0x20 && !matches!(b, b'\n' | b'\t')) || matches!(b, 0x7f | 0xc2);
+    if !text.bytes().any(may_be_bad) {
+        return Cow::Borrowed(text);
+    }
+    let bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if text.contains(bad) { Cow::Owned(text.replace(bad, " ")) } else { Cow::Borrowed(text) }
+}
+
+/// The text as it is, when it is a well-formed http(s) address.
+pub fn address(text: &str) -> Option<String> {
+    let url = url::Url::parse(text).ok()?;
+    let well_formed = matches!(url.scheme(), "http" | "https") && url.has_host() && url.password().is_none();
+    (well_formed && text.len() <= 2048 && text.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
+}
+
+/// Whether a name matches a pattern in which `*` stands for any text; case does not matter.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.to_lowercase(), name.to_lowercase());
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// What stands for a secret that was left out.
+const HIDDEN: &str = "[redacted]";
+/// Words after which a secret follows, directly or after one of `=`, `:` and spaces.
+const MARKERS: [&str; 13] = [
+    "bearer ",
+    "authorization:",
+    "authorization=",
+    "password=",
+    "--password ",
+    "passwd=",
+    "pwd=",
+    "token=",
+    "--token ",
+    "secret=",
+    "api-key=",
+    "apikey=",
+    "api_key=",
+];
+
+/// The text without what follows words like `Bearer`, `password=` or `--token`.
+pub fn redact(text: &str) -> Cow<'_, str> {
+    if !is_suspicious(text.as_bytes()) {
+        return Cow::Borrowed(text);
+    }
+    let lower = text.to_ascii_lowercase();
+    let mut shown = String::with_capacity(text.len());
+    let mut from = 0;
+    while let Some(after) = next_marker(&lower, from) {
+        let start =
+            after + lower[after..].bytes().take_while(|b| matches!(b, b' ' | b'=' | b':' | b'"' | b'\'')).count();
+        let scheme = ["bearer ", "basic ", "cscc "].iter().find(|scheme| lower[start..].starts_with(**scheme));
+        let start = start + scheme.map_or(0, |scheme| scheme.len());
+        let length = lower[start..].find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '&' | ';' | ','));
+        let end = length.map_or(lower.len(), |length| start + length);
+        shown.push_str(&text[from..start]);
+        if end > start {
+            shown.push_str(HIDDEN);
+        }
+        from = end.max(after);
+    }
+    shown.push_str(&text[from..]);
+    Cow::Owned(shown)
+}
+
+/// A cheap look before the careful one: most texts hold none of these.
+fn is_suspicious(text: &[u8]) -> bool {
+    let starts =
+        |at: usize, stem: &[u8]| text.get(at..at + stem.len()).is_some_and(|part| part.eq_ignore_ascii_case(stem));
+    text.windows(2).enumerate().any(|(at, pair)| match (pair[0] | 0x20, pair[1] | 0x20) {
+        (b'b', b'e') => starts(at, b"bearer"),
+        (b'a', b'u') => starts(at, b"authorization"),
+        (b'a', b'p') => starts(at, b"apikey=") || starts(at, b"api-key=") || starts(at, b"api_key="),
+        (b'p', b'a') => starts(at, b"passw"),
+        (b'p', b'w') => starts(at, b"pwd="),
+        (b't', b'o') => starts(at, b"token"),
+        (b's', b'e') => starts(at, b"secret="),
+        _ => false,
+    })
+}
+
+fn next_marker(lower: &str, from: usize) -> Option<usize> {
+    let found = MARKERS.iter().filter_map(|marker| lower[from..].find(marker).map(|at| (at, from + at + marker.len())));
+    found.min().map(|(_, after)| after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_after_telling_words_are_left_out() {
+        for (text, expected) in [
+            (
+                "curl -H 'Authorization: Bearer abc.def' https://x",
+                "curl -H 'Authorization: Bearer [redacted]' https://x",
+            ),
+            ("mysql --password=hunter2 -u root", "mysql --password=[redacted] -u root"),
+            ("x?token=abc&y=1", "x?token=[redacted]&y=1"),
+            ("BEARER xyz", "BEARER [redacted]"),
+            ("bash -i", "bash -i"),
+            ("password=", "password="),
+        ] {
+            assert_eq!(redact(text), expected);
+        }
+    }
+
+    #[test]
+    fn patterns_match_whole_names_without_case() {
+        assert!(matches("Activity *", "activity log"));
+        assert!(matches("*shell*", "Terminal Shell in container"));
+        assert!(!matches("shell", "Terminal shell"));
+        assert!(matches("a*b*c", "axxbyyc"));
+        assert!(!matches("a*b*c", "axxcyyb"));
+    }
+
+    #[test]
+    fn a_category_is_plain_ascii() {
+        assert_eq!(ascii("Écriture → /etc\u{7}…"), "Ecriture -> /etc ...");
+    }
+
+    #[test]
+    fn only_http_addresses_pass() {
+        assert!(address("https://secure.sysdig.com/#/events/f:1,t:2/*/*?viewAs=list").is_some());
+        for wrong in ["javascript:alert(1)", "//x", "https://", "https://u:p@x/", "https://x/ y"] {
+            assert_eq!(address(wrong), None, "{wrong}");
+        }
+    }
+}

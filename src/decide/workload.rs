@@ -1,0 +1,90 @@
+//! The Kubernetes objects and containers of a runtime event.
+
+use super::resource::Resource;
+use super::text::cut;
+use crate::event::finding::{Container, Kubernetes, Node, Object, Pod};
+use crate::event::runtime::Runtime;
+
+/// The container, when the event happened in one.
+pub(super) fn containers(event: &Runtime) -> Vec<Container> {
+    let known = &event.container;
+    let container = Container {
+        name: known.name.as_deref().map(bounded),
+        uri: known.image.as_deref().map(bounded),
+        image_id: known.digest.as_deref().map(bounded),
+        labels: Vec::new(),
+    };
+    if container == Container::default() { Vec::new() } else { vec![container] }
+}
+
+/// Pod, node and workload.
+pub(super) fn kubernetes(event: &Runtime, resource: &Resource, containers: &[Container]) -> Option<Kubernetes> {
+    let known = &event.kubernetes;
+    let pod = known.pod.as_deref().map(|name| Pod {
+        ns: known.namespace.as_deref().map(bounded),
+        name: Some(bounded(name)),
+        labels: Vec::new(),
+        containers: containers.to_vec(),
+    });
+    let is_node = known.node.is_some() || known.pod.is_some() || known.cluster.is_some();
+    let node = resource.instance.as_ref().filter(|_| is_node).map(|name| Node { name: Some(name.clone()) });
+    let kubernetes = Kubernetes {
+        pods: pod.into_iter().collect(),
+        nodes: node.into_iter().collect(),
+        node_pools: Vec::new(),
+        objects: workload(event).into_iter().chain(reviewed(event)).collect(),
+    };
+    (kubernetes != Kubernetes::default()).then_some(kubernetes)
+}
+
+/// The node's name, when it is a node.
+pub(super) fn node_name(event: &Runtime) -> Option<&str> {
+    let known = &event.kubernetes;
+    let on_cluster = known.pod.is_some() || known.cluster.is_some();
+    known.node.as_deref().or_else(|| event.machine().filter(|_| on_cluster))
+}
+
+fn workload(event: &Runtime) -> Option<Object> {
+    let known = &event.kubernetes;
+    let name = known.workload.as_deref().or(known.deployment.as_deref())?;
+    let kind = if known.workload.is_some() { known.workload_kind.as_deref() } else { Some("deployment") };
+    Some(object(kind?, name, known.namespace.as_deref()))
+}
+
+fn reviewed(event: &Runtime) -> Option<Object> {
+    let review = event.admission.as_ref()?;
+    Some(object(review.kind.as_deref()?, review.name.as_deref()?, event.kubernetes.namespace.as_deref()))
+}
+
+fn object(kind: &str, name: &str, namespace: Option<&str>) -> Object {
+    let (group, kind) = group_and_kind(kind);
+    Object {
+        group: group.map(str::to_owned),
+        kind: Some(bounded(&kind)),
+        ns: namespace.map(bounded),
+        name: Some(bounded(name)),
+        containers: Vec::new(),
+    }
+}
+
+/// The API group and the spelling of a kind that came in any case.
+fn group_and_kind(kind: &str) -> (Option<&'static str>, String) {
+    const KINDS: [(&str, &str); 10] = [
+        ("apps/v1", "Deployment"),
+        ("apps/v1", "StatefulSet"),
+        ("apps/v1", "DaemonSet"),
+        ("apps/v1", "ReplicaSet"),
+        ("batch/v1", "CronJob"),
+        ("batch/v1", "Job"),
+        ("v1", "ReplicationController"),
+        ("v1", "Service"),
+        ("v1", "Pod"),
+        ("v1", "Namespace"),
+    ];
+    let known = KINDS.iter().find(|(_, name)| name.eq_ignore_ascii_case(kind));
+    known.map_or_else(|| (None, kind.to_owned()), |(group, name)| (Some(*group), (*name).to_owned()))
+}
+
+fn bounded(text: &str) -> String {
+    cut(text, 1024).to_owned()
+}

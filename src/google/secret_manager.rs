@@ -1,0 +1,130 @@
+//! Secret Manager: settings given as `sm://PROJECT/SECRET[/VERSION]` are read from it.
+//! Facts: <https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access>.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::error::ApiError;
+use super::http::{Client, segment};
+
+/// Where Secret Manager is.
+pub const ENDPOINT: &str = "https://secretmanager.googleapis.com";
+
+/// A secret's place: `sm://PROJECT/SECRET` or `sm://PROJECT/SECRET/VERSION`; also the full name
+/// `sm://projects/P/secrets/S/versions/V`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretName {
+    project: String,
+    secret: String,
+    version: String,
+}
+
+/// Why a secret could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The text is no place of a secret.
+    #[error("a secret's place is written sm://PROJECT/SECRET or sm://PROJECT/SECRET/VERSION")]
+    Name,
+    /// Secret Manager did not give it.
+    #[error(
+        "secret {name} cannot be read: grant roles/secretmanager.secretAccessor on it, and check that the version is enabled"
+    )]
+    Call {
+        /// Its place.
+        name: SecretName,
+        /// The cause.
+        source: ApiError,
+    },
+    /// What it holds is not text.
+    #[error("secret {name} does not hold text")]
+    NotText {
+        /// Its place.
+        name: SecretName,
+    },
+}
+
+impl fmt::Display for SecretName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "projects/{}/secrets/{}/versions/{}", self.project, self.secret, self.version)
+    }
+}
+
+impl FromStr for SecretName {
+    type Err = SecretError;
+
+    fn from_str(text: &str) -> Result<Self, SecretError> {
+        let place = text.trim().strip_prefix("sm://").ok_or(SecretError::Name)?;
+        let (project, secret, version) = match place.split('/').collect::<Vec<_>>().as_slice() {
+            [project, secret] | ["projects", project, "secrets", secret] => (*project, *secret, "latest"),
+            [project, secret, version] | ["projects", project, "secrets", secret, "versions", version] => {
+                (*project, *secret, *version)
+            }
+            _ => return Err(SecretError::Name),
+        };
+        let fine =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
+        if ![project, secret, version].into_iter().all(fine) {
+            return Err(SecretError::Name);
+        }
+        Ok(Self { project: project.into(), secret: secret.into(), version: version.into() })
+    }
+}
+
+/// Whether a setting's value is a secret's place rather than the secret.
+pub fn is_place(text: &str) -> bool {
+    text.trim_start().starts_with("sm://")
+}
+
+/// Reads a secret. Line breaks at its end are dropped: files that were uploaded carry one.
+///
+/// # Errors
+/// [`SecretError`]; never holds the secret.
+pub async fn read(http: &Client, name: &SecretName) -> Result<SecretString, SecretError> {
+    #[derive(Deserialize)]
+    struct Version {
+        payload: Payload,
+    }
+    #[derive(Deserialize)]
+    struct Payload {
+        #[serde(default)]
+        data: SecretString,
+    }
+    use secrecy::ExposeSecret;
+    let path = format!(
+        "/v1/projects/{}/secrets/{}/versions/{}:access",
+        segment(&name.project),
+        segment(&name.secret),
+        segment(&name.version)
+    );
+    let version: Version =
+        http.get_json(&path, &[]).await.map_err(|source| SecretError::Call { name: name.clone(), source })?;
+    let not_text = || SecretError::NotText { name: name.clone() };
+    let bytes = STANDARD.decode(version.payload.data.expose_secret()).map_err(|_| not_text())?;
+    let text = String::from_utf8(bytes).map_err(|_| not_text())?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_and_anything_else_is_refused() {
+        for (text, expected) in [
+            ("sm://p/s", "projects/p/secrets/s/versions/latest"),
+            ("sm://example.com:p/s/7", "projects/example.com:p/secrets/s/versions/7"),
+            (" sm://projects/p/secrets/s ", "projects/p/secrets/s/versions/latest"),
+            ("sm://projects/p/secrets/s/versions/2", "projects/p/secrets/s/versions/2"),
+        ] {
+            assert_eq!(text.parse::<SecretName>().unwrap().to_string(), expected);
+        }
+        for text in ["p/s", "sm://", "sm://p", "sm://p/", "sm://p/s/1/2", "sm://p/s?x", "sm://p/s/.. /"] {
+            assert!(text.parse::<SecretName>().is_err(), "{text}");
+        }
+    }
+}

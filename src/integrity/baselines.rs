@@ -1,0 +1,149 @@
+//! The baselines in the state store: read through a short cache, changed with a journal.
+//!
+//! Fails closed: when they cannot be read, the caller gets an error, never an empty list.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::baseline::Baseline;
+use crate::state::{self, Body, Expected, StateError, Store, body_of};
+
+/// The kind of the documents, which is the collection's name in Firestore.
+pub const KIND: &str = "known_good_measurements";
+/// The kind of the journal's documents.
+pub const JOURNAL: &str = "baseline_journal";
+
+/// One change of a baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// When.
+    pub time: DateTime<Utc>,
+    /// Who.
+    pub who: String,
+    /// Which baseline.
+    pub baseline: String,
+    /// What was done.
+    pub what: What,
+    /// The document before.
+    pub before: Option<Body>,
+    /// The document after.
+    pub after: Option<Body>,
+}
+
+/// What was done to a baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// It was imported.
+    Import,
+    /// Its expiry was set.
+    Expire,
+    /// It was removed.
+    Remove,
+}
+
+/// The baselines.
+#[derive(Debug, Clone)]
+pub struct Baselines {
+    store: Arc<dyn Store>,
+    fresh_for: TimeDelta,
+    cache: Arc<Mutex<Option<Cached>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Cached {
+    read: DateTime<Utc>,
+    baselines: Arc<Vec<Baseline>>,
+}
+
+impl Baselines {
+    /// The baselines in `store`; what was read is used for `fresh_for`.
+    pub fn new(store: Arc<dyn Store>, fresh_for: TimeDelta) -> Self {
+        Self { store, fresh_for, cache: Arc::default() }
+    }
+
+    /// All of them, ordered by name.
+    pub async fn all(&self, now: DateTime<Utc>) -> Result<Arc<Vec<Baseline>>, StateError> {
+        let cached = self.cache.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(cached) = cached.filter(|cached| now - cached.read < self.fresh_for && now >= cached.read) {
+            return Ok(cached.baselines);
+        }
+        let documents = state::all(&*self.store, KIND).await?;
+        let baselines = Arc::new(documents.iter().map(|found| Baseline::read(&found.key, &found.body)).collect::<Vec<_>>());
+        *self.cache.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Cached { read: now, baselines: Arc::clone(&baselines) });
+        Ok(baselines)
+    }
+
+    /// Records a baseline under its name. One that stands there is only replaced when `replace` is set.
+    ///
+    /// # Errors
+    /// [`StateError::Conflict`] when one stands there, or somebody else changed it meanwhile.
+    pub async fn import(&self, baseline: &Baseline, replace: bool, who: &str, now: DateTime<Utc>) -> Result<(), StateError> {
+        let found = self.store.read(KIND, &baseline.name).await?;
+        let (expected, before) = match found {
+            None => (Expected::Absent, None),
+            Some(found) if replace => (Expected::Version(found.version), Some(found.body)),
+            Some(_) => return Err(StateError::Conflict { kind: KIND.to_owned(), key: baseline.name.clone() }),
+        };
+        let body = baseline.body();
+        let change = change(&baseline.name, What::Import, who, now, before, Some(body.clone()));
+        self.journalled(&change, self.store.write(KIND, &baseline.name, &body, expected)).await.map(drop)
+    }
+
+    /// Sets when a baseline stops being used. `false`: there is none of this name.
+    pub async fn expire(&self, name: &str, at: DateTime<Utc>, who: &str, now: DateTime<Utc>) -> Result<bool, StateError> {
+        let Some(found) = self.store.read(KIND, name).await? else { return Ok(false) };
+        let mut body = found.body.clone();
+        let text = at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        body.insert("expiresAt".to_owned(), text.into());
+        let change = change(name, What::Expire, who, now, Some(found.body), Some(body.clone()));
+        self.journalled(&change, self.store.write(KIND, name, &body, Expected::Version(found.version))).await?;
+        Ok(true)
+    }
+
+    /// Removes a baseline. `false`: there is none of this name.
+    pub async fn remove(&self, name: &str, who: &str, now: DateTime<Utc>) -> Result<bool, StateError> {
+        let Some(found) = self.store.read(KIND, name).await? else { return Ok(false) };
+        let change = change(name, What::Remove, who, now, Some(found.body), None);
+        self.journalled(&change, self.store.remove(KIND, name, Expected::Version(found.version))).await
+    }
+
+    /// Every change that was journalled, the oldest first.
+    pub async fn journal(&self) -> Result<Vec<Change>, StateError> {
+        state::all(&*self.store, JOURNAL).await?.iter().map(|document| document.parse(JOURNAL)).collect()
+    }
+
+    /// Nothing changes without its line in the journal: the line comes first, and goes again when the change failed.
+    async fn journalled<T>(
+        &self,
+        change: &Change,
+        work: impl Future<Output = Result<T, StateError>>,
+    ) -> Result<T, StateError> {
+        let stamp = change.time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true);
+        let key = format!("{stamp}-{}", change.baseline);
+        let line = self.store.write(JOURNAL, &key, &body_of(JOURNAL, &key, change)?, Expected::Absent).await?;
+        *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        match work.await {
+            Ok(done) => Ok(done),
+            Err(error) => {
+                // The first error is the one to tell; a line too many in the journal does no harm.
+                self.store.remove(JOURNAL, &key, Expected::Version(line)).await.ok();
+                Err(error)
+            }
+        }
+    }
+}
+
+fn change(
+    name: &str,
+    what: What,
+    who: &str,
+    time: DateTime<Utc>,
+    before: Option<Body>,
+    after: Option<Body>,
+) -> Change {
+    Change { time, who: who.to_owned(), baseline: name.to_owned(), what, before, after }
+}

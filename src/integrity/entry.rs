@@ -1,0 +1,283 @@
+//! What a log entry about a Shielded VM says, in our own words.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::diff::{Change, Difference, compare};
+use super::measurement::Measurements;
+use crate::event::FindingId;
+
+/// The log of boot reports, decoded.
+pub const INTEGRITY_LOG: &str = "compute.googleapis.com/shielded_vm_integrity";
+
+/// One log entry about a Shielded VM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Which VM.
+    pub vm: Vm,
+    /// When it happened.
+    pub time: DateTime<Utc>,
+    /// How often the VM had been restarted; only boot events have it.
+    pub boot: Option<u64>,
+    /// What it says.
+    pub fact: Fact,
+    /// Where the entry stands in Cloud Logging.
+    pub log: LogLine,
+}
+
+/// A VM as a log entry names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Vm {
+    /// The project's id.
+    pub project: String,
+    /// The zone; empty when the entry has none.
+    pub zone: String,
+    /// The numeric id.
+    #[serde(with = "as_text")]
+    pub id: u64,
+    /// The name, which only audit entries have.
+    pub name: Option<String>,
+}
+
+impl Vm {
+    /// The full resource name by numeric id.
+    pub fn resource(&self) -> String {
+        format!("//compute.googleapis.com/projects/{}/zones/{}/instances/{}", self.project, self.zone, self.id)
+    }
+
+    /// What identifies it: names are used again after a VM was removed, ids are not.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.project, self.id)
+    }
+
+    /// Its name when known, else its id.
+    pub fn shown(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.id.to_string())
+    }
+}
+
+/// Where an entry stands in Cloud Logging.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Its insert id, unique only together with log and time.
+    pub insert_id: String,
+    /// The log's id, decoded.
+    pub log_id: String,
+    /// `projects/…`, `folders/…` or `organizations/…`.
+    pub container: String,
+}
+
+/// What an entry says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub enum Fact {
+    /// The VM started.
+    Startup,
+    /// The VM stopped.
+    Shutdown,
+    /// The virtual TPM was cleared: sealed secrets are gone.
+    VtpmCleared,
+    /// From the firmware's start until the boot loader takes over.
+    EarlyBoot(BootReport),
+    /// From the boot loader until the kernel is loaded.
+    LateBoot(BootReport),
+    /// An early report failed and no late report followed in time. We say this, not the log.
+    BootIncomplete {
+        /// The early report that failed.
+        early: BootReport,
+        /// How long was waited, in minutes.
+        minutes: u32,
+    },
+    /// The launch of a Confidential VM was attested.
+    Launch(LaunchReport),
+    /// Somebody had the policy baseline learned again.
+    BaselineRelearned(Audit),
+    /// Somebody changed the Shielded VM options.
+    OptionsChanged {
+        /// Who and how.
+        by: Audit,
+        /// Secure Boot, when it was set.
+        secure_boot: Option<bool>,
+        /// The virtual TPM, when it was set.
+        vtpm: Option<bool>,
+        /// Integrity monitoring, when it was set.
+        monitoring: Option<bool>,
+    },
+}
+
+/// A boot report.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct BootReport {
+    /// What the entry itself says about passing; `None` when the member was missing.
+    pub stated: Option<bool>,
+    /// The policy baseline.
+    pub policy: Measurements,
+    /// What this boot measured.
+    pub actual: Measurements,
+    /// Measurements that could not be read, one sentence each. Such a report never matches a baseline.
+    pub unreadable: Vec<String>,
+}
+
+impl BootReport {
+    /// Every register of policy and actual.
+    pub fn differences(&self) -> Vec<Difference> {
+        compare(&self.policy, &self.actual)
+    }
+
+    /// Whether it passed: as stated, else by comparing.
+    pub fn passed(&self) -> bool {
+        self.stated.unwrap_or_else(|| {
+            let differences = self.differences();
+            self.unreadable.is_empty()
+                && !differences.is_empty()
+                && differences.iter().all(|difference| difference.change == Change::Equal)
+        })
+    }
+}
+
+/// The attestation of a Confidential VM's launch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchReport {
+    /// Whether it passed; `None` when the entry does not say.
+    pub passed: Option<bool>,
+    /// Whether the policy lets the memory be read for debugging.
+    pub debug_enabled: Option<bool>,
+    /// The SEV policy as delivered.
+    pub policy: serde_json::Map<String, serde_json::Value>,
+}
+
+impl LaunchReport {
+    /// Whether somebody should look at it.
+    pub fn alarming(&self) -> bool {
+        self.passed == Some(false) || self.debug_enabled == Some(true)
+    }
+}
+
+/// Who did what through the Compute API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// The e-mail address or subject of who called.
+    pub principal: String,
+    /// The method, as the entry names it.
+    pub method: String,
+    /// The caller's address.
+    pub caller_ip: Option<String>,
+    /// The caller's program.
+    pub user_agent: Option<String>,
+    /// The operation it started.
+    pub operation: Option<String>,
+}
+
+/// What a finding is about: there is one finding a VM and check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// The early boot report.
+    EarlyBoot,
+    /// The late boot report.
+    LateBoot,
+    /// The boot ended between the two.
+    BootIncomplete,
+    /// The launch attestation of a Confidential VM.
+    Launch,
+    /// The virtual TPM was cleared.
+    VtpmCleared,
+    /// Secure Boot, vTPM or monitoring is off.
+    Options,
+    /// The baseline was learned again.
+    Relearned,
+}
+
+impl Check {
+    /// The word in finding ids, state and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::EarlyBoot => "early_boot",
+            Self::LateBoot => "late_boot",
+            Self::BootIncomplete => "boot_incomplete",
+            Self::Launch => "launch",
+            Self::VtpmCleared => "vtpm_cleared",
+            Self::Options => "options",
+            Self::Relearned => "relearned",
+        }
+    }
+}
+
+impl Entry {
+    /// The check it bears on; `None` for starting and stopping.
+    pub fn check(&self) -> Option<Check> {
+        Some(match &self.fact {
+            Fact::Startup | Fact::Shutdown => return None,
+            Fact::VtpmCleared => Check::VtpmCleared,
+            Fact::EarlyBoot(_) => Check::EarlyBoot,
+            Fact::LateBoot(_) => Check::LateBoot,
+            Fact::BootIncomplete { .. } => Check::BootIncomplete,
+            Fact::Launch(_) => Check::Launch,
+            Fact::BaselineRelearned(_) => Check::Relearned,
+            Fact::OptionsChanged { .. } => Check::Options,
+        })
+    }
+
+    /// Whether it is bad news; `None` for starting and stopping.
+    pub fn failed(&self) -> Option<bool> {
+        Some(match &self.fact {
+            Fact::Startup | Fact::Shutdown => return None,
+            Fact::EarlyBoot(report) | Fact::LateBoot(report) => !report.passed(),
+            Fact::Launch(report) => report.alarming(),
+            Fact::VtpmCleared | Fact::BootIncomplete { .. } | Fact::BaselineRelearned(_) => true,
+            Fact::OptionsChanged { secure_boot, vtpm, monitoring, .. } => {
+                [secure_boot, vtpm, monitoring].contains(&&Some(false))
+            }
+        })
+    }
+
+    /// What identifies the entry: the same for every delivery of it, different for every boot and report.
+    pub fn key(&self) -> String {
+        let boot = self.boot.map(|boot| boot.to_string()).unwrap_or_default();
+        let kind = self.check().map_or("lifecycle", Check::label);
+        let own = match &self.fact {
+            Fact::BaselineRelearned(by) | Fact::OptionsChanged { by, .. } => by.operation.clone(),
+            Fact::Startup => Some("startup".to_owned()),
+            Fact::Shutdown => Some("shutdown".to_owned()),
+            _ => None,
+        };
+        let own = match own {
+            // Both entries of an operation are the same news.
+            Some(operation) if self.check().is_some() => operation,
+            Some(word) => format!("{word}/{}", self.stamp()),
+            None => self.stamp(),
+        };
+        format!("{}/{kind}/{boot}/{own}", self.vm.key())
+    }
+
+    /// The id of the finding it bears on: one a VM and check.
+    pub fn finding_id(&self) -> FindingId {
+        match self.check() {
+            None => FindingId::from_key("integrity", &self.key()),
+            Some(check) => finding_id(&self.vm, check),
+        }
+    }
+
+    fn stamp(&self) -> String {
+        self.time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)
+    }
+}
+
+/// The id of the finding about a check of a VM.
+pub fn finding_id(vm: &Vm, check: Check) -> FindingId {
+    FindingId::from_key("integrity", &format!("{}/{}", vm.key(), check.label()))
+}
+
+mod as_text {
+    //! A 64-bit id as text: JSON readers elsewhere would lose its last digits.
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    pub(super) fn serialize<S: Serializer>(id: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,201 @@
+//! `integrity explain`: one entry for people and for programs.
+
+use std::fmt::Write;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::diff::{Change, Difference};
+use super::entry::{Check, Entry, Vm};
+use super::words::{boot_report, headline, notes, summary};
+
+/// One entry, explained.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explanation {
+    /// What happened, in a few words.
+    pub headline: String,
+    /// Whether it is bad news; absent for starting and stopping.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<bool>,
+    /// Which check it bears on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
+    /// Which VM.
+    pub vm: Vm,
+    /// When it happened.
+    pub time: DateTime<Utc>,
+    /// How often the VM had been restarted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_counter: Option<u64>,
+    /// Which registers differ, in one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// Every register, equal ones too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub registers: Vec<Register>,
+    /// What else a reader should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// One register, explained.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Register {
+    /// Which: `PCR_4`.
+    pub pcr: String,
+    /// Its bank.
+    pub algorithm: &'static str,
+    /// How its values relate.
+    pub change: Change,
+    /// What it covers.
+    pub covers: &'static str,
+    /// What happened to it.
+    pub sentence: String,
+    /// What usually changes it without harm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usual_harmless_cause: Option<&'static str>,
+    /// The policy's value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Value>,
+    /// The measured value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actual: Option<Value>,
+}
+
+/// A register's value.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Value {
+    /// As the log has it.
+    pub base64: String,
+    /// As TPM tools print it.
+    pub hex: String,
+    /// What it says, when it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub means: Option<String>,
+}
+
+/// Explains an entry.
+pub fn explain(entry: &Entry) -> Explanation {
+    let report = boot_report(entry);
+    let differences = report.map(|report| report.differences()).unwrap_or_default();
+    Explanation {
+        headline: headline(entry),
+        failed: entry.failed(),
+        check: entry.check(),
+        vm: entry.vm.clone(),
+        time: entry.time,
+        boot_counter: entry.boot,
+        summary: report.map(|_| summary(&differences)),
+        registers: differences.iter().map(register).collect(),
+        notes: notes(entry),
+    }
+}
+
+fn register(difference: &Difference) -> Register {
+    let means = |known: Option<super::known::Known>| known.map(|known| known.to_string());
+    let value =
+        |digest: &super::measurement::Digest, means| Value { base64: digest.base64(), hex: digest.hex(), means };
+    let changed = difference.change != Change::Equal;
+    Register {
+        pcr: difference.slot.pcr.to_string(),
+        algorithm: difference.slot.algorithm.name(),
+        change: difference.change,
+        covers: difference.meaning().covers,
+        sentence: difference.sentence(),
+        usual_harmless_cause: difference.meaning().harmless.filter(|_| changed),
+        policy: difference.policy.as_ref().map(|digest| value(digest, means(difference.policy_known()))),
+        actual: difference.actual.as_ref().map(|digest| value(digest, means(difference.actual_known()))),
+    }
+}
+
+/// Colours of a terminal, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct Paint(pub bool);
+
+impl Paint {
+    fn with(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    /// Red.
+    pub fn bad(self, text: &str) -> String {
+        self.with("1;31", text)
+    }
+
+    /// Green.
+    pub fn good(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    /// Yellow.
+    pub fn odd(self, text: &str) -> String {
+        self.with("33", text)
+    }
+
+    /// Dim.
+    pub fn quiet(self, text: &str) -> String {
+        self.with("2", text)
+    }
+}
+
+impl Explanation {
+    /// The explanation as lines for people.
+    pub fn text(&self, paint: Paint) -> String {
+        let mut out = String::new();
+        let headline = match self.failed {
+            Some(true) => paint.bad(&self.headline),
+            Some(false) => paint.good(&self.headline),
+            None => self.headline.clone(),
+        };
+        let boot = self.boot_counter.map(|boot| format!(", boot {boot}")).unwrap_or_default();
+        let name = self.vm.name.as_ref().map(|name| format!("{name}, ")).unwrap_or_default();
+        let place = format!("{name}instance {} in {} ({}){boot}", self.vm.id, self.vm.project, self.vm.zone);
+        line(&mut out, &headline);
+        line(&mut out, &format!("  {place}, {}", self.time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)));
+        if let Some(summary) = &self.summary {
+            line(&mut out, &format!("  {summary}"));
+        }
+        for register in &self.registers {
+            register.lines(paint, &mut out);
+        }
+        for note in &self.notes {
+            line(&mut out, &format!("  {} {note}", paint.odd("Note:")));
+        }
+        out
+    }
+}
+
+impl Register {
+    fn lines(&self, paint: Paint, out: &mut String) {
+        let name = format!("{} {}", self.pcr, self.algorithm);
+        let (mark, name) = match self.change {
+            Change::Equal => (paint.good("="), paint.quiet(&name)),
+            Change::Changed => (paint.bad("≠"), paint.bad(&name)),
+            Change::OnlyInPolicy => (paint.odd("-"), paint.odd(&name)),
+            Change::OnlyInActual => (paint.odd("+"), paint.odd(&name)),
+        };
+        line(out, "");
+        line(out, &format!("  {mark} {name}  {}", paint.quiet(self.covers)));
+        let value = |label: &str, value: &Value| {
+            let means = value.means.as_ref().map(|means| format!("  {means}")).unwrap_or_default();
+            format!("      {label} {}{means}", value.base64)
+        };
+        match (&self.policy, &self.actual) {
+            (Some(same), Some(_)) if self.change == Change::Equal => line(out, &paint.quiet(&value("both  ", same))),
+            (policy, actual) => {
+                policy.iter().for_each(|policy| line(out, &value("policy", policy)));
+                actual.iter().for_each(|actual| line(out, &value("actual", actual)));
+                line(out, &format!("      {}.", self.sentence));
+                match self.usual_harmless_cause {
+                    Some(cause) => line(out, &format!("      Usual harmless cause: {cause}.")),
+                    None => line(out, "      No harmless cause is known."),
+                }
+            }
+        }
+    }
+}
+
+fn line(out: &mut String, text: &str) {
+    // Writing to a String cannot fail.
+    writeln!(out, "{text}").ok();
+}

@@ -1,0 +1,278 @@
+//! An entry that is bad news → the finding.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use super::diff::{Change, Difference};
+use super::entry::{Audit, BootReport, Check, Entry, Fact, INTEGRITY_LOG};
+use super::explain::explain;
+use super::lifecycle::Record;
+use super::matching::Judgement;
+use super::measurement::Measurements;
+use super::words::{boot_report, headline, notes, summary};
+use crate::decide::{shell, text};
+use crate::event::finding::{
+    Access, CloudLoggingEntry, Finding, FindingClass, FindingSeverity, LogEntry, MitreAttack, Properties,
+};
+
+/// The longest text in a property, in bytes.
+const LONGEST: usize = 2_000;
+
+/// What is known beside the entry.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// What the baselines say.
+    pub judgement: Option<Judgement>,
+    /// What was seen of the VM.
+    pub record: Record,
+    /// The VM's name, when a look-up found it.
+    pub name: Option<String>,
+}
+
+/// The finding about an entry that is bad news. `now` keeps its time out of the future.
+pub fn finding(entry: &Entry, check: Check, context: &Context, now: DateTime<Utc>) -> Finding {
+    let time = entry.time.min(now - TimeDelta::seconds(1));
+    let mut finding = Finding::new(category(check), severity(entry, check, context), resource(entry), time);
+    finding.id = Some(super::entry::finding_id(&entry.vm, check));
+    finding.finding_class = class(check);
+    finding.module_name = Some(format!("shieldedvm/{}", check.label().replace('_', "-")));
+    finding.description = Some(text::ellipsis(&description(entry, context), 4 * 1024));
+    finding.next_steps = Some(next_steps(entry, check, context));
+    finding.log_entries = log_entries(entry);
+    finding.source_properties = properties(entry, check, context);
+    match &entry.fact {
+        Fact::BaselineRelearned(by) | Fact::OptionsChanged { by, .. } => finding.access = Some(access(by)),
+        _ => {}
+    }
+    // Pre-OS Boot (T1542) is not among the techniques that Security Command Center knows.
+    if matches!(check, Check::EarlyBoot | Check::LateBoot | Check::BootIncomplete) {
+        finding.mitre_attack = Some(MitreAttack {
+            primary_tactic: Some(Cow::Borrowed("PERSISTENCE")),
+            additional_tactics: vec![Cow::Borrowed("DEFENSE_EVASION")],
+            ..MitreAttack::default()
+        });
+        finding.source_properties.insert("mitre_attack_technique".into(), json!("T1542 Pre-OS Boot"));
+    }
+    finding
+}
+
+/// What people group and mute by.
+pub fn category(check: Check) -> &'static str {
+    match check {
+        Check::EarlyBoot => "Shielded VM: Early Boot Integrity Failure",
+        Check::LateBoot => "Shielded VM: Late Boot Integrity Failure",
+        Check::BootIncomplete => "Shielded VM: Boot Did Not Complete",
+        Check::Launch => "Shielded VM: Launch Attestation Failure",
+        Check::VtpmCleared => "Shielded VM: vTPM Cleared",
+        Check::Options => "Shielded VM: Secure Boot or Monitoring Switched Off",
+        Check::Relearned => "Shielded VM: Integrity Baseline Relearned",
+    }
+}
+
+fn class(check: Check) -> FindingClass {
+    match check {
+        Check::Options => FindingClass::Misconfiguration,
+        Check::Relearned => FindingClass::Observation,
+        _ => FindingClass::Threat,
+    }
+}
+
+fn severity(entry: &Entry, check: Check, context: &Context) -> FindingSeverity {
+    if matches!(context.judgement, Some(Judgement::Known { .. })) {
+        return FindingSeverity::Low;
+    }
+    match check {
+        Check::BootIncomplete | Check::Launch => FindingSeverity::High,
+        Check::EarlyBoot | Check::LateBoot => boot_report(entry).map_or(FindingSeverity::High, boot_severity),
+        Check::Options | Check::VtpmCleared => FindingSeverity::Medium,
+        Check::Relearned => FindingSeverity::Low,
+    }
+}
+
+fn boot_severity(report: &BootReport) -> FindingSeverity {
+    let differences = report.differences();
+    let mut changed = differences.iter().filter(|difference| difference.change != Change::Equal).peekable();
+    // A failure that its own values do not explain is not harmless.
+    if changed.peek().is_none() || changed.any(|difference| difference.meaning().grave) {
+        return FindingSeverity::High;
+    }
+    FindingSeverity::Medium
+}
+
+fn resource(entry: &Entry) -> String {
+    if entry.vm.zone.is_empty() {
+        return format!("//cloudresourcemanager.googleapis.com/projects/{}", entry.vm.project);
+    }
+    entry.vm.resource()
+}
+
+fn shown(entry: &Entry, context: &Context) -> String {
+    context.name.clone().unwrap_or_else(|| entry.vm.shown())
+}
+
+fn description(entry: &Entry, context: &Context) -> String {
+    let boot = entry.boot.map(|boot| format!(", boot {boot}")).unwrap_or_default();
+    let mut parts =
+        vec![format!("{} on VM {} in {} ({}){boot}.", headline(entry), shown(entry, context), entry.vm.project, entry.vm.zone)];
+    if let Some(report) = boot_report(entry) {
+        let changed: Vec<Difference> = report.differences().into_iter().filter(|d| d.change != Change::Equal).collect();
+        parts.extend(changed.iter().map(|difference| {
+            let harmless = difference.meaning().harmless.map(|cause| format!(" Usual harmless cause: {cause}.")).unwrap_or_default();
+            format!("{}.{harmless}", difference.sentence())
+        }));
+    }
+    parts.extend(notes(entry));
+    parts.extend(context.judgement.as_ref().map(Judgement::sentence));
+    if let (Some((who, time)), true) = (&context.record.relearned, boot_report(entry).is_some()) {
+        parts.push(format!("The baseline was last relearned by {who} on {}.", time.format("%Y-%m-%d %H:%M UTC")));
+    }
+    if entry.check() == Some(Check::Options) {
+        parts.push(format!("Now off: {}.", context.record.off().join(", ")));
+    }
+    text::printable(&parts.join("\n")).into_owned()
+}
+
+/// Commands that run as printed. gcloud takes the numeric id in a VM's place.
+fn next_steps(entry: &Entry, check: Check, context: &Context) -> String {
+    let name = shown(entry, context);
+    let (Some(vm), Some(project), Some(zone)) =
+        (shell::word(&name), shell::word(&entry.vm.project), shell::word(&entry.vm.zone))
+    else {
+        return "1. Look at the log entry that this finding points at.".to_owned();
+    };
+    let place = format!("--project={project} --zone={zone}");
+    let id = entry.vm.id;
+    let read = format!(
+        "gcloud logging read 'resource.type=\"gce_instance\" AND resource.labels.instance_id=\"{id}\" AND log_id(\"{INTEGRITY_LOG}\") AND timestamp=\"{}\"' --project={project} --format=json",
+        entry.time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)
+    );
+    let stop = format!("gcloud compute instances stop {vm} {place}");
+    let relearn = format!("gcloud compute instances update {vm} {place} --shielded-learn-integrity-policy");
+    let disks = format!("gcloud compute instances describe {vm} {place} --format='value(disks[].source.basename())'");
+    let snapshot = format!("Keep evidence: list its disks with `{disks}`, then `gcloud compute disks snapshot DISK {place}` for each.");
+    let describe = format!("gcloud compute instances describe {vm} {place} --format='yaml(status,lastStartTimestamp,shieldedInstanceConfig)'");
+    let steps = match check {
+        Check::EarlyBoot | Check::LateBoot => vec![
+            format!("See which registers changed and what they mean: `{read} | sysdig-scc integrity explain -`"),
+            format!("Compare with the known-good baselines: `{read} | sysdig-scc baseline diff --from-entry -`"),
+            "Ask whoever maintains the VM whether an update, a new image or a change of Secure Boot explains it.".to_owned(),
+            format!("If it is expected and the report is of a late boot, approve these measurements: `{read} | sysdig-scc baseline import NAME --from-entry -`"),
+            format!("Then let the VM learn them (on the running VM; the next boot passes): `{relearn}`"),
+            format!("If it is not expected: {snapshot}"),
+            format!("Stop the VM: `{stop}`"),
+        ],
+        Check::BootIncomplete => vec![
+            format!("Look at the serial console: `gcloud compute instances get-serial-port-output {vm} {place}`"),
+            format!("See what the early report says: `{read} | sysdig-scc integrity explain -`"),
+            "\"Security Violation\" or \"Binary is blacklisted\" means that Secure Boot refused what should be started; boot a signed, current kernel or image.".to_owned(),
+            snapshot,
+            format!("Stop the VM: `{stop}`"),
+        ],
+        Check::Launch => vec![
+            format!("See the report: `{read}`"),
+            format!("Stop the VM and create it anew without debugging allowed: `{stop}`"),
+        ],
+        Check::VtpmCleared => vec![
+            "Ask whoever maintains the VM whether the vTPM was cleared on purpose (a firmware menu, a guest's TPM tools).".to_owned(),
+            "Have recovery keys at hand for disks sealed to the vTPM.".to_owned(),
+            format!("Compare the next boot's reports: `{read}`"),
+        ],
+        Check::Options => vec![
+            format!("See what is on: `{describe}`"),
+            format!("Switch protection on again; the VM must be stopped for it: `{stop}` then `gcloud compute instances update {vm} {place} --shielded-secure-boot --shielded-vtpm --shielded-integrity-monitoring`"),
+            format!("Start it: `gcloud compute instances start {vm} {place}`"),
+        ],
+        Check::Relearned => vec![
+            "If an update was being rolled out, nothing is to be done.".to_owned(),
+            format!("Else find out why: `gcloud logging read 'protoPayload.methodName:\"setShieldedInstanceIntegrityPolicy\" AND resource.labels.instance_id=\"{id}\" AND timestamp>=\"{}\"' --project={project} --format=json`", entry.time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)),
+            "Compare the next late boot report's policy with an approved baseline: the relearned values are now what the VM is measured against.".to_owned(),
+        ],
+    };
+    steps.iter().enumerate().map(|(n, step)| format!("{}. {step}", n + 1)).collect::<Vec<_>>().join("\n")
+}
+
+fn log_entries(entry: &Entry) -> Vec<LogEntry> {
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let container = given(&entry.log.container).or_else(|| Some(format!("projects/{}", entry.vm.project)));
+    vec![LogEntry {
+        cloud_logging_entry: Some(CloudLoggingEntry {
+            insert_id: given(&entry.log.insert_id),
+            log_id: given(&entry.log.log_id).or_else(|| Some(INTEGRITY_LOG.to_owned())),
+            resource_container: container,
+            timestamp: Some(entry.time),
+        }),
+    }]
+}
+
+fn access(by: &Audit) -> Access {
+    let email = by.principal.contains('@').then(|| by.principal.clone());
+    Access {
+        principal_subject: if email.is_none() { Some(by.principal.clone()) } else { None },
+        principal_email: email,
+        caller_ip: by.caller_ip.clone(),
+        user_agent: by.user_agent.clone(),
+        service_name: Some("compute.googleapis.com".to_owned()),
+        method_name: Some(by.method.clone()),
+        ..Access::default()
+    }
+}
+
+fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
+    let mut properties = Properties::new();
+    let mut put = |key: &str, value: Option<Value>| value.map(|value| properties.insert(key.to_owned(), value));
+    put("check", Some(json!(check.label())));
+    put("VM_Instance_Id", Some(json!(entry.vm.id.to_string())));
+    put("VM_Instance_Name", context.name.clone().or_else(|| entry.vm.name.clone()).map(Value::from));
+    put("project_id", Some(json!(entry.vm.project)));
+    put("zone", Some(json!(entry.vm.zone)));
+    put("boot_counter", entry.boot.map(Value::from));
+    if let Some(report) = boot_report(entry) {
+        put("policy_evaluation_passed", report.stated.map(Value::from));
+        put("policy_measurements", Some(values(&report.policy)));
+        put("actual_measurements", Some(values(&report.actual)));
+        let differences = report.differences();
+        put("difference", Some(json!(summary(&differences))));
+        let changed = |wanted| differences.iter().filter(move |d| d.change == wanted).map(|d| d.slot.pcr.to_string());
+        put("changed", Some(changed(Change::Changed).collect()));
+        put("only_in_policy", Some(changed(Change::OnlyInPolicy).collect()));
+        put("only_in_actual", Some(changed(Change::OnlyInActual).collect()));
+        let explained = explain(entry);
+        let firmware = |value: Option<&super::explain::Value>| value.and_then(|value| value.means.clone()).map(Value::from);
+        let pcr_0 = explained.registers.iter().find(|register| register.pcr == "PCR_0");
+        put("policy_firmware", pcr_0.and_then(|register| firmware(register.policy.as_ref())));
+        put("actual_firmware", pcr_0.and_then(|register| firmware(register.actual.as_ref())));
+    }
+    if let Some(judgement) = &context.judgement {
+        put("known_good", Some(json!(matches!(judgement, Judgement::Known { .. }))));
+        put("known_good_detail", Some(json!(text::ellipsis(&judgement.sentence(), LONGEST))));
+        if let Judgement::Known { baseline } = judgement {
+            put("known_good_baseline", Some(json!(text::ellipsis(baseline, 300))));
+        }
+    }
+    match &entry.fact {
+        Fact::Launch(report) => {
+            put("integrity_evaluation_passed", report.passed.map(Value::from));
+            put("launch_policy", Some(json!(text::ellipsis(&Value::Object(report.policy.clone()).to_string(), LONGEST))));
+        }
+        Fact::BootIncomplete { minutes, .. } => {
+            put("waited_minutes", Some(json!(minutes)));
+        }
+        Fact::BaselineRelearned(by) | Fact::OptionsChanged { by, .. } => {
+            put("principal", Some(json!(text::ellipsis(&by.principal, 300))));
+            put("operation", by.operation.as_ref().map(|operation| json!(text::ellipsis(operation, 300))));
+            if check == Check::Options {
+                put("off", Some(json!(context.record.off())));
+            }
+        }
+        _ => {}
+    }
+    properties
+}
+
+/// Hex by register, as TPM tools print it; the bank is in the name.
+fn values(measurements: &Measurements) -> Value {
+    let named = measurements.0.iter().map(|(slot, digest)| (format!("{}_{}", slot.pcr, slot.algorithm), json!(digest.hex())));
+    Value::Object(named.collect())
+}

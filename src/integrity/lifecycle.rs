@@ -1,0 +1,257 @@
+//! One finding a VM and check: what an entry changes, given what was seen before. Pure.
+//!
+//! Entries come in any order and more than once. For every check the newest failure and the newest pass are kept; an
+//! entry older than what decides is news no more. Moments are ordered by the entry's time, then by its boot counter.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::entry::{Check, Entry, Fact};
+
+/// When something happened to a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Moment {
+    /// The entry's time.
+    pub time: DateTime<Utc>,
+    /// The boot counter, when the entry has one.
+    pub boot: Option<u64>,
+}
+
+/// What is known about one check.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The newest failure.
+    pub failed: Option<Moment>,
+    /// The newest pass.
+    pub passed: Option<Moment>,
+}
+
+/// What is known about a VM.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// By check.
+    pub checks: BTreeMap<Check, Standing>,
+    /// Whether an option is on, and since when, by its name.
+    pub options: BTreeMap<String, (bool, DateTime<Utc>)>,
+    /// Who had the baseline learned again last, and when.
+    pub relearned: Option<(String, DateTime<Utc>)>,
+}
+
+/// What an entry changes in Security Command Center.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Raise the finding about the entry's own check.
+    Raise(Check),
+    /// Close the finding about this check.
+    Close(Check),
+}
+
+/// What to do about the timer that watches for the late report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// Leave it.
+    Leave,
+    /// Watch for the late report of this boot.
+    Start,
+    /// The boot went on.
+    Stop,
+}
+
+/// What follows from an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What is known now.
+    pub record: Record,
+    /// What to change.
+    pub actions: Vec<Action>,
+    /// The timer.
+    pub timer: Timer,
+}
+
+/// What follows from `entry`, given what is known. `None`: nothing was ever seen of this VM.
+pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
+    let mut record = known.cloned().unwrap_or_default();
+    let mut actions = Vec::new();
+    let moment = Moment { time: entry.time, boot: entry.boot };
+    let mut timer = Timer::Leave;
+    let check = entry.check();
+    let failed = match &entry.fact {
+        Fact::OptionsChanged { secure_boot, vtpm, monitoring, .. } => {
+            record.switch(&[("Secure Boot", *secure_boot), ("vTPM", *vtpm), ("integrity monitoring", *monitoring)], entry.time)
+        }
+        Fact::Launch(report) if report.passed.is_none() && !report.alarming() => None,
+        Fact::BaselineRelearned(by) => {
+            if record.relearned.as_ref().is_none_or(|(_, time)| *time <= entry.time) {
+                record.relearned = Some((by.principal.clone(), entry.time));
+            }
+            Some(true)
+        }
+        _ => entry.failed(),
+    };
+    if let (Some(check), Some(failed)) = (check, failed) {
+        let fresh = known.is_none();
+        actions.extend(if failed { record.fail(check, moment) } else { record.pass(check, moment, fresh) });
+    }
+    match &entry.fact {
+        Fact::LateBoot(_) => {
+            timer = Timer::Stop;
+            // The boot went on, whatever was measured.
+            actions.extend(record.pass(Check::BootIncomplete, moment, false));
+        }
+        Fact::EarlyBoot(report) if !report.passed() && record.newest(Check::LateBoot).is_none_or(|late| late < moment) => {
+            timer = Timer::Start;
+        }
+        _ => {}
+    }
+    Step { record, actions, timer }
+}
+
+impl Record {
+    /// The newest entry about a check.
+    pub fn newest(&self, check: Check) -> Option<Moment> {
+        let standing = self.checks.get(&check)?;
+        standing.failed.max(standing.passed)
+    }
+
+    /// Whether the check has passed since this moment.
+    pub fn passed_since(&self, check: Check, moment: Moment) -> Option<Moment> {
+        self.checks.get(&check)?.passed.filter(|passed| *passed > moment)
+    }
+
+    /// The options that are known to be off.
+    pub fn off(&self) -> Vec<&str> {
+        self.options.iter().filter(|(_, (on, _))| !on).map(|(name, _)| name.as_str()).collect()
+    }
+
+    fn fail(&mut self, check: Check, moment: Moment) -> Option<Action> {
+        let standing = self.checks.entry(check).or_default();
+        let old = standing.passed.max(standing.failed).is_some_and(|newest| newest > moment);
+        standing.failed = standing.failed.max(Some(moment));
+        // The same moment again is raised again: the first attempt may have died before it was delivered.
+        (!old).then_some(Action::Raise(check))
+    }
+
+    /// `anyway`: close even without a failure that is known, as what was known may have been lost.
+    fn pass(&mut self, check: Check, moment: Moment, anyway: bool) -> Option<Action> {
+        let standing = self.checks.entry(check).or_default();
+        let old = standing.passed.is_some_and(|passed| passed > moment);
+        standing.passed = standing.passed.max(Some(moment));
+        let open = standing.failed.map_or(anyway, |failed| failed < moment);
+        (!old && open).then_some(Action::Close(check))
+    }
+
+    /// Notes the options; answers whether any is off now, or nothing when the entry is older than what is known.
+    fn switch(&mut self, options: &[(&str, Option<bool>)], time: DateTime<Utc>) -> Option<bool> {
+        let mut news = false;
+        for (name, on) in options {
+            let Some(on) = on else { continue };
+            if self.options.get(*name).is_none_or(|(_, since)| *since <= time) {
+                self.options.insert((*name).to_owned(), (*on, time));
+                news = true;
+            }
+        }
+        news.then(|| !self.off().is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::integrity::entry::{Audit, BootReport, LogLine, Vm};
+
+    fn entry(second: i64, boot: u64, fact: Fact) -> Entry {
+        let vm = Vm { project: "p".into(), zone: "z".into(), id: 1, name: None };
+        let time = DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap();
+        Entry { vm, time, boot: Some(boot), fact, log: LogLine::default() }
+    }
+
+    fn report(passed: bool) -> BootReport {
+        BootReport { stated: Some(passed), ..BootReport::default() }
+    }
+
+    fn late(boot: u64, passed: bool) -> Entry {
+        entry(i64::try_from(boot).unwrap() * 100 + 30, boot, Fact::LateBoot(report(passed)))
+    }
+
+    fn early(boot: u64, passed: bool) -> Entry {
+        entry(i64::try_from(boot).unwrap() * 100, boot, Fact::EarlyBoot(report(passed)))
+    }
+
+    /// The finding of a check as Security Command Center would have it after these entries.
+    fn run(entries: &[Entry], check: Check) -> Option<bool> {
+        let mut record: Option<Record> = None;
+        let mut open = None;
+        for entry in entries {
+            let step = step(record.as_ref(), entry);
+            for action in step.actions {
+                match action {
+                    Action::Raise(raised) if raised == check => open = Some(true),
+                    Action::Close(closed) if closed == check && open.is_some() => open = Some(false),
+                    _ => {}
+                }
+            }
+            record = Some(step.record);
+        }
+        open
+    }
+
+    #[test]
+    fn a_failure_raises_and_a_later_pass_closes() {
+        assert_eq!(run(&[late(1, false)], Check::LateBoot), Some(true));
+        assert_eq!(run(&[late(1, false), late(2, true)], Check::LateBoot), Some(false));
+        assert_eq!(run(&[late(1, false), early(2, true)], Check::LateBoot), Some(true), "another check");
+        assert_eq!(run(&[late(2, true), late(1, false)], Check::LateBoot), None, "out of order: it has passed since");
+        assert_eq!(run(&[late(1, false), late(2, true), late(1, false)], Check::LateBoot), Some(false), "delivered again");
+        assert_eq!(run(&[late(1, false), late(2, true), late(3, false)], Check::LateBoot), Some(true), "it failed anew");
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_deliveries_and_repeats_do_not_change_how_it_ends(
+            boots in prop::collection::vec(any::<bool>(), 1..6), shuffle in prop::collection::vec(0..6_usize, 6..30)
+        ) {
+            let all: Vec<Entry> = (1..).zip(&boots).map(|(boot, passed)| late(boot, *passed)).collect();
+            let mut delivered: Vec<Entry> = shuffle.iter().map(|n| all[n % all.len()].clone()).collect();
+            delivered.extend(all.iter().rev().cloned());
+            let open = run(&delivered, Check::LateBoot) == Some(true);
+            prop_assert_eq!(open, !boots.last().unwrap());
+        }
+    }
+
+    #[test]
+    fn an_early_failure_starts_the_timer_unless_the_late_report_was_first() {
+        assert_eq!(step(None, &early(1, false)).timer, Timer::Start);
+        assert_eq!(step(None, &early(1, true)).timer, Timer::Leave);
+        let after_late = step(None, &late(1, true)).record;
+        assert_eq!(step(Some(&after_late), &early(1, false)).timer, Timer::Leave);
+        assert_eq!(step(Some(&after_late), &early(2, false)).timer, Timer::Start);
+        assert_eq!(step(None, &late(1, false)).timer, Timer::Stop);
+    }
+
+    #[test]
+    fn a_late_report_of_any_kind_ends_an_incomplete_boot() {
+        let incomplete = entry(100, 1, Fact::BootIncomplete { early: report(false), minutes: 5 });
+        assert_eq!(run(std::slice::from_ref(&incomplete), Check::BootIncomplete), Some(true));
+        assert_eq!(run(&[incomplete.clone(), late(1, false)], Check::BootIncomplete), Some(false));
+        assert_eq!(run(&[late(1, true), incomplete], Check::BootIncomplete), None);
+    }
+
+    #[test]
+    fn options_close_only_when_all_are_on_again() {
+        let switch = |second, secure_boot, monitoring| {
+            entry(second, 0, Fact::OptionsChanged { by: Audit::default(), secure_boot, vtpm: None, monitoring })
+        };
+        let both_off = [switch(1, Some(false), None), switch(2, None, Some(false))];
+        assert_eq!(run(&both_off, Check::Options), Some(true));
+        let one_on = [both_off[0].clone(), both_off[1].clone(), switch(3, Some(true), None)];
+        assert_eq!(run(&one_on, Check::Options), Some(true));
+        let all_on = [one_on[0].clone(), one_on[1].clone(), one_on[2].clone(), switch(4, None, Some(true))];
+        assert_eq!(run(&all_on, Check::Options), Some(false));
+        assert_eq!(run(&[all_on[3].clone(), both_off[1].clone()], Check::Options), None, "an older entry");
+    }
+}

@@ -1,0 +1,238 @@
+//! Whether a boot is known to be good: one baseline must cover every register of policy and actual, in the same bank,
+//! with the same bytes, be meant for this VM, and not have expired.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::baseline::{Baseline, Subject};
+use super::entry::BootReport;
+use super::measurement::{Measurements, Slot};
+
+/// What the baselines say about a boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "judgement", rename_all = "snake_case")]
+pub enum Judgement {
+    /// It is known to be good.
+    Known {
+        /// The baseline that says so.
+        baseline: String,
+    },
+    /// No baseline says so.
+    Unknown {
+        /// The one that came nearest.
+        nearest: Option<Miss>,
+        /// How many were looked at.
+        looked_at: usize,
+    },
+    /// The report itself cannot be judged.
+    Unfit {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How far a baseline is from a boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Miss {
+    /// Which baseline.
+    pub baseline: String,
+    /// Registers whose value differs.
+    pub differs: Vec<String>,
+    /// Registers it has no value for.
+    pub uncovered: Vec<String>,
+    /// Registers the policy has and the boot did not report.
+    pub unreported: Vec<String>,
+    /// What else keeps it from being used: its scope, its expiry, a mistake in it.
+    pub barred: Option<String>,
+}
+
+impl Miss {
+    fn distance(&self) -> usize {
+        self.differs.len() + self.uncovered.len() + self.unreported.len()
+    }
+
+    /// The miss as a clause: "baseline3 differs only in PCR_4 (SHA1)".
+    pub fn sentence(&self) -> String {
+        let mut parts = Vec::new();
+        let mut part = |what: &str, list: &[String]| {
+            if !list.is_empty() {
+                parts.push(format!("{what} {}", list.join(", ")));
+            }
+        };
+        part(if self.distance() == self.differs.len() { "differs only in" } else { "differs in" }, &self.differs);
+        part("has no value for", &self.uncovered);
+        part("cannot vouch for a register that the boot did not report:", &self.unreported);
+        match &self.barred {
+            Some(bar) if parts.is_empty() => parts.push(format!("has these very values, but {bar}")),
+            Some(bar) => parts.push(bar.clone()),
+            None => {}
+        }
+        format!("{} {}", self.baseline, parts.join(" and "))
+    }
+}
+
+impl Judgement {
+    /// The judgement as a sentence.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Known { baseline } => format!("These measurements are known to be good: baseline {baseline}."),
+            Self::Unknown { nearest: Some(miss), .. } => {
+                format!("No baseline knows these measurements; the nearest: {}.", miss.sentence())
+            }
+            Self::Unknown { nearest: None, .. } => "No known-good baselines are recorded.".to_owned(),
+            Self::Unfit { reason } => format!("The report cannot be compared with baselines: {reason}."),
+        }
+    }
+}
+
+/// Judges a boot against all baselines.
+pub fn judge(report: &BootReport, subject: Subject<'_>, baselines: &[Baseline], now: DateTime<Utc>) -> Judgement {
+    if let Some(reason) = report.unreadable.first() {
+        return Judgement::Unfit { reason: reason.clone() };
+    }
+    if report.actual.is_empty() {
+        return Judgement::Unfit { reason: "it has no measurements".to_owned() };
+    }
+    let union: Vec<Slot> = report.differences().iter().map(|difference| difference.slot).collect();
+    let mut nearest: Option<Miss> = None;
+    for baseline in baselines {
+        let miss = compare(baseline, &union, &report.actual, bar(baseline, subject, now));
+        if miss.distance() == 0 && miss.barred.is_none() {
+            return Judgement::Known { baseline: miss.baseline };
+        }
+        let nearer = |other: &Miss| (miss.distance(), miss.barred.is_some()) < (other.distance(), other.barred.is_some());
+        if nearest.as_ref().is_none_or(nearer) {
+            nearest = Some(miss);
+        }
+    }
+    Judgement::Unknown { nearest, looked_at: baselines.len() }
+}
+
+fn bar(baseline: &Baseline, subject: Subject<'_>, now: DateTime<Utc>) -> Option<String> {
+    if let Some(reason) = baseline.broken.first() {
+        return Some(format!("it cannot be used ({reason})"));
+    }
+    let expired = baseline.expires.filter(|expires| *expires <= now);
+    expired.map(|expires| format!("it expired on {}", expires.format("%Y-%m-%d"))).or_else(|| baseline.scope.excludes(subject))
+}
+
+fn compare(baseline: &Baseline, union: &[Slot], actual: &Measurements, barred: Option<String>) -> Miss {
+    let mut miss = Miss {
+        baseline: baseline.name.clone(),
+        differs: Vec::new(),
+        uncovered: Vec::new(),
+        unreported: Vec::new(),
+        barred,
+    };
+    for slot in union {
+        match (baseline.measurements.0.get(slot), actual.0.get(slot)) {
+            (Some(good), Some(seen)) if verify_slices_are_equal(&good.0, &seen.0).is_ok() => {}
+            (Some(_), Some(_)) => miss.differs.push(slot.to_string()),
+            (None, Some(_)) => miss.uncovered.push(slot.to_string()),
+            (_, None) => miss.unreported.push(slot.to_string()),
+        }
+    }
+    miss
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::integrity::Vm;
+    use crate::state::Body;
+
+    fn value(byte: u8) -> String {
+        crate::integrity::measurement::Digest(vec![byte; 20]).base64()
+    }
+
+    fn report(policy: &[(u8, u8)], actual: &[(u8, u8)]) -> BootReport {
+        let list = |values: &[(u8, u8)]| {
+            let elements = values.iter().map(|(pcr, byte)| json!({"hashAlgo": "SHA1", "pcrNum": format!("PCR_{pcr}"), "value": value(*byte)}));
+            Measurements::parse("x", &elements.collect::<Value>())
+        };
+        BootReport { stated: Some(false), policy: list(policy).0, actual: list(actual).0, unreadable: vec![] }
+    }
+
+    fn baseline(name: &str, json: Value) -> Baseline {
+        let body: Body = serde_json::from_value(json).unwrap();
+        Baseline::read(name, &body)
+    }
+
+    fn pcr(number: u8, byte: u8) -> Value {
+        json!({"hashAlgo": "SHA1", "pcrNum": format!("PCR_{number}"), "value": value(byte)})
+    }
+
+    fn judged(report: &BootReport, baselines: &[Baseline]) -> String {
+        let vm = Vm { project: "p".into(), zone: "z".into(), id: 1, name: None };
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        judge(report, Subject { vm: &vm, name: None, labels: None }, baselines, now).sentence()
+    }
+
+    const KNOWN: &str = "These measurements are known to be good: baseline b.";
+
+    /// Every row of the table of situations that the tutorial's rule gets wrong.
+    #[test]
+    fn where_the_tutorial_is_wrong() {
+        let old = [(0, 1), (4, 1), (7, 1)];
+        let three = json!({"PCR_0": pcr(0, 1), "PCR_4": pcr(4, 2), "PCR_7": pcr(7, 1)});
+        let windows = report(&old, &[(0, 1), (4, 2), (7, 1), (11, 5), (14, 5)]);
+        let unknown = judged(&windows, &[baseline("b", three.clone())]);
+        assert_eq!(unknown, "No baseline knows these measurements; the nearest: b has no value for PCR_11 (SHA1), PCR_14 (SHA1).");
+
+        let extra = report(&old, &[(0, 1), (4, 2), (7, 1), (14, 5)]);
+        assert!(judged(&extra, &[baseline("b", three.clone())]).contains("has no value for PCR_14"));
+        let four = json!({"PCR_0": pcr(0, 1), "PCR_4": pcr(4, 2), "PCR_7": pcr(7, 1), "PCR_14": pcr(14, 5)});
+        assert_eq!(judged(&extra, &[baseline("b", four)]), KNOWN, "four registers on both sides");
+
+        let linux = report(&old, &[(0, 1), (4, 2), (7, 1)]);
+        let mut noted = three.clone();
+        noted["note"] = json!("approved in March");
+        assert_eq!(judged(&linux, &[baseline("b", noted)]), KNOWN, "another field");
+        let mut odd = three.clone();
+        odd["PCR_4"]["hashAlgo"] = json!("sha1");
+        odd["PCR_4"]["approved"] = json!(true);
+        assert_eq!(judged(&linux, &[baseline("b", odd)]), KNOWN, "other case, another member");
+        let digits = json!({"0": pcr(0, 1), "4": pcr(4, 2), "7": pcr(7, 1)});
+        assert_eq!(judged(&linux, &[baseline("b", digits)]), KNOWN, "fields named by number");
+
+        let without_7 = report(&old, &[(0, 1), (4, 2)]);
+        assert!(judged(&without_7, &[baseline("b", three.clone())]).contains("did not report: PCR_7"), "no exception, no match");
+        assert_eq!(judged(&linux, &[]), "No known-good baselines are recorded.");
+
+        let mut banks = linux.clone();
+        let long = crate::integrity::measurement::Digest(vec![9; 32]);
+        let sha256 = Slot { pcr: crate::integrity::measurement::Pcr::new(4).unwrap(), algorithm: crate::integrity::measurement::Algorithm::Sha256 };
+        banks.actual.0.insert(sha256, long.clone());
+        assert!(judged(&banks, &[baseline("b", three.clone())]).contains("has no value for PCR_4 (SHA256)"));
+        let mut both = three;
+        both["PCR_4_SHA256"] = json!({"hashAlgo": "SHA256", "pcrNum": "PCR_4", "value": long.base64()});
+        assert_eq!(judged(&banks, &[baseline("b", both)]), KNOWN, "bank by bank");
+    }
+
+    #[test]
+    fn the_nearest_miss_is_told_and_what_cannot_be_read_never_matches() {
+        let seen = report(&[(0, 1), (4, 1)], &[(0, 1), (4, 2)]);
+        let far = baseline("far", json!({"PCR_0": pcr(0, 8), "PCR_4": pcr(4, 8)}));
+        let near = baseline("near", json!({"PCR_0": pcr(0, 1), "PCR_4": pcr(4, 8)}));
+        assert!(judged(&seen, &[far, near]).ends_with("the nearest: near differs only in PCR_4 (SHA1)."));
+        let good = json!({"PCR_0": pcr(0, 1), "PCR_4": pcr(4, 2)});
+        let with = |field: &str, value: Value| {
+            let mut json = good.clone();
+            json[field] = value;
+            judged(&seen, &[baseline("b", json)])
+        };
+        assert_eq!(with("expiresAt", json!("2030-01-01T00:00:00Z")), KNOWN);
+        assert!(with("expiresAt", json!("2020-01-01T00:00:00Z")).contains("has these very values, but it expired on 2020-01-01"));
+        assert!(with("expiresAt", json!("soon")).contains("cannot be used"));
+        assert_eq!(with("projects", json!(["x", "p"])), KNOWN);
+        assert!(with("projects", json!("x")).contains("only for the projects x"));
+        assert!(with("zones", json!(7)).contains("cannot be used"));
+        assert!(with("names", json!(["web-*"])).contains("name is not known"));
+        assert!(with("labels", json!({"os": "x"})).contains("labels are not known"));
+        assert!(with("PCR_9", json!("AAAA")).contains("PCR_9: it is not a map"));
+        assert!(with("PCR_5", pcr(6, 1)).contains("PCR_5: its pcrNum is PCR_6"));
+    }
+}

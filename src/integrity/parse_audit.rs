@@ -1,0 +1,65 @@
+//! Audit log entries that change a Shielded VM's baseline or options.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use super::entry::{Audit, Entry, Fact, Vm};
+use super::parse::{Foreign, Reading, Unreadable, flag, log_line, text, time, vm};
+
+/// Reads an entry that has a `protoPayload`.
+pub(super) fn read(
+    entry: &Map<String, Value>,
+    audit: &Map<String, Value>,
+    received: DateTime<Utc>,
+) -> Result<Reading, Unreadable> {
+    let method = audit.get("methodName").and_then(Value::as_str).unwrap_or_default();
+    let refused = audit.get("status").and_then(|status| status.get("code")).and_then(Value::as_i64).unwrap_or(0) != 0;
+    let by = who(entry, audit, method);
+    let fact = match method.rsplit_once("instances.").map(|(_, call)| call) {
+        _ if refused => None,
+        Some("setShieldedInstanceIntegrityPolicy" | "setShieldedVmIntegrityPolicy") => {
+            Some(Fact::BaselineRelearned(by))
+        }
+        Some("updateShieldedInstanceConfig" | "updateShieldedVmConfig") => options(audit, by),
+        _ => None,
+    };
+    let Some(fact) = fact else { return Ok(Reading::Foreign(Foreign::OtherAudit)) };
+    let vm = Vm { name: name(audit), ..vm(entry)? };
+    let entry = Entry { vm, time: time(entry, received), boot: None, fact, log: log_line(entry) };
+    Ok(Reading::Entry(Box::new(entry)))
+}
+
+fn who(entry: &Map<String, Value>, audit: &Map<String, Value>, method: &str) -> Audit {
+    let part = |name: &str| audit.get(name).unwrap_or(&Value::Null);
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
+    let authentication = part("authenticationInfo");
+    let principal =
+        given(text(authentication, "principalEmail")).or_else(|| given(text(authentication, "principalSubject")));
+    let operation = entry.get("operation").unwrap_or(&Value::Null);
+    Audit {
+        principal: principal.unwrap_or_else(|| "somebody the entry does not name".to_owned()),
+        method: method.to_owned(),
+        caller_ip: given(text(part("requestMetadata"), "callerIp")),
+        user_agent: given(text(part("requestMetadata"), "callerSuppliedUserAgent")),
+        operation: given(text(operation, "id")),
+    }
+}
+
+/// Only the first entry of an operation has the request's members; the last one says nothing new.
+fn options(audit: &Map<String, Value>, by: Audit) -> Option<Fact> {
+    let request = audit.get("request").and_then(Value::as_object)?;
+    let option = |name: &str| flag(request.get(name));
+    let (secure_boot, vtpm, monitoring) =
+        (option("enableSecureBoot"), option("enableVtpm"), option("enableIntegrityMonitoring"));
+    if (secure_boot, vtpm, monitoring) == (None, None, None) {
+        return None;
+    }
+    Some(Fact::OptionsChanged { by, secure_boot, vtpm, monitoring })
+}
+
+fn name(audit: &Map<String, Value>) -> Option<String> {
+    let resource = audit.get("resourceName").and_then(Value::as_str)?;
+    let (_, name) = resource.rsplit_once("/instances/")?;
+    // The path may have the numeric id in the name's place.
+    Some(name.to_owned()).filter(|name| !name.is_empty() && !name.bytes().all(|byte| byte.is_ascii_digit()))
+}

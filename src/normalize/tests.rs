@@ -1,0 +1,440 @@
+//! Every recorded shape, and what goes wrong with it.
+
+use chrono::{DateTime, Utc};
+use proptest::prelude::*;
+
+use super::{Element, Ignored, NormalizeError, delivery, stored};
+use crate::event::Event;
+use crate::event::runtime::{Runtime, Shape};
+
+macro_rules! fixture {
+    ($name:literal) => {
+        include_str!(concat!("../../tests/data/", $name))
+    };
+}
+
+/// Every fixture and how many elements it holds.
+const FIXTURES: [(&str, usize); 22] = [
+    (fixture!("sysdig/notification_2017.json"), 1),
+    (fixture!("sysdig/notification_2018.json"), 1),
+    (fixture!("sysdig/notification_2019.json"), 1),
+    (fixture!("sysdig/notification_several_entities.json"), 4),
+    (fixture!("sysdig/notification_with_new_events.json"), 1),
+    (fixture!("sysdig/notification_ok.json"), 1),
+    (fixture!("sysdig/notification_resolved.json"), 1),
+    (fixture!("sysdig/notification_test.json"), 1),
+    (fixture!("sysdig/forwarder_batch.json"), 2),
+    (fixture!("sysdig/forwarder_batch.ndjson"), 2),
+    (fixture!("sysdig/forwarder_broken_line.ndjson"), 3),
+    (fixture!("sysdig/forwarder_single.json"), 1),
+    (fixture!("sysdig/forwarder_quirks.json"), 1),
+    (fixture!("sysdig/forwarder_other_types.json"), 3),
+    (fixture!("sysdig/forwarder_test.json"), 1),
+    (fixture!("sysdig/legacy_forwarder.json"), 1),
+    (fixture!("sysdig/legacy_api_list.json"), 2),
+    (fixture!("sysdig/monitor_alert.json"), 1),
+    (fixture!("sysdig/api_page.json"), 4),
+    (fixture!("falco/shell.json"), 1),
+    (fixture!("falco/drop_and_execute.json"), 1),
+    (fixture!("falco/several.ndjson"), 2),
+];
+
+fn received() -> DateTime<Utc> {
+    "2026-11-22T04:00:00Z".parse().unwrap()
+}
+
+fn elements(body: &str) -> Vec<Element> {
+    delivery(body.as_bytes(), received()).unwrap()
+}
+
+fn events(body: &str) -> Vec<Runtime> {
+    let event = |element| match element {
+        Element::Event { event: Event::Runtime(event), .. } => Some(*event),
+        _ => None,
+    };
+    elements(body).into_iter().filter_map(event).collect()
+}
+
+fn only(body: &str) -> Runtime {
+    let mut events = events(body);
+    assert_eq!(events.len(), 1, "{body}");
+    events.remove(0)
+}
+
+fn ignored(body: &str) -> Vec<Ignored> {
+    let kind = |element| match element {
+        Element::Ignored(kind) => kind,
+        other => panic!("not ignored: {other:?}"),
+    };
+    elements(body).into_iter().map(kind).collect()
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+#[test]
+fn every_element_of_every_fixture_gives_exactly_one_element() {
+    for (body, count) in FIXTURES {
+        assert_eq!(elements(body).len(), count, "{body}");
+    }
+}
+
+#[test]
+fn a_stored_body_gives_the_same_event_again() {
+    for (body, _) in FIXTURES {
+        for element in elements(body) {
+            if let Element::Event { body, .. } = &element {
+                assert_eq!(stored(body, received()).unwrap(), element);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_notification_of_2018_tells_pod_node_and_policy_by_hints() {
+    let event = only(fixture!("sysdig/notification_2018.json"));
+    assert_eq!(event.shape, Shape::Notification);
+    assert_eq!(event.id, "534900000000000001");
+    assert_eq!(event.time.to_rfc3339(), "2018-04-18T15:41:36.644551+00:00");
+    assert_eq!(event.policy.name, some("Terminal shell in container"));
+    assert_eq!(event.rule, some("Terminal shell in container"));
+    assert_eq!(event.host.name, some("gke-demo-default-pool-1af4d30b-716h"));
+    assert_eq!(event.host.mac, some("42:01:0a:9c:00:04"));
+    assert_eq!(event.kubernetes.pod, some("web-7984c4d898-rfrwl"));
+    assert_eq!(event.kubernetes.namespace, some("shop"));
+    assert_eq!(event.container.name, some("web"));
+    assert_eq!(event.link, some("https://secure.sysdig.com/#/events/f:1524066060,t:1524066120"));
+    assert_eq!(event.actions[0].kind, "capture");
+    assert_eq!(event.actions[0].successful, Some(true));
+}
+
+#[test]
+fn every_event_of_every_entity_is_taken() {
+    let found = events(fixture!("sysdig/notification_several_entities.json"));
+    let ids: Vec<_> = found.iter().map(|event| event.id.as_str()).collect();
+    assert_eq!(ids, ["534900000000000019", "534900000000000020", "534900000000000021"]);
+    let host = &found[1];
+    assert_eq!(host.policy.name, some("Write below etc"));
+    assert_eq!(host.host.name, some("gke-demo-default-pool-1af4d30b-716h"));
+    assert_eq!(host.container, Default::default());
+    assert_eq!(host.field("container.image"), None);
+}
+
+#[test]
+fn the_forwarders_event_is_read_completely() {
+    let found = events(fixture!("sysdig/forwarder_batch.json"));
+    let event = &found[0];
+    assert_eq!(event.shape, Shape::Forwarder);
+    assert_eq!(event.time.to_rfc3339(), "2024-07-03T18:23:21.639981110+00:00");
+    assert_eq!(event.severity.level(), 5);
+    assert_eq!(event.policy.id, some("544"));
+    assert_eq!(event.cloud.project_id, some("acme-prod"));
+    assert_eq!(event.cloud.project_number, some("289600000042"));
+    assert_eq!(event.cloud.zone, some("us-central1-c"));
+    assert_eq!(event.cloud.instance_id, some("648229130641697001"));
+    assert_eq!(event.kubernetes.pod, some("web-c65cf6446-5s8kk"));
+    assert_eq!(event.kubernetes.workload, None);
+    assert_eq!(event.actions[0].error, some("maximum number of outstanding captures (1) reached"));
+    assert_eq!(event.origin.kind, some("workload"));
+    assert_eq!(event.tags.len(), 6);
+    let aws = &found[1];
+    assert_eq!(aws.cloud.provider, some("aws"));
+    assert_eq!(aws.cloud.project(), None);
+    assert_eq!(aws.container, Default::default());
+}
+
+#[test]
+fn one_event_per_line_is_the_same_as_one_event_per_member() {
+    let (array, lines) = (fixture!("sysdig/forwarder_batch.json"), fixture!("sysdig/forwarder_batch.ndjson"));
+    assert_eq!(events(array), events(lines));
+    let windows = lines.replace('\n', "\r\n");
+    assert_eq!(events(array), events(&windows));
+    assert_eq!(events(array), events(&format!("\u{feff} \n{array}\n\n")));
+}
+
+#[test]
+fn a_broken_line_is_kept_and_the_others_go_on() {
+    let found = elements(fixture!("sysdig/forwarder_broken_line.ndjson"));
+    assert!(matches!(found[0], Element::Event { .. }));
+    assert!(
+        matches!(&found[1], Element::Unreadable { body, reason } if body.contains("17dec") && reason.contains("line"))
+    );
+    assert!(matches!(found[2], Element::Event { .. }));
+}
+
+#[test]
+fn the_flat_form_and_the_api_list_are_one_shape() {
+    let event = only(fixture!("sysdig/legacy_forwarder.json"));
+    assert_eq!(event.shape, Shape::Legacy);
+    assert_eq!(event.time.to_rfc3339(), "2020-11-25T16:49:08.648718268+00:00");
+    assert_eq!(event.rule, some("Write below etc"));
+    assert_eq!(event.host.name, some("box1"));
+    assert_eq!(event.severity.level(), 0);
+    let listed = elements(fixture!("sysdig/legacy_api_list.json"));
+    assert!(
+        matches!(&listed[0], Element::Event { event: Event::Runtime(event), .. } if event.id == "164ace360cc3cfbc26ec22d61b439501")
+    );
+    assert_eq!(listed[1], Element::Ignored(Ignored::Empty));
+}
+
+#[test]
+fn every_content_kind_of_the_api_is_an_event() {
+    let found = events(fixture!("sysdig/api_page.json"));
+    assert_eq!(found.len(), 4);
+    assert!(found.iter().all(|event| event.shape == Shape::Api));
+    assert_eq!(found[0].container.image, some("registry.example.com/team/python:3.9.18-slim"));
+    assert_eq!(found[0].field("user.loginname"), None);
+    assert_eq!(found[0].kubernetes.workload_kind, some("cronjob"));
+    assert_eq!(found[0].actions[0].successful, Some(true));
+    let learned = found[1].learned.as_ref().unwrap();
+    assert_eq!(learned.probability, some("0.97"));
+    assert!(found[1].summary.as_ref().unwrap().contains("xmrig"));
+    assert_eq!(found[2].priority, some("warning"));
+    let review = found[3].admission.as_ref().unwrap();
+    assert_eq!(review.kind, some("Deployment"));
+    assert_eq!(found[3].kubernetes.namespace, some("shop"));
+    assert_eq!(found[3].kubernetes.cluster, some("prod"));
+}
+
+#[test]
+fn falcos_events_get_a_stable_id() {
+    let event = only(fixture!("falco/shell.json"));
+    assert_eq!(event.shape, Shape::Falco);
+    assert_eq!(event.id.len(), 32);
+    assert_eq!(event.id, only(fixture!("falco/shell.json")).id);
+    assert_ne!(event.id, only(fixture!("falco/drop_and_execute.json")).id);
+    assert_eq!(event.time.to_rfc3339(), "2018-05-17T09:06:09.874686373+00:00");
+    assert_eq!(event.field("evt.time"), Some("1526547969874686373"));
+    assert_eq!(event.severity.level(), 5);
+    assert_eq!(event.kubernetes.pod, some("web-1"));
+    assert_eq!(event.host.name, some("node-1"));
+    assert_eq!(event.summary, some("A shell was spawned in a container (user=root shell=bash)"));
+}
+
+#[test]
+fn quirks_do_not_become_values() {
+    let event = only(fixture!("sysdig/forwarder_quirks.json"));
+    assert_eq!(event.id, "17");
+    assert_eq!(event.severity.level(), 5);
+    assert_eq!(event.container.id, some("6949e5f10829"));
+    assert_eq!(event.field("container.id"), None);
+    assert_eq!(event.field("user.name"), None);
+    assert_eq!(event.field("proc.env"), None);
+    assert_eq!(event.field("evt.num"), Some("18446744073709551615"));
+    assert_eq!(event.summary, some("Redirect (image=<NA>)"));
+    assert_eq!(event.host.name, some("gke-prod-default-pool-66250c41-vd1o"));
+    assert_eq!(event.actions[0].kind, "unnamed");
+}
+
+#[test]
+fn what_opens_no_finding_is_told_by_kind() {
+    use Ignored::*;
+    for (body, kinds) in [
+        (fixture!("sysdig/notification_ok.json"), vec![Resolved]),
+        (fixture!("sysdig/notification_resolved.json"), vec![Resolved]),
+        (fixture!("sysdig/notification_test.json"), vec![Test]),
+        (fixture!("sysdig/monitor_alert.json"), vec![MonitorAlert]),
+        (fixture!("sysdig/forwarder_other_types.json"), vec![AuditTrail, Connection, Scanning]),
+        (fixture!("sysdig/forwarder_test.json"), vec![Test]),
+        ("{}", vec![Test]),
+        ("[]", vec![]),
+        ("null", vec![Empty]),
+        (r#"{"hello":"world"}"#, vec![Unrecognised]),
+        (r#"{"type":"somethingNew"}"#, vec![OtherType]),
+        (r#"{"originator":"benchmarks","content":{"x":1}}"#, vec![Compliance]),
+        (r#"{"type":"command","content":{"x":1}}"#, vec![Command]),
+    ] {
+        assert_eq!(ignored(body), kinds, "{body}");
+    }
+}
+
+#[test]
+fn one_unreadable_element_does_not_stop_the_others() {
+    let body = r#"[{"id":"a1","content":{"ruleName":"r"}}, 5, "x", {"type":"policy"}, {"id":"a2","content":{}}]"#;
+    let found = elements(body);
+    let reasons: Vec<_> = found
+        .iter()
+        .map(|element| match element {
+            Element::Unreadable { reason, .. } => reason.as_str(),
+            _ => "",
+        })
+        .collect();
+    assert_eq!(reasons[1], "the element is a number, not an object");
+    assert_eq!(reasons[2], "the element is a string, not an object");
+    assert!(reasons[3].contains("`id`"));
+    assert_eq!(events(body).len(), 2);
+}
+
+#[test]
+fn wrong_types_of_optional_members_are_forgiven() {
+    let body = r#"{"id":"a1","severity":{"x":1},"timestamp":"soon","name":7,"labels":null,"actions":"none",
+        "content":{"ruleName":["x"],"fields":[1,{"key":"k","value":2}],"ruleTags":"a,b","output":true,"ruleType":6}}"#;
+    let event = only(body);
+    assert_eq!(event.time, received());
+    assert_eq!(event.severity.level(), 4);
+    assert_eq!(event.policy.name, some("7"));
+    assert_eq!(event.field("k"), Some("2"));
+    assert_eq!(event.tags, ["a", "b"]);
+    assert_eq!(event.rule_type, some("6"));
+    assert_eq!(event.notes.len(), 2);
+}
+
+#[test]
+fn a_missing_id_is_derived_from_what_is_stable() {
+    let body = r#"{"timestamp":1720031001639981110,"name":"p","content":{"ruleName":"r","output":"o"}}"#;
+    let reordered =
+        r#"{"content":{"output":"o","ruleName":"r"},"name":"p","timestamp":"2024-07-03T18:23:21.639981110Z"}"#;
+    assert_eq!(only(body).id, only(reordered).id);
+    assert_ne!(only(body).id, only(&body.replace("\"r\"", "\"s\"")).id);
+}
+
+#[test]
+fn what_is_no_json_is_refused_with_a_clear_answer() {
+    for body in ["", "  \n", "\u{feff}"] {
+        assert!(matches!(delivery(body.as_bytes(), received()), Err(NormalizeError::Empty)), "{body:?}");
+    }
+    for body in ["{", "[1,", "hello", "{\"a\":1,}", "{\n\"fields\": [\n{\"key\":\"a\"},\n{\"key\":\"b\"}\n", "a\nb\nc"]
+    {
+        assert!(matches!(delivery(body.as_bytes(), received()), Err(NormalizeError::NotJson(_))), "{body:?}");
+    }
+    assert!(matches!(delivery(b"{\"a\":\"\xff\"}", received()), Err(NormalizeError::NotUtf8(_))));
+    let line = b"{\"id\":\"a1\",\"content\":{\"ruleName\":\"r\"}}\n{\"a\":\"\xff\"}\n";
+    let found = delivery(line, received()).unwrap();
+    assert!(matches!(found.as_slice(), [Element::Event { .. }, Element::Unreadable { .. }]));
+}
+
+#[test]
+fn deep_nesting_is_an_error_and_never_a_crash() {
+    let deep = |n: usize, open: &str, close: &str| format!("{}1{}", open.repeat(n), close.repeat(n));
+    assert!(delivery(deep(100_000, "{\"a\":", "}").as_bytes(), received()).is_err());
+    let found = elements(&deep(100_000, "[", "]"));
+    assert!(matches!(found.as_slice(), [Element::Unreadable { .. }]));
+    let inside = format!("[{}]", deep(100_000, "{\"a\":", "}"));
+    assert!(matches!(elements(&inside).as_slice(), [Element::Unreadable { .. }]));
+}
+
+#[test]
+fn ten_thousand_elements_are_ten_thousand_events() {
+    let one = fixture!("sysdig/forwarder_single.json");
+    let body = format!("[{}]", vec![one; 10_000].join(","));
+    assert_eq!(elements(&body).len(), 10_000);
+}
+
+fn any_json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        any::<f64>().prop_map(Into::into),
+        ".{0,12}".prop_map(Into::into),
+    ];
+    let key = prop_oneof![
+        prop::sample::select(vec![
+            "id",
+            "type",
+            "content",
+            "fields",
+            "labels",
+            "severity",
+            "timestamp",
+            "entities",
+            "policyEvents",
+            "policies",
+            "policyId",
+            "rule",
+            "output_fields",
+            "priority",
+            "output",
+            "ruleTags",
+            "actions",
+            "metrics",
+            "data",
+            "page",
+            "alert",
+        ])
+        .prop_map(str::to_owned),
+        ".{0,6}",
+    ];
+    leaf.prop_recursive(5, 64, 8, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+            prop::collection::btree_map(key.clone(), inner, 0..8)
+                .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+fn decided(body: &[u8]) {
+    let Ok(found) = delivery(body, received()) else { return };
+    for element in found {
+        let Element::Event { event, body } = element else { continue };
+        let again = stored(&body, received()).unwrap();
+        assert!(matches!(again, Element::Event { event: again, .. } if again == event));
+        let kept = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&kept).unwrap(), event);
+        let rules = crate::decide::Rules::new("1");
+        let crate::decide::Decision::Deliver(changes) =
+            crate::decide::decide(&event, &Default::default(), &rules, received())
+        else {
+            continue;
+        };
+        let crate::event::FindingChange::Create { finding, .. } = &changes[0] else { panic!("no create") };
+        let text = serde_json::to_string(finding).unwrap();
+        assert!(text.len() <= 64 * 1024, "{}", text.len());
+        assert!((1..=255).contains(&finding.category.len()) && finding.category.is_ascii());
+        assert!(finding.event_time < received());
+        assert!(finding.source_properties.len() <= 100);
+        for key in finding.source_properties.keys() {
+            assert!(key.len() <= 255 && key.starts_with(|c: char| c.is_ascii_alphabetic()), "{key}");
+            assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{key}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_json_is_read_without_a_panic(json in any_json()) {
+        decided(json.to_string().as_bytes());
+    }
+
+    #[test]
+    fn a_mutated_fixture_is_read_without_a_panic(
+        which in 0..FIXTURES.len(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut body = FIXTURES[which].0.as_bytes().to_vec();
+        for (at, byte) in edits {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        decided(&body);
+    }
+
+    #[test]
+    fn a_replaced_member_is_read_without_a_panic(which in 0..FIXTURES.len(), member in any::<prop::sample::Index>(), value in any_json()) {
+        let Ok(mut json) = serde_json::from_str::<serde_json::Value>(FIXTURES[which].0) else { return Ok(()) };
+        let mut paths = Vec::new();
+        walk(&json, String::new(), &mut paths);
+        let path = &paths[member.index(paths.len())];
+        if let Some(place) = json.pointer_mut(path) {
+            *place = value;
+        }
+        decided(json.to_string().as_bytes());
+    }
+}
+
+fn walk(json: &serde_json::Value, path: String, paths: &mut Vec<String>) {
+    match json {
+        serde_json::Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, item)| walk(item, format!("{path}/{index}"), paths));
+        }
+        serde_json::Value::Object(members) => {
+            members.iter().for_each(|(key, item)| {
+                walk(item, format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")), paths)
+            });
+        }
+        _ => {}
+    }
+    paths.push(path);
+}

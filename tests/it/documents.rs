@@ -1,0 +1,64 @@
+//! The documents say what the program does: they are printed by it, and compared here.
+
+use std::collections::BTreeSet;
+
+use sysdig_scc::cli::reference;
+use sysdig_scc::config::{AREAS, Config, Env};
+use sysdig_scc::telemetry::metrics;
+
+fn file(path: &str) -> String {
+    std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap_or_default()
+}
+
+fn same(path: &str, printed: &str, command: &str) {
+    assert!(file(path) == printed, "{path} is not current; run: cargo run -- reference {command} > {path}");
+}
+
+#[test]
+fn the_configuration_page_is_what_the_program_prints() {
+    same("docs/configuration.md", &reference::configuration(), "config");
+}
+
+#[test]
+fn the_example_environment_is_what_the_program_prints() {
+    same(".env.example", &reference::env_example(), "env");
+}
+
+#[test]
+fn the_metrics_page_is_what_the_program_prints() {
+    same("docs/metrics.md", &reference::metrics_page(), "metrics");
+}
+
+#[test]
+fn exactly_the_documented_settings_are_read() {
+    let documented: BTreeSet<_> = AREAS.iter().flat_map(|area| area.settings).map(|setting| setting.name).collect();
+    let mut env = Env::default();
+    Config::read_areas(&mut env);
+    let read = env.asked().clone();
+    let unread: Vec<_> = documented.difference(&read).collect();
+    let undocumented: Vec<_> = read.difference(&documented).collect();
+    assert!(
+        unread.is_empty() && undocumented.is_empty(),
+        "documented, never read: {unread:?}; read, not documented: {undocumented:?}"
+    );
+}
+
+#[test]
+fn every_metric_is_on_the_list_once() {
+    let source = file("src/telemetry/metrics.rs");
+    let defined = source.matches(": Metric = Metric::new(").count();
+    let names: BTreeSet<_> = metrics::ALL.iter().map(|metric| metric.name).collect();
+    assert_eq!((names.len(), metrics::ALL.len()), (defined, defined));
+}
+
+#[test]
+fn dashboards_and_alerts_show_only_metrics_that_exist() {
+    let known: BTreeSet<_> = metrics::ALL.iter().map(|metric| metric.name).collect();
+    let word = regex::Regex::new(r"sysdig_scc_[a-z_]+").unwrap();
+    for path in ["dashboards/alerts.yaml", "dashboards/overview.json", "docs/operations.md"] {
+        for name in word.find_iter(&file(path)).map(|found| found.as_str()) {
+            let base = ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            assert!(known.contains(name) || known.contains(base), "{path} names {name}, which does not exist");
+        }
+    }
+}

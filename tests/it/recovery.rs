@@ -1,0 +1,125 @@
+//! The real program as a process: killed in the middle of a load, started anew, and the sums compared.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use crate::world::{TOKEN, World, event};
+
+/// The program, listening.
+struct Process {
+    child: Child,
+    url: String,
+}
+
+impl Process {
+    fn start(world: &World) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
+        command.arg("serve").env_clear().envs(world.settings(&[("LOG_FORMAT", "json")]));
+        let mut child = command.current_dir(world.outbox.parent().unwrap()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = lines.find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            line["address"].as_str().map(str::to_owned)
+        });
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        Self { child, url: format!("http://{}", address.expect("it says where it listens")) }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
+    let mut world = World::new().await;
+    world.stop().await;
+    let mut acknowledged = Vec::new();
+    for round in 0..3_u64 {
+        let mut process = Process::start(&world);
+        // Eight senders at once; the process is killed while they are at it.
+        let senders: Vec<_> = (0..8)
+            .map(|sender| {
+                let (http, url) = (world.http.clone(), format!("{}/events", process.url));
+                tokio::spawn(async move {
+                    let mut taken = Vec::new();
+                    for n in 0..1_000_u64 {
+                        let number = (round * 8 + sender) * 1_000 + n;
+                        let sent = http.post(&url).bearer_auth(TOKEN).body(event(number).to_string()).send().await;
+                        match sent {
+                            Ok(answer) if answer.status() == 200 => taken.push(number),
+                            _ => break,
+                        }
+                    }
+                    taken
+                })
+            })
+            .collect();
+        // In the middle: when some findings are there and senders still send.
+        while world.findings().await.len() < (round as usize + 1) * 40 {
+            tokio::task::yield_now().await;
+        }
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+        for sender in senders {
+            acknowledged.extend(sender.await.unwrap());
+        }
+        assert!(world.ledger().accepted >= acknowledged.len() as u64);
+    }
+    let _process = Process::start(&world);
+    let stats = world.settle().await;
+    let names: std::collections::HashSet<String> = world
+        .findings()
+        .await
+        .iter()
+        .map(|finding| finding["name"].as_str().unwrap().rsplit('/').next().unwrap().to_owned())
+        .collect();
+    let lost: Vec<_> =
+        acknowledged.iter().filter(|n| !names.contains(&format!("17dec715376910362c8c3f{n:010x}"))).collect();
+    assert!(lost.is_empty(), "{} of {} acknowledged events are lost", lost.len(), acknowledged.len());
+    assert_eq!(names.len() as u64, stats.closed["delivered"], "one finding an event");
+}
+
+#[tokio::test]
+async fn sigterm_ends_it_with_status_zero() {
+    let mut world = World::new().await;
+    world.stop().await;
+    let mut process = Process::start(&world);
+    let pid = process.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn every_problem_of_the_settings_is_told_at_once() {
+    let output = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"))
+        .arg("serve")
+        .env_clear()
+        .current_dir(std::env::temp_dir())
+        .envs([
+            ("PORT", "http"),
+            ("LISTEN_ADDRESS", "everywhere"),
+            ("BODY_LIMIT_BYTES", "two"),
+            ("OUTBOX_URL", "mysql:x"),
+            ("LOG_FORMAT", "xml"),
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    for name in [
+        "PORT",
+        "LISTEN_ADDRESS",
+        "BODY_LIMIT_BYTES",
+        "OUTBOX_URL",
+        "LOG_FORMAT",
+        "WEBHOOK_AUTHENTICATION_TOKEN",
+        "ORG_ID",
+        "SOURCE_ID",
+    ] {
+        assert!(text.contains(name), "{name} is missing in:\n{text}");
+    }
+}

@@ -1,0 +1,149 @@
+//! The door: who is let in, what is taken, what is answered.
+
+use std::io::Write;
+
+use base64::Engine;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::json;
+
+use crate::world::{TOKEN, World, batch, event};
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn an_event_becomes_a_finding() {
+    let world = World::new().await;
+    let (status, answer) = world.sends(event(1).to_string()).await;
+    assert_eq!((status, answer), (200, json!({"accepted": 1, "duplicates": 0, "ignored": 0, "parked": 0})));
+    assert_eq!(world.settle().await.closed["delivered"], 1);
+    let findings = world.findings().await;
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0]["category"], "Terminal shell in container");
+    assert_eq!(findings[0]["kubernetes"]["pods"][0]["name"], "web-1");
+    assert!(findings[0]["name"].as_str().unwrap().ends_with("/findings/17dec715376910362c8c3f0000000001"));
+}
+
+#[tokio::test]
+async fn the_same_event_twice_becomes_one_finding() {
+    let world = World::new().await;
+    world.sends(event(1).to_string()).await;
+    world.settle().await;
+    let (_, answer) = world.sends(batch(0..3)).await;
+    assert_eq!(answer, json!({"accepted": 2, "duplicates": 1, "ignored": 0, "parked": 0}));
+    world.settle().await;
+    assert_eq!(world.findings().await.len(), 3);
+}
+
+#[tokio::test]
+async fn each_of_the_four_header_forms_and_each_token_is_let_in() {
+    let world = World::with(&[("WEBHOOK_AUTHENTICATION_TOKEN", "an-older-token-of-ours, 0b54b2b5f0a94d0fa2c1")]).await;
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("sysdig:{TOKEN}"));
+    for header in [
+        TOKEN.to_owned(),
+        format!("Bearer {TOKEN}"),
+        format!("CSCC {TOKEN}"),
+        format!("Basic {basic}"),
+        "an-older-token-of-ours".into(),
+    ] {
+        assert_eq!(world.sends_with("authorization", &header, "[]").await.0, 200, "{header}");
+    }
+}
+
+#[tokio::test]
+async fn others_get_401_with_a_clear_body_and_are_slowed() {
+    let world = World::with(&[("AUTH_FAILURES_PER_MINUTE", "2")]).await;
+    let (status, answer) = world.sends_with("x-other", "1", event(1).to_string()).await;
+    assert_eq!((status, answer["error"]["code"].as_str()), (401, Some("unauthenticated")));
+    assert!(answer["error"]["message"].as_str().unwrap().contains("Authorization: Bearer TOKEN"));
+    assert_eq!(world.sends_with("authorization", "Bearer wrong", "[]").await.0, 401);
+    assert_eq!(world.sends_with("authorization", "Bearer wrong", "[]").await.0, 429);
+    assert_eq!(world.sends("[]").await.0, 200, "a right token is never slowed");
+    assert_eq!(world.ledger().accepted, 0);
+}
+
+#[tokio::test]
+async fn forwarding_headers_count_only_when_told_to() {
+    let trusting = World::with(&[("AUTH_FAILURES_PER_MINUTE", "1"), ("TRUST_FORWARDED_FOR", "1")]).await;
+    assert_eq!(trusting.sends_with("x-forwarded-for", "192.0.2.1", "[]").await.0, 401);
+    assert_eq!(trusting.sends_with("x-forwarded-for", "192.0.2.1", "[]").await.0, 429);
+    assert_eq!(trusting.sends_with("x-forwarded-for", "192.0.2.2", "[]").await.0, 401);
+    let wary = World::with(&[("AUTH_FAILURES_PER_MINUTE", "1")]).await;
+    assert_eq!(wary.sends_with("x-forwarded-for", "192.0.2.1", "[]").await.0, 401);
+    assert_eq!(wary.sends_with("x-forwarded-for", "192.0.2.2", "[]").await.0, 429);
+}
+
+#[tokio::test]
+async fn gzip_is_taken_and_a_bomb_is_not() {
+    let world = World::with(&[("BODY_LIMIT_BYTES", "100000")]).await;
+    let send = async |body: Vec<u8>, encoding: &str| {
+        let request = world.http.post(format!("{}/events", world.url)).bearer_auth(TOKEN);
+        request.header("content-encoding", encoding).body(body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(send(gzip(batch(0..20).as_bytes()), "gzip").await, 200);
+    assert_eq!(send(gzip(&vec![b' '; 50_000_000]), "gzip").await, 413);
+    assert_eq!(send(b"not gzip at all".to_vec(), "gzip").await, 400);
+    assert_eq!(send(b"[]".to_vec(), "br").await, 415);
+    assert_eq!(world.settle().await.accepted, 20);
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_refused_with_the_limit_in_words() {
+    let world = World::new().await;
+    let (status, answer) = world.sends(vec![b' '; 10_000_000]).await;
+    assert_eq!(status, 413);
+    assert!(answer["error"]["message"].as_str().unwrap().contains("8388608"), "{answer}");
+}
+
+#[tokio::test]
+async fn one_bad_element_is_parked_and_the_others_go_on() {
+    let world = World::new().await;
+    let body = json!([event(1), 42, event(2), {"type": "policy", "id": 7, "content": "nonsense"}]).to_string();
+    let (status, answer) = world.sends(body).await;
+    assert_eq!(status, 200);
+    assert_eq!(answer["accepted"].as_u64().unwrap() + answer["parked"].as_u64().unwrap(), 4, "{answer}");
+    assert!(answer["parked"].as_u64().unwrap() >= 1, "{answer}");
+    let stats = world.settle().await;
+    assert_eq!(stats.accepted, 4);
+    assert_eq!(stats.closed["delivered"], answer["accepted"].as_u64().unwrap());
+}
+
+#[tokio::test]
+async fn malformed_bodies_are_400_and_nothing_is_kept() {
+    let world = World::new().await;
+    for body in [&b"{"[..], b"", b"nonsense", b"[1,", b"\xff\xfe", "[".repeat(100_000).as_bytes()] {
+        let (status, answer) = world.sends(body.to_vec()).await;
+        assert_eq!((status, answer["error"]["code"].as_str()), (400, Some("malformed")), "{answer}");
+    }
+    assert_eq!(world.ledger().accepted, 0);
+}
+
+#[tokio::test]
+async fn a_batch_of_ten_thousand_is_taken_whole() {
+    let world = World::new().await;
+    let (status, answer) = world.sends(batch(0..10_000)).await;
+    assert_eq!((status, answer["accepted"].as_u64()), (200, Some(10_000)));
+    assert_eq!(world.ledger().accepted, 10_000);
+}
+
+#[tokio::test]
+async fn the_small_pages_answer() {
+    let world = World::new().await;
+    world.sends(event(1).to_string()).await;
+    world.settle().await;
+    assert_eq!(world.get("/").await.0, 200);
+    assert_eq!(world.get("/healthz").await.0, 200);
+    assert_eq!(world.get("/health").await, (200, "{\"message\":\"Application is running\",\"success\":true}".into()));
+    let (status, ready) = world.get("/readyz").await;
+    assert_eq!(status, 200, "{ready}");
+    let (status, metrics) = world.get("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(metrics.contains("sysdig_scc_ledger{sum=\"delivered\"} 1"), "{metrics}");
+    assert!(!metrics.contains(TOKEN));
+    assert_eq!(world.get("/nothing").await.0, 404);
+    assert_eq!(world.get("/events").await.0, 405);
+}

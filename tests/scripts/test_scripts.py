@@ -1,0 +1,253 @@
+"""The Google Cloud scripts, run under the real gcloud against a local stand-in for Google's services.
+
+Run with: python3 -m unittest discover -s tests/scripts -v
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import stat
+import subprocess
+import tempfile
+import unittest
+
+from fake_google import Fake, etag
+
+SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
+TOKEN = "a-token-for-the-tests"
+EMAIL = "cscc-sa@acme.iam.gserviceaccount.com"
+MEMBER = f"serviceAccount:{EMAIL}"
+FINDINGS = "roles/securitycenter.findingsEditor"
+SOURCE = "organizations/123/sources/77"
+SERVICES = "IAM CLOUDRESOURCEMANAGER SECURITYCENTER SECRETMANAGER".split()
+
+
+class Story(unittest.TestCase):
+    """A fresh fake and a fresh folder for each story."""
+
+    def setUp(self):
+        self.fake = self.enterContext(Fake())
+        self.cloud = self.fake.cloud
+        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+    def run_script(self, name, *arguments, expect=0, **variables):
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "CLOUDSDK_CONFIG": str(self.folder / "gcloud"),
+            "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true",
+            "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "true",
+            "CLOUDSDK_AUTH_ACCESS_TOKEN": TOKEN,
+            "RETRY_PAUSE_SECS": "0",
+            **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{s}": self.fake.url for s in SERVICES},
+            **variables,
+        }
+        environment = {name: value for name, value in environment.items() if value is not None}
+        done = subprocess.run(
+            ["bash", str(SCRIPTS / name), *arguments],
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        self.assertEqual(done.returncode, expect, done.stdout + done.stderr)
+        self.assertNotIn(TOKEN, done.stdout + done.stderr, "the token is never printed")
+        return done.stdout + done.stderr
+
+    def findings_keys(self, *arguments, **variables):
+        settings = {"PROJECT_ID": "acme", "ORG_ID": "123", "SERVICE_ACCOUNT": "cscc-sa", "SOURCE_ID": "77", **variables}
+        return self.run_script("generate_gcloud_keys", *arguments, **settings)
+
+    def compute_keys(self, *arguments, **variables):
+        settings = {"COMPUTE_PROJECT_ID": "shop,depot", "COMPUTE_SERVICE_ACCOUNT": "compute-sa", **variables}
+        return self.run_script("generate_compute_keys", *arguments, **settings)
+
+    def identity(self, *arguments, **variables):
+        settings = {"PROJECT_ID": "acme", "ORG_ID": "123", "SERVICE_ACCOUNT": "cscc-sa", "SOURCE_ID": "77", **variables}
+        return self.run_script("setup_workload_identity", *arguments, **settings)
+
+
+class GenerateGcloudKeys(Story):
+    def test_makes_an_account_that_edits_findings_of_one_source_and_a_private_key_file(self):
+        self.findings_keys()
+        self.assertEqual(list(self.cloud.accounts), [EMAIL])
+        self.assertEqual(self.cloud.members(SOURCE, FINDINGS), [MEMBER])
+        self.assertEqual(self.cloud.policy("organizations/123")["bindings"], [])
+        key = self.folder / "cscc-sa.json"
+        self.assertEqual(json.loads(key.read_text())["client_email"], EMAIL)
+        self.assertEqual(stat.S_IMODE(key.stat().st_mode), 0o600)
+        self.assertEqual(self.cloud.tokens, {f"Bearer {TOKEN}"})
+
+    def test_a_second_run_changes_nothing(self):
+        self.findings_keys()
+        before = list(self.cloud.changes)
+        output = self.findings_keys()
+        self.assertEqual(self.cloud.changes, before)
+        self.assertEqual(output.count("already"), 3, output)
+
+    def test_a_dry_run_changes_nothing_and_prints_the_plan(self):
+        output = self.findings_keys("--dry-run")
+        self.assertEqual(self.cloud.changes, [])
+        self.assertFalse((self.folder / "cscc-sa.json").exists())
+        self.assertIn("gcloud iam service-accounts create cscc-sa --project acme", output)
+        self.assertIn("nothing was changed", output)
+
+    def test_without_a_source_the_right_is_on_the_organisation_with_a_warning(self):
+        output = self.findings_keys(SOURCE_ID=None, KEY_LOCATION="elsewhere.json")
+        self.assertEqual(self.cloud.members("organizations/123", FINDINGS), [MEMBER])
+        self.assertIn("warning: SOURCE_ID is not set", output)
+        self.assertTrue((self.folder / "elsewhere.json").exists())
+
+    def test_the_grants_of_others_are_kept_even_when_they_change_meanwhile(self):
+        guest = {"role": FINDINGS, "members": ["user:guest@example.com"], "condition": {"title": "for a week", "expression": "true"}}
+        self.cloud.policies[SOURCE] = {"version": 3, "etag": etag(9), "bindings": [guest]}
+        self.cloud.races = 1
+        output = self.findings_keys()
+        self.assertIn("somebody else changed the policy", output)
+        self.assertIn(guest, self.cloud.policy(SOURCE)["bindings"])
+        self.assertIn({"role": FINDINGS, "members": [MEMBER]}, self.cloud.policy(SOURCE)["bindings"])
+        self.assertEqual(self.cloud.members(SOURCE, "roles/viewer"), ["user:somebody@example.com"])
+
+    def test_an_account_that_is_not_known_everywhere_yet_is_waited_for(self):
+        self.cloud.shy = 2
+        self.findings_keys(SOURCE_ID=None)
+        self.assertEqual(self.cloud.members("organizations/123", FINDINGS), [MEMBER])
+
+    def test_all_missing_variables_are_named_at_once(self):
+        output = self.run_script("generate_gcloud_keys", PROJECT_ID="acme", expect=1)
+        self.assertIn("not set: ORG_ID SERVICE_ACCOUNT", output)
+        self.assertEqual(self.cloud.changes, [])
+
+    def test_a_file_that_is_not_this_accounts_key_is_never_overwritten(self):
+        (self.folder / "cscc-sa.json").write_text("my notes")
+        output = self.findings_keys(expect=1)
+        self.assertIn("is not a key of", output)
+        self.assertEqual((self.folder / "cscc-sa.json").read_text(), "my notes")
+
+    def test_a_forbidden_policy_names_the_role_that_is_needed(self):
+        self.cloud.forbidden.add(SOURCE)
+        output = self.findings_keys(expect=1)
+        self.assertIn("roles/securitycenter.sourcesAdmin", output)
+
+    def test_an_organisation_that_forbids_keys_is_told_of_the_way_without(self):
+        self.cloud.forbidden.add("orgpolicy")
+        output = self.findings_keys(expect=1)
+        self.assertIn("setup_workload_identity", output)
+        self.assertFalse((self.folder / "cscc-sa.json").exists())
+
+    def test_the_token_is_not_sent_in_the_clear_to_another_machine(self):
+        output = self.findings_keys(SCC_ENDPOINT="http://scc.example.com", expect=1)
+        self.assertIn("neither https nor this machine", output)
+
+
+class GenerateComputeKeys(Story):
+    def test_grants_only_reading_in_each_project_and_runs_twice(self):
+        self.compute_keys()
+        member = "serviceAccount:compute-sa@shop.iam.gserviceaccount.com"
+        for project in ("shop", "depot"):
+            self.assertEqual(
+                self.cloud.policy(f"projects/{project}")["bindings"],
+                [{"role": "roles/compute.viewer", "members": [member]}],
+            )
+        self.assertEqual(stat.S_IMODE((self.folder / "compute-sa.json").stat().st_mode), 0o600)
+        before = list(self.cloud.changes)
+        self.compute_keys()
+        self.assertEqual(self.cloud.changes, before)
+
+
+class SetupWorkloadIdentity(Story):
+    def test_gke_lends_the_account_to_the_kubernetes_account_without_a_key(self):
+        self.identity("gke", COMPUTE_PROJECT_ID="shop", SECRETS="webhook-token")
+        self.assertEqual(
+            self.cloud.members(f"projects/-/serviceAccounts/{EMAIL}", "roles/iam.workloadIdentityUser"),
+            ["serviceAccount:acme.svc.id.goog[sysdig-scc/sysdig-scc]"],
+        )
+        self.assertEqual(self.cloud.members("projects/shop", "roles/compute.viewer"), [MEMBER])
+        secret = "projects/acme/secrets/webhook-token"
+        self.assertEqual(self.cloud.members(secret, "roles/secretmanager.secretAccessor"), [MEMBER])
+        self.assertEqual(self.cloud.keys, {})
+        before = list(self.cloud.changes)
+        self.identity("gke", COMPUTE_PROJECT_ID="shop", SECRETS="webhook-token")
+        self.assertEqual(self.cloud.changes, before)
+
+    def test_cloud_run_says_what_to_write_into_the_service(self):
+        output = self.identity("cloud-run")
+        self.assertIn(f"serviceAccountName: {EMAIL}", output)
+        self.assertEqual((list(self.cloud.accounts), self.cloud.keys), ([EMAIL], {}))
+
+    def test_app_engine_gets_what_its_instances_need_to_start(self):
+        self.identity("app-engine")
+        self.assertEqual(self.cloud.members("projects/acme", "roles/logging.logWriter"), [MEMBER])
+
+    def test_an_unknown_platform_is_refused(self):
+        self.assertIn("there is no platform", self.identity("mainframe", expect=1))
+
+
+class Teardown(Story):
+    EVERYTHING = {
+        "PROJECT_ID": "acme",
+        "ORG_ID": "123",
+        "SERVICE_ACCOUNT": "cscc-sa",
+        "SOURCE_ID": "77",
+        "COMPUTE_PROJECT_ID": "shop,depot",
+        "COMPUTE_SERVICE_ACCOUNT": "compute-sa",
+        "SECRETS": "webhook-token",
+    }
+
+    def bindings(self):
+        return [b for policy in self.cloud.policies.values() for b in policy["bindings"] if "serviceAccount" in str(b)]
+
+    def test_leaves_nothing_behind_and_runs_twice(self):
+        self.findings_keys()
+        self.compute_keys()
+        self.identity("gke", COMPUTE_PROJECT_ID="shop", SECRETS="webhook-token")
+        # The account's own policy disappears with the account, in the fake by hand.
+        self.cloud.policies.pop(f"projects/-/serviceAccounts/{EMAIL}")
+        self.run_script("teardown", "--yes", **self.EVERYTHING)
+        self.assertEqual((self.cloud.accounts, self.cloud.keys, self.bindings()), ({}, {}, []))
+        self.assertEqual([f.name for f in self.folder.glob("*.json")], [])
+        before = list(self.cloud.changes)
+        self.run_script("teardown", "--yes", **self.EVERYTHING)
+        self.assertEqual(self.cloud.changes, before)
+
+    def test_asks_first(self):
+        self.findings_keys()
+        output = self.run_script("teardown", expect=1, **self.EVERYTHING)
+        self.assertIn("--yes", output)
+        self.assertEqual(list(self.cloud.accounts), [EMAIL])
+
+    def test_a_dry_run_changes_nothing(self):
+        self.findings_keys()
+        before = list(self.cloud.changes)
+        output = self.run_script("teardown", "--dry-run", **self.EVERYTHING)
+        self.assertEqual(self.cloud.changes, before)
+        self.assertIn("would run: gcloud iam service-accounts delete", output)
+        self.assertTrue((self.folder / "cscc-sa.json").exists())
+
+    def test_the_rest_is_undone_when_the_organisation_may_not_be_seen(self):
+        self.findings_keys()
+        self.cloud.forbidden.add("organizations/123")
+        output = self.run_script(
+            "teardown", "--yes", PROJECT_ID="acme", ORG_ID="123", SERVICE_ACCOUNT="cscc-sa", SOURCE_ID="77"
+        )
+        self.assertIn("organisation 123 was left as it is", output)
+        self.assertEqual((self.cloud.accounts, self.bindings()), ({}, []))
+
+    def test_an_account_made_by_somebody_else_loses_the_right_but_stays(self):
+        self.cloud.accounts[EMAIL] = {"email": EMAIL, "projectId": "acme", "description": "made by hand"}
+        self.findings_keys()
+        output = self.run_script(
+            "teardown", "--yes", PROJECT_ID="acme", ORG_ID="123", SERVICE_ACCOUNT="cscc-sa", SOURCE_ID="77"
+        )
+        self.assertIn("left alone", output)
+        self.assertEqual(list(self.cloud.accounts), [EMAIL])
+        self.assertEqual(self.bindings(), [])
+
+
+if __name__ == "__main__":
+    if shutil.which("gcloud") is None:
+        raise SystemExit("gcloud is not installed")
+    unittest.main(verbosity=2)
