@@ -101,6 +101,11 @@ impl Env {
             .map(str::to_owned)
     }
 
+    /// Puts another value in place of what was given: the secret for its name.
+    pub fn replace(&mut self, setting: &'static Setting, value: String) {
+        self.values.insert(setting.name.to_owned(), value);
+    }
+
     /// The value, or the default.
     pub fn text(&mut self, setting: &'static Setting) -> Option<String> {
         self.given(setting).or_else(|| setting.default.map(str::to_owned))
