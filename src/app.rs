@@ -85,7 +85,8 @@ impl App {
         let worker = Worker::new(Arc::clone(&store), Arc::new(journey), manner, Arc::new(Utc::now));
         let senders = Arc::new(Senders::new(&config.server.tokens, config.server.auth_failures_per_minute));
         let intake = Intake::new(Arc::clone(&store), worker.wake());
-        let parts = Parts { intake: Some(intake.clone()), trusted_hops: config.server.trusted_hops, ..Parts::default() };
+        let parts =
+            Parts { intake: Some(intake.clone()), trusted_hops: config.server.trusted_hops, ..Parts::default() };
         let attestor = Attestor::build(&config.attestation, parts)?;
         let codelab = config.attestation.codelab.as_ref().map(|(path, _)| path.clone());
         let doors = Doors {

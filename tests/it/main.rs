@@ -6,10 +6,11 @@
 #![allow(missing_docs, reason = "tests")]
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
-mod enrich;
 mod deliver;
 mod delivery;
 mod documents;
+mod enrich;
+mod enrich_kubernetes;
 mod fakes;
 mod google_auth;
 mod google_http;

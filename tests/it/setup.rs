@@ -152,7 +152,10 @@ async fn the_command_says_what_it_did_and_shows_no_token() {
     let (fine, text) = program(&["setup", "channel"], &settings).await;
     assert!(fine && text.contains("is created") && text.contains("No policy sends to it yet"), "{text}");
     let (fine, again) = program(&["setup", "channel", "--policy", "Shells"], &settings).await;
-    assert!(fine && again.contains("is unchanged") && again.contains("The policy \"Shells\" sends to it now."), "{again}");
+    assert!(
+        fine && again.contains("is unchanged") && again.contains("The policy \"Shells\" sends to it now."),
+        "{again}"
+    );
     let (fine, forwarder) = program(&["setup", "forwarder"], &settings).await;
     assert!(fine && forwarder.contains("is created"), "{forwarder}");
     let (fine, wrong) = program(&["setup", "channel", "--policy", "Nothing"], &settings).await;
@@ -214,7 +217,10 @@ async fn a_backfill_prints_what_it_would_send_and_then_takes_it_once() {
     settings.extend([("SOURCE_ID", "77"), ("SCC_ENDPOINT", "http://127.0.0.1:1"), ("OUTBOX_URL", outbox.as_str())]);
     let (fine, text) = program(&["poll", "--from", "3h", "--dry-run"], &settings).await;
     assert!(fine && text.contains("300 would be accepted"), "{text}");
-    assert!(text.contains("0000000000000000000000000000012b") && text.contains("Terminal shell in container"), "{text}");
+    assert!(
+        text.contains("0000000000000000000000000000012b") && text.contains("Terminal shell in container"),
+        "{text}"
+    );
     for expected in ["300 accepted, 0 duplicates", "0 accepted, 300 duplicates"] {
         let (fine, text) = program(&["poll", "--from", "3h"], &settings).await;
         assert!(fine && text.contains(expected), "{text}");
