@@ -11,6 +11,7 @@ mod probe;
 pub mod reference;
 mod sandbox;
 mod serve;
+mod settings;
 mod stage;
 
 use std::process::ExitCode;

@@ -85,6 +85,11 @@ impl Env {
         self.values.insert(name.to_owned(), value.to_owned());
     }
 
+    /// The same values to be read apart, with problems of its own.
+    pub fn apart(&self) -> Self {
+        Self { values: self.values.clone(), ..Self::default() }
+    }
+
     /// Note a problem.
     pub fn problem(&mut self, setting: &str, wrong: &str, remedy: &str) {
         self.problems.push(Problem { setting: setting.into(), wrong: wrong.into(), remedy: remedy.into() });
