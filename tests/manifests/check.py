@@ -25,7 +25,9 @@ SECRET = re.compile(r"(TOKEN|SERVICE_ACCOUNT_INFO|PASSWORD|PRIVATE_KEY)$")
 # Read by what surrounds the program, not by the program.
 FOREIGN = {"SSL_CERT_FILE", "SQLITE_TMPDIR"}
 # The poller's and the look-ups', for as long as the program does not read them: said aloud, not refused.
-COMING = {"COMPUTE_PROJECT_ID", "COMPUTE_ZONE", "STATE_URL", "SYSDIG_POLL", "SYSDIG_POLL_LOOKBACK_SECS", "SYSDIG_TOKEN", "SYSDIG_URL"}
+COMING = set(
+    "COMPUTE_PROJECT_ID COMPUTE_ZONE KUBERNETES_ENRICH STATE_URL SYSDIG_POLL SYSDIG_POLL_LOOKBACK_SECS SYSDIG_TOKEN SYSDIG_URL".split()
+)
 mistakes = []
 
 
