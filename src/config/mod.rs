@@ -4,12 +4,14 @@
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
 pub mod attestation;
+pub mod enrich;
 pub mod env;
 pub mod finding;
 pub mod google;
 pub mod outbox;
 pub mod problem;
 pub mod scc;
+pub mod secrets;
 pub mod server;
 pub mod state;
 pub mod sysdig;
@@ -19,6 +21,7 @@ pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};
 
 use attestation::AttestationConfig;
+use enrich::EnrichConfig;
 use finding::FindingConfig;
 use google::{Account, GoogleConfig};
 use outbox::OutboxConfig;
@@ -35,6 +38,8 @@ pub static AREAS: &[&Area] = &[
     &scc::AREA,
     &finding::AREA,
     &sysdig::AREA,
+    &enrich::AREA,
+    &secrets::AREA,
     &outbox::AREA,
     &state::AREA,
     &attestation::AREA,
@@ -54,6 +59,8 @@ pub struct Config {
     pub finding: FindingConfig,
     /// Sysdig's API.
     pub sysdig: SysdigConfig,
+    /// The look-ups.
+    pub enrich: EnrichConfig,
     /// Small durable facts.
     pub state: StateConfig,
     /// The outbox.
@@ -94,6 +101,7 @@ impl Config {
         }
         let finding = FindingConfig::read(env);
         let sysdig = SysdigConfig::read(env);
+        let enrich = EnrichConfig::read(env);
         let outbox = OutboxConfig::read(env);
         let state = StateConfig::read(env);
         let attestation = AttestationConfig::read(env);
@@ -104,6 +112,7 @@ impl Config {
             scc: scc?,
             finding: finding?,
             sysdig: sysdig?,
+            enrich: enrich?,
             outbox: outbox?,
             state: state?,
             attestation: attestation?,
