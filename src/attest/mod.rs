@@ -1,1 +1,6 @@
-//! (to be written)
+//! Attestation: a token, keys, a policy and the time → a verdict that explains itself.
+//!
+//! Pure but for the fetching of keys. The order in which a token is looked at is fixed in [`verify`].
+
+pub mod cel;
+pub mod nearest;
