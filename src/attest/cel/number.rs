@@ -49,7 +49,7 @@ pub(super) fn to_int(value: f64) -> Option<i64> {
 
 /// A double as `uint`, toward zero.
 pub(super) fn to_uint(value: f64) -> Option<u64> {
-    (value.is_finite() && value > -1.0 && value < TWO_64).then_some(value as u64)
+    (value.is_finite() && value >= 0.0 && value < TWO_64).then_some(value as u64)
 }
 
 /// A double as text: the shortest digits that read back as the same number, with an exponent outside 1e-4 to 1e6.
