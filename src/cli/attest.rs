@@ -17,7 +17,7 @@ use crate::attest::policy::{Condition, Explanation, Mapped, Policy, Truth};
 
 /// Attestation tokens and the policies they must satisfy.
 #[derive(Debug, Args)]
-pub struct AttestArgs {
+pub(super) struct AttestArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -59,7 +59,7 @@ struct Lint {
 }
 
 /// Runs the command; the exit code is the answer.
-pub fn run(attest: AttestArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(attest: AttestArgs) -> anyhow::Result<ExitCode> {
     let out = &mut std::io::stdout();
     let code = match attest.command {
         Command::Explain(args) => explain(&args, out)?,
