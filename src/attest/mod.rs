@@ -1,8 +1,13 @@
 //! Attestation: a token, keys, a policy and the time → a verdict that explains itself.
 //!
-//! Pure but for the fetching of keys. 
+//! Pure but for the fetching of keys. The order in which a token is looked at is fixed in [`verify`].
 
 pub mod cel;
+pub mod chain;
+pub mod claims;
 pub mod json;
+pub mod keys;
 pub mod nearest;
 pub mod policy;
+pub mod token;
+pub mod verify;

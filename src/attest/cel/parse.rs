@@ -140,10 +140,10 @@ fn parse(source: &str, limits: &Limits) -> Result<Expression, Refusal> {
         let first = errors.errors.first();
         let column = first.map_or(1, |error| column(source, error.pos));
         let message = first.map_or_else(String::new, |error| error.msg.clone());
-        if message.contains("recursion limit") {
+        if message.to_ascii_lowercase().contains("recursion limit") {
             return Refusal::TooDeep { limit: limits.depth };
         }
-        Refusal::Syntax { column, message: message.trim().trim_start_matches("Syntax error: ").to_owned() }
+        Refusal::Syntax { column, message: message.trim().trim_start_matches("Syntax error: ").chars().take(200).collect() }
     })?;
     let mut checker = Checker { limits, info: &info, scope: Vec::new(), nodes: 0, macros: 0, slots: 0 };
     let root = checker.node(&tree, 0)?;
