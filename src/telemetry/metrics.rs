@@ -25,6 +25,34 @@ impl Metric {
     }
 }
 
+/// Attestation decisions.
+pub const ATTESTATION_DECISIONS: Metric = Metric::new(
+    "sysdig_scc_attestation_decisions_total",
+    "counter",
+    &["verdict", "reason"],
+    "Attestation tokens by verdict (allowed, denied) and reason code.",
+);
+/// Fetches of an issuer's keys.
+pub const ATTESTATION_KEY_FETCHES: Metric = Metric::new(
+    "sysdig_scc_attestation_key_fetches_total",
+    "counter",
+    &["result"],
+    "Fetches of an issuer's keys: good, unreachable, status, garbage. Anything but good for hours ends in 503.",
+);
+/// Tokens with an unknown key.
+pub const ATTESTATION_UNKNOWN_KIDS: Metric = Metric::new(
+    "sysdig_scc_attestation_unknown_kids_total",
+    "counter",
+    &[],
+    "Tokens whose key id was not among the keys held: a rotation, or somebody guessing.",
+);
+/// Secrets released.
+pub const ATTESTATION_SECRETS: Metric = Metric::new(
+    "sysdig_scc_attestation_secrets_total",
+    "counter",
+    &["result"],
+    "Requests for secrets: released, sealed, refused, unavailable.",
+);
 /// Failures of the outbox's store.
 pub const STORE_ERRORS: Metric = Metric::new(
     "sysdig_scc_outbox_errors_total",
