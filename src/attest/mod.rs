@@ -10,6 +10,7 @@ pub mod key_source;
 pub mod keys;
 pub mod nearest;
 pub mod nonce;
+pub mod outcome;
 pub mod policies;
 pub mod policy;
 pub mod seal;

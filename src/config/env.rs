@@ -174,6 +174,11 @@ impl Env {
         self.given(setting).map(SecretString::from)
     }
 
+    /// A variable that a setting names, rather than one that is a setting.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.values.get(name).map(|value| value.trim()).filter(|value| !value.is_empty()).map(str::to_owned)
+    }
+
     /// What was asked for so far: the names of the settings that the program really reads.
     pub fn asked(&self) -> &BTreeSet<&'static str> {
         &self.asked

@@ -3,6 +3,7 @@
 //! Every variable is a [`Setting`] constant in the file of its area. An area reads itself from an [`Env`] and keeps
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
+pub mod attestation;
 pub mod env;
 pub mod finding;
 pub mod google;
@@ -17,6 +18,7 @@ pub mod telemetry;
 pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};
 
+use attestation::AttestationConfig;
 use finding::FindingConfig;
 use google::{Account, GoogleConfig};
 use outbox::OutboxConfig;
@@ -26,7 +28,7 @@ use telemetry::TelemetryConfig;
 
 /// Every area, in the order of the documents.
 pub static AREAS: &[&Area] =
-    &[&server::AREA, &google::AREA, &scc::AREA, &finding::AREA, &outbox::AREA, &telemetry::AREA];
+    &[&server::AREA, &google::AREA, &scc::AREA, &finding::AREA, &outbox::AREA, &attestation::AREA, &telemetry::AREA];
 
 /// All settings of the connector.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub struct Config {
     pub finding: FindingConfig,
     /// The outbox.
     pub outbox: OutboxConfig,
+    /// Attestation.
+    pub attestation: AttestationConfig,
     /// Logs.
     pub telemetry: TelemetryConfig,
 }
@@ -75,6 +79,7 @@ impl Config {
         }
         let finding = FindingConfig::read(env);
         let outbox = OutboxConfig::read(env);
+        let attestation = AttestationConfig::read(env);
         let telemetry = TelemetryConfig::read(env);
         Some(Self {
             server: server?,
@@ -82,6 +87,7 @@ impl Config {
             scc: scc?,
             finding: finding?,
             outbox: outbox?,
+            attestation: attestation?,
             telemetry: telemetry?,
         })
     }

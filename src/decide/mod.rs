@@ -1,6 +1,7 @@
 //! Enriched event + settings → what should change in Security Command Center. Pure.
 
 mod activity;
+mod attestation;
 mod compliance;
 pub mod mitre;
 mod mitre_table;
@@ -55,6 +56,7 @@ impl Rules {
 /// What should happen with `event`, given what enrichment found and what time it is.
 pub fn decide(event: &Event, enriched: &Enriched, rules: &Rules, now: DateTime<Utc>) -> Decision {
     match event {
+        Event::Attestation(event) => Decision::Deliver(vec![attestation::change(event, rules, now)]),
         Event::Runtime(event) => match runtime::unwanted(event, &rules.finding) {
             Some(sentence) => Decision::Filtered(sentence),
             None => {

@@ -1,5 +1,6 @@
 //! Our own words: what happened, which finding it becomes, and how it ended. Knows no wire format of a sender.
 
+pub mod attestation;
 pub mod finding;
 pub mod id;
 pub mod outcome;
@@ -8,6 +9,7 @@ pub mod severity;
 
 use serde::{Deserialize, Serialize};
 
+pub use attestation::Attestation;
 pub use finding::{Finding, FindingChange};
 pub use id::FindingId;
 pub use outcome::Outcome;
@@ -20,6 +22,8 @@ pub use severity::Severity;
 pub enum Event {
     /// Something a runtime sensor saw: Sysdig Secure or Falco.
     Runtime(Box<Runtime>),
+    /// Something attestation found out.
+    Attestation(Box<Attestation>),
 }
 
 impl Event {
@@ -27,6 +31,7 @@ impl Event {
     pub fn finding_id(&self) -> FindingId {
         match self {
             Self::Runtime(event) => event.finding_id(),
+            Self::Attestation(event) => event.finding_id(),
         }
     }
 
@@ -34,6 +39,7 @@ impl Event {
     pub fn key(&self) -> String {
         match self {
             Self::Runtime(event) => event.finding_id().to_string(),
+            Self::Attestation(event) => event.key(),
         }
     }
 
@@ -41,6 +47,7 @@ impl Event {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Runtime(_) => "runtime",
+            Self::Attestation(_) => "attestation",
         }
     }
 
@@ -48,6 +55,7 @@ impl Event {
     pub fn urgency(&self) -> u8 {
         match self {
             Self::Runtime(event) => event.severity.urgency(),
+            Self::Attestation(event) => event.urgency(),
         }
     }
 }
