@@ -23,6 +23,7 @@ use crate::journey::Journey;
 use crate::outbox::worker::{Manner, Worker};
 use crate::outbox::{Sqlite, Store, StoreError};
 use crate::receive::Intake;
+use crate::receive::attestation::{Attestor, BuildError, Parts};
 use crate::receive::sender::Senders;
 use crate::receive::webhook::Webhook;
 use crate::server::health::{Delivery, DeliveryState, Health};
@@ -46,6 +47,9 @@ pub enum StartError {
     /// The destination.
     #[error("Security Command Center cannot be reached as configured")]
     Destination(#[from] ApiError),
+    /// Attestation.
+    #[error("attestation cannot start")]
+    Attestation(#[from] BuildError),
     /// No source although one is needed; the settings' check rules it out.
     #[error("SOURCE_ID is not known; run `sysdig-scc setup source`")]
     NoSource,
@@ -57,6 +61,7 @@ pub struct App {
     server: Server,
     worker: Worker,
     senders: Arc<Senders>,
+    attestor: Option<Attestor>,
 }
 
 impl std::fmt::Debug for App {
@@ -79,9 +84,14 @@ impl App {
         let journey = Journey { rules, sink: Arc::clone(&destination.sink) };
         let worker = Worker::new(Arc::clone(&store), Arc::new(journey), manner, Arc::new(Utc::now));
         let senders = Arc::new(Senders::new(&config.server.tokens, config.server.auth_failures_per_minute));
+        let intake = Intake::new(Arc::clone(&store), worker.wake());
+        let parts = Parts { intake: Some(intake.clone()), trusted_hops: config.server.trusted_hops, ..Parts::default() };
+        let attestor = Attestor::build(&config.attestation, parts)?;
+        let codelab = config.attestation.codelab.as_ref().map(|(path, _)| path.clone());
         let doors = Doors {
+            attestation: attestor.clone().map(|attestor| (attestor, codelab)),
             webhook: Webhook {
-                intake: Intake::new(Arc::clone(&store), worker.wake()),
+                intake,
                 senders: Arc::clone(&senders),
                 trusted_hops: config.server.trusted_hops,
                 body_limit: config.server.body_limit,
@@ -94,7 +104,7 @@ impl App {
             store,
         };
         let (server, address) = server::start(&config.server, doors)?;
-        Ok(Self { address, server, worker, senders })
+        Ok(Self { address, server, worker, senders, attestor })
     }
 
     /// The address it really listens on.
@@ -109,11 +119,17 @@ impl App {
         let server = tokio::spawn(self.server);
         let worker = tokio::spawn(self.worker.run(told));
         let housekeeping = tokio::spawn(keep_house(Arc::clone(&self.senders)));
+        let stop_attesting = tokio_util::sync::CancellationToken::new();
+        let attesting = self.attestor.map(|attestor| tokio::spawn(attestor.run(stop_attesting.clone())));
         stop.await;
+        stop_attesting.cancel();
         tracing::info!("stopping: no more events are accepted, those in hand are finished");
         stopping.send_replace(true);
         handle.stop(true).await;
         housekeeping.abort();
+        if let Some(attesting) = attesting {
+            attesting.abort();
+        }
         for (part, ended) in [("server", server.await.map(drop)), ("worker", worker.await)] {
             if let Err(error) = ended {
                 tracing::error!(part, %error, "a part of the connector ended badly");

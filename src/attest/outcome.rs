@@ -251,3 +251,50 @@ impl Told {
         news
     }
 }
+
+/// The machines that attested, and when they are missed.
+#[derive(Debug)]
+pub struct Expected {
+    hours: u32,
+    machines: HashMap<String, DateTime<Utc>>,
+}
+
+impl Expected {
+    /// Misses a machine after so many hours; 0 never.
+    pub fn every(hours: u32) -> Self {
+        Self { hours, machines: HashMap::new() }
+    }
+
+    /// A machine attested.
+    pub fn seen(&mut self, resource: String, now: DateTime<Utc>) {
+        if self.hours > 0 && (self.machines.len() < 20_000 || self.machines.contains_key(&resource)) {
+            self.machines.insert(resource, now);
+        }
+    }
+
+    /// The machines missed since the last call: each is told once, until it attests again.
+    pub fn missed(&mut self, now: DateTime<Utc>) -> Vec<Attestation> {
+        let bound = chrono::TimeDelta::hours(i64::from(self.hours));
+        let late: Vec<(String, DateTime<Utc>)> = self
+            .machines
+            .iter()
+            .filter(|(_, last)| self.hours > 0 && now - **last >= bound)
+            .map(|(resource, last)| (resource.clone(), *last))
+            .collect();
+        late.into_iter()
+            .map(|(resource, last)| {
+                self.machines.remove(&resource);
+                Attestation {
+                    category: Category::AttestationMissing,
+                    open: true,
+                    resource: Some(resource.clone()),
+                    subject: resource,
+                    time: now,
+                    description: format!("The last good attestation was at {}; one is expected every {} hours.", last.to_rfc3339(), self.hours),
+                    occurrence: last.timestamp().to_string(),
+                    properties: Properties::new(),
+                }
+            })
+            .collect()
+    }
+}

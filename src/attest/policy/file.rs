@@ -10,6 +10,7 @@ use super::condition::Condition;
 use super::mapping::Mapping;
 use super::{Policy, PolicyError};
 use crate::attest::json;
+use crate::attest::keys::KeySet;
 
 /// The issuer of Google's attestation tokens.
 pub const GOOGLE: &str = "https://confidentialcomputing.googleapis.com";
@@ -161,7 +162,7 @@ fn from_provider(json: Json, fallback: &str, hash: String) -> Result<Policy, Pol
         max_lifetime: Duration::from_secs(3600),
         max_tcb_age: None,
         disabled: provider.disabled || provider.state.is_some_and(|state| state == "DELETED"),
-        keys: oidc.jwks_json,
+        keys: oidc.jwks_json.map(|text| KeySet::read(text.as_bytes()).map(std::sync::Arc::new)).transpose().map_err(|error| PolicyError::Form(format!("jwksJson: {error}")))?,
         hash,
     })
 }

@@ -46,8 +46,8 @@ pub struct Policy {
     pub max_tcb_age: Option<Duration>,
     /// The provider is switched off: nothing passes.
     pub disabled: bool,
-    /// The keys that the provider carries in itself, a JWKS text.
-    pub keys: Option<String>,
+    /// The keys that the provider carries in itself.
+    pub keys: Option<std::sync::Arc<crate::attest::keys::KeySet>>,
     /// SHA-256 of the file's text, in hex: the version in the journal.
     pub hash: String,
 }
