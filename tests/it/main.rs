@@ -13,6 +13,8 @@ mod documents;
 mod fakes;
 mod google_auth;
 mod google_http;
+mod attest;
+mod attest_issuer;
 mod outbox;
 mod poller;
 mod recovery;
