@@ -87,7 +87,7 @@ async fn backfill(args: &PollArgs) -> anyhow::Result<ExitCode> {
 async fn settings(dry_run: bool) -> anyhow::Result<Config> {
     let mut env = environment().await;
     if dry_run {
-        env.replace(&crate::config::scc::DRY_RUN, "true".into());
+        env.overrule(crate::config::scc::DRY_RUN.name, "true");
     }
     let config = Config::read_areas(&mut env);
     if config.as_ref().is_some_and(|config| config.sysdig.access.is_none()) {

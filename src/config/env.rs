@@ -80,7 +80,8 @@ impl Env {
         env
     }
 
-    /// Replaces a value before anything is read: what a rehearsal does with the destination. Empty means not set.
+    /// Replaces a value before the settings are read: a secret for its name, a sandbox for the destination. Empty means
+    /// not set.
     pub fn overrule(&mut self, name: &str, value: &str) {
         self.values.insert(name.to_owned(), value.to_owned());
     }
@@ -99,11 +100,6 @@ impl Env {
             .map(|value| value.trim())
             .find(|value| !value.is_empty())
             .map(str::to_owned)
-    }
-
-    /// Puts another value in place of what was given: the secret for its name.
-    pub fn replace(&mut self, setting: &'static Setting, value: String) {
-        self.values.insert(setting.name.to_owned(), value);
     }
 
     /// The value, or the default.

@@ -46,7 +46,7 @@ pub async fn resolve(env: &mut Env) {
     };
     for (setting, text) in named {
         if let Some(value) = resolved(env, &client, setting, &text).await {
-            env.replace(setting, value);
+            env.overrule(setting.name, &value);
         }
     }
 }

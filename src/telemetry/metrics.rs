@@ -177,6 +177,10 @@ pub const ALL: &[&Metric] = &[
     &HELD,
     &TOKEN_FETCHES,
     &TOKEN_EXPIRY,
+    &ATTESTATION_DECISIONS,
+    &ATTESTATION_KEY_FETCHES,
+    &ATTESTATION_UNKNOWN_KIDS,
+    &ATTESTATION_SECRETS,
 ];
 
 /// Buckets of every histogram: from a commit on a fast disk to a backlog of hours.

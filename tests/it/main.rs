@@ -14,6 +14,8 @@ mod enrich_kubernetes;
 mod fakes;
 mod google_auth;
 mod google_http;
+mod attest;
+mod attest_issuer;
 mod outbox;
 mod poller;
 mod recovery;
