@@ -108,8 +108,7 @@ impl App {
         let worker = Worker::new(Arc::clone(&store), Arc::new(journey), manner, Arc::new(Utc::now));
         let senders = Arc::new(Senders::new(&config.server.tokens, config.server.auth_failures_per_minute));
         let intake = Intake::new(Arc::clone(&store), worker.wake());
-        let parts =
-            Parts { intake: Some(intake.clone()), trusted_hops: config.server.trusted_hops, ..Parts::default() };
+        let parts = Parts { intake: Some(intake.clone()), trusted_hops: config.server.trusted_hops, ..Parts::default() };
         let attestor = Attestor::build(&config.attestation, parts)?;
         let poller = sysdig::poller(config, &intake, &state)?;
         let channel = sysdig::channel(config)?;

@@ -220,11 +220,7 @@ fn check_audience(audience: Option<&Json>, policy: &Policy) -> Result<(), Reason
 
 fn check_times(claims: &Json, policy: &Policy, now: i64) -> Result<i64, Reason> {
     let time = |name: &str, wrong: &'static str| {
-        claims
-            .get(name)
-            .and_then(Json::as_i64)
-            .filter(|time| (0..=253_402_300_799).contains(time))
-            .ok_or(Reason::Claims(wrong))
+        claims.get(name).and_then(Json::as_i64).filter(|time| (0..=253_402_300_799).contains(time)).ok_or(Reason::Claims(wrong))
     };
     let expires = time("exp", "exp is not a whole number")?;
     let begins = time("nbf", "nbf is not a whole number")?;

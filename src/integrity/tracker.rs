@@ -173,12 +173,7 @@ impl Tracker {
         Ok(record.newest(Check::LateBoot).is_some_and(|late| late >= moment))
     }
 
-    async fn judgement(
-        &self,
-        entry: &Entry,
-        name: Option<&str>,
-        now: DateTime<Utc>,
-    ) -> Result<Option<Judgement>, StateError> {
+    async fn judgement(&self, entry: &Entry, name: Option<&str>, now: DateTime<Utc>) -> Result<Option<Judgement>, StateError> {
         let Some(report) = boot_report(entry) else { return Ok(None) };
         let baselines = self.baselines.all(now).await?;
         let subject = Subject { vm: &entry.vm, name: name.or(entry.vm.name.as_deref()), labels: None };
