@@ -46,6 +46,7 @@ async fn demo(once: bool) -> anyhow::Result<ExitCode> {
         ("PORT", "0"),
         ("WEBHOOK_AUTHENTICATION_TOKEN", &token),
         ("OUTBOX_URL", &format!("sqlite:{}", file.display())),
+        ("STATE_URL", &format!("sqlite:{}", file.with_file_name("state.db").display())),
         ("SCC_WRITES_PER_MINUTE", "6000"),
         ("RUST_LOG", "warn"),
     ]);

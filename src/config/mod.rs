@@ -6,11 +6,13 @@
 pub mod env;
 pub mod finding;
 pub mod google;
+pub mod integrity;
 pub mod outbox;
 pub mod problem;
-pub mod state;
+pub mod pubsub;
 pub mod scc;
 pub mod server;
+pub mod state;
 pub mod telemetry;
 
 pub use env::{Area, Env, Setting};
@@ -18,14 +20,17 @@ pub use problem::{Problem, Problems};
 
 use finding::FindingConfig;
 use google::{Account, GoogleConfig};
+use integrity::IntegrityConfig;
 use outbox::OutboxConfig;
+use pubsub::PubsubConfig;
 use scc::SccConfig;
 use server::ServerConfig;
+use state::StateConfig;
 use telemetry::TelemetryConfig;
 
 /// Every area, in the order of the documents.
 pub static AREAS: &[&Area] =
-    &[&server::AREA, &google::AREA, &scc::AREA, &finding::AREA, &outbox::AREA, &telemetry::AREA];
+    &[&server::AREA, &google::AREA, &scc::AREA, &finding::AREA, &outbox::AREA, &state::AREA, &pubsub::AREA, &integrity::AREA, &telemetry::AREA];
 
 /// All settings of the connector.
 #[derive(Debug, Clone)]
@@ -40,6 +45,12 @@ pub struct Config {
     pub finding: FindingConfig,
     /// The outbox.
     pub outbox: OutboxConfig,
+    /// Small durable facts.
+    pub state: StateConfig,
+    /// Pub/Sub.
+    pub pubsub: PubsubConfig,
+    /// Shielded VM integrity.
+    pub integrity: IntegrityConfig,
     /// Logs.
     pub telemetry: TelemetryConfig,
 }
@@ -74,6 +85,9 @@ impl Config {
         }
         let finding = FindingConfig::read(env);
         let outbox = OutboxConfig::read(env);
+        let state = StateConfig::read(env);
+        let pubsub = PubsubConfig::read(env);
+        let integrity = IntegrityConfig::read(env);
         let telemetry = TelemetryConfig::read(env);
         Some(Self {
             server: server?,
@@ -81,6 +95,9 @@ impl Config {
             scc: scc?,
             finding: finding?,
             outbox: outbox?,
+            state: state?,
+            pubsub: pubsub?,
+            integrity: integrity?,
             telemetry: telemetry?,
         })
     }

@@ -27,6 +27,8 @@ pub enum Decision {
     Deliver(Vec<FindingChange>),
     /// Nothing: a setting says that it is not wanted. The sentence says which.
     Filtered(String),
+    /// It depends on what was seen before: [`Tracker::follow`](crate::integrity::tracker::Tracker::follow) knows.
+    Follow,
 }
 
 /// The settings that decide.
@@ -55,6 +57,7 @@ impl Rules {
 /// What should happen with `event`, given what enrichment found and what time it is.
 pub fn decide(event: &Event, enriched: &Enriched, rules: &Rules, now: DateTime<Utc>) -> Decision {
     match event {
+        Event::Integrity(_) => Decision::Follow,
         Event::Runtime(event) => match runtime::unwanted(event, &rules.finding) {
             Some(sentence) => Decision::Filtered(sentence),
             None => {

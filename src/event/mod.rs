@@ -14,12 +14,16 @@ pub use outcome::Outcome;
 pub use runtime::Runtime;
 pub use severity::Severity;
 
+use crate::integrity::Entry;
+
 /// Anything we promised to deliver, as the outbox keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Event {
     /// Something a runtime sensor saw: Sysdig Secure or Falco.
     Runtime(Box<Runtime>),
+    /// Something a log entry says about a Shielded VM.
+    Integrity(Box<Entry>),
 }
 
 impl Event {
@@ -27,6 +31,7 @@ impl Event {
     pub fn finding_id(&self) -> FindingId {
         match self {
             Self::Runtime(event) => event.finding_id(),
+            Self::Integrity(entry) => entry.finding_id(),
         }
     }
 
@@ -34,6 +39,7 @@ impl Event {
     pub fn key(&self) -> String {
         match self {
             Self::Runtime(event) => event.finding_id().to_string(),
+            Self::Integrity(entry) => entry.key(),
         }
     }
 
@@ -41,6 +47,7 @@ impl Event {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Runtime(_) => "runtime",
+            Self::Integrity(_) => "integrity",
         }
     }
 
@@ -48,6 +55,8 @@ impl Event {
     pub fn urgency(&self) -> u8 {
         match self {
             Self::Runtime(event) => event.severity.urgency(),
+            Self::Integrity(entry) if entry.failed() == Some(true) => 1,
+            Self::Integrity(_) => 2,
         }
     }
 }

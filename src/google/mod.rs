@@ -6,6 +6,7 @@ pub mod error;
 mod exchange;
 pub mod firestore;
 pub mod http;
+pub mod pubsub;
 pub mod scc;
 pub mod secret_manager;
 

@@ -2,6 +2,10 @@
 //! anybody answered.
 
 pub mod client;
+pub mod overdue;
+pub mod pubsub;
+pub mod pubsub_pull;
+pub mod pubsub_token;
 pub mod sender;
 pub mod webhook;
 

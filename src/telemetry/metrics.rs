@@ -136,6 +136,8 @@ pub const ALL: &[&Metric] = &[
     &ATTEMPTS_FAILED,
     &DELIVER_SECONDS,
     &END_TO_END_SECONDS,
+    &PUSH_REFUSED,
+    &PULL_ERRORS,
     &SCC_CALLS,
     &SCC_SECONDS,
     &SCC_BYTES,
@@ -264,4 +266,20 @@ pub const HELD: Metric = Metric::new(
     "gauge",
     &[],
     "1 while deliveries are held because of a permission or configuration error, else 0. Alarm on it: nothing is delivered until someone mends it.",
+);
+
+/// Refused pushes.
+pub const PUSH_REFUSED: Metric = Metric::new(
+    "sysdig_scc_push_refused_total",
+    "counter",
+    &["reason"],
+    "Pub/Sub pushes refused at /pubsub/push, by reason (missing, audience, account, …). Pub/Sub sends them again: look at the subscription's token settings.",
+);
+
+/// Failed turns of the pull subscriber.
+pub const PULL_ERRORS: Metric = Metric::new(
+    "sysdig_scc_pull_errors_total",
+    "counter",
+    &["error"],
+    "Failed turns of the Pub/Sub pull subscriber: pull, intake or acknowledge. Messages come again.",
 );
