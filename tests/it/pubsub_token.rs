@@ -37,9 +37,8 @@ impl Key {
     fn sign(&self, claims: &Value) -> String {
         let header = Header { kid: Some(self.id.into()), ..Header::new(Algorithm::RS256) };
         let der: aws_lc_rs::encoding::Pkcs8V1Der<'static> = self.pair.as_der().unwrap();
-        let text = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
-        let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
-        encode(&header, claims, &EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap()).unwrap()
+        // The RSA key itself stands behind 26 bytes that say that it is one.
+        encode(&header, claims, &EncodingKey::from_rsa_der(&der.as_ref()[26..])).unwrap()
     }
 }
 
