@@ -57,7 +57,7 @@ impl Journey {
             Decision::Deliver(changes) => self.deliver(&changes).await,
             Decision::Follow => match event {
                 Event::Integrity(integrity) => self.follow(&integrity, &enriched, now).await,
-                Event::Runtime(_) => Attempt::Done { outcome: Outcome::Filtered, note: None },
+                _ => Attempt::Done { outcome: Outcome::Filtered, note: None },
             },
         }
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Format;
-use crate::config::{Config, Env};
+use crate::config::Config;
 use crate::outbox::{Sqlite, StoreError};
 
 /// Check the settings, and whether each service would let us do our job.
@@ -46,7 +46,7 @@ pub(crate) enum State {
 /// Checks. Status 0 when nothing failed.
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let mut lines = Vec::new();
-    let config = match Config::read(Env::from_process()) {
+    let config = match super::settings::read(args.offline) {
         Ok(config) => {
             lines.push(ok("settings", "no problems"));
             Some(config)

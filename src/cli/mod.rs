@@ -1,6 +1,7 @@
 //! The command line: one file a command. The only room, with `main`, where `anyhow` is used and where text is printed.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what commands are for")]
 
+mod attest;
 mod check;
 mod demo;
 mod demo_samples;
@@ -10,6 +11,7 @@ mod probe;
 pub mod reference;
 mod sandbox;
 mod serve;
+mod settings;
 mod stage;
 
 use std::process::ExitCode;
@@ -30,6 +32,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Sandbox(sandbox::SandboxArgs),
     Check(check::CheckArgs),
+    Attest(attest::AttestArgs),
     Outbox(outbox::OutboxArgs),
     Reference(reference::ReferenceArgs),
     Health(health::HealthArgs),
@@ -69,6 +72,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(&args),
         Command::Sandbox(args) => sandbox::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Attest(args) => attest::run(args),
         Command::Outbox(args) => outbox::run(args),
         Command::Reference(args) => reference::run(&args),
         Command::Health(args) => health::run(&args),

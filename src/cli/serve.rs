@@ -28,9 +28,10 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 async fn serve(sandbox: bool) -> anyhow::Result<ExitCode> {
     let mut env = Env::from_process();
     let stage = if sandbox { Some(super::stage::Stage::start(&mut env).await?) } else { None };
+    super::settings::resolve(&mut env).await;
     let config = Config::read(env)?;
     telemetry::logs::start(&config.telemetry);
-    let app = App::build(&config)?;
+    let app = App::build(&config).await?;
     let address = app.address();
     match &stage {
         Some(stage) => {

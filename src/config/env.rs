@@ -85,6 +85,11 @@ impl Env {
         self.values.insert(name.to_owned(), value.to_owned());
     }
 
+    /// The same values to be read apart, with problems of its own.
+    pub fn apart(&self) -> Self {
+        Self { values: self.values.clone(), ..Self::default() }
+    }
+
     /// Note a problem.
     pub fn problem(&mut self, setting: &str, wrong: &str, remedy: &str) {
         self.problems.push(Problem { setting: setting.into(), wrong: wrong.into(), remedy: remedy.into() });
@@ -172,6 +177,11 @@ impl Env {
     /// A secret. It is wrapped at once and never shown.
     pub fn secret(&mut self, setting: &'static Setting) -> Option<SecretString> {
         self.given(setting).map(SecretString::from)
+    }
+
+    /// A variable that a setting names, rather than one that is a setting.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.values.get(name).map(|value| value.trim()).filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
     /// What was asked for so far: the names of the settings that the program really reads.

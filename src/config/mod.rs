@@ -3,6 +3,7 @@
 //! Every variable is a [`Setting`] constant in the file of its area. An area reads itself from an [`Env`] and keeps
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
+pub mod attestation;
 pub mod env;
 pub mod finding;
 pub mod google;
@@ -13,11 +14,13 @@ pub mod pubsub;
 pub mod scc;
 pub mod server;
 pub mod state;
+pub mod sysdig;
 pub mod telemetry;
 
 pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};
 
+use attestation::AttestationConfig;
 use finding::FindingConfig;
 use google::{Account, GoogleConfig};
 use integrity::IntegrityConfig;
@@ -26,11 +29,23 @@ use pubsub::PubsubConfig;
 use scc::SccConfig;
 use server::ServerConfig;
 use state::StateConfig;
+use sysdig::SysdigConfig;
 use telemetry::TelemetryConfig;
 
 /// Every area, in the order of the documents.
-pub static AREAS: &[&Area] =
-    &[&server::AREA, &google::AREA, &scc::AREA, &finding::AREA, &outbox::AREA, &state::AREA, &pubsub::AREA, &integrity::AREA, &telemetry::AREA];
+pub static AREAS: &[&Area] = &[
+    &server::AREA,
+    &google::AREA,
+    &scc::AREA,
+    &finding::AREA,
+    &sysdig::AREA,
+    &outbox::AREA,
+    &state::AREA,
+    &pubsub::AREA,
+    &integrity::AREA,
+    &attestation::AREA,
+    &telemetry::AREA,
+];
 
 /// All settings of the connector.
 #[derive(Debug, Clone)]
@@ -43,14 +58,18 @@ pub struct Config {
     pub scc: SccConfig,
     /// What the findings say.
     pub finding: FindingConfig,
-    /// The outbox.
-    pub outbox: OutboxConfig,
+    /// Sysdig's API.
+    pub sysdig: SysdigConfig,
     /// Small durable facts.
     pub state: StateConfig,
+    /// The outbox.
+    pub outbox: OutboxConfig,
     /// Pub/Sub.
     pub pubsub: PubsubConfig,
     /// Shielded VM integrity.
     pub integrity: IntegrityConfig,
+    /// Attestation.
+    pub attestation: AttestationConfig,
     /// Logs.
     pub telemetry: TelemetryConfig,
 }
@@ -84,20 +103,24 @@ impl Config {
             google.require_credentials(env, Account::Security, &scc.endpoint);
         }
         let finding = FindingConfig::read(env);
+        let sysdig = SysdigConfig::read(env);
         let outbox = OutboxConfig::read(env);
         let state = StateConfig::read(env);
         let pubsub = PubsubConfig::read(env);
         let integrity = IntegrityConfig::read(env);
+        let attestation = AttestationConfig::read(env);
         let telemetry = TelemetryConfig::read(env);
         Some(Self {
             server: server?,
             google: google?,
             scc: scc?,
             finding: finding?,
+            sysdig: sysdig?,
             outbox: outbox?,
             state: state?,
             pubsub: pubsub?,
             integrity: integrity?,
+            attestation: attestation?,
             telemetry: telemetry?,
         })
     }

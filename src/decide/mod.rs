@@ -1,6 +1,7 @@
 //! Enriched event + settings → what should change in Security Command Center. Pure.
 
 mod activity;
+mod attestation;
 mod compliance;
 pub mod mitre;
 mod mitre_table;
@@ -58,6 +59,7 @@ impl Rules {
 pub fn decide(event: &Event, enriched: &Enriched, rules: &Rules, now: DateTime<Utc>) -> Decision {
     match event {
         Event::Integrity(_) => Decision::Follow,
+        Event::Attestation(event) => Decision::Deliver(vec![attestation::change(event, rules, now)]),
         Event::Runtime(event) => match runtime::unwanted(event, &rules.finding) {
             Some(sentence) => Decision::Filtered(sentence),
             None => {

@@ -1,5 +1,6 @@
 //! Our own words: what happened, which finding it becomes, and how it ended. Knows no wire format of a sender.
 
+pub mod attestation;
 pub mod finding;
 pub mod id;
 pub mod outcome;
@@ -8,6 +9,7 @@ pub mod severity;
 
 use serde::{Deserialize, Serialize};
 
+pub use attestation::Attestation;
 pub use finding::{Finding, FindingChange};
 pub use id::FindingId;
 pub use outcome::Outcome;
@@ -24,6 +26,8 @@ pub enum Event {
     Runtime(Box<Runtime>),
     /// Something a log entry says about a Shielded VM.
     Integrity(Box<Entry>),
+    /// Something attestation found out.
+    Attestation(Box<Attestation>),
 }
 
 impl Event {
@@ -32,6 +36,7 @@ impl Event {
         match self {
             Self::Runtime(event) => event.finding_id(),
             Self::Integrity(entry) => entry.finding_id(),
+            Self::Attestation(event) => event.finding_id(),
         }
     }
 
@@ -40,6 +45,7 @@ impl Event {
         match self {
             Self::Runtime(event) => event.finding_id().to_string(),
             Self::Integrity(entry) => entry.key(),
+            Self::Attestation(event) => event.key(),
         }
     }
 
@@ -48,6 +54,7 @@ impl Event {
         match self {
             Self::Runtime(_) => "runtime",
             Self::Integrity(_) => "integrity",
+            Self::Attestation(_) => "attestation",
         }
     }
 
@@ -57,6 +64,7 @@ impl Event {
             Self::Runtime(event) => event.severity.urgency(),
             Self::Integrity(entry) if entry.failed() == Some(true) => 1,
             Self::Integrity(_) => 2,
+            Self::Attestation(event) => event.urgency(),
         }
     }
 }

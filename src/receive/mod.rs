@@ -1,6 +1,9 @@
 //! The doors. All of them end in one function, [`Intake::take`]: elements become durable rows, and only then is
 //! anybody answered.
 
+pub mod poller;
+
+pub mod attestation;
 pub mod client;
 pub mod overdue;
 pub mod pubsub;

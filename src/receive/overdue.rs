@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{Door, Intake};
 use crate::event::Event;
@@ -39,15 +39,15 @@ impl Overdue {
         Ok(overdue.len())
     }
 
-    /// Looks until `stop` becomes true.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        while !*stop.borrow() {
+    /// Looks until `stop` is cancelled.
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
             if let Err(error) = self.step(Utc::now()).await {
                 tracing::warn!(error = chain(&*error), "boots that may not have completed could not be looked at");
             }
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
-                _ = stop.changed() => {}
+                () = stop.cancelled() => {}
             }
         }
     }

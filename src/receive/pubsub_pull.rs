@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{Door, Intake, IntakeError};
 use crate::google::ApiError;
@@ -67,14 +67,14 @@ impl Subscriber {
         self.take(&messages).await.map(|()| messages.len())
     }
 
-    /// Pulls until `stop` becomes true. What was pulled by then is still written down and acknowledged.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    /// Pulls until `stop` is cancelled. What was pulled by then is still written down and acknowledged.
+    pub async fn run(self, stop: CancellationToken) {
         let mut wait = FIRST_WAIT;
-        while !*stop.borrow() {
+        while !stop.is_cancelled() {
             // Given up in mid-wait, messages on their way come again after their deadline.
             let pulled = tokio::select! {
                 pulled = self.client.pull(&self.subscription, self.most) => pulled,
-                _ = stop.changed() => continue,
+                () = stop.cancelled() => continue,
             };
             let done = match pulled {
                 Ok(messages) => self.take(&messages).await,
@@ -88,7 +88,7 @@ impl Subscriber {
             tracing::warn!(subscription = self.subscription, error = chain(&error), "pulling failed and is tried again");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                _ = stop.changed() => {}
+                () = stop.cancelled() => {}
             }
             wait = (wait * 2).min(LAST_WAIT);
         }

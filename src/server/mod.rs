@@ -16,6 +16,7 @@ use chrono::Utc;
 use crate::config::server::ServerConfig;
 use crate::outbox::Store;
 use crate::receive::pubsub::{self, PushDoor};
+use crate::receive::attestation::{self, Attestor};
 use crate::receive::webhook::{self, Webhook};
 use crate::telemetry::metrics as names;
 use health::Health;
@@ -30,6 +31,8 @@ pub struct Doors {
     pub push: PushDoor,
     /// `/readyz`.
     pub health: Health,
+    /// `/attestation/...`, when it is switched on, and the codelab's path.
+    pub attestation: Option<(Attestor, Option<String>)>,
     /// `/metrics` asks it for the ledger's sums.
     pub store: Arc<dyn Store>,
 }
@@ -61,6 +64,7 @@ pub fn start(config: &ServerConfig, doors: Doors) -> Result<(Server, SocketAddr)
             .app_data(web::Data::new(doors.push))
             .app_data(web::Data::new(doors.health))
             .app_data(web::Data::from(doors.store))
+            .configure(|config| attest(config, doors.attestation))
             .configure(routes)
     })
     .workers(workers)
@@ -73,6 +77,17 @@ pub fn start(config: &ServerConfig, doors: Doors) -> Result<(Server, SocketAddr)
     .map_err(listen_error)?;
     let address = server.addrs().first().copied().unwrap_or(config.listen);
     Ok((server.run(), address))
+}
+
+/// The attestation's routes; the codelab's path stands before all others, so that it may be `/`.
+fn attest(config: &mut web::ServiceConfig, door: Option<(Attestor, Option<String>)>) {
+    if let Some((attestor, codelab)) = door {
+        config.app_data(web::Data::new(attestor));
+        if let Some(path) = codelab {
+            config.service(attestation::codelab(&path));
+        }
+        attestation::routes(config);
+    }
 }
 
 fn routes(config: &mut web::ServiceConfig) {

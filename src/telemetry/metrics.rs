@@ -25,6 +25,34 @@ impl Metric {
     }
 }
 
+/// Attestation decisions.
+pub const ATTESTATION_DECISIONS: Metric = Metric::new(
+    "sysdig_scc_attestation_decisions_total",
+    "counter",
+    &["verdict", "reason"],
+    "Attestation tokens by verdict (allowed, denied) and reason code.",
+);
+/// Fetches of an issuer's keys.
+pub const ATTESTATION_KEY_FETCHES: Metric = Metric::new(
+    "sysdig_scc_attestation_key_fetches_total",
+    "counter",
+    &["result"],
+    "Fetches of an issuer's keys: good, unreachable, status, garbage. Anything but good for hours ends in 503.",
+);
+/// Tokens with an unknown key.
+pub const ATTESTATION_UNKNOWN_KIDS: Metric = Metric::new(
+    "sysdig_scc_attestation_unknown_kids_total",
+    "counter",
+    &[],
+    "Tokens whose key id was not among the keys held: a rotation, or somebody guessing.",
+);
+/// Secrets released.
+pub const ATTESTATION_SECRETS: Metric = Metric::new(
+    "sysdig_scc_attestation_secrets_total",
+    "counter",
+    &["result"],
+    "Requests for secrets: released, sealed, refused, unavailable.",
+);
 /// Failures of the outbox's store.
 pub const STORE_ERRORS: Metric = Metric::new(
     "sysdig_scc_outbox_errors_total",
@@ -136,6 +164,9 @@ pub const ALL: &[&Metric] = &[
     &ATTEMPTS_FAILED,
     &DELIVER_SECONDS,
     &END_TO_END_SECONDS,
+    &POLL_WINDOWS,
+    &POLL_LAG,
+    &POLL_LOST,
     &PUSH_REFUSED,
     &PULL_ERRORS,
     &SCC_CALLS,
@@ -266,6 +297,32 @@ pub const HELD: Metric = Metric::new(
     "gauge",
     &[],
     "1 while deliveries are held because of a permission or configuration error, else 0. Alarm on it: nothing is delivered until someone mends it.",
+);
+
+// The poller.
+
+/// Windows polled.
+pub const POLL_WINDOWS: Metric = Metric::new(
+    "sysdig_scc_poll_windows_total",
+    "counter",
+    &["result"],
+    "Polls of Sysdig's events feed by result (ok, not_ours, or why they failed). A failed one is repeated; nothing is lost.",
+);
+
+/// How far behind.
+pub const POLL_LAG: Metric = Metric::new(
+    "sysdig_scc_poll_lag_seconds",
+    "gauge",
+    &[],
+    "How far the poller's watermark is behind now. It grows while Sysdig cannot be read; after 14 days events are lost.",
+);
+
+/// What was lost.
+pub const POLL_LOST: Metric = Metric::new(
+    "sysdig_scc_poll_lost_seconds_total",
+    "counter",
+    &[],
+    "Seconds of Sysdig's feed that were not read in time and can no longer be read.",
 );
 
 /// Refused pushes.

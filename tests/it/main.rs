@@ -1,5 +1,6 @@
 //! Stories against the real program between small fakes and, where present, Google's emulators. One binary, so that
 //! it links once.
+
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 #![allow(missing_docs, reason = "tests")]
@@ -15,9 +16,12 @@ mod integrity;
 mod outbox;
 mod pubsub;
 mod pubsub_token;
+mod poller;
 mod recovery;
 mod sandbox;
 mod sandbox_clients;
+mod setup;
 mod state_stores;
+mod sysdig_feed;
 mod webhook;
 mod world;

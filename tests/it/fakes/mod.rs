@@ -2,3 +2,5 @@
 
 pub mod emulator;
 pub mod wire;
+pub mod loopback;
+pub mod sysdig;

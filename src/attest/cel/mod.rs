@@ -1,0 +1,22 @@
+//! The Common Expression Language as Workload Identity Federation uses it, with bounds.
+//!
+//! `cel` reads the text; its tree is turned at once into [`node::Node`], which is checked (names, depth, size) and
+//! evaluated here. The crate's own evaluator has no limit of steps, memory or depth, and a legal condition of 4096
+//! characters can end the process with it; ours counts every step and byte. The language is the same: a property
+//! test compares the two.
+
+pub mod eval;
+mod functions;
+pub mod node;
+mod number;
+mod parse;
+mod pattern;
+mod text;
+mod time;
+pub mod value;
+
+pub use eval::{Budget, EvalError, Scope};
+pub use node::Expression;
+pub use parse::{Limits, Refusal, compile, compile_all};
+pub use text::{Tree, split_terms};
+pub use value::Value;

@@ -1,0 +1,184 @@
+//! Patterns in RE2's syntax, handed to the linear-time `regex` crate.
+//!
+//! The two differ where it would matter silently: in RE2 `\d \w \s \b` know ASCII only, `[a&&b]` is no intersection,
+//! `{` without a count is itself, and `\Q...\E` quotes. The pattern is rewritten so that it means what RE2 means.
+
+use regex::{Regex, RegexBuilder};
+
+/// The bound of one compiled pattern, in bytes.
+const SIZE: usize = 1 << 20;
+
+/// Compiles a pattern; the error is a sentence without the library's drawing.
+pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
+    if pattern.chars().count() > 4096 {
+        return Err("is longer than 4096 characters".into());
+    }
+    let rewritten = rewrite(pattern)?;
+    let built = RegexBuilder::new(&rewritten).size_limit(SIZE).dfa_size_limit(SIZE).octal(true).nest_limit(100).build();
+    built.map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => "is too large when compiled".into(),
+        other => other.to_string().lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned(),
+    })
+}
+
+fn rewrite(pattern: &str) -> Result<String, String> {
+    let chars: Vec<char> = pattern.chars().collect();
+    let mut out = String::with_capacity(pattern.len() + 16);
+    let (mut at, mut class) = (0, false);
+    while at < chars.len() {
+        let c = chars[at];
+        match c {
+            '\\' => {
+                at = escape(&chars, at, class, &mut out)?;
+                continue;
+            }
+            '[' if class => out.push_str(if chars.get(at + 1) == Some(&':') { "[" } else { "\\[" }),
+            '[' => {
+                at = open_class(&chars, at, &mut out);
+                class = true;
+                continue;
+            }
+            ']' if class && !posix_end(&chars, at) => {
+                class = false;
+                out.push(']');
+            }
+            '&' | '~' if class => {
+                out.push('\\');
+                out.push(c);
+            }
+            '-' if class && chars.get(at + 1) == Some(&'-') => out.push_str("\\-"),
+            '{' if !class && !counts(&chars[at..]) => out.push_str("\\{"),
+            '(' if !class => {
+                if let Some(flags) = flags(&chars[at..])
+                    && flags.contains(|f| matches!(f, 'x' | 'u' | 'R'))
+                {
+                    return Err(format!("has a flag that is not part of the syntax: {flags}"));
+                }
+                out.push('(');
+            }
+            '*' | '+' | '?' if !class && at >= 1 && repeats_twice(&chars, at) => {
+                return Err("repeats a repetition".into());
+            }
+            _ => out.push(c),
+        }
+        at += 1;
+    }
+    Ok(out)
+}
+
+/// `**`, `+*` and the like, which RE2 refuses; a `?` behind a repetition makes it lazy.
+fn repeats_twice(chars: &[char], at: usize) -> bool {
+    let escaped = |at: usize| chars[..at].iter().rev().take_while(|c| **c == '\\').count() % 2 == 1;
+    let repetition = |at: usize| matches!(chars[at], '*' | '+' | '?') && !escaped(at);
+    if !repetition(at - 1) || (at >= 2 && chars[at - 1] == '?' && chars[at - 2] == '(' && !escaped(at - 2)) {
+        return false;
+    }
+    chars[at] != '?' || (at >= 2 && chars[at - 1] == '?' && repetition(at - 2))
+}
+
+fn posix_end(chars: &[char], at: usize) -> bool {
+    at > 0 && chars[at - 1] == ':' && chars[..at - 1].iter().rev().take_while(|c| c.is_ascii_alphabetic() || **c == '^').count() > 0
+        && {
+            let name = chars[..at - 1].iter().rev().take_while(|c| c.is_ascii_alphabetic() || **c == '^').count();
+            at >= name + 3 && chars[at - name - 2] == ':' && chars[at - name - 3] == '['
+        }
+}
+
+/// `[`, `[^`, and a `]` that stands first and is itself.
+fn open_class(chars: &[char], mut at: usize, out: &mut String) -> usize {
+    out.push('[');
+    at += 1;
+    if chars.get(at) == Some(&'^') {
+        out.push('^');
+        at += 1;
+    }
+    if chars.get(at) == Some(&']') {
+        out.push_str("\\]");
+        at += 1;
+    }
+    at
+}
+
+fn escape(chars: &[char], at: usize, class: bool, out: &mut String) -> Result<usize, String> {
+    let Some(next) = chars.get(at + 1) else { return Err("ends in a backslash".into()) };
+    let ascii = match (next, class) {
+        ('d', true) => "0-9",
+        ('w', true) => "0-9A-Za-z_",
+        ('s', true) => "\\t\\n\\x0C\\r ",
+        ('d', false) => "[0-9]",
+        ('w', false) => "[0-9A-Za-z_]",
+        ('s', false) => "[\\t\\n\\x0C\\r ]",
+        ('D', _) => "[^0-9]",
+        ('W', _) => "[^0-9A-Za-z_]",
+        ('S', _) => "[^\\t\\n\\x0C\\r ]",
+        ('b', false) => "(?-u:\\b)",
+        ('B', false) => "(?-u:\\B)",
+        ('C', _) => return Err("has \\C, which matches half a character".into()),
+        ('Q', false) => {
+            let rest: String = chars[at + 2..].iter().collect();
+            let quoted = rest.split("\\E").next().unwrap_or_default();
+            out.push_str(&regex::escape(quoted));
+            let closed = if rest.contains("\\E") { 2 } else { 0 };
+            return Ok(at + 2 + quoted.chars().count() + closed);
+        }
+        ('<' | '>' | 'u' | 'U' | 'Z' | 'G' | 'k', _) => return Err(format!("has the unknown escape \\{next}")),
+        ('1'..='9', _) if !chars.get(at + 2).is_some_and(|c| ('0'..='7').contains(c)) => {
+            return Err("refers back to a group, which a linear-time engine cannot do".into());
+        }
+        _ => "",
+    };
+    if ascii.is_empty() {
+        out.push('\\');
+        out.push(*next);
+    } else {
+        out.push_str(ascii);
+    }
+    Ok(at + 2)
+}
+
+fn counts(rest: &[char]) -> bool {
+    let inner: String = rest.iter().skip(1).take_while(|c| **c != '}').take(12).collect();
+    let closed = rest.get(inner.chars().count() + 1) == Some(&'}');
+    let (low, high) = inner.split_once(',').unwrap_or((&inner, ""));
+    closed && !low.is_empty() && low.bytes().all(|b| b.is_ascii_digit()) && high.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn flags(rest: &[char]) -> Option<String> {
+    (rest.get(1) == Some(&'?')).then(|| {
+        let flags: String = rest[2..].iter().take_while(|c| c.is_ascii_alphabetic() || **c == '-').collect();
+        // `(?P<name>` and `(?<name>` open a group, not flags.
+        if rest.get(2 + flags.chars().count()) == Some(&'<') { String::new() } else { flags }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_mean_what_re2_means() {
+        let cases = [
+            (r"^\d+$", "\u{663}", false),
+            (r"^\w$", "é", false),
+            ("[a&&b]", "&", true),
+            ("a{", "a{", true),
+            ("a{,2}", "a{,2}", true),
+            (r"\Qa.b\E$", "a.b", true),
+            (r"\Qa.b\E$", "axb", false),
+            ("[[:alpha:]]", "1", false),
+            ("[]a]", "]", true),
+            ("[[]", "[", true),
+            (r"[\w-]+", "a-b", true),
+            ("(?i)ABC", "abc", true),
+            ("a*?b", "aab", true),
+            (r"\*\*", "**", true),
+        ];
+        for (pattern, text, expected) in cases {
+            assert_eq!(compile(pattern).unwrap().is_match(text), expected, "{pattern} on {text}");
+        }
+        for bad in ["(", "(?=a)", r"(a)\1", r"\C", "a**", "(?x)a", "a\\"] {
+            assert!(compile(bad).is_err(), "{bad}");
+        }
+        assert!(compile(&"(a{1000}){1000}".repeat(3)).is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! Challenges: a nonce that proves, without memory, that it was made here, for what, and until when.
+//!
+//! 43 characters of base64url over 32 bytes: expiry, randomness, and a MAC over both and the purpose. That it is used
+//! once is kept where used tokens are kept, so challenges nobody answers cost nothing.
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::verify::Reason;
+
+/// Makes and recognises nonces. Replicas that share the key recognise each other's.
+#[derive(Debug, Clone)]
+pub struct Challenges {
+    key: hmac::Key,
+    /// How long a nonce lasts, seconds.
+    pub life: u32,
+}
+
+const MAC: usize = 16;
+
+impl Challenges {
+    /// With a key of at least 32 bytes.
+    pub fn new(key: &[u8], life: u32) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), life }
+    }
+
+    /// A nonce for a purpose, made at `now` from 12 random bytes; and when it ends, Unix seconds.
+    pub fn make(&self, purpose: &str, now: i64, random: [u8; 12]) -> (String, i64) {
+        let ends = now.saturating_add(i64::from(self.life));
+        let mut bytes = u32::try_from(ends).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+        bytes.extend_from_slice(&random);
+        let mac = self.mac(&bytes, purpose);
+        bytes.extend_from_slice(&mac.as_ref()[..MAC]);
+        (URL_SAFE_NO_PAD.encode(bytes), ends)
+    }
+
+    /// The nonce among `nonces` that was made here for the purpose, with its end.
+    ///
+    /// # Errors
+    /// When there is none, or only one that has expired.
+    pub fn find<'n>(&self, nonces: &[&'n str], purpose: &str, now: i64) -> Result<(&'n str, i64), Reason> {
+        let ours: Vec<(&str, i64)> = nonces.iter().filter_map(|nonce| Some((*nonce, self.end_of(nonce, purpose)?))).collect();
+        match ours.iter().find(|(_, ends)| now < *ends) {
+            Some(found) => Ok(*found),
+            None if ours.is_empty() => Err(Reason::NonceMissing),
+            None => Err(Reason::NonceExpired),
+        }
+    }
+
+    fn end_of(&self, nonce: &str, purpose: &str) -> Option<i64> {
+        let bytes = URL_SAFE_NO_PAD.decode(nonce).ok().filter(|bytes| bytes.len() == 16 + MAC)?;
+        let (body, mac) = bytes.split_at(16);
+        let expected = self.mac(body, purpose);
+        let same: bool = subtle::ConstantTimeEq::ct_eq(&expected.as_ref()[..MAC], mac).into();
+        let ends = u32::from_be_bytes(body[..4].try_into().ok()?);
+        same.then(|| i64::from(ends))
+    }
+
+    fn mac(&self, body: &[u8], purpose: &str) -> hmac::Tag {
+        hmac::sign(&self.key, &[body, b"|", purpose.as_bytes()].concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_is_bound_to_purpose_time_and_key() {
+        let ours = Challenges::new(&[7; 32], 300);
+        let (nonce, ends) = ours.make("secret:db", 1_790_000_000, [1; 12]);
+        assert_eq!(nonce.len(), 43);
+        assert_eq!(ours.find(&["other", &nonce], "secret:db", 1_790_000_010), Ok((nonce.as_str(), ends)));
+        assert_eq!(ours.find(&[&nonce], "secret:api", 1_790_000_010), Err(Reason::NonceMissing));
+        assert_eq!(ours.find(&[&nonce], "secret:db", ends), Err(Reason::NonceExpired));
+        assert_eq!(Challenges::new(&[8; 32], 300).find(&[&nonce], "secret:db", 1_790_000_010), Err(Reason::NonceMissing));
+    }
+}

@@ -1,0 +1,177 @@
+//! A condition with its terms: asked in one go, and explained term by term.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::hint;
+use super::known;
+use super::mapping::{Mapped, Mapping};
+use crate::attest::cel::node::Variable;
+use crate::attest::cel::{Budget, EvalError, Expression, Limits, Refusal, Scope, Value, compile, compile_all, split_terms};
+
+/// A compiled condition.
+#[derive(Debug)]
+pub struct Condition {
+    /// The whole.
+    pub whole: Expression,
+    /// Each operand of the `&&`/`||` tree at its top.
+    pub terms: Vec<Expression>,
+}
+
+/// What a condition said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It is true: allowed.
+    True,
+    /// It is false.
+    False,
+    /// It has no value.
+    Error(String),
+    /// It has a value that is neither true nor false.
+    NotBoolean(&'static str),
+}
+
+impl Answer {
+    /// The text of an error; none for true and false.
+    pub fn error(&self) -> Option<String> {
+        match self {
+            Self::True | Self::False => None,
+            Self::Error(text) => Some(text.clone()),
+            Self::NotBoolean(kind) => Some(format!("the condition is neither true nor false: it gives {kind}")),
+        }
+    }
+}
+
+/// Why the answer is what it is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Whether the condition allows.
+    pub allowed: bool,
+    /// Why it has no answer; `None` when it is plainly true or false.
+    pub error: Option<String>,
+    /// Its terms, from left to right.
+    pub terms: Vec<Term>,
+}
+
+/// One operand of the condition's `&&`/`||` tree.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Term {
+    /// Its exact text.
+    pub source: String,
+    /// Its own result, whatever the others say.
+    pub result: Truth,
+    /// Why it has none.
+    pub error: Option<String>,
+    /// The claims it looks at that are there; secret ones masked.
+    pub values: BTreeMap<String, Json>,
+    /// The claims it looks at that are not there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<String>,
+    /// What would make it true, and what was perhaps meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
+}
+
+/// True, false, or no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "named as they are printed")]
+pub enum Truth {
+    True,
+    False,
+    Error,
+}
+
+impl Condition {
+    /// Compiles a condition and each of its terms.
+    pub fn compile(text: &str) -> Result<Self, Refusal> {
+        let whole = compile(text, Limits::CONDITION)?;
+        let terms = split_terms(text).terms().into_iter().map(str::to_owned).collect();
+        let terms = compile_all(terms, Limits::CONDITION).into_iter().collect::<Result<Vec<_>, _>>();
+        // A term that does not stand alone would be a mistake of ours, not of the text: then the whole is the term.
+        let terms = match terms {
+            Ok(terms) => terms,
+            Err(_) => vec![compile(text, Limits::CONDITION)?],
+        };
+        Ok(Self { whole, terms })
+    }
+
+    /// Asks it.
+    pub fn ask(&self, claims: &Json, mapped: &Mapped) -> Answer {
+        answer(self.whole.evaluate(scope(claims, mapped), Budget::default()))
+    }
+
+    /// Explains it.
+    pub fn explain(&self, claims: &Json, mapped: &Mapped) -> Explanation {
+        let whole = self.ask(claims, mapped);
+        let terms = self.terms.iter().map(|term| explain_term(term, scope(claims, mapped))).collect();
+        Explanation { allowed: whole == Answer::True, error: whole.error(), terms }
+    }
+
+    /// Maps the claims and explains the condition over them. Claims that cannot be mapped are refused.
+    pub fn explain_mapped(&self, claims: &Json, mapping: &Mapping) -> Explanation {
+        match mapping.apply(claims) {
+            Ok(mapped) => self.explain(claims, &mapped),
+            Err(error) => {
+                let explained = self.explain(claims, &Mapped::default());
+                Explanation { allowed: false, error: Some(error.to_string()), terms: explained.terms }
+            }
+        }
+    }
+}
+
+fn scope<'a>(claims: &'a Json, mapped: &'a Mapped) -> Scope<'a> {
+    Scope { assertion: claims, google: &mapped.google, attribute: &mapped.attribute }
+}
+
+fn answer(result: Result<Value<'_>, EvalError>) -> Answer {
+    match result {
+        Ok(Value::Bool(true)) => Answer::True,
+        Ok(Value::Bool(false)) => Answer::False,
+        Ok(other) => Answer::NotBoolean(other.kind()),
+        Err(error) => Answer::Error(error.to_string()),
+    }
+}
+
+fn explain_term(term: &Expression, scope: Scope<'_>) -> Term {
+    let result = term.evaluate(scope, Budget::default());
+    let (mut values, mut absent) = (BTreeMap::new(), Vec::new());
+    for path in term.root().claims() {
+        match path.resolve(scope.root(path.variable)) {
+            Some(value) => {
+                values.insert(path.to_string(), known::masked(&path.segments, value));
+            }
+            None => absent.push(path.to_string()),
+        }
+    }
+    let hints = hint::hints(term.root(), scope, &result);
+    let answer = answer(result);
+    let truth = match answer {
+        Answer::True => Truth::True,
+        Answer::False => Truth::False,
+        Answer::Error(_) | Answer::NotBoolean(_) => Truth::Error,
+    };
+    let error = match &answer {
+        Answer::NotBoolean(kind) => Some(format!("the term is neither true nor false: it gives {kind}")),
+        other => other.error(),
+    };
+    Term { source: term.source.clone(), result: truth, error, values, absent, hints }
+}
+
+/// The claims as a condition's `assertion`, from a text that is either the claims or an object of scopes.
+pub fn read_scopes(json: Json) -> Result<(Json, Option<Mapped>), &'static str> {
+    let Json::Object(mut members) = json else { return Err("the claims must be a JSON object") };
+    let names = [Variable::Assertion, Variable::Google, Variable::Attribute].map(Variable::name);
+    let scoped = members.get("assertion").is_some_and(Json::is_object)
+        && members.keys().all(|member| names.contains(&member.as_str()));
+    if !scoped {
+        return Ok((Json::Object(members), None));
+    }
+    let empty = || Json::Object(serde_json::Map::new());
+    let mut take = |name: &str| members.remove(name).unwrap_or_else(empty);
+    let assertion = take("assertion");
+    let mapped = Mapped { google: take("google"), attribute: take("attribute") };
+    Ok((assertion, Some(mapped)))
+}

@@ -1,0 +1,188 @@
+//! Policy files: our own form in YAML or JSON, and what gcloud prints for a workload identity pool provider.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::condition::Condition;
+use super::mapping::Mapping;
+use super::{Policy, PolicyError};
+use crate::attest::json;
+use crate::attest::keys::KeySet;
+
+/// The issuer of Google's attestation tokens.
+pub const GOOGLE: &str = "https://confidentialcomputing.googleapis.com";
+
+/// Which family of tokens a policy accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// Whatever the condition lets pass.
+    #[default]
+    Any,
+    /// `swname` CONFIDENTIAL_SPACE.
+    ConfidentialSpace,
+    /// `swname` GCE.
+    ConfidentialVm,
+}
+
+/// By which keys a token may be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenKind {
+    /// By the issuer's published keys.
+    Oidc,
+    /// By a certificate chain to the pinned root.
+    Pki,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Own {
+    name: Option<String>,
+    #[serde(default)]
+    description: String,
+    issuer: Option<String>,
+    #[serde(default)]
+    audiences: Vec<String>,
+    #[serde(default)]
+    tokens: Option<Vec<TokenKind>>,
+    #[serde(default)]
+    family: Family,
+    #[serde(default)]
+    mapping: BTreeMap<String, String>,
+    condition: String,
+    max_age_seconds: Option<u64>,
+    leeway_seconds: Option<u64>,
+    max_lifetime_seconds: Option<u64>,
+    max_tcb_age_days: Option<u64>,
+    #[serde(default)]
+    allow_everything: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Provider {
+    name: Option<String>,
+    #[serde(default)]
+    description: String,
+    display_name: Option<String>,
+    #[serde(default)]
+    attribute_mapping: BTreeMap<String, String>,
+    #[serde(default)]
+    attribute_condition: String,
+    #[serde(default)]
+    disabled: bool,
+    state: Option<String>,
+    oidc: Option<Oidc>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Oidc {
+    issuer_uri: String,
+    #[serde(default)]
+    allowed_audiences: Vec<String>,
+    jwks_json: Option<String>,
+}
+
+/// Reads a policy from the text of a file. `fallback` is its name when the text has none: the file's stem.
+pub fn read(text: &str, fallback: &str) -> Result<Policy, PolicyError> {
+    let json = to_json(text)?;
+    let members = json.as_object().ok_or_else(|| PolicyError::Form("a policy is a mapping of names to values".into()))?;
+    let provider = ["attributeMapping", "attributeCondition", "oidc"].iter().any(|name| members.contains_key(*name));
+    let hash = super::sha256_hex(text.as_bytes());
+    if provider { from_provider(json, fallback, hash) } else { from_own(json, fallback, hash) }
+}
+
+fn to_json(text: &str) -> Result<Json, PolicyError> {
+    if text.len() > 256 << 10 {
+        return Err(PolicyError::Form("the file is larger than 256 KiB".into()));
+    }
+    if text.trim_start().starts_with('{') {
+        return json::read(text.as_bytes(), json::DEPTH).map_err(|error| PolicyError::Form(error.to_string()));
+    }
+    serde_saphyr::from_str(text).map_err(|error| {
+        let said = error.to_string();
+        PolicyError::Form(said.lines().next().unwrap_or_default().to_owned())
+    })
+}
+
+fn from_own(json: Json, fallback: &str, hash: String) -> Result<Policy, PolicyError> {
+    let own: Own = serde_json::from_value(json).map_err(|error| PolicyError::Form(error.to_string()))?;
+    if own.condition.trim() == "true" && !own.allow_everything {
+        return Err(PolicyError::AllowsEverything);
+    }
+    if own.audiences.is_empty() {
+        return Err(PolicyError::Form("audiences is missing: name the audience that the token is made for".into()));
+    }
+    Ok(Policy {
+        name: own.name.unwrap_or_else(|| fallback.to_owned()),
+        description: own.description,
+        issuer: own.issuer.as_deref().unwrap_or(GOOGLE).trim_end_matches('/').to_owned(),
+        audiences: own.audiences,
+        tokens: own.tokens.unwrap_or_else(|| vec![TokenKind::Oidc]),
+        family: own.family,
+        mapping: Mapping::compile(&own.mapping.into_iter().collect::<Vec<_>>())?,
+        condition: boolean(Condition::compile(&own.condition)?)?,
+        max_age: own.max_age_seconds.map(Duration::from_secs),
+        leeway: bounded(own.leeway_seconds.unwrap_or(30), 0..=60, "leeway_seconds")?,
+        max_lifetime: bounded(own.max_lifetime_seconds.unwrap_or(3600), 60..=86400, "max_lifetime_seconds")?,
+        max_tcb_age: own.max_tcb_age_days.map(|days| Duration::from_secs(days.saturating_mul(86_400))),
+        disabled: false,
+        keys: None,
+        hash,
+    })
+}
+
+fn from_provider(json: Json, fallback: &str, hash: String) -> Result<Policy, PolicyError> {
+    let provider: Provider = serde_json::from_value(json).map_err(|error| PolicyError::Form(error.to_string()))?;
+    let oidc = provider.oidc.ok_or_else(|| PolicyError::Form("the provider has no oidc member".into()))?;
+    let resource = provider.name.as_deref().filter(|name| name.contains("/providers/"));
+    let audiences = match (oidc.allowed_audiences.is_empty(), resource) {
+        (false, _) => oidc.allowed_audiences,
+        // Without a list, a provider takes its own resource name, with and without the scheme.
+        (true, Some(name)) => vec![format!("https://iam.googleapis.com/{name}"), format!("//iam.googleapis.com/{name}")],
+        (true, None) => return Err(PolicyError::Form("the provider has neither allowedAudiences nor a name".into())),
+    };
+    let short = resource.and_then(|name| name.rsplit('/').next()).map(str::to_owned);
+    Ok(Policy {
+        name: short.or(provider.name.filter(|n| !n.is_empty())).unwrap_or_else(|| fallback.to_owned()),
+        description: if provider.description.is_empty() { provider.display_name.unwrap_or_default() } else { provider.description },
+        issuer: oidc.issuer_uri.trim_end_matches('/').to_owned(),
+        audiences,
+        tokens: vec![TokenKind::Oidc],
+        family: Family::Any,
+        mapping: Mapping::compile(&provider.attribute_mapping.into_iter().collect::<Vec<_>>())?,
+        condition: boolean(Condition::compile(&provider.attribute_condition)?)?,
+        max_age: None,
+        leeway: Duration::from_secs(30),
+        max_lifetime: Duration::from_secs(3600),
+        max_tcb_age: None,
+        disabled: provider.disabled || provider.state.is_some_and(|state| state == "DELETED"),
+        keys: oidc.jwks_json.map(|text| KeySet::read(text.as_bytes()).map(std::sync::Arc::new)).transpose().map_err(|error| PolicyError::Form(format!("jwksJson: {error}")))?,
+        hash,
+    })
+}
+
+/// A condition whose type is plain from its text and is no boolean can never allow anything: a mistake.
+fn boolean(condition: Condition) -> Result<Condition, PolicyError> {
+    use crate::attest::cel::node::{Literal, Node};
+    let kind = match condition.whole.root() {
+        Node::Literal(Literal::Bool(_)) => return Ok(condition),
+        Node::Literal(_) => "a literal",
+        Node::List(_) => "a list",
+        Node::Map(_) => "a map",
+        _ => return Ok(condition),
+    };
+    Err(PolicyError::Form(format!("the condition is {kind}, neither true nor false")))
+}
+
+fn bounded(seconds: u64, bounds: std::ops::RangeInclusive<u64>, name: &str) -> Result<Duration, PolicyError> {
+    if bounds.contains(&seconds) {
+        return Ok(Duration::from_secs(seconds));
+    }
+    Err(PolicyError::Form(format!("{name} is {seconds}; use {} to {}", bounds.start(), bounds.end())))
+}

@@ -1,0 +1,135 @@
+//! What would make a term true, said in words.
+
+use serde_json::Value as Json;
+
+use super::known;
+use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
+use crate::attest::cel::{EvalError, Scope, Value};
+use crate::attest::nearest::nearest;
+
+/// The hints for a term that is not true.
+pub(super) fn hints(node: &Node, scope: Scope<'_>, result: &Result<Value<'_>, EvalError>) -> Vec<String> {
+    let mut found = Vec::new();
+    match result {
+        Ok(Value::Bool(true)) => {}
+        Ok(Value::Bool(false)) => found.extend(would_hold(node)),
+        Ok(_) => found.push("compare it with something: a condition must be true or false".to_owned()),
+        Err(_) => {
+            for path in node.claims() {
+                if path.resolve(scope.root(path.variable)).is_none() {
+                    found.extend(about_absent(&path, scope));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn would_hold(node: &Node) -> Option<String> {
+    match node {
+        Node::Binary { operator, operands } => {
+            let [left, right] = operands.as_ref();
+            let (path, literal, flipped) = match (left.path(), shown(right), right.path(), shown(left)) {
+                (Some(path), Some(literal), _, _) => (path, literal, false),
+                (_, _, Some(path), Some(literal)) => (path, literal, true),
+                _ => return None,
+            };
+            Some(match (operator, flipped) {
+                (Operator::Equal, _) => format!("true if {path} were {literal}"),
+                (Operator::NotEqual, _) => format!("true if {path} were anything but {literal}"),
+                (Operator::In, true) => format!("true if {path} held {literal}"),
+                (Operator::In, false) => format!("true if {path} were one of {literal}"),
+                (operator, flipped) => format!("true if {path} were {} {literal}", comparison(*operator, flipped)?),
+            })
+        }
+        Node::Call { function, arguments } => {
+            let [subject, argument] = arguments.as_slice() else { return None };
+            let verb = match function.name() {
+                "startsWith" => "started with",
+                "endsWith" => "ended with",
+                "contains" => "contained",
+                _ => return None,
+            };
+            Some(format!("true if {} {verb} {}", subject.path()?, shown(argument)?))
+        }
+        Node::Pattern { subject, source, .. } => Some(format!("true if {} matched {source:?}", subject.path()?)),
+        Node::Has { .. } => Some(format!("true if the token had {}", node.path()?)),
+        Node::Not(inner) => match inner.as_ref() {
+            Node::Has { .. } => Some(format!("true if the token had no {}", inner.path()?)),
+            other => other.path().map(|path| format!("true if {path} were false")),
+        },
+        Node::Select { .. } => node.path().map(|path| format!("true if {path} were true")),
+        _ => None,
+    }
+}
+
+fn comparison(operator: Operator, flipped: bool) -> Option<&'static str> {
+    Some(match (operator, flipped) {
+        (Operator::Less, false) | (Operator::Greater, true) => "less than",
+        (Operator::LessEqual, false) | (Operator::GreaterEqual, true) => "at most",
+        (Operator::Greater, false) | (Operator::Less, true) => "more than",
+        (Operator::GreaterEqual, false) | (Operator::LessEqual, true) => "at least",
+        _ => return None,
+    })
+}
+
+fn shown(node: &Node) -> Option<String> {
+    Some(match node {
+        Node::Literal(Literal::Text(text)) => format!("{text:?}"),
+        Node::Literal(Literal::Int(value)) => value.to_string(),
+        Node::Literal(Literal::Uint(value)) => value.to_string(),
+        Node::Literal(Literal::Double(value)) => value.to_string(),
+        Node::Literal(Literal::Bool(value)) => value.to_string(),
+        Node::Literal(Literal::Null) => "null".to_owned(),
+        Node::List(items) if items.len() <= 20 => {
+            format!("[{}]", items.iter().map(shown).collect::<Option<Vec<_>>>()?.join(", "))
+        }
+        _ => return None,
+    })
+}
+
+/// Why a claim may be missing, and what was perhaps meant.
+fn about_absent(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
+    if path.variable != Variable::Assertion {
+        return Some(format!("{path} is not mapped: add it to the attribute mapping"));
+    }
+    let last = path.segments.last()?.as_str();
+    if matches!(last, "cmd_override" | "env_override") || path.segments.iter().any(|s| s == "env_override") {
+        let cut = path.segments.iter().position(|s| s == "env_override" || s == "cmd_override").map_or(0, |at| at + 1);
+        let claim = ClaimPath { variable: path.variable, segments: path.segments[..cut].to_vec() };
+        return Some(format!(
+            "the token leaves {claim} out when nothing was overridden: write (!has({claim}) || size({claim}) == 0)"
+        ));
+    }
+    if last == "support_attributes" {
+        return Some(format!("debug images have no {path}: this token may come from one"));
+    }
+    // A sibling that is spelled nearly so, else a claim of that name elsewhere.
+    let parent = ClaimPath { variable: path.variable, segments: path.segments[..path.segments.len() - 1].to_vec() };
+    let siblings = parent.resolve(scope.assertion).and_then(Json::as_object);
+    let near = siblings.and_then(|members| nearest(last, members.keys().map(String::as_str)));
+    if let Some(near) = near {
+        let mut segments = parent.segments;
+        segments.push(near.to_owned());
+        return Some(format!("closest claim: {}", ClaimPath { variable: path.variable, segments }));
+    }
+    if let Some(place) = find_named(scope.assertion, last, 0) {
+        return Some(format!("closest claim: {}", ClaimPath { variable: path.variable, segments: place }));
+    }
+    match known::meant(&path.segments) {
+        Some(meant) if meant != path.segments.join(".") => Some(format!("closest known claim: assertion.{meant}")),
+        _ => Some(format!("the token has no {path}: guard it with has({path})")),
+    }
+}
+
+fn find_named(json: &Json, name: &str, depth: usize) -> Option<Vec<String>> {
+    let members = json.as_object().filter(|_| depth < 8)?;
+    if members.contains_key(name) {
+        return Some(vec![name.to_owned()]);
+    }
+    members.iter().find_map(|(member, value)| {
+        let mut below = find_named(value, name, depth + 1)?;
+        below.insert(0, member.clone());
+        Some(below)
+    })
+}

@@ -1,0 +1,73 @@
+//! The claims that Google's attestation tokens are known to have, for suggestions and for the linter.
+
+/// Every known claim by its path under `assertion`. A path that ends in `.*` has free names below.
+pub const CLAIMS: &[&str] = &[
+    "iss", "aud", "sub", "iat", "nbf", "exp", "jti", "eat_nonce", "eat_profile", "secboot", "oemid", "hwmodel",
+    "swname", "swversion", "dbgstat", "attester_tcb", "google_service_accounts", "tdx", "tdx.gcp_attester_tcb_status",
+    "tdx.gcp_attester_tcb_date", "submods", "submods.confidential_space",
+    "submods.confidential_space.support_attributes", "submods.confidential_space.monitoring_enabled",
+    "submods.confidential_space.monitoring_enabled.memory", "submods.container", "submods.container.image_reference",
+    "submods.container.image_digest", "submods.container.image_id", "submods.container.restart_policy",
+    "submods.container.cmd_override", "submods.container.env_override", "submods.container.env_override.*",
+    "submods.container.env", "submods.container.env.*", "submods.container.args",
+    "submods.container.image_signatures", "submods.gce", "submods.gce.zone", "submods.gce.project_id",
+    "submods.gce.project_number", "submods.gce.instance_name", "submods.gce.instance_id", "submods.nvidia_gpu",
+    "submods.nvidia_gpu.cc_mode", "submods.nvidia_gpu.cc_feature", "submods.nvidia_gpu.gpus", "tee", "tee.*",
+    "https://aws.amazon.com/tags", "https://aws.amazon.com/tags.*",
+];
+
+/// Whether a path under `assertion` is known.
+pub fn is_known(segments: &[String]) -> bool {
+    let path = segments.join(".");
+    CLAIMS.contains(&path.as_str())
+        || CLAIMS.iter().filter_map(|claim| claim.strip_suffix(".*")).any(|root| path.starts_with(&format!("{root}.")))
+        || segments.last().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
+            && is_known(&segments[..segments.len() - 1])
+}
+
+/// The known claim that a path most likely meant: one with the same last name elsewhere, or one spelled nearly so.
+pub fn meant(segments: &[String]) -> Option<&'static str> {
+    let last = segments.last()?;
+    let named = |claim: &&&str| claim.rsplit('.').next() == Some(last.as_str());
+    let elsewhere = CLAIMS.iter().find(named).copied();
+    elsewhere.or_else(|| {
+        let path = segments.join(".");
+        crate::attest::nearest::nearest(&path, CLAIMS.iter().copied().filter(|claim| !claim.ends_with('*')))
+    })
+}
+
+/// Whether a claim's value must not be shown.
+pub fn is_secret(segments: &[String]) -> bool {
+    const HIDDEN: [&str; 3] = ["env", "env_override", "eat_nonce"];
+    const WORDS: [&str; 8] =
+        ["password", "passwd", "secret", "token", "credential", "api_key", "apikey", "private_key"];
+    segments.iter().any(|segment| {
+        let lower = segment.to_ascii_lowercase();
+        HIDDEN.contains(&lower.as_str()) || WORDS.iter().any(|word| lower.contains(word))
+    })
+}
+
+/// A claim's value with everything secret in it replaced.
+pub fn masked(segments: &[String], value: &serde_json::Value) -> serde_json::Value {
+    use serde_json::Value as Json;
+    match value {
+        Json::Object(entries) => Json::Object(
+            entries
+                .iter()
+                .map(|(name, value)| {
+                    let below = [segments, std::slice::from_ref(name)].concat();
+                    (name.clone(), masked(&below, value))
+                })
+                .collect(),
+        ),
+        Json::Array(items) => Json::Array(items.iter().map(|item| masked(segments, item)).collect()),
+        Json::Null | Json::Bool(_) => value.clone(),
+        Json::String(_) | Json::Number(_) if is_secret(segments) => Json::from("***"),
+        Json::String(text) if text.len() > 512 => {
+            Json::from(format!("{}…", text.chars().take(500).collect::<String>()))
+        }
+        // A JSON Web Token in any claim is a credential, whatever the claim is called.
+        Json::String(text) if text.starts_with("eyJ") && text.matches('.').count() == 2 => Json::from("***"),
+        _ => value.clone(),
+    }
+}

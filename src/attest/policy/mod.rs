@@ -1,0 +1,102 @@
+//! Policies: which tokens, which audience, and a condition in the Common Expression Language.
+
+pub mod condition;
+pub mod file;
+mod hint;
+pub mod known;
+pub mod lint;
+pub mod mapping;
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+pub use condition::{Answer, Condition, Explanation, Term, Truth};
+pub use file::{Family, TokenKind};
+pub use mapping::{Mapped, Mapping, MappingError, MappingRefusal};
+
+use crate::attest::cel::Refusal;
+
+/// A policy, checked and compiled.
+#[derive(Debug)]
+pub struct Policy {
+    /// Its name, for people and settings.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// The issuer, without a trailing slash; compared exactly.
+    pub issuer: String,
+    /// One of these must be the token's audience.
+    pub audiences: Vec<String>,
+    /// By which keys a token may be signed.
+    pub tokens: Vec<TokenKind>,
+    /// Which family of tokens is accepted.
+    pub family: Family,
+    /// What becomes of the claims before the condition is asked.
+    pub mapping: Mapping,
+    /// The condition.
+    pub condition: Condition,
+    /// The greatest age of a token, from `iat`.
+    pub max_age: Option<Duration>,
+    /// How far clocks may differ.
+    pub leeway: Duration,
+    /// The longest `exp - iat`.
+    pub max_lifetime: Duration,
+    /// How old the TCB date may be before it is reported.
+    pub max_tcb_age: Option<Duration>,
+    /// The provider is switched off: nothing passes.
+    pub disabled: bool,
+    /// The keys that the provider carries in itself.
+    pub keys: Option<std::sync::Arc<crate::attest::keys::KeySet>>,
+    /// SHA-256 of the file's text, in hex: the version in the journal.
+    pub hash: String,
+}
+
+/// Why a policy cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The file is not of a known form.
+    #[error("the policy cannot be read: {0}")]
+    Form(String),
+    /// The condition is refused.
+    #[error("the condition is refused: {0}")]
+    Condition(#[from] Refusal),
+    /// The mapping is refused.
+    #[error("{0}")]
+    Mapping(#[from] MappingRefusal),
+    /// The condition is `true`.
+    #[error("the condition is true, so every valid token passes; say allow_everything: true if that is meant")]
+    AllowsEverything,
+}
+
+impl Policy {
+    /// Reads a policy from the text of a file; `fallback` names it when the text does not.
+    pub fn read(text: &str, fallback: &str) -> Result<Self, PolicyError> {
+        file::read(text, fallback)
+    }
+
+    /// Maps the claims and asks the condition.
+    pub fn ask(&self, claims: &serde_json::Value) -> Answer {
+        if self.disabled {
+            return Answer::Error("the provider is disabled".into());
+        }
+        match self.mapping.apply(claims) {
+            Ok(mapped) => self.condition.ask(claims, &mapped),
+            Err(error) => Answer::Error(error.to_string()),
+        }
+    }
+
+    /// Maps the claims and explains the condition.
+    pub fn explain(&self, claims: &serde_json::Value) -> Explanation {
+        let mut explained = self.condition.explain_mapped(claims, &self.mapping);
+        if self.disabled {
+            explained.allowed = false;
+            explained.error = Some("the provider is disabled".into());
+        }
+        explained
+    }
+}
+
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}

@@ -1,0 +1,274 @@
+//! A token, keys, a policy and the time → claims that can be relied on, or the reason why not.
+//!
+//! The order is fixed: size and form, the path (published keys or certificate chain, never one after the other), the
+//! key, the signature, and only then the claims: issuer, audience, times. Freshness, which needs memory, stands
+//! between [`verify`] and [`judge`]; family and condition come last.
+
+use serde_json::Value as Json;
+
+use super::chain::{self, Roots};
+use super::claims::Claims;
+use super::json;
+use super::keys::KeySet;
+use super::policy::{Answer, Explanation, Family, Policy, TokenKind};
+use super::token::{Parts, TokenHash, take_apart};
+
+/// Why a token is refused. Codes are stable; texts hold no claim values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each member's text says it")]
+pub enum Reason {
+    #[error("there is no token")]
+    TokenMissing,
+    #[error("the token is larger than {} bytes", super::token::LIMIT)]
+    TokenTooLarge,
+    #[error("the token is malformed: {0}")]
+    Malformed(&'static str),
+    #[error("the token is not signed with RS256")]
+    Algorithm,
+    #[error("the token's header asks for an extension that is not understood")]
+    CriticalHeader,
+    #[error("tokens of this kind are not accepted here: {0}")]
+    KindNotAccepted(&'static str),
+    #[error("the token names no key")]
+    KeyMissing,
+    #[error("the token's key is not among the issuer's keys")]
+    KeyUnknown,
+    #[error("the key is not an RSA key of at least 2048 bits with the exponent 65537")]
+    KeyUnsuitable,
+    #[error("the issuer's keys cannot be had at the moment")]
+    KeysUnavailable,
+    #[error("the certificate chain is not accepted: {0}")]
+    Chain(&'static str),
+    #[error("a certificate of the chain is not valid at this time")]
+    ChainExpired,
+    #[error("the signature does not match")]
+    Signature,
+    #[error("the claims are malformed: {0}")]
+    Claims(&'static str),
+    #[error("the issuer is not the expected one")]
+    Issuer,
+    #[error("the audience is not one that is accepted here")]
+    Audience,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    #[error("the token's life is longer than accepted")]
+    Lifetime,
+    #[error("the token is older than accepted here; get a fresh one")]
+    TooOld,
+    #[error("the token holds no nonce of a challenge made here for this purpose")]
+    NonceMissing,
+    #[error("the challenge has expired; ask for a new one")]
+    NonceExpired,
+    #[error("the token or its nonce was used before")]
+    Replayed,
+    #[error("the token is of another family than the policy accepts")]
+    Family,
+    #[error("the policy's condition is false")]
+    PolicyDenied,
+    #[error("the policy's condition has no answer for this token")]
+    PolicyError,
+}
+
+impl Reason {
+    /// A stable code for callers, metrics and the journal.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TokenMissing => "token_missing",
+            Self::TokenTooLarge => "token_too_large",
+            Self::Malformed(_) => "token_malformed",
+            Self::Algorithm => "algorithm_not_accepted",
+            Self::CriticalHeader => "header_not_understood",
+            Self::KindNotAccepted(_) => "kind_not_accepted",
+            Self::KeyMissing => "key_missing",
+            Self::KeyUnknown => "key_unknown",
+            Self::KeyUnsuitable => "key_unsuitable",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::Chain(_) => "chain_not_accepted",
+            Self::ChainExpired => "chain_expired",
+            Self::Signature => "signature_invalid",
+            Self::Claims(_) => "claims_malformed",
+            Self::Issuer => "issuer_not_accepted",
+            Self::Audience => "audience_not_accepted",
+            Self::Expired => "token_expired",
+            Self::NotYetValid => "token_not_yet_valid",
+            Self::Lifetime => "lifetime_not_accepted",
+            Self::TooOld => "token_too_old",
+            Self::NonceMissing => "nonce_missing",
+            Self::NonceExpired => "nonce_expired",
+            Self::Replayed => "replayed",
+            Self::Family => "family_not_accepted",
+            Self::PolicyDenied => "policy_denied",
+            Self::PolicyError => "policy_error",
+        }
+    }
+
+    /// The HTTP status it is answered with.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Family | Self::PolicyDenied | Self::PolicyError => 403,
+            Self::Replayed => 409,
+            Self::KeysUnavailable => 503,
+            _ => 401,
+        }
+    }
+
+    /// Whether the signature was good, so that the claims are known to be the issuer's.
+    pub fn is_verified(&self) -> bool {
+        matches!(self, Self::Replayed | Self::Family | Self::PolicyDenied | Self::PolicyError)
+    }
+}
+
+/// What a token is verified with.
+#[derive(Debug, Clone, Copy)]
+pub struct Trust<'k> {
+    /// The issuer's keys; `None` when they cannot be had.
+    pub keys: Option<&'k KeySet>,
+    /// The pinned roots.
+    pub roots: &'k Roots,
+}
+
+/// Claims that the issuer signed, within their time and for us.
+#[derive(Clone)]
+pub struct Verified {
+    /// The claims.
+    pub claims: Json,
+    /// What identifies the token.
+    pub hash: TokenHash,
+    /// The key's id.
+    pub kid: Option<String>,
+    /// By which keys it was signed.
+    pub kind: TokenKind,
+    /// When it ends, Unix seconds.
+    pub expires: i64,
+}
+
+impl std::fmt::Debug for Verified {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verified").field("hash", &self.hash).field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// The kind of a token, as its header says: which keys are needed.
+pub fn kind(parts: &Parts<'_>) -> TokenKind {
+    if parts.chain.is_some() { TokenKind::Pki } else { TokenKind::Oidc }
+}
+
+/// Verifies a token's form, signature, issuer, audience and times at `now`, Unix seconds.
+pub fn verify(token: &str, policy: &Policy, trust: Trust<'_>, now: i64) -> Result<Verified, Reason> {
+    verify_parts(take_apart(token)?, policy, trust, now)
+}
+
+/// As [`verify`], of a token already taken apart.
+pub fn verify_parts(parts: Parts<'_>, policy: &Policy, trust: Trust<'_>, now: i64) -> Result<Verified, Reason> {
+    let kind = kind(&parts);
+    if !policy.tokens.contains(&kind) {
+        return Err(Reason::KindNotAccepted(match kind {
+            TokenKind::Oidc => "it has no certificate chain",
+            TokenKind::Pki => "it has a certificate chain",
+        }));
+    }
+    let good = match (kind, &parts.chain) {
+        (TokenKind::Pki, Some(chain)) => {
+            chain::leaf_key(chain, parts.kid.as_deref(), trust.roots, now)?.verifies(parts.signed, &parts.signature)
+        }
+        _ => {
+            let kid = parts.kid.as_deref().ok_or(Reason::KeyMissing)?;
+            let keys = trust.keys.ok_or(Reason::KeysUnavailable)?;
+            keys.find(kid).ok_or(Reason::KeyUnknown)?.verifies(parts.signed, &parts.signature)
+        }
+    };
+    if !good {
+        return Err(Reason::Signature);
+    }
+    let claims = json::read(&parts.payload, json::DEPTH).map_err(|error| {
+        Reason::Claims(if error.what.contains("twice") { "a member stands twice" } else { "they are not plain JSON" })
+    })?;
+    if !claims.is_object() {
+        return Err(Reason::Claims("they are not an object"));
+    }
+    let expires = check_claims(&claims, policy, now)?;
+    Ok(Verified { claims, hash: parts.hash, kid: parts.kid, kind, expires })
+}
+
+fn check_claims(claims: &Json, policy: &Policy, now: i64) -> Result<i64, Reason> {
+    match claims.get("iss") {
+        Some(Json::String(issuer)) if *issuer == policy.issuer => {}
+        Some(Json::String(_)) => return Err(Reason::Issuer),
+        _ => return Err(Reason::Claims("iss is not a text")),
+    }
+    if claims.get("sub").and_then(Json::as_str).is_none() {
+        return Err(Reason::Claims("sub is not a text"));
+    }
+    check_audience(claims.get("aud"), policy)?;
+    check_times(claims, policy, now)
+}
+
+fn check_audience(audience: Option<&Json>, policy: &Policy) -> Result<(), Reason> {
+    let accepted = |text: &str| policy.audiences.iter().any(|audience| audience == text);
+    let good = match audience {
+        Some(Json::String(text)) => accepted(text),
+        Some(Json::Array(items)) if !items.is_empty() => {
+            let texts: Option<Vec<&str>> = items.iter().map(Json::as_str).collect();
+            texts.ok_or(Reason::Claims("aud holds something other than texts"))?.into_iter().any(accepted)
+        }
+        _ => return Err(Reason::Claims("aud is neither a text nor a list of texts")),
+    };
+    if good { Ok(()) } else { Err(Reason::Audience) }
+}
+
+fn check_times(claims: &Json, policy: &Policy, now: i64) -> Result<i64, Reason> {
+    let time = |name: &str, wrong: &'static str| {
+        claims.get(name).and_then(Json::as_i64).filter(|time| (0..=253_402_300_799).contains(time)).ok_or(Reason::Claims(wrong))
+    };
+    let expires = time("exp", "exp is not a whole number")?;
+    let begins = time("nbf", "nbf is not a whole number")?;
+    let issued = time("iat", "iat is not a whole number")?;
+    let seconds = |duration: std::time::Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    let leeway = seconds(policy.leeway);
+    if now >= expires + leeway {
+        return Err(Reason::Expired);
+    }
+    if begins - leeway > now || issued > now + leeway {
+        return Err(Reason::NotYetValid);
+    }
+    if expires <= issued || expires - issued > seconds(policy.max_lifetime) {
+        return Err(Reason::Lifetime);
+    }
+    if policy.max_age.is_some_and(|age| now - issued > seconds(age).saturating_add(leeway)) {
+        return Err(Reason::TooOld);
+    }
+    Ok(expires)
+}
+
+/// Asks whether the policy lets verified claims pass: family first, then the condition.
+pub fn judge(verified: &Verified, policy: &Policy) -> Result<(), Reason> {
+    check_family(&verified.claims, policy.family)?;
+    match policy.ask(&verified.claims) {
+        Answer::True => Ok(()),
+        Answer::False => Err(Reason::PolicyDenied),
+        Answer::Error(_) | Answer::NotBoolean(_) => Err(Reason::PolicyError),
+    }
+}
+
+/// The condition's explanation over verified claims.
+pub fn explain(verified: &Verified, policy: &Policy) -> Explanation {
+    let mut explained = policy.explain(&verified.claims);
+    if check_family(&verified.claims, policy.family).is_err() {
+        explained.allowed = false;
+        explained.error = Some(Reason::Family.to_string());
+    }
+    explained
+}
+
+fn check_family(claims: &Json, family: Family) -> Result<(), Reason> {
+    let (name, profile) = match family {
+        Family::Any => return Ok(()),
+        Family::ConfidentialSpace => ("CONFIDENTIAL_SPACE", "/confidential-space/"),
+        Family::ConfidentialVm => ("GCE", "/confidential-vm/"),
+    };
+    let claims = Claims(claims);
+    let profiled = claims.text("eat_profile").is_none_or(|found| found.contains(profile));
+    if claims.text("swname") == Some(name) && profiled { Ok(()) } else { Err(Reason::Family) }
+}

@@ -1,0 +1,369 @@
+//! Attestation: which policies, which secrets, and how strict.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::env::{Area, Env, Setting};
+
+/// `ATTESTATION_POLICIES`.
+pub static ATTESTATION_POLICIES: Setting = Setting {
+    name: "ATTESTATION_POLICIES",
+    aliases: &[],
+    default: None,
+    example: "policies",
+    secret: false,
+    doc: "The folder with policy files, or one file's folder; reloaded when a file changes. Without it the attestation \
+          routes are not there.",
+};
+/// `ATTESTATION_POLICY`.
+pub static ATTESTATION_POLICY: Setting = Setting {
+    name: "ATTESTATION_POLICY",
+    aliases: &[],
+    default: None,
+    example: "production-confidential-space",
+    secret: false,
+    doc: "The policies that POST /attestation/verify asks, by name, separated by commas; the first that allows decides. \
+          Not set: every policy of the folder.",
+};
+/// `ATTESTATION_SECRETS`.
+pub static ATTESTATION_SECRETS: Setting = Setting {
+    name: "ATTESTATION_SECRETS",
+    aliases: &[],
+    default: None,
+    example: "db=production-confidential-space:sm://acme-data/db-password",
+    secret: false,
+    doc: "The secrets that can be released, NAME=POLICY:SOURCE, separated by commas. A source is sm://project/secret, \
+          file:PATH or env:VARIABLE.",
+};
+/// `ATTESTATION_CODELAB_PATH`.
+pub static ATTESTATION_CODELAB_PATH: Setting = Setting {
+    name: "ATTESTATION_CODELAB_PATH",
+    aliases: &[],
+    default: None,
+    example: "/",
+    secret: false,
+    doc: "A further path where a secret is released to a GET with a bearer token, as in Google's codelab: PATH, or \
+          PATH=NAME with the secret's name. Without a name it is the secret called codelab, or the only one there is.",
+};
+/// `ATTESTATION_ENDPOINT`.
+pub static ATTESTATION_ENDPOINT: Setting = Setting {
+    name: "ATTESTATION_ENDPOINT",
+    aliases: &[],
+    default: None,
+    example: "https://confidentialcomputing.googleapis.com",
+    secret: false,
+    doc: "Where the issuer's discovery document is asked for, when not at the issuer itself.",
+};
+/// `ATTESTATION_JWKS_FILE`.
+pub static ATTESTATION_JWKS_FILE: Setting = Setting {
+    name: "ATTESTATION_JWKS_FILE",
+    aliases: &[],
+    default: None,
+    example: "/etc/sysdig-scc/jwks.json",
+    secret: false,
+    doc: "A file with the issuer's keys, used instead of fetching them. The keys rotate: tokens are refused when the \
+          file is old.",
+};
+/// `ATTESTATION_KEYS_CACHE`.
+pub static ATTESTATION_KEYS_CACHE: Setting = Setting {
+    name: "ATTESTATION_KEYS_CACHE",
+    aliases: &[],
+    default: None,
+    example: "/var/lib/sysdig-scc/jwks.json",
+    secret: false,
+    doc: "A file that keeps the last good keys over restarts, for when the issuer is down then.",
+};
+/// `ATTESTATION_ROOT`.
+pub static ATTESTATION_ROOT: Setting = Setting {
+    name: "ATTESTATION_ROOT",
+    aliases: &[],
+    default: None,
+    example: "148b293821bb0c6a317f413c8ba475814091cb22d49b9e3c94198db8e8f86c39",
+    secret: false,
+    doc: "The root that PKI tokens must lead to: the SHA-256 of its certificate, or a file with it. Not set: Google's \
+          Confidential Space Root CA.",
+};
+/// `ATTESTATION_REQUIRE_NONCE`.
+pub static ATTESTATION_REQUIRE_NONCE: Setting = Setting {
+    name: "ATTESTATION_REQUIRE_NONCE",
+    aliases: &[],
+    default: Some("false"),
+    example: "true",
+    secret: false,
+    doc: "Secrets are released only to tokens with a nonce of POST /attestation/challenge. When false, whoever holds a \
+          token that was never used may use it once until it expires.",
+};
+/// `ATTESTATION_ALLOW_REUSE`.
+pub static ATTESTATION_ALLOW_REUSE: Setting = Setting {
+    name: "ATTESTATION_ALLOW_REUSE",
+    aliases: &[],
+    default: Some("false"),
+    example: "false",
+    secret: false,
+    doc: "Insecure: the same token may be used for a secret again until it expires, by anyone who has seen it.",
+};
+/// `ATTESTATION_NONCE_KEY`.
+pub static ATTESTATION_NONCE_KEY: Setting = Setting {
+    name: "ATTESTATION_NONCE_KEY",
+    aliases: &[],
+    default: None,
+    example: "at-least-32-random-characters-here",
+    secret: true,
+    doc: "The key of the challenges, at least 32 characters, the same on all replicas. Not set: a new one at each start, \
+          so a challenge is only good at the replica that made it.",
+};
+/// `ATTESTATION_CHALLENGE_SECS`.
+pub static ATTESTATION_CHALLENGE_SECS: Setting = Setting {
+    name: "ATTESTATION_CHALLENGE_SECS",
+    aliases: &[],
+    default: Some("300"),
+    example: "300",
+    secret: false,
+    doc: "How long a challenge lasts, in seconds.",
+};
+/// `ATTESTATION_SECRET_CACHE_SECS`.
+pub static ATTESTATION_SECRET_CACHE_SECS: Setting = Setting {
+    name: "ATTESTATION_SECRET_CACHE_SECS",
+    aliases: &[],
+    default: Some("0"),
+    example: "60",
+    secret: false,
+    doc: "How long a secret from Secret Manager is kept in memory, in seconds; 0 asks for it each time.",
+};
+/// `ATTESTATION_FAILURES_PER_MINUTE`.
+pub static ATTESTATION_FAILURES_PER_MINUTE: Setting = Setting {
+    name: "ATTESTATION_FAILURES_PER_MINUTE",
+    aliases: &[],
+    default: Some("60"),
+    example: "60",
+    secret: false,
+    doc: "Refused tokens and challenges that one address may have a minute before it is answered 429. A good token is \
+          always let in.",
+};
+/// `ATTESTATION_JOURNAL`.
+pub static ATTESTATION_JOURNAL: Setting = Setting {
+    name: "ATTESTATION_JOURNAL",
+    aliases: &[],
+    default: Some("data/attestation-journal.jsonl"),
+    example: "/var/lib/sysdig-scc/attestation-journal.jsonl",
+    secret: false,
+    doc: "The file every decision is appended to, one JSON object a line: time, policy and its hash, the token's hash, \
+          verdict and reason. A secret is released only after its line is written.",
+};
+/// `ATTESTATION_RELEASED_FINDINGS`.
+pub static ATTESTATION_RELEASED_FINDINGS: Setting = Setting {
+    name: "ATTESTATION_RELEASED_FINDINGS",
+    aliases: &[],
+    default: Some("false"),
+    example: "false",
+    secret: false,
+    doc: "Each released secret becomes a finding of the class observation.",
+};
+/// `ATTESTATION_EXPECT_EVERY_HOURS`.
+pub static ATTESTATION_EXPECT_EVERY_HOURS: Setting = Setting {
+    name: "ATTESTATION_EXPECT_EVERY_HOURS",
+    aliases: &[],
+    default: Some("0"),
+    example: "24",
+    secret: false,
+    doc: "A machine that attested once and then not for so many hours becomes a finding; 0 expects nothing.",
+};
+
+/// The settings of this area.
+pub static AREA: Area = Area {
+    title: "Attestation",
+    settings: &[
+        &ATTESTATION_POLICIES,
+        &ATTESTATION_POLICY,
+        &ATTESTATION_SECRETS,
+        &ATTESTATION_CODELAB_PATH,
+        &ATTESTATION_ENDPOINT,
+        &ATTESTATION_JWKS_FILE,
+        &ATTESTATION_KEYS_CACHE,
+        &ATTESTATION_ROOT,
+        &ATTESTATION_REQUIRE_NONCE,
+        &ATTESTATION_ALLOW_REUSE,
+        &ATTESTATION_NONCE_KEY,
+        &ATTESTATION_CHALLENGE_SECS,
+        &ATTESTATION_SECRET_CACHE_SECS,
+        &ATTESTATION_FAILURES_PER_MINUTE,
+        &ATTESTATION_JOURNAL,
+        &ATTESTATION_RELEASED_FINDINGS,
+        &ATTESTATION_EXPECT_EVERY_HOURS,
+    ],
+};
+
+/// Where a secret is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// Secret Manager: `sm://project/secret[/version]`, as given.
+    Manager(String),
+    /// A file, read at each release.
+    File(PathBuf),
+    /// A variable of the environment, by name.
+    Variable(String),
+}
+
+/// A secret that can be released.
+#[derive(Debug, Clone)]
+pub struct SecretRule {
+    /// Its name in the path.
+    pub name: String,
+    /// The policy a token must satisfy.
+    pub policy: String,
+    /// Where it is.
+    pub source: SecretSource,
+    /// Its value, when it is a variable.
+    pub value: Option<SecretString>,
+}
+
+/// The attestation's settings.
+#[derive(Debug, Clone)]
+pub struct AttestationConfig {
+    /// The folder of policies; `None` switches attestation off.
+    pub policies: Option<PathBuf>,
+    /// The policies that are asked by `/attestation/verify`; empty for all.
+    pub asked: Vec<String>,
+    /// The secrets.
+    pub secrets: Vec<SecretRule>,
+    /// A further path and the secret released there.
+    pub codelab: Option<(String, String)>,
+    /// Where discovery is asked for.
+    pub endpoint: Option<String>,
+    /// Keys from a file instead.
+    pub jwks_file: Option<PathBuf>,
+    /// Where fetched keys are kept.
+    pub keys_cache: Option<PathBuf>,
+    /// The root: a fingerprint or a file.
+    pub root: Option<String>,
+    /// Secrets need a nonce.
+    pub require_nonce: bool,
+    /// A token may be used again.
+    pub allow_reuse: bool,
+    /// The key of the challenges.
+    pub nonce_key: Option<SecretString>,
+    /// How long challenges last, seconds.
+    pub challenge_secs: u32,
+    /// How long a secret is kept.
+    pub secret_cache: Duration,
+    /// Refusals a minute and address.
+    pub failures_per_minute: u32,
+    /// The journal's file.
+    pub journal: PathBuf,
+    /// Whether releases become findings.
+    pub released_findings: bool,
+    /// Hours after which a machine is missed; 0 for never.
+    pub expect_every_hours: u32,
+}
+
+impl AttestationConfig {
+    /// Reads this area.
+    pub fn read(env: &mut Env) -> Option<Self> {
+        let secrets = secrets(env);
+        let codelab = codelab(env, &secrets);
+        let nonce_key = env.secret(&ATTESTATION_NONCE_KEY);
+        if nonce_key.as_ref().is_some_and(|key| secrecy::ExposeSecret::expose_secret(key).len() < 32) {
+            env.problem(ATTESTATION_NONCE_KEY.name, "is shorter than 32 characters", "use 32 random characters or more");
+        }
+        let policies = env.given(&ATTESTATION_POLICIES).map(PathBuf::from);
+        if policies.is_none() && !secrets.is_empty() {
+            env.problem(ATTESTATION_SECRETS.name, "names secrets, but there are no policies", "set ATTESTATION_POLICIES to the folder of policies");
+        }
+        Some(Self {
+            policies,
+            asked: env.list(&ATTESTATION_POLICY),
+            secrets,
+            codelab,
+            endpoint: env.given(&ATTESTATION_ENDPOINT),
+            jwks_file: env.given(&ATTESTATION_JWKS_FILE).map(PathBuf::from),
+            keys_cache: env.given(&ATTESTATION_KEYS_CACHE).map(PathBuf::from),
+            root: env.given(&ATTESTATION_ROOT),
+            require_nonce: env.flag(&ATTESTATION_REQUIRE_NONCE)?,
+            allow_reuse: env.flag(&ATTESTATION_ALLOW_REUSE)?,
+            nonce_key,
+            challenge_secs: small(env, &ATTESTATION_CHALLENGE_SECS, 10..=3600)?,
+            secret_cache: Duration::from_secs(env.number(&ATTESTATION_SECRET_CACHE_SECS, 0..=86_400)?),
+            failures_per_minute: small(env, &ATTESTATION_FAILURES_PER_MINUTE, 1..=1_000_000)?,
+            journal: env.text(&ATTESTATION_JOURNAL).map(PathBuf::from)?,
+            released_findings: env.flag(&ATTESTATION_RELEASED_FINDINGS)?,
+            expect_every_hours: small(env, &ATTESTATION_EXPECT_EVERY_HOURS, 0..=8_760)?,
+        })
+    }
+}
+
+fn small(env: &mut Env, setting: &'static Setting, bounds: std::ops::RangeInclusive<u64>) -> Option<u32> {
+    env.number(setting, bounds).and_then(|number| u32::try_from(number).ok())
+}
+
+fn secrets(env: &mut Env) -> Vec<SecretRule> {
+    let mut rules: Vec<SecretRule> = Vec::new();
+    for item in env.list(&ATTESTATION_SECRETS) {
+        let parts = item.split_once('=').and_then(|(name, rest)| {
+            let (policy, source) = rest.split_once(':')?;
+            let plain = |text: &str| {
+                (1..=100).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+            };
+            (plain(name.trim()) && plain(policy.trim())).then(|| (name.trim(), policy.trim(), source.trim()))
+        });
+        let source = parts.and_then(|(_, _, source)| read_source(source));
+        let (Some((name, policy, _)), Some(source)) = (parts, source) else {
+            let shown = item.split('=').next().unwrap_or_default().to_owned();
+            env.problem(ATTESTATION_SECRETS.name, &format!("cannot be read at {shown:?}"), "write NAME=POLICY:SOURCE with a source sm://project/secret, file:PATH or env:VARIABLE");
+            continue;
+        };
+        if rules.iter().any(|rule| rule.name == name) {
+            env.problem(ATTESTATION_SECRETS.name, &format!("names {name} twice"), "give each secret one name");
+            continue;
+        }
+        let value = match &source {
+            SecretSource::Variable(variable) => {
+                let value = env.variable(variable).map(SecretString::from);
+                if value.is_none() {
+                    env.problem(ATTESTATION_SECRETS.name, &format!("takes {name} from {variable}, which is not set"), "set the variable");
+                }
+                value
+            }
+            _ => None,
+        };
+        rules.push(SecretRule { name: name.to_owned(), policy: policy.to_owned(), source, value });
+    }
+    rules
+}
+
+fn read_source(text: &str) -> Option<SecretSource> {
+    if text.strip_prefix("sm://").is_some_and(|path| path.contains('/')) {
+        return Some(SecretSource::Manager(text.to_owned()));
+    }
+    if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
+        return Some(SecretSource::File(PathBuf::from(path)));
+    }
+    text.strip_prefix("env:").filter(|name| !name.is_empty()).map(|name| SecretSource::Variable(name.to_owned()))
+}
+
+fn codelab(env: &mut Env, secrets: &[SecretRule]) -> Option<(String, String)> {
+    let text = env.given(&ATTESTATION_CODELAB_PATH)?;
+    let (path, named) = match text.split_once('=') {
+        Some((path, name)) => (path.trim(), Some(name.trim())),
+        None => (text.as_str(), None),
+    };
+    let secret = match named {
+        Some(name) => secrets.iter().find(|rule| rule.name == name),
+        None => secrets.iter().find(|rule| rule.name == "codelab").or(match secrets {
+            [only] => Some(only),
+            _ => None,
+        }),
+    };
+    match (secret, path.starts_with('/')) {
+        (Some(rule), true) => Some((path.to_owned(), rule.name.clone())),
+        (None, _) => {
+            env.problem(ATTESTATION_CODELAB_PATH.name, "names no secret that is there", "write PATH=NAME with a name of ATTESTATION_SECRETS");
+            None
+        }
+        (_, false) => {
+            env.problem(ATTESTATION_CODELAB_PATH.name, "is not a path", "begin with a slash, for example /");
+            None
+        }
+    }
+}

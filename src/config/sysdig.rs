@@ -1,0 +1,421 @@
+//! Settings of the Sysdig side: where it is, who we are there, and the poller.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::env::{Area, Env, Setting};
+use crate::sysdig::access::IBM_IAM_URL;
+use crate::sysdig::region::{base_url, is_loopback};
+use crate::sysdig::{Access, Credential};
+
+/// Who we are at Sysdig.
+pub static SYSDIG_TOKEN: Setting = Setting {
+    name: "SYSDIG_TOKEN",
+    aliases: &["SDC_TOKEN"],
+    default: None,
+    example: "sm://my-project/sysdig-token",
+    secret: true,
+    doc: "The API token of a Sysdig Secure user or team service account. Needed by the poller and by the set-up of \
+          the notification channel; the webhook alone does without. Reading events needs the permission \
+          policy-events.read. With SYSDIG_IBM_INSTANCE_ID set it is the IBM Cloud API key.",
+};
+/// Where Sysdig Secure is.
+pub static SYSDIG_URL: Setting = Setting {
+    name: "SYSDIG_URL",
+    aliases: &["SYSDIG_URL_PREFIX", "SDC_URL"],
+    default: Some("us1"),
+    example: "eu1",
+    secret: false,
+    doc: "The region of the Sysdig Secure account (us1, us2, us3, us4, eu1, eu2, au1, in1, jp1, me2), or the address \
+          of an installation.",
+};
+/// IBM Cloud: the service instance.
+pub static SYSDIG_IBM_INSTANCE_ID: Setting = Setting {
+    name: "SYSDIG_IBM_INSTANCE_ID",
+    aliases: &["IBM_INSTANCE_ID"],
+    default: None,
+    example: "0a1b2c3d-0000-4000-8000-000000000000",
+    secret: false,
+    doc: "The GUID of the service instance, when Sysdig is used as a service of IBM Cloud. Its address goes into SYSDIG_URL.",
+};
+/// IBM Cloud: the team.
+pub static SYSDIG_TEAM_ID: Setting = Setting {
+    name: "SYSDIG_TEAM_ID",
+    aliases: &["SYSDIG_IBM_TEAM_ID"],
+    default: None,
+    example: "12345",
+    secret: false,
+    doc: "The Sysdig team whose scope applies, on IBM Cloud only. Elsewhere a token belongs to one team.",
+};
+/// IBM Cloud: the token exchange.
+pub static SYSDIG_IBM_IAM_URL: Setting = Setting {
+    name: "SYSDIG_IBM_IAM_URL",
+    aliases: &[],
+    default: Some(IBM_IAM_URL),
+    example: IBM_IAM_URL,
+    secret: false,
+    doc: "Where IBM Cloud exchanges an API key for a token.",
+};
+/// One try's time.
+pub static SYSDIG_TIMEOUT_SECS: Setting = Setting {
+    name: "SYSDIG_TIMEOUT_SECS",
+    aliases: &[],
+    default: Some("30"),
+    example: "30",
+    secret: false,
+    doc: "How long one call to Sysdig may take, in seconds.",
+};
+/// Poll at all.
+pub static SYSDIG_POLL: Setting = Setting {
+    name: "SYSDIG_POLL",
+    aliases: &[],
+    default: Some("false"),
+    example: "true",
+    secret: false,
+    doc: "Read the events API regularly. It may run together with the webhook: each event gives one finding.",
+};
+/// How often.
+pub static SYSDIG_POLL_INTERVAL_SECS: Setting = Setting {
+    name: "SYSDIG_POLL_INTERVAL_SECS",
+    aliases: &[],
+    default: Some("60"),
+    example: "60",
+    secret: false,
+    doc: "The time between two polls, in seconds.",
+};
+/// How long after now.
+pub static SYSDIG_POLL_SETTLE_SECS: Setting = Setting {
+    name: "SYSDIG_POLL_SETTLE_SECS",
+    aliases: &[],
+    default: Some("10"),
+    example: "10",
+    secret: false,
+    doc: "The newest events are left for the next poll, in seconds: they may still be arriving at Sysdig.",
+};
+/// How far back.
+pub static SYSDIG_POLL_OVERLAP_SECS: Setting = Setting {
+    name: "SYSDIG_POLL_OVERLAP_SECS",
+    aliases: &[],
+    default: Some("300"),
+    example: "300",
+    secret: false,
+    doc: "How much of what was read is read again, in seconds, because agents deliver late. An event that reaches \
+          Sysdig later than this after it happened is missed by the poller.",
+};
+/// The longest window.
+pub static SYSDIG_POLL_WINDOW_SECS: Setting = Setting {
+    name: "SYSDIG_POLL_WINDOW_SECS",
+    aliases: &[],
+    default: Some("3600"),
+    example: "3600",
+    secret: false,
+    doc: "The longest stretch of time asked for at once when catching up, in seconds.",
+};
+/// The first start.
+pub static SYSDIG_POLL_LOOKBACK_SECS: Setting = Setting {
+    name: "SYSDIG_POLL_LOOKBACK_SECS",
+    aliases: &[],
+    default: Some("3600"),
+    example: "86400",
+    secret: false,
+    doc: "How far back the very first poll reads, in seconds, at most 14 days. Later starts go on where the last one ended.",
+};
+/// Which events.
+pub static SYSDIG_POLL_FILTER: Setting = Setting {
+    name: "SYSDIG_POLL_FILTER",
+    aliases: &[],
+    default: None,
+    example: "severity in (\"0\",\"1\",\"2\",\"3\") and source = \"syscall\"",
+    secret: false,
+    doc: "Which events the poller asks for, in the events API's filter language, at most 2048 characters. Empty means \
+          all; kinds that are no policy events open no finding anyway.",
+};
+/// The channel at start.
+pub static SYSDIG_AUTO_CHANNEL: Setting = Setting {
+    name: "SYSDIG_AUTO_CHANNEL",
+    aliases: &[],
+    default: Some("true"),
+    example: "false",
+    secret: false,
+    doc: "Find or create the notification channel at start, when WEBHOOK_URL, WEBHOOK_AUTHENTICATION_TOKEN and \
+          SYSDIG_TOKEN are set.",
+};
+/// The channel's name.
+pub static SYSDIG_CHANNEL_NAME: Setting = Setting {
+    name: "SYSDIG_CHANNEL_NAME",
+    aliases: &[],
+    default: Some("Google Security Command Center"),
+    example: "Google Security Command Center",
+    secret: false,
+    doc: "The name of the notification channel and of the event forwarder at Sysdig.",
+};
+/// Where Sysdig reaches us.
+pub static WEBHOOK_URL: Setting = Setting {
+    name: "WEBHOOK_URL",
+    aliases: &[],
+    default: None,
+    example: "https://connector.example.com/events",
+    secret: false,
+    doc: "The public address of our POST /events, which is written into the notification channel. At most 255 characters.",
+};
+/// Accept any certificate of ours.
+pub static WEBHOOK_ALLOW_INSECURE: Setting = Setting {
+    name: "WEBHOOK_ALLOW_INSECURE",
+    aliases: &[],
+    default: Some("false"),
+    example: "false",
+    secret: false,
+    doc: "Tell Sysdig to accept our certificate although it is not publicly trusted. It costs: whoever stands between \
+          can read the token and alter events.",
+};
+
+/// The area as the documents show it.
+pub static AREA: Area = Area {
+    title: "Sysdig",
+    settings: &[
+        &SYSDIG_TOKEN,
+        &SYSDIG_URL,
+        &SYSDIG_TIMEOUT_SECS,
+        &SYSDIG_POLL,
+        &SYSDIG_POLL_INTERVAL_SECS,
+        &SYSDIG_POLL_SETTLE_SECS,
+        &SYSDIG_POLL_OVERLAP_SECS,
+        &SYSDIG_POLL_WINDOW_SECS,
+        &SYSDIG_POLL_LOOKBACK_SECS,
+        &SYSDIG_POLL_FILTER,
+        &WEBHOOK_URL,
+        &WEBHOOK_ALLOW_INSECURE,
+        &SYSDIG_AUTO_CHANNEL,
+        &SYSDIG_CHANNEL_NAME,
+        &SYSDIG_IBM_INSTANCE_ID,
+        &SYSDIG_TEAM_ID,
+        &SYSDIG_IBM_IAM_URL,
+    ],
+};
+
+/// The Sysdig side's settings.
+#[derive(Debug, Clone)]
+pub struct SysdigConfig {
+    /// Where the API is and who we are; `None` without a token.
+    pub access: Option<Access>,
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// The poller; `None` when it is off.
+    pub poll: Option<PollConfig>,
+    /// How the poller reads, also for the backfill command, whether the poller is on or not.
+    pub reading: PollConfig,
+    /// Our public address, when it is set.
+    pub webhook_url: Option<Url>,
+    /// Tell Sysdig to accept a certificate of ours that is not publicly trusted.
+    pub webhook_allow_insecure: bool,
+    /// Find or create the notification channel at start.
+    pub auto_channel: bool,
+    /// The name of the notification channel and the event forwarder.
+    pub channel_name: String,
+}
+
+/// How the poller reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PollConfig {
+    /// Between two polls.
+    pub interval: Duration,
+    /// The newest events are left for later.
+    pub settle: Duration,
+    /// What was read is read again.
+    pub overlap: Duration,
+    /// The longest window asked for at once.
+    pub window: Duration,
+    /// How far back the very first poll reads.
+    pub lookback: Duration,
+    /// Which events.
+    pub filter: Option<String>,
+}
+
+/// The API's longest window and the longest backfill.
+pub const LONGEST_BACKFILL: Duration = Duration::from_secs(14 * 24 * 3600);
+
+impl SysdigConfig {
+    /// Reads the area. `None` when something is wrong; the problems are in `env`.
+    pub fn read(env: &mut Env) -> Option<Self> {
+        let access = read_access(env);
+        let timeout = env.number(&SYSDIG_TIMEOUT_SECS, 1..=600);
+        let polling = env.flag(&SYSDIG_POLL);
+        let reading = PollConfig::read(env);
+        let webhook_url = read_webhook_url(env);
+        let webhook_allow_insecure = env.flag(&WEBHOOK_ALLOW_INSECURE);
+        let auto_channel = env.flag(&SYSDIG_AUTO_CHANNEL);
+        let channel_name = env.required(&SYSDIG_CHANNEL_NAME);
+        if polling == Some(true) && matches!(access, Some(None)) {
+            env.problem(SYSDIG_TOKEN.name, "is required, as SYSDIG_POLL is on", "set it, or set SYSDIG_POLL=false");
+            return None;
+        }
+        let reading = reading?;
+        Some(Self {
+            access: access?,
+            timeout: Duration::from_secs(timeout?),
+            poll: polling?.then(|| reading.clone()),
+            reading,
+            webhook_url: webhook_url?,
+            webhook_allow_insecure: webhook_allow_insecure?,
+            auto_channel: auto_channel?,
+            channel_name: channel_name?,
+        })
+    }
+}
+
+impl PollConfig {
+    fn read(env: &mut Env) -> Option<Self> {
+        let days = |days: u64| days * 24 * 3600;
+        let interval = env.number(&SYSDIG_POLL_INTERVAL_SECS, 1..=days(1));
+        let settle = env.number(&SYSDIG_POLL_SETTLE_SECS, 0..=3600);
+        let overlap = env.number(&SYSDIG_POLL_OVERLAP_SECS, 0..=days(1));
+        let window = env.number(&SYSDIG_POLL_WINDOW_SECS, 60..=days(13));
+        let lookback = env.number(&SYSDIG_POLL_LOOKBACK_SECS, 0..=days(14));
+        let filter = env.text(&SYSDIG_POLL_FILTER);
+        if filter.as_ref().is_some_and(|filter| filter.chars().count() > 2048) {
+            env.problem(SYSDIG_POLL_FILTER.name, "has more than 2048 characters", "shorten it, Sysdig takes no more");
+            return None;
+        }
+        Some(Self {
+            interval: Duration::from_secs(interval?),
+            settle: Duration::from_secs(settle?),
+            overlap: Duration::from_secs(overlap?),
+            window: Duration::from_secs(window?),
+            lookback: Duration::from_secs(lookback?),
+            filter,
+        })
+    }
+}
+
+/// `Some(None)` without a token; `None` when something is wrong.
+fn read_access(env: &mut Env) -> Option<Option<Access>> {
+    let base = env.required(&SYSDIG_URL).and_then(|text| match base_url(&text) {
+        Ok(url) => Some(url),
+        Err(error) => {
+            env.problem(SYSDIG_URL.name, &error.to_string(), "use a region such as eu1, or an https address");
+            None
+        }
+    });
+    let token = read_token(env);
+    let instance = env.text(&SYSDIG_IBM_INSTANCE_ID);
+    let team = env.text(&SYSDIG_TEAM_ID);
+    let iam = address(env, &SYSDIG_IBM_IAM_URL);
+    for (setting, text) in [(&SYSDIG_IBM_INSTANCE_ID, &instance), (&SYSDIG_TEAM_ID, &team)] {
+        if text.as_ref().is_some_and(|text| !text.bytes().all(|b| b.is_ascii_graphic())) {
+            env.problem(setting.name, "has characters that no id has", &format!("for example {}", setting.example));
+            return None;
+        }
+    }
+    let Some(token) = token? else {
+        return base.map(|_| None);
+    };
+    let credential = match instance {
+        None => Credential::Token(token),
+        Some(instance) => Credential::Ibm { api_key: token, instance, team, iam: iam?? },
+    };
+    Some(Some(Access { base: base?, credential }))
+}
+
+fn read_token(env: &mut Env) -> Option<Option<SecretString>> {
+    let token = env.secret(&SYSDIG_TOKEN);
+    let fits = |token: &SecretString| token.expose_secret().bytes().all(|b| b.is_ascii_graphic());
+    if token.as_ref().is_some_and(|token| !fits(token)) {
+        env.problem(SYSDIG_TOKEN.name, "has characters that no token has", "copy it again from Sysdig's settings page");
+        return None;
+    }
+    Some(token)
+}
+
+fn read_webhook_url(env: &mut Env) -> Option<Option<Url>> {
+    let url = address(env, &WEBHOOK_URL)?;
+    if url.as_ref().is_some_and(|url| url.as_str().len() > 255) {
+        env.problem(
+            WEBHOOK_URL.name,
+            "has more than 255 characters",
+            "use a shorter address, Sysdig takes no longer one",
+        );
+        return None;
+    }
+    Some(url)
+}
+
+/// An http or https address to which a secret may be sent. `Some(None)` when it is not set.
+fn address(env: &mut Env, setting: &'static Setting) -> Option<Option<Url>> {
+    let Some(text) = env.text(setting) else {
+        return Some(None);
+    };
+    let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let wrong = match &url {
+        None => "is not an http or https address",
+        Some(url) if url.scheme() == "http" && !is_loopback(url) => {
+            "is plain http, over which the token would be readable"
+        }
+        Some(_) => return Some(url),
+    };
+    env.problem(setting.name, wrong, &format!("for example {}", setting.example));
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> (Option<SysdigConfig>, String) {
+        let mut env = Env::from_pairs(pairs.iter().copied());
+        let config = SysdigConfig::read(&mut env);
+        let problems = env.finish().err().map(|problems| problems.to_string()).unwrap_or_default();
+        (config, problems)
+    }
+
+    #[test]
+    fn nothing_set_means_no_poller_and_no_access() {
+        let (config, problems) = read(&[]);
+        assert_eq!(problems, "");
+        let config = config.unwrap();
+        assert!(config.access.is_none() && config.poll.is_none() && config.auto_channel);
+        assert_eq!(config.reading.interval, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_original_names_still_work() {
+        let (config, problems) =
+            read(&[("SYSDIG_TOKEN", " t\n"), ("SYSDIG_URL_PREFIX", "https://app.eu2.sysdig.com/secure/")]);
+        assert_eq!(problems, "");
+        assert_eq!(config.unwrap().access.unwrap().base.as_str(), "https://app.eu2.sysdig.com/");
+    }
+
+    #[test]
+    fn ibm_cloud_is_an_api_key_with_an_instance() {
+        let (config, problems) =
+            read(&[("SYSDIG_TOKEN", "key"), ("SYSDIG_IBM_INSTANCE_ID", "guid"), ("SYSDIG_TEAM_ID", "7")]);
+        assert_eq!(problems, "");
+        let Credential::Ibm { instance, team, iam, .. } = config.unwrap().access.unwrap().credential else {
+            panic!("not IBM")
+        };
+        assert_eq!((instance.as_str(), team.as_deref(), iam.as_str()), ("guid", Some("7"), IBM_IAM_URL));
+    }
+
+    #[test]
+    fn every_mistake_is_named_and_no_secret_is_shown() {
+        let (config, problems) = read(&[
+            ("SYSDIG_TOKEN", "tok en"),
+            ("SYSDIG_URL", "http://sysdig.example.com"),
+            ("SYSDIG_POLL_INTERVAL_SECS", "0"),
+            ("SYSDIG_AUTO_CHANNEL", "perhaps"),
+            ("WEBHOOK_URL", "connector.example.com"),
+        ]);
+        assert!(config.is_none());
+        for name in ["SYSDIG_TOKEN", "SYSDIG_URL", "SYSDIG_POLL_INTERVAL_SECS", "SYSDIG_AUTO_CHANNEL", "WEBHOOK_URL"] {
+            assert!(problems.contains(name), "{name} is missing in {problems}");
+        }
+        assert!(!problems.contains("tok en"));
+    }
+
+    #[test]
+    fn polling_needs_a_token() {
+        let (config, problems) = read(&[("SYSDIG_POLL", "true")]);
+        assert!(config.is_none() && problems.contains("SYSDIG_TOKEN"), "{problems}");
+    }
+}

@@ -1,0 +1,205 @@
+//! What attestation found out about one machine, or about this service.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::FindingId;
+use super::finding::{FindingClass, FindingSeverity, Properties};
+
+/// What is wrong, or was done. One finding a machine and category.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs, reason = "the sentence of each is in `sentence`")]
+pub enum Category {
+    AttestationPolicyDenied,
+    AttestationPolicyError,
+    AttestationDebugImage,
+    AttestationUnsupportedImage,
+    AttestationWeakHardware,
+    AttestationTcbOutOfDate,
+    AttestationWorkloadOverridden,
+    AttestationImageMismatch,
+    AttestationTokenInvalid,
+    AttestationTokenReplayed,
+    AttestationTokenExposed,
+    AttestationClaimsInconsistent,
+    AttestationMissing,
+    AttestationSecretReleased,
+}
+
+impl Category {
+    /// Every category.
+    pub const ALL: [Self; 14] = [
+        Self::AttestationPolicyDenied,
+        Self::AttestationPolicyError,
+        Self::AttestationDebugImage,
+        Self::AttestationUnsupportedImage,
+        Self::AttestationWeakHardware,
+        Self::AttestationTcbOutOfDate,
+        Self::AttestationWorkloadOverridden,
+        Self::AttestationImageMismatch,
+        Self::AttestationTokenInvalid,
+        Self::AttestationTokenReplayed,
+        Self::AttestationTokenExposed,
+        Self::AttestationClaimsInconsistent,
+        Self::AttestationMissing,
+        Self::AttestationSecretReleased,
+    ];
+
+    /// The finding's category.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AttestationPolicyDenied => "ATTESTATION_POLICY_DENIED",
+            Self::AttestationPolicyError => "ATTESTATION_POLICY_ERROR",
+            Self::AttestationDebugImage => "ATTESTATION_DEBUG_IMAGE",
+            Self::AttestationUnsupportedImage => "ATTESTATION_UNSUPPORTED_IMAGE",
+            Self::AttestationWeakHardware => "ATTESTATION_WEAK_HARDWARE",
+            Self::AttestationTcbOutOfDate => "ATTESTATION_TCB_OUT_OF_DATE",
+            Self::AttestationWorkloadOverridden => "ATTESTATION_WORKLOAD_OVERRIDDEN",
+            Self::AttestationImageMismatch => "ATTESTATION_IMAGE_MISMATCH",
+            Self::AttestationTokenInvalid => "ATTESTATION_TOKEN_INVALID",
+            Self::AttestationTokenReplayed => "ATTESTATION_TOKEN_REPLAYED",
+            Self::AttestationTokenExposed => "ATTESTATION_TOKEN_EXPOSED",
+            Self::AttestationClaimsInconsistent => "ATTESTATION_CLAIMS_INCONSISTENT",
+            Self::AttestationMissing => "ATTESTATION_MISSING",
+            Self::AttestationSecretReleased => "ATTESTATION_SECRET_RELEASED",
+        }
+    }
+
+    /// How bad it is.
+    pub fn severity(self) -> FindingSeverity {
+        match self {
+            Self::AttestationPolicyError
+            | Self::AttestationUnsupportedImage
+            | Self::AttestationTcbOutOfDate
+            | Self::AttestationMissing
+            | Self::AttestationWorkloadOverridden => FindingSeverity::Medium,
+            Self::AttestationSecretReleased => FindingSeverity::Low,
+            _ => FindingSeverity::High,
+        }
+    }
+
+    /// What kind of finding it is.
+    pub fn class(self) -> FindingClass {
+        match self {
+            Self::AttestationDebugImage
+            | Self::AttestationUnsupportedImage
+            | Self::AttestationWeakHardware
+            | Self::AttestationTcbOutOfDate
+            | Self::AttestationWorkloadOverridden
+            | Self::AttestationPolicyError
+            | Self::AttestationMissing
+            | Self::AttestationTokenExposed => FindingClass::Misconfiguration,
+            Self::AttestationSecretReleased => FindingClass::Observation,
+            _ => FindingClass::Threat,
+        }
+    }
+
+    /// Whether a later good attestation of the same machine closes it. What happened once stays until triaged.
+    pub fn closes_itself(self) -> bool {
+        !matches!(
+            self,
+            Self::AttestationTokenInvalid
+                | Self::AttestationTokenReplayed
+                | Self::AttestationTokenExposed
+                | Self::AttestationSecretReleased
+        )
+    }
+
+    /// What a person should do, one step a line, numbered.
+    pub fn next_steps(self) -> &'static str {
+        match self {
+            Self::AttestationPolicyDenied | Self::AttestationImageMismatch => {
+                "1. Read in the properties which terms of the policy failed and which claims they looked at.\n\
+                 2. If the workload was changed on purpose, change the policy; else stop the instance and find out who started it."
+            }
+            Self::AttestationPolicyError => {
+                "1. The policy has no answer for this token, which denies it: read the failed terms.\n\
+                 2. Run sysdig-scc attest lint on the policy and guard claims that may be absent with has()."
+            }
+            Self::AttestationDebugImage => {
+                "1. The instance runs a debug image: its operator can look into the workload.\n\
+                 2. Start it from a production image of the family confidential-space, and ask for dbgstat in the policy."
+            }
+            Self::AttestationUnsupportedImage => {
+                "1. The image is no longer supported, so it gets no fixes.\n2. Recreate the instance from a current image."
+            }
+            Self::AttestationWeakHardware => {
+                "1. The token shows no memory encryption, an unknown hardware model, or no secure boot.\n\
+                 2. Recreate the instance as a Confidential VM with secure boot."
+            }
+            Self::AttestationTcbOutOfDate => {
+                "1. The platform's firmware is not up to date.\n2. Stop and start the instance so that it moves to a current host."
+            }
+            Self::AttestationWorkloadOverridden => {
+                "1. The operator overrode the command or environment of the image, or switched memory monitoring on.\n\
+                 2. Compare with what the image's author allows; remove tee-cmd and tee-env-* from the instance's metadata."
+            }
+            Self::AttestationTokenInvalid => {
+                "1. Tokens that no issuer signed, or that are not for this service, were shown.\n\
+                 2. Read in the properties for which reasons, and find the sender in the access log."
+            }
+            Self::AttestationTokenReplayed => {
+                "1. A token or nonce was used twice: somebody else may hold it.\n\
+                 2. Find both requests in the journal; use nonces from POST /attestation/challenge."
+            }
+            Self::AttestationTokenExposed => {
+                "1. A complete bearer token stands in a log; who reads it can use it until it expires.\n\
+                 2. Run gotpm without --cloud-log, and restrict who may read the log gotpm."
+            }
+            Self::AttestationClaimsInconsistent => {
+                "1. The claims, or claims and log labels, name different machines or images.\n\
+                 2. Find out who wrote the log entry or configured the issuer."
+            }
+            Self::AttestationMissing => {
+                "1. The instance has not attested for longer than it should.\n2. Look whether it runs, and at its own log."
+            }
+            Self::AttestationSecretReleased => "1. For the record: nothing needs to be done.",
+        }
+    }
+}
+
+/// Something attestation found out, as the outbox keeps it. Never holds a token, a nonce or a value of the environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attestation {
+    /// What.
+    pub category: Category,
+    /// Whether it is so now; `false` closes its finding.
+    pub open: bool,
+    /// The full resource name of the machine; `None` files it under the organization, for what nobody vouched for.
+    pub resource: Option<String>,
+    /// What the finding is about, for its id: the machine, or the service's own name.
+    pub subject: String,
+    /// When.
+    pub time: DateTime<Utc>,
+    /// What happened.
+    pub description: String,
+    /// What sets this occurrence apart: the token's hash, or a period.
+    pub occurrence: String,
+    /// Everything else.
+    pub properties: Properties,
+}
+
+impl Attestation {
+    /// One finding a subject and category.
+    pub fn finding_id(&self) -> FindingId {
+        FindingId::from_key("attestation", &format!("{}|{}", self.subject, self.category.name()))
+    }
+
+    /// What identifies this occurrence.
+    pub fn key(&self) -> String {
+        let open = if self.open { "open" } else { "closed" };
+        let text = format!("{}|{}|{open}|{}", self.subject, self.category.name(), self.occurrence);
+        FindingId::from_key("attestation-occurrence", &text).to_string()
+    }
+
+    /// Which go first: 1 for HIGH, 2 for MEDIUM, 3 for LOW.
+    pub fn urgency(&self) -> u8 {
+        match self.category.severity() {
+            FindingSeverity::Critical => 0,
+            FindingSeverity::High => 1,
+            FindingSeverity::Medium => 2,
+            FindingSeverity::Low => 3,
+        }
+    }
+}

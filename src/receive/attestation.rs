@@ -1,0 +1,236 @@
+//! The attestation door: challenges, verdicts, and secrets for those who attest.
+//!
+//! `POST /attestation/challenge` · `POST /attestation/verify` · `GET|POST /attestation/secrets/{name}` · and the
+//! codelab's path. Every answer is `no-store`; a refusal has a stable code and no claim values.
+
+pub mod journal;
+pub mod secrets;
+mod service;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use chrono::Utc;
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde_json::json;
+use zeroizing::Wiped;
+
+pub use secrets::{Resolver, Secrets};
+pub use service::{Attestor, BuildError, Parts, Refused, Released, Shown, Verdict};
+
+use super::client;
+use crate::attest::token::LIMIT;
+use crate::attest::verify::Reason;
+
+/// The largest body: a token, and a public key beside it.
+const BODY: usize = LIMIT + (16 << 10);
+
+/// The routes. The application holds an [`Attestor`] in its data.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(web::resource("/attestation/challenge").app_data(limit()).route(web::post().to(challenge)).default_service(web::to(wrong_method)))
+        .service(web::resource("/attestation/verify").app_data(limit()).route(web::post().to(verify)).default_service(web::to(wrong_method)))
+        .service(
+            web::resource("/attestation/secrets/{name}")
+                .app_data(limit())
+                .route(web::get().to(secret))
+                .route(web::post().to(secret))
+                .default_service(web::to(wrong_method)),
+        );
+}
+
+/// The codelab's path: a GET with a bearer token is answered with the secret; without one, by what else is there.
+pub fn codelab(path: &str) -> actix_web::Resource {
+    let bearer = actix_web::guard::fn_guard(|context| context.head().headers().contains_key(header::AUTHORIZATION));
+    web::resource(path.to_owned()).guard(actix_web::guard::Get()).guard(bearer).route(web::get().to(codelab_secret))
+}
+
+fn limit() -> web::PayloadConfig {
+    web::PayloadConfig::new(BODY)
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Asked {
+    #[serde(default)]
+    token: Option<String>,
+    #[serde(default)]
+    policy: Option<String>,
+    #[serde(default)]
+    secret: Option<String>,
+    #[serde(default)]
+    purpose: Option<String>,
+    #[serde(default)]
+    public_key: Option<String>,
+}
+
+async fn challenge(attestor: web::Data<Attestor>, request: HttpRequest, body: Result<web::Bytes, actix_web::Error>) -> HttpResponse {
+    let asked = match read(body) {
+        Ok(asked) => asked,
+        Err(answer) => return answer,
+    };
+    let purpose = match (asked.secret, asked.purpose) {
+        (Some(secret), _) => format!("secret:{secret}"),
+        (None, Some(purpose)) => purpose,
+        (None, None) => return refuse(400, "purpose_missing", "say what the challenge is for: {\"secret\": \"NAME\"}"),
+    };
+    match attestor.challenge(&purpose, &address(&attestor, &request), Utc::now()) {
+        Ok((nonce, expires)) => {
+            no_store(HttpResponse::Ok()).json(json!({"nonce": nonce, "purpose": purpose, "expires_at": expires}))
+        }
+        Err(refused) => refusal(&refused),
+    }
+}
+
+async fn verify(attestor: web::Data<Attestor>, request: HttpRequest, body: Result<web::Bytes, actix_web::Error>) -> HttpResponse {
+    let asked = match read(body) {
+        Ok(asked) => asked,
+        Err(answer) => return answer,
+    };
+    let token = match token(&request, &asked) {
+        Ok(token) => token,
+        Err(answer) => return answer,
+    };
+    match attestor.verify(&token, asked.policy.as_deref(), &address(&attestor, &request), Utc::now()).await {
+        Ok(verdict) => no_store(HttpResponse::Ok()).json(verdict),
+        Err(refused) => refusal(&refused),
+    }
+}
+
+async fn secret(
+    attestor: web::Data<Attestor>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let asked = match read(body) {
+        Ok(asked) => asked,
+        Err(answer) => return answer,
+    };
+    release(&attestor, &request, &name, asked).await
+}
+
+async fn codelab_secret(attestor: web::Data<Attestor>, request: HttpRequest) -> HttpResponse {
+    let Some(name) = attestor.codelab().map(str::to_owned) else {
+        return refuse(404, "not_found", "there is nothing here");
+    };
+    release(&attestor, &request, &name, Asked::default()).await
+}
+
+async fn release(attestor: &Attestor, request: &HttpRequest, name: &str, asked: Asked) -> HttpResponse {
+    let token = match token(request, &asked) {
+        Ok(token) => token,
+        Err(answer) => return answer,
+    };
+    let shown = Shown { token: &token, public_key: asked.public_key.as_deref() };
+    match attestor.release(name, shown, &address(attestor, request), Utc::now()).await {
+        Ok(Released::Plain(value)) => {
+            let text = std::str::from_utf8(value.expose_secret()).is_ok();
+            let kind = if text { "text/plain; charset=utf-8" } else { "application/octet-stream" };
+            no_store(HttpResponse::Ok()).content_type(kind).body(Wiped::new(&value))
+        }
+        Ok(Released::Sealed(jwe)) => no_store(HttpResponse::Ok()).content_type("application/jose").body(jwe),
+        Err(refused) => refusal(&refused),
+    }
+}
+
+fn address(attestor: &Attestor, request: &HttpRequest) -> std::net::IpAddr {
+    client::address(request.headers(), request.peer_addr(), attestor.trusted_hops())
+}
+
+/// The body: nothing, JSON with members, or the bare token.
+fn read(body: Result<web::Bytes, actix_web::Error>) -> Result<Asked, HttpResponse> {
+    let body = body.map_err(|error| match error.as_response_error().status_code() {
+        StatusCode::PAYLOAD_TOO_LARGE => refuse(413, "too_large", "the body is larger than a token and a key can be"),
+        _ => refuse(400, "unreadable_body", "the body could not be read to its end"),
+    })?;
+    let text = std::str::from_utf8(&body).map(str::trim).map_err(|_| refuse(400, "unreadable_body", "the body is not UTF-8"))?;
+    if text.is_empty() {
+        return Ok(Asked::default());
+    }
+    if !text.starts_with('{') {
+        return Ok(Asked { token: Some(text.to_owned()), ..Asked::default() });
+    }
+    // What serde says could quote the token.
+    serde_json::from_str(text).map_err(|_| refuse(400, "unreadable_body", "the body is neither a token nor {\"token\": \"...\"}"))
+}
+
+/// The token of the body, else of the Authorization header.
+fn token(request: &HttpRequest, asked: &Asked) -> Result<String, HttpResponse> {
+    if let Some(token) = &asked.token {
+        return Ok(token.trim().to_owned());
+    }
+    let mut headers = request.headers().get_all(header::AUTHORIZATION);
+    let missing = || {
+        let refused = Refused::Token(Reason::TokenMissing);
+        refusal(&refused)
+    };
+    let (Some(value), None) = (headers.next(), headers.next()) else { return Err(missing()) };
+    let text = value.to_str().map_err(|_| missing())?;
+    match text.trim().split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim().to_owned()),
+        _ => Err(missing()),
+    }
+}
+
+fn no_store(mut builder: HttpResponseBuilder) -> HttpResponseBuilder {
+    builder.insert_header((header::CACHE_CONTROL, "no-store")).insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    builder
+}
+
+fn refuse(status: u16, code: &str, message: &str) -> HttpResponse {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    no_store(HttpResponseBuilder::new(status)).json(json!({"error": {"code": code, "message": message}}))
+}
+
+fn refusal(refused: &Refused) -> HttpResponse {
+    let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut builder = no_store(HttpResponseBuilder::new(status));
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = match refused {
+            Refused::Token(Reason::TokenMissing) => "Bearer".to_owned(),
+            _ => format!("Bearer error=\"invalid_token\", error_description=\"{}\"", refused.code()),
+        };
+        builder.insert_header((header::WWW_AUTHENTICATE, challenge));
+    }
+    if let Some(wait) = refused.retry_after() {
+        builder.insert_header((header::RETRY_AFTER, wait.as_secs().max(1).to_string()));
+    }
+    builder.json(json!({"error": {"code": refused.code(), "message": refused.to_string()}}))
+}
+
+async fn wrong_method() -> HttpResponse {
+    refuse(405, "wrong_method", "challenges and verdicts are asked for with POST, secrets with GET or POST")
+}
+
+mod zeroizing {
+    //! A body that is overwritten once it has been sent.
+
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use actix_web::body::{BodySize, MessageBody};
+    use actix_web::web::Bytes;
+    use secrecy::{ExposeSecret, SecretSlice};
+
+    /// A secret as a body. The server's own send buffer is beyond our reach; every copy before it is overwritten.
+    pub(super) struct Wiped(Option<SecretSlice<u8>>);
+
+    impl Wiped {
+        pub(super) fn new(value: &SecretSlice<u8>) -> Self {
+            Self(Some(value.clone()))
+        }
+    }
+
+    impl MessageBody for Wiped {
+        type Error = std::convert::Infallible;
+
+        fn size(&self) -> BodySize {
+            BodySize::Sized(self.0.as_ref().map_or(0, |value| value.expose_secret().len() as u64))
+        }
+
+        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+            let value = self.get_mut().0.take().filter(|value| !value.expose_secret().is_empty());
+            Poll::Ready(value.map(|value| Ok(Bytes::copy_from_slice(value.expose_secret()))))
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The secrets: where each is, and its value for as long as set.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+
+use crate::config::attestation::{SecretRule, SecretSource};
+
+/// Asks Secret Manager: `sm://project/secret[/version]` → its value, or a sentence without it.
+pub type Resolver = Arc<dyn Fn(String) -> BoxFuture<'static, Result<SecretString, String>> + Send + Sync>;
+
+/// The secrets that can be released.
+pub struct Secrets {
+    rules: HashMap<String, SecretRule>,
+    resolver: Option<Resolver>,
+    keep: Duration,
+    kept: Mutex<HashMap<String, (Instant, SecretSlice<u8>)>>,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secrets").field("names", &self.rules.keys()).finish_non_exhaustive()
+    }
+}
+
+/// Why a secret cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// Its source cannot be read.
+    #[error("the secret's file cannot be read")]
+    File(#[source] std::io::Error),
+    /// Larger than 64 KiB.
+    #[error("the secret is larger than 64 KiB")]
+    TooLarge,
+    /// Secret Manager refused or is not connected.
+    #[error("Secret Manager: {0}")]
+    Manager(String),
+    /// Its variable had no value at start.
+    #[error("its variable is not set")]
+    NotSet,
+}
+
+const LIMIT: u64 = 64 << 10;
+
+impl Secrets {
+    /// Secrets by their rules.
+    pub fn new(rules: Vec<SecretRule>, keep: Duration, resolver: Option<Resolver>) -> Self {
+        let rules = rules.into_iter().map(|rule| (rule.name.clone(), rule)).collect();
+        Self { rules, resolver, keep, kept: Mutex::new(HashMap::new()) }
+    }
+
+    /// The rule of a name.
+    pub fn rule(&self, name: &str) -> Option<&SecretRule> {
+        self.rules.get(name)
+    }
+
+    /// Every rule.
+    pub fn rules(&self) -> impl Iterator<Item = &SecretRule> {
+        self.rules.values()
+    }
+
+    /// The value of a secret.
+    pub async fn value(&self, rule: &SecretRule) -> Result<SecretSlice<u8>, SecretError> {
+        if let Some(found) = self.still_kept(&rule.name) {
+            return Ok(found);
+        }
+        match &rule.source {
+            SecretSource::Variable(_) => rule.value.as_ref().map(bytes).ok_or(SecretError::NotSet),
+            SecretSource::File(path) => read_file(path).await,
+            SecretSource::Manager(address) => {
+                let resolver = self.resolver.as_ref().ok_or_else(|| SecretError::Manager("it is not connected".into()))?;
+                let value = bytes(&resolver(address.clone()).await.map_err(SecretError::Manager)?);
+                self.remember(&rule.name, &value);
+                Ok(value)
+            }
+        }
+    }
+
+    fn still_kept(&self, name: &str) -> Option<SecretSlice<u8>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is too old is dropped, and overwritten by that.
+        kept.retain(|_, (since, _)| since.elapsed() < self.keep);
+        kept.get(name).map(|(_, value)| value.clone())
+    }
+
+    fn remember(&self, name: &str, value: &SecretSlice<u8>) {
+        if !self.keep.is_zero() {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.insert(name.to_owned(), (Instant::now(), value.clone()));
+        }
+    }
+}
+
+fn bytes(value: &SecretString) -> SecretSlice<u8> {
+    SecretSlice::from(value.expose_secret().as_bytes().to_vec())
+}
+
+async fn read_file(path: &Path) -> Result<SecretSlice<u8>, SecretError> {
+    let size = tokio::fs::metadata(path).await.map_err(SecretError::File)?.len();
+    if size > LIMIT {
+        return Err(SecretError::TooLarge);
+    }
+    tokio::fs::read(path).await.map(SecretSlice::from).map_err(SecretError::File)
+}

@@ -1,0 +1,290 @@
+//! The poller: reads Sysdig's events feed, window by window, and hands what it finds to the intake.
+//!
+//! The watermark says up to where everything has been taken. It lives in the state store and moves only when a window
+//! has gone through the intake whole; a process that dies in between reads the window again, and what came twice is a
+//! duplicate to the outbox. Of several replicas the one with the lease polls.
+
+pub mod error;
+pub mod reader;
+pub mod window;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::BoxFuture;
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use self::error::PollError;
+use self::reader::{Destination, Progress, Reader};
+use self::window::{Pace, Plan, Reading};
+use super::Receipt;
+use crate::config::sysdig::PollConfig;
+use crate::state::lease::{self, Claim};
+use crate::state::{Expected, Store, Version, body_of};
+use crate::sysdig::{Client, Window};
+use crate::telemetry::chain;
+use crate::telemetry::metrics::{POLL_LAG, POLL_LOST, POLL_WINDOWS};
+
+/// The kind of the watermark's document, and the lease's name.
+const KIND: &str = "poll";
+
+/// Between two windows while catching up.
+const CATCH_UP_PACE: Duration = Duration::from_secs(1);
+
+/// The first and the longest pause after a failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// While a poll fails again and again, windows are not made shorter than this.
+const SHORTEST_CHUNK: TimeDelta = TimeDelta::seconds(60);
+
+/// What the poller is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// Sysdig.
+    pub client: Client,
+    /// Where events go: the intake.
+    pub destination: Arc<dyn Destination>,
+    /// Where the watermark and the lease live.
+    pub state: Arc<dyn Store>,
+    /// This replica's name, unique among them.
+    pub replica: String,
+}
+
+/// The poller.
+#[derive(Debug)]
+pub struct Poller {
+    reader: Reader,
+    state: Arc<dyn Store>,
+    replica: String,
+    settings: PollConfig,
+    key: String,
+    failures: u32,
+}
+
+/// What one step did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Another replica polls.
+    NotOurs,
+    /// Nothing is old enough yet.
+    Waited,
+    /// A window has gone through.
+    Read {
+        /// Which.
+        window: Window,
+        /// What became of its events.
+        receipt: Receipt,
+        /// Whether there is more to read at once.
+        more: bool,
+    },
+}
+
+/// The watermark as the store has it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Watermark {
+    read_to: DateTime<Utc>,
+}
+
+/// Moves the watermark and keeps the lease while a window goes through.
+struct Advance<'a> {
+    poller: &'a Place,
+    mark: DateTime<Utc>,
+    version: Version,
+    now: DateTime<Utc>,
+    started: Instant,
+}
+
+/// Where the watermark lives.
+#[derive(Debug)]
+struct Place {
+    state: Arc<dyn Store>,
+    key: String,
+    replica: String,
+    lease: TimeDelta,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("client", &self.client).field("replica", &self.replica).finish_non_exhaustive()
+    }
+}
+
+impl Poller {
+    /// A poller; it does nothing until it is stepped or run.
+    pub fn new(parts: Parts, settings: PollConfig) -> Self {
+        let key = key_of(&parts.client);
+        let reader = Reader::new(parts.client, parts.destination, settings.filter.clone());
+        Self { reader, state: parts.state, replica: parts.replica, settings, key, failures: 0 }
+    }
+
+    /// Polls until `stop`. Failures are told and tried again; nothing ends it.
+    pub async fn run(mut self, stop: CancellationToken) {
+        if let Err(error) = self.reader.client().may_read_events(Utc::now()).await {
+            let remedy = error.remedy();
+            tracing::warn!(error = %chain(&error), remedy, "Sysdig's events feed cannot be read now; polling goes on trying.");
+        }
+        loop {
+            let outcome = tokio::select! {
+                () = stop.cancelled() => return,
+                outcome = self.step(Utc::now()) => outcome,
+            };
+            let pause = self.pause(&outcome);
+            if let Err(error) = &outcome {
+                tell(error, pause);
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One window, if one is due and ours.
+    pub async fn step(&mut self, now: DateTime<Utc>) -> Result<Step, PollError> {
+        let outcome = self.try_step(now).await;
+        self.failures = if outcome.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        let result = match &outcome {
+            Ok(Step::NotOurs) => "not_ours",
+            Ok(_) => "ok",
+            Err(error) => error.label(),
+        };
+        metrics::counter!(POLL_WINDOWS.name, "result" => result).increment(1);
+        outcome
+    }
+
+    /// How long to leave Sysdig alone after a step.
+    pub fn pause(&self, outcome: &Result<Step, PollError>) -> Duration {
+        match outcome {
+            Ok(Step::Read { more: true, .. }) => CATCH_UP_PACE,
+            Ok(_) => self.settings.interval,
+            Err(error) => error.retry_after().unwrap_or_else(|| {
+                let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(10));
+                doubled.min(LONGEST_PAUSE).mul_f64(rand::rng().random_range(0.75..=1.0))
+            }),
+        }
+    }
+
+    async fn try_step(&mut self, now: DateTime<Utc>) -> Result<Step, PollError> {
+        let place = self.place();
+        if !place.hold(now).await? {
+            return Ok(Step::NotOurs);
+        }
+        let pace = self.pace();
+        let (mark, version) = place.watermark(window::first(now, &pace)).await?;
+        let Plan::Read(reading) = window::plan(mark, now, &pace) else {
+            lag(now, mark);
+            return Ok(Step::Waited);
+        };
+        let version = place.begin(&reading, mark, version).await?;
+        let mut advance = Advance { poller: &place, mark: reading.new_from, version, now, started: Instant::now() };
+        let receipt = self.reader.read(reading.window, now, &mut advance).await?;
+        lag(now, reading.window.to);
+        tracing::debug!(window = %reading.window, accepted = receipt.accepted, "A window of Sysdig's events was read.");
+        Ok(Step::Read { window: reading.window, receipt, more: reading.more })
+    }
+
+    fn place(&self) -> Place {
+        let lease = TimeDelta::from_std(self.settings.interval * 3).unwrap_or(TimeDelta::hours(1));
+        Place {
+            state: Arc::clone(&self.state),
+            key: self.key.clone(),
+            replica: self.replica.clone(),
+            lease: lease.max(TimeDelta::minutes(3)),
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        let delta = |duration| TimeDelta::from_std(duration).unwrap_or(window::REACH);
+        let chunk = delta(self.settings.window) / (1 << self.failures.min(6));
+        Pace {
+            settle: delta(self.settings.settle),
+            overlap: delta(self.settings.overlap),
+            chunk: chunk.max(SHORTEST_CHUNK),
+            lookback: delta(self.settings.lookback),
+        }
+    }
+}
+
+impl Place {
+    /// Takes or renews the lease.
+    async fn hold(&self, now: DateTime<Utc>) -> Result<bool, PollError> {
+        let name = format!("{KIND}-{}", self.key);
+        let claim = Claim { name: &name, holder: &self.replica, ttl: self.lease };
+        Ok(lease::take(self.state.as_ref(), &claim, now).await?.is_some())
+    }
+
+    /// The watermark; a first one is written at `first`, so that a first window that fails begins there again.
+    async fn watermark(&self, first: DateTime<Utc>) -> Result<(DateTime<Utc>, Version), PollError> {
+        match self.state.read(KIND, &self.key).await? {
+            Some(document) => Ok((document.parse::<Watermark>(KIND)?.read_to, document.version)),
+            None => Ok((first, self.write(first, Expected::Absent).await?)),
+        }
+    }
+
+    /// Tells what a reading gives up, and writes that down before it is read.
+    async fn begin(&self, reading: &Reading, mark: DateTime<Utc>, version: Version) -> Result<Version, PollError> {
+        if let Some(lost) = reading.lost {
+            let seconds = lost.length().num_seconds();
+            tracing::warn!(%lost, seconds, "Sysdig's feed reaches back 14 days; events before that were not read and are lost to the poller.");
+            metrics::counter!(POLL_LOST.name).increment(u64::try_from(seconds).unwrap_or_default());
+        }
+        if reading.clock_was_ahead {
+            tracing::warn!(watermark = %mark, "The poll's watermark lies in the future: the clock was ahead. The last hour is read again.");
+        }
+        match reading.new_from == mark {
+            true => Ok(version),
+            false => self.write(reading.new_from, Expected::Version(version)).await,
+        }
+    }
+
+    async fn write(&self, read_to: DateTime<Utc>, expected: Expected) -> Result<Version, PollError> {
+        let body = body_of(KIND, &self.key, &Watermark { read_to })?;
+        match self.state.write(KIND, &self.key, &body, expected).await {
+            Err(error) if error.is_conflict() => Err(PollError::TakenOver),
+            answer => Ok(answer?),
+        }
+    }
+}
+
+impl Progress for Advance<'_> {
+    fn done(&mut self, part: Window) -> BoxFuture<'_, Result<(), PollError>> {
+        Box::pin(async move {
+            let passed = TimeDelta::from_std(self.started.elapsed()).unwrap_or_default();
+            if !self.poller.hold(self.now + passed).await? {
+                return Err(PollError::TakenOver);
+            }
+            if part.to > self.mark {
+                let version = Expected::Version(self.version.clone());
+                self.version = self.poller.write(part.to, version).await?;
+                self.mark = part.to;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The watermark belongs to an installation: a change of SYSDIG_URL begins a new one.
+fn key_of(client: &Client) -> String {
+    let base = client.base();
+    let host = base.host_str().unwrap_or("sysdig");
+    let text = base.port().map_or_else(|| host.to_owned(), |port| format!("{host}-{port}"));
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '-' }).collect()
+}
+
+fn lag(now: DateTime<Utc>, read_to: DateTime<Utc>) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of seconds")]
+    metrics::gauge!(POLL_LAG.name).set((now - read_to).num_seconds().max(0) as f64);
+}
+
+fn tell(error: &PollError, pause: Duration) {
+    let (remedy, pause_secs) = (error.remedy(), pause.as_secs());
+    if error.needs_somebody() {
+        tracing::error!(error = %chain(error), remedy, pause_secs, "Polling Sysdig is held up until somebody acts; nothing is lost meanwhile.");
+    } else {
+        tracing::warn!(error = %chain(error), pause_secs, "A poll of Sysdig did not go through; the same window is read again.");
+    }
+}

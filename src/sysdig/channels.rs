@@ -1,0 +1,309 @@
+//! Notification channels: the webhook channel by which Sysdig sends us policy events. Public API first, then the older
+//! one, which on-premises installations still have.
+
+use std::fmt;
+
+use reqwest::Method;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
+
+use super::client::{Call, Client};
+use super::error::SysdigError;
+
+/// The longest url and header value that Sysdig takes, in characters.
+const VALUE_LIMIT: usize = 255;
+
+/// Pages of channels read at most: 25 a page.
+const PAGE_LIMIT: usize = 400;
+const PAGE_SIZE: usize = 25;
+
+/// The channel we want to find there.
+#[derive(Debug, Clone)]
+pub struct ChannelSpec {
+    /// Its name, unique in a customer's account.
+    pub name: String,
+    /// Where events are to be sent.
+    pub url: String,
+    /// The token that Sysdig is to send us, as `Authorization: Bearer`.
+    pub token: SecretString,
+    /// Accept a receiver's certificate that is not publicly trusted. It costs: anybody in between can read and alter.
+    pub allow_insecure: bool,
+}
+
+/// What was, or would be, done to a thing at Sysdig.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It was not there.
+    Created,
+    /// These members differed.
+    Updated(Vec<&'static str>),
+    /// It was as wanted.
+    Unchanged,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Created => f.write_str("created"),
+            Self::Updated(what) => write!(f, "updated ({})", what.join(", ")),
+            Self::Unchanged => f.write_str("unchanged"),
+        }
+    }
+}
+
+/// The channel as it stands now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channel {
+    /// Its id, which policies carry; `None` when it would only be created.
+    pub id: Option<i64>,
+    /// What was, or would be, done.
+    pub change: Change,
+    /// Whether Sysdig uses it. An operator may have switched it off; we leave that as it is.
+    pub enabled: bool,
+    /// The team it is limited to; `None` is all teams.
+    pub team: Option<i64>,
+}
+
+/// The two APIs and how they differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Api {
+    Public,
+    Legacy,
+}
+
+impl Client {
+    /// Makes the channel what `spec` says; with `apply` false only says what would be done.
+    pub async fn ensure_channel(&self, spec: &ChannelSpec, apply: bool) -> Result<Channel, SysdigError> {
+        spec.check()?;
+        let (api, found) = self.find_channel(&spec.name).await?;
+        match found {
+            Some(existing) => self.update_channel(api, spec, existing, apply).await,
+            None if !apply => Ok(Channel { id: None, change: Change::Created, enabled: true, team: None }),
+            None => self.create_channel(api, spec).await,
+        }
+    }
+
+    async fn find_channel(&self, name: &str) -> Result<(Api, Option<Value>), SysdigError> {
+        let (api, all) = match self.public_channels().await {
+            // 403 as well: a token may have rights in the older API only.
+            Err(error) if matches!(error.status(), Some(403 | 404 | 405 | 501)) => {
+                let legacy =
+                    self.json(Call::read("the list of notification channels", "/api/notificationChannels")).await;
+                let legacy: Value = legacy.map_err(|second| if second.is_not_found() { error } else { second })?;
+                (Api::Legacy, members(legacy, &["notificationChannels", "data"]))
+            }
+            answer => (Api::Public, answer?),
+        };
+        let named = |channel: &Value| channel.get("name").and_then(Value::as_str) == Some(name);
+        let mut of_that_name = all.into_iter().filter(named);
+        let found = of_that_name.find(|channel| channel.get("type").and_then(Value::as_str) == Some("WEBHOOK"));
+        Ok((api, found))
+    }
+
+    async fn public_channels(&self) -> Result<Vec<Value>, SysdigError> {
+        let mut all = Vec::new();
+        for _ in 0..PAGE_LIMIT {
+            let call = Call::read("the list of notification channels", "/platform/v1/notification-channels")
+                .query("offset", all.len().to_string())
+                .query("limit", PAGE_SIZE.to_string());
+            let answer: Value = self.json(call).await?;
+            let total = answer.pointer("/page/total").and_then(Value::as_u64);
+            let page = members(answer, &["data"]);
+            let last =
+                page.is_empty() || total.map_or(page.len() < PAGE_SIZE, |t| (all.len() + page.len()) as u64 >= t);
+            all.extend(page);
+            if last {
+                return Ok(all);
+            }
+        }
+        Err(SysdigError::NotThere("the list of notification channels does not end".into()))
+    }
+
+    async fn create_channel(&self, api: Api, spec: &ChannelSpec) -> Result<Channel, SysdigError> {
+        let mut body = spec.new_body(api);
+        let mut answer = self.post_channel(api, &body).await;
+        if matches!(&answer, Err(error) if error.status() == Some(403)) {
+            // Without an administrator's rights a channel can only be made for one's own team.
+            let Some(team) = self.account().await?.team else {
+                return Err(answer.err().unwrap_or_else(|| SysdigError::NotThere("no team".into())));
+            };
+            body["teamId"] = json!(team);
+            answer = self.post_channel(api, &body).await;
+        }
+        match answer {
+            Ok(made) => Ok(channel_of(&made, Change::Created)),
+            Err(error) if error.is_conflict() => match self.find_channel(&spec.name).await? {
+                (api, Some(existing)) => self.update_channel(api, spec, existing, true).await,
+                (_, None) => Err(SysdigError::NotThere(format!(
+                    "the name {:?} is taken by a channel that is no webhook or belongs to another team",
+                    spec.name
+                ))),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn post_channel(&self, api: Api, body: &Value) -> Result<Value, SysdigError> {
+        let call =
+            Call::write("the making of the notification channel", Method::POST, api.path(), api.wrap(body.clone()));
+        self.json(call).await.map(|answer| api.unwrap(answer))
+    }
+
+    async fn update_channel(
+        &self,
+        api: Api,
+        spec: &ChannelSpec,
+        existing: Value,
+        apply: bool,
+    ) -> Result<Channel, SysdigError> {
+        let (wanted, differs) = spec.changed(api, &existing);
+        if differs.is_empty() {
+            return Ok(channel_of(&existing, Change::Unchanged));
+        }
+        if !apply {
+            return Ok(channel_of(&existing, Change::Updated(differs)));
+        }
+        let id = existing
+            .get("id")
+            .and_then(id_of)
+            .ok_or_else(|| SysdigError::NotThere("the notification channel has no id in Sysdig's answer".into()))?;
+        let changed = match self.put_channel(api, id, wanted).await {
+            Err(error) if error.is_conflict() => {
+                let call = Call::read("the notification channel", format!("{}/{id}", api.path()));
+                let now: Value = self.json(call).await.map(|answer| api.unwrap(answer))?;
+                self.put_channel(api, id, spec.changed(api, &now).0).await?
+            }
+            answer => answer?,
+        };
+        let stands = if changed.get("id").is_some() { &changed } else { &existing };
+        Ok(channel_of(stands, Change::Updated(differs)))
+    }
+
+    async fn put_channel(&self, api: Api, id: i64, body: Value) -> Result<Value, SysdigError> {
+        let path = format!("{}/{id}", api.path());
+        let call = Call::write("the update of the notification channel", Method::PUT, path, api.wrap(body));
+        self.json(call).await.map(|answer| api.unwrap(answer))
+    }
+}
+
+impl Api {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Public => "/platform/v1/notification-channels",
+            Self::Legacy => "/api/notificationChannels",
+        }
+    }
+
+    fn wrap(self, body: Value) -> Value {
+        match self {
+            Self::Public => body,
+            Self::Legacy => json!({ "notificationChannel": body }),
+        }
+    }
+
+    fn unwrap(self, mut answer: Value) -> Value {
+        match answer.get_mut("notificationChannel") {
+            Some(inner) => inner.take(),
+            None => answer,
+        }
+    }
+
+    fn insecure_member(self) -> &'static str {
+        match self {
+            Self::Public => "isAllowsInsecureConnections",
+            Self::Legacy => "allowInsecureConnections",
+        }
+    }
+}
+
+impl ChannelSpec {
+    fn check(&self) -> Result<(), SysdigError> {
+        let header = self.header();
+        for (what, length) in [("WEBHOOK_URL", self.url.len()), ("the Authorization header", header.len())] {
+            if length > VALUE_LIMIT {
+                let text = format!("{what} has {length} characters; Sysdig takes {VALUE_LIMIT}");
+                return Err(SysdigError::NotThere(text));
+            }
+        }
+        Ok(())
+    }
+
+    fn header(&self) -> String {
+        format!("Bearer {}", self.token.expose_secret())
+    }
+
+    fn new_body(&self, api: Api) -> Value {
+        let headers = json!({ "Authorization": self.header() });
+        match api {
+            Api::Public => json!({
+                "type": "WEBHOOK", "name": self.name, "isEnabled": true, "hasTestNotificationEnabled": false, "teamId": null,
+                "options": { "url": self.url, "additionalHeaders": headers,
+                             "isAllowsInsecureConnections": self.allow_insecure, "customData": {} },
+            }),
+            Api::Legacy => json!({
+                "type": "WEBHOOK", "name": self.name, "enabled": true, "teamId": null,
+                "options": { "url": self.url, "additionalHeaders": headers, "customData": {},
+                             "allowInsecureConnections": self.allow_insecure,
+                             "notifyOnOk": false, "notifyOnResolve": false, "sendTestNotification": false },
+            }),
+        }
+    }
+
+    /// `existing` as it should be, all that is not ours kept, and what of it differs.
+    fn changed(&self, api: Api, existing: &Value) -> (Value, Vec<&'static str>) {
+        let mut wanted = existing.clone();
+        if api == Api::Public {
+            for read_only in ["id", "customerId", "createdOn", "modifiedOn"] {
+                wanted.as_object_mut().and_then(|channel| channel.remove(read_only));
+            }
+        }
+        let mut options = wanted.get("options").and_then(Value::as_object).cloned().unwrap_or_default();
+        let mut differs = Vec::new();
+        if options.get("url").and_then(Value::as_str) != Some(self.url.as_str()) {
+            options.insert("url".into(), json!(self.url));
+            differs.push("url");
+        }
+        let headers = options.get("additionalHeaders").and_then(Value::as_object).cloned().unwrap_or_default();
+        let wanted_headers = self.headers_over(&headers);
+        if wanted_headers != headers {
+            options.insert("additionalHeaders".into(), Value::Object(wanted_headers));
+            differs.push("headers");
+        }
+        if options.get(api.insecure_member()).and_then(Value::as_bool).unwrap_or(false) != self.allow_insecure {
+            options.insert(api.insecure_member().into(), json!(self.allow_insecure));
+            differs.push("certificate check");
+        }
+        wanted["options"] = Value::Object(options);
+        (wanted, differs)
+    }
+
+    /// The headers there with ours, whatever the case of the name that is there.
+    fn headers_over(&self, existing: &Map<String, Value>) -> Map<String, Value> {
+        let others = existing.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+        let mut headers: Map<String, Value> = others.map(|(name, value)| (name.clone(), value.clone())).collect();
+        headers.insert("Authorization".into(), json!(self.header()));
+        headers
+    }
+}
+
+fn channel_of(value: &Value, change: Change) -> Channel {
+    let enabled = value.get("isEnabled").or_else(|| value.get("enabled")).and_then(Value::as_bool).unwrap_or(true);
+    Channel { id: value.get("id").and_then(id_of), change, enabled, team: value.get("teamId").and_then(id_of) }
+}
+
+/// An id, as number or as text.
+pub(super) fn id_of(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
+}
+
+/// The elements of a list, bare or under one of `names`.
+pub(super) fn members(answer: Value, names: &[&str]) -> Vec<Value> {
+    match answer {
+        Value::Array(all) => all,
+        Value::Object(mut object) => {
+            let found = names.iter().find_map(|name| object.remove(*name));
+            found.and_then(|value| if let Value::Array(all) = value { Some(all) } else { None }).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,212 @@
+//! One call to Sysdig: signed, bounded in time and size, repeated where that helps.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rand::RngExt;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Method, Response};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::Url;
+
+use super::access::{Access, Identity};
+use super::error::{SysdigError, message_of, shorten};
+
+/// The largest answer read, in bytes: a page of 200 events is a few megabytes at worst.
+const ANSWER_LIMIT: usize = 32 * 1024 * 1024;
+
+/// How long and how often a call is tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Tries in all, at least one.
+    pub attempts: u32,
+    /// The wait after the first failure; it doubles with each further one.
+    pub first_wait: Duration,
+    /// The longest wait. A server that asks for more (`Retry-After`) is not waited for: the caller is told.
+    pub longest_wait: Duration,
+    /// The whole time one try may take.
+    pub timeout: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            attempts: 4,
+            first_wait: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(65),
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A client of one Sysdig installation. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    identity: Identity,
+    patience: Patience,
+    /// The public feed answered 404: this installation has only the older one.
+    pub(super) old_feed: Arc<AtomicBool>,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Its name in errors: a noun phrase, "the events feed".
+    pub(super) name: &'static str,
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) body: Option<Value>,
+}
+
+impl Call {
+    pub(super) fn read(name: &'static str, path: impl Into<String>) -> Self {
+        Self { name, method: Method::GET, path: path.into(), query: Vec::new(), body: None }
+    }
+
+    pub(super) fn write(name: &'static str, method: Method, path: impl Into<String>, body: Value) -> Self {
+        Self { name, method, path: path.into(), query: Vec::new(), body: Some(body) }
+    }
+
+    pub(super) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    /// Whether doing it twice is the same as doing it once.
+    fn is_repeatable(&self) -> bool {
+        self.method != Method::POST
+    }
+}
+
+impl Client {
+    /// A client. Redirects are not followed: they would mean that the address is wrong, and could carry the token away.
+    pub fn new(access: Access, patience: Patience) -> Result<Self, SysdigError> {
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("sysdig-scc/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(patience.timeout)
+            .connect_timeout(patience.timeout.min(Duration::from_secs(10)))
+            .build()
+            .map_err(|source| SysdigError::transport("the HTTP client", source))?;
+        let identity = Identity::new(access.credential);
+        Ok(Self { http, base: access.base, identity, patience, old_feed: Arc::default() })
+    }
+
+    /// The installation's address.
+    pub fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// Asks, and reads the answer as JSON.
+    pub(super) async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, SysdigError> {
+        let mut failed = 0;
+        loop {
+            let error = match self.try_json(&call).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            failed += 1;
+            match self.wait_before_repeat(&call, &error, failed) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(error),
+            }
+        }
+    }
+
+    /// How long to wait before the next try; `None` when there is none.
+    fn wait_before_repeat(&self, call: &Call, error: &SysdigError, failed: u32) -> Option<Duration> {
+        let helps = error.is_transient() && (call.is_repeatable() || error.is_rate_limit());
+        if !helps || failed >= self.patience.attempts {
+            return None;
+        }
+        if let Some(asked) = error.retry_after() {
+            return (asked <= self.patience.longest_wait).then_some(asked);
+        }
+        let full = self.patience.first_wait.saturating_mul(1 << (failed - 1).min(16)).min(self.patience.longest_wait);
+        Some(full.mul_f64(rand::rng().random_range(0.5..=1.0)))
+    }
+
+    async fn try_json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, SysdigError> {
+        let mut response = self.send(call).await?;
+        if response.status().as_u16() == 401 && self.identity.forget().await {
+            response = self.send(call).await?;
+        }
+        let status = response.status();
+        let retry_after = retry_after(response.headers(), Utc::now());
+        let body = bounded_body(call.name, response).await;
+        if !status.is_success() {
+            // The status says enough, even when the body breaks off.
+            let message = self.identity.scrub(&message_of(&body.unwrap_or_default()));
+            return Err(SysdigError::Status { status: status.as_u16(), call: call.name, message, retry_after });
+        }
+        let body = body?;
+        // Some writes are answered with nothing.
+        let text: &[u8] = if body.is_empty() { b"null" } else { &body };
+        serde_json::from_slice(text).map_err(|source| {
+            let excerpt = shorten(&String::from_utf8_lossy(&body[..body.len().min(80)]));
+            SysdigError::Body { call: call.name, excerpt: self.identity.scrub(&excerpt), source }
+        })
+    }
+
+    async fn send(&self, call: &Call) -> Result<Response, SysdigError> {
+        let address = format!("{}{}", self.base.as_str().trim_end_matches('/'), call.path);
+        let mut request = self.http.request(call.method.clone(), address).header("Accept", "application/json");
+        if !call.query.is_empty() {
+            request = request.query(&call.query);
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let request = self.identity.sign(&self.http, request).await?;
+        request.send().await.map_err(|source| SysdigError::transport(call.name, source))
+    }
+}
+
+async fn bounded_body(call: &'static str, mut response: Response) -> Result<Vec<u8>, SysdigError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|source| SysdigError::transport(call, source))? {
+        if body.len() + chunk.len() > ANSWER_LIMIT {
+            return Err(SysdigError::TooLarge { call, limit: ANSWER_LIMIT });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// `Retry-After` in either of its forms: seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds.max(0.0)).ok();
+    }
+    let date = DateTime::parse_from_rfc2822(text).ok()?;
+    Some((date.with_timezone(&Utc) - now).to_std().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now = DateTime::parse_from_rfc3339("2026-03-01T12:00:00Z").unwrap().with_timezone(&Utc);
+        for (text, expected) in [
+            ("7", Some(7)),
+            ("0", Some(0)),
+            ("-3", Some(0)),
+            ("Sun, 01 Mar 2026 12:00:30 GMT", Some(30)),
+            ("Sun, 01 Mar 2026 11:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("inf", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{text}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The events feed: a window of time, page by page.
+//!
+//! What the API promises about cursors is little, and what was seen of them differs: the public feed is followed along
+//! `next`, the older one along `prev`; pages asked by cursor are not bounded by the window that was asked for first; a
+//! cursor may come back. So a walk follows the usual cursor until it leaves the window, and the other one if there is
+//! reason to believe that it leads to more; it keeps what lies in the window, each event once.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::Ordering;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::client::{Call, Client};
+use super::error::SysdigError;
+use super::wire::{Cursors, EventsPage, Placed};
+
+/// Events a page may hold at most, by the public feed's description.
+const PAGE_SIZE: u32 = 200;
+
+/// Pages a walk may have: 200 000 events.
+const PAGE_LIMIT: u32 = 1000;
+
+/// Pages in a row that bring nothing new before a chain of cursors is taken to run in circles.
+const STALE_PAGES: u32 = 5;
+
+/// A half-open window of time, `from <= t < to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// The first moment in it.
+    pub from: DateTime<Utc>,
+    /// The first moment after it.
+    pub to: DateTime<Utc>,
+}
+
+impl Window {
+    /// Whether `time` lies in it.
+    pub fn contains(&self, time: DateTime<Utc>) -> bool {
+        self.from <= time && time < self.to
+    }
+
+    /// Its length.
+    pub fn length(&self) -> TimeDelta {
+        self.to - self.from
+    }
+}
+
+impl std::fmt::Display for Window {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
+        write!(f, "{} to {}", text(self.from), text(self.to))
+    }
+}
+
+/// A walk through the feed.
+#[derive(Debug)]
+pub struct Walk {
+    client: Client,
+    window: Window,
+    filter: Option<String>,
+    page_limit: u32,
+    pages: u32,
+    stale: u32,
+    keys: RandomState,
+    seen_events: HashSet<u64>,
+    seen_cursors: HashSet<String>,
+    kept: u64,
+    total: Option<u64>,
+    leg: Leg,
+    /// The other cursor of the first page.
+    other: Option<String>,
+}
+
+/// Where the walk is.
+#[derive(Debug)]
+enum Leg {
+    Start,
+    /// Along the usual cursor of this feed.
+    Usual(String),
+    /// Along the other one.
+    Other(String),
+    End,
+}
+
+/// What a page turned out to hold.
+struct Sorted {
+    kept: Vec<Box<RawValue>>,
+    new: bool,
+    all_outside: bool,
+}
+
+impl Client {
+    /// A walk through the events of `window` that match `filter`.
+    pub fn walk(&self, window: Window, filter: Option<&str>) -> Walk {
+        Walk {
+            client: self.clone(),
+            window,
+            filter: filter.map(str::to_owned),
+            page_limit: PAGE_LIMIT,
+            pages: 0,
+            stale: 0,
+            keys: RandomState::new(),
+            seen_events: HashSet::new(),
+            seen_cursors: HashSet::new(),
+            kept: 0,
+            total: None,
+            leg: Leg::Start,
+            other: None,
+        }
+    }
+
+    async fn events_page(&self, query: &[(&'static str, String)]) -> Result<EventsPage, SysdigError> {
+        if !self.old_feed.load(Ordering::Relaxed) {
+            match self.json(feed_call("/secure/events/v1/events", query)).await {
+                Err(error) if error.is_not_found() => {}
+                answer => return answer,
+            }
+        }
+        let page = self.json(feed_call("/api/v1/secureEvents", query)).await?;
+        if !self.old_feed.swap(true, Ordering::Relaxed) {
+            tracing::info!("Sysdig has no public events feed here, the older one is used.");
+        }
+        Ok(page)
+    }
+}
+
+fn feed_call(path: &str, query: &[(&'static str, String)]) -> Call {
+    query.iter().fold(Call::read("the events feed", path), |call, (name, value)| call.query(name, value))
+}
+
+impl Walk {
+    /// The same walk with another bound on its pages.
+    pub fn at_most(mut self, pages: u32) -> Self {
+        self.page_limit = pages.max(1);
+        self
+    }
+
+    /// The next page's events that lie in the window and did not come before, as the JSON text they came as.
+    /// `None` at the end. A page may be empty without being the last.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Box<RawValue>>>, SysdigError> {
+        let Some(query) = self.query() else {
+            return Ok(None);
+        };
+        if self.pages >= self.page_limit {
+            return Err(SysdigError::TooManyPages { pages: self.page_limit });
+        }
+        let page = self.client.events_page(&query).await?;
+        self.pages += 1;
+        let cursors = page.page.unwrap_or_default();
+        let data = page.data.unwrap_or_default();
+        let empty = data.is_empty();
+        let sorted = self.sort(data);
+        self.kept += sorted.kept.len() as u64;
+        self.stale = if sorted.new { 0 } else { self.stale + 1 };
+        let over = empty || sorted.all_outside || self.stale >= STALE_PAGES;
+        self.go_on(cursors, over);
+        Ok(Some(sorted.kept))
+    }
+
+    /// How many events the walk has given so far.
+    pub fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    fn query(&self) -> Option<Vec<(&'static str, String)>> {
+        let mut query = match &self.leg {
+            Leg::Start => vec![("from", nanoseconds(self.window.from)), ("to", nanoseconds(self.window.to))],
+            Leg::Usual(cursor) | Leg::Other(cursor) => vec![("cursor", cursor.clone())],
+            Leg::End => return None,
+        };
+        query.push(("limit", PAGE_SIZE.to_string()));
+        if let Some(filter) = &self.filter {
+            query.push(("filter", filter.clone()));
+        }
+        Some(query)
+    }
+
+    fn sort(&mut self, data: Vec<Box<RawValue>>) -> Sorted {
+        let mut sorted = Sorted { kept: Vec::new(), new: false, all_outside: !data.is_empty() };
+        for element in data {
+            let (id, time) = place(&element, &self.keys);
+            // What cannot be placed is handed on: the reader behind us says what is wrong with it.
+            let inside = time.is_none_or(|time| self.window.contains(time));
+            let new = self.seen_events.insert(id);
+            sorted.new |= new;
+            sorted.all_outside &= !inside;
+            if inside && new {
+                sorted.kept.push(element);
+            }
+        }
+        sorted
+    }
+
+    fn go_on(&mut self, cursors: Cursors, over: bool) {
+        let old = self.client.old_feed.load(Ordering::Relaxed);
+        let (usual, other) = if old { (cursors.prev, cursors.next) } else { (cursors.next, cursors.prev) };
+        let usual = usual.filter(|cursor| !cursor.is_empty());
+        let other = other.filter(|cursor| !cursor.is_empty());
+        self.leg = match std::mem::replace(&mut self.leg, Leg::End) {
+            Leg::Start => {
+                self.total = cursors.total;
+                self.other = other.filter(|_| !over);
+                self.unseen(usual.filter(|_| !over)).map(Leg::Usual).unwrap_or(Leg::End)
+            }
+            Leg::Usual(_) => self.unseen(usual.filter(|_| !over)).map(Leg::Usual).unwrap_or(Leg::End),
+            Leg::Other(_) => self.unseen(other.filter(|_| !over)).map(Leg::Other).unwrap_or(Leg::End),
+            Leg::End => Leg::End,
+        };
+        if matches!(self.leg, Leg::End) && self.other_may_lead_to_more() {
+            self.stale = 0;
+            let other = self.other.take();
+            self.leg = self.unseen(other).map(Leg::Other).unwrap_or(Leg::End);
+        }
+    }
+
+    /// A cursor that was not followed before.
+    fn unseen(&mut self, cursor: Option<String>) -> Option<String> {
+        cursor.filter(|cursor| self.seen_cursors.insert(cursor.clone()))
+    }
+
+    /// The server's count says that events are missing, or it gives none and all came on one page, or the page is full.
+    fn other_may_lead_to_more(&self) -> bool {
+        match self.total {
+            _ if self.other.is_none() => false,
+            Some(total) => total > self.kept || self.kept == u64::from(PAGE_SIZE),
+            None => true,
+        }
+    }
+}
+
+fn nanoseconds(time: DateTime<Utc>) -> String {
+    // Years outside 1677 to 2262 do not fit; no event is from there.
+    time.timestamp_nanos_opt().unwrap_or_default().to_string()
+}
+
+/// What an element is told apart by, and when it happened.
+fn place(element: &RawValue, keys: &RandomState) -> (u64, Option<DateTime<Utc>>) {
+    let placed: Option<Placed> = serde_json::from_str(element.get()).ok();
+    let key = match placed.as_ref().and_then(|p| p.id.as_ref()) {
+        Some(id) if !id.is_null() => keys.hash_one(id.to_string()),
+        _ => keys.hash_one(element.get()),
+    };
+    (key, placed.and_then(|p| time_of(&p)))
+}
+
+fn time_of(placed: &Placed) -> Option<DateTime<Utc>> {
+    let text = placed.timestamp_text.as_deref().and_then(parse_text);
+    text.or_else(|| placed.timestamp_ns.as_ref().and_then(parse_value))
+        .or_else(|| placed.timestamp.as_ref().and_then(parse_value))
+}
+
+fn parse_value(value: &Value) -> Option<DateTime<Utc>> {
+    match value {
+        Value::Number(number) => number.as_i64().and_then(parse_number),
+        Value::String(text) => parse_text(text),
+        _ => None,
+    }
+}
+
+fn parse_text(text: &str) -> Option<DateTime<Utc>> {
+    let text = text.trim();
+    match text.parse::<i64>() {
+        Ok(number) => parse_number(number),
+        Err(_) => DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc)),
+    }
+}
+
+/// A count since the epoch, its unit told by its size.
+fn parse_number(number: i64) -> Option<DateTime<Utc>> {
+    match number {
+        i64::MIN..=0 => None,
+        1..100_000_000_000 => DateTime::from_timestamp(number, 0),
+        100_000_000_000..100_000_000_000_000 => DateTime::from_timestamp_millis(number),
+        100_000_000_000_000..100_000_000_000_000_000 => DateTime::from_timestamp_micros(number),
+        _ => Some(DateTime::from_timestamp_nanos(number)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_placed_in_time_whatever_the_unit() {
+        let expected = DateTime::parse_from_rfc3339("2024-07-03T18:23:21Z").unwrap().with_timezone(&Utc);
+        for body in [
+            r#"{"timestamp":1720031001}"#,
+            r#"{"timestamp":1720031001000}"#,
+            r#"{"timestamp":1720031001000000}"#,
+            r#"{"timestamp":1720031001000000000}"#,
+            r#"{"timestamp":"1720031001000000000"}"#,
+            r#"{"timestamp":"2024-07-03T18:23:21.000000000Z"}"#,
+            r#"{"timestamp":1,"timestampRFC3339Nano":"2024-07-03T18:23:21Z"}"#,
+            r#"{"timestamp":1,"timestampNs":1720031001000000000}"#,
+        ] {
+            let raw: Box<RawValue> = serde_json::from_str(body).unwrap();
+            assert_eq!(place(&raw, &RandomState::new()).1, Some(expected), "{body}");
+        }
+        for body in ["{}", "null", "3", r#"{"timestamp":true}"#, r#"{"timestamp":"soon"}"#, r#"{"timestamp":0}"#] {
+            let raw: Box<RawValue> = serde_json::from_str(body).unwrap();
+            assert_eq!(place(&raw, &RandomState::new()).1, None, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_window_is_half_open() {
+        let time = |s| DateTime::from_timestamp(s, 0).unwrap();
+        let window = Window { from: time(10), to: time(20) };
+        assert_eq!([9, 10, 19, 20].map(|s| window.contains(time(s))), [false, true, true, false]);
+    }
+}

@@ -1,0 +1,288 @@
+//! The poller through simulated hours: every event arrives exactly once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use sysdig_scc::config::sysdig::PollConfig;
+use sysdig_scc::normalize::Element;
+use sysdig_scc::outbox::StoreError;
+use sysdig_scc::receive::poller::reader::Destination;
+use sysdig_scc::receive::poller::{Parts, Poller, Step};
+use sysdig_scc::receive::{IntakeError, Receipt};
+use sysdig_scc::state::Store;
+use sysdig_scc::state::sqlite::SqliteStore;
+
+use crate::fakes::loopback::Answer;
+use crate::fakes::sysdig::{Cursors, FakeSysdig};
+
+const START: i64 = 1_790_000_000;
+
+/// An intake that remembers which findings it took, as the outbox does, and can be told to fail.
+#[derive(Debug, Default)]
+struct Recorder {
+    taken: Mutex<BTreeMap<String, u32>>,
+    refuse: Mutex<u32>,
+}
+
+impl Destination for Recorder {
+    fn take(&self, elements: Vec<Element>) -> BoxFuture<'_, Result<Receipt, IntakeError>> {
+        Box::pin(async move {
+            let mut refuse = self.refuse.lock().unwrap();
+            if *refuse > 0 {
+                *refuse -= 1;
+                return Err(IntakeError(StoreError::Batch("the disk is full".into())));
+            }
+            let mut receipt = Receipt::default();
+            for element in elements {
+                let Element::Event { event, .. } = element else { panic!("not an event: {element:?}") };
+                let count = *self
+                    .taken
+                    .lock()
+                    .unwrap()
+                    .entry(event.finding_id().to_string())
+                    .and_modify(|n| *n += 1)
+                    .or_insert(1);
+                if count == 1 { receipt.accepted += 1 } else { receipt.duplicates += 1 }
+            }
+            Ok(receipt)
+        })
+    }
+}
+
+struct World {
+    sysdig: FakeSysdig,
+    state: Arc<dyn Store>,
+    recorder: Arc<Recorder>,
+}
+
+fn settings() -> PollConfig {
+    PollConfig {
+        interval: Duration::from_secs(60),
+        settle: Duration::from_secs(10),
+        overlap: Duration::from_secs(300),
+        window: Duration::from_secs(3600),
+        lookback: Duration::from_secs(60),
+        filter: None,
+    }
+}
+
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(START + second, 0).unwrap()
+}
+
+impl World {
+    async fn new() -> Self {
+        let state = Arc::new(SqliteStore::in_memory().await.unwrap());
+        Self { sysdig: FakeSysdig::start(), state, recorder: Arc::default() }
+    }
+
+    /// What a start of the process makes.
+    fn poller(&self, replica: &str) -> Poller {
+        let parts = Parts {
+            client: self.sysdig.client(2),
+            destination: Arc::clone(&self.recorder) as Arc<dyn Destination>,
+            state: Arc::clone(&self.state),
+            replica: replica.into(),
+        };
+        Poller::new(parts, settings())
+    }
+
+    /// An event that happens at `second` and is known to Sysdig `late` seconds later.
+    fn event(&self, second: i64, late: i64) {
+        let nanos = (START + second) * 1_000_000_000;
+        let mut state = self.sysdig.state();
+        let id = format!("{:032x}", state.events.len() + 1);
+        state.add(&id, nanos + 123_456_789, nanos + late * 1_000_000_000);
+    }
+
+    fn clock(&self, second: i64) {
+        self.sysdig.state().now = (START + second) * 1_000_000_000;
+    }
+
+    fn all_arrived(&self) {
+        let taken = self.recorder.taken.lock().unwrap();
+        let stored = self.sysdig.state();
+        let missing: Vec<_> =
+            stored.events.iter().filter(|event| !taken.contains_key(&event.id)).map(|e| &e.id).collect();
+        assert!(missing.is_empty(), "{} of {} events are missing: {missing:?}", missing.len(), stored.events.len());
+        assert_eq!(taken.len(), stored.events.len(), "nothing else arrived");
+    }
+}
+
+/// A small deterministic source of numbers.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> i64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        i64::try_from((self.0 >> 33) % sides).unwrap()
+    }
+}
+
+fn trouble(dice: &mut Dice) -> Option<Answer> {
+    match dice.roll(12) {
+        0 => Some(Answer::With(429, vec![("Retry-After", "0".into())], json!({"message": "too many requests"}))),
+        1 => Some(Answer::With(429, vec![("Retry-After", "30".into())], json!({}))),
+        2 => Some(Answer::Json(500, json!({"errors": [{"reason": "Internal", "message": "x"}]}))),
+        3 => Some(Answer::Text(503, "<html>unavailable</html>")),
+        4 => Some(Answer::Text(200, "<html>a captive portal</html>")),
+        5 => Some(Answer::Text(200, "{\"data\": [{\"id\": \"cut")),
+        6 => Some(Answer::Hang),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn hours_with_late_events_trouble_and_kills_bring_every_event_exactly_once() {
+    for (seed, cursors) in [(1, Cursors::NextIsOlder), (2, Cursors::PrevIsOlder), (3, Cursors::NextIsNewer)] {
+        let world = World::new().await;
+        {
+            let mut state = world.sysdig.state();
+            state.cursors = cursors;
+            state.page_size = 9;
+            state.says_total = seed != 3;
+            state.public_feed = seed != 2;
+        }
+        let mut dice = Dice(seed);
+        for second in 0..4 * 3600 {
+            if dice.roll(40) == 0 {
+                for _ in 0..=dice.roll(6) {
+                    let late = if dice.roll(4) == 0 { dice.roll(290) } else { dice.roll(8) };
+                    world.event(second, late);
+                }
+            }
+        }
+        let mut poller = world.poller("one");
+        let mut kills = 0;
+        for minute in 0..=260 {
+            let second = minute * 60 + dice.roll(20) - 10;
+            world.clock(second);
+            if dice.roll(5) == 0 {
+                let queue: Vec<_> = (0..=dice.roll(4)).map(|_| trouble(&mut dice)).collect();
+                world.sysdig.state().trouble = queue.into();
+            }
+            if dice.roll(25) == 0 {
+                *world.recorder.refuse.lock().unwrap() = 1;
+            }
+            // Whatever hangs is killed; now and then the process is replaced between polls as well.
+            let step = tokio::time::timeout(Duration::from_millis(250), poller.step(at(second))).await;
+            if step.is_err() || dice.roll(15) == 0 {
+                kills += 1;
+                poller = world.poller("one");
+            }
+            world.sysdig.state().trouble.clear();
+        }
+        world.clock(5 * 3600);
+        while let Step::Read { more: true, .. } = poller.step(at(5 * 3600)).await.unwrap() {}
+        assert!(kills > 5, "{kills} kills");
+        world.all_arrived();
+    }
+}
+
+#[tokio::test]
+async fn an_outage_of_hours_is_caught_up_in_chunks() {
+    let world = World::new().await;
+    let mut poller = world.poller("one");
+    world.clock(0);
+    assert!(matches!(poller.step(at(0)).await.unwrap(), Step::Read { more: false, .. }));
+    (0..6 * 3600).step_by(20).for_each(|second| world.event(second, 0));
+    for hour in 1..=6 {
+        world.sysdig.state().trouble = vec![Some(Answer::Text(502, "bad gateway")); 2].into();
+        let outcome = poller.step(at(hour * 3600)).await;
+        assert!(outcome.as_ref().is_err_and(|error| error.label() == "server"));
+        assert!(poller.pause(&outcome) >= Duration::from_secs(3));
+    }
+    let now = at(6 * 3600 + 60);
+    world.clock(6 * 3600 + 60);
+    let mut windows = 0;
+    loop {
+        let step = poller.step(now).await;
+        let Step::Read { window, more, .. } = step.as_ref().unwrap() else { panic!("{step:?}") };
+        windows += 1;
+        assert!(window.length() <= TimeDelta::seconds(3900));
+        if !more {
+            break;
+        }
+        assert_eq!(poller.pause(&step), Duration::from_secs(1), "at once, but paced");
+    }
+    assert!(windows >= 7, "{windows} windows");
+    world.all_arrived();
+}
+
+#[tokio::test]
+async fn what_was_taken_is_not_taken_again_by_the_overlap() {
+    let world = World::new().await;
+    let mut poller = world.poller("one");
+    (0..60).for_each(|second| world.event(second, 0));
+    for minute in 0..6 {
+        world.clock(minute * 60);
+        poller.step(at(minute * 60)).await.unwrap();
+    }
+    world.all_arrived();
+    assert!(world.recorder.taken.lock().unwrap().values().all(|times| *times == 1));
+}
+
+#[tokio::test]
+async fn a_refusing_intake_leaves_the_watermark() {
+    let world = World::new().await;
+    world.event(-30, 0);
+    world.clock(0);
+    *world.recorder.refuse.lock().unwrap() = 1;
+    let mut poller = world.poller("one");
+    assert_eq!(poller.step(at(0)).await.unwrap_err().label(), "intake");
+    drop(poller);
+    // An hour later, after a restart, the first window still begins where it began.
+    world.clock(3600);
+    let mut poller = world.poller("one");
+    let Step::Read { window, .. } = poller.step(at(3600)).await.unwrap() else { panic!("nothing read") };
+    assert_eq!(window.from, at(-70 - 300));
+    world.all_arrived();
+}
+
+#[tokio::test]
+async fn of_two_replicas_one_polls_and_the_other_takes_over() {
+    let world = World::new().await;
+    world.clock(0);
+    let (mut one, mut two) = (world.poller("one"), world.poller("two"));
+    assert!(matches!(one.step(at(0)).await.unwrap(), Step::Read { .. }));
+    assert_eq!(two.step(at(30)).await.unwrap(), Step::NotOurs);
+    assert!(matches!(one.step(at(60)).await.unwrap(), Step::Read { .. }));
+    // One is gone; its lease runs out.
+    assert_eq!(two.step(at(200)).await.unwrap(), Step::NotOurs);
+    assert!(matches!(two.step(at(260)).await.unwrap(), Step::Read { .. }));
+}
+
+#[tokio::test]
+async fn a_clock_that_steps_back_does_no_harm() {
+    let world = World::new().await;
+    let mut poller = world.poller("one");
+    (0..600).step_by(7).for_each(|second| world.event(second, 0));
+    world.sysdig.state().now = i64::MAX;
+    poller.step(at(300)).await.unwrap();
+    assert_eq!(poller.step(at(270)).await.unwrap(), Step::Waited);
+    // A day ahead by mistake, then right again. The lease that was taken then is still ours.
+    for _ in 0..30 {
+        poller.step(at(86_400)).await.unwrap();
+    }
+    world.event(610, 0);
+    while let Step::Read { more: true, .. } = poller.step(at(700)).await.unwrap() {}
+    world.all_arrived();
+}
+
+#[tokio::test]
+async fn a_window_with_too_many_pages_is_read_in_halves() {
+    let world = World::new().await;
+    let mut poller = world.poller("one");
+    world.clock(0);
+    poller.step(at(0)).await.unwrap();
+    world.sysdig.state().page_size = 1;
+    (0..1300).for_each(|n| world.event(n / 2, 0));
+    world.clock(700);
+    let step = poller.step(at(700)).await.unwrap();
+    assert!(matches!(step, Step::Read { more: false, .. }), "{step:?}");
+    world.all_arrived();
+}

@@ -1,0 +1,148 @@
+//! The events feed is read completely, whatever its cursors do.
+
+use std::collections::BTreeSet;
+
+use chrono::DateTime;
+use serde_json::{Value, json};
+use sysdig_scc::sysdig::{Client, SysdigError, Window};
+
+use crate::fakes::loopback::Answer;
+use crate::fakes::sysdig::{Cursors, FakeSysdig, TOKEN};
+
+const SECOND: i64 = 1_000_000_000;
+
+/// 450 events a second apart, of which the window has those from 100 to 350.
+fn filled(cursors: Cursors) -> FakeSysdig {
+    let sysdig = FakeSysdig::start();
+    let mut state = sysdig.state();
+    state.cursors = cursors;
+    state.page_size = 60;
+    for n in 0..450 {
+        let at = 1_700_000_000 * SECOND + n * SECOND;
+        state.add(&format!("{n:032x}"), at, at);
+    }
+    drop(state);
+    sysdig
+}
+
+fn window() -> Window {
+    let at = |n: i64| DateTime::from_timestamp(1_700_000_000 + n, 0).unwrap();
+    Window { from: at(100), to: at(350) }
+}
+
+async fn ids(client: &Client) -> Result<Vec<String>, SysdigError> {
+    let mut walk = client.walk(window(), None).at_most(50);
+    let mut ids = Vec::new();
+    while let Some(page) = walk.next_page().await? {
+        for element in page {
+            let value: Value = serde_json::from_str(element.get()).unwrap();
+            ids.push(value["id"].as_str().unwrap().to_owned());
+        }
+    }
+    Ok(ids)
+}
+
+async fn all_in_the_window(sysdig: &FakeSysdig) {
+    let ids = ids(&sysdig.client(1)).await.unwrap();
+    let expected: BTreeSet<String> = (100..350).map(|n: i64| format!("{n:032x}")).collect();
+    assert_eq!(ids.len(), 250, "each once");
+    assert_eq!(ids.into_iter().collect::<BTreeSet<_>>(), expected);
+}
+
+#[tokio::test]
+async fn cursors_may_lead_either_way() {
+    for cursors in [Cursors::NextIsOlder, Cursors::PrevIsOlder, Cursors::NextIsNewer] {
+        for says_total in [true, false] {
+            for public_feed in [true, false] {
+                let sysdig = filled(cursors);
+                sysdig.state().says_total = says_total;
+                sysdig.state().public_feed = public_feed;
+                sysdig.state().text_times = !public_feed;
+                all_in_the_window(&sysdig).await;
+                let calls = sysdig.state().feed_calls;
+                assert!(
+                    calls <= 9,
+                    "{cursors:?} total {says_total} public {public_feed}: {calls} calls for five pages"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_quiet_window_costs_one_call() {
+    let sysdig = FakeSysdig::start();
+    assert_eq!(ids(&sysdig.client(1)).await.unwrap().len(), 0);
+    assert_eq!(sysdig.state().feed_calls, 1);
+    let asked = sysdig.server.asked();
+    assert_eq!(asked[0].query["from"], "1700000100000000000");
+    assert_eq!(asked[0].query["to"], "1700000350000000000");
+    assert_eq!(asked[0].query["limit"], "200");
+}
+
+#[tokio::test]
+async fn a_circle_ends_and_so_does_an_endless_chain_of_repeats() {
+    for cursors in [Cursors::Circle, Cursors::Endless] {
+        let sysdig = filled(cursors);
+        let found = ids(&sysdig.client(1)).await.unwrap();
+        assert_eq!(found.len(), 60, "{cursors:?}");
+        assert!(sysdig.state().feed_calls <= 7);
+    }
+}
+
+#[tokio::test]
+async fn an_installation_without_the_public_feed_is_asked_by_the_older_one_and_not_again_by_the_first() {
+    let sysdig = filled(Cursors::PrevIsOlder);
+    sysdig.state().public_feed = false;
+    let client = sysdig.client(1);
+    ids(&client).await.unwrap();
+    ids(&client).await.unwrap();
+    let public = sysdig.server.asked().iter().filter(|asked| asked.path.starts_with("/secure/")).count();
+    assert_eq!(public, 1);
+}
+
+#[tokio::test]
+async fn a_short_trouble_is_sat_out() {
+    let sysdig = filled(Cursors::NextIsOlder);
+    let again = |code| Some(Answer::With(code, vec![("Retry-After", "0".into())], json!({"message": "slowly"})));
+    sysdig.state().trouble = [
+        again(429),
+        None,
+        again(503),
+        Some(Answer::Text(200, "<html>a proxy's page</html>")),
+        None,
+        Some(Answer::Text(502, "bad gateway")),
+    ]
+    .into();
+    assert_eq!(ids(&sysdig.client(4)).await.unwrap().len(), 250);
+}
+
+#[tokio::test]
+async fn a_hang_ends_in_time_and_says_so() {
+    let sysdig = filled(Cursors::NextIsOlder);
+    sysdig.state().trouble = [Some(Answer::Hang)].into();
+    let error = ids(&sysdig.client(1)).await.unwrap_err();
+    assert_eq!((error.label(), error.is_transient()), ("timeout", true));
+    assert!(!format!("{error:?} {error}").contains(TOKEN));
+}
+
+#[tokio::test]
+async fn a_long_wait_is_the_callers_business() {
+    let sysdig = filled(Cursors::NextIsOlder);
+    sysdig.state().trouble = [Some(Answer::With(429, vec![("Retry-After", "600".into())], json!({})))].into();
+    let error = ids(&sysdig.client(4)).await.unwrap_err();
+    assert!(error.is_rate_limit());
+    assert_eq!(error.retry_after(), Some(std::time::Duration::from_secs(600)));
+    assert_eq!(sysdig.state().feed_calls, 1);
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_reason_but_never_the_token() {
+    let sysdig = filled(Cursors::NextIsOlder);
+    let echo = json!({"errors": [{"reason": "Forbidden", "message": format!("{TOKEN} lacks policy-events.read")}]});
+    sysdig.state().trouble = [Some(Answer::Json(403, echo))].into();
+    let error = ids(&sysdig.client(4)).await.unwrap_err();
+    assert!(error.is_permission());
+    assert_eq!(error.to_string(), "the events feed was answered with 403: Forbidden: [token] lacks policy-events.read");
+    assert_eq!(sysdig.state().feed_calls, 1, "asking again does not help");
+}
