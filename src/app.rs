@@ -2,6 +2,7 @@
 
 mod destination;
 mod enrichment;
+mod integrity;
 mod sysdig;
 
 use std::net::SocketAddr;
@@ -22,7 +23,9 @@ use crate::outbox::worker::{Manner, Worker};
 use crate::outbox::{Sqlite, Store, StoreError};
 use crate::receive::Intake;
 use crate::receive::attestation::{Attestor, BuildError, Parts};
+use crate::receive::overdue::Overdue;
 use crate::receive::poller::Poller;
+use crate::receive::pubsub_pull::Subscriber;
 use crate::receive::sender::Senders;
 use crate::receive::webhook::Webhook;
 use crate::server::health::Health;
@@ -54,9 +57,15 @@ pub enum StartError {
     /// The state store.
     #[error("the state store (STATE_URL) cannot be opened")]
     State(#[from] StateError),
+    /// Pub/Sub.
+    #[error("Pub/Sub cannot be reached as configured")]
+    Pubsub(#[source] ApiError),
     /// Sysdig's API.
     #[error("Sysdig's API cannot be reached as configured")]
     Sysdig(#[from] SysdigError),
+    /// The Kubernetes API server.
+    #[error(transparent)]
+    Kubernetes(#[from] crate::enrich::kubernetes::ConnectError),
     /// The sources could not be listed, although SOURCE_ID is not set.
     #[error("SOURCE_ID is not set, and the organization's sources cannot be listed to find it; set SOURCE_ID, or grant roles/securitycenter.sourcesViewer")]
     Sources(#[source] ApiError),
@@ -83,6 +92,8 @@ pub struct App {
     attestor: Option<Attestor>,
     poller: Option<Poller>,
     channel: Option<ChannelSetup>,
+    overdue: Overdue,
+    subscriber: Option<Subscriber>,
 }
 
 impl std::fmt::Debug for App {
@@ -104,7 +115,13 @@ impl App {
         let state = state::open(&config.state, &tokens).await?;
         let rules = rules(config);
         let manner = Manner { concurrency: config.scc.concurrency, give_up_after: config.outbox.give_up_after };
-        let journey = Journey { enrichment: enrichment::build(config)?, rules, sink: Arc::clone(&destination.sink) };
+        let tracker = integrity::tracker(config, &state);
+        let journey = Journey {
+            enrichment: enrichment::build(config).await?,
+            rules,
+            tracker: tracker.clone(),
+            sink: Arc::clone(&destination.sink),
+        };
         let worker = Worker::new(Arc::clone(&store), Arc::new(journey), manner, Arc::new(Utc::now));
         let senders = Arc::new(Senders::new(&config.server.tokens, config.server.auth_failures_per_minute));
         let intake = Intake::new(Arc::clone(&store), worker.wake());
@@ -112,9 +129,12 @@ impl App {
         let attestor = Attestor::build(&config.attestation, parts)?;
         let poller = sysdig::poller(config, &intake, &state)?;
         let channel = sysdig::channel(config)?;
+        let subscriber = integrity::subscriber(config, &intake)?;
+        let overdue = Overdue { tracker, intake: intake.clone() };
         let codelab = config.attestation.codelab.as_ref().map(|(path, _)| path.clone());
         let doors = Doors {
             attestation: attestor.clone().map(|attestor| (attestor, codelab)),
+            push: integrity::push(config, &intake),
             webhook: Webhook {
                 intake,
                 senders: Arc::clone(&senders),
@@ -129,7 +149,7 @@ impl App {
             store,
         };
         let (server, address) = server::start(&config.server, doors)?;
-        Ok(Self { address, server, worker, senders, attestor, poller, channel })
+        Ok(Self { address, server, worker, senders, attestor, poller, channel, overdue, subscriber })
     }
 
     /// The address it really listens on.
@@ -144,6 +164,8 @@ impl App {
         let server = tokio::spawn(self.server);
         let worker = tokio::spawn(self.worker.run(stopping.clone()));
         let mut beside: Vec<JoinHandle<()>> = vec![tokio::spawn(keep_house(self.senders))];
+        beside.push(tokio::spawn(self.overdue.run(stopping.clone())));
+        let subscriber = self.subscriber.map(|subscriber| tokio::spawn(subscriber.run(stopping.clone())));
         beside.extend(self.attestor.map(|attestor| tokio::spawn(attestor.run(stopping.clone()))));
         beside.extend(self.poller.map(|poller| tokio::spawn(poller.run(stopping.clone()))));
         beside.extend(self.channel.map(|channel| tokio::spawn(channel.run(stopping.clone()))));
@@ -151,7 +173,12 @@ impl App {
         tracing::info!("stopping: no more events are accepted, those in hand are finished");
         stopping.cancel();
         handle.stop(true).await;
-        for (part, ended) in [("server", server.await.map(drop)), ("worker", worker.await)] {
+        // What was pulled is written down and acknowledged, so that it need not come again.
+        let subscriber = match subscriber {
+            Some(subscriber) => subscriber.await,
+            None => Ok(()),
+        };
+        for (part, ended) in [("server", server.await.map(drop)), ("worker", worker.await), ("subscriber", subscriber)] {
             if let Err(error) = ended {
                 tracing::error!(part, %error, "a part of the connector ended badly");
             }

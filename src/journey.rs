@@ -1,22 +1,27 @@
 //! One event's way behind the outbox: enrich → decide → deliver.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
 use crate::decide::{self, Decision, Rules};
 use crate::deliver::{Sink, Verdict};
-use crate::enrich::Enrichment;
-use crate::event::Outcome;
+use crate::enrich::{Enriched, Enrichment};
+use crate::event::{Event, FindingChange, Outcome};
+use crate::integrity::Entry;
+use crate::integrity::tracker::{Followed, Tracker};
 use crate::outbox::Leased;
 use crate::outbox::worker::{Attempt, Handler};
+use crate::state::StateError;
 use crate::telemetry::{chain, metrics as names};
 
 /// A look-up that failed for the moment is tried this often before the finding goes out without it: its resource cannot
 /// be changed later.
 const LOOK_AGAIN: u32 = 3;
+/// How long until a state store that refuses us is asked again; somebody has to mend it.
+const REFUSED_STATE: Duration = Duration::from_secs(60);
 
 /// The stages behind the outbox, joined.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub struct Journey {
     pub rules: Rules,
     /// Where findings go.
     pub sink: Arc<dyn Sink>,
+    /// What was seen of every Shielded VM.
+    pub tracker: Tracker,
 }
 
 impl Handler for Journey {
@@ -59,18 +66,53 @@ impl Journey {
         }
         match decide::decide(&event, &enriched, &self.rules, now) {
             Decision::Filtered(note) => Attempt::Done { outcome: Outcome::Filtered, note: Some(note) },
-            Decision::Deliver(changes) => {
-                for change in &changes {
-                    if let Err(error) = self.sink.deliver(change).await {
-                        return Attempt::Failed {
-                            reason: chain(&error),
-                            verdict: error.verdict(),
-                            label: error.label(),
-                        };
-                    }
-                }
-                Attempt::Done { outcome: Outcome::Delivered, note: None }
-            }
+            Decision::Deliver(changes) => self.deliver(&changes).await,
+            Decision::Follow => match event {
+                Event::Integrity(integrity) => self.follow(&integrity, &enriched, now).await,
+                _ => Attempt::Done { outcome: Outcome::Filtered, note: None },
+            },
         }
     }
+
+    async fn deliver(&self, changes: &[FindingChange]) -> Attempt {
+        for change in changes {
+            if let Err(error) = self.sink.deliver(change).await {
+                return Attempt::Failed { reason: chain(&error), verdict: error.verdict(), label: error.label() };
+            }
+        }
+        Attempt::Done { outcome: Outcome::Delivered, note: None }
+    }
+
+    /// What an entry about a Shielded VM changes depends on what was seen of the VM before.
+    async fn follow(&self, entry: &Entry, enriched: &Enriched, now: DateTime<Utc>) -> Attempt {
+        let name = enriched.instance.as_ref().map(|instance| instance.name.as_str());
+        let changes = match self.tracker.follow(entry, name, now).await {
+            Ok(Followed::Changes(changes)) => changes,
+            Ok(Followed::Nothing(note)) => {
+                let outcome = if entry.failed() == Some(true) { Outcome::Superseded } else { Outcome::Filtered };
+                return Attempt::Done { outcome, note: Some(note.to_owned()) };
+            }
+            Err(error) => return not_now(&error),
+        };
+        let attempt = self.deliver(&changes).await;
+        if !matches!(attempt, Attempt::Done { .. }) {
+            return attempt;
+        }
+        match self.tracker.settle(entry).await {
+            Ok(None) => attempt,
+            Ok(Some(close)) => self.deliver(&[close]).await,
+            Err(error) => not_now(&error),
+        }
+    }
+}
+
+/// State that cannot be used delays only the events that need it: the queue is never held for it.
+fn not_now(error: &StateError) -> Attempt {
+    let verdict = match error {
+        StateError::Unavailable { after, .. } => Verdict::Retry(*after),
+        StateError::Conflict { .. } => Verdict::Retry(None),
+        StateError::Refused { .. } => Verdict::Retry(Some(REFUSED_STATE)),
+        StateError::Corrupt { .. } | StateError::Unfit { .. } => Verdict::Park,
+    };
+    Attempt::Failed { reason: chain(error), verdict, label: "state" }
 }

@@ -8,8 +8,10 @@ pub mod enrich;
 pub mod env;
 pub mod finding;
 pub mod google;
+pub mod integrity;
 pub mod outbox;
 pub mod problem;
+pub mod pubsub;
 pub mod scc;
 pub mod secrets;
 pub mod server;
@@ -24,7 +26,9 @@ use attestation::AttestationConfig;
 use enrich::EnrichConfig;
 use finding::FindingConfig;
 use google::{Account, GoogleConfig};
+use integrity::IntegrityConfig;
 use outbox::OutboxConfig;
+use pubsub::PubsubConfig;
 use scc::SccConfig;
 use server::ServerConfig;
 use state::StateConfig;
@@ -42,6 +46,8 @@ pub static AREAS: &[&Area] = &[
     &secrets::AREA,
     &outbox::AREA,
     &state::AREA,
+    &pubsub::AREA,
+    &integrity::AREA,
     &attestation::AREA,
     &telemetry::AREA,
 ];
@@ -65,6 +71,10 @@ pub struct Config {
     pub state: StateConfig,
     /// The outbox.
     pub outbox: OutboxConfig,
+    /// Pub/Sub.
+    pub pubsub: PubsubConfig,
+    /// Shielded VM integrity.
+    pub integrity: IntegrityConfig,
     /// Attestation.
     pub attestation: AttestationConfig,
     /// Logs.
@@ -104,6 +114,8 @@ impl Config {
         let enrich = EnrichConfig::read(env);
         let outbox = OutboxConfig::read(env);
         let state = StateConfig::read(env);
+        let pubsub = PubsubConfig::read(env);
+        let integrity = IntegrityConfig::read(env);
         let attestation = AttestationConfig::read(env);
         let telemetry = TelemetryConfig::read(env);
         Some(Self {
@@ -115,6 +127,8 @@ impl Config {
             enrich: enrich?,
             outbox: outbox?,
             state: state?,
+            pubsub: pubsub?,
+            integrity: integrity?,
             attestation: attestation?,
             telemetry: telemetry?,
         })

@@ -28,6 +28,8 @@ pub enum Decision {
     Deliver(Vec<FindingChange>),
     /// Nothing: a setting says that it is not wanted. The sentence says which.
     Filtered(String),
+    /// It depends on what was seen before: [`Tracker::follow`](crate::integrity::tracker::Tracker::follow) knows.
+    Follow,
 }
 
 /// The settings that decide.
@@ -57,7 +59,7 @@ impl Rules {
 pub fn unwanted(event: &Event, rules: &Rules) -> Option<String> {
     match event {
         Event::Runtime(event) => runtime::unwanted(event, &rules.finding),
-        Event::Attestation(_) => None,
+        Event::Attestation(_) | Event::Integrity(_) => None,
     }
 }
 
@@ -67,6 +69,7 @@ pub fn decide(event: &Event, enriched: &Enriched, rules: &Rules, now: DateTime<U
         return Decision::Filtered(sentence);
     }
     Decision::Deliver(vec![match event {
+        Event::Integrity(_) => return Decision::Follow,
         Event::Attestation(event) => attestation::change(event, rules, now),
         Event::Runtime(event) => {
             let finding = Box::new(runtime::finding(event, enriched, rules, now));

@@ -16,12 +16,16 @@ pub use outcome::Outcome;
 pub use runtime::Runtime;
 pub use severity::Severity;
 
+use crate::integrity::Entry;
+
 /// Anything we promised to deliver, as the outbox keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Event {
     /// Something a runtime sensor saw: Sysdig Secure or Falco.
     Runtime(Box<Runtime>),
+    /// Something a log entry says about a Shielded VM.
+    Integrity(Box<Entry>),
     /// Something attestation found out.
     Attestation(Box<Attestation>),
 }
@@ -31,6 +35,7 @@ impl Event {
     pub fn finding_id(&self) -> FindingId {
         match self {
             Self::Runtime(event) => event.finding_id(),
+            Self::Integrity(entry) => entry.finding_id(),
             Self::Attestation(event) => event.finding_id(),
         }
     }
@@ -39,6 +44,7 @@ impl Event {
     pub fn key(&self) -> String {
         match self {
             Self::Runtime(event) => event.finding_id().to_string(),
+            Self::Integrity(entry) => entry.key(),
             Self::Attestation(event) => event.key(),
         }
     }
@@ -47,6 +53,7 @@ impl Event {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Runtime(_) => "runtime",
+            Self::Integrity(_) => "integrity",
             Self::Attestation(_) => "attestation",
         }
     }
@@ -55,6 +62,8 @@ impl Event {
     pub fn urgency(&self) -> u8 {
         match self {
             Self::Runtime(event) => event.severity.urgency(),
+            Self::Integrity(entry) if entry.failed() == Some(true) => 1,
+            Self::Integrity(_) => 2,
             Self::Attestation(event) => event.urgency(),
         }
     }

@@ -8,6 +8,7 @@ mod exchange;
 pub mod firestore;
 pub mod http;
 pub mod resource_manager;
+pub mod pubsub;
 pub mod scc;
 pub mod secret_manager;
 

@@ -1,6 +1,7 @@
 //! Valid elements that open no finding: the closed list, and how they are told.
 
 use super::json::Json;
+use crate::integrity::Foreign;
 
 /// Why a valid element opens no finding: a closed list, the metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,11 +32,19 @@ pub enum Ignored {
     OtherType,
     /// Well-formed, but nothing that we know.
     Unrecognised,
+    /// A VM was started or stopped.
+    Lifecycle,
+    /// A log entry of another log.
+    OtherLog,
+    /// A Shielded VM event of a kind that is not known here.
+    UnknownIntegrityEvent,
+    /// An audit log entry that changes no Shielded VM option.
+    OtherAudit,
 }
 
 impl Ignored {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Resolved,
         Self::MonitorAlert,
         Self::Test,
@@ -49,6 +58,10 @@ impl Ignored {
         Self::Scanning,
         Self::OtherType,
         Self::Unrecognised,
+        Self::Lifecycle,
+        Self::OtherLog,
+        Self::UnknownIntegrityEvent,
+        Self::OtherAudit,
     ];
 
     /// The metric label.
@@ -67,6 +80,10 @@ impl Ignored {
             Self::Scanning => "scanning",
             Self::OtherType => "other_type",
             Self::Unrecognised => "unrecognised",
+            Self::Lifecycle => "lifecycle",
+            Self::OtherLog => "other_log",
+            Self::UnknownIntegrityEvent => "unknown_integrity_event",
+            Self::OtherAudit => "other_audit",
         }
     }
 
@@ -86,6 +103,10 @@ impl Ignored {
             Self::Scanning => "It is a scanning result.",
             Self::OtherType => "Its type is not a runtime policy event.",
             Self::Unrecognised => "It is well-formed but none of the known shapes.",
+            Self::Lifecycle => "A VM was started or stopped.",
+            Self::OtherLog => Foreign::OtherLog.reason(),
+            Self::UnknownIntegrityEvent => Foreign::UnknownEvent.reason(),
+            Self::OtherAudit => Foreign::OtherAudit.reason(),
         }
     }
 

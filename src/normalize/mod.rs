@@ -6,6 +6,7 @@
 mod falco;
 mod ignored;
 mod json;
+pub mod log_entry;
 pub mod names;
 mod notification;
 mod place;
@@ -89,6 +90,9 @@ pub fn delivery(body: &[u8], received: DateTime<Utc>) -> Result<Vec<Element>, No
 
 /// One stored body read again: what [`delivery`] made of it the first time.
 pub fn stored(body: &str, received: DateTime<Utc>) -> Result<Element, NormalizeError> {
+    if let Some(element) = log_entry::stored(body, received) {
+        return Ok(element);
+    }
     let mut elements = delivery(body.as_bytes(), received)?;
     match elements.len() {
         1 => Ok(elements.remove(0)),

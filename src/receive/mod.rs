@@ -4,6 +4,10 @@
 pub mod attestation;
 pub mod client;
 pub mod poller;
+pub mod overdue;
+pub mod pubsub;
+pub mod pubsub_pull;
+pub mod pubsub_token;
 pub mod sender;
 pub mod webhook;
 

@@ -15,6 +15,7 @@ use chrono::Utc;
 
 use crate::config::server::ServerConfig;
 use crate::outbox::Store;
+use crate::receive::pubsub::{self, PushDoor};
 use crate::receive::attestation::{self, Attestor};
 use crate::receive::webhook::{self, Webhook};
 use crate::telemetry::metrics as names;
@@ -26,6 +27,8 @@ use refusal::Refusal;
 pub struct Doors {
     /// `POST /events`.
     pub webhook: Webhook,
+    /// `POST /pubsub/push`.
+    pub push: PushDoor,
     /// `/readyz`.
     pub health: Health,
     /// `/attestation/...`, when it is switched on, and the codelab's path.
@@ -58,6 +61,7 @@ pub fn start(config: &ServerConfig, doors: Doors) -> Result<(Server, SocketAddr)
             .wrap(from_fn(count))
             .app_data(web::PayloadConfig::new(body_limit))
             .app_data(web::Data::new(doors.webhook))
+            .app_data(web::Data::new(doors.push))
             .app_data(web::Data::new(doors.health))
             .app_data(web::Data::from(doors.store))
             .configure(|config| attest(config, doors.attestation))
@@ -90,6 +94,7 @@ fn routes(config: &mut web::ServiceConfig) {
     let refuse_method = || web::route().to(wrong_method);
     config
         .service(web::resource("/events").route(web::post().to(webhook::events)).default_service(refuse_method()))
+        .service(web::resource("/pubsub/push").route(web::post().to(pubsub::push)).default_service(refuse_method()))
         .route("/", web::get().to(page))
         .route("/", web::head().to(page))
         .route("/healthz", web::get().to(health::alive))

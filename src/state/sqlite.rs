@@ -1,6 +1,6 @@
 //! State in an SQLite file: one table, every change durable before it is answered.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,19 +38,36 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the file, creating it (readable by its owner only) and its folder when they are missing.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or was written by a newer program.
     pub async fn open(path: &Path) -> Result<Self, StateError> {
-        let path = path.to_owned();
-        let place: Arc<str> = path.display().to_string().into();
-        let shown = place.clone();
-        let connection = blocking(&shown, move || connect(&path)).await?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), place })
+        Self::open_blocking(path)
+    }
+
+    /// The same outside of a runtime. Opening takes milliseconds, so it may also be called inside of one.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub fn open_blocking(path: &Path) -> Result<Self, StateError> {
+        let place = path.display().to_string();
+        connect(path).map(|connection| Self::with_connection(connection, &place)).map_err(|trouble| trouble.named(&place))
     }
 
     /// A store that lives and dies with the process.
     pub async fn in_memory() -> Result<Self, StateError> {
-        let place: Arc<str> = "in memory".into();
-        let connection = blocking(&place, || prepare(Connection::open_in_memory()?)).await?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), place })
+        Self::in_memory_blocking()
+    }
+
+    /// The same outside of a runtime.
+    pub fn in_memory_blocking() -> Result<Self, StateError> {
+        let opened = Connection::open_in_memory().map_err(Trouble::Sql).and_then(prepare);
+        let place = "in memory";
+        opened.map(|connection| Self::with_connection(connection, place)).map_err(|trouble| trouble.named(place))
+    }
+
+    fn with_connection(connection: Connection, place: &str) -> Self {
+        Self { connection: Arc::new(Mutex::new(connection)), place: place.into() }
     }
 
     async fn with<T: Send + 'static>(
@@ -220,7 +237,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn connect(path: &PathBuf) -> Result<Connection, Trouble> {
+fn connect(path: &Path) -> Result<Connection, Trouble> {
     create_private(path).map_err(Trouble::Io)?;
     prepare(Connection::open(path)?)
 }

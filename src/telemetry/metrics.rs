@@ -169,6 +169,8 @@ pub const ALL: &[&Metric] = &[
     &POLL_LOST,
     &ENRICH_LOOKUPS,
     &ENRICH_SECONDS,
+    &PUSH_REFUSED,
+    &PULL_ERRORS,
     &SCC_CALLS,
     &SCC_SECONDS,
     &SCC_BYTES,
@@ -345,4 +347,20 @@ pub const ENRICH_SECONDS: Metric = Metric::new(
     "histogram",
     &["source"],
     "How long look-ups take, including those answered from memory.",
+);
+
+/// Refused pushes.
+pub const PUSH_REFUSED: Metric = Metric::new(
+    "sysdig_scc_push_refused_total",
+    "counter",
+    &["reason"],
+    "Pub/Sub pushes refused at /pubsub/push, by reason (missing, audience, account, …). Pub/Sub sends them again: look at the subscription's token settings.",
+);
+
+/// Failed turns of the pull subscriber.
+pub const PULL_ERRORS: Metric = Metric::new(
+    "sysdig_scc_pull_errors_total",
+    "counter",
+    &["error"],
+    "Failed turns of the Pub/Sub pull subscriber: pull, intake or acknowledge. Messages come again.",
 );

@@ -6,6 +6,8 @@
 #![allow(missing_docs, reason = "tests")]
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
+mod attest;
+mod attest_issuer;
 mod deliver;
 mod delivery;
 mod documents;
@@ -14,10 +16,11 @@ mod enrich_kubernetes;
 mod fakes;
 mod google_auth;
 mod google_http;
-mod attest;
-mod attest_issuer;
+mod integrity;
 mod outbox;
 mod poller;
+mod pubsub;
+mod pubsub_token;
 mod recovery;
 mod sandbox;
 mod sandbox_clients;

@@ -1,0 +1,78 @@
+//! A Cloud Logging entry that came by Pub/Sub → an element.
+
+use std::sync::LazyLock;
+
+use chrono::{DateTime, Utc};
+use regex::Regex;
+use serde_json::Value;
+
+use super::{Element, Ignored};
+use crate::event::Event;
+use crate::integrity::envelope::{self, Item};
+use crate::integrity::{Fact, Foreign, Reading, read};
+
+/// The most of a message that could not be read that is kept, in bytes. Logging's entries have at most 256 KiB.
+const LARGEST_KEPT: usize = 1024 * 1024;
+
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*").expect("a constant that the tests compile")
+});
+
+/// What one message turned out to be.
+pub fn element(item: Item, received: DateTime<Utc>) -> Element {
+    let json = match item {
+        Item::NoData => return Element::Ignored(Ignored::Empty),
+        Item::Unreadable { reason, body } => return unreadable(reason, &body),
+        Item::Entry(json) => json,
+    };
+    match read(&json, received) {
+        Ok(Reading::Entry(entry)) if matches!(entry.fact, Fact::Startup | Fact::Shutdown) => {
+            Element::Ignored(Ignored::Lifecycle)
+        }
+        Ok(Reading::Entry(entry)) => Element::Event { event: Event::Integrity(entry), body: json.to_string() },
+        Ok(Reading::Foreign(foreign)) => Element::Ignored(match foreign {
+            Foreign::OtherLog => Ignored::OtherLog,
+            Foreign::UnknownEvent => Ignored::UnknownIntegrityEvent,
+            Foreign::OtherAudit => Ignored::OtherAudit,
+        }),
+        Err(error) => unreadable(error.0, &json.to_string()),
+    }
+}
+
+/// A body of the ledger read again, when it is one of ours.
+pub(super) fn stored(body: &str, received: DateTime<Utc>) -> Option<Element> {
+    let json: Value = serde_json::from_str(body).ok()?;
+    let is_entry = ["jsonPayload", "protoPayload", "textPayload", "logName"].iter().any(|name| json.get(name).is_some());
+    if is_entry {
+        return Some(element(Item::Entry(json), received));
+    }
+    let is_message = json.get("messageId").is_some() || json.get("message_id").is_some();
+    is_message.then(|| element(envelope::message(&json), received))
+}
+
+/// Attestation tokens may pass by here; they never come into the ledger.
+fn unreadable(reason: String, body: &str) -> Element {
+    let body = TOKEN.replace_all(body, "[token removed]");
+    let body = if body.len() > LARGEST_KEPT {
+        crate::decide::text::ellipsis(&body, LARGEST_KEPT)
+    } else {
+        body.into_owned()
+    };
+    Element::Unreadable { reason, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_token_never_comes_into_the_ledger() {
+        let body = r#"{"token":"eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln", broken"#;
+        let Element::Unreadable { body, .. } = element(envelope::data_of(body.as_bytes()), Utc::now()) else { panic!() };
+        assert!(body.contains("[token removed]") && !body.contains("eyJ"), "{body}");
+        let entry = json!({"logName": "projects/p/logs/gotpm", "jsonPayload": {"token": "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln"}});
+        assert_eq!(element(Item::Entry(entry), Utc::now()), Element::Ignored(Ignored::OtherLog));
+    }
+}

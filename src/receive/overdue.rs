@@ -1,0 +1,54 @@
+//! The door nobody knocks at: boots that did not complete in time are taken in like entries that came.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+
+use super::{Door, Intake};
+use crate::event::Event;
+use crate::integrity::tracker::Tracker;
+use crate::normalize::Element;
+use crate::telemetry::chain;
+
+/// How often timers are looked at.
+const EVERY: Duration = Duration::from_secs(20);
+
+/// Takes in boots that did not complete.
+#[derive(Debug, Clone)]
+pub struct Overdue {
+    /// Who knows the timers.
+    pub tracker: Tracker,
+    /// Where entries go.
+    pub intake: Intake,
+}
+
+impl Overdue {
+    /// One look. Returns how many boots did not complete.
+    ///
+    /// # Errors
+    /// When state or outbox cannot be used; the timers stay.
+    pub async fn step(&self, now: DateTime<Utc>) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+        let overdue = self.tracker.overdue(now).await?;
+        for entry in &overdue {
+            let body = serde_json::to_string(entry)?;
+            let event = Event::Integrity(Box::new(entry.clone()));
+            self.intake.take(Door::Pubsub, vec![Element::Event { event, body }]).await?;
+            self.tracker.taken(entry).await?;
+        }
+        Ok(overdue.len())
+    }
+
+    /// Looks until `stop` is cancelled.
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(error) = self.step(Utc::now()).await {
+                tracing::warn!(error = chain(&*error), "boots that may not have completed could not be looked at");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+}

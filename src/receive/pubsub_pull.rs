@@ -1,0 +1,121 @@
+//! Pulling a Pub/Sub subscription: pull, write down, acknowledge. What is in hand is bounded by one pull's size.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Door, Intake, IntakeError};
+use crate::google::ApiError;
+use crate::google::pubsub::{Client, Received};
+use crate::integrity::envelope;
+use crate::normalize::log_entry;
+use crate::telemetry::{chain, metrics as names};
+
+/// While messages are being written down, their deadline is pushed on this often, to this many seconds.
+const EXTEND_EVERY: Duration = Duration::from_secs(5);
+const EXTEND_TO: u32 = 60;
+/// How long after a failure, doubling up to the last.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LAST_WAIT: Duration = Duration::from_secs(60);
+
+/// Why a turn failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// Pub/Sub did not give messages.
+    #[error("Pub/Sub could not be asked for messages")]
+    Pull(#[source] ApiError),
+    /// They could not be written down; Pub/Sub delivers them again.
+    #[error("messages could not be written down")]
+    Intake(#[source] IntakeError),
+    /// They are written down but could not be acknowledged; they come again as duplicates.
+    #[error("messages could not be acknowledged")]
+    Acknowledge(#[source] ApiError),
+}
+
+impl PullError {
+    /// The metric label.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Pull(_) => "pull",
+            Self::Intake(_) => "intake",
+            Self::Acknowledge(_) => "acknowledge",
+        }
+    }
+}
+
+/// Pulls one subscription.
+#[derive(Debug, Clone)]
+pub struct Subscriber {
+    /// The client.
+    pub client: Client,
+    /// `projects/P/subscriptions/S`.
+    pub subscription: String,
+    /// The most messages in hand.
+    pub most: u32,
+    /// Where entries go.
+    pub intake: Intake,
+}
+
+impl Subscriber {
+    /// One turn: waits for messages, writes them down, acknowledges them. Returns how many.
+    ///
+    /// # Errors
+    /// See [`PullError`]; nothing is acknowledged that is not durable.
+    pub async fn step(&self) -> Result<usize, PullError> {
+        let messages = self.client.pull(&self.subscription, self.most).await.map_err(PullError::Pull)?;
+        self.take(&messages).await.map(|()| messages.len())
+    }
+
+    /// Pulls until `stop` is cancelled. What was pulled by then is still written down and acknowledged.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut wait = FIRST_WAIT;
+        while !stop.is_cancelled() {
+            // Given up in mid-wait, messages on their way come again after their deadline.
+            let pulled = tokio::select! {
+                pulled = self.client.pull(&self.subscription, self.most) => pulled,
+                () = stop.cancelled() => continue,
+            };
+            let done = match pulled {
+                Ok(messages) => self.take(&messages).await,
+                Err(error) => Err(PullError::Pull(error)),
+            };
+            let Err(error) = done else {
+                wait = FIRST_WAIT;
+                continue;
+            };
+            metrics::counter!(names::PULL_ERRORS.name, "error" => error.label()).increment(1);
+            tracing::warn!(subscription = self.subscription, error = chain(&error), "pulling failed and is tried again");
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => {}
+            }
+            wait = (wait * 2).min(LAST_WAIT);
+        }
+    }
+
+    async fn take(&self, messages: &[Received]) -> Result<(), PullError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let now = Utc::now();
+        let elements = messages.iter().map(|received| log_entry::element(envelope::message(&received.message), now));
+        let ids: Vec<&str> = messages.iter().map(|received| received.ack_id.as_str()).collect();
+        let taking = self.intake.take(Door::Pubsub, elements.collect());
+        let taken = tokio::select! {
+            taken = taking => taken,
+            never = self.extend_for_ever(&ids) => match never {},
+        };
+        taken.map_err(PullError::Intake)?;
+        self.client.acknowledge(&self.subscription, &ids).await.map_err(PullError::Acknowledge)
+    }
+
+    async fn extend_for_ever(&self, ids: &[&str]) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(EXTEND_EVERY).await;
+            if let Err(error) = self.client.extend(&self.subscription, ids, EXTEND_TO).await {
+                tracing::warn!(error = chain(&error), "the deadline of messages in hand could not be extended");
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Who pushes: the OIDC token that Pub/Sub sends with every push, verified against the issuer's keys.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use crate::config::pubsub::PushToken;
+
+/// Clocks may disagree by this much.
+const SKEW: i64 = 60;
+/// An unknown key makes us look for new ones, but not more often than this.
+const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(30);
+/// How long keys are used when the answer does not say.
+const FRESH_FOR: TimeDelta = TimeDelta::minutes(10);
+/// No longer than this are keys used whatever the answer says.
+const FRESH_AT_MOST: TimeDelta = TimeDelta::hours(24);
+
+/// Why a push was refused. None of them shows the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is no bearer token.
+    #[error("there is no bearer token; set oidcToken in the subscription's push configuration")]
+    Missing,
+    /// It is no JWT.
+    #[error("the bearer token is no JWT")]
+    Malformed,
+    /// It is not signed with RS256.
+    #[error("the token is not signed with RS256")]
+    Algorithm,
+    /// Its key is not among the issuer's.
+    #[error("the token's key is not among the issuer's")]
+    Key,
+    /// The issuer's keys cannot be had now.
+    #[error("the issuer's keys cannot be had now")]
+    NoKeys,
+    /// The signature is wrong.
+    #[error("the token's signature is wrong")]
+    Signature,
+    /// Another issuer.
+    #[error("the token's issuer is not in PUBSUB_PUSH_ISSUERS")]
+    Issuer,
+    /// Meant for somebody else.
+    #[error("the token's audience is not in PUBSUB_PUSH_AUDIENCE")]
+    Audience,
+    /// Too old, or of the future.
+    #[error("the token has expired or is not valid yet")]
+    Expired,
+    /// The issuer has not verified the e-mail address.
+    #[error("the token's e-mail address is not verified")]
+    Unverified,
+    /// Somebody else's account.
+    #[error("the token's account is not in PUBSUB_PUSH_ACCOUNTS")]
+    Account,
+    /// Nobody may push.
+    #[error("pushes are not configured; set PUBSUB_PUSH_AUDIENCE and PUBSUB_PUSH_ACCOUNTS")]
+    Closed,
+}
+
+impl Refused {
+    /// The metric label, and the code in the answer.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Algorithm => "algorithm",
+            Self::Key => "unknown_key",
+            Self::NoKeys => "no_keys",
+            Self::Signature => "signature",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::Expired => "expired",
+            Self::Unverified => "email_unverified",
+            Self::Account => "account",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// The HTTP status: 401, 403 for an account that is not listed, 503 while keys cannot be had.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::NoKeys => 503,
+            Self::Account | Self::Closed => 403,
+            _ => 401,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Claims {
+    #[serde(default)]
+    iss: String,
+    #[serde(default)]
+    aud: serde_json::Value,
+    #[serde(default)]
+    exp: f64,
+    #[serde(default)]
+    iat: Option<f64>,
+    #[serde(default)]
+    nbf: Option<f64>,
+    #[serde(default)]
+    email: String,
+    #[serde(default)]
+    email_verified: serde_json::Value,
+}
+
+/// Verifies pushes. Keys are kept as long as the issuer allows.
+pub struct Verifier {
+    wanted: PushToken,
+    http: reqwest::Client,
+    keys: Mutex<Keys>,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier").field("wanted", &self.wanted).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Keys {
+    by_id: HashMap<String, DecodingKey>,
+    fresh_until: Option<DateTime<Utc>>,
+    asked: Option<DateTime<Utc>>,
+}
+
+impl Verifier {
+    /// A verifier for tokens like `wanted`; `http` asks for the keys.
+    pub fn new(wanted: PushToken, http: reqwest::Client) -> Self {
+        Self { wanted, http, keys: Mutex::default() }
+    }
+
+    /// Checks the `Authorization` header. Answers the account's e-mail address.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub async fn check(&self, authorization: Option<&[u8]>, now: DateTime<Utc>) -> Result<String, Refused> {
+        let token = bearer(authorization).ok_or(Refused::Missing)?;
+        // jsonwebtoken knows no `none`: such a header does not parse, and is told apart here for the log.
+        let header = decode_header(token).map_err(|_| malformed_or_algorithm(token))?;
+        if header.alg != Algorithm::RS256 {
+            return Err(Refused::Algorithm);
+        }
+        let key = self.key(header.kid.as_deref().ok_or(Refused::Key)?, now).await?;
+        let mut only_signature = Validation::new(Algorithm::RS256);
+        only_signature.required_spec_claims.clear();
+        only_signature.validate_exp = false;
+        only_signature.validate_aud = false;
+        let claims = decode::<Claims>(token, &key, &only_signature).map_err(|error| match error.kind() {
+            jsonwebtoken::errors::ErrorKind::InvalidSignature => Refused::Signature,
+            _ => Refused::Malformed,
+        })?;
+        self.judge(claims.claims, now)
+    }
+
+    fn judge(&self, claims: Claims, now: DateTime<Utc>) -> Result<String, Refused> {
+        if !self.wanted.issuers.contains(&claims.iss) {
+            return Err(Refused::Issuer);
+        }
+        let audience = match &claims.aud {
+            serde_json::Value::Array(one) if one.len() == 1 => one[0].as_str(),
+            other => other.as_str(),
+        };
+        if !audience.is_some_and(|audience| self.wanted.audiences.iter().any(|wanted| wanted == audience)) {
+            return Err(Refused::Audience);
+        }
+        let (now, skew) = (now.timestamp() as f64, SKEW as f64);
+        let future = |time: Option<f64>| time.is_some_and(|time| time > now + skew);
+        if claims.exp + skew <= now || future(claims.iat) || future(claims.nbf) {
+            return Err(Refused::Expired);
+        }
+        if claims.email_verified != true && claims.email_verified != "true" {
+            return Err(Refused::Unverified);
+        }
+        let listed = self.wanted.accounts.iter().any(|account| account.eq_ignore_ascii_case(&claims.email));
+        if listed { Ok(claims.email) } else { Err(Refused::Account) }
+    }
+
+    async fn key(&self, id: &str, now: DateTime<Utc>) -> Result<DecodingKey, Refused> {
+        let mut keys = self.keys.lock().await;
+        let known = keys.by_id.get(id).cloned();
+        if let (Some(key), true) = (&known, keys.fresh_until.is_some_and(|until| now < until)) {
+            return Ok(key.clone());
+        }
+        let rested = keys.asked.is_none_or(|asked| now - asked >= LOOK_AGAIN || now < asked);
+        let mut failed = false;
+        if rested {
+            keys.asked = Some(now);
+            match self.fetch(now).await {
+                Ok((by_id, fresh_until)) => {
+                    keys.by_id = by_id;
+                    keys.fresh_until = Some(fresh_until);
+                }
+                Err(error) => {
+                    failed = true;
+                    tracing::warn!(error = crate::telemetry::chain(&error), "the keys for verifying pushes could not be fetched");
+                }
+            }
+        }
+        // Keys that were good are used on while new ones cannot be had.
+        match keys.by_id.get(id).cloned().or(known.filter(|_| failed)) {
+            Some(key) => Ok(key),
+            None if failed || keys.by_id.is_empty() => Err(Refused::NoKeys),
+            None => Err(Refused::Key),
+        }
+    }
+
+    async fn fetch(&self, now: DateTime<Utc>) -> Result<(HashMap<String, DecodingKey>, DateTime<Utc>), reqwest::Error> {
+        let request = self.http.get(self.wanted.jwks.clone()).timeout(Duration::from_secs(10));
+        let answer = request.send().await?.error_for_status()?;
+        let control = answer.headers().get(reqwest::header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
+        let fresh_for = control.and_then(max_age).unwrap_or(FRESH_FOR).min(FRESH_AT_MOST);
+        let set: JwkSet = answer.json().await?;
+        let keys = set.keys.iter().filter_map(|jwk| {
+            let id = jwk.common.key_id.clone()?;
+            DecodingKey::from_jwk(jwk).ok().map(|key| (id, key))
+        });
+        Ok((keys.collect(), now + fresh_for))
+    }
+}
+
+fn bearer(authorization: Option<&[u8]>) -> Option<&str> {
+    let text = std::str::from_utf8(authorization?).ok()?.trim();
+    let (scheme, token) = text.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+fn malformed_or_algorithm(token: &str) -> Refused {
+    use base64::Engine;
+    let header = token.split('.').next().unwrap_or_default();
+    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    let json: serde_json::Value = serde_json::from_slice(&header).unwrap_or_default();
+    if json.get("alg").is_some() { Refused::Algorithm } else { Refused::Malformed }
+}
+
+fn max_age(control: &str) -> Option<TimeDelta> {
+    let seconds = control.split(',').find_map(|part| part.trim().strip_prefix("max-age="))?;
+    TimeDelta::try_seconds(seconds.trim().parse().ok()?)
+}

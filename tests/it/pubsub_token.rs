@@ -1,0 +1,112 @@
+//! Who may push: tokens of a key of our own, served as Google serves its keys.
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::KeyPair as _;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::Utc;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+
+use crate::fakes::wire::{Answer, Wire};
+use crate::pubsub::{sample, wrapped};
+use crate::world::World;
+
+const AUDIENCE: &str = "https://conn.example/pubsub/push";
+const ACCOUNT: &str = "pusher@demo-int.iam.gserviceaccount.com";
+
+struct Key {
+    pair: KeyPair,
+    id: &'static str,
+}
+
+impl Key {
+    fn new(id: &'static str) -> Self {
+        Self { pair: KeyPair::generate(KeySize::Rsa2048).unwrap(), id }
+    }
+
+    fn jwk(&self) -> Value {
+        let public = self.pair.public_key();
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        json!({"kty": "RSA", "alg": "RS256", "use": "sig", "kid": self.id,
+            "n": text(public.modulus().big_endian_without_leading_zero()), "e": text(public.exponent().big_endian_without_leading_zero())})
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        let header = Header { kid: Some(self.id.into()), ..Header::new(Algorithm::RS256) };
+        let der: aws_lc_rs::encoding::Pkcs8V1Der<'static> = self.pair.as_der().unwrap();
+        // The RSA key itself stands behind 26 bytes that say that it is one.
+        encode(&header, claims, &EncodingKey::from_rsa_der(&der.as_ref()[26..])).unwrap()
+    }
+}
+
+fn claims(change: &[(&str, Value)]) -> Value {
+    let now = Utc::now().timestamp();
+    let mut claims = json!({"aud": AUDIENCE, "azp": "1", "sub": "1", "email": ACCOUNT, "email_verified": true,
+        "iss": "https://accounts.google.com", "iat": now - 3000, "exp": now + 600});
+    for (name, value) in change {
+        claims[*name] = value.clone();
+    }
+    claims
+}
+
+#[tokio::test]
+async fn only_tokens_of_the_right_key_issuer_audience_and_account_open_the_door() {
+    let (key, rotated, foreign) = (Key::new("k1"), Key::new("k2"), Key::new("k1"));
+    let served = Arc::new(Mutex::new(vec![key.jwk()]));
+    let keys = Arc::clone(&served);
+    let issuer = Wire::start(move |_| {
+        let keys = keys.lock().unwrap().clone();
+        Answer::json(200, json!({"keys": keys})).with("Cache-Control", "public, max-age=3600")
+    })
+    .await;
+    let jwks = format!("http://{}/certs", issuer.address);
+    let world = World::with(&[
+        ("PUBSUB_PUSH_AUDIENCE", AUDIENCE),
+        ("PUBSUB_PUSH_ACCOUNTS", ACCOUNT),
+        ("PUBSUB_PUSH_JWKS_URL", &jwks),
+    ])
+    .await;
+    let body = wrapped(sample("late_failed_pcr4_changed_pcr14_new").to_string().as_bytes());
+    let send = async |authorization: Option<String>| {
+        let mut request = world.http.post(format!("{}/pubsub/push", world.url)).body(body.clone());
+        if let Some(value) = authorization {
+            request = request.header("authorization", value);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let now = Utc::now().timestamp();
+    let unsigned = |alg: &str| {
+        let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        format!("Bearer {}.{}.x", part(json!({"alg": alg, "kid": "k1"})), part(claims(&[])))
+    };
+    let hs256 = encode(&Header { kid: Some("k1".into()), ..Header::default() }, &claims(&[]), &EncodingKey::from_secret(b"x")).unwrap();
+    let bearer = |token: String| Some(format!("Bearer {token}"));
+    for (code, status, authorization) in [
+        ("missing", 401, None),
+        ("missing", 401, Some("Basic eHg=".to_owned())),
+        ("malformed", 401, Some("Bearer nonsense".to_owned())),
+        ("algorithm", 401, Some(unsigned("none"))),
+        ("algorithm", 401, bearer(hs256)),
+        ("signature", 401, bearer(foreign.sign(&claims(&[])))),
+        ("issuer", 401, bearer(key.sign(&claims(&[("iss", json!("https://evil.example"))])))),
+        ("audience", 401, bearer(key.sign(&claims(&[("aud", json!("https://other.example"))])))),
+        ("expired", 401, bearer(key.sign(&claims(&[("exp", json!(now - 120))])))),
+        ("email_unverified", 401, bearer(key.sign(&claims(&[("email_verified", json!(false))])))),
+        ("account", 403, bearer(key.sign(&claims(&[("email", json!("mallory@demo-int.iam.gserviceaccount.com"))])))),
+        ("unknown_key", 401, bearer(rotated.sign(&claims(&[])))),
+    ] {
+        let (answered, text) = send(authorization).await;
+        assert_eq!(answered, status, "{code}: {text}");
+        assert!(text.contains(&format!("\"{code}\"")), "{code}: {text}");
+        assert!(!text.contains("eyJ"), "no token in an answer: {text}");
+    }
+    assert_eq!(world.ledger().accepted, 0, "nothing was written");
+    assert_eq!(issuer.asked().len(), 1, "an unknown key does not make us ask again and again");
+    let (answered, text) = send(bearer(key.sign(&claims(&[])))).await;
+    assert_eq!(answered, 204, "{text}");
+    assert_eq!(world.settle().await.closed["delivered"], 1);
+}
