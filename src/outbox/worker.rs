@@ -180,11 +180,8 @@ impl Worker {
         if room < ahead / 2 {
             return Vec::new();
         }
-        match self.store.lease(room, now, LEASE).await {
-            Ok(rows) => rows,
-            // The store has logged it, and says so at /readyz; the next look tries again.
-            Err(_) => Vec::new(),
-        }
+        // The store has logged a failure, and says so at /readyz; the next look tries again.
+        self.store.lease(room, now, LEASE).await.unwrap_or_default()
     }
 
     async fn pause(&self, under_way: &UnderWay, ahead: usize) {
