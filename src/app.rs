@@ -63,6 +63,9 @@ pub enum StartError {
     /// Sysdig's API.
     #[error("Sysdig's API cannot be reached as configured")]
     Sysdig(#[from] SysdigError),
+    /// The Kubernetes API server.
+    #[error(transparent)]
+    Kubernetes(#[from] crate::enrich::kubernetes::ConnectError),
     /// The sources could not be listed, although SOURCE_ID is not set.
     #[error("SOURCE_ID is not set, and the organization's sources cannot be listed to find it; set SOURCE_ID, or grant roles/securitycenter.sourcesViewer")]
     Sources(#[source] ApiError),
@@ -114,7 +117,7 @@ impl App {
         let manner = Manner { concurrency: config.scc.concurrency, give_up_after: config.outbox.give_up_after };
         let tracker = integrity::tracker(config, &state);
         let journey = Journey {
-            enrichment: enrichment::build(config)?,
+            enrichment: enrichment::build(config).await?,
             rules,
             tracker: tracker.clone(),
             sink: Arc::clone(&destination.sink),

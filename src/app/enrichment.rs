@@ -7,6 +7,7 @@ use super::destination::ClientError;
 use crate::config::Config;
 use crate::config::google::Account;
 use crate::enrich::compute::{ComputeEnricher, Where};
+use crate::enrich::kubernetes::{KubernetesEnricher, connect};
 use crate::enrich::{Enricher, Enrichment};
 use crate::google::compute::Compute;
 use crate::google::http::{Client, HttpSettings};
@@ -15,10 +16,14 @@ use crate::google::resource_manager::ResourceManager;
 /// Look-ups are short; many run at once.
 const CONNECTIONS: usize = 16;
 
-/// All look-ups, or none when no project is named.
-pub(super) fn build(config: &Config) -> Result<Enrichment, StartError> {
+/// All look-ups that are set; Kubernetes first, as the node it names tells Compute where to look.
+pub(super) async fn build(config: &Config) -> Result<Enrichment, StartError> {
     let settings = &config.enrich;
     let mut enrichers: Vec<Arc<dyn Enricher>> = Vec::new();
+    if let Some(kubernetes) = &settings.kubernetes {
+        let client = connect(&kubernetes.source).await?;
+        enrichers.push(Arc::new(KubernetesEnricher::new(client, kubernetes, settings.keep)));
+    }
     if !settings.projects.is_empty() {
         let compute = Compute::new(client(config, &settings.compute_endpoint)?);
         let names = settings.resource_manager_endpoint.as_ref().map(|url| client(config, url)).transpose()?;

@@ -99,7 +99,8 @@ async fn settings(dry_run: bool) -> anyhow::Result<Config> {
 
 fn window(args: &PollArgs, now: DateTime<Utc>) -> anyhow::Result<Window> {
     let moment = |option: &str, text: &str| {
-        moment(text, now).with_context(|| format!("--{option} {text:?} is no time; write 2026-11-01T12:00:00Z, 2026-11-01 or 6h"))
+        moment(text, now)
+            .with_context(|| format!("--{option} {text:?} is no time; write 2026-11-01T12:00:00Z, 2026-11-01 or 6h"))
     };
     let (mut from, to) = (moment("from", &args.from)?, moment("to", &args.to)?.min(now));
     if from < now - REACH {
@@ -241,12 +242,16 @@ impl Door {
         }
         let request = self.http.post(&self.url).bearer_auth(self.token.expose_secret());
         let request = request.header("Content-Type", "application/json").body(format!("[{}]", bodies.join(",")));
-        let answer = request.send().await.map_err(|error| format!("the running connector does not answer: {}", error.without_url()))?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| format!("the running connector does not answer: {}", error.without_url()))?;
         let status = answer.status();
         if !status.is_success() {
             return Err(format!("the running connector answered {status}"));
         }
-        let receipt: serde_json::Value = answer.json().await.map_err(|_| "the answer is not the connector's".to_owned())?;
+        let receipt: serde_json::Value =
+            answer.json().await.map_err(|_| "the answer is not the connector's".to_owned())?;
         let count = |name: &str| receipt.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
         Ok(Receipt {
             accepted: count("accepted"),

@@ -19,7 +19,8 @@ use crate::sysdig::forwarders::ForwarderSpec;
 use crate::sysdig::{Client, Patience, SysdigError};
 
 /// What the source is for, as people see it in Security Command Center.
-const DESCRIPTION: &str = "Runtime security events from Sysdig Secure and Falco, and Shielded VM integrity, by sysdig-scc";
+const DESCRIPTION: &str =
+    "Runtime security events from Sysdig Secure and Falco, and Shielded VM integrity, by sysdig-scc";
 
 /// Find or make what the connector needs elsewhere. Each can be run again at any time.
 #[derive(Debug, Args)]
@@ -178,7 +179,9 @@ async fn in_policies(client: &Client, channel: i64, wanted: &[String], dry_run: 
     let carrying: Vec<&str> =
         all.iter().filter(|policy| policy.channels.contains(&channel)).map(|policy| policy.name.as_str()).collect();
     if carrying.is_empty() && wanted.is_empty() {
-        println!("No policy sends to it yet, so nothing will arrive: add it with --policy NAME, or in Sysdig's policy editor.");
+        println!(
+            "No policy sends to it yet, so nothing will arrive: add it with --policy NAME, or in Sysdig's policy editor."
+        );
     }
     for name in carrying.iter().filter(|name| !wanted.iter().any(|wanted| wanted == *name)) {
         println!("The policy {name:?} sends to it.");

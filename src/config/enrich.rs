@@ -171,10 +171,12 @@ pub enum KubernetesSource {
 impl EnrichConfig {
     /// Reads the area. `None` when something is wrong; the problems are in `env`.
     pub fn read(env: &mut Env) -> Option<Self> {
-        let projects = names(env, &COMPUTE_PROJECT_ID, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:".contains(&b));
+        let projects =
+            names(env, &COMPUTE_PROJECT_ID, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:".contains(&b));
         let zones = names(env, &COMPUTE_ZONE, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         let compute_endpoint = endpoint(env, &COMPUTE_ENDPOINT);
-        let rehearsal = compute_endpoint.as_ref().is_some_and(|url| url.as_str().trim_end_matches('/') != compute::ENDPOINT);
+        let rehearsal =
+            compute_endpoint.as_ref().is_some_and(|url| url.as_str().trim_end_matches('/') != compute::ENDPOINT);
         let names_given = env.given(&RESOURCE_MANAGER_ENDPOINT).is_some();
         let resource_manager = endpoint(env, &RESOURCE_MANAGER_ENDPOINT);
         let deadline = env.number(&ENRICH_TIMEOUT_SECS, 1..=60);

@@ -3,9 +3,9 @@
 use secrecy::ExposeSecret;
 use url::Url;
 
+use super::AREAS;
 use super::env::{Area, Env, Setting};
 use super::google::GoogleConfig;
-use super::AREAS;
 use crate::google::http::is_loopback;
 use crate::google::secret_manager::{ENDPOINT, SecretName, is_place, read};
 use crate::google::{Client, HttpSettings, TokenSource};
@@ -40,8 +40,9 @@ pub async fn environment() -> Env {
 /// Puts the secrets in place of their names.
 pub async fn resolve(env: &mut Env) {
     let settings = AREAS.iter().flat_map(|area| area.settings).copied().filter(|setting| setting.secret);
-    let named: Vec<(&'static Setting, String)> =
-        settings.filter_map(|setting| env.given(setting).filter(|text| is_place(text)).map(|text| (setting, text))).collect();
+    let named: Vec<(&'static Setting, String)> = settings
+        .filter_map(|setting| env.given(setting).filter(|text| is_place(text)).map(|text| (setting, text)))
+        .collect();
     if named.is_empty() {
         return;
     }
@@ -66,7 +67,8 @@ async fn resolved(env: &mut Env, client: &Client, setting: &'static Setting, tex
         match value {
             Ok(value) => values.push(value.expose_secret().trim().to_owned()),
             Err(error) => {
-                let remedy = "grant roles/secretmanager.secretAccessor on it to the account this runs as, or correct the name";
+                let remedy =
+                    "grant roles/secretmanager.secretAccessor on it to the account this runs as, or correct the name";
                 env.problem(setting.name, &format!("cannot be read: {}", chain(&error)), remedy);
                 return None;
             }

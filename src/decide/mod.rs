@@ -3,7 +3,8 @@
 mod activity;
 mod attestation;
 mod compliance;
-pub mod mitre;
+pub mod looked_up;
+mod mitre;
 mod mitre_table;
 mod next_steps;
 mod properties;

@@ -28,6 +28,8 @@ pub(super) struct Context<'a> {
     /// Whether the event's time lay in the future and was pulled back.
     pub(super) clamped: bool,
     pub(super) gaps: &'a [String],
+    /// What the look-ups found, under our own names.
+    pub(super) looked_up: &'a [(String, String)],
     pub(super) node: Option<&'a str>,
 }
 
@@ -120,6 +122,7 @@ fn provenance(event: &Runtime, context: &Context<'_>, bag: &mut Bag) {
         bag.list("admission_zones", &review.zones);
     }
     bag.list("notes", &event.notes);
+    context.looked_up.iter().for_each(|(key, value)| bag.text(key, Some(value)));
     bag.list("enrichment_gaps", context.gaps);
 }
 

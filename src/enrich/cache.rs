@@ -85,7 +85,11 @@ mod tests {
         Lookups::new(Keep { found: Duration::from_secs(600), missed, entries: 10 })
     }
 
-    async fn find(cache: &Lookups<u32, String>, calls: &Arc<AtomicU32>, answer: Result<Option<String>, String>) -> Result<Option<Arc<String>>, Arc<String>> {
+    async fn find(
+        cache: &Lookups<u32, String>,
+        calls: &Arc<AtomicU32>,
+        answer: Result<Option<String>, String>,
+    ) -> Result<Option<Arc<String>>, Arc<String>> {
         let calls = Arc::clone(calls);
         let look_up = async move {
             calls.fetch_add(1, Ordering::SeqCst);

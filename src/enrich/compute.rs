@@ -281,7 +281,11 @@ impl Inner {
     }
 
     /// By its path where the zone is known, else, or when it is not there, by a list with a filter.
-    async fn direct_or_listed(&self, project: &str, question: &Question) -> Result<Listed<compute::Instance>, ApiError> {
+    async fn direct_or_listed(
+        &self,
+        project: &str,
+        question: &Question,
+    ) -> Result<Listed<compute::Instance>, ApiError> {
         if let Some(zone) = question.location.as_ref().filter(|location| super::is_zone(location))
             && let Some(instance) = self.compute.instance(project, zone, &question.text).await?
         {
@@ -292,7 +296,11 @@ impl Inner {
     }
 
     /// Lists in the zones we are told, or in all.
-    async fn list<T: serde::de::DeserializeOwned>(&self, project: &str, filter: Option<&str>) -> Result<Listed<T>, ApiError> {
+    async fn list<T: serde::de::DeserializeOwned>(
+        &self,
+        project: &str,
+        filter: Option<&str>,
+    ) -> Result<Listed<T>, ApiError> {
         if self.place.zones.is_empty() {
             let listing = self.compute.instances(project, Scope::All, filter).await?;
             return Ok((listing.instances, listing.unreachable));
@@ -352,7 +360,9 @@ impl Inner {
             None => AFTER_FAILURE,
         };
         let text = match refused {
-            true => format!("Compute Engine refuses to list the instances of project {project} (roles/compute.viewer is needed there)"),
+            true => format!(
+                "Compute Engine refuses to list the instances of project {project} (roles/compute.viewer is needed there)"
+            ),
             false if error.is_quota() => format!("Compute Engine's quota for reading project {project} is used up"),
             false => format!("Compute Engine could not be asked about project {project}"),
         };
@@ -403,7 +413,8 @@ fn facts(asked: &str, instance: compute::Instance) -> Instance {
         name,
     });
     let kube_labels = metadata.get("kube-labels").copied().unwrap_or_default();
-    let node_pool = said("goog-k8s-node-pool-name", "").or_else(|| kube_label(kube_labels, "cloud.google.com/gke-nodepool"));
+    let node_pool =
+        said("goog-k8s-node-pool-name", "").or_else(|| kube_label(kube_labels, "cloud.google.com/gke-nodepool"));
     Instance {
         id: instance.id.0,
         name: instance.name,
@@ -427,7 +438,9 @@ fn facts(asked: &str, instance: compute::Instance) -> Instance {
 
 fn confidential(config: compute::ConfidentialConfig) -> Option<String> {
     match config.confidential_instance_type.as_str() {
-        "" | "CONFIDENTIAL_INSTANCE_TYPE_UNSPECIFIED" => config.enable_confidential_compute.then(|| "CONFIDENTIAL".into()),
+        "" | "CONFIDENTIAL_INSTANCE_TYPE_UNSPECIFIED" => {
+            config.enable_confidential_compute.then(|| "CONFIDENTIAL".into())
+        }
         kind => Some(kind.to_owned()),
     }
 }

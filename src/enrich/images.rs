@@ -74,7 +74,9 @@ impl Image {
         if location.is_empty() {
             format!("https://{}", self.path())
         } else {
-            format!("https://console.cloud.google.com/artifacts/docker/{project}/{location}/{repository}/{name}?project={project}")
+            format!(
+                "https://console.cloud.google.com/artifacts/docker/{project}/{location}/{repository}/{name}?project={project}"
+            )
         }
     }
 }

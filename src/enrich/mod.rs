@@ -6,6 +6,7 @@
 pub mod cache;
 pub mod compute;
 pub mod images;
+pub mod kubernetes;
 pub mod subject;
 
 use std::collections::BTreeMap;

@@ -22,7 +22,7 @@ use self::reader::{Destination, Progress, Reader};
 use self::window::{Pace, Plan, Reading};
 use super::Receipt;
 use crate::config::sysdig::PollConfig;
-use crate::state::lease::{self, Claim};
+use crate::state::lease::{self, Claim, Lease};
 use crate::state::{Expected, Store, Version, body_of};
 use crate::sysdig::{Client, Window};
 use crate::telemetry::chain;
@@ -104,7 +104,8 @@ struct Place {
     state: Arc<dyn Store>,
     key: String,
     replica: String,
-    lease: TimeDelta,
+    /// How long the lease lasts.
+    lasting: TimeDelta,
 }
 
 impl std::fmt::Debug for Parts {
@@ -129,7 +130,7 @@ impl Poller {
         }
         loop {
             let outcome = tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 outcome = self.step(Utc::now()) => outcome,
             };
             let pause = self.pause(&outcome);
@@ -137,9 +138,24 @@ impl Poller {
                 tell(error, pause);
             }
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 () = tokio::time::sleep(pause) => {}
             }
+        }
+        self.give_up_lease().await;
+    }
+
+    /// Lets another replica, or our own next start, poll at once.
+    async fn give_up_lease(&self) {
+        let place = self.place();
+        let released = async {
+            match place.lease(Utc::now()).await? {
+                Some(lease) => lease::release(place.state.as_ref(), &lease, Utc::now()).await.map_err(PollError::from),
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = released.await {
+            tracing::debug!(error = %chain(&error), "the poller's lease was not given back; it runs out by itself");
         }
     }
 
@@ -188,12 +204,12 @@ impl Poller {
     }
 
     fn place(&self) -> Place {
-        let lease = TimeDelta::from_std(self.settings.interval * 3).unwrap_or(TimeDelta::hours(1));
+        let lasting = TimeDelta::from_std(self.settings.interval * 3).unwrap_or(TimeDelta::hours(1));
         Place {
             state: Arc::clone(&self.state),
             key: self.key.clone(),
             replica: self.replica.clone(),
-            lease: lease.max(TimeDelta::minutes(3)),
+            lasting: lasting.max(TimeDelta::minutes(3)),
         }
     }
 
@@ -212,9 +228,13 @@ impl Poller {
 impl Place {
     /// Takes or renews the lease.
     async fn hold(&self, now: DateTime<Utc>) -> Result<bool, PollError> {
+        Ok(self.lease(now).await?.is_some())
+    }
+
+    async fn lease(&self, now: DateTime<Utc>) -> Result<Option<Lease>, PollError> {
         let name = format!("{KIND}-{}", self.key);
-        let claim = Claim { name: &name, holder: &self.replica, ttl: self.lease };
-        Ok(lease::take(self.state.as_ref(), &claim, now).await?.is_some())
+        let claim = Claim { name: &name, holder: &self.replica, ttl: self.lasting };
+        Ok(lease::take(self.state.as_ref(), &claim, now).await?)
     }
 
     /// The watermark; a first one is written at `first`, so that a first window that fails begins there again.

@@ -18,7 +18,7 @@ use crate::fakes::loopback::Answer;
 const PROJECT: &str = "acme-prod";
 const NUMBER: &str = "289600000042";
 
-fn event(labels: Value, mac: &str) -> Event {
+pub fn event(labels: Value, mac: &str) -> Event {
     let body = json!([{
         "id": "17dec715376910362c8c3f62a4ced001", "type": "policy", "timestamp": 1_720_031_001_639_981_110_i64, "name": "P",
         "severity": 4, "machineId": mac, "hostMac": mac, "content": {"ruleName": "R", "output": "x", "fields": {}}, "labels": labels,
@@ -44,8 +44,10 @@ fn filled() -> FakeCompute {
     all[0]["name"] = json!("gke-prod-pool-1");
     all[0]["labels"] = json!({"goog-k8s-cluster-name": "prod", "goog-k8s-cluster-location": "us-central1"});
     all[0]["metadata"] = json!({"items": [{"key": "kube-labels", "value": "a=b,cloud.google.com/gke-nodepool=pool"}, {"key": "x", "value": "y"}]});
-    all[0]["shieldedInstanceConfig"] = json!({"enableSecureBoot": false, "enableVtpm": true, "enableIntegrityMonitoring": true});
-    all[0]["confidentialInstanceConfig"] = json!({"enableConfidentialCompute": true, "confidentialInstanceType": "SEV_SNP"});
+    all[0]["shieldedInstanceConfig"] =
+        json!({"enableSecureBoot": false, "enableVtpm": true, "enableIntegrityMonitoring": true});
+    all[0]["confidentialInstanceConfig"] =
+        json!({"enableConfidentialCompute": true, "confidentialInstanceType": "SEV_SNP"});
     all[0]["networkInterfaces"][0]["networkIP"] = json!("10.156.0.4");
     state.projects = vec![(PROJECT.into(), NUMBER.into(), all)];
     drop(state);
@@ -53,7 +55,8 @@ fn filled() -> FakeCompute {
 }
 
 fn enrichment(compute: &FakeCompute, zones: &[&str]) -> Enrichment {
-    let settings = HttpSettings { timeout: Duration::from_secs(2), ..HttpSettings::new(compute.server.url.parse().unwrap()) };
+    let settings =
+        HttpSettings { timeout: Duration::from_secs(2), ..HttpSettings::new(compute.server.url.parse().unwrap()) };
     let client = Compute::new(Client::new(settings, TokenSource::none()).unwrap());
     let keep = Keep { found: Duration::from_secs(600), missed: Duration::from_secs(30), entries: 100 };
     let place = Where { projects: vec![PROJECT.into()], zones: zones.iter().map(|z| (*z).to_owned()).collect(), keep };
@@ -70,14 +73,21 @@ async fn a_node_is_found_by_its_host_name_with_all_its_facts_in_few_calls() {
     let enrichment = enrichment(&compute, &[]);
     let mut found = Enriched::default();
     for _ in 0..100 {
-        found = look(&enrichment, json!({"host.hostName": "gke-prod-pool-1.c.acme-prod.internal", "gcp.projectId": NUMBER})).await;
+        found = look(
+            &enrichment,
+            json!({"host.hostName": "gke-prod-pool-1.c.acme-prod.internal", "gcp.projectId": NUMBER}),
+        )
+        .await;
     }
     assert_eq!(found.gaps, Vec::<String>::new());
     assert_eq!(found.found_by, Some(FoundBy::Name));
     let node = found.instance.unwrap();
     assert_eq!((node.id.as_str(), node.zone.as_str()), ("7000000000000000000", "region0-x0-a"));
     assert_eq!((node.project.as_str(), node.project_number.as_str()), (PROJECT, NUMBER));
-    assert_eq!(node.cluster, Some(Cluster { project: PROJECT.into(), location: "us-central1".into(), name: "prod".into() }));
+    assert_eq!(
+        node.cluster,
+        Some(Cluster { project: PROJECT.into(), location: "us-central1".into(), name: "prod".into() })
+    );
     assert_eq!(node.node_pool.as_deref(), Some("pool"));
     assert_eq!(node.shielded, Some(Shielded { secure_boot: false, vtpm: true, integrity_monitoring: true }));
     assert_eq!(node.confidential.as_deref(), Some("SEV_SNP"));
@@ -92,12 +102,18 @@ async fn an_instance_is_found_by_its_id_with_and_without_a_zone() {
     let compute = filled();
     let enrichment = enrichment(&compute, &[]);
     let zone = compute.state().zones[11].clone();
-    for labels in [json!({"gcp.instanceId": "7000000000000000011"}), json!({"gcp.instanceId": "7000000000000000011", "gcp.availabilityZone": zone})] {
+    for labels in [
+        json!({"gcp.instanceId": "7000000000000000011"}),
+        json!({"gcp.instanceId": "7000000000000000011", "gcp.availabilityZone": zone}),
+    ] {
         let found = look(&enrichment, labels).await;
         assert_eq!(found.found_by, Some(FoundBy::Id), "{:?}", found.gaps);
         assert_eq!(found.instance.unwrap().name, "vm-11");
     }
-    let calls = { let state = compute.state(); (state.lists, state.gets) };
+    let calls = {
+        let state = compute.state();
+        (state.lists, state.gets)
+    };
     assert_eq!(calls, (1, 1));
 }
 
@@ -133,7 +149,8 @@ async fn two_of_one_name_are_none_unless_the_place_tells_them_apart() {
     let found = look(&enrichment, json!({"host.hostName": "vm-7"})).await;
     assert_eq!(found.gaps, ["2 instances answer to vm-7; which one it was is not known"]);
     let region = zone.rsplit_once('-').unwrap().0;
-    let found = look(&enrichment, json!({"cloudProvider.name": "gcp", "host.hostName": "vm-7", "gcp.location": region})).await;
+    let found =
+        look(&enrichment, json!({"cloudProvider.name": "gcp", "host.hostName": "vm-7", "gcp.location": region})).await;
     assert_eq!(found.instance.as_ref().map(|i| i.id.as_str()), Some("42"), "{:?}", found.gaps);
 }
 
@@ -147,7 +164,10 @@ async fn a_zone_that_does_not_answer_leaves_the_question_open() {
     let open = look(&enrichment, json!({"host.hostName": "vm-5"})).await;
     assert!(open.unsettled && open.gaps[0].contains("did not answer"), "{:?}", open.gaps);
     compute.state().unreachable.clear();
-    assert!(look(&enrichment, json!({"host.hostName": "vm-5"})).await.instance.is_some(), "it was not remembered as a miss");
+    assert!(
+        look(&enrichment, json!({"host.hostName": "vm-5"})).await.instance.is_some(),
+        "it was not remembered as a miss"
+    );
 }
 
 #[tokio::test]
@@ -203,7 +223,17 @@ async fn gcloud_lists_the_same_instances_from_the_fake() {
     let folder = tempfile::tempdir().unwrap();
     let run = tokio::task::spawn_blocking(move || {
         std::process::Command::new("gcloud")
-            .args(["compute", "instances", "list", "--project", PROJECT, "--format", "value(name)", "--filter", "name=vm-612"])
+            .args([
+                "compute",
+                "instances",
+                "list",
+                "--project",
+                PROJECT,
+                "--format",
+                "value(name)",
+                "--filter",
+                "name=vm-612",
+            ])
             .env("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", url)
             .env("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true")
             .env("CLOUDSDK_CORE_DISABLE_PROMPTS", "1")

@@ -12,6 +12,7 @@ mod deliver;
 mod delivery;
 mod documents;
 mod enrich;
+mod enrich_kubernetes;
 mod fakes;
 mod google_auth;
 mod google_http;

@@ -1,10 +1,14 @@
 //! The set-up at Sysdig: found, else made; run twice, done once.
 
-use serde_json::json;
+use std::process::Output;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
 use sysdig_scc::sysdig::channels::{Change, ChannelSpec};
 use sysdig_scc::sysdig::forwarders::ForwarderSpec;
 
-use crate::fakes::sysdig::FakeSysdig;
+use crate::fakes::loopback::{Answer, Loopback};
+use crate::fakes::sysdig::{FakeSysdig, TOKEN};
 
 fn channel() -> ChannelSpec {
     ChannelSpec {
@@ -114,4 +118,140 @@ async fn a_forwarder_is_made_once_and_gets_the_token_again() {
     assert_eq!(stands.len(), 1);
     assert_eq!(stands[0]["channels"], json!(["SECURE_EVENTS_POLICIES"]));
     assert_eq!(stands[0]["connectionInfo"]["output"], "json");
+}
+
+/// The program itself, with nothing in its environment but `settings`.
+async fn program(arguments: &[&str], settings: &[(&str, &str)]) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
+    command.args(arguments).env_clear().envs(settings.iter().copied()).current_dir(folder.path());
+    let output: Output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+fn settings(sysdig: &FakeSysdig) -> Vec<(&str, &str)> {
+    vec![
+        ("SYSDIG_URL", &sysdig.server.url),
+        ("SYSDIG_TOKEN", TOKEN),
+        ("WEBHOOK_URL", "https://connector.example.com/events"),
+        ("WEBHOOK_AUTHENTICATION_TOKEN", "secret-hook-token-1"),
+        ("ORG_ID", "534901558763"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_says_what_it_did_and_shows_no_token() {
+    let sysdig = FakeSysdig::start();
+    sysdig.state().policies =
+        vec![json!({"id": 4, "name": "Shells", "enabled": true, "version": 2, "notificationChannelIds": []})];
+    let settings = settings(&sysdig);
+    let (fine, text) = program(&["setup", "channel", "--dry-run"], &settings).await;
+    assert!(fine && text.contains("would be created"), "{text}");
+    assert!(sysdig.state().channels.is_empty());
+    let (fine, text) = program(&["setup", "channel"], &settings).await;
+    assert!(fine && text.contains("is created") && text.contains("No policy sends to it yet"), "{text}");
+    let (fine, again) = program(&["setup", "channel", "--policy", "Shells"], &settings).await;
+    assert!(
+        fine && again.contains("is unchanged") && again.contains("The policy \"Shells\" sends to it now."),
+        "{again}"
+    );
+    let (fine, forwarder) = program(&["setup", "forwarder"], &settings).await;
+    assert!(fine && forwarder.contains("is created"), "{forwarder}");
+    let (fine, wrong) = program(&["setup", "channel", "--policy", "Nothing"], &settings).await;
+    assert!(!fine && wrong.contains("0 policies are called \"Nothing\""), "{wrong}");
+    for text in [text, again, forwarder, wrong] {
+        assert!(!text.contains(TOKEN) && !text.contains("secret-hook"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_named_at_once() {
+    let (fine, text) = program(&["setup", "channel"], &[]).await;
+    assert!(!fine);
+    for name in ["SYSDIG_TOKEN", "WEBHOOK_URL", "WEBHOOK_AUTHENTICATION_TOKEN"] {
+        assert!(text.contains(name), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_source_is_found_over_all_pages_else_made() {
+    let made = Arc::<Mutex<Vec<Value>>>::default();
+    let shared = Arc::clone(&made);
+    let scc = Loopback::start(move |asked| {
+        let mut made = shared.lock().unwrap();
+        match (asked.method.as_str(), asked.query.get("pageToken")) {
+            ("POST", _) => {
+                let mut source = asked.json();
+                source["name"] = json!("organizations/534901558763/sources/77");
+                made.push(source.clone());
+                Answer::Json(200, source)
+            }
+            (_, None) => {
+                let other = json!({"name": "organizations/534901558763/sources/1", "displayName": "Other"});
+                Answer::Json(200, json!({"sources": [other], "nextPageToken": "2"}))
+            }
+            (_, Some(_)) => Answer::Json(200, json!({ "sources": *made })),
+        }
+    });
+    let settings = [("ORG_ID", "534901558763"), ("SCC_ENDPOINT", scc.url.as_str())];
+    let (fine, text) = program(&["setup", "source", "--dry-run"], &settings).await;
+    assert!(fine && text.contains("would be made"), "{text}");
+    for _ in 0..2 {
+        let (fine, text) = program(&["setup", "source"], &settings).await;
+        assert!(fine && text.contains("SOURCE_ID=77"), "{text}");
+    }
+    assert_eq!(made.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_prints_what_it_would_send_and_then_takes_it_once() {
+    let sysdig = FakeSysdig::start();
+    let now = chrono::Utc::now().timestamp();
+    for n in 0..300 {
+        sysdig.state().add(&format!("{n:032x}"), (now - 7200 + n * 10) * 1_000_000_000, 0);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = format!("sqlite:{}/outbox.db", folder.path().display());
+    let mut settings = settings(&sysdig);
+    settings.extend([("SOURCE_ID", "77"), ("SCC_ENDPOINT", "http://127.0.0.1:1"), ("OUTBOX_URL", outbox.as_str())]);
+    let (fine, text) = program(&["poll", "--from", "3h", "--dry-run"], &settings).await;
+    assert!(fine && text.contains("300 would be accepted"), "{text}");
+    assert!(
+        text.contains("0000000000000000000000000000012b") && text.contains("Terminal shell in container"),
+        "{text}"
+    );
+    for expected in ["300 accepted, 0 duplicates", "0 accepted, 300 duplicates"] {
+        let (fine, text) = program(&["poll", "--from", "3h"], &settings).await;
+        assert!(fine && text.contains(expected), "{text}");
+    }
+    let (fine, text) = program(&["poll", "--from", "yesterday"], &settings).await;
+    assert!(!fine && text.contains("is no time"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_may_be_given_by_its_place() {
+    let sysdig = FakeSysdig::start();
+    let secrets = Loopback::start(|asked| {
+        use base64::Engine;
+        let data = |text: &str| json!({"payload": {"data": base64::engine::general_purpose::STANDARD.encode(text)}});
+        match asked.path.as_str() {
+            "/v1/projects/acme/secrets/sysdig/versions/latest:access" => Answer::Json(200, data(&format!("{TOKEN}\n"))),
+            "/v1/projects/acme/secrets/hook/versions/3:access" => Answer::Json(200, data("from-the-manager")),
+            _ => Answer::Json(404, json!({"error": {"code": 404, "status": "NOT_FOUND", "message": "no such secret"}})),
+        }
+    });
+    let mut settings = settings(&sysdig);
+    settings.extend([
+        ("SECRET_MANAGER_ENDPOINT", secrets.url.as_str()),
+        ("SYSDIG_TOKEN", "sm://acme/sysdig"),
+        ("WEBHOOK_AUTHENTICATION_TOKEN", "sm://acme/hook/3"),
+    ]);
+    let (fine, text) = program(&["setup", "channel"], &settings).await;
+    assert!(fine, "{text}");
+    let header = sysdig.state().channels[0]["options"]["additionalHeaders"]["Authorization"].clone();
+    assert_eq!(header, "Bearer from-the-manager");
+    settings.push(("SYSDIG_TOKEN", "sm://acme/absent"));
+    let (fine, text) = program(&["setup", "channel"], &settings).await;
+    assert!(!fine && text.contains("SYSDIG_TOKEN") && text.contains("projects/acme/secrets/absent"), "{text}");
 }

@@ -57,7 +57,9 @@ impl State {
             return trouble;
         }
         let parts: Vec<&str> = asked.path.trim_start_matches("/compute/v1/projects/").split('/').collect();
-        let Some((id, number, instances)) = self.projects.iter().find(|(id, number, _)| id == parts[0] || number == parts[0]) else {
+        let Some((id, number, instances)) =
+            self.projects.iter().find(|(id, number, _)| id == parts[0] || number == parts[0])
+        else {
             return refused(403, "forbidden", "Required 'compute.instances.list' permission");
         };
         match parts[1..] {
@@ -79,7 +81,8 @@ impl State {
             }
             ["zones", zone, "instances", name] => {
                 self.gets += 1;
-                let found = instances.iter().filter(|i| in_zone(i, zone)).find(|i| i["name"] == name || i["id"] == name);
+                let found =
+                    instances.iter().filter(|i| in_zone(i, zone)).find(|i| i["name"] == name || i["id"] == name);
                 match found {
                     Some(instance) => Answer::Json(200, instance.clone()),
                     None => refused(404, "notFound", "The resource was not found"),
@@ -91,7 +94,10 @@ impl State {
 }
 
 pub fn refused(code: u16, reason: &str, message: &str) -> Answer {
-    Answer::Json(code, json!({"error": {"code": code, "message": message, "errors": [{"message": message, "domain": "global", "reason": reason}]}}))
+    Answer::Json(
+        code,
+        json!({"error": {"code": code, "message": message, "errors": [{"message": message, "domain": "global", "reason": reason}]}}),
+    )
 }
 
 fn in_zone(instance: &Value, zone: &str) -> bool {

@@ -2,6 +2,7 @@
 
 pub mod compute;
 pub mod emulator;
-pub mod wire;
+pub mod kubernetes;
 pub mod loopback;
 pub mod sysdig;
+pub mod wire;

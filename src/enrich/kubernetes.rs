@@ -1,0 +1,315 @@
+//! Kubernetes: the workload a pod belongs to, its node and what runs in it, as the cluster's API server says it.
+//!
+//! Reads only: `get` on pods, nodes, replica sets and jobs. What may not be read is left out, and said once in the log.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use k8s_openapi::Metadata;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::PostParams;
+use kube::config::KubeConfigOptions;
+use kube::{Api, Client, Config};
+use serde::de::DeserializeOwned;
+
+use super::cache::{Keep, Lookups};
+use super::{Enriched, Enricher, Gap, PodContainer, Subject, Workload};
+use crate::config::enrich::{KubernetesConfig, KubernetesSource};
+use crate::telemetry::chain;
+
+/// For one call to the API server.
+const CALL: Duration = Duration::from_secs(5);
+
+/// Owners of owners are followed this far.
+const DEEPEST_CHAIN: usize = 4;
+
+/// What is read: group, resource.
+pub const READS: [(&str, &str); 4] = [("", "pods"), ("", "nodes"), ("apps", "replicasets"), ("batch", "jobs")];
+
+/// Why the API server cannot be asked at all.
+#[derive(Debug, thiserror::Error)]
+#[error("the Kubernetes API server cannot be asked as configured (KUBERNETES_ENRICH)")]
+pub struct ConnectError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+/// The look-up.
+#[derive(Clone)]
+pub struct KubernetesEnricher(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    cluster: Option<String>,
+    pods: Lookups<(String, String), Workload>,
+    told: Mutex<HashSet<&'static str>>,
+}
+
+impl std::fmt::Debug for KubernetesEnricher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KubernetesEnricher").field("cluster", &self.0.cluster).finish_non_exhaustive()
+    }
+}
+
+/// A client of the API server that the settings name. Nothing is asked yet.
+///
+/// # Errors
+/// When there is no kubeconfig, no such context, or no service account.
+pub async fn connect(source: &KubernetesSource) -> Result<Client, ConnectError> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| ConnectError(error);
+    let mut config = match source {
+        KubernetesSource::InCluster => Config::incluster().map_err(|error| failed(error.into()))?,
+        KubernetesSource::Auto => Config::infer().await.map_err(|error| failed(error.into()))?,
+        KubernetesSource::Kubeconfig(context) => {
+            let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+            Config::from_kubeconfig(&options).await.map_err(|error| failed(error.into()))?
+        }
+    };
+    // We have a deadline of our own, and the next event asks again.
+    config.default_retry = false;
+    config.connect_timeout = Some(CALL);
+    config.read_timeout = Some(CALL);
+    config.write_timeout = Some(CALL);
+    Client::try_from(config).map_err(|error| failed(error.into()))
+}
+
+impl KubernetesEnricher {
+    /// Asks `client` about pods of the cluster named in `config`.
+    pub fn new(client: Client, config: &KubernetesConfig, keep: Keep) -> Self {
+        let cluster = config.cluster.clone();
+        Self(Arc::new(Inner { client, cluster, pods: Lookups::new(keep), told: Mutex::default() }))
+    }
+
+    /// Which of [`READS`] we may do, for `check`.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn permitted(&self) -> Result<Vec<(&'static str, bool)>, kube::Error> {
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(self.0.client.clone());
+        let mut answers = Vec::new();
+        for (group, resource) in READS {
+            let attributes = ResourceAttributes {
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                verb: Some("get".to_owned()),
+                ..ResourceAttributes::default()
+            };
+            let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+            let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+            let answer = reviews.create(&PostParams::default(), &review).await?;
+            answers.push((resource, answer.status.is_some_and(|status| status.allowed)));
+        }
+        Ok(answers)
+    }
+}
+
+impl Enricher for KubernetesEnricher {
+    fn name(&self) -> &'static str {
+        "kubernetes"
+    }
+
+    fn enrich<'a>(&'a self, subject: &'a Subject, found: &'a mut Enriched) -> BoxFuture<'a, Result<bool, Gap>> {
+        Box::pin(async move {
+            let (Some(namespace), Some(pod)) = (&subject.namespace, &subject.pod) else {
+                return Ok(false);
+            };
+            let ours = self.0.cluster.as_ref().is_none_or(|ours| subject.cluster.as_ref().is_none_or(|c| c == ours));
+            if !ours || !is_name(namespace) || !is_name(pod) {
+                return Ok(false);
+            }
+            let key = (namespace.clone(), pod.clone());
+            let (inner, asked) = (Arc::clone(&self.0), key.clone());
+            let answer = self.0.pods.find(key, async move { inner.workload(&asked.0, &asked.1).await }).await;
+            match answer.map_err(|gap| Gap::clone(&gap))? {
+                Some(workload) => {
+                    found.workload = Some(workload.as_ref().clone());
+                    Ok(true)
+                }
+                None => Err(Gap {
+                    text: format!("the Kubernetes API server knows no pod {namespace}/{pod}; it may be gone already"),
+                    label: "not_found",
+                    transient: false,
+                }),
+            }
+        })
+    }
+}
+
+impl Inner {
+    async fn workload(&self, namespace: &str, name: &str) -> Result<Option<Workload>, Gap> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let pod = match pods.get_opt(name).await {
+            Ok(Some(pod)) => pod,
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(self.failed("pods", &error)),
+        };
+        let owner = self.owner(namespace, &pod.metadata).await;
+        let mut workload = facts(namespace, name, pod);
+        if let Some(owner) = owner {
+            (workload.kind, workload.name, workload.api_version) = (owner.kind, owner.name, owner.api_version);
+        }
+        if is_name(&workload.node) {
+            let nodes: Api<Node> = Api::all(self.client.clone());
+            if let Some(node) = self.left_out("nodes", nodes.get_opt(&workload.node).await) {
+                let annotations = node.metadata.annotations.unwrap_or_default();
+                workload.instance_id =
+                    annotations.get("container.googleapis.com/instance_id").cloned().unwrap_or_default();
+                workload.provider_id = node.spec.and_then(|spec| spec.provider_id).unwrap_or_default();
+            }
+        }
+        Ok(Some(workload))
+    }
+
+    /// The owner at the end of the chain.
+    async fn owner(&self, namespace: &str, metadata: &ObjectMeta) -> Option<OwnerReference> {
+        let mut owner = controller(metadata)?;
+        for _ in 0..DEEPEST_CHAIN {
+            let above = match (owner.kind.as_str(), owner.api_version.split('/').next()) {
+                ("ReplicaSet", Some("apps")) => self.above::<ReplicaSet>("replicasets", namespace, &owner).await,
+                ("Job", Some("batch")) => self.above::<Job>("jobs", namespace, &owner).await,
+                _ => None,
+            };
+            match above {
+                Some(above) => owner = above,
+                None => break,
+            }
+        }
+        Some(owner)
+    }
+
+    async fn above<K>(&self, resource: &'static str, namespace: &str, owner: &OwnerReference) -> Option<OwnerReference>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Metadata<Ty = ObjectMeta> + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        if !is_name(&owner.name) {
+            return None;
+        }
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let object = self.left_out(resource, api.get_opt(&owner.name).await)?;
+        // A later object of the same name is not the owner.
+        let metadata = Metadata::metadata(&object);
+        controller(metadata).filter(|_| metadata.uid.as_deref() == Some(owner.uid.as_str()))
+    }
+
+    /// What is read besides the pod may fail: it is left out, and told.
+    fn left_out<T>(&self, resource: &'static str, answer: Result<Option<T>, kube::Error>) -> Option<T> {
+        match answer {
+            Ok(object) => object,
+            Err(error) => {
+                self.failed(resource, &error);
+                None
+            }
+        }
+    }
+
+    fn failed(&self, resource: &'static str, error: &kube::Error) -> Gap {
+        let refused = matches!(error, kube::Error::Api(status) if matches!(status.code, 401 | 403));
+        let first = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(resource);
+        if first || !refused {
+            let remedy = "the look-up needs the verb get on pods, nodes, replicasets and jobs";
+            tracing::warn!(resource, error = %chain(error), remedy, "The Kubernetes API server did not give what was asked for.");
+        }
+        match refused {
+            true => Gap {
+                text: format!("the Kubernetes API server refuses to show {resource}"),
+                label: "forbidden",
+                transient: false,
+            },
+            false => {
+                Gap { text: "the Kubernetes API server did not answer".into(), label: "unavailable", transient: true }
+            }
+        }
+    }
+}
+
+/// Whether a foreign text can be an object's name, and nothing else in a path.
+fn is_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+    (1..=253).contains(&text.len()) && text.as_bytes()[0].is_ascii_alphanumeric() && text.bytes().all(fits)
+}
+
+fn controller(metadata: &ObjectMeta) -> Option<OwnerReference> {
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().find(|owner| owner.controller == Some(true)).or_else(|| owners.first()).cloned()
+}
+
+fn facts(namespace: &str, name: &str, pod: Pod) -> Workload {
+    let spec = pod.spec.unwrap_or_default();
+    let status = pod.status.unwrap_or_default();
+    let statuses: Vec<ContainerStatus> =
+        [status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect();
+    Workload {
+        namespace: namespace.to_owned(),
+        pod: name.to_owned(),
+        uid: pod.metadata.uid.unwrap_or_default(),
+        node: spec.node_name.clone().unwrap_or_default(),
+        service_account: spec.service_account_name.clone().unwrap_or_default(),
+        labels: pod.metadata.labels.unwrap_or_default(),
+        host_namespaces: host_namespaces(&spec),
+        containers: containers(&spec, &statuses),
+        ..Workload::default()
+    }
+}
+
+fn host_namespaces(spec: &PodSpec) -> Vec<String> {
+    [("network", spec.host_network), ("process", spec.host_pid), ("ipc", spec.host_ipc)]
+        .into_iter()
+        .filter(|(_, shared)| *shared == Some(true))
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+fn containers(spec: &PodSpec, statuses: &[ContainerStatus]) -> Vec<PodContainer> {
+    let declared = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let declared =
+        declared.map(|c| (c.name.clone(), c.image.clone(), c.security_context.as_ref().and_then(|s| s.privileged)));
+    let attached = spec.ephemeral_containers.iter().flatten();
+    let attached =
+        attached.map(|c| (c.name.clone(), c.image.clone(), c.security_context.as_ref().and_then(|s| s.privileged)));
+    declared
+        .chain(attached)
+        .map(|(name, image, privileged)| {
+            let status = statuses.iter().find(|status| status.name == name);
+            let digest = status.and_then(|s| s.image_id.rsplit_once('@')).map(|(_, digest)| digest.to_owned());
+            let id = status
+                .and_then(|s| s.container_id.as_deref())
+                .map(|id| id.rsplit('/').next().unwrap_or_default().to_owned());
+            PodContainer {
+                name,
+                image: image.unwrap_or_default(),
+                digest: digest.unwrap_or_default(),
+                id: id.unwrap_or_default(),
+                privileged: privileged == Some(true),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_get_into_a_path() {
+        for (text, expected) in [
+            ("web-1", true),
+            ("a.b", true),
+            ("../nodes", false),
+            ("..", false),
+            ("a/b", false),
+            ("", false),
+            ("A", false),
+            ("a?x", false),
+        ] {
+            assert_eq!(is_name(text), expected, "{text}");
+        }
+    }
+}

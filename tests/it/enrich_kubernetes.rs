@@ -1,0 +1,135 @@
+//! What the API server adds: the workload behind a pod, the node's provider id, digests, privileges.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sysdig_scc::config::enrich::{KubernetesConfig, KubernetesSource};
+use sysdig_scc::enrich::cache::Keep;
+use sysdig_scc::enrich::compute::{ComputeEnricher, Where};
+use sysdig_scc::enrich::kubernetes::KubernetesEnricher;
+use sysdig_scc::enrich::{Enrichment, FoundBy};
+use sysdig_scc::google::compute::Compute;
+use sysdig_scc::google::{Client, HttpSettings, TokenSource};
+
+use crate::enrich::event;
+use crate::fakes::compute::{FakeCompute, instance};
+use crate::fakes::kubernetes::FakeKubernetes;
+
+const KEEP: Keep = Keep { found: Duration::from_secs(600), missed: Duration::from_secs(30), entries: 100 };
+
+fn owned(api: &str, kind: &str, name: &str, uid: &str) -> Value {
+    json!([{"apiVersion": api, "kind": kind, "name": name, "uid": uid, "controller": true, "blockOwnerDeletion": true}])
+}
+
+fn filled() -> FakeKubernetes {
+    let cluster = FakeKubernetes::start();
+    let mut state = cluster.state();
+    let mut add = |path: &str, object: Value| state.objects.insert(path.to_owned(), object);
+    add(
+        "/api/v1/namespaces/shop/pods/web-c65cf6446-5s8kk",
+        json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web-c65cf6446-5s8kk", "namespace": "shop", "uid": "u-pod", "labels": {"app": "web"},
+                     "ownerReferences": owned("apps/v1", "ReplicaSet", "web-c65cf6446", "u-rs")},
+        "spec": {"nodeName": "gke-prod-1", "serviceAccountName": "web", "hostNetwork": true,
+                 "containers": [{"name": "web", "image": "gcr.io/acme/web:1", "securityContext": {"privileged": true}}]},
+        "status": {"containerStatuses": [{"name": "web", "image": "gcr.io/acme/web:1", "imageID": "gcr.io/acme/web@sha256:ab",
+                   "containerID": "containerd://6949e5f10829aa", "ready": true, "restartCount": 0}]}}),
+    );
+    add(
+        "/apis/apps/v1/namespaces/shop/replicasets/web-c65cf6446",
+        json!({
+        "apiVersion": "apps/v1", "kind": "ReplicaSet",
+        "metadata": {"name": "web-c65cf6446", "uid": "u-rs", "ownerReferences": owned("apps/v1", "Deployment", "web", "u-d")},
+        "spec": {"selector": {}}}),
+    );
+    add(
+        "/api/v1/nodes/gke-prod-1",
+        json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": "gke-prod-1", "annotations": {"container.googleapis.com/instance_id": "4242"}},
+        "spec": {"providerID": "gce://acme-prod/us-central1-c/gke-prod-1"}}),
+    );
+    drop(state);
+    cluster
+}
+
+async fn enricher(cluster: &FakeKubernetes) -> KubernetesEnricher {
+    let mut config = kube::Config::new(cluster.server.url.parse().unwrap());
+    config.default_retry = false;
+    let settings = KubernetesConfig { source: KubernetesSource::InCluster, cluster: Some("prod".into()) };
+    KubernetesEnricher::new(kube::Client::try_from(config).unwrap(), &settings, KEEP)
+}
+
+fn labels() -> Value {
+    json!({"cloudProvider.name": "gcp", "kubernetes.cluster.name": "prod", "kubernetes.namespace.name": "shop",
+           "kubernetes.pod.name": "web-c65cf6446-5s8kk"})
+}
+
+#[tokio::test]
+async fn the_workload_is_followed_to_its_deployment_and_the_node_to_its_instance() {
+    let (cluster, compute) = (filled(), FakeCompute::start());
+    {
+        let mut state = compute.state();
+        state.zones = vec!["us-central1-c".into()];
+        let node = instance("acme-prod", "us-central1-c", "gke-prod-1", 4242, "10.0.0.2");
+        state.projects = vec![("acme-prod".into(), "289600000042".into(), vec![node])];
+    }
+    let http = Client::new(HttpSettings::new(compute.server.url.parse().unwrap()), TokenSource::none()).unwrap();
+    let place = Where { projects: vec!["acme-prod".into()], zones: Vec::new(), keep: KEEP };
+    let kubernetes = Arc::new(enricher(&cluster).await);
+    let compute = Arc::new(ComputeEnricher::new(Compute::new(http), None, place));
+    let enrichment = Enrichment::new(vec![kubernetes, compute], Duration::from_secs(5));
+    for _ in 0..3 {
+        let found = enrichment.enrich(&event(labels(), "")).await;
+        assert_eq!(found.gaps, Vec::<String>::new());
+        let workload = found.workload.unwrap();
+        assert_eq!(
+            (workload.kind.as_str(), workload.name.as_str(), workload.api_version.as_str()),
+            ("Deployment", "web", "apps/v1")
+        );
+        assert_eq!((workload.node.as_str(), workload.instance_id.as_str()), ("gke-prod-1", "4242"));
+        assert_eq!((workload.service_account.as_str(), workload.labels["app"].as_str()), ("web", "web"));
+        assert_eq!(workload.host_namespaces, ["network"]);
+        let container = &workload.containers[0];
+        assert_eq!(
+            (container.digest.as_str(), container.id.as_str(), container.privileged),
+            ("sha256:ab", "6949e5f10829aa", true)
+        );
+        assert_eq!(found.found_by, Some(FoundBy::Node));
+        assert_eq!(found.instance.unwrap().id, "4242");
+    }
+    assert_eq!(cluster.server.asked().len(), 3, "pod, replica set, node: once");
+}
+
+#[tokio::test]
+async fn what_may_not_be_read_is_left_out() {
+    let cluster = filled();
+    cluster.state().refused = vec!["nodes", "replicasets"];
+    let enricher = enricher(&cluster).await;
+    let permitted = enricher.permitted().await.unwrap();
+    assert_eq!(permitted, [("pods", true), ("nodes", false), ("replicasets", false), ("jobs", true)]);
+    let enrichment = Enrichment::new(vec![Arc::new(enricher)], Duration::from_secs(5));
+    let workload = enrichment.enrich(&event(labels(), "")).await.workload.unwrap();
+    assert_eq!((workload.kind.as_str(), workload.name.as_str()), ("ReplicaSet", "web-c65cf6446"));
+    assert_eq!(workload.provider_id, "");
+}
+
+#[tokio::test]
+async fn a_pod_that_is_gone_or_refused_is_a_gap_and_another_cluster_is_not_asked() {
+    let cluster = filled();
+    let enrichment = Enrichment::new(vec![Arc::new(enricher(&cluster).await)], Duration::from_secs(5));
+    let mut other = labels();
+    other["kubernetes.cluster.name"] = json!("staging");
+    assert_eq!(enrichment.enrich(&event(other, "")).await.gaps, Vec::<String>::new());
+    assert!(cluster.server.asked().is_empty());
+    let mut gone = labels();
+    gone["kubernetes.pod.name"] = json!("web-gone");
+    let found = enrichment.enrich(&event(gone, "")).await;
+    assert!(found.gaps[0].contains("knows no pod shop/web-gone"), "{:?}", found.gaps);
+    cluster.state().refused = vec!["pods"];
+    let found = enrichment.enrich(&event(labels(), "")).await;
+    assert_eq!(found.gaps, ["the Kubernetes API server refuses to show pods"]);
+    assert!(!found.unsettled);
+}
