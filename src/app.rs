@@ -1,6 +1,7 @@
 //! The only place where the parts meet: build from settings, run, drain, stop.
 
 mod destination;
+mod enrichment;
 mod integrity;
 mod sysdig;
 
@@ -112,7 +113,12 @@ impl App {
         let rules = rules(config);
         let manner = Manner { concurrency: config.scc.concurrency, give_up_after: config.outbox.give_up_after };
         let tracker = integrity::tracker(config, &state);
-        let journey = Journey { rules, sink: Arc::clone(&destination.sink), tracker: tracker.clone() };
+        let journey = Journey {
+            enrichment: enrichment::build(config)?,
+            rules,
+            sink: Arc::clone(&destination.sink),
+            tracker: tracker.clone(),
+        };
         let worker = Worker::new(Arc::clone(&store), Arc::new(journey), manner, Arc::new(Utc::now));
         let senders = Arc::new(Senders::new(&config.server.tokens, config.server.auth_failures_per_minute));
         let intake = Intake::new(Arc::clone(&store), worker.wake());

@@ -2,16 +2,19 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what commands are for")]
 
 mod attest;
+mod baseline;
 mod check;
 mod demo;
 mod demo_samples;
 mod health;
+mod integrity;
 mod outbox;
+mod poll;
 mod probe;
 pub mod reference;
 mod sandbox;
 mod serve;
-mod settings;
+mod setup;
 mod stage;
 
 use std::process::ExitCode;
@@ -33,6 +36,10 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     Check(check::CheckArgs),
     Attest(attest::AttestArgs),
+    Integrity(integrity::IntegrityArgs),
+    Baseline(baseline::BaselineArgs),
+    Setup(setup::SetupArgs),
+    Poll(poll::PollArgs),
     Outbox(outbox::OutboxArgs),
     Reference(reference::ReferenceArgs),
     Health(health::HealthArgs),
@@ -73,6 +80,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sandbox(args) => sandbox::run(args),
         Command::Check(args) => check::run(&args),
         Command::Attest(args) => attest::run(args),
+        Command::Integrity(args) => integrity::run(args),
+        Command::Baseline(args) => baseline::run(args),
+        Command::Setup(args) => setup::run(args),
+        Command::Poll(args) => poll::run(&args),
         Command::Outbox(args) => outbox::run(args),
         Command::Reference(args) => reference::run(&args),
         Command::Health(args) => health::run(&args),

@@ -59,16 +59,6 @@ pub static GOOGLE_CLOUD_QUOTA_PROJECT: Setting = Setting {
     doc: "The project whose quota calls use (x-goog-user-project). A person's login needs one; it overrides the credential file's own.",
 };
 
-/// Where Secret Manager is.
-pub static SECRET_MANAGER_ENDPOINT: Setting = Setting {
-    name: "SECRET_MANAGER_ENDPOINT",
-    aliases: &[],
-    default: Some("https://secretmanager.googleapis.com"),
-    example: "http://127.0.0.1:8090",
-    secret: false,
-    doc: "Where secrets given as sm://PROJECT/SECRET[/VERSION] are read; a loopback http address is asked without a token.",
-};
-
 /// gcloud's folder.
 pub static CLOUDSDK_CONFIG: Setting = Setting {
     name: "CLOUDSDK_CONFIG",
@@ -98,7 +88,6 @@ pub static AREA: Area = Area {
         &GOOGLE_APPLICATION_CREDENTIALS,
         &GCE_METADATA_HOST,
         &GOOGLE_CLOUD_QUOTA_PROJECT,
-        &SECRET_MANAGER_ENDPOINT,
         &CLOUDSDK_CONFIG,
         &HOME,
     ],
@@ -140,7 +129,6 @@ impl GoogleConfig {
         let folder = folder.or_else(|| home.map(|home| home.join(".config/gcloud")));
         let credentials_file = env.given(&GOOGLE_APPLICATION_CREDENTIALS).map(PathBuf::from);
         let metadata_host = env.text(&GCE_METADATA_HOST)?;
-        env.parse::<Url>(&SECRET_MANAGER_ENDPOINT, "an address");
         let quota_project = env.given(&GOOGLE_CLOUD_QUOTA_PROJECT);
         if quota_project.as_deref().is_some_and(|p| !p.bytes().all(|b| b.is_ascii_graphic())) {
             env.problem(GOOGLE_CLOUD_QUOTA_PROJECT.name, "is not a project id", "for example my-project");
@@ -186,14 +174,6 @@ impl GoogleConfig {
             return Ok(TokenSource::none());
         }
         self.default_source()
-    }
-
-    /// The same without a key: none for plain http on loopback, else Application Default Credentials.
-    ///
-    /// # Errors
-    /// When the file that applies cannot be read.
-    pub fn default_source_for(&self, endpoint: &Url) -> Result<TokenSource, AuthError> {
-        if endpoint.scheme() == "http" && is_loopback(endpoint) { Ok(TokenSource::none()) } else { self.default_source() }
     }
 
     /// Application Default Credentials: `GOOGLE_APPLICATION_CREDENTIALS`, gcloud's file, the metadata server.

@@ -4,6 +4,7 @@
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
 pub mod attestation;
+pub mod enrich;
 pub mod env;
 pub mod finding;
 pub mod google;
@@ -12,6 +13,7 @@ pub mod outbox;
 pub mod problem;
 pub mod pubsub;
 pub mod scc;
+pub mod secrets;
 pub mod server;
 pub mod state;
 pub mod sysdig;
@@ -21,6 +23,7 @@ pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};
 
 use attestation::AttestationConfig;
+use enrich::EnrichConfig;
 use finding::FindingConfig;
 use google::{Account, GoogleConfig};
 use integrity::IntegrityConfig;
@@ -39,6 +42,8 @@ pub static AREAS: &[&Area] = &[
     &scc::AREA,
     &finding::AREA,
     &sysdig::AREA,
+    &enrich::AREA,
+    &secrets::AREA,
     &outbox::AREA,
     &state::AREA,
     &pubsub::AREA,
@@ -60,6 +65,8 @@ pub struct Config {
     pub finding: FindingConfig,
     /// Sysdig's API.
     pub sysdig: SysdigConfig,
+    /// The look-ups.
+    pub enrich: EnrichConfig,
     /// Small durable facts.
     pub state: StateConfig,
     /// The outbox.
@@ -104,6 +111,7 @@ impl Config {
         }
         let finding = FindingConfig::read(env);
         let sysdig = SysdigConfig::read(env);
+        let enrich = EnrichConfig::read(env);
         let outbox = OutboxConfig::read(env);
         let state = StateConfig::read(env);
         let pubsub = PubsubConfig::read(env);
@@ -116,6 +124,7 @@ impl Config {
             scc: scc?,
             finding: finding?,
             sysdig: sysdig?,
+            enrich: enrich?,
             outbox: outbox?,
             state: state?,
             pubsub: pubsub?,

@@ -1,14 +1,13 @@
 //! The doors. All of them end in one function, [`Intake::take`]: elements become durable rows, and only then is
 //! anybody answered.
 
-pub mod poller;
-
 pub mod attestation;
 pub mod client;
 pub mod overdue;
 pub mod pubsub;
 pub mod pubsub_pull;
 pub mod pubsub_token;
+pub mod poller;
 pub mod sender;
 pub mod webhook;
 

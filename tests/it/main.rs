@@ -6,6 +6,7 @@
 #![allow(missing_docs, reason = "tests")]
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
+mod enrich;
 mod deliver;
 mod delivery;
 mod documents;
@@ -13,6 +14,9 @@ mod fakes;
 mod google_auth;
 mod google_http;
 mod integrity;
+mod integrity_baselines;
+mod attest;
+mod attest_issuer;
 mod outbox;
 mod pubsub;
 mod pubsub_token;

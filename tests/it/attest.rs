@@ -1,0 +1,270 @@
+//! Tokens and what is made of them: every trap closed, and the policies' samples.
+
+use aws_lc_rs::rsa::KeySize;
+use serde_json::json;
+use sysdig_scc::attest::chain::Roots;
+use sysdig_scc::attest::keys::KeySet;
+use sysdig_scc::attest::outcome::{Decided, Flood, Told, events};
+use sysdig_scc::attest::policy::Policy;
+use sysdig_scc::attest::verify::{Reason, Trust, Verified, explain, judge, verify};
+use sysdig_scc::event::attestation::Category;
+
+use crate::attest_issuer::{Chain, ChainShape, ISSUER, KEY, NEXT, SPACE, Signer, VM, base64url, claims, jwks};
+
+const NOW: i64 = 1_790_000_000;
+
+fn policy(extra: &str) -> Policy {
+    let text = format!("audiences: ['https://secrets.example.org']\ncondition: \"assertion.secboot\"\n{extra}");
+    Policy::read(&text, "test").unwrap()
+}
+
+fn check(token: &str, policy: &Policy, now: i64) -> Result<Verified, Reason> {
+    let keys = KeySet::read(jwks(&[&KEY]).as_bytes()).unwrap();
+    verify(token, policy, Trust { keys: Some(&keys), roots: &Roots::default() }, now)
+}
+
+fn code(result: Result<Verified, Reason>) -> &'static str {
+    result.map_or_else(|reason| reason.code(), |_| "good")
+}
+
+#[test]
+fn a_good_token_is_verified_and_agrees_with_another_library() {
+    let token = KEY.token(&claims(SPACE, NOW, json!({})));
+    let verified = check(&token, &policy(""), NOW + 5).unwrap();
+    assert_eq!(verified.claims["submods"]["gce"]["project_id"], "acme-data");
+    let (n, e) = KEY.components();
+    let key = jsonwebtoken::DecodingKey::from_rsa_raw_components(&n, &e);
+    let mut rules = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::RS256);
+    rules.validate_exp = false;
+    rules.set_audience(&["https://secrets.example.org"]);
+    rules.set_issuer(&[ISSUER]);
+    let theirs = jsonwebtoken::decode::<serde_json::Value>(&token, &key, &rules).unwrap();
+    assert_eq!(theirs.claims, verified.claims);
+}
+
+#[test]
+fn every_trap_of_claims_is_closed() {
+    let cases = [
+        ("aud", json!("(absent)"), "claims_malformed"),
+        ("aud", json!(5), "claims_malformed"),
+        ("aud", json!([]), "claims_malformed"),
+        ("aud", json!(["https://secrets.example.org", 5]), "claims_malformed"),
+        ("aud", json!(["other", "https://secrets.example.org"]), "good"),
+        ("aud", json!("https://sts.googleapis.com"), "audience_not_accepted"),
+        ("aud", json!("https://secrets.example.org/"), "audience_not_accepted"),
+        ("iss", json!("(absent)"), "claims_malformed"),
+        ("iss", json!([ISSUER]), "claims_malformed"),
+        ("iss", json!(7), "claims_malformed"),
+        ("iss", json!(format!("{ISSUER}/")), "issuer_not_accepted"),
+        ("sub", json!("(absent)"), "claims_malformed"),
+        ("exp", json!("(absent)"), "claims_malformed"),
+        ("exp", json!("1790003600"), "claims_malformed"),
+        ("exp", json!(-1), "claims_malformed"),
+        ("exp", json!(1e30), "claims_malformed"),
+        ("exp", json!(1_790_003_600.5), "claims_malformed"),
+        ("exp", json!(NOW - 40), "token_expired"),
+        ("exp", json!(NOW + 315_360_000), "lifetime_not_accepted"),
+        ("nbf", json!("(absent)"), "claims_malformed"),
+        ("nbf", json!(NOW + 3600), "token_not_yet_valid"),
+        ("nbf", json!(NOW + 20), "good"),
+        ("iat", json!("(absent)"), "claims_malformed"),
+        ("iat", json!(NOW + 86_400), "token_not_yet_valid"),
+    ];
+    for (name, value, expected) in cases {
+        let token = KEY.token(&claims(SPACE, NOW, json!({ name: value.clone() })));
+        assert_eq!(code(check(&token, &policy(""), NOW)), expected, "{name} = {value}");
+    }
+    let old = KEY.token(&claims(SPACE, NOW, json!({})));
+    assert_eq!(code(check(&old, &policy("max_age_seconds: 300"), NOW + 400)), "token_too_old");
+    assert_eq!(code(check(&old, &policy(""), NOW + 3629)), "good");
+    assert_eq!(code(check(&old, &policy(""), NOW + 3630)), "token_expired");
+}
+
+#[test]
+fn every_trap_of_headers_and_encoding_is_closed() {
+    let body = claims(SPACE, NOW, json!({})).to_string();
+    let header = |text: &str| KEY.token_of(text, &body);
+    let kid = &KEY.kid;
+    let good = header(&format!(r#"{{"alg":"RS256","typ":"JWT","kid":"{kid}"}}"#));
+    let (signed, signature) = good.rsplit_once('.').unwrap();
+    let cases = [
+        (good.clone(), "good"),
+        (String::new(), "token_missing"),
+        ("x".repeat(40_000), "token_too_large"),
+        ("a.b".into(), "token_malformed"),
+        (format!("{good}.x"), "token_malformed"),
+        (format!("{good}="), "token_malformed"),
+        (format!("{good}\n"), "token_malformed"),
+        (format!("{signed}."), "token_malformed"),
+        (format!("{signed}.{}", base64url([1, 2, 3])), "signature_invalid"),
+        (format!("{signed}.{}", base64url(KEY.sign(b"other"))), "signature_invalid"),
+        (format!("{signed}.{}", &signature[..signature.len() - 2]), "signature_invalid"),
+        (header(&format!(r#"{{"alg":"none","kid":"{kid}"}}"#)), "algorithm_not_accepted"),
+        (header(&format!(r#"{{"alg":"HS256","kid":"{kid}"}}"#)), "algorithm_not_accepted"),
+        (header(&format!(r#"{{"alg":"PS256","kid":"{kid}"}}"#)), "algorithm_not_accepted"),
+        (header(&format!(r#"{{"alg":"RS512","kid":"{kid}"}}"#)), "algorithm_not_accepted"),
+        (header(&format!(r#"{{"alg":"rs256","kid":"{kid}"}}"#)), "algorithm_not_accepted"),
+        (header(&format!(r#"{{"alg":["RS256"],"kid":"{kid}"}}"#)), "token_malformed"),
+        (header(&format!(r#"{{"alg":"RS256","alg":"none","kid":"{kid}"}}"#)), "token_malformed"),
+        (header(&format!(r#"{{"alg":"RS256","kid":"{kid}","crit":["exp"]}}"#)), "header_not_understood"),
+        (header(&format!(r#"{{"alg":"RS256","kid":"{kid}","b64":false}}"#)), "header_not_understood"),
+        (header(&format!(r#"{{"alg":"RS256","kid":"{kid}","typ":"JOSE"}}"#)), "token_malformed"),
+        (header(&format!(r#"{{"alg":"RS256","kid":"{kid}","jku":"https://evil.example","jwk":{{}}}}"#)), "good"),
+        (header(r#"{"alg":"RS256","kid":5}"#), "token_malformed"),
+        (header(r#"{"alg":"RS256"}"#), "key_missing"),
+        (header(r#"{"alg":"RS256","kid":"unknown"}"#), "key_unknown"),
+        (header(r#"["RS256"]"#), "token_malformed"),
+        (header(&format!(r#"{{"alg":"RS256","kid":"{kid}","x5c":["AA==","AA=="]}}"#)), "kind_not_accepted"),
+        (KEY.token_of(&format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#), r#"{"iss":"a","iss":"b"}"#), "claims_malformed"),
+        (KEY.token_of(&format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#), &format!("{}{}", "[".repeat(9000), "]".repeat(9000))), "claims_malformed"),
+        (KEY.token_of(&format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#), "[]"), "claims_malformed"),
+    ];
+    for (token, expected) in cases {
+        assert_eq!(code(check(&token, &policy(""), NOW)), expected, "{}", &token[..token.len().min(80)]);
+    }
+    let bytes = good.as_bytes();
+    for at in (0..bytes.len()).step_by(7) {
+        let mut changed = bytes.to_vec();
+        changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+        let changed = String::from_utf8(changed).unwrap();
+        assert_ne!(code(check(&changed, &policy(""), NOW)), "good", "changed at {at}");
+    }
+}
+
+#[test]
+fn small_and_odd_keys_are_not_used() {
+    let mut odd = KEY.jwk();
+    odd["e"] = json!("Aw");
+    let mut encryption = KEY.jwk();
+    encryption["use"] = json!("enc");
+    let mut other = KEY.jwk();
+    other["alg"] = json!("RS512");
+    let mut short = KEY.jwk();
+    let (n, _) = KEY.components();
+    short["n"] = json!(base64url(&n[..128]));
+    let hmac = json!({"kty": "oct", "kid": "a", "k": "AAAA"});
+    for key in [odd, encryption, other, short, hmac] {
+        assert!(KeySet::read(json!({"keys": [key]}).to_string().as_bytes()).is_err(), "{key}");
+    }
+    assert!(KeySet::read(jwks(&[&KEY, &KEY]).as_bytes()).is_err(), "the same kid twice");
+    assert_eq!(KeySet::read(json!({"keys": [{"kty": "XX"}, KEY.jwk()]}).to_string().as_bytes()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_chain_leads_to_the_pinned_root_or_nowhere() {
+    let leaf = Signer::new(KeySize::Rsa2048, "leaf");
+    let pki = policy("tokens: [pki]");
+    let body = claims(SPACE, NOW, json!({}));
+    let try_chain = |shape: &ChainShape, pin: Option<&str>, policy: &Policy| {
+        let chain = Chain::new(&leaf, NOW, shape);
+        let roots = Roots::fingerprint(pin.unwrap_or(&chain.root_hex())).unwrap();
+        code(verify(&chain.token(&leaf, &body), policy, Trust { keys: None, roots: &roots }, NOW))
+    };
+    let shape = ChainShape::default();
+    assert_eq!(try_chain(&shape, None, &pki), "good");
+    assert_eq!(try_chain(&shape, None, &policy("")), "kind_not_accepted");
+    assert_eq!(try_chain(&shape, Some(sysdig_scc::attest::chain::GOOGLE_ROOT), &pki), "chain_not_accepted");
+    assert_eq!(try_chain(&ChainShape { leaf_days: (-60, -1), ..ChainShape::default() }, None, &pki), "chain_expired");
+    assert_eq!(try_chain(&ChainShape { leaf_days: (2, 60), ..ChainShape::default() }, None, &pki), "chain_expired");
+    assert_eq!(try_chain(&ChainShape { leaf_is_authority: true, ..ChainShape::default() }, None, &pki), "chain_not_accepted");
+    assert_eq!(try_chain(&ChainShape { wrong_intermediate: true, ..ChainShape::default() }, None, &pki), "chain_not_accepted");
+    // Another key than the leaf's, under the leaf's chain.
+    let chain = Chain::new(&leaf, NOW, &shape);
+    let roots = Roots::fingerprint(&chain.root_hex()).unwrap();
+    let trust = Trust { keys: None, roots: &roots };
+    let stolen = NEXT.token_of(&json!({"alg": "RS256", "x5c": chain.x5c()}).to_string(), &body.to_string());
+    assert_eq!(code(verify(&stolen, &pki, trust, NOW)), "signature_invalid");
+    let renamed = leaf.token_of(&json!({"alg": "RS256", "kid": "x".repeat(43), "x5c": chain.x5c()}).to_string(), &body.to_string());
+    assert_eq!(code(verify(&renamed, &pki, trust, NOW)), "chain_not_accepted");
+    let cut = leaf.token_of(&json!({"alg": "RS256", "x5c": [&chain.x5c()[0], &chain.x5c()[2]]}).to_string(), &body.to_string());
+    assert_eq!(code(verify(&cut, &pki, trust, NOW)), "chain_not_accepted");
+    assert!(Roots::certificates(&chain.ders[2]).unwrap() == roots);
+}
+
+fn sample(name: &str) -> Policy {
+    let path = format!("{}/policies/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    Policy::read(&std::fs::read_to_string(path).unwrap(), name).unwrap()
+}
+
+#[test]
+fn the_samples_decide_as_they_say() {
+    let cases = [
+        ("production-confidential-space", SPACE, json!({}), "good"),
+        ("production-confidential-space", SPACE, json!({"submods.container.cmd_override": ["--debug"]}), "policy_denied"),
+        ("production-confidential-space", SPACE, json!({"submods.container.cmd_override": []}), "good"),
+        ("production-confidential-space", SPACE, json!({"dbgstat": "enabled", "submods.confidential_space.support_attributes": "(absent)"}), "policy_denied"),
+        ("production-confidential-space", VM, json!({}), "family_not_accepted"),
+        ("confidential-vm", VM, json!({}), "good"),
+        ("confidential-vm", VM, json!({"submods.gce.project_id": "other"}), "policy_denied"),
+        ("confidential-vm", SPACE, json!({}), "family_not_accepted"),
+        ("deny-all", SPACE, json!({}), "policy_denied"),
+    ];
+    for (name, fixture, changes, expected) in cases {
+        let policy = sample(name);
+        let verified = check(&KEY.token(&claims(fixture, NOW, changes.clone())), &policy, NOW).unwrap();
+        let result = judge(&verified, &policy).map_or_else(|reason| reason.code(), |()| "good");
+        assert_eq!(result, expected, "{name} {changes}");
+        assert_eq!(explain(&verified, &policy).allowed, expected == "good", "{name} {changes}");
+    }
+}
+
+fn told(verified: &Verified, policy: &Policy) -> Vec<(Category, bool)> {
+    let reason = judge(verified, policy).err();
+    let explanation = explain(verified, policy);
+    let now = chrono::DateTime::from_timestamp(NOW, 0).unwrap();
+    let refused = reason.as_ref();
+    let all = events(Decided { verified, policy, refused, explanation: Some(&explanation), released: None, now });
+    for event in &all {
+        let text = serde_json::to_string(event).unwrap();
+        assert!(!text.contains("Zm9vYmFyLW5vbmNl") && !text.contains("/usr/bin"), "neither nonce nor environment: {text}");
+    }
+    all.into_iter().map(|event| (event.category, event.open)).collect()
+}
+
+#[test]
+fn verdicts_open_and_close_findings_of_the_machine() {
+    let production = sample("production-confidential-space");
+    let verified = |changes| check(&KEY.token(&claims(SPACE, NOW, changes)), &production, NOW).unwrap();
+    let good = told(&verified(json!({})), &production);
+    assert!(good.iter().all(|(category, open)| !open && category.closes_itself()), "{good:?}");
+    let debug = told(&verified(json!({"dbgstat": "enabled"})), &production);
+    assert!(debug.contains(&(Category::AttestationDebugImage, true)));
+    assert!(debug.contains(&(Category::AttestationPolicyDenied, true)));
+    let cases = [
+        (json!({"submods.container.image_digest": "sha256:22"}), Category::AttestationImageMismatch),
+        (json!({"submods.confidential_space.support_attributes": ["USABLE"]}), Category::AttestationUnsupportedImage),
+        (json!({"hwmodel": "GCP_SHIELDED_VM"}), Category::AttestationWeakHardware),
+        (json!({"tdx": {"gcp_attester_tcb_status": "OutOfDate"}}), Category::AttestationTcbOutOfDate),
+        (json!({"tdx": [{"gcp_attester_tcb_status": "UpToDate", "gcp_attester_tcb_date": "2020-01-01T00:00:00Z"}]}), Category::AttestationTcbOutOfDate),
+        (json!({"submods.container.env_override": {"MODE": "x"}}), Category::AttestationWorkloadOverridden),
+        (json!({"submods.gce.instance_name": "other"}), Category::AttestationClaimsInconsistent),
+        (json!({"google_service_accounts": "(absent)"}), Category::AttestationPolicyError),
+    ];
+    for (changes, category) in cases {
+        assert!(told(&verified(changes.clone()), &production).contains(&(category, true)), "{changes}");
+    }
+}
+
+#[test]
+fn a_flood_is_one_finding_and_a_state_is_told_once() {
+    let at = |seconds: i64| chrono::DateTime::from_timestamp(NOW + seconds, 0).unwrap();
+    let period = chrono::TimeDelta::minutes(10);
+    let mut flood = Flood::default();
+    let events: Vec<_> = (0..1000).filter_map(|second| flood.note(&Reason::Signature, at(second), period)).collect();
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[1].properties["count"], 601);
+    assert_eq!(events[0].finding_id(), events[1].finding_id());
+    assert!(events[0].resource.is_none());
+    let production = sample("production-confidential-space");
+    let verified = check(&KEY.token(&claims(SPACE, NOW, json!({"hwmodel": "GCP_SHIELDED_VM"}))), &production, NOW).unwrap();
+    let mut told = Told::new(10);
+    let decided = Decided { verified: &verified, policy: &production, refused: None, explanation: None, released: None, now: at(0) };
+    assert!(!told.news(all(decided), chrono::TimeDelta::hours(1)).is_empty());
+    assert!(told.news(all(decided), chrono::TimeDelta::hours(1)).is_empty());
+    let later = Decided { now: at(3601), ..decided };
+    assert_eq!(told.news(all(later), chrono::TimeDelta::hours(1)).len(), 1);
+}
+
+fn all(decided: Decided<'_>) -> Vec<sysdig_scc::event::Attestation> {
+    events(decided)
+}
