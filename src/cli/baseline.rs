@@ -49,7 +49,7 @@ enum Command {
     ///
     /// By default what the boot measured (`actual`) is approved: on a VM that was just updated, its policy still has the
     /// values from before the update, and approving those would make every updated VM look bad.
-    Import(Import),
+    Import(Box<Import>),
     /// Every baseline.
     List {
         /// How to print.
@@ -156,7 +156,7 @@ pub(super) fn run(args: BaselineArgs) -> anyhow::Result<ExitCode> {
         let mut env = environment().await;
         let baselines = open(&mut env).await?;
         match args.command {
-            Command::Import(args) => import(args, &mut env, &baselines).await,
+            Command::Import(args) => import(*args, &mut env, &baselines).await,
             Command::List { format } => list(&baselines, format).await,
             Command::Diff { from_entry: Some(file), .. } => compare(&file, &baselines).await,
             Command::Diff { baselines: names, .. } => compare_two(&names, &baselines).await,
