@@ -1,26 +1,25 @@
 //! Stories against the real program between small fakes and, where present, Google's emulators. One binary, so that
 //! it links once.
-
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 #![allow(missing_docs, reason = "tests")]
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
-mod enrich;
+mod attest;
+mod attest_issuer;
 mod deliver;
 mod delivery;
 mod documents;
+mod enrich;
 mod fakes;
 mod google_auth;
 mod google_http;
 mod integrity;
 mod integrity_baselines;
-mod attest;
-mod attest_issuer;
 mod outbox;
+mod poller;
 mod pubsub;
 mod pubsub_token;
-mod poller;
 mod recovery;
 mod sandbox;
 mod sandbox_clients;
