@@ -119,8 +119,8 @@ impl App {
         let journey = Journey {
             enrichment: enrichment::build(config).await?,
             rules,
-            tracker: tracker.clone(),
             sink: Arc::clone(&destination.sink),
+            tracker: tracker.clone(),
         };
         let worker = Worker::new(Arc::clone(&store), Arc::new(journey), manner, Arc::new(Utc::now));
         let senders = Arc::new(Senders::new(&config.server.tokens, config.server.auth_failures_per_minute));

@@ -3,11 +3,11 @@
 
 pub mod attestation;
 pub mod client;
-pub mod poller;
 pub mod overdue;
 pub mod pubsub;
 pub mod pubsub_pull;
 pub mod pubsub_token;
+pub mod poller;
 pub mod sender;
 pub mod webhook;
 

@@ -1,6 +1,5 @@
 //! Stories against the real program between small fakes and, where present, Google's emulators. One binary, so that
 //! it links once.
-
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 #![allow(missing_docs, reason = "tests")]
@@ -17,6 +16,7 @@ mod fakes;
 mod google_auth;
 mod google_http;
 mod integrity;
+mod integrity_baselines;
 mod outbox;
 mod poller;
 mod pubsub;
