@@ -13,6 +13,8 @@ mod fakes;
 mod google_auth;
 mod google_http;
 mod attest;
+mod attest_cel;
+mod attest_door;
 mod attest_issuer;
 mod outbox;
 mod poller;

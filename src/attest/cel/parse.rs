@@ -143,7 +143,10 @@ fn parse(source: &str, limits: &Limits) -> Result<Expression, Refusal> {
         if message.to_ascii_lowercase().contains("recursion limit") {
             return Refusal::TooDeep { limit: limits.depth };
         }
-        Refusal::Syntax { column, message: message.trim().trim_start_matches("Syntax error: ").chars().take(200).collect() }
+        Refusal::Syntax {
+            column,
+            message: message.trim().trim_start_matches("Syntax error: ").chars().take(200).collect(),
+        }
     })?;
     let mut checker = Checker { limits, info: &info, scope: Vec::new(), nodes: 0, macros: 0, slots: 0 };
     let root = checker.node(&tree, 0)?;

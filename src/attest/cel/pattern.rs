@@ -77,7 +77,9 @@ fn repeats_twice(chars: &[char], at: usize) -> bool {
 }
 
 fn posix_end(chars: &[char], at: usize) -> bool {
-    at > 0 && chars[at - 1] == ':' && chars[..at - 1].iter().rev().take_while(|c| c.is_ascii_alphabetic() || **c == '^').count() > 0
+    at > 0
+        && chars[at - 1] == ':'
+        && chars[..at - 1].iter().rev().take_while(|c| c.is_ascii_alphabetic() || **c == '^').count() > 0
         && {
             let name = chars[..at - 1].iter().rev().take_while(|c| c.is_ascii_alphabetic() || **c == '^').count();
             at >= name + 3 && chars[at - name - 2] == ':' && chars[at - name - 3] == '['

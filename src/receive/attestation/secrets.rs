@@ -72,7 +72,8 @@ impl Secrets {
             SecretSource::Variable(_) => rule.value.as_ref().map(bytes).ok_or(SecretError::NotSet),
             SecretSource::File(path) => read_file(path).await,
             SecretSource::Manager(address) => {
-                let resolver = self.resolver.as_ref().ok_or_else(|| SecretError::Manager("it is not connected".into()))?;
+                let resolver =
+                    self.resolver.as_ref().ok_or_else(|| SecretError::Manager("it is not connected".into()))?;
                 let value = bytes(&resolver(address.clone()).await.map_err(SecretError::Manager)?);
                 self.remember(&rule.name, &value);
                 Ok(value)

@@ -208,7 +208,10 @@ struct Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attestor").field("policies", &self.policies).field("secrets", &self.secrets).finish_non_exhaustive()
+        f.debug_struct("Attestor")
+            .field("policies", &self.policies)
+            .field("secrets", &self.secrets)
+            .finish_non_exhaustive()
     }
 }
 
@@ -315,7 +318,13 @@ impl Attestor {
     ///
     /// # Errors
     /// When the token is not one that its issuer made for us, now.
-    pub async fn verify(&self, token: &str, policy: Option<&str>, address: &IpAddr, now: DateTime<Utc>) -> Result<Verdict, Refused> {
+    pub async fn verify(
+        &self,
+        token: &str,
+        policy: Option<&str>,
+        address: &IpAddr,
+        now: DateTime<Utc>,
+    ) -> Result<Verdict, Refused> {
         let policies = self.asked(policy)?;
         let mut refused: Option<(Arc<Policy>, Reason)> = None;
         let mut denied: Option<(Checked, Reason)> = None;
@@ -335,7 +344,9 @@ impl Attestor {
         let (checked, reason) = match (passed, denied, refused) {
             (Some(checked), _, _) => (checked, None),
             (None, Some((checked, reason)), _) => (checked, Some(reason)),
-            (None, None, Some((policy, reason))) => return Err(self.refuse_unverified("verify", None, &policy, token, reason, address, now).await),
+            (None, None, Some((policy, reason))) => {
+                return Err(self.refuse_unverified("verify", None, &policy, token, reason, address, now).await);
+            }
             (None, None, None) => return Err(Refused::UnknownPolicy),
         };
         let (policy, verified) = &checked;
@@ -349,7 +360,13 @@ impl Attestor {
     ///
     /// # Errors
     /// Every reason why not.
-    pub async fn release(&self, name: &str, shown: Shown<'_>, address: &IpAddr, now: DateTime<Utc>) -> Result<Released, Refused> {
+    pub async fn release(
+        &self,
+        name: &str,
+        shown: Shown<'_>,
+        address: &IpAddr,
+        now: DateTime<Utc>,
+    ) -> Result<Released, Refused> {
         let result = self.try_release(name, shown, address, now).await;
         let label = match &result {
             Ok(Released::Plain(_)) => "released",
@@ -361,12 +378,22 @@ impl Attestor {
         result
     }
 
-    async fn try_release(&self, name: &str, shown: Shown<'_>, address: &IpAddr, now: DateTime<Utc>) -> Result<Released, Refused> {
+    async fn try_release(
+        &self,
+        name: &str,
+        shown: Shown<'_>,
+        address: &IpAddr,
+        now: DateTime<Utc>,
+    ) -> Result<Released, Refused> {
         let rule = self.0.secrets.rule(name).ok_or(Refused::UnknownSecret)?;
         let policy = self.0.policies.find(&rule.policy).ok_or(Refused::UnknownPolicy)?;
         let verified = match self.check(shown.token, &policy, now).await {
             Ok(verified) => verified,
-            Err(reason) => return Err(self.refuse_unverified("secret", Some(name), &policy, shown.token, reason, address, now).await),
+            Err(reason) => {
+                return Err(self
+                    .refuse_unverified("secret", Some(name), &policy, shown.token, reason, address, now)
+                    .await);
+            }
         };
         let checked = (policy, verified);
         let used = match self.fresh(name, &checked.1, now) {
@@ -384,14 +411,25 @@ impl Attestor {
         released
     }
 
-    async fn judge_and_fetch(&self, name: &str, shown: Shown<'_>, checked: &Checked, address: &IpAddr, now: DateTime<Utc>) -> Result<Released, Refused> {
+    async fn judge_and_fetch(
+        &self,
+        name: &str,
+        shown: Shown<'_>,
+        checked: &Checked,
+        address: &IpAddr,
+        now: DateTime<Utc>,
+    ) -> Result<Released, Refused> {
         if let Err(reason) = judge(&checked.1, &checked.0) {
             return Err(self.refuse(name, checked, reason, address, now).await);
         }
         let key = sealing_key(shown.public_key, &checked.1).map_err(Refused::Seal)?;
         let rule = self.0.secrets.rule(name).ok_or(Refused::UnknownSecret)?;
         let value = self.0.secrets.value(rule).await.map_err(|error| {
-            tracing::error!(secret = name, error = chain(&error), "a secret could not be had for a token that may have it");
+            tracing::error!(
+                secret = name,
+                error = chain(&error),
+                "a secret could not be had for a token that may have it"
+            );
             Refused::SecretUnavailable
         })?;
         let released = match key {
@@ -454,7 +492,14 @@ impl Attestor {
         }
     }
 
-    async fn refuse(&self, name: &str, checked: &Checked, reason: Reason, address: &IpAddr, now: DateTime<Utc>) -> Refused {
+    async fn refuse(
+        &self,
+        name: &str,
+        checked: &Checked,
+        reason: Reason,
+        address: &IpAddr,
+        now: DateTime<Utc>,
+    ) -> Refused {
         let throttled = self.throttle(address);
         self.note("secret", Some(name), checked, Some(&reason), address, now).await;
         let judged = matches!(reason, Reason::PolicyDenied | Reason::PolicyError);
@@ -500,12 +545,27 @@ impl Attestor {
         Refused::Token(reason)
     }
 
-    async fn note(&self, asked: &'static str, secret: Option<&str>, checked: &Checked, reason: Option<&Reason>, address: &IpAddr, now: DateTime<Utc>) {
+    async fn note(
+        &self,
+        asked: &'static str,
+        secret: Option<&str>,
+        checked: &Checked,
+        reason: Option<&Reason>,
+        address: &IpAddr,
+        now: DateTime<Utc>,
+    ) {
         count(reason);
         self.0.journal.note(&entry(asked, secret, checked, reason, address, now)).await;
     }
 
-    async fn tell_of(&self, checked: &Checked, refused: Option<&Reason>, explanation: Option<&Explanation>, released: Option<&str>, now: DateTime<Utc>) {
+    async fn tell_of(
+        &self,
+        checked: &Checked,
+        refused: Option<&Reason>,
+        explanation: Option<&Explanation>,
+        released: Option<&str>,
+        now: DateTime<Utc>,
+    ) {
         let (policy, verified) = checked;
         let released = released.filter(|_| self.0.released_findings);
         let events = events(Decided { verified, policy, refused, explanation, released, now });
@@ -550,7 +610,14 @@ fn hash(hash: TokenHash) -> String {
     hash.to_string()
 }
 
-fn entry<'e>(asked: &'static str, secret: Option<&'e str>, checked: &'e Checked, reason: Option<&Reason>, address: &IpAddr, now: DateTime<Utc>) -> Entry<'e> {
+fn entry<'e>(
+    asked: &'static str,
+    secret: Option<&'e str>,
+    checked: &'e Checked,
+    reason: Option<&Reason>,
+    address: &IpAddr,
+    now: DateTime<Utc>,
+) -> Entry<'e> {
     let (policy, verified) = checked;
     Entry {
         time: now,
@@ -574,7 +641,11 @@ fn count(reason: Option<&Reason>) {
 fn sealing_key(given: Option<&str>, verified: &Verified) -> Result<Option<Vec<u8>>, seal::SealError> {
     let Some(text) = given else { return Ok(None) };
     let key = seal::read_key(text)?;
-    if seal::vouched(&key, &Claims(&verified.claims).nonces()) { Ok(Some(key)) } else { Err(seal::SealError::NotInToken) }
+    if seal::vouched(&key, &Claims(&verified.claims).nonces()) {
+        Ok(Some(key))
+    } else {
+        Err(seal::SealError::NotInToken)
+    }
 }
 
 /// The issuers' keys. A policy that is reloaded with another issuer adds a source.
@@ -588,12 +659,24 @@ struct Keys {
 }
 
 impl Keys {
-    fn new(config: &AttestationConfig, table: &crate::attest::policies::Table, rules: FetchRules) -> Result<Self, BuildError> {
+    fn new(
+        config: &AttestationConfig,
+        table: &crate::attest::policies::Table,
+        rules: FetchRules,
+    ) -> Result<Self, BuildError> {
         let file = match &config.jwks_file {
-            Some(path) => Some(Arc::new(KeySource::fixed(KeySet::read(&std::fs::read(path).map_err(BuildError::File)?)?))),
+            Some(path) => {
+                Some(Arc::new(KeySource::fixed(KeySet::read(&std::fs::read(path).map_err(BuildError::File)?)?)))
+            }
             None => None,
         };
-        let keys = Self { sources: Mutex::default(), file, endpoint: config.endpoint.clone(), cache: config.keys_cache.clone(), rules };
+        let keys = Self {
+            sources: Mutex::default(),
+            file,
+            endpoint: config.endpoint.clone(),
+            cache: config.keys_cache.clone(),
+            rules,
+        };
         for policy in table.values().filter(|policy| policy.keys.is_none()) {
             keys.source(&policy.issuer)?;
         }
