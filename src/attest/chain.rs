@@ -76,7 +76,7 @@ pub fn leaf_key(chain: &[Vec<u8>], kid: Option<&str>, roots: &Roots, now: i64) -
     let parsed: Vec<X509Certificate<'_>> = chain
         .iter()
         .map(|der| match X509Certificate::from_der(der) {
-            Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+            Ok(([], certificate)) => Ok(certificate),
             _ => Err(Reason::Chain("a certificate cannot be read")),
         })
         .collect::<Result<_, _>>()?;

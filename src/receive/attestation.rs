@@ -156,6 +156,7 @@ fn address(attestor: &Attestor, request: &HttpRequest) -> std::net::IpAddr {
 }
 
 /// The body: nothing, JSON with members, or the bare token.
+#[allow(clippy::result_large_err, reason = "the answer itself, on the way out")]
 fn read(body: Result<web::Bytes, actix_web::Error>) -> Result<Asked, HttpResponse> {
     let body = body.map_err(|error| match error.as_response_error().status_code() {
         StatusCode::PAYLOAD_TOO_LARGE => refuse(413, "too_large", "the body is larger than a token and a key can be"),
@@ -176,6 +177,7 @@ fn read(body: Result<web::Bytes, actix_web::Error>) -> Result<Asked, HttpRespons
 }
 
 /// The token of the body, else of the Authorization header.
+#[allow(clippy::result_large_err, reason = "the answer itself, on the way out")]
 fn token(request: &HttpRequest, asked: &Asked) -> Result<String, HttpResponse> {
     if let Some(token) = &asked.token {
         return Ok(token.trim().to_owned());

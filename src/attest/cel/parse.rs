@@ -242,10 +242,10 @@ impl Checker<'_> {
 
     fn call(&mut self, tree: &IdedExpr, call: &CallExpr, depth: usize) -> Result<Node, Refusal> {
         let name = call.func_name.as_str();
-        if call.target.is_none() {
-            if let Some(node) = self.operator(call, depth)? {
-                return Ok(node);
-            }
+        if call.target.is_none()
+            && let Some(node) = self.operator(call, depth)?
+        {
+            return Ok(node);
         }
         let Some(function) = Function::find(name, call.target.is_some(), call.args.len()) else {
             return Err(self.unknown_function(tree, call));

@@ -50,7 +50,7 @@ fn rewrite(pattern: &str) -> Result<String, String> {
             '{' if !class && !counts(&chars[at..]) => out.push_str("\\{"),
             '(' if !class => {
                 if let Some(flags) = flags(&chars[at..])
-                    && flags.contains(|f| matches!(f, 'x' | 'u' | 'R'))
+                    && flags.contains(['x', 'u', 'R'])
                 {
                     return Err(format!("has a flag that is not part of the syntax: {flags}"));
                 }
