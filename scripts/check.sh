@@ -26,9 +26,9 @@ cargo fmt --check
 
 step "scripts (shellcheck)"
 if have shellcheck; then
-    # Every file whose first line says bash.
+    # Every file whose first line names a shell.
     mapfile -t shell < <(git ls-files -co --exclude-standard scripts .ci tests |
-        while read -r file; do if head -n 1 "$file" | grep -q '^#.*bash$'; then echo "$file"; fi; done)
+        while read -r file; do if head -n 1 "$file" | grep -qE '^#!.*[/ ](ba)?sh$'; then echo "$file"; fi; done)
     shellcheck -x "${shell[@]}"
     echo "${#shell[@]} files"
 fi

@@ -1,33 +1,37 @@
 //! The only place where the parts meet: build from settings, run, drain, stop.
 
+mod destination;
+mod enrichment;
+mod sysdig;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use chrono::Utc;
-use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::config::google::Account;
 use crate::decide::Rules;
-use crate::deliver::Sink;
-use crate::deliver::dry_run::DryRun;
-use crate::deliver::pace::Pace;
-use crate::deliver::scc::SccSink;
-use crate::google::http::{Client, HttpSettings};
-use crate::google::scc::Scc;
-use crate::google::{ApiError, AuthError, TokenSource};
+use crate::google::{ApiError, AuthError};
 use crate::journey::Journey;
 use crate::outbox::worker::{Manner, Worker};
 use crate::outbox::{Sqlite, Store, StoreError};
 use crate::receive::Intake;
 use crate::receive::attestation::{Attestor, BuildError, Parts};
+use crate::receive::poller::Poller;
 use crate::receive::sender::Senders;
 use crate::receive::webhook::Webhook;
-use crate::server::health::{Delivery, DeliveryState, Health};
+use crate::server::health::Health;
 use crate::server::{self, Doors, ListenError};
+use crate::state::{self, StateError};
+use crate::sysdig::SysdigError;
+use destination::Destination;
+pub use destination::{ClientError, SOURCE_DISPLAY_NAME, scc_client};
+use sysdig::ChannelSetup;
 
 /// How often small things are tidied up.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -41,17 +45,32 @@ pub enum StartError {
     /// The port.
     #[error("the server cannot start")]
     Listen(#[from] ListenError),
-    /// The credentials.
-    #[error("the credentials for Security Command Center cannot be used")]
-    Credentials(#[from] AuthError),
     /// The destination.
-    #[error("Security Command Center cannot be reached as configured")]
-    Destination(#[from] ApiError),
+    #[error("there is no way to Security Command Center")]
+    Destination(#[from] ClientError),
+    /// The credentials for the state store.
+    #[error("the credentials for the state store cannot be used")]
+    Credentials(#[from] AuthError),
+    /// The state store.
+    #[error("the state store (STATE_URL) cannot be opened")]
+    State(#[from] StateError),
+    /// Sysdig's API.
+    #[error("Sysdig's API cannot be reached as configured")]
+    Sysdig(#[from] SysdigError),
+    /// The sources could not be listed, although SOURCE_ID is not set.
+    #[error("SOURCE_ID is not set, and the organization's sources cannot be listed to find it; set SOURCE_ID, or grant roles/securitycenter.sourcesViewer")]
+    Sources(#[source] ApiError),
+    /// Several sources have our name.
+    #[error("{count} sources are named \"Sysdig Secure\"; set SOURCE_ID to the one to use (`sysdig-scc setup source` lists them)")]
+    SeveralSources {
+        /// How many.
+        count: usize,
+    },
     /// Attestation.
     #[error("attestation cannot start")]
     Attestation(#[from] BuildError),
-    /// No source although one is needed; the settings' check rules it out.
-    #[error("SOURCE_ID is not known; run `sysdig-scc setup source`")]
+    /// No source has our name.
+    #[error("SOURCE_ID is not set, and the organization has no source named \"Sysdig Secure\"; run `sysdig-scc setup source`")]
     NoSource,
 }
 
@@ -62,6 +81,8 @@ pub struct App {
     worker: Worker,
     senders: Arc<Senders>,
     attestor: Option<Attestor>,
+    poller: Option<Poller>,
+    channel: Option<ChannelSetup>,
 }
 
 impl std::fmt::Debug for App {
@@ -75,18 +96,22 @@ impl App {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn build(config: &Config) -> Result<Self, StartError> {
+    pub async fn build(config: &Config) -> Result<Self, StartError> {
         crate::telemetry::metrics::start();
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&config.outbox.path, config.outbox.keep)?);
-        let destination = destination(config)?;
+        let destination = Destination::build(config).await?;
+        let tokens = config.google.token_source(Account::Security, &config.state.firestore_base())?;
+        let state = state::open(&config.state, &tokens).await?;
         let rules = rules(config);
         let manner = Manner { concurrency: config.scc.concurrency, give_up_after: config.outbox.give_up_after };
-        let journey = Journey { rules, sink: Arc::clone(&destination.sink) };
+        let journey = Journey { enrichment: enrichment::build(config)?, rules, sink: Arc::clone(&destination.sink) };
         let worker = Worker::new(Arc::clone(&store), Arc::new(journey), manner, Arc::new(Utc::now));
         let senders = Arc::new(Senders::new(&config.server.tokens, config.server.auth_failures_per_minute));
         let intake = Intake::new(Arc::clone(&store), worker.wake());
         let parts = Parts { intake: Some(intake.clone()), trusted_hops: config.server.trusted_hops, ..Parts::default() };
         let attestor = Attestor::build(&config.attestation, parts)?;
+        let poller = sysdig::poller(config, &intake, &state)?;
+        let channel = sysdig::channel(config)?;
         let codelab = config.attestation.codelab.as_ref().map(|(path, _)| path.clone());
         let doors = Doors {
             attestation: attestor.clone().map(|attestor| (attestor, codelab)),
@@ -104,7 +129,7 @@ impl App {
             store,
         };
         let (server, address) = server::start(&config.server, doors)?;
-        Ok(Self { address, server, worker, senders, attestor })
+        Ok(Self { address, server, worker, senders, attestor, poller, channel })
     }
 
     /// The address it really listens on.
@@ -114,27 +139,25 @@ impl App {
 
     /// Works until `stop` is done; then stops accepting, finishes what is in hand, gives back the rest, and returns.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let (stopping, told) = watch::channel(false);
+        let stopping = CancellationToken::new();
         let handle: ServerHandle = self.server.handle();
         let server = tokio::spawn(self.server);
-        let worker = tokio::spawn(self.worker.run(told));
-        let housekeeping = tokio::spawn(keep_house(Arc::clone(&self.senders)));
-        let stop_attesting = tokio_util::sync::CancellationToken::new();
-        let attesting = self.attestor.map(|attestor| tokio::spawn(attestor.run(stop_attesting.clone())));
+        let worker = tokio::spawn(self.worker.run(stopping.clone()));
+        let mut beside: Vec<JoinHandle<()>> = vec![tokio::spawn(keep_house(self.senders))];
+        beside.extend(self.attestor.map(|attestor| tokio::spawn(attestor.run(stopping.clone()))));
+        beside.extend(self.poller.map(|poller| tokio::spawn(poller.run(stopping.clone()))));
+        beside.extend(self.channel.map(|channel| tokio::spawn(channel.run(stopping.clone()))));
         stop.await;
-        stop_attesting.cancel();
         tracing::info!("stopping: no more events are accepted, those in hand are finished");
-        stopping.send_replace(true);
+        stopping.cancel();
         handle.stop(true).await;
-        housekeeping.abort();
-        if let Some(attesting) = attesting {
-            attesting.abort();
-        }
         for (part, ended) in [("server", server.await.map(drop)), ("worker", worker.await)] {
             if let Err(error) = ended {
                 tracing::error!(part, %error, "a part of the connector ended badly");
             }
         }
+        // What runs beside the path keeps nothing in memory that is not in a store.
+        beside.iter().for_each(JoinHandle::abort);
         tracing::info!("stopped");
     }
 }
@@ -146,42 +169,11 @@ async fn keep_house(senders: Arc<Senders>) {
     }
 }
 
-/// Where findings go, and how it can be asked how it is.
-#[derive(Debug)]
-struct Destination {
-    sink: Arc<dyn Sink>,
-    pace: Arc<Pace>,
-    tokens: TokenSource,
-}
-
-fn destination(config: &Config) -> Result<Destination, StartError> {
-    let pace = Arc::new(Pace::new(config.scc.pace));
-    if config.scc.dry_run {
-        let sink: Arc<dyn Sink> = Arc::new(DryRun::new(std::io::stdout()));
-        return Ok(Destination { sink, pace, tokens: TokenSource::none() });
-    }
-    let source = config.scc.source.clone().ok_or(StartError::NoSource)?;
-    let tokens = config.google.token_source(Account::Security, &config.scc.endpoint)?;
-    let settings = HttpSettings {
-        timeout: config.scc.timeout,
-        connections: config.scc.concurrency,
-        quota_project: config.google.quota_project.clone(),
-        ..HttpSettings::new(config.scc.endpoint.clone())
-    };
-    let scc = Scc::new(Client::new(settings, tokens.clone())?, source, config.scc.location.as_str());
-    let sink: Arc<dyn Sink> = Arc::new(SccSink::new(scc, Arc::clone(&pace)));
-    Ok(Destination { sink, pace, tokens })
-}
-
 fn rules(config: &Config) -> Rules {
-    Rules { finding: config.finding.clone(), ..Rules::new(config.scc.organization.as_deref().unwrap_or_default()) }
-}
-
-impl Delivery for Destination {
-    fn state(&self) -> BoxFuture<'_, DeliveryState> {
-        Box::pin(async move {
-            let held = self.pace.report().held.map(|held| held.reason);
-            DeliveryState { credentials_usable: self.tokens.token().await.is_ok(), held }
-        })
+    let console = config.sysdig.access.as_ref().map(|access| access.base.to_string());
+    let rules = Rules { finding: config.finding.clone(), ..Rules::new(config.scc.organization.as_deref().unwrap_or_default()) };
+    match console {
+        Some(console) => Rules { console: console.trim_end_matches('/').to_owned(), ..rules },
+        None => rules,
     }
 }

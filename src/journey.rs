@@ -8,15 +8,21 @@ use futures_util::future::BoxFuture;
 
 use crate::decide::{self, Decision, Rules};
 use crate::deliver::{Sink, Verdict};
-use crate::enrich::Enriched;
+use crate::enrich::Enrichment;
 use crate::event::Outcome;
 use crate::outbox::Leased;
 use crate::outbox::worker::{Attempt, Handler};
 use crate::telemetry::{chain, metrics as names};
 
+/// A look-up that failed for the moment is tried this often before the finding goes out without it: its resource cannot
+/// be changed later.
+const LOOK_AGAIN: u32 = 3;
+
 /// The stages behind the outbox, joined.
 #[derive(Debug)]
 pub struct Journey {
+    /// What looks up where it happened.
+    pub enrichment: Enrichment,
     /// What decides.
     pub rules: Rules,
     /// Where findings go.
@@ -43,7 +49,14 @@ impl Journey {
                 return Attempt::Failed { reason, verdict: Verdict::Park, label: "unreadable_row" };
             }
         };
-        let enriched = Enriched::default();
+        if let Some(note) = decide::unwanted(&event, &self.rules) {
+            return Attempt::Done { outcome: Outcome::Filtered, note: Some(note) };
+        }
+        let enriched = self.enrichment.enrich(&event).await;
+        if enriched.unsettled && enriched.instance.is_none() && entry.attempts < LOOK_AGAIN {
+            let reason = format!("where it happened is not known yet: {}", enriched.gaps.join("; "));
+            return Attempt::Failed { reason, verdict: Verdict::Retry(None), label: "enrich" };
+        }
         match decide::decide(&event, &enriched, &self.rules, now) {
             Decision::Filtered(note) => Attempt::Done { outcome: Outcome::Filtered, note: Some(note) },
             Decision::Deliver(changes) => {

@@ -253,6 +253,7 @@ revoke() { # KIND NAME ROLE MEMBER
 source_url() { # SOURCE
     local base=${SCC_ENDPOINT:-${CLOUDSDK_API_ENDPOINT_OVERRIDES_SECURITYCENTER:-https://securitycenter.googleapis.com}}
     case "$base" in
+        *@*) die "there must be no user name in the address" ;;
         https://* | http://127.0.0.1:* | 'http://[::1]:'* | http://localhost:*) ;;
         *) die "the token is not sent to $base: it is neither https nor this machine" ;;
     esac

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Format;
-use crate::config::{Config, Env};
+use crate::config::{Config, Env, Problems, secrets};
 use crate::outbox::{Sqlite, StoreError};
 
 /// Check the settings, and whether each service would let us do our job.
@@ -46,7 +46,7 @@ pub(crate) enum State {
 /// Checks. Status 0 when nothing failed.
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let mut lines = Vec::new();
-    let config = match Config::read(Env::from_process()) {
+    let config = match read(args.offline)? {
         Ok(config) => {
             lines.push(ok("settings", "no problems"));
             Some(config)
@@ -72,6 +72,14 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     print(&lines, args.format)?;
     let failed = lines.iter().any(|line| line.state == State::Failed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The settings; offline, secrets in Secret Manager are left as names.
+fn read(offline: bool) -> anyhow::Result<Result<Config, Problems>> {
+    if offline {
+        return Ok(Config::read(Env::from_process()));
+    }
+    super::block_on(async { Ok(Config::read(secrets::environment().await)) })
 }
 
 /// A line that says that all is well.

@@ -46,13 +46,14 @@ async fn demo(once: bool) -> anyhow::Result<ExitCode> {
         ("PORT", "0"),
         ("WEBHOOK_AUTHENTICATION_TOKEN", &token),
         ("OUTBOX_URL", &format!("sqlite:{}", file.display())),
+        ("STATE_URL", "sqlite::memory:"),
         ("SCC_WRITES_PER_MINUTE", "6000"),
         ("RUST_LOG", "warn"),
     ]);
     let stage = Stage::start(&mut env).await?;
     let config = Config::read(env)?;
     telemetry::logs::start(&config.telemetry);
-    let app = App::build(&config)?;
+    let app = App::build(&config).await?;
     let door = format!("http://{}/events", app.address());
     println!("This is a rehearsal: the Security Command Center below is a SANDBOX on this machine, not Google.\n");
     println!("connector  http://{}\nsandbox    {}\n", app.address(), stage.url());

@@ -7,10 +7,12 @@ mod demo;
 mod demo_samples;
 mod health;
 mod outbox;
+mod poll;
 mod probe;
 pub mod reference;
 mod sandbox;
 mod serve;
+mod setup;
 mod stage;
 
 use std::process::ExitCode;
@@ -32,6 +34,8 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     Check(check::CheckArgs),
     Attest(attest::AttestArgs),
+    Setup(setup::SetupArgs),
+    Poll(poll::PollArgs),
     Outbox(outbox::OutboxArgs),
     Reference(reference::ReferenceArgs),
     Health(health::HealthArgs),
@@ -72,6 +76,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sandbox(args) => sandbox::run(args),
         Command::Check(args) => check::run(&args),
         Command::Attest(args) => attest::run(args),
+        Command::Setup(args) => setup::run(args),
+        Command::Poll(args) => poll::run(&args),
         Command::Outbox(args) => outbox::run(args),
         Command::Reference(args) => reference::run(&args),
         Command::Health(args) => health::run(&args),

@@ -1,9 +1,8 @@
 //! What `check` asks of the outside services, without side effects: a token, and whether the source would let us write.
 
 use super::check::{Line, State, ok};
+use crate::app::scc_client;
 use crate::config::Config;
-use crate::config::google::Account;
-use crate::google::http::{Client, HttpSettings};
 use crate::google::scc::Scc;
 use crate::telemetry::chain;
 
@@ -32,17 +31,10 @@ pub(super) async fn outside(config: &Config, lines: &mut Vec<Line>) {
 
 fn client(config: &Config, lines: &mut Vec<Line>) -> Option<Scc> {
     let source = config.scc.source.clone()?;
-    let tokens = match config.google.token_source(Account::Security, &config.scc.endpoint) {
-        Ok(tokens) => tokens,
-        Err(error) => {
-            lines.push(failed("credentials", chain(&error), error.remedy()));
-            return None;
-        }
-    };
-    match Client::new(HttpSettings::new(config.scc.endpoint.clone()), tokens) {
+    match scc_client(config) {
         Ok(client) => Some(Scc::new(client, source, config.scc.location.as_str())),
         Err(error) => {
-            lines.push(failed("Security Command Center", chain(&error), "correct SCC_ENDPOINT"));
+            lines.push(failed("Security Command Center", chain(&error), "correct the credentials, or SCC_ENDPOINT"));
             None
         }
     }

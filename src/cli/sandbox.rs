@@ -61,9 +61,7 @@ fn seed(text: &str) -> SeedSource {
 
 /// Runs until Ctrl-C or SIGTERM.
 pub(super) fn run(args: SandboxArgs) -> anyhow::Result<ExitCode> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
-    runtime.block_on(serve(args.settings()))?;
+    super::block_on(serve(args.settings()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
-use crate::config::{Config, Env};
+use crate::config::{Config, Env, secrets};
 use crate::telemetry;
 
 /// Run the connector.
@@ -28,9 +28,10 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 async fn serve(sandbox: bool) -> anyhow::Result<ExitCode> {
     let mut env = Env::from_process();
     let stage = if sandbox { Some(super::stage::Stage::start(&mut env).await?) } else { None };
+    secrets::resolve(&mut env).await;
     let config = Config::read(env)?;
     telemetry::logs::start(&config.telemetry);
-    let app = App::build(&config)?;
+    let app = App::build(&config).await?;
     let address = app.address();
     match &stage {
         Some(stage) => {

@@ -80,7 +80,8 @@ impl Env {
         env
     }
 
-    /// Replaces a value before anything is read: what a rehearsal does with the destination. Empty means not set.
+    /// Replaces a value before the settings are read: a secret for its name, a sandbox for the destination. Empty means
+    /// not set.
     pub fn overrule(&mut self, name: &str, value: &str) {
         self.values.insert(name.to_owned(), value.to_owned());
     }

@@ -4,31 +4,47 @@
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
 pub mod attestation;
+pub mod enrich;
 pub mod env;
 pub mod finding;
 pub mod google;
 pub mod outbox;
 pub mod problem;
+pub mod scc;
+pub mod secrets;
+pub mod server;
 pub mod state;
 pub mod sysdig;
-pub mod scc;
-pub mod server;
 pub mod telemetry;
 
 pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};
 
 use attestation::AttestationConfig;
+use enrich::EnrichConfig;
 use finding::FindingConfig;
 use google::{Account, GoogleConfig};
 use outbox::OutboxConfig;
 use scc::SccConfig;
 use server::ServerConfig;
+use state::StateConfig;
+use sysdig::SysdigConfig;
 use telemetry::TelemetryConfig;
 
 /// Every area, in the order of the documents.
-pub static AREAS: &[&Area] =
-    &[&server::AREA, &google::AREA, &scc::AREA, &finding::AREA, &outbox::AREA, &attestation::AREA, &telemetry::AREA];
+pub static AREAS: &[&Area] = &[
+    &server::AREA,
+    &google::AREA,
+    &scc::AREA,
+    &finding::AREA,
+    &sysdig::AREA,
+    &enrich::AREA,
+    &secrets::AREA,
+    &outbox::AREA,
+    &state::AREA,
+    &attestation::AREA,
+    &telemetry::AREA,
+];
 
 /// All settings of the connector.
 #[derive(Debug, Clone)]
@@ -41,6 +57,12 @@ pub struct Config {
     pub scc: SccConfig,
     /// What the findings say.
     pub finding: FindingConfig,
+    /// Sysdig's API.
+    pub sysdig: SysdigConfig,
+    /// The look-ups.
+    pub enrich: EnrichConfig,
+    /// Small durable facts.
+    pub state: StateConfig,
     /// The outbox.
     pub outbox: OutboxConfig,
     /// Attestation.
@@ -78,7 +100,10 @@ impl Config {
             google.require_credentials(env, Account::Security, &scc.endpoint);
         }
         let finding = FindingConfig::read(env);
+        let sysdig = SysdigConfig::read(env);
+        let enrich = EnrichConfig::read(env);
         let outbox = OutboxConfig::read(env);
+        let state = StateConfig::read(env);
         let attestation = AttestationConfig::read(env);
         let telemetry = TelemetryConfig::read(env);
         Some(Self {
@@ -86,7 +111,10 @@ impl Config {
             google: google?,
             scc: scc?,
             finding: finding?,
+            sysdig: sysdig?,
+            enrich: enrich?,
             outbox: outbox?,
+            state: state?,
             attestation: attestation?,
             telemetry: telemetry?,
         })

@@ -195,15 +195,12 @@ impl SccConfig {
             return;
         }
         let source = env.given(&SOURCE_ID);
-        if source.is_none() {
-            let remedy = "run `sysdig-scc setup source`, which prints it; to try things out, use `serve --sandbox` or DRY_RUN=true";
-            env.problem(SOURCE_ID.name, "is required", remedy);
-        }
         if self.organization.is_none()
             && source.as_deref().is_none_or(|text| source_text(text).is_some())
             && env.given(&ORG_ID).is_none()
         {
-            env.problem(ORG_ID.name, "is required", "give the organization's number: `gcloud organizations list`");
+            let remedy = "give the organization's number (`gcloud organizations list`); to try things out, use `serve --sandbox` or DRY_RUN=true";
+            env.problem(ORG_ID.name, "is required", remedy);
         }
     }
 }
@@ -351,7 +348,7 @@ mod tests {
     #[test]
     fn what_the_real_service_needs_is_asked_for_at_once() {
         let (_, problems) = read(&[]);
-        assert!(problems.contains("ORG_ID") && problems.contains("SOURCE_ID"), "{problems}");
+        assert!(problems.contains("ORG_ID"), "{problems}");
         let (_, problems) = read(&[("DRY_RUN", "yes")]);
         assert_eq!(problems, "");
     }

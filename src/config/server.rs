@@ -37,15 +37,6 @@ pub static WEBHOOK_AUTHENTICATION_TOKEN: Setting = Setting {
           Basic with the token as password. Several, separated by commas, are all valid: rotate by adding the new \
           one, changing the senders, and removing the old one.",
 };
-/// `WEBHOOK_URL`.
-pub static WEBHOOK_URL: Setting = Setting {
-    name: "WEBHOOK_URL",
-    aliases: &[],
-    default: None,
-    example: "https://connector.example.com/events",
-    secret: false,
-    doc: "The public address of POST /events, as Sysdig reaches it. Needed only to create the notification channel.",
-};
 /// `BODY_LIMIT_BYTES`.
 pub static BODY_LIMIT_BYTES: Setting = Setting {
     name: "BODY_LIMIT_BYTES",
@@ -104,7 +95,6 @@ pub static AREA: Area = Area {
         &PORT,
         &LISTEN_ADDRESS,
         &WEBHOOK_AUTHENTICATION_TOKEN,
-        &WEBHOOK_URL,
         &BODY_LIMIT_BYTES,
         &TRUST_FORWARDED_FOR,
         &AUTH_FAILURES_PER_MINUTE,
@@ -120,8 +110,6 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// The valid tokens; never empty.
     pub tokens: Vec<SecretString>,
-    /// The public address of `/events`.
-    pub webhook_url: Option<url::Url>,
     /// The largest delivery, decompressed.
     pub body_limit: usize,
     /// How many entries from the right of the forwarding headers the client's address stands; 0 ignores them.
@@ -140,7 +128,6 @@ impl ServerConfig {
         let port = env.number(&PORT, 0..=65_535).and_then(|port| u16::try_from(port).ok());
         let address: Option<IpAddr> = env.parse(&LISTEN_ADDRESS, "an IP address");
         let tokens = tokens(env);
-        let webhook_url = webhook_url(env);
         let body_limit = env.number(&BODY_LIMIT_BYTES, 1_024..=268_435_456);
         let trusted_hops = env.number(&TRUST_FORWARDED_FOR, 0..=16);
         let failures = env.number(&AUTH_FAILURES_PER_MINUTE, 1..=1_000_000);
@@ -149,7 +136,6 @@ impl ServerConfig {
         Some(Self {
             listen: SocketAddr::new(address?, port?),
             tokens: tokens?,
-            webhook_url,
             body_limit: usize::try_from(body_limit?).ok()?,
             trusted_hops: usize::try_from(trusted_hops?).ok()?,
             auth_failures_per_minute: u32::try_from(failures?).ok()?,
@@ -182,18 +168,4 @@ fn tokens(env: &mut Env) -> Option<Vec<SecretString>> {
         return None;
     }
     Some(tokens.into_iter().map(SecretString::from).collect())
-}
-
-fn webhook_url(env: &mut Env) -> Option<url::Url> {
-    env.given(&WEBHOOK_URL)?;
-    let url: url::Url = env.parse(&WEBHOOK_URL, "an address")?;
-    if matches!(url.scheme(), "http" | "https") && url.has_host() {
-        return Some(url);
-    }
-    env.problem(
-        WEBHOOK_URL.name,
-        "is not an http or https address",
-        "for example https://connector.example.com/events",
-    );
-    None
 }

@@ -53,16 +53,24 @@ impl Rules {
     }
 }
 
+/// Why nobody wants this event, when a setting says so; needs no look-ups.
+pub fn unwanted(event: &Event, rules: &Rules) -> Option<String> {
+    match event {
+        Event::Runtime(event) => runtime::unwanted(event, &rules.finding),
+        Event::Attestation(_) => None,
+    }
+}
+
 /// What should happen with `event`, given what enrichment found and what time it is.
 pub fn decide(event: &Event, enriched: &Enriched, rules: &Rules, now: DateTime<Utc>) -> Decision {
-    match event {
-        Event::Attestation(event) => Decision::Deliver(vec![attestation::change(event, rules, now)]),
-        Event::Runtime(event) => match runtime::unwanted(event, &rules.finding) {
-            Some(sentence) => Decision::Filtered(sentence),
-            None => {
-                let finding = Box::new(runtime::finding(event, enriched, rules, now));
-                Decision::Deliver(vec![FindingChange::Create { id: event.finding_id(), finding }])
-            }
-        },
+    if let Some(sentence) = unwanted(event, rules) {
+        return Decision::Filtered(sentence);
     }
+    Decision::Deliver(vec![match event {
+        Event::Attestation(event) => attestation::change(event, rules, now),
+        Event::Runtime(event) => {
+            let finding = Box::new(runtime::finding(event, enriched, rules, now));
+            FindingChange::Create { id: event.finding_id(), finding }
+        }
+    }])
 }

@@ -1,18 +1,73 @@
 //! Where it happened: what Compute Engine and Kubernetes add to an event. A gap is noted, never fatal.
+//!
+//! The look-ups run one after the other, because the node that Kubernetes names tells Compute where to look; all of
+//! them share one deadline. What they found so far counts, also when one of them did not come to an end.
 
+pub mod cache;
+pub mod compute;
+pub mod images;
+pub mod subject;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::event::Event;
+use crate::telemetry::metrics::{ENRICH_LOOKUPS, ENRICH_SECONDS};
+pub use subject::Subject;
 
 /// What the look-ups found. Empty when no look-up is configured or none was needed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Enriched {
     /// The Compute Engine instance, when one was found.
     pub instance: Option<Instance>,
+    /// The Kubernetes workload, when the cluster's API server was asked and knows it.
+    pub workload: Option<Workload>,
+    /// The container's image, when it is in one of Google's registries.
+    pub image: Option<images::Image>,
+    /// The project's id and number, when both are known.
+    pub project: Option<Project>,
+    /// How the instance was found.
+    pub found_by: Option<FoundBy>,
     /// Which look-ups failed or found nothing, one short sentence each.
     pub gaps: Vec<String>,
+    /// Whether a gap may close by itself: something did not answer in time. Worth another try before a finding is
+    /// written, because its resource cannot be changed later.
+    pub unsettled: bool,
+}
+
+/// A project's two names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Project {
+    /// Its id.
+    pub id: String,
+    /// Its number, as text.
+    pub number: String,
+}
+
+/// How an instance was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FoundBy {
+    /// By its numeric id.
+    Id,
+    /// By the provider's id of the Kubernetes node.
+    Node,
+    /// By the host's name.
+    Name,
+    /// By the internal address, derived from the host's hardware address.
+    Address,
 }
 
 /// Facts about a Compute Engine instance.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Instance {
     /// The numeric id, as text.
     pub id: String,
@@ -22,4 +77,231 @@ pub struct Instance {
     pub zone: String,
     /// The project's id.
     pub project: String,
+    /// The project's number, as text; empty when it is not known.
+    pub project_number: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The machine type's short name.
+    pub machine_type: String,
+    /// The service account's address; empty when it has none.
+    pub service_account: String,
+    /// Its internal IPv4 addresses.
+    pub addresses: Vec<String>,
+    /// The GKE cluster whose node it is.
+    pub cluster: Option<Cluster>,
+    /// The GKE node pool it belongs to.
+    pub node_pool: Option<String>,
+    /// Its Shielded VM settings, when it has them.
+    pub shielded: Option<Shielded>,
+    /// The Confidential VM technology: `SEV`, `SEV_SNP`, `TDX`; `CONFIDENTIAL` when only that is said.
+    pub confidential: Option<String>,
+}
+
+/// A GKE cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// The project's id or number.
+    pub project: String,
+    /// A region or a zone.
+    pub location: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Cluster {
+    /// The full resource name in Security Command Center. Zonal and regional clusters are written differently.
+    pub fn resource_name(&self) -> String {
+        let Self { project, location, name } = self;
+        let kind = if is_zone(location) { "zones" } else { "locations" };
+        format!("//container.googleapis.com/projects/{project}/{kind}/{location}/clusters/{name}")
+    }
+}
+
+/// Whether a location is a zone (`us-central1-c`) rather than a region (`us-central1`).
+pub fn is_zone(location: &str) -> bool {
+    let last = location.rsplit('-').next().unwrap_or_default();
+    location.matches('-').count() >= 2 && last.len() == 1 && last.bytes().all(|b| b.is_ascii_lowercase())
+}
+
+/// Shielded VM settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shielded {
+    /// Secure Boot.
+    pub secure_boot: bool,
+    /// The virtual TPM.
+    pub vtpm: bool,
+    /// Integrity monitoring.
+    pub integrity_monitoring: bool,
+}
+
+/// What the Kubernetes API server says about a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Workload {
+    /// The namespace.
+    pub namespace: String,
+    /// The pod.
+    pub pod: String,
+    /// The pod's UID.
+    pub uid: String,
+    /// The owner at the end of the chain: `Deployment`, `CronJob` …; empty for a bare pod.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its API group and version: `apps/v1`.
+    pub api_version: String,
+    /// The node it runs on.
+    pub node: String,
+    /// The node's provider id: `gce://PROJECT/ZONE/INSTANCE`.
+    pub provider_id: String,
+    /// The numeric id of the node's instance, when the node's annotation says it.
+    pub instance_id: String,
+    /// The service account it runs as.
+    pub service_account: String,
+    /// The pod's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its containers.
+    pub containers: Vec<PodContainer>,
+    /// Whether it shares the node's network, process or IPC namespace; which, in that order.
+    pub host_namespaces: Vec<String>,
+}
+
+/// One container of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PodContainer {
+    /// Its name.
+    pub name: String,
+    /// The image as the pod asks for it.
+    pub image: String,
+    /// The digest of what runs: `sha256:…`; empty when the node has not said.
+    pub digest: String,
+    /// The runtime's id; empty when it does not run.
+    pub id: String,
+    /// Whether it is privileged.
+    pub privileged: bool,
+}
+
+/// Something that was looked up in vain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// A sentence for people, without a full stop.
+    pub text: String,
+    /// The metric label: a closed set.
+    pub label: &'static str,
+    /// Whether it may close by itself soon.
+    pub transient: bool,
+}
+
+/// One source of facts.
+pub trait Enricher: Send + Sync + fmt::Debug {
+    /// Its name: the metric label.
+    fn name(&self) -> &'static str;
+
+    /// Adds what it knows about `subject` to `found`. `Ok(false)`: there was nothing to ask.
+    fn enrich<'a>(&'a self, subject: &'a Subject, found: &'a mut Enriched) -> BoxFuture<'a, Result<bool, Gap>>;
+}
+
+/// All look-ups, in their order, under one deadline.
+#[derive(Debug, Clone)]
+pub struct Enrichment {
+    enrichers: Vec<Arc<dyn Enricher>>,
+    deadline: Duration,
+}
+
+impl Enrichment {
+    /// These look-ups, which may take `deadline` together.
+    pub fn new(enrichers: Vec<Arc<dyn Enricher>>, deadline: Duration) -> Self {
+        Self { enrichers, deadline }
+    }
+
+    /// No look-ups at all.
+    pub fn none() -> Self {
+        Self::new(Vec::new(), Duration::ZERO)
+    }
+
+    /// What can be found out about `event` in time.
+    pub async fn enrich(&self, event: &Event) -> Enriched {
+        let mut found = Enriched::default();
+        let Some(subject) = subject::of(event) else {
+            return found;
+        };
+        found.image = subject.image.as_deref().and_then(images::recognise);
+        let end = Instant::now() + self.deadline;
+        for (index, enricher) in self.enrichers.iter().enumerate() {
+            // Nobody may use up the time of those behind it.
+            let left = end.saturating_duration_since(Instant::now());
+            let others = self.enrichers.len() - index - 1;
+            let share = if others == 0 { left } else { left / 2 };
+            self.ask(enricher.as_ref(), &subject, &mut found, share).await;
+        }
+        found
+    }
+
+    async fn ask(&self, enricher: &dyn Enricher, subject: &Subject, found: &mut Enriched, share: Duration) {
+        let began = Instant::now();
+        let answer = tokio::time::timeout(share, enricher.enrich(subject, found)).await;
+        let name = enricher.name();
+        let result = match answer {
+            Ok(Ok(true)) => "found",
+            Ok(Ok(false)) => return,
+            Ok(Err(gap)) => note(found, gap),
+            Err(_) => {
+                let text = format!("the {name} look-up did not end within {:.1} s", share.as_secs_f64());
+                note(found, Gap { text, label: "timeout", transient: true })
+            }
+        };
+        metrics::counter!(ENRICH_LOOKUPS.name, "source" => name, "result" => result).increment(1);
+        metrics::histogram!(ENRICH_SECONDS.name, "source" => name).record(began.elapsed().as_secs_f64());
+    }
+}
+
+fn note(found: &mut Enriched, gap: Gap) -> &'static str {
+    found.gaps.push(gap.text);
+    found.unsettled |= gap.transient;
+    gap.label
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zonal_and_regional_clusters_have_different_names() {
+        let name = |location: &str| {
+            Cluster { project: "acme".into(), location: location.into(), name: "prod".into() }.resource_name()
+        };
+        assert_eq!(name("us-central1-c"), "//container.googleapis.com/projects/acme/zones/us-central1-c/clusters/prod");
+        assert_eq!(name("us-central1"), "//container.googleapis.com/projects/acme/locations/us-central1/clusters/prod");
+        assert!(is_zone("northamerica-northeast1-a") && !is_zone("northamerica-northeast1") && !is_zone("global"));
+    }
+
+    #[derive(Debug)]
+    struct Slow(Duration);
+
+    impl Enricher for Slow {
+        fn name(&self) -> &'static str {
+            "slow"
+        }
+
+        fn enrich<'a>(&'a self, _: &'a Subject, found: &'a mut Enriched) -> BoxFuture<'a, Result<bool, Gap>> {
+            Box::pin(async move {
+                found.instance = Some(Instance { id: "1".into(), ..Instance::default() });
+                tokio::time::sleep(self.0).await;
+                found.instance = None;
+                Ok(true)
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_found_before_the_deadline_counts_and_the_gap_is_told() {
+        let event = subject::tests::event(&[]);
+        let slow = |seconds| Arc::new(Slow(Duration::from_secs(seconds))) as Arc<dyn Enricher>;
+        let enrichment = Enrichment::new(vec![slow(600), slow(600)], Duration::from_millis(20));
+        let found = enrichment.enrich(&event).await;
+        assert_eq!(found.instance.map(|i| i.id), Some("1".to_owned()));
+        assert_eq!(found.gaps.len(), 2);
+        assert!(found.unsettled);
+    }
 }

@@ -1,11 +1,13 @@
 //! Google Cloud: tokens, one authorised HTTP client, and the calls we make. Knows no event.
 
 pub mod auth;
+pub mod compute;
 pub mod credentials;
 pub mod error;
 mod exchange;
 pub mod firestore;
 pub mod http;
+pub mod resource_manager;
 pub mod scc;
 pub mod secret_manager;
 

@@ -43,7 +43,7 @@ const COLUMNS: [&str; 7] = ["name", "state", "mute", "severity", "category", "re
 impl Record {
     fn new(source: usize, location: Arc<str>, finding: &Map<String, Value>) -> Self {
         let columns = COLUMNS.map(|name| finding.get(name).and_then(Value::as_str).map(Box::from));
-        let text = Value::Object(finding.clone()).to_string().into_boxed_str();
+        let text = serde_json::to_string(finding).expect("a JSON object can be written").into_boxed_str();
         Self { source, location, columns, text }
     }
 

@@ -167,6 +167,8 @@ pub const ALL: &[&Metric] = &[
     &POLL_WINDOWS,
     &POLL_LAG,
     &POLL_LOST,
+    &ENRICH_LOOKUPS,
+    &ENRICH_SECONDS,
     &SCC_CALLS,
     &SCC_SECONDS,
     &SCC_BYTES,
@@ -175,6 +177,10 @@ pub const ALL: &[&Metric] = &[
     &HELD,
     &TOKEN_FETCHES,
     &TOKEN_EXPIRY,
+    &ATTESTATION_DECISIONS,
+    &ATTESTATION_KEY_FETCHES,
+    &ATTESTATION_UNKNOWN_KIDS,
+    &ATTESTATION_SECRETS,
 ];
 
 /// Buckets of every histogram: from a commit on a fast disk to a backlog of hours.
@@ -321,4 +327,22 @@ pub const POLL_LOST: Metric = Metric::new(
     "counter",
     &[],
     "Seconds of Sysdig's feed that were not read in time and can no longer be read.",
+);
+
+// Enrichment.
+
+/// Look-ups.
+pub const ENRICH_LOOKUPS: Metric = Metric::new(
+    "sysdig_scc_enrich_lookups_total",
+    "counter",
+    &["source", "result"],
+    "Look-ups by source (compute, kubernetes) and result: found, not_found, ambiguous, timeout, quota, forbidden, …",
+);
+
+/// How long a look-up takes.
+pub const ENRICH_SECONDS: Metric = Metric::new(
+    "sysdig_scc_enrich_seconds",
+    "histogram",
+    &["source"],
+    "How long look-ups take, including those answered from memory.",
 );

@@ -83,7 +83,7 @@ async fn what_a_stop_leaves_behind_is_delivered_after_the_next_start() {
     let left = world.ledger();
     assert_eq!((left.waiting, left.leased), (50, 0), "leases are given back");
     world.scc_recovers().await;
-    world.start(&[]);
+    world.start(&[]).await;
     world.settle().await;
     assert_eq!(world.findings().await.len(), 50);
 }

@@ -118,7 +118,6 @@ fn every_problem_of_the_settings_is_told_at_once() {
         "LOG_FORMAT",
         "WEBHOOK_AUTHENTICATION_TOKEN",
         "ORG_ID",
-        "SOURCE_ID",
     ] {
         assert!(text.contains(name), "{name} is missing in:\n{text}");
     }

@@ -1,5 +1,4 @@
 //! The sandbox over real HTTP: what Security Command Center documents, held to the letter.
-#![allow(clippy::unwrap_used, reason = "stories: what goes wrong is the test's failure")]
 
 use chrono::TimeDelta;
 use reqwest::{Client, Method, Response};

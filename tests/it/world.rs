@@ -48,7 +48,7 @@ impl World {
         let outbox = folder.path().join("outbox.db");
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut world = Self { http, url: String::new(), scc, outbox, folder, stop: None, app: None };
-        world.start(extra);
+        world.start(extra).await;
         world
     }
 
@@ -70,9 +70,9 @@ impl World {
     }
 
     /// Starts the connector on this world's files.
-    pub fn start(&mut self, extra: &[(&str, &str)]) {
+    pub async fn start(&mut self, extra: &[(&str, &str)]) {
         let config = Config::read(Env::from_pairs(self.settings(extra))).unwrap();
-        let app = App::build(&config).unwrap();
+        let app = App::build(&config).await.unwrap();
         self.url = format!("http://{}", app.address());
         let (stop, stopped) = oneshot::channel::<()>();
         self.stop = Some(stop);

@@ -1,15 +1,19 @@
 """The Google Cloud scripts, run under the real gcloud against a local stand-in for Google's services.
 
-Run with: python3 -m unittest discover -s tests/scripts -v
+Run with: python3 tests/scripts/test_scripts.py
 """
 
+import concurrent.futures
+import http.server
 import json
 import os
 import pathlib
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
+import threading
 import unittest
 
 from fake_google import Fake, etag
@@ -31,9 +35,21 @@ class Story(unittest.TestCase):
         self.cloud = self.fake.cloud
         self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
 
+    def spies(self):
+        """A folder with a curl and a gcloud that note their arguments and then do what the real ones do."""
+        folder = self.folder / "bin"
+        self.arguments = self.folder / "arguments"
+        self.arguments.touch()
+        folder.mkdir(exist_ok=True)
+        for tool in ("curl", "gcloud"):
+            spy = folder / tool
+            spy.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >>"{self.arguments}"\nexec "{shutil.which(tool)}" "$@"\n')
+            spy.chmod(0o755)
+        return folder
+
     def run_script(self, name, *arguments, expect=0, **variables):
         environment = {
-            "PATH": os.environ["PATH"],
+            "PATH": f"{self.spies()}:{os.environ['PATH']}",
             "HOME": str(self.folder),
             "CLOUDSDK_CONFIG": str(self.folder / "gcloud"),
             "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true",
@@ -55,6 +71,7 @@ class Story(unittest.TestCase):
         )
         self.assertEqual(done.returncode, expect, done.stdout + done.stderr)
         self.assertNotIn(TOKEN, done.stdout + done.stderr, "the token is never printed")
+        self.assertNotIn(TOKEN, self.arguments.read_text(), "the token never stands in an argument list")
         return done.stdout + done.stderr
 
     def findings_keys(self, *arguments, **variables):
@@ -247,7 +264,77 @@ class Teardown(Story):
         self.assertEqual(self.bindings(), [])
 
 
+class SendSampleEvent(Story):
+    """Against a door that wants the token."""
+
+    def setUp(self):
+        super().setUp()
+        self.deliveries = deliveries = []
+
+        class Door(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                right = self.headers["Authorization"] == f"Bearer {TOKEN}"
+                if right:
+                    deliveries.append(json.loads(body))
+                answer = b'{"accepted":1}' if right else b'{"error":"wrong token"}'
+                self.send_response(200 if right else 401)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Door)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        self.url = f"http://127.0.0.1:{server.server_address[1]}/events"
+
+    def send(self, *arguments, **variables):
+        return self.run_script("send_sample_event", *arguments, **{"WEBHOOK_URL": self.url, **variables})
+
+    def test_each_run_sends_a_new_event_and_prints_the_answer(self):
+        tokens = f"{TOKEN},an-older-one"
+        self.assertIn('{"accepted":1}', self.send(WEBHOOK_AUTHENTICATION_TOKEN=tokens))
+        self.send(WEBHOOK_AUTHENTICATION_TOKEN=tokens)
+        self.send("--kind", "falco", WEBHOOK_AUTHENTICATION_TOKEN=tokens)
+        first, second, falco = self.deliveries
+        self.assertNotEqual(first[0]["id"], second[0]["id"])
+        self.assertTrue(first[0]["id"].isalnum() and len(first[0]["id"]) <= 32)
+        self.assertEqual(falco["rule"], "Terminal shell in container")
+
+    def test_a_refusal_is_an_error(self):
+        self.assertIn("401", self.send(WEBHOOK_AUTHENTICATION_TOKEN="wrong", expect=22))
+
+    def test_the_token_is_not_sent_in_the_clear_to_another_machine(self):
+        output = self.send("--url", "http://connector.example.com/events", WEBHOOK_AUTHENTICATION_TOKEN=TOKEN, expect=1)
+        self.assertIn("neither https nor this machine", output)
+
+    def test_a_reference_is_not_mistaken_for_the_token(self):
+        output = self.send(WEBHOOK_AUTHENTICATION_TOKEN="sm://acme/webhook-token", expect=1)
+        self.assertIn("gcloud secrets versions access", output)
+
+
+def run_class(name):
+    """One class in a process of its own; gcloud spends most of its time starting, so two at once take half as long."""
+    return subprocess.run(
+        [sys.executable, "-m", "unittest", "-v", f"test_scripts.{name}"],
+        cwd=pathlib.Path(__file__).parent,
+        stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def main():
+    names = [name for name, value in globals().items() if isinstance(value, type) and issubclass(value, Story) and value is not Story]
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        runs = list(pool.map(run_class, names))
+    print("".join(run.stdout for run in runs))
+    sys.exit(max(run.returncode for run in runs))
+
+
 if __name__ == "__main__":
-    if shutil.which("gcloud") is None:
-        raise SystemExit("gcloud is not installed")
-    unittest.main(verbosity=2)
+    main()

@@ -1,5 +1,6 @@
 //! The world around the program, in small.
 
+pub mod compute;
 pub mod emulator;
 pub mod wire;
 pub mod loopback;

@@ -1,0 +1,84 @@
+//! What runs towards Sysdig in the background: the poller, and the notification channel's setting-up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::StartError;
+use crate::config::Config;
+use crate::receive::Intake;
+use crate::receive::poller::{Parts, Poller};
+use crate::state::Store;
+use crate::sysdig::channels::ChannelSpec;
+use crate::sysdig::{Client, Patience};
+use crate::telemetry::chain;
+
+/// The poller, when it is on.
+pub(super) fn poller(config: &Config, intake: &Intake, state: &Arc<dyn Store>) -> Result<Option<Poller>, StartError> {
+    let (Some(settings), Some(access)) = (config.sysdig.poll.clone(), config.sysdig.access.clone()) else {
+        return Ok(None);
+    };
+    let patience = Patience { timeout: config.sysdig.timeout, ..Patience::default() };
+    let parts = Parts {
+        client: Client::new(access, patience)?,
+        destination: Arc::new(intake.clone()),
+        state: Arc::clone(state),
+        replica: replica(),
+    };
+    Ok(Some(Poller::new(parts, settings)))
+}
+
+/// A name that no other replica has, nor this one after a restart.
+fn replica() -> String {
+    format!("{}-{:016x}", std::process::id(), rand::random::<u64>())
+}
+
+/// What sets up the notification channel, when everything it needs is set and `SYSDIG_AUTO_CHANNEL` is not false.
+pub(super) fn channel(config: &Config) -> Result<Option<ChannelSetup>, StartError> {
+    let sysdig = &config.sysdig;
+    let (true, Some(access), Some(url), Some(token)) =
+        (sysdig.auto_channel, sysdig.access.clone(), &sysdig.webhook_url, config.server.tokens.first())
+    else {
+        return Ok(None);
+    };
+    let patience = Patience { timeout: sysdig.timeout, ..Patience::default() };
+    let spec = ChannelSpec {
+        name: sysdig.channel_name.clone(),
+        url: url.to_string(),
+        token: token.clone(),
+        allow_insecure: sysdig.webhook_allow_insecure,
+    };
+    Ok(Some(ChannelSetup { client: Client::new(access, patience)?, spec }))
+}
+
+/// Finds or creates the notification channel, once.
+#[derive(Debug)]
+pub(super) struct ChannelSetup {
+    client: Client,
+    spec: ChannelSpec,
+}
+
+impl ChannelSetup {
+    /// Tries until it succeeds, with growing pauses: the server must not wait for it, nor fail with it.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let mut wait = Duration::from_secs(5);
+        loop {
+            match self.client.ensure_channel(&self.spec, true).await {
+                Ok(channel) => {
+                    tracing::info!(channel = self.spec.name, id = channel.id, done = %channel.change, "the notification channel at Sysdig is set up");
+                    return;
+                }
+                Err(error) if !error.is_transient() => {
+                    tracing::error!(error = chain(&error), remedy = error.remedy(), "the notification channel at Sysdig could not be set up; `sysdig-scc setup channel` tries again");
+                    return;
+                }
+                Err(error) => tracing::warn!(error = chain(&error), "the notification channel at Sysdig could not be set up yet"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(600)),
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! `poll --from T --to T`: backfill from Sysdig's events feed.
+//!
+//! Beside a running connector the events go in by its own door, as its outbox belongs to it; else straight into the
+//! outbox, from where the next start delivers them.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use clap::Args;
+use futures_util::future::BoxFuture;
+use indicatif::{ProgressBar, ProgressStyle};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Notify;
+
+use crate::config::Config;
+use crate::config::secrets::environment;
+use crate::config::sysdig::SYSDIG_TOKEN;
+use crate::decide::{Decision, Rules, decide};
+use crate::enrich::Enriched;
+use crate::event::FindingChange;
+use crate::normalize::Element;
+use crate::outbox::{Sqlite, StoreError};
+use crate::receive::poller::error::PollError;
+use crate::receive::poller::reader::{Destination, Progress, Reader};
+use crate::receive::poller::window::{REACH, chunks};
+use crate::receive::{Intake, IntakeError, Receipt};
+use crate::sysdig::{Client, Patience, Window};
+
+/// Read a stretch of time from Sysdig's events feed.
+#[derive(Debug, Args)]
+pub(super) struct PollArgs {
+    /// The first moment: 2026-11-01T12:00:00Z, 2026-11-01, or how long ago: 90m, 6h, 3d.
+    #[arg(long)]
+    from: String,
+    /// The first moment after it, in the same forms, or `now`.
+    #[arg(long, default_value = "now")]
+    to: String,
+    /// Only print what would be sent; nothing is written down or sent.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What is wrong with the settings or the times, or what stopped the reading and where.
+pub(super) fn run(args: &PollArgs) -> anyhow::Result<ExitCode> {
+    super::block_on(backfill(args))
+}
+
+async fn backfill(args: &PollArgs) -> anyhow::Result<ExitCode> {
+    let now = Utc::now();
+    let window = window(args, now)?;
+    let config = settings(args.dry_run).await?;
+    let access = config.sysdig.access.clone().context("SYSDIG_TOKEN is required")?;
+    let client = Client::new(access, Patience { timeout: config.sysdig.timeout, ..Patience::default() })?;
+    let destination = destination(&config, args.dry_run)?;
+    let mut reader = Reader::new(client, destination, config.sysdig.reading.filter.clone());
+    let length = TimeDelta::from_std(config.sysdig.reading.window).unwrap_or(REACH);
+    let mut bar = Bar::new(window);
+    let mut total = Receipt::default();
+    for part in chunks(window, length) {
+        let receipt = match reader.read(part, now, &mut bar).await {
+            Ok(receipt) => receipt,
+            Err(error) => {
+                bar.0.abandon();
+                let remedy = error.remedy();
+                let text = format!("reading stopped; go on with --from {} ({remedy})", bar.1.to_rfc3339());
+                return Err(anyhow::Error::new(error).context(text));
+            }
+        };
+        total.accepted += receipt.accepted;
+        total.duplicates += receipt.duplicates;
+        total.ignored += receipt.ignored;
+        total.parked += receipt.parked;
+    }
+    bar.0.finish_and_clear();
+    let Receipt { accepted, duplicates, ignored, parked } = total;
+    let verb = if args.dry_run { "would be accepted" } else { "accepted" };
+    eprintln!("{window}: {accepted} {verb}, {duplicates} duplicates, {ignored} ignored, {parked} parked.");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn settings(dry_run: bool) -> anyhow::Result<Config> {
+    let mut env = environment().await;
+    if dry_run {
+        env.overrule(crate::config::scc::DRY_RUN.name, "true");
+    }
+    let config = Config::read_areas(&mut env);
+    if config.as_ref().is_some_and(|config| config.sysdig.access.is_none()) {
+        env.problem(SYSDIG_TOKEN.name, "is required", "set it to a token that may read events (policy-events.read)");
+    }
+    env.finish()?;
+    config.context("the settings cannot be read")
+}
+
+fn window(args: &PollArgs, now: DateTime<Utc>) -> anyhow::Result<Window> {
+    let moment = |option: &str, text: &str| {
+        moment(text, now).with_context(|| format!("--{option} {text:?} is no time; write 2026-11-01T12:00:00Z, 2026-11-01 or 6h"))
+    };
+    let (mut from, to) = (moment("from", &args.from)?, moment("to", &args.to)?.min(now));
+    if from < now - REACH {
+        eprintln!("Sysdig's feed reaches back 14 days: what lies before {} is not read.", (now - REACH).to_rfc3339());
+        from = now - REACH;
+    }
+    if from >= to {
+        bail!("--from must lie before --to, and before now");
+    }
+    Ok(Window { from, to })
+}
+
+fn moment(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let text = text.trim();
+    if text == "now" {
+        return Some(now);
+    }
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Some(time.with_timezone(&Utc));
+    }
+    if let Ok(day) = text.parse::<NaiveDate>() {
+        return Some(day.and_time(chrono::NaiveTime::MIN).and_utc());
+    }
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: i64 = number.parse().ok().filter(|number| (0..1_000_000).contains(number))?;
+    let ago = match unit {
+        "s" => TimeDelta::seconds(number),
+        "m" => TimeDelta::minutes(number),
+        "h" => TimeDelta::hours(number),
+        "d" => TimeDelta::days(number),
+        _ => return None,
+    };
+    now.checked_sub_signed(ago)
+}
+
+fn destination(config: &Config, dry_run: bool) -> anyhow::Result<Arc<dyn Destination>> {
+    if dry_run {
+        let organization = config.scc.organization.as_deref().unwrap_or_default();
+        return Ok(Arc::new(Print(Rules { finding: config.finding.clone(), ..Rules::new(organization) })));
+    }
+    match Sqlite::open(&config.outbox.path, config.outbox.keep) {
+        Ok(store) => {
+            eprintln!("The events are written into the outbox; they are delivered when the connector runs.");
+            Ok(Arc::new(Intake::new(Arc::new(store), Arc::new(Notify::new()))))
+        }
+        Err(StoreError::InUse { .. }) => Ok(Arc::new(Door::new(config)?)),
+        Err(error) => Err(error).context("the outbox cannot be opened"),
+    }
+}
+
+/// The progress, and up to where all has gone through.
+struct Bar(ProgressBar, DateTime<Utc>, DateTime<Utc>);
+
+impl Bar {
+    fn new(window: Window) -> Self {
+        let bar = ProgressBar::new(u64::try_from(window.length().num_seconds()).unwrap_or_default());
+        let style = ProgressStyle::with_template("{bar:40} {percent}% {msg} {elapsed_precise}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self(bar, window.from, window.from)
+    }
+}
+
+impl Progress for Bar {
+    fn done(&mut self, part: Window) -> BoxFuture<'_, Result<(), PollError>> {
+        self.1 = part.to;
+        self.0.set_position(u64::try_from((part.to - self.2).num_seconds()).unwrap_or_default());
+        self.0.set_message(part.to.format("%F %T").to_string());
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// A dry run: a line for each finding.
+struct Print(Rules);
+
+impl Destination for Print {
+    fn take(&self, elements: Vec<Element>) -> BoxFuture<'_, Result<Receipt, IntakeError>> {
+        let mut receipt = Receipt::default();
+        for element in elements {
+            match element {
+                Element::Event { event, .. } => {
+                    receipt.accepted += 1;
+                    match decide(&event, &Enriched::default(), &self.0, Utc::now()) {
+                        Decision::Deliver(changes) => changes.iter().for_each(print),
+                        Decision::Filtered(why) => println!("{} filtered: {why}", event.finding_id()),
+                    }
+                }
+                Element::Ignored(_) => receipt.ignored += 1,
+                Element::Unreadable { reason, .. } => {
+                    receipt.parked += 1;
+                    println!("cannot be read: {reason}");
+                }
+            }
+        }
+        Box::pin(async move { Ok(receipt) })
+    }
+}
+
+fn print(change: &FindingChange) {
+    match change {
+        FindingChange::Create { id, finding } | FindingChange::Raise { id, finding } => {
+            let time = finding.event_time.format("%FT%TZ");
+            println!("{time} {id} {:?} {} {}", finding.severity, finding.category, finding.resource_name);
+        }
+        FindingChange::Close { id, time } => println!("{} {id} closed", time.format("%FT%TZ")),
+    }
+}
+
+/// The door of the connector that runs on this machine.
+struct Door {
+    http: reqwest::Client,
+    url: String,
+    token: SecretString,
+}
+
+impl Door {
+    fn new(config: &Config) -> anyhow::Result<Self> {
+        let mut address = config.server.listen;
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        if address.port() == 0 {
+            bail!("a connector runs on this outbox, and PORT is 0: set the port it listens on, or stop it");
+        }
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        let token = config.server.tokens.first().cloned().context("WEBHOOK_AUTHENTICATION_TOKEN is required")?;
+        let url = format!("http://{address}/events");
+        eprintln!("A connector runs on this outbox; the events go in at {url}.");
+        Ok(Self { http, url, token })
+    }
+
+    async fn post(&self, bodies: Vec<String>, ignored: u64) -> Result<Receipt, String> {
+        if bodies.is_empty() {
+            return Ok(Receipt { ignored, ..Receipt::default() });
+        }
+        let request = self.http.post(&self.url).bearer_auth(self.token.expose_secret());
+        let request = request.header("Content-Type", "application/json").body(format!("[{}]", bodies.join(",")));
+        let answer = request.send().await.map_err(|error| format!("the running connector does not answer: {}", error.without_url()))?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(format!("the running connector answered {status}"));
+        }
+        let receipt: serde_json::Value = answer.json().await.map_err(|_| "the answer is not the connector's".to_owned())?;
+        let count = |name: &str| receipt.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
+        Ok(Receipt {
+            accepted: count("accepted"),
+            duplicates: count("duplicates"),
+            ignored: ignored + count("ignored"),
+            parked: count("parked"),
+        })
+    }
+}
+
+impl Destination for Door {
+    fn take(&self, elements: Vec<Element>) -> BoxFuture<'_, Result<Receipt, IntakeError>> {
+        let (mut bodies, mut ignored) = (Vec::new(), 0);
+        for element in elements {
+            match element {
+                Element::Event { body, .. } | Element::Unreadable { body, .. } => bodies.push(body),
+                Element::Ignored(_) => ignored += 1,
+            }
+        }
+        Box::pin(async move { self.post(bodies, ignored).await.map_err(|error| IntakeError(StoreError::Batch(error))) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_read_in_every_form() {
+        let now: DateTime<Utc> = "2026-11-22T12:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("now", Some("2026-11-22T12:00:00Z")),
+            ("2026-11-01T12:00:00+01:00", Some("2026-11-01T11:00:00Z")),
+            ("2026-11-01", Some("2026-11-01T00:00:00Z")),
+            ("90m", Some("2026-11-22T10:30:00Z")),
+            ("2d", Some("2026-11-20T12:00:00Z")),
+            ("-2d", None),
+            ("2w", None),
+            ("", None),
+            ("é", None),
+        ] {
+            assert_eq!(moment(text, now), expected.map(|text| text.parse().unwrap()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `setup source · channel · forwarder`: found, else made; what was done is said. Tokens are never printed.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use secrecy::SecretString;
+
+use crate::config::google::{Account, GoogleConfig};
+use crate::config::scc::{ORG_ID, SccConfig};
+use crate::config::secrets::environment;
+use crate::config::server::ServerConfig;
+use crate::config::sysdig::{SYSDIG_TOKEN, SysdigConfig, WEBHOOK_URL};
+use crate::config::{Env, Problems};
+use crate::google::scc::{Source, create_source, sources};
+use crate::google::{Client as GoogleClient, HttpSettings};
+use crate::sysdig::channels::{Change, ChannelSpec};
+use crate::sysdig::forwarders::ForwarderSpec;
+use crate::sysdig::{Client, Patience, SysdigError};
+
+/// What the source is for, as people see it in Security Command Center.
+const DESCRIPTION: &str = "Runtime security events from Sysdig Secure and Falco, and Shielded VM integrity, by sysdig-scc";
+
+/// Find or make what the connector needs elsewhere. Each can be run again at any time.
+#[derive(Debug, Args)]
+pub(super) struct SetupArgs {
+    #[command(subcommand)]
+    what: What,
+    /// Only say what would be done.
+    #[arg(long, global = true)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The source of findings in Security Command Center; prints what belongs into SOURCE_ID.
+    Source {
+        /// The source's display name.
+        #[arg(long, default_value = "Sysdig Secure")]
+        name: String,
+    },
+    /// Sysdig's notification channel that sends to WEBHOOK_URL.
+    Channel {
+        /// Also add the channel to the policy of this name; may be given several times.
+        #[arg(long = "policy", value_name = "NAME")]
+        policies: Vec<String>,
+    },
+    /// Sysdig's event forwarder that sends to WEBHOOK_URL: batches, and all that Sysdig knows of an event.
+    Forwarder,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What is wrong with the settings, or what the service said.
+pub(super) fn run(args: SetupArgs) -> anyhow::Result<ExitCode> {
+    super::block_on(async move {
+        match args.what {
+            What::Source { name } => source(&name, args.dry_run).await?,
+            What::Channel { policies } => channel(&policies, args.dry_run).await?,
+            What::Forwarder => forwarder(args.dry_run).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn source(name: &str, dry_run: bool) -> anyhow::Result<()> {
+    let mut env = environment().await;
+    let (google, scc) = (GoogleConfig::read(&mut env), SccConfig::read(&mut env));
+    if scc.as_ref().is_some_and(|scc| scc.organization.is_none()) {
+        env.problem(ORG_ID.name, "is required", "give the organization's number: `gcloud organizations list`");
+    }
+    env.finish()?;
+    let (google, scc) = google.zip(scc).context("the settings cannot be read")?;
+    let organization = scc.organization.context("ORG_ID is required")?;
+    let tokens = google.token_source(Account::Security, &scc.endpoint)?;
+    let settings = HttpSettings {
+        timeout: scc.timeout,
+        quota_project: google.quota_project.clone(),
+        ..HttpSettings::new(scc.endpoint.clone())
+    };
+    let client = GoogleClient::new(settings, tokens)?;
+    let all = sources(&client, &organization).await.context(
+        "the sources cannot be listed; the account needs roles/securitycenter.sourcesEditor on the organization for this",
+    )?;
+    let found: Vec<&Source> = all.iter().filter(|source| source.display_name == name).collect();
+    let source = match found.as_slice() {
+        [] if dry_run => {
+            println!("A source {name:?} would be made in organization {organization}.");
+            return Ok(());
+        }
+        [] => create_source(&client, &organization, name, DESCRIPTION).await.context("the source cannot be made")?,
+        [one, rest @ ..] => {
+            for other in rest {
+                eprintln!("There is another source of the same name: {}", other.name);
+            }
+            (*one).clone()
+        }
+    };
+    let verb = if found.is_empty() { "was made" } else { "is there" };
+    println!("The source {name:?} {verb}: {}", source.name);
+    println!("SOURCE_ID={}", source.name.rsplit('/').next().unwrap_or_default());
+    Ok(())
+}
+
+/// Sysdig, our address there, and the token it is to show.
+struct Ready {
+    client: Client,
+    config: SysdigConfig,
+    url: String,
+    token: SecretString,
+}
+
+async fn ready() -> anyhow::Result<Ready> {
+    let mut env = environment().await;
+    let (server, config) = (ServerConfig::read(&mut env), SysdigConfig::read(&mut env));
+    if let Some(config) = &config {
+        require(&mut env, config);
+    }
+    env.finish()?;
+    let (server, config) = server.zip(config).context("the settings cannot be read")?;
+    let access = config.access.clone().ok_or_else(|| Problems(Vec::new()))?;
+    let client = Client::new(access, Patience { timeout: config.timeout, ..Patience::default() })?;
+    let url = config.webhook_url.as_ref().map(ToString::to_string).context("WEBHOOK_URL is required")?;
+    let token = server.tokens.first().cloned().context("WEBHOOK_AUTHENTICATION_TOKEN is required")?;
+    Ok(Ready { client, config, url, token })
+}
+
+fn require(env: &mut Env, config: &SysdigConfig) {
+    if config.access.is_none() {
+        env.problem(SYSDIG_TOKEN.name, "is required", "copy it from Settings, User Profile, Sysdig Secure API Token");
+    }
+    if config.webhook_url.is_none() {
+        env.problem(WEBHOOK_URL.name, "is required", &format!("for example {}", WEBHOOK_URL.example));
+    }
+}
+
+async fn channel(policies: &[String], dry_run: bool) -> anyhow::Result<()> {
+    let ready = ready().await?;
+    let spec = ChannelSpec {
+        name: ready.config.channel_name.clone(),
+        url: ready.url,
+        token: ready.token,
+        allow_insecure: ready.config.webhook_allow_insecure,
+    };
+    let channel = ready.client.ensure_channel(&spec, !dry_run).await.map_err(with_remedy)?;
+    say("notification channel", &spec.name, &channel.change, dry_run);
+    if !channel.enabled {
+        println!("It is switched off at Sysdig, and was left so.");
+    }
+    if let Some(team) = channel.team {
+        println!("It belongs to team {team} only: policies of other teams cannot use it.");
+    }
+    match channel.id {
+        Some(id) => in_policies(&ready.client, id, policies, dry_run).await,
+        None => Ok(()),
+    }
+}
+
+async fn in_policies(client: &Client, channel: i64, wanted: &[String], dry_run: bool) -> anyhow::Result<()> {
+    let all = client.policies().await.map_err(with_remedy)?;
+    for name in wanted {
+        let named: Vec<_> = all.iter().filter(|policy| &policy.name == name).collect();
+        let [policy] = named.as_slice() else {
+            bail!("{} policies are called {name:?}; give a name exactly as Sysdig shows it", named.len());
+        };
+        let there = policy.channels.contains(&channel);
+        if !there && !dry_run {
+            client.add_channel_to_policy(policy.id, channel).await.map_err(with_remedy)?;
+        }
+        let did = match (there, dry_run) {
+            (true, _) => "sends to it already",
+            (false, true) => "would be made to send to it",
+            (false, false) => "sends to it now",
+        };
+        println!("The policy {name:?} {did}.");
+    }
+    let carrying: Vec<&str> =
+        all.iter().filter(|policy| policy.channels.contains(&channel)).map(|policy| policy.name.as_str()).collect();
+    if carrying.is_empty() && wanted.is_empty() {
+        println!("No policy sends to it yet, so nothing will arrive: add it with --policy NAME, or in Sysdig's policy editor.");
+    }
+    for name in carrying.iter().filter(|name| !wanted.iter().any(|wanted| wanted == *name)) {
+        println!("The policy {name:?} sends to it.");
+    }
+    Ok(())
+}
+
+async fn forwarder(dry_run: bool) -> anyhow::Result<()> {
+    let ready = ready().await?;
+    let spec = ForwarderSpec {
+        name: ready.config.channel_name.clone(),
+        url: ready.url,
+        token: ready.token,
+        allow_insecure: ready.config.webhook_allow_insecure,
+    };
+    let forwarder = ready.client.ensure_forwarder(&spec, !dry_run).await.map_err(with_remedy)?;
+    say("event forwarder", &spec.name, &forwarder.change, dry_run);
+    if !forwarder.enabled {
+        println!("It is switched off at Sysdig, and was left so.");
+    }
+    Ok(())
+}
+
+fn say(what: &str, name: &str, change: &Change, dry_run: bool) {
+    let would = dry_run && *change != Change::Unchanged;
+    println!("The {what} {name:?} {} {change}.", if would { "would be" } else { "is" });
+}
+
+/// The error with what a person can do about it.
+fn with_remedy(error: SysdigError) -> anyhow::Error {
+    let remedy = error.remedy();
+    anyhow::Error::new(error).context(remedy)
+}

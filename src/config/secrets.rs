@@ -1,0 +1,93 @@
+//! Secret settings given as `sm://PROJECT/SECRET[/VERSION]` are read from Secret Manager before the settings are read.
+
+use secrecy::ExposeSecret;
+use url::Url;
+
+use super::env::{Area, Env, Setting};
+use super::google::GoogleConfig;
+use super::AREAS;
+use crate::google::http::is_loopback;
+use crate::google::secret_manager::{ENDPOINT, SecretName, is_place, read};
+use crate::google::{Client, HttpSettings, TokenSource};
+use crate::telemetry::chain;
+
+/// Where Secret Manager is.
+pub static SECRET_MANAGER_ENDPOINT: Setting = Setting {
+    name: "SECRET_MANAGER_ENDPOINT",
+    aliases: &[],
+    default: Some(ENDPOINT),
+    example: "http://127.0.0.1:8087",
+    secret: false,
+    doc: "Secret Manager's address, for secret settings given as sm://PROJECT/SECRET[/VERSION]. It is asked with \
+          Application Default Credentials; a loopback http address without a token.",
+};
+
+/// The area as the documents show it.
+pub static AREA: Area = Area { title: "Secret Manager", settings: &[&SECRET_MANAGER_ENDPOINT] };
+
+/// The process's environment with all its secrets in place. What cannot be read is a problem in it.
+pub async fn environment() -> Env {
+    let mut env = Env::from_process();
+    resolve(&mut env).await;
+    env
+}
+
+/// Puts the secrets in place of their names.
+pub async fn resolve(env: &mut Env) {
+    let settings = AREAS.iter().flat_map(|area| area.settings).copied().filter(|setting| setting.secret);
+    let named: Vec<(&'static Setting, String)> =
+        settings.filter_map(|setting| env.given(setting).filter(|text| is_place(text)).map(|text| (setting, text))).collect();
+    if named.is_empty() {
+        return;
+    }
+    let Some(client) = client(env) else {
+        return;
+    };
+    for (setting, text) in named {
+        if let Some(value) = resolved(env, &client, setting, &text).await {
+            env.overrule(setting.name, &value);
+        }
+    }
+}
+
+/// One value; a list of names gives a list of secrets.
+async fn resolved(env: &mut Env, client: &Client, setting: &'static Setting, text: &str) -> Option<String> {
+    let mut values = Vec::new();
+    for place in text.split(',').map(str::trim).filter(|place| !place.is_empty()) {
+        let value = match place.parse::<SecretName>() {
+            Ok(name) => read(client, &name).await,
+            Err(error) => Err(error),
+        };
+        match value {
+            Ok(value) => values.push(value.expose_secret().trim().to_owned()),
+            Err(error) => {
+                let remedy = "grant roles/secretmanager.secretAccessor on it to the account this runs as, or correct the name";
+                env.problem(setting.name, &format!("cannot be read: {}", chain(&error)), remedy);
+                return None;
+            }
+        }
+    }
+    Some(values.join(","))
+}
+
+fn client(env: &mut Env) -> Option<Client> {
+    let text = env.required(&SECRET_MANAGER_ENDPOINT)?;
+    let Some(url) = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https")) else {
+        env.problem(SECRET_MANAGER_ENDPOINT.name, "is not an http or https address", "leave it out");
+        return None;
+    };
+    let rehearsal = url.scheme() == "http" && is_loopback(&url);
+    let tokens = match rehearsal {
+        true => Ok(TokenSource::none()),
+        false => GoogleConfig::read(env)?.default_source(),
+    };
+    let problem = match tokens {
+        Ok(tokens) => match Client::new(HttpSettings::new(url), tokens) {
+            Ok(client) => return Some(client),
+            Err(error) => chain(&error),
+        },
+        Err(error) => chain(&error),
+    };
+    env.problem(SECRET_MANAGER_ENDPOINT.name, &format!("cannot be asked: {problem}"), "check the credentials");
+    None
+}

@@ -1,0 +1,226 @@
+//! Look-ups: the right machine or none, few calls, and a gap that is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sysdig_scc::enrich::cache::Keep;
+use sysdig_scc::enrich::compute::{ComputeEnricher, Where};
+use sysdig_scc::enrich::{Cluster, Enriched, Enrichment, FoundBy, Shielded};
+use sysdig_scc::event::Event;
+use sysdig_scc::google::compute::Compute;
+use sysdig_scc::google::{Client, HttpSettings, TokenSource};
+use sysdig_scc::normalize::{self, Element};
+
+use crate::fakes::compute::{FakeCompute, instance, refused};
+use crate::fakes::loopback::Answer;
+
+const PROJECT: &str = "acme-prod";
+const NUMBER: &str = "289600000042";
+
+fn event(labels: Value, mac: &str) -> Event {
+    let body = json!([{
+        "id": "17dec715376910362c8c3f62a4ced001", "type": "policy", "timestamp": 1_720_031_001_639_981_110_i64, "name": "P",
+        "severity": 4, "machineId": mac, "hostMac": mac, "content": {"ruleName": "R", "output": "x", "fields": {}}, "labels": labels,
+    }]);
+    match normalize::delivery(body.to_string().as_bytes(), chrono::DateTime::UNIX_EPOCH).unwrap().remove(0) {
+        Element::Event { event, .. } => event,
+        other => panic!("not an event: {other:?}"),
+    }
+}
+
+/// 5,000 instances in 30 zones, the first of them a GKE node.
+fn filled() -> FakeCompute {
+    let compute = FakeCompute::start();
+    let mut state = compute.state();
+    state.zones = (0..30).map(|n| format!("region{}-x{}-{}", n / 9, n / 3 % 3, ["a", "b", "c"][n % 3])).collect();
+    let zones = state.zones.clone();
+    let mut all: Vec<Value> = (0..5000_u64)
+        .map(|n| {
+            let ip = format!("10.128.{}.{}", n / 200, n % 200 + 1);
+            instance(PROJECT, &zones[n as usize % 30], &format!("vm-{n}"), 7_000_000_000_000_000_000 + n, &ip)
+        })
+        .collect();
+    all[0]["name"] = json!("gke-prod-pool-1");
+    all[0]["labels"] = json!({"goog-k8s-cluster-name": "prod", "goog-k8s-cluster-location": "us-central1"});
+    all[0]["metadata"] = json!({"items": [{"key": "kube-labels", "value": "a=b,cloud.google.com/gke-nodepool=pool"}, {"key": "x", "value": "y"}]});
+    all[0]["shieldedInstanceConfig"] = json!({"enableSecureBoot": false, "enableVtpm": true, "enableIntegrityMonitoring": true});
+    all[0]["confidentialInstanceConfig"] = json!({"enableConfidentialCompute": true, "confidentialInstanceType": "SEV_SNP"});
+    all[0]["networkInterfaces"][0]["networkIP"] = json!("10.156.0.4");
+    state.projects = vec![(PROJECT.into(), NUMBER.into(), all)];
+    drop(state);
+    compute
+}
+
+fn enrichment(compute: &FakeCompute, zones: &[&str]) -> Enrichment {
+    let settings = HttpSettings { timeout: Duration::from_secs(2), ..HttpSettings::new(compute.server.url.parse().unwrap()) };
+    let client = Compute::new(Client::new(settings, TokenSource::none()).unwrap());
+    let keep = Keep { found: Duration::from_secs(600), missed: Duration::from_secs(30), entries: 100 };
+    let place = Where { projects: vec![PROJECT.into()], zones: zones.iter().map(|z| (*z).to_owned()).collect(), keep };
+    Enrichment::new(vec![Arc::new(ComputeEnricher::new(client, None, place))], Duration::from_secs(5))
+}
+
+async fn look(enrichment: &Enrichment, labels: Value) -> Enriched {
+    enrichment.enrich(&event(labels, "")).await
+}
+
+#[tokio::test]
+async fn a_node_is_found_by_its_host_name_with_all_its_facts_in_few_calls() {
+    let compute = filled();
+    let enrichment = enrichment(&compute, &[]);
+    let mut found = Enriched::default();
+    for _ in 0..100 {
+        found = look(&enrichment, json!({"host.hostName": "gke-prod-pool-1.c.acme-prod.internal", "gcp.projectId": NUMBER})).await;
+    }
+    assert_eq!(found.gaps, Vec::<String>::new());
+    assert_eq!(found.found_by, Some(FoundBy::Name));
+    let node = found.instance.unwrap();
+    assert_eq!((node.id.as_str(), node.zone.as_str()), ("7000000000000000000", "region0-x0-a"));
+    assert_eq!((node.project.as_str(), node.project_number.as_str()), (PROJECT, NUMBER));
+    assert_eq!(node.cluster, Some(Cluster { project: PROJECT.into(), location: "us-central1".into(), name: "prod".into() }));
+    assert_eq!(node.node_pool.as_deref(), Some("pool"));
+    assert_eq!(node.shielded, Some(Shielded { secure_boot: false, vtpm: true, integrity_monitoring: true }));
+    assert_eq!(node.confidential.as_deref(), Some("SEV_SNP"));
+    assert_eq!(node.machine_type, "e2-standard-4");
+    assert_eq!(node.service_account, "nodes@acme-prod.iam.gserviceaccount.com");
+    assert_eq!(node.addresses, ["10.156.0.4"]);
+    assert_eq!(compute.state().lists, 1);
+}
+
+#[tokio::test]
+async fn an_instance_is_found_by_its_id_with_and_without_a_zone() {
+    let compute = filled();
+    let enrichment = enrichment(&compute, &[]);
+    let zone = compute.state().zones[11].clone();
+    for labels in [json!({"gcp.instanceId": "7000000000000000011"}), json!({"gcp.instanceId": "7000000000000000011", "gcp.availabilityZone": zone})] {
+        let found = look(&enrichment, labels).await;
+        assert_eq!(found.found_by, Some(FoundBy::Id), "{:?}", found.gaps);
+        assert_eq!(found.instance.unwrap().name, "vm-11");
+    }
+    let calls = { let state = compute.state(); (state.lists, state.gets) };
+    assert_eq!(calls, (1, 1));
+}
+
+#[tokio::test]
+async fn a_legacy_event_with_only_a_hardware_address_is_found_by_one_inventory() {
+    let compute = filled();
+    let enrichment = enrichment(&compute, &[]);
+    for mac in ["42:01:0a:9c:00:04", "42:01:0a:80:00:05", "42:01:0a:80:00:06"] {
+        let found = enrichment.enrich(&event(json!({}), mac)).await;
+        assert_eq!(found.found_by, Some(FoundBy::Address), "{mac} {:?}", found.gaps);
+    }
+    assert_eq!(compute.state().lists, 25, "5,000 instances in pages of 200, once");
+}
+
+#[tokio::test]
+async fn only_the_zones_that_were_set_are_asked() {
+    let compute = filled();
+    let zones = compute.state().zones.clone();
+    let enrichment = enrichment(&compute, &[&zones[2], &zones[3]]);
+    assert!(look(&enrichment, json!({"host.hostName": "vm-3"})).await.instance.is_some());
+    let missed = look(&enrichment, json!({"host.hostName": "vm-4"})).await;
+    assert_eq!(missed.gaps, ["Compute Engine has no instance with the name vm-4 in acme-prod"]);
+    assert!(!missed.unsettled);
+}
+
+#[tokio::test]
+async fn two_of_one_name_are_none_unless_the_place_tells_them_apart() {
+    let compute = filled();
+    let zone = compute.state().zones[29].clone();
+    let twin = instance(PROJECT, &zone, "vm-7", 42, "10.0.0.9");
+    compute.state().projects[0].2.push(twin);
+    let enrichment = enrichment(&compute, &[]);
+    let found = look(&enrichment, json!({"host.hostName": "vm-7"})).await;
+    assert_eq!(found.gaps, ["2 instances answer to vm-7; which one it was is not known"]);
+    let region = zone.rsplit_once('-').unwrap().0;
+    let found = look(&enrichment, json!({"cloudProvider.name": "gcp", "host.hostName": "vm-7", "gcp.location": region})).await;
+    assert_eq!(found.instance.as_ref().map(|i| i.id.as_str()), Some("42"), "{:?}", found.gaps);
+}
+
+#[tokio::test]
+async fn a_zone_that_does_not_answer_leaves_the_question_open() {
+    let compute = filled();
+    let zone = compute.state().zones[5].clone();
+    compute.state().unreachable = vec![zone];
+    let enrichment = enrichment(&compute, &[]);
+    assert!(look(&enrichment, json!({"host.hostName": "vm-6"})).await.instance.is_some());
+    let open = look(&enrichment, json!({"host.hostName": "vm-5"})).await;
+    assert!(open.unsettled && open.gaps[0].contains("did not answer"), "{:?}", open.gaps);
+    compute.state().unreachable.clear();
+    assert!(look(&enrichment, json!({"host.hostName": "vm-5"})).await.instance.is_some(), "it was not remembered as a miss");
+}
+
+#[tokio::test]
+async fn a_used_up_quota_stops_the_asking_for_a_while() {
+    for code in [403, 429] {
+        let compute = filled();
+        compute.state().trouble = vec![refused(code, "rateLimitExceeded", "Rate Limit Exceeded")].into();
+        let enrichment = enrichment(&compute, &[]);
+        for n in 1..20 {
+            let found = look(&enrichment, json!({"host.hostName": format!("vm-{n}")})).await;
+            assert!(found.unsettled && found.gaps[0].contains("quota"), "{:?}", found.gaps);
+        }
+        assert_eq!(compute.server.asked().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_a_gap_that_names_the_role() {
+    let compute = FakeCompute::start();
+    let enrichment = enrichment(&compute, &[]);
+    let found = look(&enrichment, json!({"host.hostName": "vm-1"})).await;
+    assert!(found.gaps[0].contains("roles/compute.viewer") && !found.unsettled, "{:?}", found.gaps);
+}
+
+#[tokio::test]
+async fn a_hang_or_garbage_costs_no_more_than_the_deadline() {
+    for trouble in [Answer::Hang, Answer::Text(200, "<html>"), Answer::Text(502, "bad gateway")] {
+        let compute = filled();
+        compute.state().trouble = vec![trouble].into();
+        let enrichment = enrichment(&compute, &[]);
+        let found = look(&enrichment, json!({"host.hostName": "vm-1"})).await;
+        assert!(found.instance.is_none() && found.unsettled, "{:?}", found.gaps);
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_another_cloud_or_project_is_not_asked_about() {
+    let compute = filled();
+    let enrichment = enrichment(&compute, &[]);
+    let found = look(&enrichment, json!({"cloudProvider.name": "aws", "host.hostName": "vm-1"})).await;
+    assert_eq!(found, Enriched::default());
+    let found = look(&enrichment, json!({"gcp.projectId": "999", "host.hostName": "vm-1"})).await;
+    assert_eq!(found.gaps, ["the project 999 is not among those of COMPUTE_PROJECT_ID"]);
+    assert_eq!(compute.state().lists, 0);
+}
+
+/// The fake says what the real service says, as far as gcloud can tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn gcloud_lists_the_same_instances_from_the_fake() {
+    let compute = filled();
+    compute.state().projects[0].2.truncate(700);
+    let url = format!("{}/compute/v1/", compute.server.url);
+    let folder = tempfile::tempdir().unwrap();
+    let run = tokio::task::spawn_blocking(move || {
+        std::process::Command::new("gcloud")
+            .args(["compute", "instances", "list", "--project", PROJECT, "--format", "value(name)", "--filter", "name=vm-612"])
+            .env("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", url)
+            .env("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true")
+            .env("CLOUDSDK_CORE_DISABLE_PROMPTS", "1")
+            .env("CLOUDSDK_CONFIG", folder.path())
+            .output()
+    });
+    let output = match run.await.unwrap() {
+        Ok(output) => output,
+        Err(error) if std::env::var_os("CI").is_none_or(|ci| ci != "true") => {
+            eprintln!("not run: gcloud is not here ({error})");
+            return;
+        }
+        Err(error) => panic!("gcloud is needed in CI: {error}"),
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said.trim(), "vm-612", "{}", String::from_utf8_lossy(&output.stderr));
+    let asked = compute.server.asked();
+    assert!(asked.iter().any(|asked| asked.path.ends_with("/aggregated/instances")), "{asked:?}");
+    assert!(asked.len() >= 2, "over more than one page");
+}
