@@ -232,6 +232,8 @@ pub struct AttestationConfig {
     pub codelab: Option<(String, String)>,
     /// Where discovery is asked for.
     pub endpoint: Option<String>,
+    /// Where Secret Manager is.
+    pub secret_manager: Option<url::Url>,
     /// Keys from a file instead.
     pub jwks_file: Option<PathBuf>,
     /// Where fetched keys are kept.
@@ -285,6 +287,7 @@ impl AttestationConfig {
             secrets,
             codelab,
             endpoint: env.given(&ATTESTATION_ENDPOINT),
+            secret_manager: env.text(&super::secrets::SECRET_MANAGER_ENDPOINT).and_then(|text| url::Url::parse(&text).ok()),
             jwks_file: env.given(&ATTESTATION_JWKS_FILE).map(PathBuf::from),
             keys_cache: env.given(&ATTESTATION_KEYS_CACHE).map(PathBuf::from),
             root: env.given(&ATTESTATION_ROOT),

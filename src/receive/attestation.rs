@@ -6,6 +6,7 @@
 pub mod journal;
 pub mod secrets;
 mod service;
+mod used;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};

@@ -86,6 +86,11 @@ impl Door {
     }
 
     fn with(extra: &[(&str, &str)], floor: Duration) -> Self {
+        let fetch = FetchRules { floor, timeout: Duration::from_secs(2), ..FetchRules::default() };
+        Self::with_parts(extra, Parts { fetch, ..Parts::default() })
+    }
+
+    fn with_parts(extra: &[(&str, &str)], parts: Parts) -> Self {
         let issuer = Issuer::start();
         let folder = tempfile::tempdir().unwrap();
         let policies = folder.path().join("policies");
@@ -106,8 +111,7 @@ impl Door {
         let mut env = Env::from_pairs(pairs);
         let config = AttestationConfig::read(&mut env).unwrap();
         env.finish().unwrap();
-        let fetch = FetchRules { floor, timeout: Duration::from_secs(2), ..FetchRules::default() };
-        let attestor = Attestor::build(&config, Parts { fetch, ..Parts::default() }).unwrap().unwrap();
+        let attestor = Attestor::build(&config, parts).unwrap().unwrap();
         let (data, path) = (web::Data::new(attestor.clone()), config.codelab.unwrap().0);
         let server =
             HttpServer::new(move || App::new().app_data(data.clone()).service(codelab(&path)).configure(routes));
@@ -301,6 +305,35 @@ async fn a_chain_in_the_header_fits() {
     let (status, _) =
         door.post("/attestation/secrets/db", json!({"token": chain.token(leaf, &claims(SPACE, now, json!({})))})).await;
     assert_eq!(status, 200, "chains need no keys of the issuer");
+}
+
+#[tokio::test]
+async fn a_token_is_good_once_at_all_replicas() {
+    let state: Arc<dyn sysdig_scc::state::Store> = Arc::new(sysdig_scc::state::sqlite::SqliteStore::in_memory().await.unwrap());
+    let parts = || Parts { state: Some(state.clone()), ..Parts::default() };
+    let (one, two) = (Door::with_parts(&[], parts()), Door::with_parts(&[], parts()));
+    let token = token(json!({}));
+    assert_eq!(one.get("/attestation/secrets/db", &token).await.0, 200);
+    assert_eq!(two.get("/attestation/secrets/db", &token).await.0, 409);
+}
+
+#[tokio::test]
+async fn a_secret_comes_from_where_it_is_and_its_absence_is_503() {
+    let resolver: sysdig_scc::receive::attestation::Resolver = Arc::new(|place: String| {
+        Box::pin(async move {
+            let known = place == "sm://acme-data/db";
+            if known { Ok(SECRET.to_owned().into()) } else { Err("denied".to_owned()) }
+        })
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), SECRET).unwrap();
+    let secrets = format!("db=ours:sm://acme-data/db,gone=ours:sm://acme-data/gone,disk=ours:file:{}", file.path().display());
+    let parts = Parts { resolver: Some(resolver), ..Parts::default() };
+    let door = Door::with_parts(&[("ATTESTATION_SECRETS", &secrets)], parts);
+    let one = token(json!({"oemid": 1}));
+    assert_eq!(door.get("/attestation/secrets/gone", &one).await.0, 503);
+    assert_eq!(door.get("/attestation/secrets/db", &one).await, (200, SECRET.to_owned()), "nothing was released for it before");
+    assert_eq!(door.get("/attestation/secrets/disk", &token(json!({"oemid": 2}))).await, (200, SECRET.to_owned()));
 }
 
 #[tokio::test]

@@ -13,6 +13,17 @@ use crate::config::attestation::{SecretRule, SecretSource};
 /// Asks Secret Manager: `sm://project/secret[/version]` → its value, or a sentence without it.
 pub type Resolver = Arc<dyn Fn(String) -> BoxFuture<'static, Result<SecretString, String>> + Send + Sync>;
 
+/// Secret Manager behind a client.
+pub fn manager(client: crate::google::Client) -> Resolver {
+    Arc::new(move |place: String| {
+        let client = client.clone();
+        Box::pin(async move {
+            let name = place.parse().map_err(|error| crate::telemetry::chain(&error))?;
+            crate::google::secret_manager::read(&client, &name).await.map_err(|error| crate::telemetry::chain(&error))
+        })
+    })
+}
+
 /// The secrets that can be released.
 pub struct Secrets {
     rules: HashMap<String, SecretRule>,

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::journal::{Entry, Journal};
 use super::secrets::{Resolver, Secrets};
+use super::used::Used;
 use crate::attest::chain::{RootError, Roots};
 use crate::attest::claims::Claims;
 use crate::attest::key_source::{FetchError, FetchRules, KeySource};
@@ -22,7 +23,7 @@ use crate::attest::outcome::{Decided, Flood, Told, events};
 use crate::attest::policies::{FolderError, Policies};
 use crate::attest::policy::{Explanation, Policy, TokenKind};
 use crate::attest::seal::{self, Randomness};
-use crate::attest::seen::{Seen, Use};
+use crate::attest::seen::Use;
 use crate::attest::token::{TokenHash, take_apart};
 use crate::attest::verify::{Reason, Trust, Verified, explain, judge, kind, verify_parts};
 use crate::config::attestation::AttestationConfig;
@@ -82,6 +83,8 @@ pub enum Refused {
     JournalUnavailable,
     #[error("too many tokens are remembered at the moment")]
     Full,
+    #[error("whether the token was used before cannot be looked up at the moment")]
+    StateUnavailable,
 }
 
 impl Refused {
@@ -97,6 +100,7 @@ impl Refused {
             Self::SecretUnavailable => "secret_unavailable",
             Self::JournalUnavailable => "journal_unavailable",
             Self::Full => "busy",
+            Self::StateUnavailable => "state_unavailable",
         }
     }
 
@@ -109,7 +113,7 @@ impl Refused {
             Self::Purpose => 400,
             Self::Seal(seal::SealError::NotInToken) => 403,
             Self::Seal(_) => 400,
-            Self::SecretUnavailable | Self::JournalUnavailable | Self::Full => 503,
+            Self::SecretUnavailable | Self::JournalUnavailable | Self::Full | Self::StateUnavailable => 503,
         }
     }
 
@@ -147,6 +151,8 @@ pub struct Verdict {
 pub struct Parts {
     /// Where events go.
     pub intake: Option<Intake>,
+    /// Where used tokens are kept for all replicas; without it, for this process.
+    pub state: Option<Arc<dyn crate::state::Store>>,
     /// Asks Secret Manager.
     pub resolver: Option<Resolver>,
     /// How many proxies are trusted to name the caller.
@@ -191,7 +197,7 @@ struct Inner {
     keys: Keys,
     roots: Roots,
     challenges: Challenges,
-    seen: Seen,
+    used: Used,
     require_nonce: bool,
     allow_reuse: bool,
     secrets: Secrets,
@@ -240,7 +246,7 @@ impl Attestor {
             asked: config.asked.clone(),
             roots: roots(config.root.as_deref())?,
             challenges: Challenges::new(&key, config.challenge_secs),
-            seen: Seen::new(200_000),
+            used: Used::new(200_000, parts.state),
             require_nonce: config.require_nonce,
             allow_reuse: config.allow_reuse,
             secrets: Secrets::new(config.secrets.clone(), config.secret_cache, parts.resolver),
@@ -274,6 +280,9 @@ impl Attestor {
                 () = tokio::time::sleep(Duration::from_secs(60)) => {}
             }
             self.0.failures.retain_recent();
+            if let Err(error) = self.0.used.tidy(Utc::now().timestamp()).await {
+                tracing::warn!(error = chain(&error), "expired marks of used tokens could not be removed");
+            }
             let missed = self.0.attested.lock().unwrap_or_else(PoisonError::into_inner).missed(Utc::now());
             self.tell(missed).await;
         }
@@ -396,7 +405,7 @@ impl Attestor {
             }
         };
         let checked = (policy, verified);
-        let used = match self.fresh(name, &checked.1, now) {
+        let used = match self.fresh(name, &checked.1, now).await {
             Ok(used) => used,
             Err(Refused::Token(reason)) => return Err(self.refuse(name, &checked, reason, address, now).await),
             Err(other) => return Err(other),
@@ -406,7 +415,7 @@ impl Attestor {
             && let Some(used) = used
         {
             // Nothing was released for it, so it is not used up.
-            self.0.seen.give_back(&used);
+            self.0.used.give_back(&used).await;
         }
         released
     }
@@ -465,7 +474,7 @@ impl Attestor {
     }
 
     /// A nonce made here for this secret, never used; else, unless nonces are required, a token never used.
-    fn fresh(&self, name: &str, verified: &Verified, now: DateTime<Utc>) -> Result<Option<[u8; 32]>, Refused> {
+    async fn fresh(&self, name: &str, verified: &Verified, now: DateTime<Utc>) -> Result<Option<[u8; 32]>, Refused> {
         let nonces = Claims(&verified.claims).nonces();
         let found = self.0.challenges.find(&nonces, &format!("secret:{name}"), now.timestamp());
         let (what, until) = match found {
@@ -475,7 +484,11 @@ impl Attestor {
             Err(_) if self.0.allow_reuse => return Ok(None),
             Err(_) => (verified.hash.0, verified.expires + 120),
         };
-        match self.0.seen.take(what, until, now.timestamp()) {
+        let taken = self.0.used.take(what, until, now.timestamp()).await;
+        match taken.map_err(|error| {
+            tracing::error!(error = chain(&error), "what was used before cannot be looked up; no secrets are released");
+            Refused::StateUnavailable
+        })? {
             Use::First => Ok(Some(what)),
             Use::Again => Err(Refused::Token(Reason::Replayed)),
             Use::Full => Err(Refused::Full),
