@@ -67,6 +67,9 @@ pub enum StartError {
         /// How many.
         count: usize,
     },
+    /// Secret Manager.
+    #[error("Secret Manager cannot be reached as configured")]
+    SecretManager(#[source] ApiError),
     /// Attestation.
     #[error("attestation cannot start")]
     Attestation(#[from] BuildError),
@@ -182,7 +185,8 @@ fn secret_manager(config: &Config) -> Result<Option<Resolver>, StartError> {
     let Some(base) = config.attestation.secret_manager.clone().filter(|_| needed) else { return Ok(None) };
     let rehearsal = base.scheme() == "http" && crate::google::http::is_loopback(&base);
     let tokens = if rehearsal { TokenSource::none() } else { config.google.default_source()? };
-    Ok(Some(attestation::secrets::manager(Client::new(HttpSettings::new(base), tokens)?)))
+    let client = Client::new(HttpSettings::new(base), tokens).map_err(StartError::SecretManager)?;
+    Ok(Some(attestation::secrets::manager(client)))
 }
 
 fn rules(config: &Config) -> Rules {
