@@ -1,11 +1,14 @@
 //! Stories against the real program between small fakes and, where present, Google's emulators. One binary, so that
 //! it links once.
+
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 #![allow(missing_docs, reason = "tests")]
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
 mod attest;
+mod attest_cel;
+mod attest_door;
 mod attest_issuer;
 mod deliver;
 mod delivery;
