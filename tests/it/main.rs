@@ -10,6 +10,7 @@ mod attest;
 mod attest_issuer;
 mod deliver;
 mod delivery;
+mod disk;
 mod documents;
 mod enrich;
 mod fakes;
