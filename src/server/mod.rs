@@ -15,8 +15,8 @@ use chrono::Utc;
 
 use crate::config::server::ServerConfig;
 use crate::outbox::Store;
-use crate::receive::pubsub::{self, PushDoor};
 use crate::receive::attestation::{self, Attestor};
+use crate::receive::pubsub::{self, PushDoor};
 use crate::receive::webhook::{self, Webhook};
 use crate::telemetry::metrics as names;
 use health::Health;
