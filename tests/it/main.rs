@@ -12,6 +12,7 @@ mod attest_door;
 mod attest_issuer;
 mod deliver;
 mod delivery;
+mod disk;
 mod documents;
 mod enrich;
 mod enrich_kubernetes;
