@@ -29,7 +29,10 @@ fn main() {
         return parse_only::serve(port.parse().unwrap(), TOKEN);
     }
     let events = arguments.iter().position(|argument| argument == "--events").map_or(100_000, |at| {
-        arguments.get(at + 1).and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("--events needs a number"))
+        arguments
+            .get(at + 1)
+            .and_then(|number| number.parse().ok())
+            .unwrap_or_else(|| panic!("--events needs a number"))
     });
     let wanted = |name: &str| arguments.iter().any(|argument| argument == name || argument == "all");
     let scenarios: [(&str, fn(u64, &mut Table)); 5] =
@@ -48,8 +51,7 @@ fn main() {
 /// From the start of the process to the first 200 of `/readyz`.
 fn ready(_events: u64, table: &mut Table) {
     let receiver = Receiver::start(Manner::Create(Duration::ZERO));
-    let mut times: Vec<Duration> =
-        (0..5).map(|_| Child::connector(receiver.address, LIFTED).ready_after).collect();
+    let mut times: Vec<Duration> = (0..5).map(|_| Child::connector(receiver.address, LIFTED).ready_after).collect();
     times.sort();
     table.row(&[
         "start to /readyz".into(),
@@ -104,7 +106,11 @@ fn travelled(name: &str, receiver: &Receiver, connections: usize, events: u64, t
     let (now, peak) = connector.memory();
     table.row(&[
         format!("{name}: memory"),
-        format!("{now} MB, peak {peak} MB · largest log {} MB · a finding {} bytes", connector.largest_log(), bytes / created.max(1)),
+        format!(
+            "{now} MB, peak {peak} MB · largest log {} MB · a finding {} bytes",
+            connector.largest_log(),
+            bytes / created.max(1)
+        ),
     ]);
 }
 
