@@ -39,6 +39,9 @@ use sysdig::ChannelSetup;
 
 /// How often small things are tidied up.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
+/// How often measured times are folded into their histograms: at 10,000 events a second, 24 bytes each, this is what
+/// bounds the memory they take.
+const FOLDING: Duration = Duration::from_secs(3);
 
 /// Why the connector cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -200,9 +203,12 @@ impl App {
 }
 
 async fn keep_house(senders: Arc<Senders>) {
+    let (mut tidy, mut fold) = (tokio::time::interval(HOUSEKEEPING), tokio::time::interval(FOLDING));
     loop {
-        tokio::time::sleep(HOUSEKEEPING).await;
-        senders.forget_old_failures();
+        tokio::select! {
+            _ = tidy.tick() => senders.forget_old_failures(),
+            _ = fold.tick() => crate::telemetry::metrics::fold(),
+        }
     }
 }
 

@@ -102,7 +102,7 @@ async fn a_read_only_disk_is_told_and_survived() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), closed).await.expect("every handle is closed");
-    world.start(&settings);
+    world.start(&settings).await;
     assert_eq!(world.sends(event(2).to_string()).await.0, 503);
     assert_eq!(world.get("/readyz").await.0, 503);
     disk.again("rw");
@@ -127,7 +127,7 @@ async fn a_file_that_is_removed_while_in_use_loses_nothing() {
     assert_eq!(world.ledger().accepted, 30, "the old rows and the new ones stand in the file");
     world.stop().await;
     world.scc_recovers().await;
-    world.start(&[]);
+    world.start(&[]).await;
     assert_eq!(world.settle().await.closed["delivered"], 30);
     assert_eq!(world.findings().await.len(), 30);
 }
