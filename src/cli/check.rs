@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Format;
 use crate::config::{Config, Env, Problems, secrets};
-use crate::outbox::{Sqlite, StoreError};
+use crate::outbox::{Sqlite, Store, StoreError};
 
 /// Check the settings, and whether each service would let us do our job.
 #[derive(Debug, Args)]
@@ -89,16 +89,24 @@ pub(crate) fn ok(what: &str, found: &str) -> Line {
 
 fn outbox(config: &Config) -> Line {
     let path = config.outbox.path.display();
-    match Sqlite::open(&config.outbox.path, config.outbox.keep) {
-        Ok(_) => ok("outbox", &format!("{path} can be opened")),
-        Err(StoreError::InUse { .. }) => ok("outbox", &format!("{path} is in use by a running connector")),
-        Err(error) => Line {
-            what: "outbox".into(),
-            state: State::Failed,
-            found: crate::telemetry::chain(&error),
-            remedy: Some("make the folder writable, or set OUTBOX_URL to a file on a lasting disk".into()),
+    let error = match Sqlite::open(&config.outbox.path, config.outbox.keep) {
+        // A disk that cannot be written now is no obstacle to opening: only a write tells.
+        Ok(store) => match super::block_on(async { anyhow::Ok(store.probe().await) }) {
+            Ok(Ok(())) => return ok("outbox", &format!("{path} can be written")),
+            Ok(Err(error)) => crate::telemetry::chain(&error),
+            Err(error) => format!("{error:#}"),
         },
-    }
+        Err(StoreError::InUse { .. }) => return ok("outbox", &format!("{path} is in use by a running connector")),
+        Err(error @ StoreError::TooNew { .. }) => {
+            return failed(&error, "run the newer version, or set OUTBOX_URL to another file");
+        }
+        Err(error) => crate::telemetry::chain(&error),
+    };
+    failed(&error, "make the file and its folder writable, or set OUTBOX_URL to a file on a lasting disk")
+}
+
+fn failed(found: &impl ToString, remedy: &str) -> Line {
+    Line { what: "outbox".into(), state: State::Failed, found: found.to_string(), remedy: Some(remedy.into()) }
 }
 
 fn tokens(config: &Config) -> Option<Line> {

@@ -4,7 +4,7 @@ mod activity;
 mod attestation;
 mod compliance;
 pub mod looked_up;
-mod mitre;
+pub mod mitre;
 mod mitre_table;
 mod next_steps;
 mod properties;

@@ -7,9 +7,12 @@
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
 mod attest;
+mod attest_cel;
+mod attest_door;
 mod attest_issuer;
 mod deliver;
 mod delivery;
+mod disk;
 mod documents;
 mod enrich;
 mod enrich_kubernetes;
@@ -17,6 +20,7 @@ mod fakes;
 mod google_auth;
 mod google_http;
 mod integrity;
+mod integrity_baselines;
 mod outbox;
 mod poller;
 mod pubsub;

@@ -50,7 +50,7 @@ fn rewrite(pattern: &str) -> Result<String, String> {
             '{' if !class && !counts(&chars[at..]) => out.push_str("\\{"),
             '(' if !class => {
                 if let Some(flags) = flags(&chars[at..])
-                    && flags.contains(|f| matches!(f, 'x' | 'u' | 'R'))
+                    && flags.contains(['x', 'u', 'R'])
                 {
                     return Err(format!("has a flag that is not part of the syntax: {flags}"));
                 }
@@ -77,7 +77,9 @@ fn repeats_twice(chars: &[char], at: usize) -> bool {
 }
 
 fn posix_end(chars: &[char], at: usize) -> bool {
-    at > 0 && chars[at - 1] == ':' && chars[..at - 1].iter().rev().take_while(|c| c.is_ascii_alphabetic() || **c == '^').count() > 0
+    at > 0
+        && chars[at - 1] == ':'
+        && chars[..at - 1].iter().rev().take_while(|c| c.is_ascii_alphabetic() || **c == '^').count() > 0
         && {
             let name = chars[..at - 1].iter().rev().take_while(|c| c.is_ascii_alphabetic() || **c == '^').count();
             at >= name + 3 && chars[at - name - 2] == ':' && chars[at - name - 3] == '['
