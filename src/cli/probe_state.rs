@@ -12,7 +12,9 @@ use crate::telemetry::chain;
 pub(super) async fn outside(config: &Config, lines: &mut Vec<Line>) {
     lines.push(match store(config).await {
         Ok(()) => ok("state", "STATE_URL can be written"),
-        Err(error) => line("state", State::Failed, chain(&*error), "see what the error says; STATE_URL names the store"),
+        Err(error) => {
+            line("state", State::Failed, chain(&*error), "see what the error says; STATE_URL names the store")
+        }
     });
     if config.pubsub.push == Push::Unverified {
         let found = "PUBSUB_PUSH_UNVERIFIED lets anybody who reaches the port raise and close findings".to_owned();
@@ -22,7 +24,12 @@ pub(super) async fn outside(config: &Config, lines: &mut Vec<Line>) {
         lines.extend(match subscription(config, name).await {
             Ok(found) => judge(found.as_ref()),
             Err(error) => {
-                vec![line("subscription", State::Failed, chain(&*error), "grant roles/pubsub.subscriber and roles/pubsub.viewer on it")]
+                vec![line(
+                    "subscription",
+                    State::Failed,
+                    chain(&*error),
+                    "grant roles/pubsub.subscriber and roles/pubsub.viewer on it",
+                )]
             }
         });
     }
@@ -44,7 +51,12 @@ async fn subscription(config: &Config, name: &str) -> Result<Option<Subscription
 fn judge(found: Option<&Subscription>) -> Vec<Line> {
     const WHAT: &str = "subscription";
     let Some(found) = found else {
-        return vec![line(WHAT, State::Failed, "it does not exist".into(), "create it, or correct PUBSUB_SUBSCRIPTION")];
+        return vec![line(
+            WHAT,
+            State::Failed,
+            "it does not exist".into(),
+            "create it, or correct PUBSUB_SUBSCRIPTION",
+        )];
     };
     let mut lines = Vec::new();
     if found.push_config.as_ref().is_some_and(|config| config.get("pushEndpoint").is_some()) {
