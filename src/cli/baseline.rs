@@ -202,7 +202,8 @@ async fn import(args: Import, env: &mut Env, baselines: &Baselines) -> anyhow::R
     };
     let report = boot_report(&entry).context("the entry is no boot report")?;
     let measurements = usable(report, args.from)?;
-    let name = args.name.clone().unwrap_or_else(|| format!("{}-boot-{}", entry.vm.shown(), entry.boot.unwrap_or_default()));
+    let name =
+        args.name.clone().unwrap_or_else(|| format!("{}-boot-{}", entry.vm.shown(), entry.boot.unwrap_or_default()));
     let baseline = Baseline {
         name: name.clone(),
         measurements,
@@ -219,7 +220,9 @@ async fn import(args: Import, env: &mut Env, baselines: &Baselines) -> anyhow::R
     };
     let by = baseline.approved_by.clone().unwrap_or_default();
     match baselines.import(&baseline, args.replace, &by, now).await {
-        Err(error) if error.is_conflict() => bail!("there is a baseline {name} already; choose another name, or --replace it"),
+        Err(error) if error.is_conflict() => {
+            bail!("there is a baseline {name} already; choose another name, or --replace it")
+        }
         result => result?,
     }
     let list: Vec<String> = baseline.measurements.0.keys().map(ToString::to_string).collect();
@@ -232,7 +235,9 @@ fn newest_late(entries: Vec<Entry>) -> anyhow::Result<Entry> {
     let mut late: Vec<Entry> = entries.into_iter().filter(|entry| matches!(entry.fact, Fact::LateBoot(_))).collect();
     late.sort_by_key(|entry| (entry.time, entry.boot));
     let Some(newest) = late.pop() else {
-        bail!("there is no late boot report; an early one does not cover what is loaded after it, and cannot be approved")
+        bail!(
+            "there is no late boot report; an early one does not cover what is loaded after it, and cannot be approved"
+        )
     };
     if let Some(other) = late.iter().find(|entry| entry.vm.key() != newest.vm.key()) {
         bail!("the reports are of several VMs ({} and {}); give those of one", newest.vm.key(), other.vm.key());
@@ -252,14 +257,18 @@ fn usable(report: &BootReport, from: From) -> anyhow::Result<crate::integrity::m
         bail!("the report has no such measurements");
     }
     if from == From::Policy && !report.passed() {
-        eprintln!("Note: this boot failed; its policy has the values from before whatever changed. --from actual approves what it measured.");
+        eprintln!(
+            "Note: this boot failed; its policy has the values from before whatever changed. --from actual approves what it measured."
+        );
     }
     Ok(measurements)
 }
 
 /// The late boot reports of a VM in Cloud Logging.
 async fn logged(args: &Import, instance: &str, env: &mut Env) -> anyhow::Result<Vec<Entry>> {
-    let (Some(project), Some(zone)) = (&args.project, &args.zone) else { bail!("--instance needs --project and --zone") };
+    let (Some(project), Some(zone)) = (&args.project, &args.zone) else {
+        bail!("--instance needs --project and --zone")
+    };
     let google = GoogleConfig::read(env);
     let endpoint = env.parse::<url::Url>(&COMPUTE_ENDPOINT, "an address");
     let (Some(google), Some(endpoint)) = (google, endpoint) else { return Err(problems(env).into()) };
@@ -300,10 +309,13 @@ async fn list(baselines: &Baselines, format: Format) -> anyhow::Result<ExitCode>
     let mut rows = table(["baseline", "registers", "for", "until", "approved by", "remarks"]);
     for baseline in all.iter() {
         let registers: Vec<String> = baseline.measurements.0.keys().map(|slot| slot.pcr.to_string()).collect();
-        let until = baseline.expires.map_or_else(|| "no end".to_owned(), |time| {
-            let ended = if time <= Utc::now() { " (ended)" } else { "" };
-            format!("{}{ended}", time.format("%Y-%m-%d"))
-        });
+        let until = baseline.expires.map_or_else(
+            || "no end".to_owned(),
+            |time| {
+                let ended = if time <= Utc::now() { " (ended)" } else { "" };
+                format!("{}{ended}", time.format("%Y-%m-%d"))
+            },
+        );
         let remarks = baseline.broken.iter().chain(&baseline.description).cloned().collect::<Vec<_>>().join("; ");
         let approved = baseline.approved_by.clone().unwrap_or_default();
         rows.add_row([baseline.name.clone(), registers.join(" "), scope(&baseline.scope), until, approved, remarks]);
@@ -318,7 +330,8 @@ fn scope(scope: &Scope) -> String {
     }
     let labels = scope.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let kinds = [("projects", &scope.projects), ("zones", &scope.zones), ("names", &scope.names), ("labels", &labels)];
-    let words = kinds.iter().filter(|(_, list)| !list.is_empty()).map(|(kind, list)| format!("{kind} {}", list.join(", ")));
+    let words =
+        kinds.iter().filter(|(_, list)| !list.is_empty()).map(|(kind, list)| format!("{kind} {}", list.join(", ")));
     words.collect::<Vec<_>>().join("; ")
 }
 
@@ -341,7 +354,9 @@ async fn compare(file: &str, baselines: &Baselines) -> anyhow::Result<ExitCode> 
 
 async fn compare_two(names: &[String], baselines: &Baselines) -> anyhow::Result<ExitCode> {
     let all = baselines.all(Utc::now()).await?;
-    let find = |name: &String| all.iter().find(|baseline| baseline.name == *name).with_context(|| format!("there is no baseline {name}"));
+    let find = |name: &String| {
+        all.iter().find(|baseline| baseline.name == *name).with_context(|| format!("there is no baseline {name}"))
+    };
     let [one, other] = names else { bail!("give two baselines") };
     let (first, second) = (find(one)?, find(other)?);
     let differences = crate::integrity::diff::compare(&first.measurements, &second.measurements);

@@ -66,7 +66,11 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         lines.push(outbox(config));
         lines.extend(tokens(config));
         if !args.offline {
-            super::block_on(async { anyhow::Ok(super::probe::outside(config, &mut lines).await) })?;
+            super::block_on(async {
+                super::probe::outside(config, &mut lines).await;
+                super::probe_state::outside(config, &mut lines).await;
+                anyhow::Ok(())
+            })?;
         }
     }
     print(&lines, args.format)?;

@@ -51,7 +51,10 @@ pub(super) fn run(args: IntegrityArgs) -> anyhow::Result<ExitCode> {
 fn explain_file(file: &str, format: Format) -> anyhow::Result<ExitCode> {
     let items = entries(&contents(file)?);
     if items.is_empty() {
-        bail!("{} is empty; give it a log entry as JSON, for example from `gcloud logging read … --format=json`", named(file));
+        bail!(
+            "{} is empty; give it a log entry as JSON, for example from `gcloud logging read … --format=json`",
+            named(file)
+        );
     }
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut unreadable = 0;

@@ -184,7 +184,6 @@ impl Destination for Print {
                     receipt.accepted += 1;
                     match decide(&event, &Enriched::default(), &self.0, Utc::now()) {
                         Decision::Deliver(changes) => changes.iter().for_each(print),
-                        Decision::Follow => println!("{} depends on what was seen before", event.finding_id()),
                         Decision::Filtered(why) => println!("{} filtered: {why}", event.finding_id()),
                     }
                 }

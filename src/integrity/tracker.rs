@@ -80,7 +80,8 @@ impl Tracker {
                 Action::Close(check) => FindingChange::Close { id: finding_id(&entry.vm, check), time: entry.time },
                 Action::Raise(check) => {
                     let judgement = self.judgement(entry, known, now).await?;
-                    let context = Context { judgement, record: step.record.clone(), name: known.name.map(str::to_owned) };
+                    let context =
+                        Context { judgement, record: step.record.clone(), name: known.name.map(str::to_owned) };
                     let finding = Box::new(finding(entry, check, &context, now));
                     FindingChange::Raise { id: finding_id(&entry.vm, check), finding }
                 }
@@ -183,7 +184,12 @@ impl Tracker {
         Ok(record.newest(Check::LateBoot).is_some_and(|late| late >= moment))
     }
 
-    async fn judgement(&self, entry: &Entry, known: Known<'_>, now: DateTime<Utc>) -> Result<Option<Judgement>, StateError> {
+    async fn judgement(
+        &self,
+        entry: &Entry,
+        known: Known<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Judgement>, StateError> {
         let Some(report) = boot_report(entry) else { return Ok(None) };
         let baselines = self.baselines.all(now).await?;
         let subject = Subject { vm: &entry.vm, name: known.name.or(entry.vm.name.as_deref()), labels: known.labels };

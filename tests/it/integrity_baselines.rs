@@ -47,11 +47,15 @@ fn path(name: &str) -> String {
 async fn firestore_holds_the_tutorials_data_model_and_the_program_reads_and_writes_it() {
     let Some(mut emulator) = Emulator::firestore(&[]).await else { return };
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let collection = format!("http://{}/v1/projects/demo-int/databases/(default)/documents/known_good_measurements", emulator.host());
+    let collection = format!(
+        "http://{}/v1/projects/demo-int/databases/(default)/documents/known_good_measurements",
+        emulator.host()
+    );
     let typed = |measurements: &Value| {
         let text = |value: &Value| json!({"stringValue": value});
         let map = |m: &Value| json!({"mapValue": {"fields": {"hashAlgo": text(&m["hashAlgo"]), "pcrNum": text(&m["pcrNum"]), "value": text(&m["value"])}}});
-        let fields = measurements.as_array().unwrap().iter().map(|m| (m["pcrNum"].as_str().unwrap().to_owned(), map(m)));
+        let fields =
+            measurements.as_array().unwrap().iter().map(|m| (m["pcrNum"].as_str().unwrap().to_owned(), map(m)));
         json!({"fields": Value::Object(fields.collect())})
     };
     let report = sample("late_failed_pcr4_changed_pcr14_new");
@@ -85,7 +89,8 @@ async fn firestore_holds_the_tutorials_data_model_and_the_program_reads_and_writ
     ours.name = "ours".into();
     baselines.import(&ours, false, "alice", Utc::now()).await.unwrap();
     assert!(baselines.import(&ours, false, "alice", Utc::now()).await.unwrap_err().is_conflict());
-    let written: Value = http.get(format!("{collection}/ours")).bearer_auth("owner").send().await.unwrap().json().await.unwrap();
+    let written: Value =
+        http.get(format!("{collection}/ours")).bearer_auth("owner").send().await.unwrap().json().await.unwrap();
     assert_eq!(written["fields"]["PCR_4"], document["fields"]["PCR_4"], "as the tutorial's function reads it");
     assert_eq!(baselines.journal().await.unwrap()[0].who, "alice");
 
@@ -107,7 +112,9 @@ async fn an_early_failure_without_a_late_report_becomes_a_finding_of_its_own() {
     let overdue = tracker.overdue(at + TimeDelta::minutes(10)).await.unwrap();
     assert_eq!(overdue.len(), 1);
     assert_eq!(overdue[0].check(), Some(Check::BootIncomplete));
-    let Followed::Changes(changes) = tracker.follow(&overdue[0], Known::default(), Utc::now()).await.unwrap() else { panic!() };
+    let Followed::Changes(changes) = tracker.follow(&overdue[0], Known::default(), Utc::now()).await.unwrap() else {
+        panic!()
+    };
     let [FindingChange::Raise { finding, .. }] = &changes[..] else { panic!("{changes:?}") };
     assert_eq!(finding.category, "Shielded VM: Boot Did Not Complete");
     tracker.taken(&overdue[0]).await.unwrap();
@@ -115,7 +122,9 @@ async fn an_early_failure_without_a_late_report_becomes_a_finding_of_its_own() {
 
     let mut late = entry("late_passed");
     late.time = at + TimeDelta::hours(2);
-    let Followed::Changes(changes) = tracker.follow(&late, Known::default(), Utc::now()).await.unwrap() else { panic!() };
+    let Followed::Changes(changes) = tracker.follow(&late, Known::default(), Utc::now()).await.unwrap() else {
+        panic!()
+    };
     assert!(matches!(changes[..], [FindingChange::Close { .. }]), "{changes:?}");
 }
 
@@ -170,5 +179,8 @@ fn the_commands_explain_approve_compare_and_journal() {
     assert!(text.contains("has these very values, but it expired"), "{text}");
     assert!(program(&state, &["baseline", "rm", "nov"]).0);
     let (_, text) = program(&state, &["baseline", "journal"]);
-    assert!(text.contains("tester") && text.contains("import") && text.contains("expire") && text.contains("remove"), "{text}");
+    assert!(
+        text.contains("tester") && text.contains("import") && text.contains("expire") && text.contains("remove"),
+        "{text}"
+    );
 }
