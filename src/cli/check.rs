@@ -66,7 +66,10 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         lines.push(outbox(config));
         lines.extend(tokens(config));
         if !args.offline {
-            super::block_on(async { anyhow::Ok(super::probe::outside(config, &mut lines).await) })?;
+            super::block_on(async {
+                super::probe::outside(config, &mut lines).await;
+                Ok(())
+            })?;
         }
     }
     print(&lines, args.format)?;

@@ -102,6 +102,10 @@ async fn a_read_only_disk_is_told_and_survived() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), closed).await.expect("every handle is closed");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
+    let checked = check.args(["check", "--offline"]).env_clear().envs(world.settings(&settings)).output().unwrap();
+    let told = String::from_utf8_lossy(&checked.stdout);
+    assert!(!checked.status.success() && told.contains("read-only"), "check writes, not only opens: {told}");
     world.start(&settings);
     assert_eq!(world.sends(event(2).to_string()).await.0, 503);
     assert_eq!(world.get("/readyz").await.0, 503);
