@@ -25,6 +25,9 @@ use notification::{Envelope, Wrapping};
 /// Arrays within arrays are unpacked this deep; nobody sends more than a batch of batches.
 const DEEPEST_BATCH: usize = 4;
 
+/// So many broken lines before the first good one, and it is not one document a line.
+const MOST_BROKEN_LINES: usize = 1_000;
+
 /// One element of a delivery, told apart by content.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Element {
@@ -282,6 +285,10 @@ impl Elements {
                     self.element(&text, 1);
                 }
                 Err(error) => self.found.push(unreadable(format!("this line cannot be read as JSON: {error}"), &text)),
+            }
+            // Rubbish of millions of lines is not kept line by line only to be refused as a whole.
+            if good == 0 && self.found.len() >= MOST_BROKEN_LINES {
+                return None;
             }
         }
         // The lines of one document over many lines do not all begin with a brace.

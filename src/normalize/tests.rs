@@ -470,6 +470,7 @@ fn one_good_line_among_broken_ones_is_taken() {
     let found = elements("{\"id\": \"br1\n{\"id\": \"br2\n{\"type\":\"policy\",\"id\":\"c1\",\"name\":\"x\"}");
     let broken = found.iter().filter(|element| matches!(element, Element::Unreadable { .. })).count();
     assert_eq!((found.len(), broken), (3, 2), "{found:?}");
+    assert!(delivery("{\n".repeat(2_000_000).as_bytes(), received()).is_err(), "rubbish is refused at once");
 }
 
 #[test]
