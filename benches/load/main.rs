@@ -21,6 +21,9 @@ const TOKEN: &str = "a-token-for-measuring";
 /// What is measured: the setting "as fast as it can", and nothing else changed.
 const LIFTED: &[(&str, &str)] = &[("SCC_WRITES_PER_MINUTE", "0"), ("SCC_BYTES_PER_DAY", "0")];
 
+/// One kind of measuring, with so many events, into the table.
+type Scenario = fn(u64, &mut Table);
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [word, port] = arguments.as_slice()
@@ -35,7 +38,7 @@ fn main() {
             .unwrap_or_else(|| panic!("--events needs a number"))
     });
     let wanted = |name: &str| arguments.iter().any(|argument| argument == name || argument == "all");
-    let scenarios: [(&str, fn(u64, &mut Table)); 5] =
+    let scenarios: [(&str, Scenario); 5] =
         [("ready", ready), ("door", door), ("journey", journey), ("slow", slow), ("backlog", backlog)];
     if !scenarios.iter().any(|(name, _)| wanted(name)) {
         return println!("{USAGE}");

@@ -256,8 +256,12 @@ fn legal_key(name: &str) -> String {
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         key.push_str("x_");
     }
-    for c in name.chars() {
-        key.push(if c.is_ascii_alphanumeric() { c } else { '_' });
+    // Most of a name is legal as it is: whole words are copied.
+    let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
+    key.push_str(words.next().unwrap_or_default());
+    for word in words {
+        key.push('_');
+        key.push_str(word);
     }
     key.truncate(cut(key.trim_end_matches('_'), LONGEST_KEY).len());
     key

@@ -59,7 +59,8 @@ fn without_mark(c: char) -> &'static str {
 pub fn printable(text: &str) -> Cow<'_, str> {
     // 0xc2 begins the two-byte spelling of the control characters above ASCII.
     let may_be_bad = |b: u8| (b < 0x20 && !matches!(b, b'\n' | b'\t')) || matches!(b, 0x7f | 0xc2);
-    if !text.bytes().any(may_be_bad) {
+    // Looked through to the end on purpose: without an early exit the compiler takes many bytes at once.
+    if !text.bytes().fold(false, |bad, b| bad | may_be_bad(b)) {
         return Cow::Borrowed(text);
     }
     let bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t');

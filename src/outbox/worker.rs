@@ -12,9 +12,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::entry::Ending;
 use super::{Leased, Settlement, Store, backoff};
@@ -137,8 +136,8 @@ impl Worker {
         Ok(rows.len())
     }
 
-    /// Works until `stop`, then finishes what is in hand, or gives it back.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Works until `stop` becomes true, then finishes what is in hand, or gives it back.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let (settled, settlements) = mpsc::channel(1_024);
         let under_way = UnderWay::default();
         let clerk = tokio::spawn(settle_in_batches(
@@ -151,7 +150,7 @@ impl Worker {
         let mut tasks = JoinSet::new();
         // Leasing ahead keeps every permit busy while the next lease is being written.
         let ahead = (self.manner.concurrency * 4).max(8);
-        while !stop.is_cancelled() {
+        while !*stop.borrow() {
             while tasks.try_join_next().is_some() {}
             let gathered = tokio::time::sleep(GATHER);
             let leased = self.lease(ahead.saturating_sub(under_way.len()), ahead).await;
@@ -160,7 +159,7 @@ impl Worker {
             }
             tokio::select! {
                 () = gathered.then(|()| self.pause(&under_way, ahead)) => {}
-                () = stop.cancelled() => {}
+                _ = stop.changed() => {}
             }
         }
         drop(settled);
@@ -185,7 +184,7 @@ impl Worker {
         if room < ahead / 2 {
             return Vec::new();
         }
-        // The store has logged a failure, and says so at /readyz; the next look tries again.
+        // What went wrong the store has logged, and says at /readyz; the next look tries again.
         self.store.lease(room, now, LEASE).await.unwrap_or_default()
     }
 
