@@ -8,6 +8,7 @@
 
 mod attest;
 mod attest_issuer;
+mod check;
 mod deliver;
 mod delivery;
 mod documents;
