@@ -114,7 +114,9 @@ fn scc_saying(status: u16, body: Value) -> Loopback {
 
 /// A token endpoint.
 fn tokens() -> Loopback {
-    Loopback::start(|_| Answer::Json(200, json!({"access_token": ACCESS_TOKEN, "expires_in": 3600, "token_type": "Bearer"})))
+    Loopback::start(|_| {
+        Answer::Json(200, json!({"access_token": ACCESS_TOKEN, "expires_in": 3600, "token_type": "Bearer"}))
+    })
 }
 
 fn error(status: u16, canonical: &str, reason: &str) -> Value {
@@ -266,7 +268,12 @@ async fn security_command_center_names_what_mends_each_refusal() {
     checked.says("Security Command Center", "failed", "not granted", &grant);
 
     let away = scc_saying(404, json!({"error": {"code": 404, "status": "NOT_FOUND", "message": "no such source"}}));
-    Ground::new(&away.url).check().await.says("Security Command Center", "failed", "NOT_FOUND", "sysdig-scc setup source");
+    Ground::new(&away.url).check().await.says(
+        "Security Command Center",
+        "failed",
+        "NOT_FOUND",
+        "sysdig-scc setup source",
+    );
 
     let nowhere = Ground::new("http://127.0.0.1:1").check().await;
     nowhere.says("Security Command Center", "failed", "on the way", "egress");
@@ -300,7 +307,8 @@ async fn the_source_is_found_by_its_name() {
         (vec!["Other"], "failed", "none of the 1 sources", "sysdig-scc setup source"),
         (vec!["Sysdig Secure", "Sysdig Secure"], "failed", "2 sources are called", "set SOURCE_ID"),
     ] {
-        let name = |(n, name): (usize, &&str)| json!({"name": format!("organizations/1/sources/{n}"), "displayName": name});
+        let name =
+            |(n, name): (usize, &&str)| json!({"name": format!("organizations/1/sources/{n}"), "displayName": name});
         let all: Vec<Value> = names.iter().enumerate().map(name).collect();
         let scc = Loopback::start(move |asked| match asked.path.as_str() {
             path if path.ends_with("/sources") => Answer::Json(200, json!({ "sources": all })),
@@ -395,7 +403,8 @@ async fn each_project_of_compute_engine_has_its_line() {
     let both = ground.with("COMPUTE_PROJECT_ID", "acme,other");
     let checked = both.check().await;
     checked.says("Compute Engine acme", "ok", "may be listed", "");
-    let grant = "gcloud projects add-iam-policy-binding other --member serviceAccount:ACCOUNT --role roles/compute.viewer";
+    let grant =
+        "gcloud projects add-iam-policy-binding other --member serviceAccount:ACCOUNT --role roles/compute.viewer";
     checked.says("Compute Engine other", "failed", "compute.instances.list", grant);
 
     let one = both.with("COMPUTE_PROJECT_ID", "acme");
@@ -424,9 +433,21 @@ async fn a_subscription_that_cannot_be_pulled_or_will_vanish_is_told() {
     let never = json!({});
     for (status, subscription, state, found, remedy) in [
         (200, json!({"expirationPolicy": never}), "ok", "may be pulled", ""),
-        (200, json!({"expirationPolicy": {"ttl": "2678400s"}}), "warning", "is deleted", "update scc --project acme --expiration-period never"),
+        (
+            200,
+            json!({"expirationPolicy": {"ttl": "2678400s"}}),
+            "warning",
+            "is deleted",
+            "update scc --project acme --expiration-period never",
+        ),
         (200, json!({"pushConfig": {"pushEndpoint": "https://x"}}), "failed", "pushes", "modify-push-config scc"),
-        (200, json!({"pushConfig": {"noWrapper": {"writeMetadata": true}}}), "warning", "headers", "--clear-push-no-wrapper-config"),
+        (
+            200,
+            json!({"pushConfig": {"noWrapper": {"writeMetadata": true}}}),
+            "warning",
+            "headers",
+            "--clear-push-no-wrapper-config",
+        ),
         (404, json!({}), "failed", "is not there", "gcloud pubsub subscriptions create scc --project acme"),
         (403, json!({}), "ok", "may not be seen", ""),
     ] {
@@ -441,7 +462,8 @@ async fn a_subscription_that_cannot_be_pulled_or_will_vanish_is_told() {
 #[tokio::test]
 async fn a_store_that_cannot_be_used_is_told() {
     let scc = scc(ALL);
-    let ground = Ground::new(&scc.url).with("OUTBOX_URL", "sqlite:file/outbox.db").with("STATE_URL", "sqlite:file/state.db");
+    let ground =
+        Ground::new(&scc.url).with("OUTBOX_URL", "sqlite:file/outbox.db").with("STATE_URL", "sqlite:file/state.db");
     std::fs::write(ground.path().join("file"), "not a folder").unwrap();
     let checked = ground.check().await;
     checked.says("outbox", "failed", "cannot be made", "OUTBOX_URL");
@@ -452,7 +474,12 @@ async fn a_store_that_cannot_be_used_is_told() {
     let refuses = scc_saying(403, error(403, "PERMISSION_DENIED", "IAM_PERMISSION_DENIED"));
     let ground = Ground::new(&scc.url).with("STATE_URL", "firestore://acme/(default)");
     let checked = ground.with("FIRESTORE_EMULATOR_HOST", &refuses.url).check().await;
-    checked.says("state", "failed", "PERMISSION_DENIED", "gcloud projects add-iam-policy-binding acme --member serviceAccount:ACCOUNT --role roles/datastore.user");
+    checked.says(
+        "state",
+        "failed",
+        "PERMISSION_DENIED",
+        "gcloud projects add-iam-policy-binding acme --member serviceAccount:ACCOUNT --role roles/datastore.user",
+    );
 }
 
 #[tokio::test]

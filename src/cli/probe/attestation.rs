@@ -21,7 +21,11 @@ pub(super) async fn look(ask: Ask, report: Report) {
     let table = match tokio::task::spawn_blocking(move || Policies::load(&folder)).await {
         Ok(Ok(policies)) => policies.all(),
         Ok(Err(error)) => {
-            return report.fail(WHAT, chain(&error), "correct the file, or ATTESTATION_POLICIES; `sysdig-scc attest` explains a policy");
+            return report.fail(
+                WHAT,
+                chain(&error),
+                "correct the file, or ATTESTATION_POLICIES; `sysdig-scc attest lint FILE` says what is wrong with it",
+            );
         }
         Err(_) => return report.fail(WHAT, "loading them broke off", "a mistake in this program: please report it"),
     };
@@ -41,7 +45,11 @@ fn policies(config: &AttestationConfig, table: &Arc<Table>, folder: &str, report
         return report.fail(WHAT, found, "correct ATTESTATION_POLICY or ATTESTATION_SECRETS, or add the policy's file");
     }
     match names.is_empty() {
-        true => report.fail(WHAT, format!("{folder} holds none, so every token is refused"), "put policies there, for example from the folder policies of the repository"),
+        true => report.fail(
+            WHAT,
+            format!("{folder} holds none, so every token is refused"),
+            "put policies there, for example from the folder policies of the repository",
+        ),
         false => report.ok(WHAT, format!("loaded: {}", names.join(", "))),
     }
 }
@@ -51,8 +59,11 @@ async fn issuers(config: &AttestationConfig, table: &Arc<Table>, ask: &Ask, repo
     if config.jwks_file.is_some() {
         return;
     }
-    let issuers: BTreeSet<&str> =
-        table.values().filter(|policy| policy.keys.is_none() && !policy.disabled).map(|policy| policy.issuer.as_str()).collect();
+    let issuers: BTreeSet<&str> = table
+        .values()
+        .filter(|policy| policy.keys.is_none() && !policy.disabled)
+        .map(|policy| policy.issuer.as_str())
+        .collect();
     for issuer in issuers {
         let base = config.endpoint.as_deref().unwrap_or(issuer);
         let rules = FetchRules { timeout: ask.deadline, ..FetchRules::default() };

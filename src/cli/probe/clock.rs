@@ -34,7 +34,11 @@ pub(super) async fn look(ask: Ask, report: Report) {
         match answer {
             None => {}
             Some(Ok(skew)) => say(what, of, skew, &report),
-            Some(Err(why)) => report.warn(what, format!("could not be compared with that of {of}: {why}"), "check that its address can be reached"),
+            Some(Err(why)) => report.warn(
+                what,
+                format!("could not be compared with that of {of}: {why}"),
+                "check that its address can be reached",
+            ),
         }
     }
 }

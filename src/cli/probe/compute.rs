@@ -49,7 +49,9 @@ fn say(project: &str, member: &str, answer: Result<(), ApiError>, report: &Repor
     let asked = Asked {
         api: "compute.googleapis.com",
         project: Some(project),
-        grant: format!("gcloud projects add-iam-policy-binding {project} --member {member} --role roles/compute.viewer"),
+        grant: format!(
+            "gcloud projects add-iam-policy-binding {project} --member {member} --role roles/compute.viewer"
+        ),
         missing: "check COMPUTE_PROJECT_ID and COMPUTE_ZONE".into(),
     };
     let remedy = google::remedy(&error, &asked);

@@ -47,7 +47,9 @@ pub(super) async fn state(ask: Ask, report: Report) {
         },
         StateUrl::Sqlite(path) => match ping(&ask).await {
             Ok(()) => report.ok("state", format!("{} can be written", path.display())),
-            Err(error) => report.fail("state", chain(&error), format!("{FOLDER} STATE_URL to a file on a lasting disk")),
+            Err(error) => {
+                report.fail("state", chain(&error), format!("{FOLDER} STATE_URL to a file on a lasting disk"))
+            }
         },
         StateUrl::Firestore { project, database } if ask.offline => {
             report.ok("state", format!("Firestore {project}/{database}, which was not asked"));
@@ -90,8 +92,12 @@ async fn firestore_remedy(ask: &Ask, error: &StateError, project: &str, database
         &Asked {
             api: "firestore.googleapis.com",
             project: Some(project),
-            grant: format!("gcloud projects add-iam-policy-binding {project} --member {member} --role roles/datastore.user"),
-            missing: format!("gcloud firestore databases create --database '{database}' --project {project} --location REGION --type firestore-native"),
+            grant: format!(
+                "gcloud projects add-iam-policy-binding {project} --member {member} --role roles/datastore.user"
+            ),
+            missing: format!(
+                "gcloud firestore databases create --database '{database}' --project {project} --location REGION --type firestore-native"
+            ),
         },
     )
 }

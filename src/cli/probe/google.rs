@@ -39,7 +39,9 @@ pub(super) fn remedy(error: &ApiError, asked: &Asked<'_>) -> String {
 
 fn by_status(error: &ApiError, asked: &Asked<'_>) -> String {
     match error.status() {
-        Some(401) => "the token was refused: check that the key was not deleted and that this machine's clock is right".into(),
+        Some(401) => {
+            "the token was refused: check that the key was not deleted and that this machine's clock is right".into()
+        }
         Some(403) => asked.grant.clone(),
         Some(404) => asked.missing.clone(),
         Some(500..) => "the service has a problem: try again, and see https://status.cloud.google.com".into(),

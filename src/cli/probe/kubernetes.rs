@@ -28,6 +28,10 @@ pub(super) async fn look(ask: Ask, report: Report) {
                 ),
             }
         }
-        Err(error) => report.fail(WHAT, chain(&error), "check that the API server can be reached from here, and that the service account's token is mounted"),
+        Err(error) => report.fail(
+            WHAT,
+            chain(&error),
+            "check that the API server can be reached from here, and that the service account's token is mounted",
+        ),
     }
 }

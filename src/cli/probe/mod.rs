@@ -100,9 +100,17 @@ pub(super) async fn gather(probes: Vec<Probe>, deadline: Duration) -> Vec<Line> 
             Ok(Ok(())) => {}
             Ok(Err(_)) => {
                 let found = format!("no complete answer within {} s", deadline.as_secs());
-                report.fail(name, found, "check the address, the name service and the egress rules, or give it longer with --timeout");
+                report.fail(
+                    name,
+                    found,
+                    "check the address, the name service and the egress rules, or give it longer with --timeout",
+                );
             }
-            Err(_) => report.fail(name, "the check itself broke off", "a mistake in this program: please report it with what is printed above"),
+            Err(_) => report.fail(
+                name,
+                "the check itself broke off",
+                "a mistake in this program: please report it with what is printed above",
+            ),
         }
         lines.extend(report.take());
     }
@@ -125,19 +133,19 @@ mod tests {
         let probes = vec![
             probe("hangs", &hangs, Box::pin(std::future::pending())),
             probe("panics", &panics, Box::pin(async { panic!("on purpose") })),
-            probe("good", &good, Box::pin(async move {
-                tokio::time::sleep(slow).await;
-                said.warn("good", "slow", "");
-            })),
+            probe(
+                "good",
+                &good,
+                Box::pin(async move {
+                    tokio::time::sleep(slow).await;
+                    said.warn("good", "slow", "");
+                }),
+            ),
         ];
         let lines = gather(probes, Duration::from_secs(10)).await;
         let seen: Vec<_> = lines.iter().map(|line| (line.what.as_str(), line.state)).collect();
-        let expected = [
-            ("first half", State::Ok),
-            ("hangs", State::Failed),
-            ("panics", State::Failed),
-            ("good", State::Warning),
-        ];
+        let expected =
+            [("first half", State::Ok), ("hangs", State::Failed), ("panics", State::Failed), ("good", State::Warning)];
         assert_eq!(seen, expected);
         assert!(lines[1].found.contains("within 10 s"), "{lines:?}");
         assert_eq!(lines[3].remedy, None);

@@ -31,7 +31,10 @@ async fn pull(ask: &Ask, report: &Report) {
     };
     let member = google::member(&tokens).await;
     let place = Place::of(name);
-    let grant = format!("gcloud pubsub subscriptions add-iam-policy-binding {} --project {} --member {member} --role roles/pubsub.subscriber", place.id, place.project);
+    let grant = format!(
+        "gcloud pubsub subscriptions add-iam-policy-binding {} --project {} --member {member} --role roles/pubsub.subscriber",
+        place.id, place.project
+    );
     let asked = Asked {
         api: "pubsub.googleapis.com",
         project: Some(place.project),
@@ -45,14 +48,19 @@ async fn pull(ask: &Ask, report: &Report) {
     };
     match granted {
         Ok(true) => {}
-        Ok(false) => return report.fail(WHAT, format!("{CONSUME} is not granted on {name}, or it is not there"), grant),
+        Ok(false) => {
+            return report.fail(WHAT, format!("{CONSUME} is not granted on {name}, or it is not there"), grant);
+        }
         Err(error) => return report.fail(WHAT, chain(&error), google::remedy(&error, &asked)),
     }
     match client.subscription(name).await {
         Ok(Some(found)) => settings(&place, name, &found, report),
         Ok(None) => report.fail(WHAT, format!("{name} is not there"), place.create()),
         Err(error) if error.status() == Some(403) && !google::is_disabled(&error) => {
-            report.ok(WHAT, format!("{name} may be pulled; its settings may not be seen (that takes roles/pubsub.viewer)"));
+            report.ok(
+                WHAT,
+                format!("{name} may be pulled; its settings may not be seen (that takes roles/pubsub.viewer)"),
+            );
         }
         Err(error) => report.fail(WHAT, chain(&error), google::remedy(&error, &asked)),
     }
@@ -60,10 +68,15 @@ async fn pull(ask: &Ask, report: &Report) {
 
 fn settings(place: &Place<'_>, name: &str, found: &Subscription, report: &Report) {
     let update = format!("gcloud pubsub subscriptions update {} --project {}", place.id, place.project);
-    let pushes = found.push_config.as_ref().is_some_and(|push| push["pushEndpoint"].as_str().is_some_and(|to| !to.is_empty()));
+    let pushes =
+        found.push_config.as_ref().is_some_and(|push| push["pushEndpoint"].as_str().is_some_and(|to| !to.is_empty()));
     if found.writes_illegal_headers() {
         let why = "pushes without a wrapper and writes attributes as headers, among them Logging's, whose name is no legal one";
-        report.warn(WHAT, format!("{name} {why}: every delivery is refused"), format!("{update} --clear-push-no-wrapper-config"));
+        report.warn(
+            WHAT,
+            format!("{name} {why}: every delivery is refused"),
+            format!("{update} --clear-push-no-wrapper-config"),
+        );
     }
     if pushes {
         let remedy = format!(
@@ -73,7 +86,11 @@ fn settings(place: &Place<'_>, name: &str, found: &Subscription, report: &Report
         return report.fail(WHAT, format!("{name} pushes, so it cannot be pulled"), remedy);
     }
     match found.expires() {
-        true => report.warn(WHAT, format!("{name} may be pulled, but is deleted after a time without messages, which are rare here"), format!("{update} --expiration-period never")),
+        true => report.warn(
+            WHAT,
+            format!("{name} may be pulled, but is deleted after a time without messages, which are rare here"),
+            format!("{update} --expiration-period never"),
+        ),
         false => report.ok(WHAT, format!("{name} may be pulled")),
     }
 }
@@ -91,7 +108,10 @@ impl<'a> Place<'a> {
     }
 
     fn create(&self) -> String {
-        format!("gcloud pubsub subscriptions create {} --project {} --topic TOPIC --expiration-period never", self.id, self.project)
+        format!(
+            "gcloud pubsub subscriptions create {} --project {} --topic TOPIC --expiration-period never",
+            self.id, self.project
+        )
     }
 }
 
@@ -115,9 +135,14 @@ async fn push(ask: &Ask, report: &Report) {
     };
     match answer {
         Ok(answer) if answer.status().is_success() => {
-            report.ok(PUSH, format!("the issuer's keys can be fetched; pushes by {} are taken", token.accounts.join(", ")));
+            report.ok(
+                PUSH,
+                format!("the issuer's keys can be fetched; pushes by {} are taken", token.accounts.join(", ")),
+            );
         }
         Ok(answer) => report.fail(PUSH, format!("{} was answered with {}", token.jwks, answer.status()), remedy),
-        Err(error) => report.fail(PUSH, format!("{} cannot be fetched: {}", token.jwks, chain(&error.without_url())), remedy),
+        Err(error) => {
+            report.fail(PUSH, format!("{} cannot be fetched: {}", token.jwks, chain(&error.without_url())), remedy)
+        }
     }
 }

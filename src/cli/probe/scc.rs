@@ -64,7 +64,9 @@ async fn source(config: &Config, client: &Client, member: &str, report: &Report)
     let all = match sources(client, organization).await {
         Ok(all) => all,
         Err(error) => {
-            let grant = format!("set SOURCE_ID, or: gcloud organizations add-iam-policy-binding {organization} --member {member} --role roles/securitycenter.sourcesViewer");
+            let grant = format!(
+                "set SOURCE_ID, or: gcloud organizations add-iam-policy-binding {organization} --member {member} --role roles/securitycenter.sourcesViewer"
+            );
             refused(config, &error, SOURCE, grant, report);
             return None;
         }
@@ -77,7 +79,10 @@ async fn source(config: &Config, client: &Client, member: &str, report: &Report)
             Some(SourceName { organization: organization.to_owned(), source: number })
         }
         [] => {
-            let found = format!("none of the {} sources of organization {organization} is called {SOURCE_DISPLAY_NAME:?}", all.len());
+            let found = format!(
+                "none of the {} sources of organization {organization} is called {SOURCE_DISPLAY_NAME:?}",
+                all.len()
+            );
             report.fail(SOURCE, found, "sysdig-scc setup source");
             None
         }

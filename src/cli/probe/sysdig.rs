@@ -87,10 +87,18 @@ fn say_channel(
     let wrong = differences(spec, &standing);
     match (wrong.is_empty(), auto) {
         (true, _) if !standing.enabled => {
-            report.warn(CHANNEL, format!("{:?} is switched off at Sysdig", spec.name), "switch it on in Settings, Notification Channels");
+            report.warn(
+                CHANNEL,
+                format!("{:?} is switched off at Sysdig", spec.name),
+                "switch it on in Settings, Notification Channels",
+            );
         }
         (true, _) => report.ok(CHANNEL, format!("{:?} sends to {} with the header Authorization", spec.name, spec.url)),
-        (false, true) => report.warn(CHANNEL, format!("{}; this is put right at start", wrong.join("; ")), "sysdig-scc setup channel"),
+        (false, true) => report.warn(
+            CHANNEL,
+            format!("{}; this is put right at start", wrong.join("; ")),
+            "sysdig-scc setup channel",
+        ),
         (false, false) => report.fail(CHANNEL, wrong.join("; "), "sysdig-scc setup channel"),
     }
     match policies {
@@ -123,10 +131,15 @@ fn differences(spec: &ChannelSpec, standing: &Standing) -> Vec<String> {
 fn say_policies(standing: &Standing, all: &[Policy], report: &Report) {
     let carries = |policy: &&Policy| standing.id.is_some_and(|id| policy.channels.contains(&id));
     let carrying: Vec<&Policy> = all.iter().filter(carries).collect();
-    let enabled: Vec<String> = carrying.iter().filter(|policy| policy.enabled).map(|policy| format!("{:?}", policy.name)).collect();
+    let enabled: Vec<String> =
+        carrying.iter().filter(|policy| policy.enabled).map(|policy| format!("{:?}", policy.name)).collect();
     match (enabled.is_empty(), carrying.is_empty()) {
         (true, true) => report.warn(POLICIES, "none sends to the channel, so nothing arrives through it", CARRY),
-        (true, false) => report.warn(POLICIES, "those that send to the channel are switched off", format!("switch one on, or {CARRY}")),
+        (true, false) => report.warn(
+            POLICIES,
+            "those that send to the channel are switched off",
+            format!("switch one on, or {CARRY}"),
+        ),
         (false, _) => {
             let more = enabled.len().saturating_sub(5);
             let and = if more > 0 { format!(" and {more} more") } else { String::new() };
