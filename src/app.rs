@@ -71,10 +71,14 @@ pub enum StartError {
     #[error(transparent)]
     Kubernetes(#[from] crate::enrich::kubernetes::ConnectError),
     /// The sources could not be listed, although SOURCE_ID is not set.
-    #[error("SOURCE_ID is not set, and the organization's sources cannot be listed to find it; set SOURCE_ID, or grant roles/securitycenter.sourcesViewer")]
+    #[error(
+        "SOURCE_ID is not set, and the organization's sources cannot be listed to find it; set SOURCE_ID, or grant roles/securitycenter.sourcesViewer"
+    )]
     Sources(#[source] ApiError),
     /// Several sources have our name.
-    #[error("{count} sources are named \"Sysdig Secure\"; set SOURCE_ID to the one to use (`sysdig-scc setup source` lists them)")]
+    #[error(
+        "{count} sources are named \"Sysdig Secure\"; set SOURCE_ID to the one to use (`sysdig-scc setup source` lists them)"
+    )]
     SeveralSources {
         /// How many.
         count: usize,
@@ -86,7 +90,9 @@ pub enum StartError {
     #[error("attestation cannot start")]
     Attestation(#[from] BuildError),
     /// No source has our name.
-    #[error("SOURCE_ID is not set, and the organization has no source named \"Sysdig Secure\"; run `sysdig-scc setup source`")]
+    #[error(
+        "SOURCE_ID is not set, and the organization has no source named \"Sysdig Secure\"; run `sysdig-scc setup source`"
+    )]
     NoSource,
 }
 
@@ -191,7 +197,8 @@ impl App {
             Some(subscriber) => subscriber.await,
             None => Ok(()),
         };
-        for (part, ended) in [("server", server.await.map(drop)), ("worker", worker.await), ("subscriber", subscriber)] {
+        for (part, ended) in [("server", server.await.map(drop)), ("worker", worker.await), ("subscriber", subscriber)]
+        {
             if let Err(error) = ended {
                 tracing::error!(part, %error, "a part of the connector ended badly");
             }
@@ -224,7 +231,8 @@ fn secret_manager(config: &Config) -> Result<Option<Resolver>, StartError> {
 
 fn rules(config: &Config) -> Rules {
     let console = config.sysdig.access.as_ref().map(|access| access.base.to_string());
-    let rules = Rules { finding: config.finding.clone(), ..Rules::new(config.scc.organization.as_deref().unwrap_or_default()) };
+    let rules =
+        Rules { finding: config.finding.clone(), ..Rules::new(config.scc.organization.as_deref().unwrap_or_default()) };
     match console {
         Some(console) => Rules { console: console.trim_end_matches('/').to_owned(), ..rules },
         None => rules,

@@ -70,10 +70,16 @@ impl ChannelSetup {
                     return;
                 }
                 Err(error) if !error.is_transient() => {
-                    tracing::error!(error = chain(&error), remedy = error.remedy(), "the notification channel at Sysdig could not be set up; `sysdig-scc setup channel` tries again");
+                    tracing::error!(
+                        error = chain(&error),
+                        remedy = error.remedy(),
+                        "the notification channel at Sysdig could not be set up; `sysdig-scc setup channel` tries again"
+                    );
                     return;
                 }
-                Err(error) => tracing::warn!(error = chain(&error), "the notification channel at Sysdig could not be set up yet"),
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "the notification channel at Sysdig could not be set up yet")
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(600)),

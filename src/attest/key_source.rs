@@ -194,6 +194,17 @@ impl KeySource {
         }
     }
 
+    /// Asks for the keys once and keeps nothing: whether the issuer can be reached, and gives keys.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn ask(&self) -> Result<(), FetchError> {
+        match &self.from {
+            From::Fixed => Ok(()),
+            From::Issuer { client, base, issuer, .. } => fetch(client, base, issuer, &self.rules).await.map(drop),
+        }
+    }
+
     async fn renew_unless_recent(&self) {
         let asked = Instant::now();
         let mut attempt = self.attempt.lock().await;

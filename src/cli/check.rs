@@ -1,20 +1,25 @@
-//! `check`: settings, all problems at once; then what the job needs on this machine.
+//! `check`: settings, all problems at once; then what the job needs on this machine and from the services outside.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::Format;
-use crate::config::{Config, Env, Problems, secrets};
-use crate::outbox::{Sqlite, Store, StoreError};
+use super::probe::{self, Ask};
+use crate::config::{Config, Env, Problem, secrets};
 
-/// Check the settings, and whether each service would let us do our job.
+/// Check the settings, and whether each service would let us do our job. Nothing is changed anywhere.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     /// Ask nobody outside this machine.
     #[arg(long)]
     offline: bool,
+    /// How long to wait for each service, in seconds. All are asked at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=300))]
+    timeout: u64,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -38,79 +43,59 @@ pub(crate) struct Line {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
+    /// All is well.
     Ok,
+    /// The connector works, but not as it could.
     Warning,
+    /// The connector, or a part of it that was asked for, will not work.
     Failed,
 }
 
 /// Checks. Status 0 when nothing failed.
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let mut lines = Vec::new();
-    let config = match read(args.offline)? {
-        Ok(config) => {
-            lines.push(ok("settings", "no problems"));
-            Some(config)
-        }
-        Err(problems) => {
-            let failed = |p: crate::config::Problem| Line {
-                what: p.setting,
-                state: State::Failed,
-                found: p.wrong,
-                remedy: Some(p.remedy),
-            };
-            lines.extend(problems.0.into_iter().map(failed));
-            None
-        }
-    };
-    if let Some(config) = &config {
-        lines.push(outbox(config));
-        lines.extend(tokens(config));
-        if !args.offline {
-            super::block_on(async {
-                super::probe::outside(config, &mut lines).await;
-                super::probe_state::outside(config, &mut lines).await;
-                anyhow::Ok(())
-            })?;
-        }
-    }
+    let deadline = Duration::from_secs(args.timeout);
+    let lines = super::block_on(async { anyhow::Ok(look(args.offline, deadline).await) })?;
     print(&lines, args.format)?;
     let failed = lines.iter().any(|line| line.state == State::Failed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The settings; offline, secrets in Secret Manager are left as names.
-fn read(offline: bool) -> anyhow::Result<Result<Config, Problems>> {
-    if offline {
-        return Ok(Config::read(Env::from_process()));
+async fn look(offline: bool, deadline: Duration) -> Vec<Line> {
+    let mut env = Env::from_process();
+    // Offline, secrets in Secret Manager are left as names.
+    let named = if offline { Vec::new() } else { resolve(&mut env, deadline).await };
+    let config = match Config::read(env) {
+        Ok(config) => config,
+        Err(problems) => return problems.0.into_iter().map(failed).collect(),
+    };
+    let mut lines = vec![ok("settings", "no problems")];
+    if !named.is_empty() {
+        lines.push(ok("Secret Manager", &format!("{} can be read", named.join(", "))));
     }
-    super::block_on(async { Ok(Config::read(secrets::environment().await)) })
+    lines.extend(tokens(&config));
+    let ask = Ask { config: Arc::new(config), offline, deadline };
+    lines.extend(probe::gather(probe::all(&ask), deadline).await);
+    lines
+}
+
+/// Puts the secrets in place of their names, and says which settings had names.
+async fn resolve(env: &mut Env, deadline: Duration) -> Vec<&'static str> {
+    let named = secrets::named(env);
+    if tokio::time::timeout(deadline, secrets::resolve(env)).await.is_err() {
+        let remedy = "check that this machine reaches secretmanager.googleapis.com and the metadata server";
+        let wrong = format!("cannot be read: Secret Manager did not answer within {} s", deadline.as_secs());
+        named.iter().for_each(|name| env.problem(name, &wrong, remedy));
+    }
+    named
+}
+
+fn failed(problem: Problem) -> Line {
+    Line { what: problem.setting, state: State::Failed, found: problem.wrong, remedy: Some(problem.remedy) }
 }
 
 /// A line that says that all is well.
-pub(crate) fn ok(what: &str, found: &str) -> Line {
+fn ok(what: &str, found: &str) -> Line {
     Line { what: what.into(), state: State::Ok, found: found.into(), remedy: None }
-}
-
-fn outbox(config: &Config) -> Line {
-    let path = config.outbox.path.display();
-    let error = match Sqlite::open(&config.outbox.path, config.outbox.keep) {
-        // A disk that cannot be written now is no obstacle to opening: only a write tells.
-        Ok(store) => match super::block_on(async { anyhow::Ok(store.probe().await) }) {
-            Ok(Ok(())) => return ok("outbox", &format!("{path} can be written")),
-            Ok(Err(error)) => crate::telemetry::chain(&error),
-            Err(error) => format!("{error:#}"),
-        },
-        Err(StoreError::InUse { .. }) => return ok("outbox", &format!("{path} is in use by a running connector")),
-        Err(error @ StoreError::TooNew { .. }) => {
-            return failed(&error, "run the newer version, or set OUTBOX_URL to another file");
-        }
-        Err(error) => crate::telemetry::chain(&error),
-    };
-    failed(&error, "make the file and its folder writable, or set OUTBOX_URL to a file on a lasting disk")
-}
-
-fn failed(found: &impl ToString, remedy: &str) -> Line {
-    Line { what: "outbox".into(), state: State::Failed, found: found.to_string(), remedy: Some(remedy.into()) }
 }
 
 fn tokens(config: &Config) -> Option<Line> {

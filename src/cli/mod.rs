@@ -11,7 +11,6 @@ mod integrity;
 mod outbox;
 mod poll;
 mod probe;
-mod probe_state;
 pub mod reference;
 mod sandbox;
 mod serve;

@@ -287,7 +287,9 @@ impl AttestationConfig {
             secrets,
             codelab,
             endpoint: env.given(&ATTESTATION_ENDPOINT),
-            secret_manager: env.text(&super::secrets::SECRET_MANAGER_ENDPOINT).and_then(|text| url::Url::parse(&text).ok()),
+            secret_manager: env
+                .text(&super::secrets::SECRET_MANAGER_ENDPOINT)
+                .and_then(|text| url::Url::parse(&text).ok()),
             jwks_file: env.given(&ATTESTATION_JWKS_FILE).map(PathBuf::from),
             keys_cache: env.given(&ATTESTATION_KEYS_CACHE).map(PathBuf::from),
             root: env.given(&ATTESTATION_ROOT),

@@ -37,6 +37,15 @@ pub async fn environment() -> Env {
     env
 }
 
+/// The secret settings whose value is a name in Secret Manager.
+pub fn named(env: &mut Env) -> Vec<&'static str> {
+    let settings = AREAS.iter().flat_map(|area| area.settings).filter(|setting| setting.secret);
+    settings
+        .filter(|setting| env.given(setting).is_some_and(|text| is_place(&text)))
+        .map(|setting| setting.name)
+        .collect()
+}
+
 /// Puts the secrets in place of their names.
 pub async fn resolve(env: &mut Env) {
     let settings = AREAS.iter().flat_map(|area| area.settings).copied().filter(|setting| setting.secret);

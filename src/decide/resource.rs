@@ -71,7 +71,8 @@ fn project_number(event: &Runtime) -> Option<String> {
 }
 
 fn looked_up_project(enriched: &Enriched) -> Option<String> {
-    let number = enriched.project.as_ref().map(|project| project.number.as_str()).filter(|number| !number.is_empty())?;
+    let number =
+        enriched.project.as_ref().map(|project| project.number.as_str()).filter(|number| !number.is_empty())?;
     Some(format!("//cloudresourcemanager.googleapis.com/projects/{number}"))
 }
 

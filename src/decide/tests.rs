@@ -103,8 +103,13 @@ fn the_resource_is_the_best_known_one() {
         finding(&cluster).resource_name,
         "//container.googleapis.com/projects/acme-prod/locations/us-central1/clusters/prod"
     );
-    let instance =
-        Instance { id: "42".into(), name: "n".into(), zone: "us-central1-c".into(), project: "acme-prod".into(), ..Instance::default() };
+    let instance = Instance {
+        id: "42".into(),
+        name: "n".into(),
+        zone: "us-central1-c".into(),
+        project: "acme-prod".into(),
+        ..Instance::default()
+    };
     let enriched = Enriched { instance: Some(instance), ..Enriched::default() };
     let found = decided(&events(&cluster.to_string())[0], &enriched, &Rules::new("123"));
     assert_eq!(found.resource_name, "//compute.googleapis.com/projects/acme-prod/zones/us-central1-c/instances/42");

@@ -244,6 +244,17 @@ impl Compute {
         Ok(listing)
     }
 
+    /// Whether instances may be listed in `scope`: asks for one.
+    pub async fn may_list(&self, project: &str, scope: Scope<'_>) -> Result<(), ApiError> {
+        let project = segment(project);
+        let path = match scope {
+            Scope::All => format!("/compute/v1/projects/{project}/aggregated/instances"),
+            Scope::Zone(zone) => format!("/compute/v1/projects/{project}/zones/{}/instances", segment(zone)),
+        };
+        let query = [("maxResults", "1"), ("returnPartialSuccess", "true")];
+        self.http.get_json::<serde::de::IgnoredAny>(&path, &query).await.map(drop)
+    }
+
     /// The project's id and number, asked by either.
     pub async fn project(&self, project: &str) -> Result<Project, ApiError> {
         self.http.get_json(&format!("/compute/v1/projects/{}", segment(project)), &[]).await

@@ -20,6 +20,8 @@ pub struct GoogleError {
     pub status: String,
     /// `ErrorInfo.reason`, or the reason of the older form.
     pub reason: Option<String>,
+    /// `ErrorInfo.metadata.consumer` without its collection: the project whose API, quota or credential was used.
+    pub consumer: Option<String>,
     /// `RetryInfo.retryDelay`.
     pub retry_delay: Option<Duration>,
     /// `BadRequest.fieldViolations` and `QuotaFailure.violations`, each as `subject: description`.
@@ -74,7 +76,11 @@ impl GoogleError {
     fn add_detail(&mut self, detail: &Value) {
         let kind = detail["@type"].as_str().unwrap_or_default();
         match kind.rsplit('.').next().unwrap_or_default() {
-            "ErrorInfo" => self.reason = text(detail, "reason"),
+            "ErrorInfo" => {
+                self.reason = text(detail, "reason");
+                let consumer = text(&detail["metadata"], "consumer");
+                self.consumer = consumer.map(|name| name.trim_start_matches("projects/").to_owned());
+            }
             "RetryInfo" => self.retry_delay = detail["retryDelay"].as_str().and_then(proto_duration),
             "BadRequest" => self.add_violations(&detail["fieldViolations"], "field"),
             "QuotaFailure" => self.add_violations(&detail["violations"], "subject"),
@@ -200,6 +206,14 @@ impl ApiError {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Status(refusal) => refusal.error.reason.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// `ErrorInfo.metadata.consumer`: the project whose API, quota or credential was used.
+    pub fn consumer(&self) -> Option<&str> {
+        match self {
+            Self::Status(refusal) => refusal.error.consumer.as_deref(),
             _ => None,
         }
     }

@@ -126,6 +126,18 @@ impl Client {
         }
     }
 
+    /// Those of the permissions that we have on a topic or subscription.
+    pub async fn permitted(&self, resource: &str, permissions: &[&str]) -> Result<Vec<String>, ApiError> {
+        #[derive(Deserialize)]
+        struct Granted {
+            #[serde(default)]
+            permissions: Vec<String>,
+        }
+        let body = json!({"permissions": permissions});
+        let granted: Granted = self.http.post_json(&format!("/v1/{resource}:testIamPermissions"), &[], &body).await?;
+        Ok(granted.permissions)
+    }
+
     /// Publishes messages (`data` in base64, `attributes`). Answers their ids.
     pub async fn publish(&self, topic: &str, messages: &[Value]) -> Result<Vec<String>, ApiError> {
         #[derive(Deserialize)]

@@ -12,8 +12,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::entry::Ending;
 use super::{Leased, Settlement, Store, backoff};
@@ -136,8 +137,8 @@ impl Worker {
         Ok(rows.len())
     }
 
-    /// Works until `stop` becomes true, then finishes what is in hand, or gives it back.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    /// Works until `stop`, then finishes what is in hand, or gives it back.
+    pub async fn run(self, stop: CancellationToken) {
         let (settled, settlements) = mpsc::channel(1_024);
         let under_way = UnderWay::default();
         let clerk = tokio::spawn(settle_in_batches(
@@ -150,7 +151,7 @@ impl Worker {
         let mut tasks = JoinSet::new();
         // Leasing ahead keeps every permit busy while the next lease is being written.
         let ahead = (self.manner.concurrency * 4).max(8);
-        while !*stop.borrow() {
+        while !stop.is_cancelled() {
             while tasks.try_join_next().is_some() {}
             let gathered = tokio::time::sleep(GATHER);
             let leased = self.lease(ahead.saturating_sub(under_way.len()), ahead).await;
@@ -159,7 +160,7 @@ impl Worker {
             }
             tokio::select! {
                 () = gathered.then(|()| self.pause(&under_way, ahead)) => {}
-                _ = stop.changed() => {}
+                () = stop.cancelled() => {}
             }
         }
         drop(settled);

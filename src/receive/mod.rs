@@ -4,10 +4,10 @@
 pub mod attestation;
 pub mod client;
 pub mod overdue;
+pub mod poller;
 pub mod pubsub;
 pub mod pubsub_pull;
 pub mod pubsub_token;
-pub mod poller;
 pub mod sender;
 pub mod webhook;
 

@@ -129,8 +129,9 @@ pub(crate) fn refused(refusal: &Refusal) -> HttpResponse {
 
 /// A JSON answer with the notice.
 pub(crate) fn json(code: StatusCode, body: &Value) -> HttpResponse {
-    let response =
-        HttpResponseBuilder::new(code).content_type("application/json; charset=UTF-8").body(serde_json::to_vec(body).unwrap_or_default());
+    let response = HttpResponseBuilder::new(code)
+        .content_type("application/json; charset=UTF-8")
+        .body(serde_json::to_vec(body).unwrap_or_default());
     marked(response)
 }
 

@@ -64,6 +64,23 @@ pub struct Channel {
     pub team: Option<i64>,
 }
 
+/// A channel as it was found at Sysdig.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Its id, which policies carry.
+    pub id: Option<i64>,
+    /// Where it sends.
+    pub url: String,
+    /// Whether it sends a header `Authorization`.
+    pub has_header: bool,
+    /// Whether that header holds our token; `None` when Sysdig does not show its value.
+    pub shows_token: Option<bool>,
+    /// Whether it accepts any certificate.
+    pub allow_insecure: bool,
+    /// Whether Sysdig uses it.
+    pub enabled: bool,
+}
+
 /// The two APIs and how they differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Api {
@@ -81,6 +98,12 @@ impl Client {
             None if !apply => Ok(Channel { id: None, change: Change::Created, enabled: true, team: None }),
             None => self.create_channel(api, spec).await,
         }
+    }
+
+    /// The channel of `spec`'s name as it stands, if there is one. Nothing is changed.
+    pub async fn channel(&self, spec: &ChannelSpec) -> Result<Option<Standing>, SysdigError> {
+        let (api, found) = self.find_channel(&spec.name).await?;
+        Ok(found.map(|channel| spec.beside(api, &channel)))
     }
 
     async fn find_channel(&self, name: &str) -> Result<(Api, Option<Value>), SysdigError> {
@@ -246,6 +269,24 @@ impl ChannelSpec {
                              "allowInsecureConnections": self.allow_insecure,
                              "notifyOnOk": false, "notifyOnResolve": false, "sendTestNotification": false },
             }),
+        }
+    }
+
+    fn beside(&self, api: Api, channel: &Value) -> Standing {
+        let option = |name: &str| channel.pointer(&format!("/options/{name}"));
+        let headers = option("additionalHeaders").and_then(Value::as_object);
+        let ours = headers.and_then(|all| all.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization")));
+        // A value that is hidden or masked says nothing.
+        let value =
+            ours.and_then(|(_, value)| value.as_str()).filter(|value| !value.is_empty() && !value.contains('*'));
+        let known = channel_of(channel, Change::Unchanged);
+        Standing {
+            id: known.id,
+            url: option("url").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            has_header: ours.is_some(),
+            shows_token: value.map(|value| value == self.header()),
+            allow_insecure: option(api.insecure_member()).and_then(Value::as_bool).unwrap_or(false),
+            enabled: known.enabled,
         }
     }
 

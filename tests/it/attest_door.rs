@@ -309,7 +309,8 @@ async fn a_chain_in_the_header_fits() {
 
 #[tokio::test]
 async fn a_token_is_good_once_at_all_replicas() {
-    let state: Arc<dyn sysdig_scc::state::Store> = Arc::new(sysdig_scc::state::sqlite::SqliteStore::in_memory().await.unwrap());
+    let state: Arc<dyn sysdig_scc::state::Store> =
+        Arc::new(sysdig_scc::state::sqlite::SqliteStore::in_memory().await.unwrap());
     let parts = || Parts { state: Some(state.clone()), ..Parts::default() };
     let (one, two) = (Door::with_parts(&[], parts()), Door::with_parts(&[], parts()));
     let token = token(json!({}));
@@ -327,12 +328,17 @@ async fn a_secret_comes_from_where_it_is_and_its_absence_is_503() {
     });
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), SECRET).unwrap();
-    let secrets = format!("db=ours:sm://acme-data/db,gone=ours:sm://acme-data/gone,disk=ours:file:{}", file.path().display());
+    let secrets =
+        format!("db=ours:sm://acme-data/db,gone=ours:sm://acme-data/gone,disk=ours:file:{}", file.path().display());
     let parts = Parts { resolver: Some(resolver), ..Parts::default() };
     let door = Door::with_parts(&[("ATTESTATION_SECRETS", &secrets)], parts);
     let one = token(json!({"oemid": 1}));
     assert_eq!(door.get("/attestation/secrets/gone", &one).await.0, 503);
-    assert_eq!(door.get("/attestation/secrets/db", &one).await, (200, SECRET.to_owned()), "nothing was released for it before");
+    assert_eq!(
+        door.get("/attestation/secrets/db", &one).await,
+        (200, SECRET.to_owned()),
+        "nothing was released for it before"
+    );
     assert_eq!(door.get("/attestation/secrets/disk", &token(json!({"oemid": 2}))).await, (200, SECRET.to_owned()));
 }
 

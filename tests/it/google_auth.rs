@@ -25,7 +25,7 @@ static KEY: LazyLock<String> = LazyLock::new(|| {
     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
 });
 
-fn key(token_uri: &str) -> Value {
+pub fn key(token_uri: &str) -> Value {
     json!({ "type": "service_account", "project_id": "p", "private_key_id": "k1", "private_key": *KEY,
         "client_email": "scc@p.iam.gserviceaccount.com", "token_uri": token_uri })
 }

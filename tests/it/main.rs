@@ -10,6 +10,7 @@ mod attest;
 mod attest_cel;
 mod attest_door;
 mod attest_issuer;
+mod check;
 mod deliver;
 mod delivery;
 mod disk;

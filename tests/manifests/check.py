@@ -24,10 +24,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECRET = re.compile(r"(TOKEN|SERVICE_ACCOUNT_INFO|PASSWORD|PRIVATE_KEY)$")
 # Read by what surrounds the program, not by the program.
 FOREIGN = {"SSL_CERT_FILE", "SQLITE_TMPDIR"}
-# The poller's and the look-ups', for as long as the program does not read them: said aloud, not refused.
-COMING = set(
-    "COMPUTE_PROJECT_ID COMPUTE_ZONE KUBERNETES_ENRICH STATE_URL SYSDIG_POLL SYSDIG_POLL_LOOKBACK_SECS SYSDIG_TOKEN SYSDIG_URL".split()
-)
 mistakes = []
 
 
@@ -48,9 +44,7 @@ def known_settings():
 
 def check_settings(where, values, known):
     for name, value in values.items():
-        if name in COMING - known:
-            print(f"NOTICE: {where} sets {name}, which the program does not read yet")
-        elif name not in known:
+        if name not in known:
             mistake(where, f"{name} is not a setting of docs/configuration.md")
         if SECRET.search(name) and not str(value).startswith("sm://"):
             mistake(where, f"{name} is a secret: only a reference (sm://project/secret) may stand here")

@@ -47,7 +47,10 @@ impl Used {
             && let Err(error) = store.remove(KIND, &hex::encode(what), Expected::Any).await
         {
             // It stays used: a caller that was refused must come with a new token.
-            tracing::warn!(error = crate::telemetry::chain(&error), "a token that released nothing stays marked as used");
+            tracing::warn!(
+                error = crate::telemetry::chain(&error),
+                "a token that released nothing stays marked as used"
+            );
             return;
         }
         self.here.give_back(what);

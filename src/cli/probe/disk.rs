@@ -1,0 +1,115 @@
+//! The two stores on this machine, or where the state is otherwise. A file that is not there yet is not made.
+
+use std::path::Path;
+
+use super::google::{self, Asked};
+use super::{Ask, Report};
+use crate::config::google::Account;
+use crate::config::state::StateUrl;
+use crate::outbox::{Sqlite, Store, StoreError};
+use crate::state::{self, StateError};
+use crate::telemetry::chain;
+
+const FOLDER: &str = "make the folder writable for the user this runs as, or set";
+
+/// The outbox.
+pub(super) async fn outbox(ask: Ask, report: Report) {
+    let settings = &ask.config.outbox;
+    let path = settings.path.display();
+    let remedy = format!("{FOLDER} OUTBOX_URL to a file on a lasting disk");
+    if !settings.path.exists() {
+        return match room(&settings.path) {
+            Ok(()) => report.ok("outbox", format!("{path} will be made")),
+            Err(error) => report.fail("outbox", format!("{path} cannot be made: {error}"), remedy),
+        };
+    }
+    let written = match Sqlite::open(&settings.path, settings.keep) {
+        Ok(store) => store.probe().await,
+        Err(error) => Err(error),
+    };
+    match written {
+        Ok(()) => report.ok("outbox", format!("{path} can be written")),
+        Err(StoreError::InUse { .. }) => report.ok("outbox", format!("{path} is in use by a running connector")),
+        Err(error) => report.fail("outbox", chain(&error), remedy),
+    }
+}
+
+/// The state store.
+pub(super) async fn state(ask: Ask, report: Report) {
+    match &ask.config.state.url {
+        StateUrl::Memory => report.warn(
+            "state",
+            "is kept in memory: after a restart baselines are learnt anew, and the poller starts over",
+            "set STATE_URL to a file on a lasting disk, or to firestore://PROJECT/DATABASE",
+        ),
+        StateUrl::Sqlite(path) if !path.exists() => match room(path) {
+            Ok(()) => report.ok("state", format!("{} will be made", path.display())),
+            Err(error) => {
+                let found = format!("{} cannot be made: {error}", path.display());
+                report.fail("state", found, format!("{FOLDER} STATE_URL to a file on a lasting disk"));
+            }
+        },
+        StateUrl::Sqlite(path) => match ping(&ask).await {
+            Ok(()) => report.ok("state", format!("{} can be written", path.display())),
+            Err(error) => {
+                report.fail("state", chain(&error), format!("{FOLDER} STATE_URL to a file on a lasting disk"))
+            }
+        },
+        StateUrl::Firestore { project, database } if ask.offline => {
+            report.ok("state", format!("Firestore {project}/{database}, which was not asked"));
+        }
+        StateUrl::Firestore { project, database } => match ping(&ask).await {
+            Ok(()) => report.ok("state", format!("Firestore {project}/{database} answers")),
+            Err(error) => {
+                let remedy = firestore_remedy(&ask, &error, project, database).await;
+                report.fail("state", chain(&error), remedy);
+            }
+        },
+    }
+}
+
+async fn ping(ask: &Ask) -> Result<(), StateError> {
+    let config = &ask.config;
+    let tokens = config.google.token_source(Account::Security, &config.state.firestore_base());
+    let tokens = tokens.map_err(|source| StateError::Refused {
+        place: "STATE_URL".into(),
+        remedy: source.remedy().into(),
+        source: source.into(),
+    })?;
+    state::open(&config.state, &tokens).await?.ping().await
+}
+
+async fn firestore_remedy(ask: &Ask, error: &StateError, project: &str, database: &str) -> String {
+    let (StateError::Refused { source, .. } | StateError::Unavailable { source, .. }) = error else {
+        return "check STATE_URL".into();
+    };
+    let Some(cause) = source.downcast_ref::<crate::google::ApiError>() else {
+        return "check STATE_URL and the credentials".into();
+    };
+    let tokens = ask.config.google.token_source(Account::Security, &ask.config.state.firestore_base());
+    let member = match &tokens {
+        Ok(tokens) => google::member(tokens).await,
+        Err(_) => "serviceAccount:ACCOUNT".into(),
+    };
+    google::remedy(
+        cause,
+        &Asked {
+            api: "firestore.googleapis.com",
+            project: Some(project),
+            grant: format!(
+                "gcloud projects add-iam-policy-binding {project} --member {member} --role roles/datastore.user"
+            ),
+            missing: format!(
+                "gcloud firestore databases create --database '{database}' --project {project} --location REGION --type firestore-native"
+            ),
+        },
+    )
+}
+
+/// Whether a file can be made at `path`: a nameless one is made in the nearest folder that is there, and gone at once.
+fn room(path: &Path) -> std::io::Result<()> {
+    let here = Path::new(".");
+    let folders = path.ancestors().skip(1).map(|folder| if folder.as_os_str().is_empty() { here } else { folder });
+    let nearest = folders.into_iter().find(|folder| folder.exists()).unwrap_or(here);
+    tempfile::tempfile_in(nearest).map(drop)
+}

@@ -1,0 +1,37 @@
+//! Kubernetes: whether the API server answers, and which of our reads it allows. Asking for that is no change.
+
+use super::{Ask, Report};
+use crate::enrich::kubernetes::{KubernetesEnricher, connect};
+use crate::telemetry::chain;
+
+const WHAT: &str = "Kubernetes";
+
+/// Asks, when the look-up is on.
+pub(super) async fn look(ask: Ask, report: Report) {
+    let Some(settings) = &ask.config.enrich.kubernetes else { return };
+    let client = match connect(&settings.source).await {
+        Ok(client) => client,
+        Err(error) => {
+            return report.fail(WHAT, chain(&error), "set KUBERNETES_ENRICH to off, in-cluster or kubeconfig, and KUBERNETES_CONTEXT to a context of the kubeconfig");
+        }
+    };
+    match KubernetesEnricher::new(client, settings, ask.config.enrich.keep).permitted().await {
+        Ok(answers) => {
+            let refused: Vec<&str> = answers.iter().filter(|(_, allowed)| !allowed).map(|(what, _)| *what).collect();
+            match refused.is_empty() {
+                true => report.ok(WHAT, "pods, nodes, replica sets and jobs may be read"),
+                // What may not be read is left out of findings; the rest goes on.
+                false => report.warn(
+                    WHAT,
+                    format!("may not be read: {}", refused.join(", ")),
+                    "kubectl apply -f deploy/kubernetes/components/kubernetes-reads/rbac.yaml (as part of an overlay, it binds the service account)",
+                ),
+            }
+        }
+        Err(error) => report.fail(
+            WHAT,
+            chain(&error),
+            "check that the API server can be reached from here, and that the service account's token is mounted",
+        ),
+    }
+}
