@@ -17,6 +17,7 @@ fn main() -> ExitCode {
 }
 
 /// A reader that has seen enough (`sysdig-scc outbox list | head`) is no failure of the command that still prints.
+#[expect(clippy::disallowed_methods, reason = "this is main, which ends the process")]
 fn end_quietly_without_a_reader() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
