@@ -1,14 +1,19 @@
-//! Delivery → event → finding → JSON, per event. Run with `cargo bench --bench pipeline`.
+//! Delivery → event → finding → JSON, per event; and what it takes to make a batch durable. Run with
+//! `cargo bench --bench pipeline`.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use sysdig_scc::decide::{Decision, Rules, decide};
 use sysdig_scc::enrich::Enriched;
 use sysdig_scc::event::{Event, FindingChange};
 use sysdig_scc::normalize::{Element, delivery};
+use sysdig_scc::outbox::sqlite::Keep;
+use sysdig_scc::outbox::{NewEntry, Sqlite, Store};
+use sysdig_scc::receive::content;
 
 const SINGLE: &str = include_str!("../tests/data/sysdig/forwarder_single.json");
 const NOTIFICATION: &str = include_str!("../tests/data/sysdig/notification_2018.json");
@@ -50,5 +55,32 @@ fn pipeline(c: &mut Criterion) {
     c.bench_function("batch of 1,000", |b| b.iter(|| delivery(black_box(batch.as_bytes()), now()).unwrap()));
 }
 
-criterion_group!(benches, pipeline);
+/// 64 events in one transaction and one sync, on the disk that the target folder is on.
+fn outbox(c: &mut Criterion) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let keep = Keep { closed_for: Duration::from_secs(3_600), bytes: u64::MAX };
+    let store = Sqlite::open(&folder.path().join("outbox.db"), keep).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let body = compact(SINGLE);
+    let content = content(&first_event(&body)).unwrap();
+    let mut number = 0_u64;
+    let mut batch = || -> Vec<NewEntry> {
+        let entry = |key| NewEntry { key, body: body.clone(), content: Ok(content.clone()), door: "webhook" };
+        number += 64;
+        // Keys as random as the senders' ids are: the index pays for that.
+        (number - 64..number).map(|n| entry(format!("{:032x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))).collect()
+    };
+    let mut group = c.benchmark_group("outbox");
+    group.throughput(Throughput::Elements(64));
+    group.bench_function("accept a batch of 64", |b| {
+        b.iter_batched(
+            &mut batch,
+            |batch| runtime.block_on(store.accept(batch, 0, now())).unwrap(),
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, pipeline, outbox);
 criterion_main!(benches);

@@ -11,17 +11,18 @@ use crate::deliver::{Sink, Verdict};
 use crate::enrich::{Enriched, Enrichment};
 use crate::event::{Event, FindingChange, Outcome};
 use crate::integrity::Entry;
-use crate::integrity::tracker::{Followed, Tracker};
+use crate::integrity::tracker::{Followed, Known, Tracker};
 use crate::outbox::Leased;
 use crate::outbox::worker::{Attempt, Handler};
 use crate::state::StateError;
 use crate::telemetry::{chain, metrics as names};
 
+/// How long until a state store that refuses us is asked again; somebody has to mend it.
+const REFUSED_STATE: Duration = Duration::from_secs(60);
+
 /// A look-up that failed for the moment is tried this often before the finding goes out without it: its resource cannot
 /// be changed later.
 const LOOK_AGAIN: u32 = 3;
-/// How long until a state store that refuses us is asked again; somebody has to mend it.
-const REFUSED_STATE: Duration = Duration::from_secs(60);
 
 /// The stages behind the outbox, joined.
 #[derive(Debug)]
@@ -60,7 +61,9 @@ impl Journey {
             return Attempt::Done { outcome: Outcome::Filtered, note: Some(note) };
         }
         let enriched = self.enrichment.enrich(&event).await;
-        if enriched.unsettled && enriched.instance.is_none() && entry.attempts < LOOK_AGAIN {
+        // A Shielded VM's entry names its VM itself: what else a look-up would add is worth no delay.
+        let placed = matches!(event, Event::Integrity(_));
+        if !placed && enriched.unsettled && enriched.instance.is_none() && entry.attempts < LOOK_AGAIN {
             let reason = format!("where it happened is not known yet: {}", enriched.gaps.join("; "));
             return Attempt::Failed { reason, verdict: Verdict::Retry(None), label: "enrich" };
         }
@@ -85,8 +88,12 @@ impl Journey {
 
     /// What an entry about a Shielded VM changes depends on what was seen of the VM before.
     async fn follow(&self, entry: &Entry, enriched: &Enriched, now: DateTime<Utc>) -> Attempt {
-        let name = enriched.instance.as_ref().map(|instance| instance.name.as_str());
-        let changes = match self.tracker.follow(entry, name, now).await {
+        let instance = enriched.instance.as_ref();
+        let known = Known {
+            name: instance.map(|instance| instance.name.as_str()),
+            labels: instance.map(|instance| &instance.labels),
+        };
+        let changes = match self.tracker.follow(entry, known, now).await {
             Ok(Followed::Changes(changes)) => changes,
             Ok(Followed::Nothing(note)) => {
                 let outcome = if entry.failed() == Some(true) { Outcome::Superseded } else { Outcome::Filtered };

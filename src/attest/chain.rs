@@ -76,7 +76,7 @@ pub fn leaf_key(chain: &[Vec<u8>], kid: Option<&str>, roots: &Roots, now: i64) -
     let parsed: Vec<X509Certificate<'_>> = chain
         .iter()
         .map(|der| match X509Certificate::from_der(der) {
-            Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+            Ok(([], certificate)) => Ok(certificate),
             _ => Err(Reason::Chain("a certificate cannot be read")),
         })
         .collect::<Result<_, _>>()?;
@@ -117,12 +117,15 @@ fn one(certificate: &X509Certificate<'_>, place: usize, now: ASN1Time) -> Result
         return Err(Reason::Chain("it is longer than an authority allows"));
     }
     let usage = certificate.key_usage().map_err(|_| Reason::Chain("a key usage cannot be read"))?;
-    let fits = |usage: &x509_parser::extensions::KeyUsage| if place == 0 { usage.digital_signature() } else { usage.key_cert_sign() };
+    let fits = |usage: &x509_parser::extensions::KeyUsage| {
+        if place == 0 { usage.digital_signature() } else { usage.key_cert_sign() }
+    };
     if usage.is_some_and(|usage| !fits(usage.value)) {
         return Err(Reason::Chain("a key is not meant for signing this"));
     }
     let unknown = |e: &&x509_parser::extensions::X509Extension<'_>| {
-        e.critical && matches!(e.parsed_extension(), x509_parser::extensions::ParsedExtension::UnsupportedExtension { .. })
+        e.critical
+            && matches!(e.parsed_extension(), x509_parser::extensions::ParsedExtension::UnsupportedExtension { .. })
     };
     if certificate.extensions().iter().any(|extension| unknown(&extension)) {
         return Err(Reason::Chain("a critical extension is unknown"));

@@ -58,16 +58,19 @@ impl<'c> Claims<'c> {
             (1..=80).contains(&text.len())
                 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
         };
-        [project, zone, name]
-            .iter()
-            .all(|part| plain(part))
-            .then(|| Instance { project: project.into(), zone: zone.into(), name: name.into() })
+        [project, zone, name].iter().all(|part| plain(part)).then(|| Instance {
+            project: project.into(),
+            zone: zone.into(),
+            name: name.into(),
+        })
     }
 
     /// The instance with its number, which is what findings are filed under.
     pub fn instance(&self) -> Option<Instance> {
         let subject = self.subject()?;
-        let id = self.text("submods.gce.instance_id").filter(|id| (1..=20).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit()));
+        let id = self
+            .text("submods.gce.instance_id")
+            .filter(|id| (1..=20).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit()));
         Some(match id {
             Some(id) => Instance { name: id.to_owned(), ..subject },
             None => subject,
@@ -108,7 +111,8 @@ impl<'c> Claims<'c> {
             found.push("sub is not the link of an instance");
         }
         let digest = self.text("submods.container.image_digest");
-        let named = self.text("submods.container.image_reference").and_then(|name| name.rsplit_once('@')).map(|(_, d)| d);
+        let named =
+            self.text("submods.container.image_reference").and_then(|name| name.rsplit_once('@')).map(|(_, d)| d);
         if let (Some(digest), Some(named)) = (digest, named)
             && digest != named
         {

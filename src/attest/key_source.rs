@@ -288,15 +288,21 @@ fn read_discovery(document: &[u8], base: &Url, issuer: &str) -> Result<Url, Fetc
     if text("issuer").map(|found| found.trim_end_matches('/')) != Some(issuer) {
         return Err(FetchError::Discovery("it is of another issuer"));
     }
-    let url = text("jwks_uri").and_then(|url| Url::parse(url).ok()).ok_or(FetchError::Discovery("it has no jwks_uri"))?;
-    let near = url.host_str() == base.host_str() || url.host_str().is_some_and(|host| host.ends_with(".googleapis.com"));
+    let url =
+        text("jwks_uri").and_then(|url| Url::parse(url).ok()).ok_or(FetchError::Discovery("it has no jwks_uri"))?;
+    let near =
+        url.host_str() == base.host_str() || url.host_str().is_some_and(|host| host.ends_with(".googleapis.com"));
     if !safe(&url) || !near {
         return Err(FetchError::Discovery("its jwks_uri leads to a host that is neither the issuer's nor Google's"));
     }
     Ok(url)
 }
 
-async fn get(client: &reqwest::Client, url: Url, what: &'static str) -> Result<(Vec<u8>, Option<Duration>), FetchError> {
+async fn get(
+    client: &reqwest::Client,
+    url: Url,
+    what: &'static str,
+) -> Result<(Vec<u8>, Option<Duration>), FetchError> {
     let failed = |source| FetchError::Request { what, source };
     let mut answer = client.get(url).send().await.map_err(failed)?;
     if answer.status() != reqwest::StatusCode::OK {
@@ -314,6 +320,9 @@ async fn get(client: &reqwest::Client, url: Url, what: &'static str) -> Result<(
 }
 
 fn max_age(header: &str) -> Option<Duration> {
-    let seconds = header.split(',').filter_map(|part| part.trim().strip_prefix("max-age=")).find_map(|n| n.trim_matches('"').parse().ok());
+    let seconds = header
+        .split(',')
+        .filter_map(|part| part.trim().strip_prefix("max-age="))
+        .find_map(|n| n.trim_matches('"').parse().ok());
     seconds.map(|seconds: u32| Duration::from_secs(seconds.into()))
 }

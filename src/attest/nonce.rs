@@ -40,7 +40,8 @@ impl Challenges {
     /// # Errors
     /// When there is none, or only one that has expired.
     pub fn find<'n>(&self, nonces: &[&'n str], purpose: &str, now: i64) -> Result<(&'n str, i64), Reason> {
-        let ours: Vec<(&str, i64)> = nonces.iter().filter_map(|nonce| Some((*nonce, self.end_of(nonce, purpose)?))).collect();
+        let ours: Vec<(&str, i64)> =
+            nonces.iter().filter_map(|nonce| Some((*nonce, self.end_of(nonce, purpose)?))).collect();
         match ours.iter().find(|(_, ends)| now < *ends) {
             Some(found) => Ok(*found),
             None if ours.is_empty() => Err(Reason::NonceMissing),
@@ -74,6 +75,9 @@ mod tests {
         assert_eq!(ours.find(&["other", &nonce], "secret:db", 1_790_000_010), Ok((nonce.as_str(), ends)));
         assert_eq!(ours.find(&[&nonce], "secret:api", 1_790_000_010), Err(Reason::NonceMissing));
         assert_eq!(ours.find(&[&nonce], "secret:db", ends), Err(Reason::NonceExpired));
-        assert_eq!(Challenges::new(&[8; 32], 300).find(&[&nonce], "secret:db", 1_790_000_010), Err(Reason::NonceMissing));
+        assert_eq!(
+            Challenges::new(&[8; 32], 300).find(&[&nonce], "secret:db", 1_790_000_010),
+            Err(Reason::NonceMissing)
+        );
     }
 }

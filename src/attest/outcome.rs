@@ -48,7 +48,11 @@ pub fn events(decided: Decided<'_>) -> Vec<Attestation> {
         }
         Some(Reason::PolicyError) => add(
             Category::AttestationPolicyError,
-            format!("The condition of the policy {} has no answer for this token: {}.", decided.policy.name, error_of(decided)),
+            format!(
+                "The condition of the policy {} has no answer for this token: {}.",
+                decided.policy.name,
+                error_of(decided)
+            ),
         ),
         Some(Reason::Replayed) => {
             add(Category::AttestationTokenReplayed, "A token, or a nonce in it, was used before.".into());
@@ -59,9 +63,12 @@ pub fn events(decided: Decided<'_>) -> Vec<Attestation> {
         add(Category::AttestationSecretReleased, format!("The secret {secret} was released to this machine."));
     }
     let event = |category: Category, open: bool, description: String| make(decided, category, open, description);
-    let mut events: Vec<Attestation> = open.values().map(|(category, text)| event(*category, true, text.clone())).collect();
+    let mut events: Vec<Attestation> =
+        open.values().map(|(category, text)| event(*category, true, text.clone())).collect();
     if decided.refused.is_none() {
-        let gone = Category::ALL.into_iter().filter(|category| category.closes_itself() && !open.contains_key(category.name()));
+        let gone = Category::ALL
+            .into_iter()
+            .filter(|category| category.closes_itself() && !open.contains_key(category.name()));
         events.extend(gone.map(|category| event(category, false, String::new())));
     }
     events
@@ -88,10 +95,17 @@ fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Categor
         let age = date.and_then(|date| (decided.now - date.to_utc()).to_std().ok());
         let old = decided.policy.max_tcb_age.zip(age).is_some_and(|(most, age)| age > most);
         if status != "UpToDate" || old {
-            add(Category::AttestationTcbOutOfDate, format!("The TCB status is {status}{}.", if old { ", its date older than the policy allows" } else { "" }));
+            add(
+                Category::AttestationTcbOutOfDate,
+                format!(
+                    "The TCB status is {status}{}.",
+                    if old { ", its date older than the policy allows" } else { "" }
+                ),
+            );
         }
     }
-    let monitored = claims.at("submods.confidential_space.monitoring_enabled.memory").and_then(Json::as_bool) == Some(true);
+    let monitored =
+        claims.at("submods.confidential_space.monitoring_enabled.memory").and_then(Json::as_bool) == Some(true);
     let overridden: Vec<&str> = [
         ("the command", claims.non_empty("submods.container.cmd_override")),
         ("the environment", claims.non_empty("submods.container.env_override")),
@@ -105,7 +119,10 @@ fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Categor
     }
     let contradictions = claims.contradictions();
     if !contradictions.is_empty() {
-        add(Category::AttestationClaimsInconsistent, format!("The claims contradict themselves: {}.", contradictions.join("; ")));
+        add(
+            Category::AttestationClaimsInconsistent,
+            format!("The claims contradict themselves: {}.", contradictions.join("; ")),
+        );
     }
 }
 
@@ -208,7 +225,10 @@ impl Flood {
             resource: None,
             subject: SERVICE.to_owned(),
             time: now,
-            description: format!("{} tokens were refused that no accepted issuer vouched for, or that are not for this service.", self.total),
+            description: format!(
+                "{} tokens were refused that no accepted issuer vouched for, or that are not for this service.",
+                self.total
+            ),
             occurrence: now.timestamp().to_string(),
             properties: properties.into_iter().collect(),
         };
@@ -290,7 +310,11 @@ impl Expected {
                     resource: Some(resource.clone()),
                     subject: resource,
                     time: now,
-                    description: format!("The last good attestation was at {}; one is expected every {} hours.", last.to_rfc3339(), self.hours),
+                    description: format!(
+                        "The last good attestation was at {}; one is expected every {} hours.",
+                        last.to_rfc3339(),
+                        self.hours
+                    ),
                     occurrence: last.timestamp().to_string(),
                     properties: Properties::new(),
                 }

@@ -99,7 +99,9 @@ impl Policies {
             // Compiling waits for a thread of its own: not something for the runtime's threads.
             let reloaded = tokio::task::spawn_blocking(move || this.reload()).await;
             match reloaded {
-                Ok(Ok(())) => tracing::info!(policies = self.table.load().len(), "the attestation policies were reloaded"),
+                Ok(Ok(())) => {
+                    tracing::info!(policies = self.table.load().len(), "the attestation policies were reloaded")
+                }
                 Ok(Err(error)) => {
                     let error = crate::telemetry::chain(&error);
                     tracing::error!(error, "the changed attestation policies are not usable; the last good ones stay");
@@ -114,7 +116,8 @@ fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let policy = path.extension().is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
+        let policy =
+            path.extension().is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
         // A mounted ConfigMap has hidden folders and links beside the files.
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if policy && !hidden && path.is_file() {

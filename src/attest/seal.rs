@@ -39,7 +39,12 @@ impl std::fmt::Debug for Randomness {
 
 /// Reads a public key: PEM, or base64 of the DER.
 pub fn read_key(text: &str) -> Result<Vec<u8>, SealError> {
-    let body: String = text.lines().filter(|line| !line.starts_with("-----")).flat_map(str::chars).filter(|c| !c.is_whitespace()).collect();
+    let body: String = text
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .flat_map(str::chars)
+        .filter(|c| !c.is_whitespace())
+        .collect();
     STANDARD.decode(&body).or_else(|_| URL_SAFE_NO_PAD.decode(&body)).map_err(|_| SealError::Key)
 }
 
@@ -58,7 +63,8 @@ pub fn seal(spki: &[u8], secret: &[u8], random: Randomness) -> Result<String, Se
     }
     let public = OaepPublicEncryptingKey::new(public).map_err(|_| SealError::Key)?;
     let mut wrapped = vec![0; public.ciphertext_size()];
-    let wrapped = public.encrypt(&OAEP_SHA256_MGF1SHA256, &random.key, &mut wrapped, None).map_err(|_| SealError::Failed)?;
+    let wrapped =
+        public.encrypt(&OAEP_SHA256_MGF1SHA256, &random.key, &mut wrapped, None).map_err(|_| SealError::Failed)?;
     let header = URL_SAFE_NO_PAD.encode(br#"{"alg":"RSA-OAEP-256","enc":"A256GCM"}"#);
     let key = UnboundKey::new(&AES_256_GCM, &random.key).map_err(|_| SealError::Failed)?;
     let mut content = secret.to_vec();

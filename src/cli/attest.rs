@@ -18,9 +18,9 @@ use crate::attest::keys::KeySet;
 use crate::attest::policy::condition::read_scopes;
 use crate::attest::policy::lint::{Level, lint};
 use crate::attest::policy::mapping::{Mapping, read_pairs};
+use crate::attest::policy::{Condition, Explanation, Mapped, Policy, Truth};
 use crate::attest::token::take_apart;
 use crate::attest::verify::{Reason, Trust, Verified, explain as explain_verified, judge, verify};
-use crate::attest::policy::{Condition, Explanation, Mapped, Policy, Truth};
 
 /// Attestation tokens and the policies they must satisfy.
 #[derive(Debug, Args)]
@@ -185,7 +185,11 @@ fn verify_token(args: &Verify, out: &mut dyn Write) -> anyhow::Result<u8> {
         Err(error) => {
             let shown = format!("{error:#}");
             match args.format {
-                Format::Json => writeln!(out, "{}", json!({"verified": false, "allowed": false, "reason": "unusable", "message": shown}))?,
+                Format::Json => writeln!(
+                    out,
+                    "{}",
+                    json!({"verified": false, "allowed": false, "reason": "unusable", "message": shown})
+                )?,
                 Format::Text => writeln!(out, "{}: {}", paint("unusable", RED), plain(&shown))?,
             }
             return Ok(2);
@@ -255,7 +259,8 @@ fn verified(args: &Verify) -> anyhow::Result<Outcome> {
     let keys = keys(args, &policy, token)?;
     let roots = match &args.root {
         None => Roots::default(),
-        Some(text) => Roots::fingerprint(text).or_else(|_| Roots::certificates(&read_bytes(Path::new(text))?).map_err(anyhow::Error::from))?,
+        Some(text) => Roots::fingerprint(text)
+            .or_else(|_| Roots::certificates(&read_bytes(Path::new(text))?).map_err(anyhow::Error::from))?,
     };
     let now = args.now.unwrap_or_else(|| chrono::Utc::now().timestamp());
     let result = verify(token, &policy, Trust { keys: keys.as_deref(), roots: &roots }, now);
@@ -276,7 +281,10 @@ fn find_policy(name: &str) -> anyhow::Result<Policy> {
     let mut env = crate::config::Env::from_process();
     let folder = env.given(&crate::config::attestation::ATTESTATION_POLICIES).unwrap_or_else(|| "policies".to_owned());
     let plain = !name.contains(['/', '\\']) && !name.starts_with('.');
-    let found = ["yaml", "yml", "json"].iter().map(|ending| Path::new(&folder).join(format!("{name}.{ending}"))).find(|p| plain && p.is_file());
+    let found = ["yaml", "yml", "json"]
+        .iter()
+        .map(|ending| Path::new(&folder).join(format!("{name}.{ending}")))
+        .find(|p| plain && p.is_file());
     read_policy(&found.with_context(|| format!("there is no policy {name}, neither as a file nor in {folder}"))?)
 }
 

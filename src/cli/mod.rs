@@ -2,10 +2,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what commands are for")]
 
 mod attest;
+mod baseline;
 mod check;
 mod demo;
 mod demo_samples;
 mod health;
+mod integrity;
 mod outbox;
 mod poll;
 mod probe;
@@ -34,6 +36,8 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     Check(check::CheckArgs),
     Attest(attest::AttestArgs),
+    Integrity(integrity::IntegrityArgs),
+    Baseline(baseline::BaselineArgs),
     Setup(setup::SetupArgs),
     Poll(poll::PollArgs),
     Outbox(outbox::OutboxArgs),
@@ -76,6 +80,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sandbox(args) => sandbox::run(args),
         Command::Check(args) => check::run(&args),
         Command::Attest(args) => attest::run(args),
+        Command::Integrity(args) => integrity::run(args),
+        Command::Baseline(args) => baseline::run(args),
         Command::Setup(args) => setup::run(args),
         Command::Poll(args) => poll::run(&args),
         Command::Outbox(args) => outbox::run(args),

@@ -232,6 +232,8 @@ pub struct AttestationConfig {
     pub codelab: Option<(String, String)>,
     /// Where discovery is asked for.
     pub endpoint: Option<String>,
+    /// Where Secret Manager is.
+    pub secret_manager: Option<url::Url>,
     /// Keys from a file instead.
     pub jwks_file: Option<PathBuf>,
     /// Where fetched keys are kept.
@@ -265,11 +267,19 @@ impl AttestationConfig {
         let codelab = codelab(env, &secrets);
         let nonce_key = env.secret(&ATTESTATION_NONCE_KEY);
         if nonce_key.as_ref().is_some_and(|key| secrecy::ExposeSecret::expose_secret(key).len() < 32) {
-            env.problem(ATTESTATION_NONCE_KEY.name, "is shorter than 32 characters", "use 32 random characters or more");
+            env.problem(
+                ATTESTATION_NONCE_KEY.name,
+                "is shorter than 32 characters",
+                "use 32 random characters or more",
+            );
         }
         let policies = env.given(&ATTESTATION_POLICIES).map(PathBuf::from);
         if policies.is_none() && !secrets.is_empty() {
-            env.problem(ATTESTATION_SECRETS.name, "names secrets, but there are no policies", "set ATTESTATION_POLICIES to the folder of policies");
+            env.problem(
+                ATTESTATION_SECRETS.name,
+                "names secrets, but there are no policies",
+                "set ATTESTATION_POLICIES to the folder of policies",
+            );
         }
         Some(Self {
             policies,
@@ -277,6 +287,7 @@ impl AttestationConfig {
             secrets,
             codelab,
             endpoint: env.given(&ATTESTATION_ENDPOINT),
+            secret_manager: env.text(&super::secrets::SECRET_MANAGER_ENDPOINT).and_then(|text| url::Url::parse(&text).ok()),
             jwks_file: env.given(&ATTESTATION_JWKS_FILE).map(PathBuf::from),
             keys_cache: env.given(&ATTESTATION_KEYS_CACHE).map(PathBuf::from),
             root: env.given(&ATTESTATION_ROOT),
@@ -303,14 +314,19 @@ fn secrets(env: &mut Env) -> Vec<SecretRule> {
         let parts = item.split_once('=').and_then(|(name, rest)| {
             let (policy, source) = rest.split_once(':')?;
             let plain = |text: &str| {
-                (1..=100).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+                (1..=100).contains(&text.len())
+                    && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
             };
             (plain(name.trim()) && plain(policy.trim())).then(|| (name.trim(), policy.trim(), source.trim()))
         });
         let source = parts.and_then(|(_, _, source)| read_source(source));
         let (Some((name, policy, _)), Some(source)) = (parts, source) else {
             let shown = item.split('=').next().unwrap_or_default().to_owned();
-            env.problem(ATTESTATION_SECRETS.name, &format!("cannot be read at {shown:?}"), "write NAME=POLICY:SOURCE with a source sm://project/secret, file:PATH or env:VARIABLE");
+            env.problem(
+                ATTESTATION_SECRETS.name,
+                &format!("cannot be read at {shown:?}"),
+                "write NAME=POLICY:SOURCE with a source sm://project/secret, file:PATH or env:VARIABLE",
+            );
             continue;
         };
         if rules.iter().any(|rule| rule.name == name) {
@@ -321,7 +337,11 @@ fn secrets(env: &mut Env) -> Vec<SecretRule> {
             SecretSource::Variable(variable) => {
                 let value = env.variable(variable).map(SecretString::from);
                 if value.is_none() {
-                    env.problem(ATTESTATION_SECRETS.name, &format!("takes {name} from {variable}, which is not set"), "set the variable");
+                    env.problem(
+                        ATTESTATION_SECRETS.name,
+                        &format!("takes {name} from {variable}, which is not set"),
+                        "set the variable",
+                    );
                 }
                 value
             }
@@ -358,7 +378,11 @@ fn codelab(env: &mut Env, secrets: &[SecretRule]) -> Option<(String, String)> {
     match (secret, path.starts_with('/')) {
         (Some(rule), true) => Some((path.to_owned(), rule.name.clone())),
         (None, _) => {
-            env.problem(ATTESTATION_CODELAB_PATH.name, "names no secret that is there", "write PATH=NAME with a name of ATTESTATION_SECRETS");
+            env.problem(
+                ATTESTATION_CODELAB_PATH.name,
+                "names no secret that is there",
+                "write PATH=NAME with a name of ATTESTATION_SECRETS",
+            );
             None
         }
         (_, false) => {

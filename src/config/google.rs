@@ -183,7 +183,11 @@ impl GoogleConfig {
     pub fn default_source(&self) -> Result<TokenSource, AuthError> {
         let gcloud = self.well_known_file.as_ref().filter(|path| path.is_file());
         match self.credentials_file.as_ref().or(gcloud) {
-            Some(path) => TokenSource::from_credentials(Credentials::from_file(path)?, &[CLOUD_PLATFORM]),
+            Some(path) => {
+                let credentials = Credentials::from_file(path)?;
+                credentials.try_key()?;
+                TokenSource::from_credentials(credentials, &[CLOUD_PLATFORM])
+            }
             None => TokenSource::from_metadata(&self.metadata_host, &[CLOUD_PLATFORM]),
         }
     }
@@ -202,8 +206,8 @@ fn key(env: &mut Env, setting: &'static Setting) -> Option<Option<SecretString>>
     if secret.expose_secret().starts_with("sm://") {
         return Some(Some(secret));
     }
-    match Credentials::from_json(secret.expose_secret()) {
-        Ok(_) => Some(Some(secret)),
+    match Credentials::from_json(secret.expose_secret()).and_then(|credentials| credentials.try_key()) {
+        Ok(()) => Some(Some(secret)),
         Err(error) => {
             env.problem(setting.name, error.message(), error.remedy());
             None
@@ -239,6 +243,18 @@ mod tests {
         assert!(config.is_none());
         assert!(problems.contains("SECURITY_SERVICE_ACCOUNT_INFO"), "{problems}");
         assert!(!problems.contains("S3CRET"), "{problems}");
+    }
+
+    #[test]
+    fn a_key_that_signs_nothing_is_a_problem_at_the_start() {
+        let pem = "-----BEGIN PRIVATE KEY-----\\nUzNDUkVU\\n-----END PRIVATE KEY-----\\n";
+        let key = format!(
+            r#"{{"type":"service_account","client_email":"a@p.iam.gserviceaccount.com","private_key":"{pem}"}}"#
+        );
+        let (config, problems) = read(&[("SECURITY_SERVICE_ACCOUNT_INFO", &key)]);
+        assert!(config.is_none());
+        assert!(problems.contains("damaged"), "{problems}");
+        assert!(!problems.contains("UzNDUkVU"), "{problems}");
     }
 
     #[test]

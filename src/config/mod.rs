@@ -112,6 +112,7 @@ impl Config {
         let finding = FindingConfig::read(env);
         let sysdig = SysdigConfig::read(env);
         let enrich = EnrichConfig::read(env);
+        secrets::check(env);
         let outbox = OutboxConfig::read(env);
         let state = StateConfig::read(env);
         let pubsub = PubsubConfig::read(env);

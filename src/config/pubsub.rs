@@ -150,7 +150,8 @@ impl PubsubConfig {
         let subscription = env.given(&PUBSUB_SUBSCRIPTION);
         if let Some(name) = &subscription {
             let parts: Vec<&str> = name.split('/').collect();
-            if !matches!(parts[..], ["projects", project, "subscriptions", id] if !project.is_empty() && !id.is_empty()) {
+            if !matches!(parts[..], ["projects", project, "subscriptions", id] if !project.is_empty() && !id.is_empty())
+            {
                 let remedy = format!("for example {}", PUBSUB_SUBSCRIPTION.example);
                 env.problem(PUBSUB_SUBSCRIPTION.name, "is not projects/PROJECT/subscriptions/NAME", &remedy);
             }
@@ -192,7 +193,11 @@ fn push(env: &mut Env) -> Option<Push> {
         (false, true, true) => Some(Push::Closed),
         (false, false, false) => Some(Push::Verified(PushToken { audiences, accounts, issuers, jwks: jwks? })),
         (false, true, false) => {
-            env.problem(PUBSUB_PUSH_AUDIENCE.name, "is required with PUBSUB_PUSH_ACCOUNTS", "set the subscription's audience");
+            env.problem(
+                PUBSUB_PUSH_AUDIENCE.name,
+                "is required with PUBSUB_PUSH_ACCOUNTS",
+                "set the subscription's audience",
+            );
             None
         }
         (false, false, true) => {

@@ -26,7 +26,7 @@ pub static PROJECT_ID: Setting = Setting {
     default: None,
     example: "my-project",
     secret: false,
-    doc: "The project the connector belongs to: its service accounts live there, and findings that belong to no instance or cluster name it.",
+    doc: "The project the connector belongs to: its service accounts live there. Findings do not name it: what is affected is told by the event.",
 };
 
 /// The source.

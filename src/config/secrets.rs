@@ -25,6 +25,11 @@ pub static SECRET_MANAGER_ENDPOINT: Setting = Setting {
 /// The area as the documents show it.
 pub static AREA: Area = Area { title: "Secret Manager", settings: &[&SECRET_MANAGER_ENDPOINT] };
 
+/// Reads the area. There is nothing to keep: it has done its work when the settings are read.
+pub(super) fn check(env: &mut Env) {
+    env.parse::<Url>(&SECRET_MANAGER_ENDPOINT, "an address");
+}
+
 /// The process's environment with all its secrets in place. What cannot be read is a problem in it.
 pub async fn environment() -> Env {
     let mut env = Env::from_process();

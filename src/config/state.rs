@@ -98,7 +98,11 @@ pub(super) fn emulator(env: &mut Env, setting: &'static Setting) -> Option<Optio
     match Url::parse(&format!("http://{host}")) {
         Ok(url) if url.port().is_some() && url.path() == "/" && url.username().is_empty() => Some(Some(url)),
         _ => {
-            env.problem(setting.name, &format!("is not host:port: {text:?}"), &format!("for example {}", setting.example));
+            env.problem(
+                setting.name,
+                &format!("is not host:port: {text:?}"),
+                &format!("for example {}", setting.example),
+            );
             None
         }
     }
@@ -151,7 +155,9 @@ mod tests {
     #[test]
     fn an_emulator_host_may_carry_a_scheme() {
         assert_eq!(Url::parse(FIRESTORE).unwrap().scheme(), "https");
-        for (text, host) in [("127.0.0.1:1", Some("http://127.0.0.1:1/")), ("http://h:2/", Some("http://h:2/")), ("h", None)] {
+        for (text, host) in
+            [("127.0.0.1:1", Some("http://127.0.0.1:1/")), ("http://h:2/", Some("http://h:2/")), ("h", None)]
+        {
             let mut env = Env::from_pairs([("FIRESTORE_EMULATOR_HOST", text)]);
             let read = StateConfig::read(&mut env);
             assert_eq!(read.and_then(|config| config.emulator).as_ref().map(Url::as_str), host, "{text}");

@@ -3,6 +3,7 @@
 mod activity;
 mod attestation;
 mod compliance;
+pub mod looked_up;
 pub mod mitre;
 mod mitre_table;
 mod next_steps;

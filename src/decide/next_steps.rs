@@ -11,6 +11,8 @@ use crate::event::runtime::Shape;
 
 /// The longest text of all steps together, in bytes.
 const LONGEST: usize = 8 * 1024;
+/// As many bytes as they usually take.
+const USUAL: usize = 3 * 1024;
 
 /// What kind of case it is; it decides what is asked first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,7 @@ enum Case {
 pub(super) fn write(event: &Runtime, enriched: &Enriched, resource: &Resource, link: Option<&str>) -> String {
     let case = case(event);
     let target = Target::of(event, enriched, resource);
-    let mut steps = Steps::default();
+    let mut steps = Steps { text: String::with_capacity(USUAL), count: 0 };
     opening(event, link, &mut steps);
     match case {
         Case::CloudAudit => cloud_audit(event, &target, &mut steps),
@@ -355,7 +357,6 @@ fn kubernetes_audit(event: &Runtime, case: Case, target: &Target, steps: &mut St
 }
 
 /// Numbered steps under way.
-#[derive(Default)]
 struct Steps {
     text: String,
     count: usize,
@@ -363,18 +364,25 @@ struct Steps {
 
 impl Steps {
     fn say(&mut self, sentence: &str) {
-        if self.text.len() + sentence.len() + 8 > LONGEST {
-            return;
-        }
-        self.count += 1;
-        if self.count > 1 {
-            self.text.push('\n');
-        }
-        self.text.push_str(&format!("{}. {sentence}", self.count));
+        self.step(&[sentence]);
     }
 
     /// A sentence, and below it a command on a line of its own.
     fn run(&mut self, sentence: &str, command: &str) {
-        self.say(&format!("{sentence}\n   {command}"));
+        self.step(&[sentence, "\n   ", command]);
+    }
+
+    fn step(&mut self, parts: &[&str]) {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if self.text.len() + length + 8 > LONGEST {
+            return;
+        }
+        if self.count > 0 {
+            self.text.push('\n');
+        }
+        self.count += 1;
+        self.text.push_str(&self.count.to_string());
+        self.text.push_str(". ");
+        parts.iter().for_each(|part| self.text.push_str(part));
     }
 }

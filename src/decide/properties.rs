@@ -28,6 +28,8 @@ pub(super) struct Context<'a> {
     /// Whether the event's time lay in the future and was pulled back.
     pub(super) clamped: bool,
     pub(super) gaps: &'a [String],
+    /// What the look-ups found, under our own names.
+    pub(super) looked_up: &'a [(String, String)],
     pub(super) node: Option<&'a str>,
 }
 
@@ -74,7 +76,7 @@ fn container_threat_detection(event: &Runtime, node: Option<&str>, bag: &mut Bag
 fn provenance(event: &Runtime, context: &Context<'_>, bag: &mut Bag) {
     let origin = &event.origin;
     bag.text("sysdig_event_id", Some(&event.id));
-    bag.put("sysdig_severity", Value::from(event.severity.level()));
+    bag.put("sysdig_severity".to_owned(), Value::from(event.severity.level()));
     bag.text("received_as", Some(event.shape.label()));
     bag.text("resource_resolution", Some(context.resource.how));
     if context.clamped {
@@ -120,6 +122,7 @@ fn provenance(event: &Runtime, context: &Context<'_>, bag: &mut Bag) {
         bag.list("admission_zones", &review.zones);
     }
     bag.list("notes", &event.notes);
+    context.looked_up.iter().for_each(|(key, value)| bag.text(key, Some(value)));
     bag.list("enrichment_gaps", context.gaps);
 }
 
@@ -166,7 +169,7 @@ impl Bag {
             kept.push(Value::from(value.into_owned()));
         }
         if !kept.is_empty() {
-            self.put(key, Value::Array(kept));
+            self.put(key.to_owned(), Value::Array(kept));
         }
     }
 
@@ -174,20 +177,17 @@ impl Bag {
     /// there already; with another value it gets a number.
     fn fact(&mut self, name: &str, value: &str) {
         let key = legal_key(name);
-        let is_same = |known: Option<&Value>| known.and_then(Value::as_str).is_some_and(|known| known == value);
-        if !self.found.contains_key(&key) {
-            return self.bounded(key, value);
-        }
-        if is_same(self.found.get(&key)) {
-            return;
+        match self.found.get(&key) {
+            None => return self.bounded(key, value),
+            Some(known) if known.as_str() == Some(value) => return,
+            Some(_) => {}
         }
         for number in 2..10 {
             let next = format!("{}_{number}", cut(&key, LONGEST_KEY - 2));
-            if is_same(self.found.get(&next)) {
-                return;
-            }
-            if !self.found.contains_key(&next) {
-                return self.bounded(next, value);
+            match self.found.get(&next) {
+                None => return self.bounded(next, value),
+                Some(known) if known.as_str() == Some(value) => return,
+                Some(_) => {}
             }
         }
         self.truncated = true;
@@ -199,17 +199,17 @@ impl Bag {
         if value.len() > LONGEST_VALUE {
             self.mark(&key);
         }
-        self.put(&key, Value::from(shown));
+        self.put(key, Value::from(shown));
     }
 
-    fn put(&mut self, key: &str, value: Value) {
+    fn put(&mut self, key: String, value: Value) {
         let weight = key.len() + 6 + weight(&value);
         if self.found.len() + SPARE_KEYS >= MOST_KEYS || self.weight + weight > LARGEST_TOTAL - 1024 {
             self.truncated = true;
             return;
         }
         self.weight += weight;
-        self.found.insert(key.to_owned(), value);
+        self.found.insert(key, value);
     }
 
     fn mark(&mut self, key: &str) {
@@ -259,7 +259,8 @@ fn legal_key(name: &str) -> String {
     for c in name.chars() {
         key.push(if c.is_ascii_alphanumeric() { c } else { '_' });
     }
-    cut(key.trim_end_matches('_'), LONGEST_KEY).to_owned()
+    key.truncate(cut(key.trim_end_matches('_'), LONGEST_KEY).len());
+    key
 }
 
 /// Cuts every longer text down to this many bytes, marking it; used when the finding as a whole is too heavy.

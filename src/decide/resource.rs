@@ -31,6 +31,7 @@ pub(super) fn resolve(event: &Runtime, enriched: &Enriched, organization: &str) 
     let (name, how) = cluster_from_labels(event)
         .map(|name| (name, "cluster_from_labels"))
         .or_else(|| project_number(event).map(|name| (name, "project_from_labels")))
+        .or_else(|| looked_up_project(enriched).map(|name| (name, "project_from_compute")))
         .unwrap_or_else(|| (format!("//cloudresourcemanager.googleapis.com/{organization}"), "organization"));
     Resource { name, how, instance: None }
 }
@@ -66,6 +67,11 @@ pub(super) fn location(event: &Runtime) -> Option<&str> {
 
 fn project_number(event: &Runtime) -> Option<String> {
     let number = event.cloud.project_number.as_deref()?;
+    Some(format!("//cloudresourcemanager.googleapis.com/projects/{number}"))
+}
+
+fn looked_up_project(enriched: &Enriched) -> Option<String> {
+    let number = enriched.project.as_ref().map(|project| project.number.as_str()).filter(|number| !number.is_empty())?;
     Some(format!("//cloudresourcemanager.googleapis.com/projects/{number}"))
 }
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::{Rules, activity, compliance, mitre, next_steps, properties, resource, text, workload};
+use super::{Rules, activity, compliance, looked_up, mitre, next_steps, properties, resource, text, workload};
 use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
 use crate::event::finding::{Finding, FindingClass};
@@ -55,6 +55,7 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
     finding.compliances = compliance::read(&event.tags);
     finding.containers = workload::containers(event);
     finding.kubernetes = workload::kubernetes(event, &resource, &finding.containers);
+    looked_up::complete(&mut finding, event, enriched);
     finding.processes = activity::processes(event);
     finding.files = activity::files(event);
     finding.connections = activity::connections(event);
@@ -66,6 +67,7 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
         unknown_tags: &attack.unknown,
         clamped: event.time > latest,
         gaps: &enriched.gaps,
+        looked_up: &looked_up::properties(event, enriched),
         node: workload::node_name(event),
     };
     finding.source_properties = properties::collect(event, &context);

@@ -41,6 +41,9 @@ const MUTABLE: &[(&str, &str)] = &[
     ("moduleName", "module_name"),
 ];
 
+/// As many bytes as a finding usually takes as JSON: room that need not grow while it is written.
+const USUAL_FINDING: usize = 8 * 1024;
+
 /// Brings findings to Security Command Center, at the shared pace.
 #[derive(Debug, Clone)]
 pub struct SccSink {
@@ -236,7 +239,9 @@ fn update(body: &[u8], stored: &StoredFinding) -> Result<(Vec<&'static str>, Vec
 }
 
 fn encode(finding: &Finding) -> Result<Vec<u8>, SinkError> {
-    serde_json::to_vec(finding).map_err(unwritable)
+    let mut body = Vec::with_capacity(USUAL_FINDING);
+    serde_json::to_writer(&mut body, finding).map_err(unwritable)?;
+    Ok(body)
 }
 
 fn unwritable(error: serde_json::Error) -> SinkError {

@@ -38,6 +38,14 @@ pub fn of(event: &Event) -> Option<Subject> {
     #[allow(unreachable_patterns, reason = "other kinds of event name their place exactly")]
     let runtime = match event {
         Event::Runtime(runtime) => runtime,
+        Event::Integrity(entry) => {
+            return Some(Subject {
+                project: Some(entry.vm.project.clone()),
+                location: Some(entry.vm.zone.clone()).filter(|zone| !zone.is_empty()),
+                instance_id: Some(entry.vm.id.to_string()),
+                ..Subject::default()
+            });
+        }
         _ => return None,
     };
     let cloud = &runtime.cloud;

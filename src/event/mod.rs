@@ -30,7 +30,22 @@ pub enum Event {
     Attestation(Box<Attestation>),
 }
 
+/// How every runtime event begins that [`Event`] has written: serde puts the tag first.
+const RUNTIME: &[u8] = br#"{"kind":"runtime","#;
+
 impl Event {
+    /// The event that was serialised. Reads what derived deserialisation reads, without its detour: of a tagged enum
+    /// serde first makes a tree of everything, in case the tag comes last.
+    ///
+    /// # Errors
+    /// When the text is no event, or one of a kind that this program does not know.
+    pub fn from_json(text: &[u8]) -> Result<Self, serde_json::Error> {
+        if text.starts_with(RUNTIME) {
+            return serde_json::from_slice(text).map(Self::Runtime);
+        }
+        serde_json::from_slice(text)
+    }
+
     /// The finding this event becomes: deterministic, so that a repeat meets itself.
     pub fn finding_id(&self) -> FindingId {
         match self {
@@ -66,5 +81,21 @@ impl Event {
             Self::Integrity(_) => 2,
             Self::Attestation(event) => event.urgency(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_the_short_way_and_the_long_one() {
+        let written = r#"{"kind":"runtime","id":"a","shape":"falco","time":"2026-11-22T04:00:00Z","severity":4}"#;
+        let event: Event = serde_json::from_str(written).unwrap();
+        assert_eq!(serde_json::to_string(&event).unwrap(), written);
+        assert_eq!(Event::from_json(written.as_bytes()).unwrap(), event);
+        let tag_last = r#"{"id":"a","shape":"falco","time":"2026-11-22T04:00:00Z","severity":4,"kind":"runtime"}"#;
+        assert_eq!(Event::from_json(tag_last.as_bytes()).unwrap(), event);
+        assert!(Event::from_json(br#"{"kind":"unheard-of"}"#).is_err());
     }
 }

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::Path;
 
+use aws_lc_rs::rsa::KeyPair;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use secrecy::SecretString;
@@ -103,6 +104,28 @@ pub struct Impersonated {
 }
 
 impl Credentials {
+    /// Reads a service account's key itself, so that a damaged one is told at the start and not when the first
+    /// token is fetched. Other kinds hold nothing that could be tried here.
+    ///
+    /// # Errors
+    /// When it is no RSA key.
+    pub fn try_key(&self) -> Result<(), AuthError> {
+        let Self::ServiceAccount(account) = self else { return Ok(()) };
+        let pem = &account.key.private_key;
+        let base64: String = pem.lines().map(str::trim).filter(|line| !line.starts_with("-----")).collect();
+        let der = STANDARD.decode(base64).unwrap_or_default();
+        let read =
+            if pem.contains("BEGIN RSA PRIVATE KEY") { KeyPair::from_der(&der) } else { KeyPair::from_pkcs8(&der) };
+        // The library's words could quote the key.
+        read.map(drop).map_err(|_| {
+            AuthError::settings(
+                "service_account",
+                "\"private_key\" is damaged: it is no RSA key".into(),
+                "create a new JSON key for the service account and use the whole file",
+            )
+        })
+    }
+
     /// Reads the text of a credential file. Tolerates what shells and secret stores do to it: quotes around it, a byte
     /// order mark, base64 around it, and line breaks of the key escaped once too often.
     pub fn from_json(text: &str) -> Result<Self, AuthError> {
@@ -239,7 +262,7 @@ fn parse_object(text: &str) -> Result<Map<String, Value>, AuthError> {
     Err(AuthError::settings(
         CREDENTIAL_FILE,
         format!("the credentials are not a JSON object{place}"),
-        "give the whole content of the key file, as it is or base64-encoded; the value is not shown here",
+        "give the whole content of the key file, as it is or base64-encoded, in a .env file between single quotes; the value is not shown here",
     ))
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, Response};
+use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
@@ -150,11 +150,11 @@ impl Client {
 
     /// Any call, answered with JSON. An empty answer is read as `{}`.
     pub async fn json<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, ApiError> {
-        let name = self.name(&call.method, call.path);
+        let (method, path) = (call.method.clone(), call.path);
         let body = self.bytes(call).await?;
         let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
         serde_json::from_slice(text)
-            .map_err(|source| ApiError::Body { call: name, source: source_without_text(source) })
+            .map_err(|source| ApiError::Body { call: self.name(&method, path), source: source_without_text(source) })
     }
 
     /// Any call, answered with bytes. A 401 is met once with a new token.
@@ -162,23 +162,35 @@ impl Client {
         let name = self.name(&call.method, call.path);
         let no_token = |source| ApiError::Auth { call: name.clone(), source };
         let token = self.0.tokens.token().await.map_err(no_token)?;
-        let first = self.once(&call, &name, token.as_deref()).await;
-        let (Err(error), Some(used)) = (&first, &token) else { return first };
+        let request = self.request(call, &name)?;
+        let Some(used) = token else { return self.once(request, &name, None).await };
+        // The spare one shares the body: nothing is copied for a second try that hardly ever comes.
+        let spare = request.try_clone();
+        let first = self.once(request, &name, Some(&used)).await;
+        let (Err(error), Some(spare)) = (&first, spare) else { return first };
         if error.status() != Some(401) {
             return first;
         }
-        match self.0.tokens.replace(used).await.map_err(no_token)? {
-            Some(new) if !Arc::ptr_eq(&new, used) => self.once(&call, &name, Some(&new)).await,
+        match self.0.tokens.replace(&used).await.map_err(no_token)? {
+            Some(new) if !Arc::ptr_eq(&new, &used) => self.once(spare, &name, Some(&new)).await,
             _ => first,
         }
     }
 
-    async fn once(&self, call: &Call<'_>, name: &str, token: Option<&Token>) -> Result<Vec<u8>, ApiError> {
+    /// The request without its token.
+    fn request(&self, call: Call<'_>, name: &str) -> Result<RequestBuilder, ApiError> {
         let url = Url::parse(&format!("{}{}", self.0.base, call.path)).map_err(|error| ApiError::Refused {
             call: name.to_owned(),
             why: format!("its address is not valid: {error}"),
         })?;
-        let mut request = self.0.http.request(call.method.clone(), url).query(call.query);
+        let request = self.0.http.request(call.method, url).query(call.query);
+        Ok(match call.body {
+            Some(body) => request.header(CONTENT_TYPE, "application/json").body(body),
+            None => request,
+        })
+    }
+
+    async fn once(&self, mut request: RequestBuilder, name: &str, token: Option<&Token>) -> Result<Vec<u8>, ApiError> {
         if let Some(token) = token {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
                 ApiError::Refused { call: name.to_owned(), why: "the access token cannot stand in a header".into() }
@@ -188,9 +200,6 @@ impl Client {
             if let Some(project) = &self.0.quota_project {
                 request = request.header("x-goog-user-project", project.clone());
             }
-        }
-        if let Some(body) = &call.body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
         }
         let answer = request.send().await.map_err(|error| self.broken(name, error))?;
         if answer.status().is_success() {

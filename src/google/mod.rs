@@ -7,8 +7,9 @@ pub mod error;
 mod exchange;
 pub mod firestore;
 pub mod http;
-pub mod resource_manager;
+pub mod logging;
 pub mod pubsub;
+pub mod resource_manager;
 pub mod scc;
 pub mod secret_manager;
 

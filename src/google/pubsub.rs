@@ -156,7 +156,9 @@ impl Client {
         let bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
         let holds = |binding: &Value| {
             let members = binding["members"].as_array();
-            binding["role"] == role && binding.get("condition").is_none() && members.is_some_and(|m| m.iter().any(|m| m == member))
+            binding["role"] == role
+                && binding.get("condition").is_none()
+                && members.is_some_and(|m| m.iter().any(|m| m == member))
         };
         if bindings.iter().any(holds) {
             return Ok(false);

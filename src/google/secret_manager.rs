@@ -40,6 +40,12 @@ pub enum SecretError {
         /// The cause.
         source: ApiError,
     },
+    /// What arrived is not what was sent, by its checksum.
+    #[error("secret {name} arrived damaged: its checksum differs")]
+    Damaged {
+        /// Its place.
+        name: SecretName,
+    },
     /// What it holds is not text.
     #[error("secret {name} does not hold text")]
     NotText {
@@ -93,6 +99,9 @@ pub async fn read(http: &Client, name: &SecretName) -> Result<SecretString, Secr
     struct Payload {
         #[serde(default)]
         data: SecretString,
+        /// A number, which Google's JSON writes as text.
+        #[serde(default, rename = "dataCrc32c")]
+        checksum: Option<serde_json::Value>,
     }
     use secrecy::ExposeSecret;
     let path = format!(
@@ -105,13 +114,31 @@ pub async fn read(http: &Client, name: &SecretName) -> Result<SecretString, Secr
         http.get_json(&path, &[]).await.map_err(|source| SecretError::Call { name: name.clone(), source })?;
     let not_text = || SecretError::NotText { name: name.clone() };
     let bytes = STANDARD.decode(version.payload.data.expose_secret()).map_err(|_| not_text())?;
+    let said = version.payload.checksum.as_ref().and_then(|sum| sum.as_u64().or_else(|| sum.as_str()?.parse().ok()));
+    if said.is_some_and(|said| said != u64::from(crc32c(&bytes))) {
+        return Err(SecretError::Damaged { name: name.clone() });
+    }
     let text = String::from_utf8(bytes).map_err(|_| not_text())?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned().into())
+}
+
+/// CRC-32C (Castagnoli), bit by bit: secrets are small.
+fn crc32c(bytes: &[u8]) -> u32 {
+    const POLYNOMIAL: u32 = 0x82F6_3B78;
+    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_checksum_is_the_published_one() {
+        // RFC 3720, B.4, and the check value of the algorithm.
+        assert_eq!(crc32c(b"123456789"), 0xE306_9283);
+        assert_eq!(crc32c(&[0; 32]), 0x8A91_36AA);
+    }
 
     #[test]
     fn places_are_read_and_anything_else_is_refused() {

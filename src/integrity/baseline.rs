@@ -70,13 +70,20 @@ impl Scope {
                 return Some(format!("it is only for VMs named {}", self.names.join(", ")));
             }
             None if !self.names.is_empty() => {
-                return Some(format!("it is only for VMs named {}, and this VM's name is not known", self.names.join(", ")));
+                return Some(format!(
+                    "it is only for VMs named {}, and this VM's name is not known",
+                    self.names.join(", ")
+                ));
             }
             _ => {}
         }
         self.labels.iter().find_map(|(label, value)| match subject.labels {
-            None => Some(format!("it is only for VMs with the label {label}={value}, and this VM's labels are not known")),
-            Some(labels) if labels.get(label) != Some(value) => Some(format!("it is only for VMs with the label {label}={value}")),
+            None => {
+                Some(format!("it is only for VMs with the label {label}={value}, and this VM's labels are not known"))
+            }
+            Some(labels) if labels.get(label) != Some(value) => {
+                Some(format!("it is only for VMs with the label {label}={value}"))
+            }
             Some(_) => None,
         })
     }
@@ -186,7 +193,9 @@ fn measurement(
 fn list(body: &Body, field: &str, broken: &mut Vec<String>) -> Vec<String> {
     match body.get(field) {
         None | Some(Value::Null) => Vec::new(),
-        Some(Value::String(text)) => text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect(),
+        Some(Value::String(text)) => {
+            text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+        }
         Some(Value::Array(items)) if items.iter().all(Value::is_string) => {
             items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
         }

@@ -71,7 +71,8 @@ impl Baselines {
             return Ok(cached.baselines);
         }
         let documents = state::all(&*self.store, KIND).await?;
-        let baselines = Arc::new(documents.iter().map(|found| Baseline::read(&found.key, &found.body)).collect::<Vec<_>>());
+        let baselines =
+            Arc::new(documents.iter().map(|found| Baseline::read(&found.key, &found.body)).collect::<Vec<_>>());
         *self.cache.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Cached { read: now, baselines: Arc::clone(&baselines) });
         Ok(baselines)
@@ -81,7 +82,13 @@ impl Baselines {
     ///
     /// # Errors
     /// [`StateError::Conflict`] when one stands there, or somebody else changed it meanwhile.
-    pub async fn import(&self, baseline: &Baseline, replace: bool, who: &str, now: DateTime<Utc>) -> Result<(), StateError> {
+    pub async fn import(
+        &self,
+        baseline: &Baseline,
+        replace: bool,
+        who: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), StateError> {
         let found = self.store.read(KIND, &baseline.name).await?;
         let (expected, before) = match found {
             None => (Expected::Absent, None),
@@ -94,7 +101,13 @@ impl Baselines {
     }
 
     /// Sets when a baseline stops being used. `false`: there is none of this name.
-    pub async fn expire(&self, name: &str, at: DateTime<Utc>, who: &str, now: DateTime<Utc>) -> Result<bool, StateError> {
+    pub async fn expire(
+        &self,
+        name: &str,
+        at: DateTime<Utc>,
+        who: &str,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StateError> {
         let Some(found) = self.store.read(KIND, name).await? else { return Ok(false) };
         let mut body = found.body.clone();
         let text = at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
@@ -137,13 +150,6 @@ impl Baselines {
     }
 }
 
-fn change(
-    name: &str,
-    what: What,
-    who: &str,
-    time: DateTime<Utc>,
-    before: Option<Body>,
-    after: Option<Body>,
-) -> Change {
+fn change(name: &str, what: What, who: &str, time: DateTime<Utc>, before: Option<Body>, after: Option<Body>) -> Change {
     Change { time, who: who.to_owned(), baseline: name.to_owned(), what, before, after }
 }

@@ -54,7 +54,7 @@ impl Difference {
         let name = self.slot.pcr;
         match self.change {
             Change::Equal => format!("{name} is as the policy has it"),
-            Change::Changed => format!("{name}: {}{}", self.meaning().changed, self.from_to()),
+            Change::Changed => format!("{name}: {}{}", self.meaning().changed, self.transition()),
             Change::OnlyInPolicy => format!("{name} stands in the policy, but this boot did not report it"),
             Change::OnlyInActual if name.number() == 14 => {
                 format!("{name} was measured (shim's machine-owner key lists), but the policy has no value for it")
@@ -65,7 +65,7 @@ impl Difference {
         }
     }
 
-    fn from_to(&self) -> String {
+    fn transition(&self) -> String {
         match (self.policy_known(), self.actual_known()) {
             (None, None) if self.slot.pcr.number() == 0 => " (neither value is of a firmware known here)".to_owned(),
             (None, None) => String::new(),

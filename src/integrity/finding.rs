@@ -114,12 +114,21 @@ fn shown(entry: &Entry, context: &Context) -> String {
 
 fn description(entry: &Entry, context: &Context) -> String {
     let boot = entry.boot.map(|boot| format!(", boot {boot}")).unwrap_or_default();
-    let mut parts =
-        vec![format!("{} on VM {} in {} ({}){boot}.", headline(entry), shown(entry, context), entry.vm.project, entry.vm.zone)];
+    let mut parts = vec![format!(
+        "{} on VM {} in {} ({}){boot}.",
+        headline(entry),
+        shown(entry, context),
+        entry.vm.project,
+        entry.vm.zone
+    )];
     if let Some(report) = boot_report(entry) {
         let changed: Vec<Difference> = report.differences().into_iter().filter(|d| d.change != Change::Equal).collect();
         parts.extend(changed.iter().map(|difference| {
-            let harmless = difference.meaning().harmless.map(|cause| format!(" Usual harmless cause: {cause}.")).unwrap_or_default();
+            let harmless = difference
+                .meaning()
+                .harmless
+                .map(|cause| format!(" Usual harmless cause: {cause}."))
+                .unwrap_or_default();
             format!("{}.{harmless}", difference.sentence())
         }));
     }
@@ -151,8 +160,12 @@ fn next_steps(entry: &Entry, check: Check, context: &Context) -> String {
     let stop = format!("gcloud compute instances stop {vm} {place}");
     let relearn = format!("gcloud compute instances update {vm} {place} --shielded-learn-integrity-policy");
     let disks = format!("gcloud compute instances describe {vm} {place} --format='value(disks[].source.basename())'");
-    let snapshot = format!("Keep evidence: list its disks with `{disks}`, then `gcloud compute disks snapshot DISK {place}` for each.");
-    let describe = format!("gcloud compute instances describe {vm} {place} --format='yaml(status,lastStartTimestamp,shieldedInstanceConfig)'");
+    let snapshot = format!(
+        "Keep evidence: list its disks with `{disks}`, then `gcloud compute disks snapshot DISK {place}` for each."
+    );
+    let describe = format!(
+        "gcloud compute instances describe {vm} {place} --format='yaml(status,lastStartTimestamp,shieldedInstanceConfig)'"
+    );
     let steps = match check {
         Check::EarlyBoot | Check::LateBoot => vec![
             format!("See which registers changed and what they mean: `{read} | sysdig-scc integrity explain -`"),
@@ -239,7 +252,8 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
         put("only_in_policy", Some(changed(Change::OnlyInPolicy).collect()));
         put("only_in_actual", Some(changed(Change::OnlyInActual).collect()));
         let explained = explain(entry);
-        let firmware = |value: Option<&super::explain::Value>| value.and_then(|value| value.means.clone()).map(Value::from);
+        let firmware =
+            |value: Option<&super::explain::Value>| value.and_then(|value| value.means.clone()).map(Value::from);
         let pcr_0 = explained.registers.iter().find(|register| register.pcr == "PCR_0");
         put("policy_firmware", pcr_0.and_then(|register| firmware(register.policy.as_ref())));
         put("actual_firmware", pcr_0.and_then(|register| firmware(register.actual.as_ref())));
@@ -254,7 +268,10 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
     match &entry.fact {
         Fact::Launch(report) => {
             put("integrity_evaluation_passed", report.passed.map(Value::from));
-            put("launch_policy", Some(json!(text::ellipsis(&Value::Object(report.policy.clone()).to_string(), LONGEST))));
+            put(
+                "launch_policy",
+                Some(json!(text::ellipsis(&Value::Object(report.policy.clone()).to_string(), LONGEST))),
+            );
         }
         Fact::BootIncomplete { minutes, .. } => {
             put("waited_minutes", Some(json!(minutes)));
@@ -273,6 +290,7 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
 
 /// Hex by register, as TPM tools print it; the bank is in the name.
 fn values(measurements: &Measurements) -> Value {
-    let named = measurements.0.iter().map(|(slot, digest)| (format!("{}_{}", slot.pcr, slot.algorithm), json!(digest.hex())));
+    let named =
+        measurements.0.iter().map(|(slot, digest)| (format!("{}_{}", slot.pcr, slot.algorithm), json!(digest.hex())));
     Value::Object(named.collect())
 }

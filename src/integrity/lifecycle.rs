@@ -79,9 +79,10 @@ pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
     let mut timer = Timer::Leave;
     let check = entry.check();
     let failed = match &entry.fact {
-        Fact::OptionsChanged { secure_boot, vtpm, monitoring, .. } => {
-            record.switch(&[("Secure Boot", *secure_boot), ("vTPM", *vtpm), ("integrity monitoring", *monitoring)], entry.time)
-        }
+        Fact::OptionsChanged { secure_boot, vtpm, monitoring, .. } => record.switch(
+            &[("Secure Boot", *secure_boot), ("vTPM", *vtpm), ("integrity monitoring", *monitoring)],
+            entry.time,
+        ),
         Fact::Launch(report) if report.passed.is_none() && !report.alarming() => None,
         Fact::BaselineRelearned(by) => {
             if record.relearned.as_ref().is_none_or(|(_, time)| *time <= entry.time) {
@@ -101,7 +102,9 @@ pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
             // The boot went on, whatever was measured.
             actions.extend(record.pass(Check::BootIncomplete, moment, false));
         }
-        Fact::EarlyBoot(report) if !report.passed() && record.newest(Check::LateBoot).is_none_or(|late| late < moment) => {
+        Fact::EarlyBoot(report)
+            if !report.passed() && record.newest(Check::LateBoot).is_none_or(|late| late < moment) =>
+        {
             timer = Timer::Start;
         }
         _ => {}
@@ -206,8 +209,16 @@ mod tests {
         assert_eq!(run(&[late(1, false), late(2, true)], Check::LateBoot), Some(false));
         assert_eq!(run(&[late(1, false), early(2, true)], Check::LateBoot), Some(true), "another check");
         assert_eq!(run(&[late(2, true), late(1, false)], Check::LateBoot), None, "out of order: it has passed since");
-        assert_eq!(run(&[late(1, false), late(2, true), late(1, false)], Check::LateBoot), Some(false), "delivered again");
-        assert_eq!(run(&[late(1, false), late(2, true), late(3, false)], Check::LateBoot), Some(true), "it failed anew");
+        assert_eq!(
+            run(&[late(1, false), late(2, true), late(1, false)], Check::LateBoot),
+            Some(false),
+            "delivered again"
+        );
+        assert_eq!(
+            run(&[late(1, false), late(2, true), late(3, false)], Check::LateBoot),
+            Some(true),
+            "it failed anew"
+        );
     }
 
     proptest! {

@@ -101,7 +101,8 @@ pub fn judge(report: &BootReport, subject: Subject<'_>, baselines: &[Baseline], 
         if miss.distance() == 0 && miss.barred.is_none() {
             return Judgement::Known { baseline: miss.baseline };
         }
-        let nearer = |other: &Miss| (miss.distance(), miss.barred.is_some()) < (other.distance(), other.barred.is_some());
+        let nearer =
+            |other: &Miss| (miss.distance(), miss.barred.is_some()) < (other.distance(), other.barred.is_some());
         if nearest.as_ref().is_none_or(nearer) {
             nearest = Some(miss);
         }
@@ -114,7 +115,9 @@ fn bar(baseline: &Baseline, subject: Subject<'_>, now: DateTime<Utc>) -> Option<
         return Some(format!("it cannot be used ({reason})"));
     }
     let expired = baseline.expires.filter(|expires| *expires <= now);
-    expired.map(|expires| format!("it expired on {}", expires.format("%Y-%m-%d"))).or_else(|| baseline.scope.excludes(subject))
+    expired
+        .map(|expires| format!("it expired on {}", expires.format("%Y-%m-%d")))
+        .or_else(|| baseline.scope.excludes(subject))
 }
 
 fn compare(baseline: &Baseline, union: &[Slot], actual: &Measurements, barred: Option<String>) -> Miss {
@@ -150,7 +153,9 @@ mod tests {
 
     fn report(policy: &[(u8, u8)], actual: &[(u8, u8)]) -> BootReport {
         let list = |values: &[(u8, u8)]| {
-            let elements = values.iter().map(|(pcr, byte)| json!({"hashAlgo": "SHA1", "pcrNum": format!("PCR_{pcr}"), "value": value(*byte)}));
+            let elements = values
+                .iter()
+                .map(|(pcr, byte)| json!({"hashAlgo": "SHA1", "pcrNum": format!("PCR_{pcr}"), "value": value(*byte)}));
             Measurements::parse("x", &elements.collect::<Value>())
         };
         BootReport { stated: Some(false), policy: list(policy).0, actual: list(actual).0, unreadable: vec![] }
@@ -180,7 +185,10 @@ mod tests {
         let three = json!({"PCR_0": pcr(0, 1), "PCR_4": pcr(4, 2), "PCR_7": pcr(7, 1)});
         let windows = report(&old, &[(0, 1), (4, 2), (7, 1), (11, 5), (14, 5)]);
         let unknown = judged(&windows, &[baseline("b", three.clone())]);
-        assert_eq!(unknown, "No baseline knows these measurements; the nearest: b has no value for PCR_11 (SHA1), PCR_14 (SHA1).");
+        assert_eq!(
+            unknown,
+            "No baseline knows these measurements; the nearest: b has no value for PCR_11 (SHA1), PCR_14 (SHA1)."
+        );
 
         let extra = report(&old, &[(0, 1), (4, 2), (7, 1), (14, 5)]);
         assert!(judged(&extra, &[baseline("b", three.clone())]).contains("has no value for PCR_14"));
@@ -199,12 +207,18 @@ mod tests {
         assert_eq!(judged(&linux, &[baseline("b", digits)]), KNOWN, "fields named by number");
 
         let without_7 = report(&old, &[(0, 1), (4, 2)]);
-        assert!(judged(&without_7, &[baseline("b", three.clone())]).contains("did not report: PCR_7"), "no exception, no match");
+        assert!(
+            judged(&without_7, &[baseline("b", three.clone())]).contains("did not report: PCR_7"),
+            "no exception, no match"
+        );
         assert_eq!(judged(&linux, &[]), "No known-good baselines are recorded.");
 
         let mut banks = linux.clone();
         let long = crate::integrity::measurement::Digest(vec![9; 32]);
-        let sha256 = Slot { pcr: crate::integrity::measurement::Pcr::new(4).unwrap(), algorithm: crate::integrity::measurement::Algorithm::Sha256 };
+        let sha256 = Slot {
+            pcr: crate::integrity::measurement::Pcr::new(4).unwrap(),
+            algorithm: crate::integrity::measurement::Algorithm::Sha256,
+        };
         banks.actual.0.insert(sha256, long.clone());
         assert!(judged(&banks, &[baseline("b", three.clone())]).contains("has no value for PCR_4 (SHA256)"));
         let mut both = three;
@@ -225,7 +239,10 @@ mod tests {
             judged(&seen, &[baseline("b", json)])
         };
         assert_eq!(with("expiresAt", json!("2030-01-01T00:00:00Z")), KNOWN);
-        assert!(with("expiresAt", json!("2020-01-01T00:00:00Z")).contains("has these very values, but it expired on 2020-01-01"));
+        assert!(
+            with("expiresAt", json!("2020-01-01T00:00:00Z"))
+                .contains("has these very values, but it expired on 2020-01-01")
+        );
         assert!(with("expiresAt", json!("soon")).contains("cannot be used"));
         assert_eq!(with("projects", json!(["x", "p"])), KNOWN);
         assert!(with("projects", json!("x")).contains("only for the projects x"));

@@ -1,5 +1,6 @@
 //! The stateful part: what was seen of every VM, kept in the state store, so that replicas agree.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -31,6 +32,15 @@ pub enum Followed {
     Nothing(&'static str),
 }
 
+/// What look-ups found about the VM; nothing when there were none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// Its name.
+    pub name: Option<&'a str>,
+    /// Its labels.
+    pub labels: Option<&'a BTreeMap<String, String>>,
+}
+
 /// What watches over the VMs.
 #[derive(Debug, Clone)]
 pub struct Tracker {
@@ -51,11 +61,11 @@ impl Tracker {
         Self { store, baselines, patience }
     }
 
-    /// What should change for `entry`. `name`: the VM's, when a look-up found it. Repeating it is safe.
+    /// What should change for `entry`. Repeating it is safe.
     ///
     /// # Errors
     /// When the state store or the baselines cannot be read or written.
-    pub async fn follow(&self, entry: &Entry, name: Option<&str>, now: DateTime<Utc>) -> Result<Followed, StateError> {
+    pub async fn follow(&self, entry: &Entry, known: Known<'_>, now: DateTime<Utc>) -> Result<Followed, StateError> {
         let step = self.advance(entry, now).await?;
         if step.actions.is_empty() {
             return Ok(Followed::Nothing(if entry.failed() == Some(true) {
@@ -69,8 +79,9 @@ impl Tracker {
             changes.push(match *action {
                 Action::Close(check) => FindingChange::Close { id: finding_id(&entry.vm, check), time: entry.time },
                 Action::Raise(check) => {
-                    let judgement = self.judgement(entry, name, now).await?;
-                    let context = Context { judgement, record: step.record.clone(), name: name.map(str::to_owned) };
+                    let judgement = self.judgement(entry, known, now).await?;
+                    let context =
+                        Context { judgement, record: step.record.clone(), name: known.name.map(str::to_owned) };
                     let finding = Box::new(finding(entry, check, &context, now));
                     FindingChange::Raise { id: finding_id(&entry.vm, check), finding }
                 }
@@ -173,10 +184,15 @@ impl Tracker {
         Ok(record.newest(Check::LateBoot).is_some_and(|late| late >= moment))
     }
 
-    async fn judgement(&self, entry: &Entry, name: Option<&str>, now: DateTime<Utc>) -> Result<Option<Judgement>, StateError> {
+    async fn judgement(
+        &self,
+        entry: &Entry,
+        known: Known<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Judgement>, StateError> {
         let Some(report) = boot_report(entry) else { return Ok(None) };
         let baselines = self.baselines.all(now).await?;
-        let subject = Subject { vm: &entry.vm, name: name.or(entry.vm.name.as_deref()), labels: None };
+        let subject = Subject { vm: &entry.vm, name: known.name.or(entry.vm.name.as_deref()), labels: known.labels };
         Ok(Some(judge(report, subject, &baselines, now)))
     }
 }

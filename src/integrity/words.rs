@@ -21,6 +21,9 @@ pub fn headline(entry: &Entry) -> String {
         Fact::LateBoot(report) => passed("Late boot integrity check", report.passed()),
         Fact::BootIncomplete { .. } => "The boot did not complete".to_owned(),
         Fact::Launch(LaunchReport { passed: None, .. }) => "Launch attestation report without a result".to_owned(),
+        Fact::Launch(report) if report.passed == Some(true) && report.alarming() => {
+            "Launch attestation passed with a policy that allows debugging".to_owned()
+        }
         Fact::Launch(report) => passed("Launch attestation", report.passed == Some(true)),
         Fact::BaselineRelearned(by) => format!("The integrity policy baseline was relearned by {}", by.principal),
         Fact::OptionsChanged { by, secure_boot, vtpm, monitoring } => {

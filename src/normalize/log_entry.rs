@@ -42,7 +42,8 @@ pub fn element(item: Item, received: DateTime<Utc>) -> Element {
 /// A body of the ledger read again, when it is one of ours.
 pub(super) fn stored(body: &str, received: DateTime<Utc>) -> Option<Element> {
     let json: Value = serde_json::from_str(body).ok()?;
-    let is_entry = ["jsonPayload", "protoPayload", "textPayload", "logName"].iter().any(|name| json.get(name).is_some());
+    let is_entry =
+        ["jsonPayload", "protoPayload", "textPayload", "logName"].iter().any(|name| json.get(name).is_some());
     if is_entry {
         return Some(element(Item::Entry(json), received));
     }
@@ -53,11 +54,8 @@ pub(super) fn stored(body: &str, received: DateTime<Utc>) -> Option<Element> {
 /// Attestation tokens may pass by here; they never come into the ledger.
 fn unreadable(reason: String, body: &str) -> Element {
     let body = TOKEN.replace_all(body, "[token removed]");
-    let body = if body.len() > LARGEST_KEPT {
-        crate::decide::text::ellipsis(&body, LARGEST_KEPT)
-    } else {
-        body.into_owned()
-    };
+    let body =
+        if body.len() > LARGEST_KEPT { crate::decide::text::ellipsis(&body, LARGEST_KEPT) } else { body.into_owned() };
     Element::Unreadable { reason, body }
 }
 
@@ -70,7 +68,9 @@ mod tests {
     #[test]
     fn a_token_never_comes_into_the_ledger() {
         let body = r#"{"token":"eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln", broken"#;
-        let Element::Unreadable { body, .. } = element(envelope::data_of(body.as_bytes()), Utc::now()) else { panic!() };
+        let Element::Unreadable { body, .. } = element(envelope::data_of(body.as_bytes()), Utc::now()) else {
+            panic!()
+        };
         assert!(body.contains("[token removed]") && !body.contains("eyJ"), "{body}");
         let entry = json!({"logName": "projects/p/logs/gotpm", "jsonPayload": {"token": "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln"}});
         assert_eq!(element(Item::Entry(entry), Utc::now()), Element::Ignored(Ignored::OtherLog));

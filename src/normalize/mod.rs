@@ -25,6 +25,9 @@ use notification::{Envelope, Wrapping};
 /// Arrays within arrays are unpacked this deep; nobody sends more than a batch of batches.
 const DEEPEST_BATCH: usize = 4;
 
+/// So many broken lines before the first good one, and it is not one document a line.
+const MOST_BROKEN_LINES: usize = 1_000;
+
 /// One element of a delivery, told apart by content.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Element {
@@ -63,11 +66,14 @@ pub enum NormalizeError {
 /// Every element of a delivery, in order. `received` stands in where a time is missing.
 pub fn delivery(body: &[u8], received: DateTime<Utc>) -> Result<Vec<Element>, NormalizeError> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
-    let mut elements = Elements { received, found: Vec::new() };
+    let mut elements = Elements::new(received);
     let text = match std::str::from_utf8(body) {
         Ok("") => return Err(NormalizeError::Empty),
         Ok(text) => text,
-        Err(error) => return elements.lines(body).ok_or(NormalizeError::NotUtf8(error)),
+        Err(error) => {
+            let found = elements.among_bad_bytes(body).or_else(|| Elements::new(received).lines(body));
+            return found.ok_or(NormalizeError::NotUtf8(error));
+        }
     };
     if text.starts_with('[') {
         return match serde_json::from_str::<Vec<&serde_json::value::RawValue>>(text) {
@@ -83,6 +89,10 @@ pub fn delivery(body: &[u8], received: DateTime<Utc>) -> Result<Vec<Element>, No
         Ok(json) => {
             elements.object(&json, text);
             Ok(elements.found)
+        }
+        // Well-formed, yet nothing we can hold: nested too deeply, a number without end, half a surrogate.
+        Err(error) if serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() => {
+            Ok(vec![unreadable(format!("the element cannot be read as JSON: {error}"), text)])
         }
         Err(error) => elements.several(text).ok_or(NormalizeError::NotJson(error)),
     }
@@ -112,6 +122,27 @@ struct Elements {
 }
 
 impl Elements {
+    fn new(received: DateTime<Utc>) -> Self {
+        Self { received, found: Vec::new() }
+    }
+
+    /// The elements of an array of which some hold bytes that are not UTF-8, a process's raw arguments for example:
+    /// those are kept, the others taken. `None` when it is no array, or none of its elements is whole.
+    fn among_bad_bytes(mut self, body: &[u8]) -> Option<Vec<Element>> {
+        let text = String::from_utf8_lossy(body);
+        let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(&text).ok()?;
+        let (mut whole, reason) = (0_usize, "the element holds bytes that are not UTF-8; they are shown as \u{FFFD}");
+        for item in items {
+            if item.get().contains(char::REPLACEMENT_CHARACTER) {
+                self.found.push(unreadable(reason, item.get()));
+            } else {
+                whole += 1;
+                self.element(item.get(), 1);
+            }
+        }
+        (whole > 0).then_some(self.found)
+    }
+
     /// One element of an array or of several values in a row.
     fn element(&mut self, text: &str, depth: usize) {
         if text.starts_with('[') {
@@ -255,8 +286,14 @@ impl Elements {
                 }
                 Err(error) => self.found.push(unreadable(format!("this line cannot be read as JSON: {error}"), &text)),
             }
+            // Rubbish of millions of lines is not kept line by line only to be refused as a whole.
+            if good == 0 && self.found.len() >= MOST_BROKEN_LINES {
+                return None;
+            }
         }
-        let believable = lines.len() > 1 && good > 0 && (!opens_a_document || good * 2 >= lines.len());
+        // The lines of one document over many lines do not all begin with a brace.
+        let one_each = lines.iter().all(|line| matches!(line, [b'{', _, ..]));
+        let believable = lines.len() > 1 && good > 0 && (!opens_a_document || one_each || good * 2 >= lines.len());
         believable.then_some(self.found)
     }
 }

@@ -105,11 +105,12 @@ pub(super) fn event(
     Ok(event)
 }
 
-/// The sender's id: a string or an integer.
+/// The sender's id: a string or an integer. Zero is a sender's way of having none.
 fn id(object: &Json<'_>) -> Option<String> {
     match object.member("id") {
+        Json::Integer(0) => None,
         Json::Integer(number) => Some(number.to_string()),
-        Json::Text(text) => meaningful(text).filter(|text| text.len() <= 512).map(str::to_owned),
+        Json::Text(text) => meaningful(text).filter(|text| text.len() <= 512 && *text != "0").map(str::to_owned),
         _ => None,
     }
 }

@@ -305,9 +305,10 @@ fn what_is_no_json_is_refused_with_a_clear_answer() {
 }
 
 #[test]
-fn deep_nesting_is_an_error_and_never_a_crash() {
+fn deep_nesting_is_kept_and_never_a_crash() {
     let deep = |n: usize, open: &str, close: &str| format!("{}1{}", open.repeat(n), close.repeat(n));
-    assert!(delivery(deep(100_000, "{\"a\":", "}").as_bytes(), received()).is_err());
+    assert!(matches!(elements(&deep(100_000, "{\"a\":", "}")).as_slice(), [Element::Unreadable { .. }]));
+    assert!(delivery("{\"a\":".repeat(100_000).as_bytes(), received()).is_err());
     let found = elements(&deep(100_000, "[", "]"));
     assert!(matches!(found.as_slice(), [Element::Unreadable { .. }]));
     let inside = format!("[{}]", deep(100_000, "{\"a\":", "}"));
@@ -437,4 +438,47 @@ fn walk(json: &serde_json::Value, path: String, paths: &mut Vec<String>) {
         _ => {}
     }
     paths.push(path);
+}
+
+#[test]
+fn well_formed_elements_that_cannot_be_held_are_kept_with_their_reason() {
+    let deep = format!(r#"{{"type":"policy","id":"a1","content":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+    for (body, reason) in [
+        (deep.as_str(), "recursion limit"),
+        (r#"{"type":"policy","id":"a2","severity":1e400}"#, "out of range"),
+        (r#"{"type":"policy","id":"a3","name":"\ud800"}"#, "hex escape"),
+    ] {
+        let found = elements(body);
+        let [Element::Unreadable { reason: told, body: kept }] = found.as_slice() else { panic!("{found:?}") };
+        assert!(told.contains(reason), "{told}");
+        assert_eq!(kept, body);
+    }
+}
+
+#[test]
+fn bytes_that_are_not_utf8_cost_only_their_own_element() {
+    let body =
+        b"[{\"type\":\"policy\",\"id\":\"b1\",\"name\":\"x\xff\"},{\"type\":\"policy\",\"id\":\"b2\",\"name\":\"y\"}]";
+    let found = delivery(body, received()).unwrap();
+    assert!(matches!(&found[0], Element::Unreadable { reason, .. } if reason.contains("not UTF-8")), "{found:?}");
+    assert!(matches!(&found[1], Element::Event { .. }), "{found:?}");
+    assert!(matches!(delivery(b"[{\"a\":\"\xff\"}]", received()), Err(NormalizeError::NotUtf8(_))));
+}
+
+#[test]
+fn one_good_line_among_broken_ones_is_taken() {
+    let found = elements("{\"id\": \"br1\n{\"id\": \"br2\n{\"type\":\"policy\",\"id\":\"c1\",\"name\":\"x\"}");
+    let broken = found.iter().filter(|element| matches!(element, Element::Unreadable { .. })).count();
+    assert_eq!((found.len(), broken), (3, 2), "{found:?}");
+    assert!(delivery("{\n".repeat(2_000_000).as_bytes(), received()).is_err(), "rubbish is refused at once");
+}
+
+#[test]
+fn an_id_of_zero_is_none() {
+    let event = |id: &str, output: &str| {
+        only(&format!(r#"{{"type":"policy","id":{id},"name":"x","content":{{"output":"{output}"}}}}"#)).id
+    };
+    assert_ne!(event("0", "first"), event("0", "second"));
+    assert_ne!(event("\"0\"", "first"), event("\"0\"", "second"));
+    assert_eq!(event("18446744073709551615", "first"), "18446744073709551615");
 }

@@ -17,7 +17,7 @@ pub(crate) fn moment(value: &Json<'_>) -> Option<DateTime<Utc>> {
         Json::Float(number) => from_float(*number),
         Json::Text(text) => {
             let text = text.trim();
-            text.parse().ok().and_then(from_number).or_else(|| from_text(text))
+            text.parse().ok().and_then(from_number).or_else(|| from_decimal(text)).or_else(|| from_text(text))
         }
         _ => None,
     }
@@ -46,6 +46,23 @@ fn from_float(number: f64) -> Option<DateTime<Utc>> {
         n if n < 1e19 => from_number(n as i128),
         _ => None,
     }
+}
+
+/// `1720031001.639981`: the fraction is read as it is written, since a double would round it.
+fn from_decimal(text: &str) -> Option<DateTime<Utc>> {
+    let (whole, fraction) = text.split_once('.')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let scale = match whole.len() {
+        9..=11 => 9,
+        12..=14 => 6,
+        15..=17 => 3,
+        _ => return None,
+    };
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let fraction: String = fraction.chars().chain(std::iter::repeat('0')).take(scale).collect();
+    from_number(format!("{whole}{fraction}").parse().ok()?)
 }
 
 fn from_text(text: &str) -> Option<DateTime<Utc>> {
@@ -83,6 +100,8 @@ mod tests {
             ("1720031001639981110", "2024-07-03T18:23:21.639981110Z"),
             ("\"1720031001639981110\"", "2024-07-03T18:23:21.639981110Z"),
             ("1720031001.5", "2024-07-03T18:23:21.500Z"),
+            ("\"1720031001.639981110\"", "2024-07-03T18:23:21.639981110Z"),
+            ("\"1720031001639.981\"", "2024-07-03T18:23:21.639981Z"),
             ("\"2024-07-03T18:23:21.63998111Z\"", "2024-07-03T18:23:21.639981110Z"),
             ("\"2024-07-03T20:23:21+02:00\"", "2024-07-03T18:23:21Z"),
             ("\"2024-07-03 18:23:21.5\"", "2024-07-03T18:23:21.500Z"),
@@ -100,6 +119,8 @@ mod tests {
             "5",
             "1e300",
             "\"soon\"",
+            "\"1720031001.\"",
+            "\"10.8.0.4\"",
             "null",
             "true",
             "[]",

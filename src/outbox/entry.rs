@@ -54,7 +54,7 @@ impl Leased {
     /// # Errors
     /// When the row was written by a version whose events this program cannot read.
     pub fn event(&self) -> Result<Event, serde_json::Error> {
-        serde_json::from_slice(&self.event)
+        Event::from_json(&self.event)
     }
 }
 

@@ -46,6 +46,11 @@ pub enum StoreError {
     /// Another program holds the file's write lock.
     #[error("the outbox's file is locked by another program")]
     Locked(#[source] rusqlite::Error),
+    /// The file, or the log beside it, cannot be opened or made.
+    #[error(
+        "the outbox's file or the log beside it cannot be opened; is its folder missing, read-only, or another user's?"
+    )]
+    CannotOpen(#[source] rusqlite::Error),
     /// Another connector runs on this file.
     #[error("another sysdig-scc process is running on {path}; stop it, or give this one its own OUTBOX_URL")]
     InUse {
@@ -61,6 +66,14 @@ pub enum StoreError {
         found: i64,
         /// The newest version this program knows.
         known: i64,
+    },
+    /// Another file stands where the open one was.
+    #[error(
+        "{path} was replaced by another file while in use; restart this program to use that one, or put the old one back"
+    )]
+    Replaced {
+        /// The file.
+        path: String,
     },
     /// The lock file or its folder could not be made.
     #[error("the outbox's folder {path} cannot be used")]
@@ -92,8 +105,10 @@ impl StoreError {
             Self::Full(_) => "full",
             Self::ReadOnly(_) => "read_only",
             Self::Locked(_) => "locked",
+            Self::CannotOpen(_) => "cannot_open",
             Self::InUse { .. } => "in_use",
             Self::TooNew { .. } => "too_new",
+            Self::Replaced { .. } => "replaced",
             Self::Folder { .. } => "folder",
             Self::Database(_) => "database",
             Self::Batch(_) => "batch",
@@ -109,7 +124,7 @@ impl StoreError {
 
     /// Whether the connection should be opened anew before the next try.
     pub(crate) fn wants_reopen(&self) -> bool {
-        matches!(self, Self::ReadOnly(_) | Self::Database(_))
+        matches!(self, Self::ReadOnly(_) | Self::CannotOpen(_) | Self::Database(_))
     }
 }
 
@@ -119,6 +134,7 @@ impl From<rusqlite::Error> for StoreError {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full(error),
             Some(ErrorCode::ReadOnly) => Self::ReadOnly(error),
+            Some(ErrorCode::CannotOpen) => Self::CannotOpen(error),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(error),
             _ => Self::Database(error),
         }

@@ -67,7 +67,11 @@ const LEASE: Duration = Duration::from_secs(3600);
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(1800);
 /// How often the worker looks for due rows when nobody wakes it: retries, and what an operator put back.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Leases and settlements are gathered for this long, because each costs a transaction and nobody waits for them:
+/// senders, who do, find the writer free the sooner. The first event after a pause is leased at once.
+const GATHER: Duration = Duration::from_millis(5);
 const SETTLE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const SETTLED_AT_ONCE: usize = 512;
 /// How long rows under way may take to finish when the process stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -149,12 +153,13 @@ impl Worker {
         let ahead = (self.manner.concurrency * 4).max(8);
         while !stop.is_cancelled() {
             while tasks.try_join_next().is_some() {}
+            let gathered = tokio::time::sleep(GATHER);
             let leased = self.lease(ahead.saturating_sub(under_way.len()), ahead).await;
             for row in leased.into_iter().filter(|row| under_way.insert(row.id)) {
                 tasks.spawn(self.task(row, Arc::clone(&permits), settled.clone()));
             }
             tokio::select! {
-                () = self.pause(&under_way, ahead) => {}
+                () = gathered.then(|()| self.pause(&under_way, ahead)) => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -180,11 +185,8 @@ impl Worker {
         if room < ahead / 2 {
             return Vec::new();
         }
-        match self.store.lease(room, now, LEASE).await {
-            Ok(rows) => rows,
-            // The store has logged it, and says so at /readyz; the next look tries again.
-            Err(_) => Vec::new(),
-        }
+        // The store has logged a failure, and says so at /readyz; the next look tries again.
+        self.store.lease(room, now, LEASE).await.unwrap_or_default()
     }
 
     async fn pause(&self, under_way: &UnderWay, ahead: usize) {
@@ -276,7 +278,13 @@ async fn settle_in_batches(
     clock: Clock,
 ) {
     let mut batch = Vec::new();
-    while finished.recv_many(&mut batch, 512).await > 0 {
+    while finished.recv_many(&mut batch, SETTLED_AT_ONCE).await > 0 {
+        tokio::time::sleep(GATHER).await;
+        while batch.len() < SETTLED_AT_ONCE
+            && let Ok(next) = finished.try_recv()
+        {
+            batch.push(next);
+        }
         let mut stopping_tries = 0;
         while store.settle(batch.clone(), clock()).await.is_err() {
             // While the process runs there is time; when it stops, a row settled twice is better than no stop.

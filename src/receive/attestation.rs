@@ -6,6 +6,7 @@
 pub mod journal;
 pub mod secrets;
 mod service;
+mod used;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
@@ -28,8 +29,18 @@ const BODY: usize = LIMIT + (16 << 10);
 /// The routes. The application holds an [`Attestor`] in its data.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(web::resource("/attestation/challenge").app_data(limit()).route(web::post().to(challenge)).default_service(web::to(wrong_method)))
-        .service(web::resource("/attestation/verify").app_data(limit()).route(web::post().to(verify)).default_service(web::to(wrong_method)))
+        .service(
+            web::resource("/attestation/challenge")
+                .app_data(limit())
+                .route(web::post().to(challenge))
+                .default_service(web::to(wrong_method)),
+        )
+        .service(
+            web::resource("/attestation/verify")
+                .app_data(limit())
+                .route(web::post().to(verify))
+                .default_service(web::to(wrong_method)),
+        )
         .service(
             web::resource("/attestation/secrets/{name}")
                 .app_data(limit())
@@ -63,7 +74,11 @@ struct Asked {
     public_key: Option<String>,
 }
 
-async fn challenge(attestor: web::Data<Attestor>, request: HttpRequest, body: Result<web::Bytes, actix_web::Error>) -> HttpResponse {
+async fn challenge(
+    attestor: web::Data<Attestor>,
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> HttpResponse {
     let asked = match read(body) {
         Ok(asked) => asked,
         Err(answer) => return answer,
@@ -81,7 +96,11 @@ async fn challenge(attestor: web::Data<Attestor>, request: HttpRequest, body: Re
     }
 }
 
-async fn verify(attestor: web::Data<Attestor>, request: HttpRequest, body: Result<web::Bytes, actix_web::Error>) -> HttpResponse {
+async fn verify(
+    attestor: web::Data<Attestor>,
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> HttpResponse {
     let asked = match read(body) {
         Ok(asked) => asked,
         Err(answer) => return answer,
@@ -138,12 +157,15 @@ fn address(attestor: &Attestor, request: &HttpRequest) -> std::net::IpAddr {
 }
 
 /// The body: nothing, JSON with members, or the bare token.
+#[allow(clippy::result_large_err, reason = "the answer itself, on the way out")]
 fn read(body: Result<web::Bytes, actix_web::Error>) -> Result<Asked, HttpResponse> {
     let body = body.map_err(|error| match error.as_response_error().status_code() {
         StatusCode::PAYLOAD_TOO_LARGE => refuse(413, "too_large", "the body is larger than a token and a key can be"),
         _ => refuse(400, "unreadable_body", "the body could not be read to its end"),
     })?;
-    let text = std::str::from_utf8(&body).map(str::trim).map_err(|_| refuse(400, "unreadable_body", "the body is not UTF-8"))?;
+    let text = std::str::from_utf8(&body)
+        .map(str::trim)
+        .map_err(|_| refuse(400, "unreadable_body", "the body is not UTF-8"))?;
     if text.is_empty() {
         return Ok(Asked::default());
     }
@@ -151,10 +173,12 @@ fn read(body: Result<web::Bytes, actix_web::Error>) -> Result<Asked, HttpRespons
         return Ok(Asked { token: Some(text.to_owned()), ..Asked::default() });
     }
     // What serde says could quote the token.
-    serde_json::from_str(text).map_err(|_| refuse(400, "unreadable_body", "the body is neither a token nor {\"token\": \"...\"}"))
+    serde_json::from_str(text)
+        .map_err(|_| refuse(400, "unreadable_body", "the body is neither a token nor {\"token\": \"...\"}"))
 }
 
 /// The token of the body, else of the Authorization header.
+#[allow(clippy::result_large_err, reason = "the answer itself, on the way out")]
 fn token(request: &HttpRequest, asked: &Asked) -> Result<String, HttpResponse> {
     if let Some(token) = &asked.token {
         return Ok(token.trim().to_owned());
@@ -173,7 +197,9 @@ fn token(request: &HttpRequest, asked: &Asked) -> Result<String, HttpResponse> {
 }
 
 fn no_store(mut builder: HttpResponseBuilder) -> HttpResponseBuilder {
-    builder.insert_header((header::CACHE_CONTROL, "no-store")).insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    builder
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
     builder
 }
 

@@ -3,11 +3,11 @@
 
 pub mod attestation;
 pub mod client;
-pub mod poller;
 pub mod overdue;
 pub mod pubsub;
 pub mod pubsub_pull;
 pub mod pubsub_token;
+pub mod poller;
 pub mod sender;
 pub mod webhook;
 
@@ -22,6 +22,9 @@ use crate::event::Event;
 use crate::normalize::Element;
 use crate::outbox::{NewContent, NewEntry, Store, StoreError};
 use crate::telemetry::metrics as names;
+
+/// As many bytes as a normalised event usually takes as JSON: room that need not grow while it is written.
+const USUAL_EVENT: usize = 4 * 1024;
 
 /// Which door a delivery came in by: the metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,7 +113,9 @@ impl Intake {
 
 /// The serialised part of a row: also used when a parked row is read anew.
 pub fn content(event: &Event) -> Result<NewContent, String> {
-    match serde_json::to_string(event) {
+    let mut text = Vec::with_capacity(USUAL_EVENT);
+    let written = serde_json::to_writer(&mut text, event).map_err(|error| error.to_string());
+    match written.and_then(|()| String::from_utf8(text).map_err(|error| error.to_string())) {
         Ok(text) => Ok(NewContent { event: text, kind: event.kind(), urgency: event.urgency() }),
         Err(error) => Err(format!("the event cannot be written down: {error}")),
     }

@@ -85,7 +85,11 @@ impl Subscriber {
                 continue;
             };
             metrics::counter!(names::PULL_ERRORS.name, "error" => error.label()).increment(1);
-            tracing::warn!(subscription = self.subscription, error = chain(&error), "pulling failed and is tried again");
+            tracing::warn!(
+                subscription = self.subscription,
+                error = chain(&error),
+                "pulling failed and is tried again"
+            );
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => {}

@@ -197,7 +197,10 @@ impl Verifier {
                 }
                 Err(error) => {
                     failed = true;
-                    tracing::warn!(error = crate::telemetry::chain(&error), "the keys for verifying pushes could not be fetched");
+                    tracing::warn!(
+                        error = crate::telemetry::chain(&error),
+                        "the keys for verifying pushes could not be fetched"
+                    );
                 }
             }
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::dev::{Decompress, Payload};
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use chrono::Utc;
@@ -68,6 +69,11 @@ impl Webhook {
             return Err(Refusal::unsupported_encoding());
         }
         let mut payload = payload.into_inner();
+        // The old name of gzip, which the framework does not know.
+        if encoding.trim().eq_ignore_ascii_case("x-gzip") {
+            let plain = Decompress::new(payload, header::ContentEncoding::Gzip);
+            payload = Payload::Stream { payload: Box::pin(plain) };
+        }
         let reading = web::Bytes::from_request(request, &mut payload);
         match tokio::time::timeout(BODY_TIME, reading).await {
             Ok(Ok(body)) => Ok(body),

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use actix_web::dev::{Server, ServiceResponse};
 use actix_web::http::{StatusCode, header};
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use chrono::Utc;
 
 use crate::config::server::ServerConfig;
 use crate::outbox::Store;
-use crate::receive::pubsub::{self, PushDoor};
 use crate::receive::attestation::{self, Attestor};
+use crate::receive::pubsub::{self, PushDoor};
 use crate::receive::webhook::{self, Webhook};
 use crate::telemetry::metrics as names;
 use health::Health;
@@ -59,6 +59,8 @@ pub fn start(config: &ServerConfig, doors: Doors) -> Result<(Server, SocketAddr)
         let doors = doors.clone();
         App::new()
             .wrap(from_fn(count))
+            // An address that was entered as `https://…/events/` is meant.
+            .wrap(NormalizePath::trim())
             .app_data(web::PayloadConfig::new(body_limit))
             .app_data(web::Data::new(doors.webhook))
             .app_data(web::Data::new(doors.push))
@@ -91,19 +93,25 @@ fn attest(config: &mut web::ServiceConfig, door: Option<(Attestor, Option<String
 }
 
 fn routes(config: &mut web::ServiceConfig) {
-    let refuse_method = || web::route().to(wrong_method);
-    config
-        .service(web::resource("/events").route(web::post().to(webhook::events)).default_service(refuse_method()))
-        .service(web::resource("/pubsub/push").route(web::post().to(pubsub::push)).default_service(refuse_method()))
-        .route("/", web::get().to(page))
-        .route("/", web::head().to(page))
-        .route("/healthz", web::get().to(health::alive))
-        .route("/readyz", web::get().to(health::ready))
-        .route("/health", web::get().to(health::original))
-        .route("/metrics", web::get().to(metrics_page))
+    let doors = [("/events", web::post().to(webhook::events)), ("/pubsub/push", web::post().to(pubsub::push))];
+    for (path, post) in doors {
+        let door = web::resource(path).route(post);
+        config.service(door.default_service(web::to(|| wrong_method("POST"))));
+    }
+    let pages = [
+        ("/", web::get().to(page), web::head().to(page)),
+        ("/healthz", web::get().to(health::alive), web::head().to(health::alive)),
+        ("/readyz", web::get().to(health::ready), web::head().to(health::ready)),
+        ("/health", web::get().to(health::original), web::head().to(health::original)),
+        ("/metrics", web::get().to(metrics_page), web::head().to(metrics_page)),
         // App Engine's own questions.
-        .route("/_ah/{question}", web::get().to(health::alive))
-        .default_service(web::to(nothing_here));
+        ("/_ah/{question}", web::get().to(health::alive), web::head().to(health::alive)),
+    ];
+    for (path, get, head) in pages {
+        let page = web::resource(path).route(get).route(head);
+        config.service(page.default_service(web::to(|| wrong_method("GET, HEAD"))));
+    }
+    config.default_service(web::to(nothing_here));
 }
 
 async fn page() -> HttpResponse {
@@ -120,11 +128,14 @@ async fn nothing_here() -> Result<HttpResponse, Refusal> {
     Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here; events go to POST /events"))
 }
 
-async fn wrong_method() -> HttpResponse {
+async fn wrong_method(allowed: &'static str) -> HttpResponse {
     use actix_web::ResponseError;
-    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "events are sent with POST");
-    let mut answer = refusal.error_response();
-    answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+    let message = match allowed {
+        "POST" => "events are sent with POST",
+        _ => "this page is only read, with GET; events go to POST /events",
+    };
+    let mut answer = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message).error_response();
+    answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
     answer
 }
 

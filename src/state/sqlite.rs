@@ -51,7 +51,9 @@ impl SqliteStore {
     /// As [`SqliteStore::open`].
     pub fn open_blocking(path: &Path) -> Result<Self, StateError> {
         let place = path.display().to_string();
-        connect(path).map(|connection| Self::with_connection(connection, &place)).map_err(|trouble| trouble.named(&place))
+        connect(path)
+            .map(|connection| Self::with_connection(connection, &place))
+            .map_err(|trouble| trouble.named(&place))
     }
 
     /// A store that lives and dies with the process.

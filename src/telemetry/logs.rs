@@ -2,15 +2,16 @@
 //! (<https://cloud.google.com/logging/docs/structured-logging>: `severity`, `message`, `time`, `logging.googleapis.com/trace`).
 
 use std::fmt;
+use std::io::IsTerminal;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
-use tracing_subscriber::filter::{FilterFn, filter_fn};
 
 use crate::config::telemetry::{LogFormat, TelemetryConfig};
 use crate::google::auth::{SILENCED, is_silenced};
@@ -30,7 +31,8 @@ pub fn discreet() -> FilterFn {
 /// Sets up logging for the process, on standard error. A second call changes nothing.
 pub fn start(config: &TelemetryConfig) {
     let registry = tracing_subscriber::registry().with(asked(&config.filter)).with(discreet());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let in_colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|told| told.is_empty());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(in_colour);
     let started = match config.format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
         LogFormat::Json => registry.with(lines.event_format(CloudLogging).fmt_fields(JsonFields)).try_init(),

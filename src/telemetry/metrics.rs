@@ -218,6 +218,14 @@ pub fn render() -> String {
         .unwrap_or_default()
 }
 
+/// Folds what histograms have recorded into their buckets. Until then every single value is kept, so a process that is
+/// never scraped has to do it every few seconds, or its memory grows with each event.
+pub fn fold() {
+    if let Some(handle) = RECORDER.get() {
+        handle.run_upkeep();
+    }
+}
+
 /// Shows the ledger's sums, as just read from the store.
 pub fn show_ledger(stats: &crate::outbox::Stats) {
     let sums = [("accepted", stats.accepted), ("waiting", stats.waiting), ("leased", stats.leased)];

@@ -116,7 +116,13 @@ fn every_trap_of_headers_and_encoding_is_closed() {
         (header(r#"["RS256"]"#), "token_malformed"),
         (header(&format!(r#"{{"alg":"RS256","kid":"{kid}","x5c":["AA==","AA=="]}}"#)), "kind_not_accepted"),
         (KEY.token_of(&format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#), r#"{"iss":"a","iss":"b"}"#), "claims_malformed"),
-        (KEY.token_of(&format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#), &format!("{}{}", "[".repeat(9000), "]".repeat(9000))), "claims_malformed"),
+        (
+            KEY.token_of(
+                &format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#),
+                &format!("{}{}", "[".repeat(9000), "]".repeat(9000)),
+            ),
+            "claims_malformed",
+        ),
         (KEY.token_of(&format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#), "[]"), "claims_malformed"),
     ];
     for (token, expected) in cases {
@@ -166,17 +172,25 @@ fn a_chain_leads_to_the_pinned_root_or_nowhere() {
     assert_eq!(try_chain(&shape, Some(sysdig_scc::attest::chain::GOOGLE_ROOT), &pki), "chain_not_accepted");
     assert_eq!(try_chain(&ChainShape { leaf_days: (-60, -1), ..ChainShape::default() }, None, &pki), "chain_expired");
     assert_eq!(try_chain(&ChainShape { leaf_days: (2, 60), ..ChainShape::default() }, None, &pki), "chain_expired");
-    assert_eq!(try_chain(&ChainShape { leaf_is_authority: true, ..ChainShape::default() }, None, &pki), "chain_not_accepted");
-    assert_eq!(try_chain(&ChainShape { wrong_intermediate: true, ..ChainShape::default() }, None, &pki), "chain_not_accepted");
+    assert_eq!(
+        try_chain(&ChainShape { leaf_is_authority: true, ..ChainShape::default() }, None, &pki),
+        "chain_not_accepted"
+    );
+    assert_eq!(
+        try_chain(&ChainShape { wrong_intermediate: true, ..ChainShape::default() }, None, &pki),
+        "chain_not_accepted"
+    );
     // Another key than the leaf's, under the leaf's chain.
     let chain = Chain::new(&leaf, NOW, &shape);
     let roots = Roots::fingerprint(&chain.root_hex()).unwrap();
     let trust = Trust { keys: None, roots: &roots };
     let stolen = NEXT.token_of(&json!({"alg": "RS256", "x5c": chain.x5c()}).to_string(), &body.to_string());
     assert_eq!(code(verify(&stolen, &pki, trust, NOW)), "signature_invalid");
-    let renamed = leaf.token_of(&json!({"alg": "RS256", "kid": "x".repeat(43), "x5c": chain.x5c()}).to_string(), &body.to_string());
+    let renamed = leaf
+        .token_of(&json!({"alg": "RS256", "kid": "x".repeat(43), "x5c": chain.x5c()}).to_string(), &body.to_string());
     assert_eq!(code(verify(&renamed, &pki, trust, NOW)), "chain_not_accepted");
-    let cut = leaf.token_of(&json!({"alg": "RS256", "x5c": [&chain.x5c()[0], &chain.x5c()[2]]}).to_string(), &body.to_string());
+    let cut = leaf
+        .token_of(&json!({"alg": "RS256", "x5c": [&chain.x5c()[0], &chain.x5c()[2]]}).to_string(), &body.to_string());
     assert_eq!(code(verify(&cut, &pki, trust, NOW)), "chain_not_accepted");
     assert!(Roots::certificates(&chain.ders[2]).unwrap() == roots);
 }
@@ -190,9 +204,19 @@ fn sample(name: &str) -> Policy {
 fn the_samples_decide_as_they_say() {
     let cases = [
         ("production-confidential-space", SPACE, json!({}), "good"),
-        ("production-confidential-space", SPACE, json!({"submods.container.cmd_override": ["--debug"]}), "policy_denied"),
+        (
+            "production-confidential-space",
+            SPACE,
+            json!({"submods.container.cmd_override": ["--debug"]}),
+            "policy_denied",
+        ),
         ("production-confidential-space", SPACE, json!({"submods.container.cmd_override": []}), "good"),
-        ("production-confidential-space", SPACE, json!({"dbgstat": "enabled", "submods.confidential_space.support_attributes": "(absent)"}), "policy_denied"),
+        (
+            "production-confidential-space",
+            SPACE,
+            json!({"dbgstat": "enabled", "submods.confidential_space.support_attributes": "(absent)"}),
+            "policy_denied",
+        ),
         ("production-confidential-space", VM, json!({}), "family_not_accepted"),
         ("confidential-vm", VM, json!({}), "good"),
         ("confidential-vm", VM, json!({"submods.gce.project_id": "other"}), "policy_denied"),
@@ -216,7 +240,10 @@ fn told(verified: &Verified, policy: &Policy) -> Vec<(Category, bool)> {
     let all = events(Decided { verified, policy, refused, explanation: Some(&explanation), released: None, now });
     for event in &all {
         let text = serde_json::to_string(event).unwrap();
-        assert!(!text.contains("Zm9vYmFyLW5vbmNl") && !text.contains("/usr/bin"), "neither nonce nor environment: {text}");
+        assert!(
+            !text.contains("Zm9vYmFyLW5vbmNl") && !text.contains("/usr/bin"),
+            "neither nonce nor environment: {text}"
+        );
     }
     all.into_iter().map(|event| (event.category, event.open)).collect()
 }
@@ -235,7 +262,10 @@ fn verdicts_open_and_close_findings_of_the_machine() {
         (json!({"submods.confidential_space.support_attributes": ["USABLE"]}), Category::AttestationUnsupportedImage),
         (json!({"hwmodel": "GCP_SHIELDED_VM"}), Category::AttestationWeakHardware),
         (json!({"tdx": {"gcp_attester_tcb_status": "OutOfDate"}}), Category::AttestationTcbOutOfDate),
-        (json!({"tdx": [{"gcp_attester_tcb_status": "UpToDate", "gcp_attester_tcb_date": "2020-01-01T00:00:00Z"}]}), Category::AttestationTcbOutOfDate),
+        (
+            json!({"tdx": [{"gcp_attester_tcb_status": "UpToDate", "gcp_attester_tcb_date": "2020-01-01T00:00:00Z"}]}),
+            Category::AttestationTcbOutOfDate,
+        ),
         (json!({"submods.container.env_override": {"MODE": "x"}}), Category::AttestationWorkloadOverridden),
         (json!({"submods.gce.instance_name": "other"}), Category::AttestationClaimsInconsistent),
         (json!({"google_service_accounts": "(absent)"}), Category::AttestationPolicyError),
@@ -256,9 +286,17 @@ fn a_flood_is_one_finding_and_a_state_is_told_once() {
     assert_eq!(events[0].finding_id(), events[1].finding_id());
     assert!(events[0].resource.is_none());
     let production = sample("production-confidential-space");
-    let verified = check(&KEY.token(&claims(SPACE, NOW, json!({"hwmodel": "GCP_SHIELDED_VM"}))), &production, NOW).unwrap();
+    let verified =
+        check(&KEY.token(&claims(SPACE, NOW, json!({"hwmodel": "GCP_SHIELDED_VM"}))), &production, NOW).unwrap();
     let mut told = Told::new(10);
-    let decided = Decided { verified: &verified, policy: &production, refused: None, explanation: None, released: None, now: at(0) };
+    let decided = Decided {
+        verified: &verified,
+        policy: &production,
+        refused: None,
+        explanation: None,
+        released: None,
+        now: at(0),
+    };
     assert!(!told.news(all(decided), chrono::TimeDelta::hours(1)).is_empty());
     assert!(told.news(all(decided), chrono::TimeDelta::hours(1)).is_empty());
     let later = Decided { now: at(3601), ..decided };

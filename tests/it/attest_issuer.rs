@@ -20,8 +20,10 @@ pub struct Signer {
 }
 
 /// The issuer's present key, and one it rotates to.
-pub static KEY: LazyLock<Signer> = LazyLock::new(|| Signer::new(KeySize::Rsa2048, "1111111111111111111111111111111111111111"));
-pub static NEXT: LazyLock<Signer> = LazyLock::new(|| Signer::new(KeySize::Rsa2048, "2222222222222222222222222222222222222222"));
+pub static KEY: LazyLock<Signer> =
+    LazyLock::new(|| Signer::new(KeySize::Rsa2048, "1111111111111111111111111111111111111111"));
+pub static NEXT: LazyLock<Signer> =
+    LazyLock::new(|| Signer::new(KeySize::Rsa2048, "2222222222222222222222222222222222222222"));
 
 pub const ISSUER: &str = "https://confidentialcomputing.googleapis.com";
 pub const SPACE: &str = include_str!("../data/attestation/confidential-space-production.json");
@@ -63,7 +65,8 @@ impl Signer {
 
     pub fn rcgen(&self) -> rcgen::KeyPair {
         let der: Pkcs8V1Der<'_> = self.pair.as_der().unwrap();
-        let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()));
+        let pem =
+            format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()));
         rcgen::KeyPair::from_pkcs8_pem_and_sign_algo(&pem, &rcgen::PKCS_RSA_SHA256).unwrap()
     }
 
@@ -123,7 +126,9 @@ static MIDDLE: LazyLock<Signer> = LazyLock::new(|| Signer::new(KeySize::Rsa2048,
 
 impl Chain {
     pub fn new(leaf: &Signer, now: i64, shape: &ChainShape) -> Self {
-        use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose};
+        use rcgen::{
+            BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose,
+        };
         let params = |name: &str, days: (i64, i64)| {
             let mut params = CertificateParams::default();
             params.distinguished_name.push(DnType::CommonName, name);
@@ -151,7 +156,8 @@ impl Chain {
         let root_issuer = Issuer::from_params(&root, &root_key);
         let middle_certificate = middle.signed_by(&middle_key, &root_issuer).unwrap();
         let mut last = params("Confidential Space Leaf Certificate", shape.leaf_days);
-        last.is_ca = if shape.leaf_is_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        last.is_ca =
+            if shape.leaf_is_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
         let stranger = NEXT.rcgen();
         let signing = if shape.wrong_intermediate { &stranger } else { &middle_key };
         let middle_issuer = Issuer::from_params(&middle, signing);
@@ -174,6 +180,9 @@ impl Chain {
         let (n, e) = leaf.components();
         let text = format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, base64url(e), base64url(n));
         let kid = base64url(Sha256::digest(text));
-        leaf.token_of(&json!({"alg": "RS256", "typ": "JWT", "kid": kid, "x5c": self.x5c()}).to_string(), &claims.to_string())
+        leaf.token_of(
+            &json!({"alg": "RS256", "typ": "JWT", "kid": kid, "x5c": self.x5c()}).to_string(),
+            &claims.to_string(),
+        )
     }
 }

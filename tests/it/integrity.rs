@@ -73,7 +73,12 @@ async fn every_kind_of_bad_news_has_its_finding_and_good_news_has_none() {
     let mut debug = sample("sev_launch_debug_enabled");
     debug["timestamp"] = json!("2026-11-20T15:00:00Z");
     push_entry(&world, &debug).await;
-    assert!(finding(&world, "Launch Attestation Failure").await.unwrap()["description"].as_str().unwrap().contains("debugging"));
+    assert!(
+        finding(&world, "Launch Attestation Failure").await.unwrap()["description"]
+            .as_str()
+            .unwrap()
+            .contains("debugging")
+    );
     let relearned = finding(&world, "Integrity Baseline Relearned").await.unwrap();
     assert_eq!(relearned["access"]["principalEmail"], "alice@example.com");
     assert!(relearned["description"].as_str().unwrap().contains("relearned by alice@example.com"));
@@ -85,10 +90,16 @@ async fn the_finding_says_what_changed_and_its_commands_name_the_vm() {
     push_entry(&world, &sample("late_failed_firmware_and_sev_lost")).await;
     let finding = finding(&world, LATE).await.unwrap();
     let description = finding["description"].as_str().unwrap();
-    assert!(description.contains("firmware v2, AMD SEV-SNP -> firmware v1, no confidential computing"), "{description}");
+    assert!(
+        description.contains("firmware v2, AMD SEV-SNP -> firmware v1, no confidential computing"),
+        "{description}"
+    );
     assert!(description.contains("no longer encrypted"), "{description}");
     let steps = finding["nextSteps"].as_str().unwrap();
-    assert!(steps.contains("gcloud compute instances stop 4417382950617283945 --project=demo-int --zone=europe-west3-b"), "{steps}");
+    assert!(
+        steps.contains("gcloud compute instances stop 4417382950617283945 --project=demo-int --zone=europe-west3-b"),
+        "{steps}"
+    );
     assert_eq!(finding["mitreAttack"]["primaryTactic"], "PERSISTENCE");
     push_entry(&world, &sample("early_failed_only_pcr7")).await;
     let early = crate::integrity::finding(&world, "Early Boot Integrity Failure").await.unwrap();

@@ -7,10 +7,13 @@
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
 mod attest;
+mod attest_cel;
+mod attest_door;
 mod attest_issuer;
 mod check;
 mod deliver;
 mod delivery;
+mod disk;
 mod documents;
 mod enrich;
 mod enrich_kubernetes;
@@ -18,6 +21,7 @@ mod fakes;
 mod google_auth;
 mod google_http;
 mod integrity;
+mod integrity_baselines;
 mod outbox;
 mod poller;
 mod pubsub;

@@ -77,7 +77,14 @@ async fn what_can_never_be_read_is_acknowledged_and_kept() {
         (false, json!({"message": {"data": "", "messageId": "3"}, "subscription": "s"}).to_string()),
         (false, wrapped(sample("startup").to_string().as_bytes())),
         (false, wrapped(json!({"logName": "projects/p/logs/x", "textPayload": "y"}).to_string().as_bytes())),
-        (false, wrapped(json!({"logName": "projects/p/logs/x", "jsonPayload": {"@type": "type.googleapis.com/other"}}).to_string().as_bytes())),
+        (
+            false,
+            wrapped(
+                json!({"logName": "projects/p/logs/x", "jsonPayload": {"@type": "type.googleapis.com/other"}})
+                    .to_string()
+                    .as_bytes(),
+            ),
+        ),
         (false, wrapped(sample("audit_secure_boot_off_last").to_string().as_bytes())),
     ] {
         let before = world.ledger().closed.get("parked").copied().unwrap_or(0);
@@ -151,9 +158,7 @@ impl Topic {
     }
 
     async fn publish(&self, data: &[Vec<u8>]) {
-        let message = |data: &Vec<u8>| {
-            json!({"data": STANDARD.encode(data), "attributes": {"logging.googleapis.com/timestamp": "2026-11-20T10:11:12.902113871Z"}})
-        };
+        let message = |data: &Vec<u8>| json!({"data": STANDARD.encode(data), "attributes": {"logging.googleapis.com/timestamp": "2026-11-20T10:11:12.902113871Z"}});
         let messages: Vec<Value> = data.iter().map(message).collect();
         assert_eq!(self.client.publish(self.name, &messages).await.unwrap().len(), data.len());
     }
@@ -176,7 +181,12 @@ async fn the_real_emulator_pushes_and_a_thousand_reports_become_a_thousand_findi
     let Some(emulator) = Emulator::pubsub().await else { return };
     let world = World::with(&[OPEN]).await;
     let topic = Topic::new(&emulator).await;
-    topic.subscribe("projects/demo-int/subscriptions/push1", Some(json!({"pushEndpoint": format!("{}/pubsub/push", world.url)}))).await;
+    topic
+        .subscribe(
+            "projects/demo-int/subscriptions/push1",
+            Some(json!({"pushEndpoint": format!("{}/pubsub/push", world.url)})),
+        )
+        .await;
     let plain = json!({"pushEndpoint": format!("{}/pubsub/push", world.url), "noWrapper": {"writeMetadata": false}});
     topic.subscribe("projects/demo-int/subscriptions/push2", Some(plain)).await;
     topic.publish(&[b"no json".to_vec()]).await;

@@ -83,7 +83,9 @@ async fn only_tokens_of_the_right_key_issuer_audience_and_account_open_the_door(
         let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
         format!("Bearer {}.{}.x", part(json!({"alg": alg, "kid": "k1"})), part(claims(&[])))
     };
-    let hs256 = encode(&Header { kid: Some("k1".into()), ..Header::default() }, &claims(&[]), &EncodingKey::from_secret(b"x")).unwrap();
+    let hs256 =
+        encode(&Header { kid: Some("k1".into()), ..Header::default() }, &claims(&[]), &EncodingKey::from_secret(b"x"))
+            .unwrap();
     let bearer = |token: String| Some(format!("Bearer {token}"));
     for (code, status, authorization) in [
         ("missing", 401, None),

@@ -122,3 +122,19 @@ fn every_problem_of_the_settings_is_told_at_once() {
         assert!(text.contains(name), "{name} is missing in:\n{text}");
     }
 }
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_failure() {
+    let mut world = World::new().await;
+    assert_eq!(world.sends(event(1).to_string()).await.0, 200);
+    world.settle().await;
+    for arguments in [["outbox", "list"], ["outbox", "stats"], ["check", "--offline"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
+        let output = command.args(arguments).env_clear().envs(world.settings(&[])).stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+    }
+    world.stop().await;
+}

@@ -237,7 +237,16 @@ async fn a_secret_may_be_given_by_its_place() {
         let data = |text: &str| json!({"payload": {"data": base64::engine::general_purpose::STANDARD.encode(text)}});
         match asked.path.as_str() {
             "/v1/projects/acme/secrets/sysdig/versions/latest:access" => Answer::Json(200, data(&format!("{TOKEN}\n"))),
-            "/v1/projects/acme/secrets/hook/versions/3:access" => Answer::Json(200, data("from-the-manager")),
+            "/v1/projects/acme/secrets/hook/versions/3:access" => {
+                let mut answer = data("from-the-manager");
+                answer["payload"]["dataCrc32c"] = json!(crc32c("from-the-manager").to_string());
+                Answer::Json(200, answer)
+            }
+            "/v1/projects/acme/secrets/damaged/versions/latest:access" => {
+                let mut answer = data("x");
+                answer["payload"]["dataCrc32c"] = json!("1");
+                Answer::Json(200, answer)
+            }
             _ => Answer::Json(404, json!({"error": {"code": 404, "status": "NOT_FOUND", "message": "no such secret"}})),
         }
     });
@@ -251,7 +260,16 @@ async fn a_secret_may_be_given_by_its_place() {
     assert!(fine, "{text}");
     let header = sysdig.state().channels[0]["options"]["additionalHeaders"]["Authorization"].clone();
     assert_eq!(header, "Bearer from-the-manager");
+    settings.push(("SYSDIG_TOKEN", "sm://acme/damaged"));
+    let (fine, text) = program(&["setup", "channel"], &settings).await;
+    assert!(!fine && text.contains("arrived damaged"), "{text}");
     settings.push(("SYSDIG_TOKEN", "sm://acme/absent"));
     let (fine, text) = program(&["setup", "channel"], &settings).await;
     assert!(!fine && text.contains("SYSDIG_TOKEN") && text.contains("projects/acme/secrets/absent"), "{text}");
+}
+
+/// CRC-32C by its definition.
+fn crc32c(text: &str) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82F6_3B78 } else { crc >> 1 };
+    !text.bytes().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(byte), step))
 }

@@ -86,7 +86,11 @@ async fn two_processes_may_share_one_sqlite_file() {
 }
 
 fn database(emulator: &Emulator) -> Database {
-    Database { project: "demo-int".into(), id: "(default)".into(), base: format!("http://{}", emulator.host()).parse().unwrap() }
+    Database {
+        project: "demo-int".into(),
+        id: "(default)".into(),
+        base: format!("http://{}", emulator.host()).parse().unwrap(),
+    }
 }
 
 #[tokio::test]
@@ -127,6 +131,10 @@ async fn the_token_is_sent_and_a_refusal_says_what_to_grant() {
 #[tokio::test]
 async fn a_database_in_datastore_mode_is_told_apart() {
     let Some(emulator) = Emulator::firestore(&["--database-mode=datastore-mode"]).await else { return };
-    let error = FirestoreStore::new(&database(&emulator), TokenSource::fixed("owner".into())).unwrap().ping().await.unwrap_err();
+    let error = FirestoreStore::new(&database(&emulator), TokenSource::fixed("owner".into()))
+        .unwrap()
+        .ping()
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("native mode"), "{error}");
 }

@@ -147,3 +147,23 @@ async fn the_small_pages_answer() {
     assert_eq!(world.get("/nothing").await.0, 404);
     assert_eq!(world.get("/events").await.0, 405);
 }
+
+#[tokio::test]
+async fn the_old_name_of_gzip_and_a_slash_at_the_end_are_understood() {
+    let world = World::new().await;
+    let request = world.http.post(format!("{}/events/", world.url)).bearer_auth(TOKEN);
+    let request = request.header("content-encoding", "x-gzip").body(gzip(event(1).to_string().as_bytes()));
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    assert_eq!(world.settle().await.closed["delivered"], 1);
+}
+
+#[tokio::test]
+async fn pages_answer_head_and_refuse_other_methods() {
+    let world = World::new().await;
+    for path in ["/", "/healthz", "/readyz", "/health", "/metrics"] {
+        let url = format!("{}{path}", world.url);
+        assert_eq!(world.http.head(&url).send().await.unwrap().status(), 200, "{path}");
+        let refused = world.http.put(&url).send().await.unwrap();
+        assert_eq!((refused.status().as_u16(), &refused.headers()["allow"]), (405, &"GET, HEAD".parse().unwrap()));
+    }
+}

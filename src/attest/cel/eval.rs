@@ -176,7 +176,8 @@ impl<'a> Machine<'a> {
         let (container, index) = (self.value(operand)?, self.value(index)?);
         match (&container, &index) {
             (Value::List(list), Value::Int(_) | Value::Uint(_) | Value::Double(_)) => {
-                let place = position(&index).ok_or_else(|| EvalError::overload("[ ]", &[container.clone(), index.clone()]))?;
+                let place =
+                    position(&index).ok_or_else(|| EvalError::overload("[ ]", &[container.clone(), index.clone()]))?;
                 let found = usize::try_from(place).ok().and_then(|at| list.at(at));
                 found.ok_or_else(|| EvalError::other(format!("the list has {} elements, none at {place}", list.len())))
             }
@@ -302,7 +303,8 @@ impl<'a> Machine<'a> {
             Value::Map(map) => match item {
                 Value::Double(value) if value.fract() != 0.0 => Ok(Value::Bool(false)),
                 item => {
-                    let key = item.key().ok_or_else(|| EvalError::overload("in", &[item.clone(), container.clone()]))?;
+                    let key =
+                        item.key().ok_or_else(|| EvalError::overload("in", &[item.clone(), container.clone()]))?;
                     Ok(Value::Bool(map.at(&key).is_some()))
                 }
             },

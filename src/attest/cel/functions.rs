@@ -33,9 +33,33 @@ pub enum Function {
 
 /// The names that a text can call, for suggestions.
 pub(super) const NAMES: [&str; 27] = [
-    "size", "contains", "startsWith", "endsWith", "matches", "extract", "int", "uint", "double", "string", "bytes",
-    "bool", "dyn", "type", "timestamp", "duration", "getFullYear", "getMonth", "getDate", "getDayOfMonth",
-    "getDayOfWeek", "getDayOfYear", "getHours", "getMinutes", "getSeconds", "getMilliseconds", "has",
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "extract",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "bool",
+    "dyn",
+    "type",
+    "timestamp",
+    "duration",
+    "getFullYear",
+    "getMonth",
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getHours",
+    "getMinutes",
+    "getSeconds",
+    "getMilliseconds",
+    "has",
 ];
 
 impl Function {
@@ -101,7 +125,8 @@ impl Function {
             (Self::Matches, [Value::Text(text), Value::Text(source)]) => {
                 // A pattern that is not a literal: compiled anew, so it costs much.
                 machine.spend(20_000)?;
-                let pattern = pattern::compile(source).map_err(|error| EvalError::other(format!("the pattern {error}")))?;
+                let pattern =
+                    pattern::compile(source).map_err(|error| EvalError::other(format!("the pattern {error}")))?;
                 machine.spend(text.len() / 4)?;
                 Ok(Value::Bool(pattern.is_match(text)))
             }
@@ -143,7 +168,9 @@ impl Function {
                 machine.spend(20_000)?;
                 time::part_of_time(*t, part, Some(zone)).map(Value::Int)
             }
-            (Self::Part(part), [Value::Span(span)]) => time::part_of_span(*span, part).map(Value::Int).ok_or_else(wrong),
+            (Self::Part(part), [Value::Span(span)]) => {
+                time::part_of_span(*span, part).map(Value::Int).ok_or_else(wrong)
+            }
             _ => Err(wrong()),
         }
     }

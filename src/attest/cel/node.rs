@@ -111,19 +111,41 @@ pub struct Loop {
 pub enum Node {
     Literal(Literal),
     /// A literal text used as a pattern, compiled once.
-    Pattern { subject: Box<Node>, pattern: Box<Regex>, source: String },
+    Pattern {
+        subject: Box<Node>,
+        pattern: Box<Regex>,
+        source: String,
+    },
     Variable(Variable),
-    Local { slot: usize, name: String },
-    Select { operand: Box<Node>, field: String },
-    Has { operand: Box<Node>, field: String },
-    Index { operand: Box<Node>, index: Box<Node> },
+    Local {
+        slot: usize,
+        name: String,
+    },
+    Select {
+        operand: Box<Node>,
+        field: String,
+    },
+    Has {
+        operand: Box<Node>,
+        field: String,
+    },
+    Index {
+        operand: Box<Node>,
+        index: Box<Node>,
+    },
     And(Vec<Node>),
     Or(Vec<Node>),
     Conditional(Box<[Node; 3]>),
     Not(Box<Node>),
     Negate(Box<Node>),
-    Binary { operator: Operator, operands: Box<[Node; 2]> },
-    Call { function: Function, arguments: Vec<Node> },
+    Binary {
+        operator: Operator,
+        operands: Box<[Node; 2]>,
+    },
+    Call {
+        function: Function,
+        arguments: Vec<Node>,
+    },
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
     Loop(Box<Loop>),

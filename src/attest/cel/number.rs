@@ -49,7 +49,7 @@ pub(super) fn to_int(value: f64) -> Option<i64> {
 
 /// A double as `uint`, toward zero.
 pub(super) fn to_uint(value: f64) -> Option<u64> {
-    (value.is_finite() && value >= 0.0 && value < TWO_64).then_some(value as u64)
+    (0.0..TWO_64).contains(&value).then_some(value as u64)
 }
 
 /// A double as text: the shortest digits that read back as the same number, with an exponent outside 1e-4 to 1e6.
@@ -63,7 +63,7 @@ pub(super) fn write_double(value: f64) -> String {
     let scientific = format!("{value:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    if exponent < -4 || exponent >= 6 {
+    if !(-4..6).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
         return format!("{digits}e{sign}{:02}", exponent.abs());
     }

@@ -143,7 +143,10 @@ fn parse(source: &str, limits: &Limits) -> Result<Expression, Refusal> {
         if message.to_ascii_lowercase().contains("recursion limit") {
             return Refusal::TooDeep { limit: limits.depth };
         }
-        Refusal::Syntax { column, message: message.trim().trim_start_matches("Syntax error: ").chars().take(200).collect() }
+        Refusal::Syntax {
+            column,
+            message: message.trim().trim_start_matches("Syntax error: ").chars().take(200).collect(),
+        }
     })?;
     let mut checker = Checker { limits, info: &info, scope: Vec::new(), nodes: 0, macros: 0, slots: 0 };
     let root = checker.node(&tree, 0)?;
@@ -239,10 +242,10 @@ impl Checker<'_> {
 
     fn call(&mut self, tree: &IdedExpr, call: &CallExpr, depth: usize) -> Result<Node, Refusal> {
         let name = call.func_name.as_str();
-        if call.target.is_none() {
-            if let Some(node) = self.operator(call, depth)? {
-                return Ok(node);
-            }
+        if call.target.is_none()
+            && let Some(node) = self.operator(call, depth)?
+        {
+            return Ok(node);
         }
         let Some(function) = Function::find(name, call.target.is_some(), call.args.len()) else {
             return Err(self.unknown_function(tree, call));

@@ -48,9 +48,10 @@ fn rewrite(pattern: &str) -> Result<String, String> {
             }
             '-' if class && chars.get(at + 1) == Some(&'-') => out.push_str("\\-"),
             '{' if !class && !counts(&chars[at..]) => out.push_str("\\{"),
+            '{' if !class && too_many(&chars[at..]) => return Err("repeats more than 1000 times".into()),
             '(' if !class => {
                 if let Some(flags) = flags(&chars[at..])
-                    && flags.contains(|f| matches!(f, 'x' | 'u' | 'R'))
+                    && flags.contains(['x', 'u', 'R'])
                 {
                     return Err(format!("has a flag that is not part of the syntax: {flags}"));
                 }
@@ -77,7 +78,9 @@ fn repeats_twice(chars: &[char], at: usize) -> bool {
 }
 
 fn posix_end(chars: &[char], at: usize) -> bool {
-    at > 0 && chars[at - 1] == ':' && chars[..at - 1].iter().rev().take_while(|c| c.is_ascii_alphabetic() || **c == '^').count() > 0
+    at > 0
+        && chars[at - 1] == ':'
+        && chars[..at - 1].iter().rev().take_while(|c| c.is_ascii_alphabetic() || **c == '^').count() > 0
         && {
             let name = chars[..at - 1].iter().rev().take_while(|c| c.is_ascii_alphabetic() || **c == '^').count();
             at >= name + 3 && chars[at - name - 2] == ':' && chars[at - name - 3] == '['
@@ -101,6 +104,12 @@ fn open_class(chars: &[char], mut at: usize, out: &mut String) -> usize {
 
 fn escape(chars: &[char], at: usize, class: bool, out: &mut String) -> Result<usize, String> {
     let Some(next) = chars.get(at + 1) else { return Err("ends in a backslash".into()) };
+    if matches!(next, 'p' | 'P' | 'x') && chars.get(at + 2) == Some(&'{') {
+        // A name or number in braces belongs to the escape.
+        let end = chars[at..].iter().position(|c| *c == '}').ok_or("has an escape without its closing brace")?;
+        out.extend(&chars[at..=at + end]);
+        return Ok(at + end + 1);
+    }
     let ascii = match (next, class) {
         ('d', true) => "0-9",
         ('w', true) => "0-9A-Za-z_",
@@ -143,6 +152,12 @@ fn counts(rest: &[char]) -> bool {
     closed && !low.is_empty() && low.bytes().all(|b| b.is_ascii_digit()) && high.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// RE2's bound of a counted repetition.
+fn too_many(rest: &[char]) -> bool {
+    let inner: String = rest.iter().skip(1).take_while(|c| **c != '}').collect();
+    inner.split(',').any(|count| count.parse::<u32>().is_ok_and(|count| count > 1000))
+}
+
 fn flags(rest: &[char]) -> Option<String> {
     (rest.get(1) == Some(&'?')).then(|| {
         let flags: String = rest[2..].iter().take_while(|c| c.is_ascii_alphabetic() || **c == '-').collect();
@@ -172,11 +187,13 @@ mod tests {
             ("(?i)ABC", "abc", true),
             ("a*?b", "aab", true),
             (r"\*\*", "**", true),
+            (r"^\p{Greek}+$", "αβ", true),
+            (r"^\x{1F600}$", "\u{1F600}", true),
         ];
         for (pattern, text, expected) in cases {
             assert_eq!(compile(pattern).unwrap().is_match(text), expected, "{pattern} on {text}");
         }
-        for bad in ["(", "(?=a)", r"(a)\1", r"\C", "a**", "(?x)a", "a\\"] {
+        for bad in ["(", "(?=a)", r"(a)\1", r"\C", "a**", "(?x)a", "a\\", "a{1001}", r"\p{"] {
             assert!(compile(bad).is_err(), "{bad}");
         }
         assert!(compile(&"(a{1000}){1000}".repeat(3)).is_err());

@@ -210,14 +210,16 @@ fn offset(zone: &str) -> Option<FixedOffset> {
         _ => (1, zone),
     };
     let (hours, minutes) = rest.split_once(':')?;
-    let plain = |text: &str| (text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse::<i32>().ok())?;
+    let plain =
+        |text: &str| (text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse::<i32>().ok())?;
     FixedOffset::east_opt(sign * (plain(hours)? * 3600 + plain(minutes)? * 60))
 }
 
 /// A zone by name: the `cel` crate brings the time zone database, so its own function is asked.
 fn named_zone(time: DateTime<Utc>, part: Part, zone: &str) -> Result<i64, EvalError> {
     let unknown = || EvalError::other(format!("there is no time zone {zone:?}"));
-    let sound = zone.len() <= 64 && zone.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+'));
+    let sound =
+        zone.len() <= 64 && zone.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+'));
     if !sound {
         return Err(unknown());
     }

@@ -9,7 +9,9 @@ use super::hint;
 use super::known;
 use super::mapping::{Mapped, Mapping};
 use crate::attest::cel::node::Variable;
-use crate::attest::cel::{Budget, EvalError, Expression, Limits, Refusal, Scope, Value, compile, compile_all, split_terms};
+use crate::attest::cel::{
+    Budget, EvalError, Expression, Limits, Refusal, Scope, Value, compile, compile_all, split_terms,
+};
 
 /// A compiled condition.
 #[derive(Debug)]

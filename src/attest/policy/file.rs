@@ -91,7 +91,8 @@ struct Oidc {
 /// Reads a policy from the text of a file. `fallback` is its name when the text has none: the file's stem.
 pub fn read(text: &str, fallback: &str) -> Result<Policy, PolicyError> {
     let json = to_json(text)?;
-    let members = json.as_object().ok_or_else(|| PolicyError::Form("a policy is a mapping of names to values".into()))?;
+    let members =
+        json.as_object().ok_or_else(|| PolicyError::Form("a policy is a mapping of names to values".into()))?;
     let provider = ["attributeMapping", "attributeCondition", "oidc"].iter().any(|name| members.contains_key(*name));
     let hash = super::sha256_hex(text.as_bytes());
     if provider { from_provider(json, fallback, hash) } else { from_own(json, fallback, hash) }
@@ -144,13 +145,19 @@ fn from_provider(json: Json, fallback: &str, hash: String) -> Result<Policy, Pol
     let audiences = match (oidc.allowed_audiences.is_empty(), resource) {
         (false, _) => oidc.allowed_audiences,
         // Without a list, a provider takes its own resource name, with and without the scheme.
-        (true, Some(name)) => vec![format!("https://iam.googleapis.com/{name}"), format!("//iam.googleapis.com/{name}")],
+        (true, Some(name)) => {
+            vec![format!("https://iam.googleapis.com/{name}"), format!("//iam.googleapis.com/{name}")]
+        }
         (true, None) => return Err(PolicyError::Form("the provider has neither allowedAudiences nor a name".into())),
     };
     let short = resource.and_then(|name| name.rsplit('/').next()).map(str::to_owned);
     Ok(Policy {
         name: short.or(provider.name.filter(|n| !n.is_empty())).unwrap_or_else(|| fallback.to_owned()),
-        description: if provider.description.is_empty() { provider.display_name.unwrap_or_default() } else { provider.description },
+        description: if provider.description.is_empty() {
+            provider.display_name.unwrap_or_default()
+        } else {
+            provider.description
+        },
         issuer: oidc.issuer_uri.trim_end_matches('/').to_owned(),
         audiences,
         tokens: vec![TokenKind::Oidc],
@@ -162,7 +169,11 @@ fn from_provider(json: Json, fallback: &str, hash: String) -> Result<Policy, Pol
         max_lifetime: Duration::from_secs(3600),
         max_tcb_age: None,
         disabled: provider.disabled || provider.state.is_some_and(|state| state == "DELETED"),
-        keys: oidc.jwks_json.map(|text| KeySet::read(text.as_bytes()).map(std::sync::Arc::new)).transpose().map_err(|error| PolicyError::Form(format!("jwksJson: {error}")))?,
+        keys: oidc
+            .jwks_json
+            .map(|text| KeySet::read(text.as_bytes()).map(std::sync::Arc::new))
+            .transpose()
+            .map_err(|error| PolicyError::Form(format!("jwksJson: {error}")))?,
         hash,
     })
 }

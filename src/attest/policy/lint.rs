@@ -70,12 +70,16 @@ impl Found {
                 format!("the pattern {source:?} is not anchored"),
                 "matches() looks for the pattern anywhere in the text: write ^...$",
             ),
-            Node::Call { function, arguments } if function.name() == "contains" && leaf(&arguments[0], "image_reference") => self.add(
-                Level::Warning,
-                "image-reference-contains",
-                "image_reference is searched with contains()",
-                "any registry can hold an image whose name contains that text: compare image_digest",
-            ),
+            Node::Call { function, arguments }
+                if function.name() == "contains" && leaf(&arguments[0], "image_reference") =>
+            {
+                self.add(
+                    Level::Warning,
+                    "image-reference-contains",
+                    "image_reference is searched with contains()",
+                    "any registry can hold an image whose name contains that text: compare image_digest",
+                )
+            }
             Node::Loop(l) if l.kind == Macro::All && l.range.path().is_some() => self.add(
                 Level::Note,
                 "all-of-nothing",
@@ -148,7 +152,8 @@ impl Found {
                 ),
                 _ => {}
             }
-            let text_order = matches!(operator, Operator::Less | Operator::LessEqual | Operator::Greater | Operator::GreaterEqual);
+            let text_order =
+                matches!(operator, Operator::Less | Operator::LessEqual | Operator::Greater | Operator::GreaterEqual);
             if text_order && path.segments.iter().any(|s| s == "swversion") && !texts.is_empty() {
                 self.add(
                     Level::Warning,
@@ -157,7 +162,10 @@ impl Found {
                     "\"9\" is greater than \"260800\" as a text: write int(assertion.swversion[0]) >= 260800",
                 );
             }
-            let sum = matches!(operator, Operator::Add | Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Modulo);
+            let sum = matches!(
+                operator,
+                Operator::Add | Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Modulo
+            );
             if sum && matches!(last, "exp" | "iat" | "nbf" | "oemid") {
                 self.add(
                     Level::Warning,
@@ -186,7 +194,8 @@ impl Found {
     fn names(&mut self) {
         for path in self.claims.clone() {
             if path.variable == Variable::Assertion && !known::is_known(&path.segments) {
-                let near = known::meant(&path.segments).map_or(String::new(), |near| format!("; did you mean assertion.{near}?"));
+                let near = known::meant(&path.segments)
+                    .map_or(String::new(), |near| format!("; did you mean assertion.{near}?"));
                 self.add(
                     Level::Warning,
                     "unknown-claim",
@@ -218,7 +227,8 @@ impl Found {
                 "Confidential VM tokens share issuer and keys with Confidential Space, and say nothing about the software",
             );
         }
-        let image = ["image_digest", "image_reference", "image_signatures", "image_id"].map(|name| self.names_claim(name));
+        let image =
+            ["image_digest", "image_reference", "image_signatures", "image_id"].map(|name| self.names_claim(name));
         let production = self.names_claim("dbgstat") || self.names_claim("support_attributes");
         if !production && (image[0] || image[1] || space) {
             self.add(

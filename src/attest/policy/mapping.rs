@@ -147,7 +147,11 @@ impl Mapping {
             map.insert(name.to_owned(), json.unwrap_or_default());
         }
         if total > TOTAL_BYTES {
-            return Err(MappingError::TooLong { key: "all mapped attributes together".into(), bytes: total, limit: TOTAL_BYTES });
+            return Err(MappingError::TooLong {
+                key: "all mapped attributes together".into(),
+                bytes: total,
+                limit: TOTAL_BYTES,
+            });
         }
         Ok(Mapped { google: Json::Object(google), attribute: Json::Object(attribute) })
     }
@@ -159,7 +163,14 @@ fn allowed_key(key: &str) -> bool {
             (1..=100).contains(&name.len())
                 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         }
-        None => matches!(key, "google.subject" | "google.groups" | "google.display_name" | "google.profile_photo" | "google.posix_username"),
+        None => matches!(
+            key,
+            "google.subject"
+                | "google.groups"
+                | "google.display_name"
+                | "google.profile_photo"
+                | "google.posix_username"
+        ),
     }
 }
 
@@ -170,20 +181,22 @@ pub fn read_pairs(text: &str) -> Option<Vec<(String, String)>> {
         let rest = rest.trim_start();
         let end = rest.find('=')?;
         let key = rest[..end].trim();
-        (key.starts_with("google.") || key.starts_with("attribute."))
-            .then(|| key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')).then(|| key.to_owned()))?
+        (key.starts_with("google.") || key.starts_with("attribute.")).then(|| {
+            key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')).then(|| key.to_owned())
+        })?
     };
     key_at(text)?;
     let mut starts = vec![0];
-    starts.extend(
-        text.match_indices(',')
-            .map(|(at, _)| at + 1)
-            .filter(|at| key_at(&text[*at..]).is_some() && !text[*at..].trim_start().split('=').nth(1).is_some_and(str::is_empty)),
-    );
+    starts.extend(text.match_indices(',').map(|(at, _)| at + 1).filter(|at| {
+        key_at(&text[*at..]).is_some() && !text[*at..].trim_start().split('=').nth(1).is_some_and(str::is_empty)
+    }));
     let ends = starts.iter().skip(1).map(|at| at - 1).chain([text.len()]);
-    starts.iter().zip(ends).map(|(start, end)| text[*start..end].split_once('=')).map(|pair| {
-        pair.map(|(key, expression)| (key.trim().to_owned(), expression.trim().to_owned()))
-    }).collect()
+    starts
+        .iter()
+        .zip(ends)
+        .map(|(start, end)| text[*start..end].split_once('='))
+        .map(|pair| pair.map(|(key, expression)| (key.trim().to_owned(), expression.trim().to_owned())))
+        .collect()
 }
 
 #[cfg(test)]
@@ -193,7 +206,10 @@ mod tests {
 
     #[test]
     fn pairs_are_divided_at_keys_only() {
-        let read = read_pairs("google.subject=assertion.sub,attribute.a=['x','y'][0],attribute.b=assertion.l.exists(x, x==1) ? 'a' : 'b'").unwrap();
+        let read = read_pairs(
+            "google.subject=assertion.sub,attribute.a=['x','y'][0],attribute.b=assertion.l.exists(x, x==1) ? 'a' : 'b'",
+        )
+        .unwrap();
         assert_eq!(read.len(), 3);
         assert_eq!(read[1], ("attribute.a".into(), "['x','y'][0]".into()));
         assert!(read_pairs("subject=assertion.sub").is_none());

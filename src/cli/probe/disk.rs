@@ -6,7 +6,7 @@ use super::google::{self, Asked};
 use super::{Ask, Report};
 use crate::config::google::Account;
 use crate::config::state::StateUrl;
-use crate::outbox::{Sqlite, StoreError};
+use crate::outbox::{Sqlite, Store, StoreError};
 use crate::state::{self, StateError};
 use crate::telemetry::chain;
 
@@ -24,8 +24,15 @@ pub(super) async fn outbox(ask: Ask, report: Report) {
         };
     }
     match Sqlite::open(&settings.path, settings.keep) {
-        Ok(_) => report.ok("outbox", format!("{path} can be opened")),
+        // A disk that cannot be written now is no obstacle to opening: only a write tells.
+        Ok(store) => match store.probe().await {
+            Ok(()) => report.ok("outbox", format!("{path} can be written")),
+            Err(error) => report.fail("outbox", chain(&error), remedy),
+        },
         Err(StoreError::InUse { .. }) => report.ok("outbox", format!("{path} is in use by a running connector")),
+        Err(error @ StoreError::TooNew { .. }) => {
+            report.fail("outbox", chain(&error), "run the newer version, or set OUTBOX_URL to another file");
+        }
         Err(error) => report.fail("outbox", chain(&error), remedy),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::mpsc::WeakSender;
 
+use super::place::Place;
 use super::writer::Command;
 
 const PAUSE: Duration = Duration::from_millis(200);
@@ -14,9 +15,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Runs until the store is dropped. A failed checkpoint is harmless: the writer's own limit bounds the log.
 pub(crate) fn run(path: &Path, store: &WeakSender<Command>) {
     let mut connection: Option<Connection> = None;
+    let mut place = Place::of(path);
     while store.strong_count() > 0 {
         std::thread::sleep(PAUSE);
-        if connection.is_none() {
+        if connection.is_none() || !place.is_ours() {
+            place = Place::of(path);
             connection = open(path);
         }
         let done = connection.as_ref().map(|c| c.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())));

@@ -6,6 +6,7 @@
 
 mod admin;
 mod checkpoint;
+mod place;
 mod rows;
 mod schema;
 mod writer;

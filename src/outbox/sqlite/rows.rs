@@ -13,19 +13,23 @@ use crate::outbox::{Accepted, Leased, NewEntry, Settlement, StoreError, backoff}
 
 /// The classes of urgency, the first one first.
 const URGENCIES: std::ops::RangeInclusive<u8> = 0..=3;
+/// How many bytes a probe takes as a trial while the outbox is failing.
+const PROBED_ROOM: i64 = 256 * 1024;
 /// The longest reason that is kept, in bytes.
 const REASON_LIMIT: usize = 2_000;
 
 /// One transaction's work. The sums are written once, at the end.
 pub(crate) struct Batch<'t> {
     transaction: &'t Transaction<'t>,
+    failing: bool,
     accepted: i64,
     closed: [i64; Outcome::ALL.len()],
 }
 
 impl<'t> Batch<'t> {
-    pub(crate) fn new(transaction: &'t Transaction<'t>) -> Self {
-        Self { transaction, accepted: 0, closed: [0; Outcome::ALL.len()] }
+    /// `failing`: the last writes failed, and a probe has to show more than room for one page.
+    pub(crate) fn new(transaction: &'t Transaction<'t>, failing: bool) -> Self {
+        Self { transaction, failing, accepted: 0, closed: [0; Outcome::ALL.len()] }
     }
 
     pub(crate) fn accept(
@@ -157,6 +161,13 @@ impl<'t> Batch<'t> {
             "INSERT INTO ledger VALUES ('probes', 1) ON CONFLICT (name) DO UPDATE SET count = count + 1",
         )?;
         touch.execute([])?;
+        // One page fits into the write-ahead log of a full disk; events do not.
+        if self.failing {
+            let mut take = self
+                .transaction
+                .prepare_cached("INSERT OR REPLACE INTO body (entry_id, delivered) VALUES (0, zeroblob(?1))")?;
+            take.execute([PROBED_ROOM])?;
+        }
         Ok(())
     }
 
@@ -199,6 +210,11 @@ impl<'t> Batch<'t> {
             self.closed[place] += by;
         }
     }
+}
+
+/// Undoes what a probe of a failing disk took; the pages stay in the file, free for events.
+pub(crate) fn give_back_room(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.execute("DELETE FROM body WHERE entry_id = 0", []).map(drop)
 }
 
 /// Adds to a sum of the ledger.

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+use super::place::Place;
 use super::rows::Batch;
 use super::{Keep, schema};
 use crate::outbox::{Accepted, Leased, NewEntry, Settlement, StoreError};
@@ -33,6 +34,7 @@ enum Reply {
     Accept(Accepted, Answer<Accepted>),
     Lease(Vec<Leased>, Answer<Vec<Leased>>),
     Done(Answer<()>),
+    Probed(Answer<()>),
 }
 
 /// The writing side of the store.
@@ -41,6 +43,7 @@ pub(crate) struct Writer {
     path: PathBuf,
     keep: Keep,
     connection: Option<Connection>,
+    place: Place,
     failing_since: Option<Instant>,
     complained: Option<Instant>,
     pruned: Instant,
@@ -50,8 +53,15 @@ impl Writer {
     /// Opens the file; what may mend itself is left for later.
     pub(crate) fn open(path: &Path, keep: Keep) -> Result<Self, StoreError> {
         let now = Instant::now();
-        let mut writer =
-            Self { path: path.to_owned(), keep, connection: None, failing_since: None, complained: None, pruned: now };
+        let mut writer = Self {
+            path: path.to_owned(),
+            keep,
+            connection: None,
+            place: Place::of(path),
+            failing_since: None,
+            complained: None,
+            pruned: now,
+        };
         match writer.reopen() {
             Err(StoreError::Database(error)) if is_no_database(&error) => Err(StoreError::Database(error)),
             Err(error) if !error.is_transient() => Err(error),
@@ -82,7 +92,9 @@ impl Writer {
         // Kept apart from the commands, so that a failure can still be told to each of them.
         match self.commit(waiting) {
             Ok(replies) => {
-                self.recovered();
+                if replies.iter().any(Reply::shows_room) {
+                    self.recovered();
+                }
                 replies.into_iter().for_each(Reply::send);
             }
             Err(error) => {
@@ -100,9 +112,12 @@ impl Writer {
         if self.connection.is_none() {
             self.reopen()?;
         }
+        if !self.place.is_ours() {
+            self.put_back()?;
+        }
         let connection = self.connection.as_mut().ok_or(StoreError::Closed)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut batch = Batch::new(&transaction);
+        let mut batch = Batch::new(&transaction, self.failing_since.is_some());
         let mut results = Vec::with_capacity(waiting.len());
         for command in waiting.iter_mut() {
             results.push(command.carry_out(&mut batch)?);
@@ -112,8 +127,18 @@ impl Writer {
         Ok(waiting.drain(..).zip(results).map(|(command, result)| command.reply(result)).collect())
     }
 
+    /// The file was removed while it was open: what is in it is still readable here, and is written to its place
+    /// again, so that what was acknowledged is not lost.
+    fn put_back(&mut self) -> Result<(), StoreError> {
+        let open = self.connection.as_ref().ok_or(StoreError::Closed)?;
+        self.place.put_back(open)?;
+        tracing::error!(path = %self.path.display(), "the outbox's file was removed while in use; it was written again, whole");
+        self.reopen()
+    }
+
     fn reopen(&mut self) -> Result<(), StoreError> {
         let connection = schema::open_writer(&self.path)?;
+        self.place = Place::of(&self.path);
         // This process holds the lock, so every lease in the file belongs to a dead one.
         let taken_back = connection.execute("UPDATE entry SET state = 0, lease_ms = NULL WHERE state = 1", [])?;
         if taken_back > 0 && self.failing_since.is_none() {
@@ -124,10 +149,11 @@ impl Writer {
     }
 
     fn complain(&mut self, error: &StoreError) {
-        self.failing_since.get_or_insert_with(Instant::now);
+        let now = Instant::now();
+        self.failing_since.get_or_insert(now);
         metrics::counter!(crate::telemetry::metrics::STORE_ERRORS.name, "error" => error.label()).increment(1);
         if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
-            self.complained = Some(Instant::now());
+            self.complained = Some(now);
             tracing::error!(
                 error = crate::telemetry::chain(error),
                 path = %self.path.display(),
@@ -136,9 +162,15 @@ impl Writer {
         }
     }
 
+    // `complained` stays: a disk on its brink would otherwise fill the log with failures and recoveries by turns.
     fn recovered(&mut self) {
-        if let Some(since) = self.failing_since.take() {
-            self.complained = None;
+        let Some(since) = self.failing_since.take() else { return };
+        if let Some(connection) = &self.connection
+            && let Err(error) = super::rows::give_back_room(connection)
+        {
+            tracing::debug!(%error, "the room that was taken as a trial stays taken");
+        }
+        if self.complained.is_some_and(|at| at >= since) {
             tracing::info!(after_secs = since.elapsed().as_secs(), "the outbox can be written again");
         }
     }
@@ -178,7 +210,8 @@ impl Command {
         match (self, carried) {
             (Self::Accept { answer, .. }, Carried::Accepted(accepted)) => Reply::Accept(accepted, answer),
             (Self::Lease { answer, .. }, Carried::Leased(rows)) => Reply::Lease(rows, answer),
-            (Self::Settle { answer, .. } | Self::Probe { answer }, Carried::Done) => Reply::Done(answer),
+            (Self::Settle { answer, .. }, Carried::Done) => Reply::Done(answer),
+            (Self::Probe { answer }, Carried::Done) => Reply::Probed(answer),
             _ => unreachable!("carry_out answers each command in its own kind"),
         }
     }
@@ -195,11 +228,20 @@ impl Command {
 }
 
 impl Reply {
+    /// Whether it proves that events can be taken: a lease of nothing writes nothing, and a settlement little.
+    fn shows_room(&self) -> bool {
+        match self {
+            Self::Accept(accepted, _) => accepted.waiting + accepted.parked > 0,
+            Self::Probed(_) => true,
+            Self::Lease(..) | Self::Done(_) => false,
+        }
+    }
+
     fn send(self) {
         match self {
             Self::Accept(accepted, answer) => drop(answer.send(Ok(accepted))),
             Self::Lease(rows, answer) => drop(answer.send(Ok(rows))),
-            Self::Done(answer) => drop(answer.send(Ok(()))),
+            Self::Done(answer) | Self::Probed(answer) => drop(answer.send(Ok(()))),
         }
     }
 }

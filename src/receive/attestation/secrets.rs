@@ -13,6 +13,17 @@ use crate::config::attestation::{SecretRule, SecretSource};
 /// Asks Secret Manager: `sm://project/secret[/version]` → its value, or a sentence without it.
 pub type Resolver = Arc<dyn Fn(String) -> BoxFuture<'static, Result<SecretString, String>> + Send + Sync>;
 
+/// Secret Manager behind a client.
+pub fn manager(client: crate::google::Client) -> Resolver {
+    Arc::new(move |place: String| {
+        let client = client.clone();
+        Box::pin(async move {
+            let name = place.parse().map_err(|error| crate::telemetry::chain(&error))?;
+            crate::google::secret_manager::read(&client, &name).await.map_err(|error| crate::telemetry::chain(&error))
+        })
+    })
+}
+
 /// The secrets that can be released.
 pub struct Secrets {
     rules: HashMap<String, SecretRule>,
@@ -72,7 +83,8 @@ impl Secrets {
             SecretSource::Variable(_) => rule.value.as_ref().map(bytes).ok_or(SecretError::NotSet),
             SecretSource::File(path) => read_file(path).await,
             SecretSource::Manager(address) => {
-                let resolver = self.resolver.as_ref().ok_or_else(|| SecretError::Manager("it is not connected".into()))?;
+                let resolver =
+                    self.resolver.as_ref().ok_or_else(|| SecretError::Manager("it is not connected".into()))?;
                 let value = bytes(&resolver(address.clone()).await.map_err(SecretError::Manager)?);
                 self.remember(&rule.name, &value);
                 Ok(value)

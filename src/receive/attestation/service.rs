@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::journal::{Entry, Journal};
 use super::secrets::{Resolver, Secrets};
+use super::used::Used;
 use crate::attest::chain::{RootError, Roots};
 use crate::attest::claims::Claims;
 use crate::attest::key_source::{FetchError, FetchRules, KeySource};
@@ -22,7 +23,7 @@ use crate::attest::outcome::{Decided, Flood, Told, events};
 use crate::attest::policies::{FolderError, Policies};
 use crate::attest::policy::{Explanation, Policy, TokenKind};
 use crate::attest::seal::{self, Randomness};
-use crate::attest::seen::{Seen, Use};
+use crate::attest::seen::Use;
 use crate::attest::token::{TokenHash, take_apart};
 use crate::attest::verify::{Reason, Trust, Verified, explain, judge, kind, verify_parts};
 use crate::config::attestation::AttestationConfig;
@@ -82,6 +83,8 @@ pub enum Refused {
     JournalUnavailable,
     #[error("too many tokens are remembered at the moment")]
     Full,
+    #[error("whether the token was used before cannot be looked up at the moment")]
+    StateUnavailable,
 }
 
 impl Refused {
@@ -97,6 +100,7 @@ impl Refused {
             Self::SecretUnavailable => "secret_unavailable",
             Self::JournalUnavailable => "journal_unavailable",
             Self::Full => "busy",
+            Self::StateUnavailable => "state_unavailable",
         }
     }
 
@@ -109,7 +113,7 @@ impl Refused {
             Self::Purpose => 400,
             Self::Seal(seal::SealError::NotInToken) => 403,
             Self::Seal(_) => 400,
-            Self::SecretUnavailable | Self::JournalUnavailable | Self::Full => 503,
+            Self::SecretUnavailable | Self::JournalUnavailable | Self::Full | Self::StateUnavailable => 503,
         }
     }
 
@@ -147,6 +151,8 @@ pub struct Verdict {
 pub struct Parts {
     /// Where events go.
     pub intake: Option<Intake>,
+    /// Where used tokens are kept for all replicas; without it, for this process.
+    pub state: Option<Arc<dyn crate::state::Store>>,
     /// Asks Secret Manager.
     pub resolver: Option<Resolver>,
     /// How many proxies are trusted to name the caller.
@@ -191,7 +197,7 @@ struct Inner {
     keys: Keys,
     roots: Roots,
     challenges: Challenges,
-    seen: Seen,
+    used: Used,
     require_nonce: bool,
     allow_reuse: bool,
     secrets: Secrets,
@@ -208,7 +214,10 @@ struct Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attestor").field("policies", &self.policies).field("secrets", &self.secrets).finish_non_exhaustive()
+        f.debug_struct("Attestor")
+            .field("policies", &self.policies)
+            .field("secrets", &self.secrets)
+            .finish_non_exhaustive()
     }
 }
 
@@ -237,7 +246,7 @@ impl Attestor {
             asked: config.asked.clone(),
             roots: roots(config.root.as_deref())?,
             challenges: Challenges::new(&key, config.challenge_secs),
-            seen: Seen::new(200_000),
+            used: Used::new(200_000, parts.state),
             require_nonce: config.require_nonce,
             allow_reuse: config.allow_reuse,
             secrets: Secrets::new(config.secrets.clone(), config.secret_cache, parts.resolver),
@@ -271,6 +280,9 @@ impl Attestor {
                 () = tokio::time::sleep(Duration::from_secs(60)) => {}
             }
             self.0.failures.retain_recent();
+            if let Err(error) = self.0.used.tidy(Utc::now().timestamp()).await {
+                tracing::warn!(error = chain(&error), "expired marks of used tokens could not be removed");
+            }
             let missed = self.0.attested.lock().unwrap_or_else(PoisonError::into_inner).missed(Utc::now());
             self.tell(missed).await;
         }
@@ -315,7 +327,13 @@ impl Attestor {
     ///
     /// # Errors
     /// When the token is not one that its issuer made for us, now.
-    pub async fn verify(&self, token: &str, policy: Option<&str>, address: &IpAddr, now: DateTime<Utc>) -> Result<Verdict, Refused> {
+    pub async fn verify(
+        &self,
+        token: &str,
+        policy: Option<&str>,
+        address: &IpAddr,
+        now: DateTime<Utc>,
+    ) -> Result<Verdict, Refused> {
         let policies = self.asked(policy)?;
         let mut refused: Option<(Arc<Policy>, Reason)> = None;
         let mut denied: Option<(Checked, Reason)> = None;
@@ -335,7 +353,9 @@ impl Attestor {
         let (checked, reason) = match (passed, denied, refused) {
             (Some(checked), _, _) => (checked, None),
             (None, Some((checked, reason)), _) => (checked, Some(reason)),
-            (None, None, Some((policy, reason))) => return Err(self.refuse_unverified("verify", None, &policy, token, reason, address, now).await),
+            (None, None, Some((policy, reason))) => {
+                return Err(self.refuse_unverified("verify", None, &policy, token, reason, address, now).await);
+            }
             (None, None, None) => return Err(Refused::UnknownPolicy),
         };
         let (policy, verified) = &checked;
@@ -349,7 +369,13 @@ impl Attestor {
     ///
     /// # Errors
     /// Every reason why not.
-    pub async fn release(&self, name: &str, shown: Shown<'_>, address: &IpAddr, now: DateTime<Utc>) -> Result<Released, Refused> {
+    pub async fn release(
+        &self,
+        name: &str,
+        shown: Shown<'_>,
+        address: &IpAddr,
+        now: DateTime<Utc>,
+    ) -> Result<Released, Refused> {
         let result = self.try_release(name, shown, address, now).await;
         let label = match &result {
             Ok(Released::Plain(_)) => "released",
@@ -361,15 +387,25 @@ impl Attestor {
         result
     }
 
-    async fn try_release(&self, name: &str, shown: Shown<'_>, address: &IpAddr, now: DateTime<Utc>) -> Result<Released, Refused> {
+    async fn try_release(
+        &self,
+        name: &str,
+        shown: Shown<'_>,
+        address: &IpAddr,
+        now: DateTime<Utc>,
+    ) -> Result<Released, Refused> {
         let rule = self.0.secrets.rule(name).ok_or(Refused::UnknownSecret)?;
         let policy = self.0.policies.find(&rule.policy).ok_or(Refused::UnknownPolicy)?;
         let verified = match self.check(shown.token, &policy, now).await {
             Ok(verified) => verified,
-            Err(reason) => return Err(self.refuse_unverified("secret", Some(name), &policy, shown.token, reason, address, now).await),
+            Err(reason) => {
+                return Err(self
+                    .refuse_unverified("secret", Some(name), &policy, shown.token, reason, address, now)
+                    .await);
+            }
         };
         let checked = (policy, verified);
-        let used = match self.fresh(name, &checked.1, now) {
+        let used = match self.fresh(name, &checked.1, now).await {
             Ok(used) => used,
             Err(Refused::Token(reason)) => return Err(self.refuse(name, &checked, reason, address, now).await),
             Err(other) => return Err(other),
@@ -379,19 +415,30 @@ impl Attestor {
             && let Some(used) = used
         {
             // Nothing was released for it, so it is not used up.
-            self.0.seen.give_back(&used);
+            self.0.used.give_back(&used).await;
         }
         released
     }
 
-    async fn judge_and_fetch(&self, name: &str, shown: Shown<'_>, checked: &Checked, address: &IpAddr, now: DateTime<Utc>) -> Result<Released, Refused> {
+    async fn judge_and_fetch(
+        &self,
+        name: &str,
+        shown: Shown<'_>,
+        checked: &Checked,
+        address: &IpAddr,
+        now: DateTime<Utc>,
+    ) -> Result<Released, Refused> {
         if let Err(reason) = judge(&checked.1, &checked.0) {
             return Err(self.refuse(name, checked, reason, address, now).await);
         }
         let key = sealing_key(shown.public_key, &checked.1).map_err(Refused::Seal)?;
         let rule = self.0.secrets.rule(name).ok_or(Refused::UnknownSecret)?;
         let value = self.0.secrets.value(rule).await.map_err(|error| {
-            tracing::error!(secret = name, error = chain(&error), "a secret could not be had for a token that may have it");
+            tracing::error!(
+                secret = name,
+                error = chain(&error),
+                "a secret could not be had for a token that may have it"
+            );
             Refused::SecretUnavailable
         })?;
         let released = match key {
@@ -427,7 +474,7 @@ impl Attestor {
     }
 
     /// A nonce made here for this secret, never used; else, unless nonces are required, a token never used.
-    fn fresh(&self, name: &str, verified: &Verified, now: DateTime<Utc>) -> Result<Option<[u8; 32]>, Refused> {
+    async fn fresh(&self, name: &str, verified: &Verified, now: DateTime<Utc>) -> Result<Option<[u8; 32]>, Refused> {
         let nonces = Claims(&verified.claims).nonces();
         let found = self.0.challenges.find(&nonces, &format!("secret:{name}"), now.timestamp());
         let (what, until) = match found {
@@ -437,7 +484,11 @@ impl Attestor {
             Err(_) if self.0.allow_reuse => return Ok(None),
             Err(_) => (verified.hash.0, verified.expires + 120),
         };
-        match self.0.seen.take(what, until, now.timestamp()) {
+        let taken = self.0.used.take(what, until, now.timestamp()).await;
+        match taken.map_err(|error| {
+            tracing::error!(error = chain(&error), "what was used before cannot be looked up; no secrets are released");
+            Refused::StateUnavailable
+        })? {
             Use::First => Ok(Some(what)),
             Use::Again => Err(Refused::Token(Reason::Replayed)),
             Use::Full => Err(Refused::Full),
@@ -454,7 +505,14 @@ impl Attestor {
         }
     }
 
-    async fn refuse(&self, name: &str, checked: &Checked, reason: Reason, address: &IpAddr, now: DateTime<Utc>) -> Refused {
+    async fn refuse(
+        &self,
+        name: &str,
+        checked: &Checked,
+        reason: Reason,
+        address: &IpAddr,
+        now: DateTime<Utc>,
+    ) -> Refused {
         let throttled = self.throttle(address);
         self.note("secret", Some(name), checked, Some(&reason), address, now).await;
         let judged = matches!(reason, Reason::PolicyDenied | Reason::PolicyError);
@@ -500,12 +558,27 @@ impl Attestor {
         Refused::Token(reason)
     }
 
-    async fn note(&self, asked: &'static str, secret: Option<&str>, checked: &Checked, reason: Option<&Reason>, address: &IpAddr, now: DateTime<Utc>) {
+    async fn note(
+        &self,
+        asked: &'static str,
+        secret: Option<&str>,
+        checked: &Checked,
+        reason: Option<&Reason>,
+        address: &IpAddr,
+        now: DateTime<Utc>,
+    ) {
         count(reason);
         self.0.journal.note(&entry(asked, secret, checked, reason, address, now)).await;
     }
 
-    async fn tell_of(&self, checked: &Checked, refused: Option<&Reason>, explanation: Option<&Explanation>, released: Option<&str>, now: DateTime<Utc>) {
+    async fn tell_of(
+        &self,
+        checked: &Checked,
+        refused: Option<&Reason>,
+        explanation: Option<&Explanation>,
+        released: Option<&str>,
+        now: DateTime<Utc>,
+    ) {
         let (policy, verified) = checked;
         let released = released.filter(|_| self.0.released_findings);
         let events = events(Decided { verified, policy, refused, explanation, released, now });
@@ -550,7 +623,14 @@ fn hash(hash: TokenHash) -> String {
     hash.to_string()
 }
 
-fn entry<'e>(asked: &'static str, secret: Option<&'e str>, checked: &'e Checked, reason: Option<&Reason>, address: &IpAddr, now: DateTime<Utc>) -> Entry<'e> {
+fn entry<'e>(
+    asked: &'static str,
+    secret: Option<&'e str>,
+    checked: &'e Checked,
+    reason: Option<&Reason>,
+    address: &IpAddr,
+    now: DateTime<Utc>,
+) -> Entry<'e> {
     let (policy, verified) = checked;
     Entry {
         time: now,
@@ -574,7 +654,11 @@ fn count(reason: Option<&Reason>) {
 fn sealing_key(given: Option<&str>, verified: &Verified) -> Result<Option<Vec<u8>>, seal::SealError> {
     let Some(text) = given else { return Ok(None) };
     let key = seal::read_key(text)?;
-    if seal::vouched(&key, &Claims(&verified.claims).nonces()) { Ok(Some(key)) } else { Err(seal::SealError::NotInToken) }
+    if seal::vouched(&key, &Claims(&verified.claims).nonces()) {
+        Ok(Some(key))
+    } else {
+        Err(seal::SealError::NotInToken)
+    }
 }
 
 /// The issuers' keys. A policy that is reloaded with another issuer adds a source.
@@ -588,12 +672,24 @@ struct Keys {
 }
 
 impl Keys {
-    fn new(config: &AttestationConfig, table: &crate::attest::policies::Table, rules: FetchRules) -> Result<Self, BuildError> {
+    fn new(
+        config: &AttestationConfig,
+        table: &crate::attest::policies::Table,
+        rules: FetchRules,
+    ) -> Result<Self, BuildError> {
         let file = match &config.jwks_file {
-            Some(path) => Some(Arc::new(KeySource::fixed(KeySet::read(&std::fs::read(path).map_err(BuildError::File)?)?))),
+            Some(path) => {
+                Some(Arc::new(KeySource::fixed(KeySet::read(&std::fs::read(path).map_err(BuildError::File)?)?)))
+            }
             None => None,
         };
-        let keys = Self { sources: Mutex::default(), file, endpoint: config.endpoint.clone(), cache: config.keys_cache.clone(), rules };
+        let keys = Self {
+            sources: Mutex::default(),
+            file,
+            endpoint: config.endpoint.clone(),
+            cache: config.keys_cache.clone(),
+            rules,
+        };
         for policy in table.values().filter(|policy| policy.keys.is_none()) {
             keys.source(&policy.issuer)?;
         }

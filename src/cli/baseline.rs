@@ -1,0 +1,404 @@
+//! `baseline import · list · diff · expire · rm · journal`: the known-good measurements.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::integrity::known_entries;
+use super::{Format, table};
+use crate::config::enrich::COMPUTE_ENDPOINT;
+use crate::config::google::{Account, GoogleConfig};
+use crate::config::secrets::environment;
+use crate::config::state::{StateConfig, StateUrl};
+use crate::config::{Env, Problems};
+use crate::google::compute::Compute;
+use crate::google::http::{Client, HttpSettings};
+use crate::google::{TokenSource, logging};
+use crate::integrity::baseline::{Baseline, Scope, Subject};
+use crate::integrity::baselines::Baselines;
+use crate::integrity::entry::{BootReport, INTEGRITY_LOG};
+use crate::integrity::matching::judge;
+use crate::integrity::words::boot_report;
+use crate::integrity::{Entry, Fact, Reading, read};
+use crate::state;
+
+/// The known-good baselines that failed boots are compared with. They live where STATE_URL says.
+#[derive(Debug, Args)]
+pub(super) struct BaselineArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which of a report's two lists becomes the baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum From {
+    /// What the boot measured.
+    Actual,
+    /// What the VM is measured against.
+    Policy,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Approve the measurements of a late boot report.
+    ///
+    /// By default what the boot measured (`actual`) is approved: on a VM that was just updated, its policy still has the
+    /// values from before the update, and approving those would make every updated VM look bad.
+    Import(Box<Import>),
+    /// Every baseline.
+    List {
+        /// How to print.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Compare a report with the baselines, or two baselines with each other.
+    Diff {
+        /// A file with a boot report, or - for standard input.
+        #[arg(long, conflicts_with = "baselines", required_unless_present = "baselines")]
+        from_entry: Option<String>,
+        /// Two baselines by name.
+        #[arg(num_args = 2, value_names = ["ONE", "OTHER"])]
+        baselines: Vec<String>,
+    },
+    /// Let a baseline end.
+    Expire {
+        /// Its name.
+        name: String,
+        /// When: a time such as 2027-01-31T00:00:00Z. Without it, now.
+        #[arg(long)]
+        at: Option<DateTime<Utc>>,
+        #[command(flatten)]
+        by: By,
+    },
+    /// Remove a baseline; the journal keeps what it was.
+    #[command(alias = "remove")]
+    Rm {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        by: By,
+    },
+    /// Every change: who, when, what.
+    Journal {
+        /// How to print.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Args)]
+struct By {
+    /// Who is responsible, for the journal. Without it, the user's name on this machine.
+    #[arg(long, value_name = "WHO")]
+    by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Import {
+    /// The baseline's name. Without it, one is made of the VM and the boot.
+    name: Option<String>,
+    /// A file with a late boot report, or - for standard input. Of several, the newest is taken.
+    #[arg(long, required_unless_present = "instance", conflicts_with = "instance")]
+    from_entry: Option<String>,
+    /// A VM, by name or numeric id: its newest late boot report is read from Cloud Logging.
+    #[arg(long, requires = "project", requires = "zone")]
+    instance: Option<String>,
+    /// The VM's project.
+    #[arg(long)]
+    project: Option<String>,
+    /// The VM's zone.
+    #[arg(long)]
+    zone: Option<String>,
+    /// Which list is approved. `policy` of a VM that was updated and not relearned holds the old values.
+    #[arg(long, value_enum, default_value_t = From::Actual)]
+    from: From,
+    /// Only for VMs of these projects (`*` stands for any text); may be given several times.
+    #[arg(long = "for-project")]
+    projects: Vec<String>,
+    /// Only for VMs in these zones.
+    #[arg(long = "for-zone")]
+    zones: Vec<String>,
+    /// Only for VMs with these names.
+    #[arg(long = "for-name")]
+    names: Vec<String>,
+    /// Only for VMs with this label, NAME=VALUE.
+    #[arg(long = "for-label", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// End after so many days.
+    #[arg(long)]
+    days: Option<u32>,
+    /// What it is for.
+    #[arg(long)]
+    description: Option<String>,
+    /// Replace a baseline of the same name.
+    #[arg(long)]
+    replace: bool,
+    #[command(flatten)]
+    by: By,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What is wrong with the settings or the report, or what the store says.
+pub(super) fn run(args: BaselineArgs) -> anyhow::Result<ExitCode> {
+    super::block_on(async move {
+        let mut env = environment().await;
+        let baselines = open(&mut env).await?;
+        match args.command {
+            Command::Import(args) => import(*args, &mut env, &baselines).await,
+            Command::List { format } => list(&baselines, format).await,
+            Command::Diff { from_entry: Some(file), .. } => compare(&file, &baselines).await,
+            Command::Diff { baselines: names, .. } => compare_two(&names, &baselines).await,
+            Command::Expire { name, at, by } => {
+                let now = Utc::now();
+                let at = at.unwrap_or(now);
+                found(baselines.expire(&name, at, &who(by)?, now).await?, &name)?;
+                println!("{name} ends on {}.", at.format("%Y-%m-%d %H:%M UTC"));
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Rm { name, by } => {
+                found(baselines.remove(&name, &who(by)?, Utc::now()).await?, &name)?;
+                println!("{name} was removed; `sysdig-scc baseline journal --format json` still has what it was.");
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Journal { format } => journal(&baselines, format).await,
+        }
+    })
+}
+
+async fn open(env: &mut Env) -> anyhow::Result<Baselines> {
+    let config = StateConfig::read(env);
+    let google = GoogleConfig::read(env);
+    let (Some(config), Some(google)) = (config, google) else { return Err(problems(env).into()) };
+    let tokens = match config.url {
+        StateUrl::Firestore { .. } => google.token_source(Account::Security, &config.firestore_base())?,
+        StateUrl::Sqlite(_) | StateUrl::Memory => TokenSource::none(),
+    };
+    let store = state::open(&config, &tokens).await?;
+    Ok(Baselines::new(Arc::clone(&store), TimeDelta::zero()))
+}
+
+fn problems(env: &mut Env) -> Problems {
+    std::mem::take(env).finish().err().unwrap_or(Problems(Vec::new()))
+}
+
+async fn import(args: Import, env: &mut Env, baselines: &Baselines) -> anyhow::Result<ExitCode> {
+    let now = Utc::now();
+    let entry = match (&args.from_entry, &args.instance) {
+        (Some(file), _) => newest_late(known_entries(file)?)?,
+        (None, Some(instance)) => newest_late(logged(&args, instance, env).await?)?,
+        (None, None) => bail!("give --from-entry or --instance"),
+    };
+    let report = boot_report(&entry).context("the entry is no boot report")?;
+    let measurements = usable(report, args.from)?;
+    let name =
+        args.name.clone().unwrap_or_else(|| format!("{}-boot-{}", entry.vm.shown(), entry.boot.unwrap_or_default()));
+    let baseline = Baseline {
+        name: name.clone(),
+        measurements,
+        scope: Scope {
+            projects: args.projects,
+            zones: args.zones,
+            names: args.names,
+            labels: args.labels.into_iter().collect::<BTreeMap<_, _>>(),
+        },
+        expires: args.days.map(|days| now + TimeDelta::days(i64::from(days))),
+        approved_by: Some(who(args.by)?),
+        description: args.description,
+        broken: Vec::new(),
+    };
+    let by = baseline.approved_by.clone().unwrap_or_default();
+    match baselines.import(&baseline, args.replace, &by, now).await {
+        Err(error) if error.is_conflict() => {
+            bail!("there is a baseline {name} already; choose another name, or --replace it")
+        }
+        result => result?,
+    }
+    let list: Vec<String> = baseline.measurements.0.keys().map(ToString::to_string).collect();
+    println!("{name} is known to be good now: {}.", list.join(", "));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The newest late boot report; all reports must be of one VM.
+fn newest_late(entries: Vec<Entry>) -> anyhow::Result<Entry> {
+    let mut late: Vec<Entry> = entries.into_iter().filter(|entry| matches!(entry.fact, Fact::LateBoot(_))).collect();
+    late.sort_by_key(|entry| (entry.time, entry.boot));
+    let Some(newest) = late.pop() else {
+        bail!(
+            "there is no late boot report; an early one does not cover what is loaded after it, and cannot be approved"
+        )
+    };
+    if let Some(other) = late.iter().find(|entry| entry.vm.key() != newest.vm.key()) {
+        bail!("the reports are of several VMs ({} and {}); give those of one", newest.vm.key(), other.vm.key());
+    }
+    Ok(newest)
+}
+
+fn usable(report: &BootReport, from: From) -> anyhow::Result<crate::integrity::measurement::Measurements> {
+    if let Some(reason) = report.unreadable.first() {
+        bail!("the report cannot be approved: {reason}");
+    }
+    let measurements = match from {
+        From::Actual => report.actual.clone(),
+        From::Policy => report.policy.clone(),
+    };
+    if measurements.is_empty() {
+        bail!("the report has no such measurements");
+    }
+    if from == From::Policy && !report.passed() {
+        eprintln!(
+            "Note: this boot failed; its policy has the values from before whatever changed. --from actual approves what it measured."
+        );
+    }
+    Ok(measurements)
+}
+
+/// The late boot reports of a VM in Cloud Logging.
+async fn logged(args: &Import, instance: &str, env: &mut Env) -> anyhow::Result<Vec<Entry>> {
+    let (Some(project), Some(zone)) = (&args.project, &args.zone) else {
+        bail!("--instance needs --project and --zone")
+    };
+    let google = GoogleConfig::read(env);
+    let endpoint = env.parse::<url::Url>(&COMPUTE_ENDPOINT, "an address");
+    let (Some(google), Some(endpoint)) = (google, endpoint) else { return Err(problems(env).into()) };
+    let id = if instance.bytes().all(|byte| byte.is_ascii_digit()) {
+        instance.to_owned()
+    } else {
+        let tokens = google.token_source(Account::Compute, &endpoint)?;
+        let compute = Compute::new(Client::new(HttpSettings::new(endpoint), tokens)?);
+        let found = compute.instance(project, zone, instance).await?;
+        found.with_context(|| format!("there is no VM {instance} in {project}, {zone}"))?.id.0
+    };
+    let base = url::Url::parse(logging::ENDPOINT)?;
+    let tokens = google.token_source(Account::Compute, &base)?;
+    let http = Client::new(HttpSettings::new(base), tokens)?;
+    let filter = format!(
+        "resource.type=\"gce_instance\" AND resource.labels.instance_id=\"{id}\" AND log_id(\"{INTEGRITY_LOG}\") AND jsonPayload.lateBootReportEvent:*"
+    );
+    let entries = logging::newest(&http, project, &filter, 5).await?;
+    let read = entries.iter().filter_map(|json| match read(json, Utc::now()) {
+        Ok(Reading::Entry(entry)) => Some(*entry),
+        _ => None,
+    });
+    Ok(read.collect())
+}
+
+async fn list(baselines: &Baselines, format: Format) -> anyhow::Result<ExitCode> {
+    let all = baselines.all(Utc::now()).await?;
+    if format == Format::Json {
+        for baseline in all.iter() {
+            println!("{}", json!({"name": baseline.name, "document": baseline.body(), "broken": baseline.broken}));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if all.is_empty() {
+        println!("No baselines are recorded. `sysdig-scc baseline import` approves the measurements of a boot.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut rows = table(["baseline", "registers", "for", "until", "approved by", "remarks"]);
+    for baseline in all.iter() {
+        let registers: Vec<String> = baseline.measurements.0.keys().map(|slot| slot.pcr.to_string()).collect();
+        let until = baseline.expires.map_or_else(
+            || "no end".to_owned(),
+            |time| {
+                let ended = if time <= Utc::now() { " (ended)" } else { "" };
+                format!("{}{ended}", time.format("%Y-%m-%d"))
+            },
+        );
+        let remarks = baseline.broken.iter().chain(&baseline.description).cloned().collect::<Vec<_>>().join("; ");
+        let approved = baseline.approved_by.clone().unwrap_or_default();
+        rows.add_row([baseline.name.clone(), registers.join(" "), scope(&baseline.scope), until, approved, remarks]);
+    }
+    println!("{rows}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn scope(scope: &Scope) -> String {
+    if scope.is_any() {
+        return "every VM".to_owned();
+    }
+    let labels = scope.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let kinds = [("projects", &scope.projects), ("zones", &scope.zones), ("names", &scope.names), ("labels", &labels)];
+    let words =
+        kinds.iter().filter(|(_, list)| !list.is_empty()).map(|(kind, list)| format!("{kind} {}", list.join(", ")));
+    words.collect::<Vec<_>>().join("; ")
+}
+
+async fn compare(file: &str, baselines: &Baselines) -> anyhow::Result<ExitCode> {
+    let now = Utc::now();
+    let all = baselines.all(now).await?;
+    let mut reports = 0;
+    for entry in known_entries(file)? {
+        let Some(report) = boot_report(&entry) else { continue };
+        reports += 1;
+        let subject = Subject { vm: &entry.vm, name: entry.vm.name.as_deref(), labels: None };
+        let boot = entry.boot.map(|boot| format!(", boot {boot}")).unwrap_or_default();
+        println!("{}{boot}: {}", entry.vm.shown(), judge(report, subject, &all, now).sentence());
+    }
+    if reports == 0 {
+        bail!("there is no boot report in it");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn compare_two(names: &[String], baselines: &Baselines) -> anyhow::Result<ExitCode> {
+    let all = baselines.all(Utc::now()).await?;
+    let find = |name: &String| {
+        all.iter().find(|baseline| baseline.name == *name).with_context(|| format!("there is no baseline {name}"))
+    };
+    let [one, other] = names else { bail!("give two baselines") };
+    let (first, second) = (find(one)?, find(other)?);
+    let differences = crate::integrity::diff::compare(&first.measurements, &second.measurements);
+    let mut rows = table(["register", one, other, "covers"]);
+    for difference in &differences {
+        let value = |digest: &Option<crate::integrity::measurement::Digest>| {
+            digest.as_ref().map_or_else(|| "none".to_owned(), crate::integrity::measurement::Digest::base64)
+        };
+        let (left, right) = (value(&difference.policy), value(&difference.actual));
+        let right = if left == right { "the same".to_owned() } else { right };
+        rows.add_row([difference.slot.to_string(), left, right, difference.meaning().covers.to_owned()]);
+    }
+    println!("{rows}");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn journal(baselines: &Baselines, format: Format) -> anyhow::Result<ExitCode> {
+    let changes = baselines.journal().await?;
+    if format == Format::Json {
+        for change in &changes {
+            println!("{}", serde_json::to_string(change)?);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut rows = table(["when", "who", "what", "baseline"]);
+    for change in &changes {
+        let what = serde_json::to_value(change.what)?.as_str().unwrap_or_default().to_owned();
+        rows.add_row([change.time.to_rfc3339(), change.who.clone(), what, change.baseline.clone()]);
+    }
+    println!("{rows}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn found(was_there: bool, name: &str) -> anyhow::Result<()> {
+    if !was_there {
+        bail!("there is no baseline {name}; `sysdig-scc baseline list` shows all");
+    }
+    Ok(())
+}
+
+fn who(by: By) -> anyhow::Result<String> {
+    let user = || std::env::var_os("USER").or_else(|| std::env::var_os("LOGNAME"));
+    let who = by.by.or_else(|| user()?.into_string().ok()).filter(|who| !who.trim().is_empty());
+    who.context("the journal needs to know who is responsible; say so with --by")
+}

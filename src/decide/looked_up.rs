@@ -1,0 +1,221 @@
+//! What the look-ups add to a finding beyond its resource: the workload, the node pool, digests, and properties.
+
+use super::text::cut;
+use crate::enrich::{Enriched, FoundBy, Instance, PodContainer, Workload};
+use crate::event::finding::{Container, Finding, Label, NodePool, Object};
+use crate::event::runtime::Runtime;
+
+/// Labels of one pod or instance that are repeated.
+const MOST_LABELS: usize = 32;
+
+/// Fills what the event itself left open; what it says is never changed.
+pub(super) fn complete(finding: &mut Finding, event: &Runtime, enriched: &Enriched) {
+    if let Some(workload) = &enriched.workload {
+        let running = running(event, workload);
+        for container in &mut finding.containers {
+            identify(container, running);
+        }
+        let kubernetes = finding.kubernetes.get_or_insert_default();
+        for pod in kubernetes.pods.iter_mut().filter(|pod| pod.name.as_deref() == Some(&workload.pod)) {
+            pod.containers.iter_mut().for_each(|container| identify(container, running));
+            if pod.labels.is_empty() {
+                let label = |(name, value): (&String, &String)| Label { name: bounded(name), value: bounded(value) };
+                pod.labels = workload.labels.iter().take(MOST_LABELS).map(label).collect();
+            }
+        }
+        let known = |object: &Object| {
+            object.kind.as_deref() == Some(&workload.kind) && object.name.as_deref() == Some(&workload.name)
+        };
+        if !workload.name.is_empty() && !kubernetes.objects.iter().any(known) {
+            kubernetes.objects.push(Object {
+                group: bounded(&workload.api_version),
+                kind: bounded(&workload.kind),
+                ns: bounded(&workload.namespace),
+                name: bounded(&workload.name),
+                containers: Vec::new(),
+            });
+        }
+    }
+    let pool = enriched.instance.as_ref().and_then(|instance| instance.node_pool.as_deref());
+    if let (Some(kubernetes), Some(pool)) = (&mut finding.kubernetes, pool)
+        && kubernetes.node_pools.is_empty()
+    {
+        kubernetes.node_pools.push(NodePool { name: bounded(pool), nodes: kubernetes.nodes.clone() });
+    }
+}
+
+/// The container of the pod that the event is about.
+fn running<'a>(event: &Runtime, workload: &'a Workload) -> Option<&'a PodContainer> {
+    let (name, id) = (event.container.name.as_deref(), event.container.id.as_deref());
+    let by_id = |c: &&PodContainer| id.is_some_and(|id| id.len() >= 12 && c.id.starts_with(id));
+    let by_name = |c: &&PodContainer| name == Some(c.name.as_str());
+    let all = &workload.containers;
+    all.iter().find(by_id).or_else(|| all.iter().find(by_name)).or_else(|| all.first().filter(|_| all.len() == 1))
+}
+
+fn identify(container: &mut Container, running: Option<&PodContainer>) {
+    let Some(running) = running else { return };
+    container.name = container.name.take().or_else(|| bounded(&running.name));
+    container.uri = container.uri.take().or_else(|| bounded(&running.image));
+    container.image_id = container.image_id.take().or_else(|| bounded(&running.digest));
+}
+
+/// The properties, the most telling first.
+pub(super) fn properties(event: &Runtime, enriched: &Enriched) -> Vec<(String, String)> {
+    let mut facts: Vec<(String, String)> = Vec::new();
+    let mut put = |key: &str, value: &str| facts.push((key.to_owned(), value.to_owned()));
+    if let Some(instance) = &enriched.instance {
+        machine(instance, &mut put);
+    }
+    if let Some(by) = enriched.found_by {
+        let word = match by {
+            FoundBy::Id => "instance_id",
+            FoundBy::Node => "kubernetes_node",
+            FoundBy::Name => "host_name",
+            FoundBy::Address => "internal_address",
+        };
+        put("compute_instance_found_by", word);
+    }
+    if let Some(workload) = &enriched.workload {
+        pod(event, workload, &mut put);
+    }
+    if let Some(image) = &enriched.image {
+        put("container_image_link", &image.link());
+        put("container_image_project", &image.project);
+        put("container_image_repository", &image.repository);
+    }
+    facts
+}
+
+fn machine(instance: &Instance, put: &mut impl FnMut(&str, &str)) {
+    put("compute_instance_name", &instance.name);
+    put("compute_instance_id", &instance.id);
+    put("compute_zone", &instance.zone);
+    put("compute_project_id", &instance.project);
+    put("compute_project_number", &instance.project_number);
+    put("compute_machine_type", &instance.machine_type);
+    put("compute_service_account", &instance.service_account);
+    if let Some(cluster) = &instance.cluster {
+        put("gke_cluster", &cluster.resource_name());
+    }
+    put("gke_node_pool", instance.node_pool.as_deref().unwrap_or_default());
+    put("confidential_vm_type", instance.confidential.as_deref().unwrap_or_default());
+    if let Some(shielded) = instance.shielded {
+        put("shielded_vm_secure_boot", yes_or_no(shielded.secure_boot));
+        put("shielded_vm_vtpm", yes_or_no(shielded.vtpm));
+        put("shielded_vm_integrity_monitoring", yes_or_no(shielded.integrity_monitoring));
+    }
+    for (name, value) in instance.labels.iter().take(MOST_LABELS) {
+        put(&format!("compute_label_{}", name.replace('-', "_")), value);
+    }
+}
+
+fn pod(event: &Runtime, workload: &Workload, put: &mut impl FnMut(&str, &str)) {
+    if !workload.name.is_empty() {
+        put("kubernetes_workload", &format!("{}/{}", workload.kind, workload.name));
+    }
+    put("kubernetes_service_account", &workload.service_account);
+    put("kubernetes_node_name", &workload.node);
+    put("kubernetes_pod_uid", &workload.uid);
+    put("host_namespaces", &workload.host_namespaces.join(", "));
+    if let Some(container) = running(event, workload) {
+        put("container_privileged", yes_or_no(container.privileged));
+        put("container_image_digest", &container.digest);
+    }
+}
+
+fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "true" } else { "false" }
+}
+
+fn bounded(text: &str) -> Option<String> {
+    Some(cut(text, 1024).to_owned()).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::decide::{Decision, Rules, decide};
+    use crate::enrich::Cluster;
+    use crate::event::FindingChange;
+    use crate::normalize::{self, Element};
+
+    fn finding(enriched: &Enriched) -> Finding {
+        let body = serde_json::json!([{
+            "id": "17dec715376910362c8c3f62a4ced001", "type": "policy", "timestamp": 1_720_031_001_639_981_110_i64, "name": "P",
+            "severity": 4, "containerId": "6949e5f10829", "content": {"ruleName": "R", "output": "x", "fields": {}},
+            "labels": {"kubernetes.namespace.name": "shop", "kubernetes.pod.name": "web-1", "container.name": "web"},
+        }]);
+        let now = chrono::Utc::now();
+        let Element::Event { event, .. } = normalize::delivery(body.to_string().as_bytes(), now).unwrap().remove(0)
+        else {
+            panic!("not an event")
+        };
+        match decide(&event, enriched, &Rules::new("123"), now) {
+            Decision::Deliver(mut changes) => match changes.remove(0) {
+                FindingChange::Create { finding, .. } => *finding,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn enriched() -> Enriched {
+        let container = |name: &str, id: &str, digest: &str| PodContainer {
+            name: name.into(),
+            id: id.into(),
+            digest: digest.into(),
+            privileged: true,
+            ..PodContainer::default()
+        };
+        let workload = Workload {
+            namespace: "shop".into(),
+            pod: "web-1".into(),
+            kind: "Deployment".into(),
+            name: "web".into(),
+            api_version: "apps/v1".into(),
+            labels: BTreeMap::from([("app".into(), "web".into())]),
+            containers: vec![container("side", "aaa", "sha256:no"), container("web", "6949e5f10829ff", "sha256:yes")],
+            ..Workload::default()
+        };
+        let instance = Instance {
+            id: "42".into(),
+            name: "n".into(),
+            zone: "us-central1-c".into(),
+            project: "acme".into(),
+            node_pool: Some("pool".into()),
+            cluster: Some(Cluster { project: "acme".into(), location: "us-central1".into(), name: "prod".into() }),
+            ..Instance::default()
+        };
+        Enriched { instance: Some(instance), workload: Some(workload), ..Enriched::default() }
+    }
+
+    #[test]
+    fn what_was_looked_up_fills_what_the_event_left_open() {
+        let finding = finding(&enriched());
+        assert_eq!(finding.containers[0].image_id.as_deref(), Some("sha256:yes"));
+        let kubernetes = finding.kubernetes.unwrap();
+        assert_eq!(kubernetes.objects[0].name.as_deref(), Some("web"));
+        assert_eq!(kubernetes.objects[0].group.as_deref(), Some("apps/v1"));
+        assert_eq!(kubernetes.pods[0].labels[0].name.as_deref(), Some("app"));
+        assert_eq!(kubernetes.node_pools[0].name.as_deref(), Some("pool"));
+        let properties = finding.source_properties;
+        assert_eq!(properties["kubernetes_workload"], "Deployment/web");
+        assert_eq!(properties["container_privileged"], "true");
+        assert_eq!(
+            properties["gke_cluster"],
+            "//container.googleapis.com/projects/acme/locations/us-central1/clusters/prod"
+        );
+        assert!(!properties.contains_key("compute_project_number"), "what is not known is left out");
+    }
+
+    #[test]
+    fn a_known_project_number_is_better_than_the_organization() {
+        let project = crate::enrich::Project { id: "acme".into(), number: "289600000042".into() };
+        let found = finding(&Enriched { project: Some(project), ..Enriched::default() });
+        assert_eq!(found.resource_name, "//cloudresourcemanager.googleapis.com/projects/289600000042");
+        assert_eq!(found.source_properties["resource_resolution"], "project_from_compute");
+    }
+}

@@ -1,0 +1,399 @@
+//! The door over real HTTP, between a caller and an issuer that rotates, dawdles, fails or talks nonsense.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+use chrono::Utc;
+use serde_json::{Value as Json, json};
+use sysdig_scc::attest::gotpm;
+use sysdig_scc::attest::key_source::FetchRules;
+use sysdig_scc::config::Env;
+use sysdig_scc::config::attestation::AttestationConfig;
+use sysdig_scc::receive::attestation::{Attestor, Parts, codelab, routes};
+
+use crate::attest_issuer::{Chain, ChainShape, ISSUER, KEY, NEXT, SPACE, VM, claims, jwks};
+
+const SECRET: &str = "the-super-secret-information";
+
+/// What the issuer does at the moment.
+#[derive(Clone)]
+enum Mood {
+    Keys(String),
+    Garbage,
+    Broken,
+}
+
+struct Issuer {
+    url: String,
+    mood: Arc<Mutex<Mood>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    fn start() -> Self {
+        let mood = Arc::new(Mutex::new(Mood::Keys(jwks(&[&KEY]))));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let data = web::Data::new((mood.clone(), asked.clone()));
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(data.clone())
+                .route("/.well-known/openid-configuration", web::get().to(discovery))
+                .route("/jwks", web::get().to(keys))
+        });
+        let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", server.addrs()[0]);
+        tokio::spawn(server.run());
+        Self { url, mood, asked }
+    }
+
+    fn now(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+}
+
+type State = web::Data<(Arc<Mutex<Mood>>, Arc<AtomicUsize>)>;
+
+async fn discovery(request: actix_web::HttpRequest) -> HttpResponse {
+    let host = request.connection_info().host().to_owned();
+    HttpResponse::Ok().json(json!({"issuer": ISSUER, "jwks_uri": format!("http://{host}/jwks")}))
+}
+
+async fn keys(state: State) -> HttpResponse {
+    state.1.fetch_add(1, Ordering::SeqCst);
+    let mood = state.0.lock().unwrap().clone();
+    match mood {
+        Mood::Keys(text) => HttpResponse::Ok().insert_header(("cache-control", "public, max-age=20000")).body(text),
+        Mood::Garbage => HttpResponse::Ok().body("<html>sign in</html>"),
+        Mood::Broken => HttpResponse::InternalServerError().finish(),
+    }
+}
+
+struct Door {
+    url: String,
+    issuer: Issuer,
+    folder: tempfile::TempDir,
+    attestor: Attestor,
+    client: reqwest::Client,
+}
+
+const POLICY: &str = "audiences: ['https://secrets.example.org']\ntokens: [oidc, pki]\ncondition: |\n  assertion.submods.gce.project_id == 'acme-data' && assertion.hwmodel == 'GCP_AMD_SEV'\n";
+
+impl Door {
+    fn open(extra: &[(&str, &str)]) -> Self {
+        Self::with(extra, Duration::from_millis(1))
+    }
+
+    fn with(extra: &[(&str, &str)], floor: Duration) -> Self {
+        let fetch = FetchRules { floor, timeout: Duration::from_secs(2), ..FetchRules::default() };
+        Self::with_parts(extra, Parts { fetch, ..Parts::default() })
+    }
+
+    fn with_parts(extra: &[(&str, &str)], parts: Parts) -> Self {
+        let issuer = Issuer::start();
+        let folder = tempfile::tempdir().unwrap();
+        let policies = folder.path().join("policies");
+        std::fs::create_dir(&policies).unwrap();
+        std::fs::write(policies.join("ours.yaml"), POLICY).unwrap();
+        let journal = folder.path().join("journal.jsonl").display().to_string();
+        let mut pairs: Vec<(String, String)> = [
+            ("ATTESTATION_POLICIES", policies.to_str().unwrap()),
+            ("ATTESTATION_SECRETS", "db=ours:env:DB_SECRET,api=ours:env:DB_SECRET"),
+            ("DB_SECRET", SECRET),
+            ("ATTESTATION_ENDPOINT", &issuer.url),
+            ("ATTESTATION_JOURNAL", &journal),
+            ("ATTESTATION_CODELAB_PATH", "/=db"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+        pairs.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let mut env = Env::from_pairs(pairs);
+        let config = AttestationConfig::read(&mut env).unwrap();
+        env.finish().unwrap();
+        let attestor = Attestor::build(&config, parts).unwrap().unwrap();
+        let (data, path) = (web::Data::new(attestor.clone()), config.codelab.unwrap().0);
+        let server =
+            HttpServer::new(move || App::new().app_data(data.clone()).service(codelab(&path)).configure(routes));
+        let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", server.addrs()[0]);
+        tokio::spawn(server.run());
+        Self { url, issuer, folder, attestor, client: reqwest::Client::new() }
+    }
+
+    async fn get(&self, path: &str, token: &str) -> (u16, String) {
+        let answer = self.client.get(format!("{}{path}", self.url)).bearer_auth(token).send().await.unwrap();
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        assert_eq!(answer.status() == 401, answer.headers().contains_key("www-authenticate"));
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    async fn post(&self, path: &str, body: Json) -> (u16, String) {
+        let answer = self.client.post(format!("{}{path}", self.url)).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    fn journal(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("journal.jsonl")).unwrap()
+    }
+}
+
+fn token(changes: Json) -> String {
+    KEY.token(&claims(SPACE, Utc::now().timestamp(), changes))
+}
+
+#[tokio::test]
+async fn the_codelabs_client_works_as_written_once() {
+    let door = Door::open(&[]);
+    let token = token(json!({}));
+    assert_eq!(door.get("/", &token).await, (200, SECRET.to_owned()));
+    let (status, body) = door.get("/", &token).await;
+    assert_eq!((status, body.contains("replayed")), (409, true), "{body}");
+    let (status, body) = door.get("/", "not.a.token").await;
+    assert_eq!((status, body.contains("token_malformed")), (401, true), "{body}");
+    let journal = door.journal();
+    assert_eq!(journal.lines().count(), 3, "{journal}");
+    assert!(!journal.contains(&token) && !journal.contains(SECRET) && !journal.contains("Zm9vYmFy"));
+    let first: Json = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
+    assert_eq!((first["verdict"].as_str(), first["policy"].as_str()), (Some("allowed"), Some("ours")));
+}
+
+#[tokio::test]
+async fn refusals_have_codes_and_no_claim_values() {
+    let door = Door::open(&[]);
+    let secret = "/attestation/secrets/db";
+    let (status, body) = door.get(secret, &token(json!({"submods.gce.project_id": "intruders"}))).await;
+    assert_eq!((status, body.contains("policy_denied"), body.contains("intruders")), (403, true, false), "{body}");
+    let (status, body) = door.get(secret, &token(json!({"hwmodel": "(absent)"}))).await;
+    assert_eq!((status, body.contains("policy_error")), (403, true), "{body}");
+    assert_eq!(door.get(secret, &token(json!({"aud": "https://sts.googleapis.com"}))).await.0, 401);
+    assert_eq!(door.get("/attestation/secrets/other", &token(json!({}))).await.0, 404);
+    assert_eq!(door.post(secret, json!({"token": token(json!({}))})).await, (200, SECRET.to_owned()));
+    let answer = door
+        .client
+        .post(format!("{}{secret}", door.url))
+        .body(format!("{}\n", token(json!({"oemid": 1}))))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    let bare = door.client.get(format!("{}{secret}", door.url)).send().await.unwrap();
+    assert_eq!((bare.status().as_u16(), bare.headers()["www-authenticate"].to_str().unwrap()), (401, "Bearer"));
+    assert_eq!(door.client.put(format!("{}{secret}", door.url)).send().await.unwrap().status(), 405);
+    let large = door.client.post(format!("{}{secret}", door.url)).body("x".repeat(70_000)).send().await.unwrap();
+    assert_eq!(large.status(), 413);
+}
+
+#[tokio::test]
+async fn the_verdict_is_explained_and_uses_nothing_up() {
+    let door = Door::open(&[]);
+    let good = token(json!({}));
+    for _ in 0..3 {
+        let (status, body) = door.post("/attestation/verify", json!({"token": good})).await;
+        let body: Json = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &body["allowed"], &body["reason"]), (200, &json!(true), &Json::Null), "{body}");
+        assert_eq!(body["explanation"]["terms"][1]["values"]["assertion.hwmodel"], "GCP_AMD_SEV");
+    }
+    let (status, body) = door
+        .post("/attestation/verify", json!({"token": token(json!({"hwmodel": "GCP_INTEL_TDX"})), "policy": "ours"}))
+        .await;
+    let body: Json = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &body["allowed"], &body["reason"]), (200, &json!(false), &json!("policy_denied")), "{body}");
+    assert_eq!(body["explanation"]["terms"][1]["result"], "false");
+    assert_eq!(door.post("/attestation/verify", json!({"token": good, "policy": "nope"})).await.0, 404);
+    assert_eq!(door.get("/attestation/secrets/db", &good).await.0, 200, "a verdict does not use the token up");
+}
+
+#[tokio::test]
+async fn a_challenge_is_answered_once_and_for_its_purpose() {
+    let door = Door::open(&[("ATTESTATION_REQUIRE_NONCE", "true")]);
+    assert!(door.get("/attestation/secrets/db", &token(json!({}))).await.1.contains("nonce_missing"));
+    let (status, body) = door.post("/attestation/challenge", json!({"secret": "db"})).await;
+    assert_eq!(status, 200, "{body}");
+    let nonce = serde_json::from_str::<Json>(&body).unwrap()["nonce"].as_str().unwrap().to_owned();
+    let both = |extra: u32| token(json!({"eat_nonce": ["of-another-party-000001", nonce], "oemid": extra}));
+    assert!(door.get("/attestation/secrets/api", &both(1)).await.1.contains("nonce_missing"));
+    assert_eq!(door.get("/attestation/secrets/db", &both(2)).await.0, 200);
+    assert_eq!(door.get("/attestation/secrets/db", &both(3)).await.0, 409, "another token with the same nonce");
+    assert_eq!(door.post("/attestation/challenge", json!({"secret": "none"})).await.0, 400);
+    assert_eq!(door.post("/attestation/challenge", json!({})).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_secret_is_sealed_to_the_key_the_token_vouches_for() {
+    use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+    use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+    use aws_lc_rs::rsa::{KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
+    use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    use sha2::{Digest, Sha256};
+
+    let door = Door::open(&[]);
+    let private = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
+    let der: PublicKeyX509Der<'_> = private.public_key().as_der().unwrap();
+    let spki = der.as_ref().to_vec();
+    let key = STANDARD.encode(&spki);
+    let (status, body) =
+        door.post("/attestation/secrets/db", json!({"token": token(json!({})), "public_key": key})).await;
+    assert_eq!((status, body.contains("key_not_accepted")), (403, true), "{body}");
+    let vouching = token(json!({"eat_nonce": hex::encode(Sha256::digest(&spki))}));
+    let (status, jwe) = door.post("/attestation/secrets/db", json!({"token": vouching, "public_key": key})).await;
+    assert_eq!(status, 200, "{jwe}");
+    let parts: Vec<&str> = jwe.split('.').collect();
+    let bytes = |at: usize| URL_SAFE_NO_PAD.decode(parts[at]).unwrap();
+    let opening = OaepPrivateDecryptingKey::new(private).unwrap();
+    let mut room = vec![0; opening.min_output_size()];
+    let content_key = opening.decrypt(&OAEP_SHA256_MGF1SHA256, &bytes(1), &mut room, None).unwrap();
+    let content_key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, content_key).unwrap());
+    let mut content = [bytes(3), bytes(4)].concat();
+    let nonce = Nonce::try_assume_unique_for_key(&bytes(2)).unwrap();
+    assert_eq!(
+        content_key.open_in_place(nonce, Aad::from(parts[0].as_bytes()), &mut content).unwrap(),
+        SECRET.as_bytes()
+    );
+}
+
+#[tokio::test]
+async fn keys_rotate_and_an_issuer_that_fails_changes_nothing() {
+    let door = Door::open(&[]);
+    let path = "/attestation/secrets/db";
+    let next = |n: u32| NEXT.token(&claims(SPACE, Utc::now().timestamp(), json!({"oemid": n})));
+    assert_eq!(door.get(path, &token(json!({}))).await.0, 200);
+    assert!(door.get(path, &next(0)).await.1.contains("key_unknown"));
+    door.issuer.now(Mood::Keys(jwks(&[&KEY, &NEXT])));
+    assert_eq!(door.get(path, &next(1)).await.0, 200, "a rotated key is fetched when it is met");
+    for mood in [Mood::Garbage, Mood::Broken, Mood::Keys("{\"keys\":[]}".into())] {
+        door.issuer.now(mood);
+        let odd = NEXT.token_of(r#"{"alg":"RS256","kid":"odd"}"#, "{}");
+        assert_eq!(door.get(path, &odd).await.0, 401);
+        assert_eq!(
+            door.get(path, &token(json!({"oemid": door.issuer.asked.load(Ordering::SeqCst)}))).await.0,
+            200,
+            "the last good keys stay"
+        );
+    }
+}
+
+#[tokio::test]
+async fn unknown_keys_make_no_storm_and_no_keys_make_503() {
+    let door = Door::with(&[("ATTESTATION_FAILURES_PER_MINUTE", "100000")], Duration::from_secs(60));
+    assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200);
+    let asked = door.issuer.asked.load(Ordering::SeqCst);
+    let guesses = (0..200).map(|n| {
+        let guess = KEY.token_of(&json!({"alg": "RS256", "kid": format!("guess-{n}")}).to_string(), "{}");
+        let door = &door;
+        async move { assert_eq!(door.get("/attestation/secrets/db", &guess).await.0, 401) }
+    });
+    futures_util::future::join_all(guesses).await;
+    assert!(door.issuer.asked.load(Ordering::SeqCst) <= asked + 1, "{}", door.issuer.asked.load(Ordering::SeqCst));
+    let cold = Door::open(&[]);
+    cold.issuer.now(Mood::Broken);
+    assert_eq!(cold.get("/attestation/secrets/db", &token(json!({}))).await.0, 503);
+}
+
+#[tokio::test]
+async fn a_chain_in_the_header_fits() {
+    let leaf = &KEY;
+    let now = Utc::now().timestamp();
+    let chain = Chain::new(leaf, now, &ChainShape::default());
+    let door = Door::open(&[("ATTESTATION_ROOT", &chain.root_hex())]);
+    let padded = claims(SPACE, now, json!({"submods.container.args": ["x".repeat(8000)]}));
+    let token = chain.token(leaf, &padded);
+    assert!(token.len() > 14_000, "{}", token.len());
+    assert_eq!(door.get("/attestation/secrets/db", &token).await, (200, SECRET.to_owned()));
+    door.issuer.now(Mood::Broken);
+    let (status, _) =
+        door.post("/attestation/secrets/db", json!({"token": chain.token(leaf, &claims(SPACE, now, json!({})))})).await;
+    assert_eq!(status, 200, "chains need no keys of the issuer");
+}
+
+#[tokio::test]
+async fn a_token_is_good_once_at_all_replicas() {
+    let state: Arc<dyn sysdig_scc::state::Store> = Arc::new(sysdig_scc::state::sqlite::SqliteStore::in_memory().await.unwrap());
+    let parts = || Parts { state: Some(state.clone()), ..Parts::default() };
+    let (one, two) = (Door::with_parts(&[], parts()), Door::with_parts(&[], parts()));
+    let token = token(json!({}));
+    assert_eq!(one.get("/attestation/secrets/db", &token).await.0, 200);
+    assert_eq!(two.get("/attestation/secrets/db", &token).await.0, 409);
+}
+
+#[tokio::test]
+async fn a_secret_comes_from_where_it_is_and_its_absence_is_503() {
+    let resolver: sysdig_scc::receive::attestation::Resolver = Arc::new(|place: String| {
+        Box::pin(async move {
+            let known = place == "sm://acme-data/db";
+            if known { Ok(SECRET.to_owned().into()) } else { Err("denied".to_owned()) }
+        })
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), SECRET).unwrap();
+    let secrets = format!("db=ours:sm://acme-data/db,gone=ours:sm://acme-data/gone,disk=ours:file:{}", file.path().display());
+    let parts = Parts { resolver: Some(resolver), ..Parts::default() };
+    let door = Door::with_parts(&[("ATTESTATION_SECRETS", &secrets)], parts);
+    let one = token(json!({"oemid": 1}));
+    assert_eq!(door.get("/attestation/secrets/gone", &one).await.0, 503);
+    assert_eq!(door.get("/attestation/secrets/db", &one).await, (200, SECRET.to_owned()), "nothing was released for it before");
+    assert_eq!(door.get("/attestation/secrets/disk", &token(json!({"oemid": 2}))).await, (200, SECRET.to_owned()));
+}
+
+#[tokio::test]
+async fn failures_are_slowed_down_and_good_tokens_are_not() {
+    let door = Door::open(&[("ATTESTATION_FAILURES_PER_MINUTE", "5")]);
+    let mut statuses = Vec::new();
+    for _ in 0..8 {
+        statuses.push(door.get("/attestation/secrets/db", "a.b.c").await.0);
+    }
+    assert_eq!(statuses, [401, 401, 401, 401, 401, 429, 429, 429]);
+    assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200);
+}
+
+#[tokio::test]
+async fn changed_policies_are_taken_and_broken_ones_are_not() {
+    let door = Door::open(&[]);
+    let file = door.folder.path().join("policies/ours.yaml");
+    std::fs::write(&file, "condition: '(('").unwrap();
+    assert!(door.attestor.policies().reload().is_err());
+    assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200);
+    std::fs::write(&file, "audiences: ['https://secrets.example.org']\ncondition: 'false'\n").unwrap();
+    door.attestor.policies().reload().unwrap();
+    assert_eq!(door.get("/attestation/secrets/db", &token(json!({"oemid": 2}))).await.0, 403);
+}
+
+#[test]
+fn tokens_in_logs_are_recognised_cut_out_and_compared() {
+    use sysdig_scc::attest::chain::Roots;
+    use sysdig_scc::attest::keys::KeySet;
+    use sysdig_scc::attest::verify::Trust;
+    let now = Utc::now();
+    let text = KEY.token(&claims(VM, now.timestamp() - 60, json!({})));
+    let entry = |payload: Json, instance: &str| {
+        json!({"logName": "projects/acme-data/logs/gotpm", "insertId": "a1", "jsonPayload": payload,
+            "resource": {"type": "gce_instance", "labels": {"project_id": "acme-data", "instance_id": instance, "zone": "us-central1-c"}}})
+    };
+    let good = entry(json!({"token": text}), "5566778899001122334");
+    assert_eq!(gotpm::classify(&good), Some(gotpm::Kind::Token));
+    assert_eq!(gotpm::classify(&entry(json!({"Name": "c", "Nonce": "n"}), "1")), Some(gotpm::Kind::Challenge));
+    assert_eq!(gotpm::classify(&entry(json!({"iss": "c", "submods": {}}), "1")), Some(gotpm::Kind::Claims));
+    assert_eq!(gotpm::classify(&json!({"logName": "projects/p/logs/other", "jsonPayload": {"token": "x"}})), None);
+    let redacted = gotpm::redact(&good).to_string();
+    assert!(!redacted.contains(&text) && redacted.contains("sha256"), "{redacted}");
+    let keys = KeySet::read(jwks(&[&KEY]).as_bytes()).unwrap();
+    let roots = Roots::default();
+    let trust = Trust { keys: Some(&keys), roots: &roots };
+    let names = |entry: &Json| {
+        gotpm::examine(entry, ISSUER, trust, now).iter().map(|event| event.category.name()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&good), ["ATTESTATION_TOKEN_EXPOSED"]);
+    assert_eq!(
+        names(&entry(json!({"token": text}), "666")),
+        ["ATTESTATION_TOKEN_EXPOSED", "ATTESTATION_CLAIMS_INCONSISTENT"]
+    );
+    let forged = NEXT.token_of(
+        &json!({"alg": "RS256", "kid": KEY.kid}).to_string(),
+        &claims(VM, now.timestamp(), json!({})).to_string(),
+    );
+    let events = gotpm::examine(&entry(json!({"token": forged}), "1"), ISSUER, trust, now);
+    assert_eq!((events[0].category.name(), &events[0].resource), ("ATTESTATION_TOKEN_INVALID", &None));
+    let shown = serde_json::to_string(&events).unwrap();
+    assert!(!shown.contains(&forged), "{shown}");
+}

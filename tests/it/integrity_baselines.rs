@@ -1,0 +1,186 @@
+//! Baselines in their stores, boots that do not complete, and the commands.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use chrono::{TimeDelta, Utc};
+use serde_json::{Value, json};
+use sysdig_scc::config::Env;
+use sysdig_scc::config::state::StateConfig;
+use sysdig_scc::event::FindingChange;
+use sysdig_scc::google::TokenSource;
+use sysdig_scc::integrity::baselines::Baselines;
+use sysdig_scc::integrity::tracker::{Followed, Known, Tracker};
+use sysdig_scc::integrity::{Check, Entry, Reading, read};
+use sysdig_scc::state::sqlite::SqliteStore;
+use sysdig_scc::state::{self, Store};
+
+use crate::fakes::emulator::Emulator;
+use crate::pubsub::{push_entry, sample};
+use crate::world::World;
+
+fn entry(name: &str) -> Entry {
+    match read(&sample(name), Utc::now()).unwrap() {
+        Reading::Entry(entry) => *entry,
+        Reading::Foreign(foreign) => panic!("{}", foreign.label()),
+    }
+}
+
+fn program(state: &str, args: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"))
+        .args(args)
+        .env("STATE_URL", state)
+        .env("USER", "tester")
+        .current_dir(std::env::temp_dir())
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+fn path(name: &str) -> String {
+    format!("{}/tests/data/integrity/{name}.json", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The document as the tutorial has people type it into the console, and one that this program writes.
+#[tokio::test]
+async fn firestore_holds_the_tutorials_data_model_and_the_program_reads_and_writes_it() {
+    let Some(mut emulator) = Emulator::firestore(&[]).await else { return };
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let collection = format!(
+        "http://{}/v1/projects/demo-int/databases/(default)/documents/known_good_measurements",
+        emulator.host()
+    );
+    let typed = |measurements: &Value| {
+        let text = |value: &Value| json!({"stringValue": value});
+        let map = |m: &Value| json!({"mapValue": {"fields": {"hashAlgo": text(&m["hashAlgo"]), "pcrNum": text(&m["pcrNum"]), "value": text(&m["value"])}}});
+        let fields =
+            measurements.as_array().unwrap().iter().map(|m| (m["pcrNum"].as_str().unwrap().to_owned(), map(m)));
+        json!({"fields": Value::Object(fields.collect())})
+    };
+    let report = sample("late_failed_pcr4_changed_pcr14_new");
+    let document = typed(&report["jsonPayload"]["lateBootReportEvent"]["actualMeasurements"]);
+    for number in 0..160 {
+        let url = format!("{collection}?documentId=other{number}");
+        let other = json!({"fields": {"note": {"stringValue": "no register"}, "at": {"timestampValue": "2026-01-01T00:00:00Z"}}});
+        http.post(url).bearer_auth("owner").json(&other).send().await.unwrap().error_for_status().unwrap();
+    }
+    let url = format!("{collection}?documentId=zz-baseline1");
+    http.post(url).bearer_auth("owner").json(&document).send().await.unwrap().error_for_status().unwrap();
+
+    let host = emulator.host();
+    let world = World::with(&[
+        ("PUBSUB_PUSH_UNVERIFIED", "true"),
+        ("STATE_URL", "firestore://demo-int/(default)"),
+        ("FIRESTORE_EMULATOR_HOST", &host),
+        ("BASELINE_CACHE_SECS", "0"),
+    ])
+    .await;
+    push_entry(&world, &report).await;
+    let finding = world.findings().await.remove(0);
+    assert_eq!(finding["sourceProperties"]["known_good_baseline"], "zz-baseline1", "on the second page");
+    assert_eq!(finding["severity"], "LOW");
+
+    let settings = [("STATE_URL", "firestore://demo-int/(default)"), ("FIRESTORE_EMULATOR_HOST", &host)];
+    let config = StateConfig::read(&mut Env::from_pairs(settings)).unwrap();
+    let store = state::open(&config, &TokenSource::none()).await.unwrap();
+    let baselines = Baselines::new(store, TimeDelta::seconds(30));
+    let mut ours = baselines.all(Utc::now()).await.unwrap().iter().find(|b| b.name == "zz-baseline1").unwrap().clone();
+    ours.name = "ours".into();
+    baselines.import(&ours, false, "alice", Utc::now()).await.unwrap();
+    assert!(baselines.import(&ours, false, "alice", Utc::now()).await.unwrap_err().is_conflict());
+    let written: Value =
+        http.get(format!("{collection}/ours")).bearer_auth("owner").send().await.unwrap().json().await.unwrap();
+    assert_eq!(written["fields"]["PCR_4"], document["fields"]["PCR_4"], "as the tutorial's function reads it");
+    assert_eq!(baselines.journal().await.unwrap()[0].who, "alice");
+
+    emulator.stop();
+    let error = baselines.all(Utc::now() + TimeDelta::minutes(1)).await.unwrap_err();
+    assert_eq!(error.label(), "unavailable", "never an empty list");
+}
+
+#[tokio::test]
+async fn an_early_failure_without_a_late_report_becomes_a_finding_of_its_own() {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
+    let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10));
+    let early = entry("early_failed_only_pcr7");
+    let at = early.time;
+    tracker.follow(&early, Known::default(), at).await.unwrap();
+    tracker.follow(&early, Known::default(), at + TimeDelta::minutes(9)).await.unwrap();
+    assert_eq!(tracker.overdue(at + TimeDelta::minutes(9)).await.unwrap(), vec![]);
+    let overdue = tracker.overdue(at + TimeDelta::minutes(10)).await.unwrap();
+    assert_eq!(overdue.len(), 1);
+    assert_eq!(overdue[0].check(), Some(Check::BootIncomplete));
+    let Followed::Changes(changes) = tracker.follow(&overdue[0], Known::default(), Utc::now()).await.unwrap() else {
+        panic!()
+    };
+    let [FindingChange::Raise { finding, .. }] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!(finding.category, "Shielded VM: Boot Did Not Complete");
+    tracker.taken(&overdue[0]).await.unwrap();
+    assert_eq!(tracker.overdue(at + TimeDelta::hours(1)).await.unwrap(), vec![]);
+
+    let mut late = entry("late_passed");
+    late.time = at + TimeDelta::hours(2);
+    let Followed::Changes(changes) = tracker.follow(&late, Known::default(), Utc::now()).await.unwrap() else {
+        panic!()
+    };
+    assert!(matches!(changes[..], [FindingChange::Close { .. }]), "{changes:?}");
+}
+
+#[tokio::test]
+async fn a_late_report_in_time_stops_the_timer() {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
+    let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10));
+    let early = entry("early_failed_only_pcr7");
+    tracker.follow(&early, Known::default(), early.time).await.unwrap();
+    let mut late = entry("late_failed_pcr4_changed_pcr14_new");
+    (late.time, late.boot) = (early.time + TimeDelta::seconds(20), early.boot);
+    tracker.follow(&late, Known::default(), late.time).await.unwrap();
+    assert_eq!(tracker.overdue(early.time + TimeDelta::hours(1)).await.unwrap(), vec![]);
+}
+
+#[tokio::test]
+async fn a_pass_delivered_before_the_failure_it_follows_is_settled_afterwards() {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
+    let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10));
+    let failed = entry("late_failed_pcr4_changed_pcr14_new");
+    tracker.follow(&failed, Known::default(), Utc::now()).await.unwrap();
+    assert_eq!(tracker.settle(&failed).await.unwrap(), None);
+    tracker.follow(&entry("late_passed"), Known::default(), Utc::now()).await.unwrap();
+    assert!(matches!(tracker.settle(&failed).await.unwrap(), Some(FindingChange::Close { .. })));
+}
+
+#[test]
+fn the_commands_explain_approve_compare_and_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = format!("sqlite:{}", folder.path().join("state.db").display());
+    let failed = path("late_failed_pcr4_changed_pcr14_new");
+    let (good, text) = program(&state, &["integrity", "explain", &failed]);
+    assert!(good && text.contains("PCR_4 changed; PCR_14 only in actual"), "{text}");
+    let (good, text) = program(&state, &["integrity", "explain", &failed, "--format", "json"]);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert!(good && json["registers"][1]["change"] == "changed");
+
+    let (_, text) = program(&state, &["baseline", "diff", "--from-entry", &failed]);
+    assert!(text.contains("No known-good baselines"), "{text}");
+    let (good, text) = program(&state, &["baseline", "import", "nov", "--from-entry", &failed]);
+    assert!(good, "{text}");
+    let (_, text) = program(&state, &["integrity", "baseline", "diff", "--from-entry", &failed]);
+    assert!(text.contains("known to be good: baseline nov"), "{text}");
+    let (good, text) = program(&state, &["baseline", "import", "nov", "--from-entry", &failed]);
+    assert!(!good && text.contains("--replace"), "{text}");
+    let (good, text) = program(&state, &["baseline", "import", "--from-entry", &path("early_failed_only_pcr7")]);
+    assert!(!good && text.contains("no late boot report"), "{text}");
+    assert!(program(&state, &["baseline", "expire", "nov"]).0);
+    let (_, text) = program(&state, &["baseline", "diff", "--from-entry", &failed]);
+    assert!(text.contains("has these very values, but it expired"), "{text}");
+    assert!(program(&state, &["baseline", "rm", "nov"]).0);
+    let (_, text) = program(&state, &["baseline", "journal"]);
+    assert!(
+        text.contains("tester") && text.contains("import") && text.contains("expire") && text.contains("remove"),
+        "{text}"
+    );
+}
