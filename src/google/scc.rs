@@ -73,6 +73,13 @@ pub fn is_location(text: &str) -> bool {
     (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
+/// An answer to a creation: a finding, of which only the name has to be there.
+#[derive(Deserialize)]
+struct Created {
+    #[serde(rename = "name")]
+    _name: IgnoredAny,
+}
+
 /// A source, as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -167,8 +174,8 @@ impl Scc {
     pub async fn create(&self, id: &str, body: Vec<u8>) -> Result<(), ApiError> {
         let (path, query) = (self.findings(), [("findingId", id)]);
         let call = Call { method: Method::POST, path: &path, query: &query, body: Some(body) };
-        // The answer repeats the finding: it has to be whole, but there is nothing to learn from it.
-        self.http.json::<IgnoredAny>(call).await.map(drop)
+        // The answer repeats the finding: it has to be whole and to name one, but there is nothing to learn from it.
+        self.http.json::<Created>(call).await.map(drop)
     }
 
     /// Changes the members named in `mask` (never empty: an empty mask replaces everything, triage included).

@@ -167,7 +167,7 @@ async fn a_secret_is_read_from_secret_manager_and_never_shown() {
     use sysdig_scc::google::secret_manager::{SecretName, read};
     let name: SecretName = "sm://p/webhook-token".parse().unwrap();
     let wire = Wire::start(|_| {
-        Answer::json(200, json!({ "name": "n", "payload": { "data": "UzNDUkVUCg==", "dataCrc32c": "1" } }))
+        Answer::json(200, json!({ "name": "n", "payload": { "data": "UzNDUkVUCg==" } }))
     })
     .await;
     let secret = read(&client(&wire, fixed()), &name).await.unwrap();

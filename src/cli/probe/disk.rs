@@ -23,13 +23,16 @@ pub(super) async fn outbox(ask: Ask, report: Report) {
             Err(error) => report.fail("outbox", format!("{path} cannot be made: {error}"), remedy),
         };
     }
-    let written = match Sqlite::open(&settings.path, settings.keep) {
-        Ok(store) => store.probe().await,
-        Err(error) => Err(error),
-    };
-    match written {
-        Ok(()) => report.ok("outbox", format!("{path} can be written")),
+    match Sqlite::open(&settings.path, settings.keep) {
+        // A disk that cannot be written now is no obstacle to opening: only a write tells.
+        Ok(store) => match store.probe().await {
+            Ok(()) => report.ok("outbox", format!("{path} can be written")),
+            Err(error) => report.fail("outbox", chain(&error), remedy),
+        },
         Err(StoreError::InUse { .. }) => report.ok("outbox", format!("{path} is in use by a running connector")),
+        Err(error @ StoreError::TooNew { .. }) => {
+            report.fail("outbox", chain(&error), "run the newer version, or set OUTBOX_URL to another file");
+        }
         Err(error) => report.fail("outbox", chain(&error), remedy),
     }
 }
