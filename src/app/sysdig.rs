@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use crate::config::Config;
+use crate::config::state::StateUrl;
 use crate::receive::Intake;
 use crate::receive::poller::{Parts, Poller};
 use crate::state::Store;
@@ -24,14 +25,19 @@ pub(super) fn poller(config: &Config, intake: &Intake, state: &Arc<dyn Store>) -
         client: Client::new(access, patience)?,
         destination: Arc::new(intake.clone()),
         state: Arc::clone(state),
-        replica: replica(),
+        replica: replica(config),
     };
     Ok(Some(Poller::new(parts, settings)))
 }
 
-/// A name that no other replica has, nor this one after a restart.
-fn replica() -> String {
-    format!("{}-{:016x}", std::process::id(), rand::random::<u64>())
+/// What the lease on polling is held under. State in a file on this machine has one user, as the outbox beside it is
+/// locked: whoever comes after a crash is the same, and need not wait for the lease to run out. In a shared store no two
+/// processes may have the same name.
+fn replica(config: &Config) -> String {
+    match config.state.url {
+        StateUrl::Sqlite(_) | StateUrl::Memory => "this-machine".into(),
+        StateUrl::Firestore { .. } => format!("{}-{:016x}", std::process::id(), rand::random::<u64>()),
+    }
 }
 
 /// What sets up the notification channel, when everything it needs is set and `SYSDIG_AUTO_CHANNEL` is not false.
