@@ -254,15 +254,27 @@ impl Told {
         events.into_iter().filter(|event| self.is_news(event, repeat)).collect()
     }
 
+    /// Remembers what is told another way.
+    pub fn note(&mut self, event: &Attestation) {
+        if event.category.closes_itself() {
+            let told = self.machine(&event.subject);
+            told.insert(event.category, (event.open, event.time));
+        }
+    }
+
+    fn machine(&mut self, subject: &str) -> &mut HashMap<Category, (bool, DateTime<Utc>)> {
+        if self.machines.len() >= self.limit && !self.machines.contains_key(subject) {
+            self.machines.clear();
+        }
+        self.machines.entry(subject.to_owned()).or_default()
+    }
+
     fn is_news(&mut self, event: &Attestation, repeat: chrono::TimeDelta) -> bool {
         // Each replay and each release is an event of its own.
         if !event.category.closes_itself() {
             return true;
         }
-        if self.machines.len() >= self.limit && !self.machines.contains_key(&event.subject) {
-            self.machines.clear();
-        }
-        let told = self.machines.entry(event.subject.clone()).or_default();
+        let told = self.machine(&event.subject);
         let before = told.get(&event.category).copied();
         let news = before.is_none_or(|(open, at)| open != event.open || (event.open && event.time - at >= repeat));
         if news {
@@ -285,11 +297,12 @@ impl Expected {
         Self { hours, machines: HashMap::new() }
     }
 
-    /// A machine attested.
-    pub fn seen(&mut self, resource: String, now: DateTime<Utc>) {
+    /// A machine attested. The answer is whether machines are missed at all.
+    pub fn seen(&mut self, resource: String, now: DateTime<Utc>) -> bool {
         if self.hours > 0 && (self.machines.len() < 20_000 || self.machines.contains_key(&resource)) {
             self.machines.insert(resource, now);
         }
+        self.hours > 0
     }
 
     /// The machines missed since the last call: each is told once, until it attests again.
