@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::config::attestation::SecretSource;
 use crate::config::google::Account;
+use crate::config::state::StateUrl;
 use crate::decide::Rules;
 use crate::google::{ApiError, AuthError, Client, HttpSettings, TokenSource};
 use crate::journey::Journey;
@@ -142,6 +143,7 @@ impl App {
         let parts = Parts {
             intake: Some(intake.clone()),
             state: Some(Arc::clone(&state)),
+            forgetful: config.state.url == StateUrl::Memory,
             resolver: secret_manager(config)?,
             trusted_hops: config.server.trusted_hops,
             ..Parts::default()

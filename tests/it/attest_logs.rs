@@ -6,6 +6,7 @@ use chrono::Utc;
 use serde_json::{Value as Json, json};
 use sysdig_scc::google::TokenSource;
 use sysdig_scc::google::pubsub::{Client, Subscription};
+use sysdig_scc::outbox::sqlite::Admin;
 use tracing_subscriber::prelude::*;
 
 use crate::attest_door::{Issuer, Mood, POLICY};
@@ -124,7 +125,9 @@ async fn a_pushed_token_is_told_under_its_machine_and_kept_nowhere() {
     let lines = Lines::default();
     let writer = lines.clone();
     let printed = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
-    let _logging = tracing_subscriber::registry().with(printed).set_default();
+    // Of the whole process, as the server has threads of its own.
+    let ours = tracing_subscriber::filter::Targets::new().with_target("sysdig_scc", tracing::Level::TRACE);
+    tracing_subscriber::registry().with(ours).with(printed).try_init().unwrap();
 
     let scene = Scene::new(None, &[]).await;
     let token = token(json!({}));
@@ -149,9 +152,12 @@ async fn a_pushed_token_is_told_under_its_machine_and_kept_nowhere() {
         format!("//compute.googleapis.com/projects/acme-data/zones/us-central1-c/instances/{MACHINE}")
     );
     assert_eq!(findings[0]["sourceProperties"]["insertId"], "a1");
-    let all = scene.everything().await;
+    let kept = Admin::open(&scene.world.outbox).unwrap().show("1").unwrap().unwrap().delivered;
+    assert!(kept.contains("(token, sha256 ") && kept.contains(MACHINE), "{kept}");
+    let all = scene.everything().await + &kept;
     assert!(all.contains("sysdig_scc_ignored_total{kind=\"gotpm\"}"));
     let logs = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(!logs.is_empty());
     assert_hidden(&(all + &logs), &token);
 }
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::journal::{Entry, Journal};
+use super::memory::Memory;
 use super::secrets::{Resolver, Secrets};
 use super::used::Used;
 use crate::attest::chain::{RootError, Roots};
@@ -21,7 +22,7 @@ use crate::attest::gotpm;
 use crate::attest::key_source::{FetchError, FetchRules, KeySource, Unavailable};
 use crate::attest::keys::{KeySet, KeySetError};
 use crate::attest::nonce::Challenges;
-use crate::attest::outcome::{Decided, Flood, Told, events};
+use crate::attest::outcome::{Decided, Flood, events};
 use crate::attest::policies::{FolderError, Policies};
 use crate::attest::policy::file::GOOGLE;
 use crate::attest::policy::{Explanation, Policy, TokenKind};
@@ -157,6 +158,8 @@ pub struct Parts {
     pub intake: Option<Intake>,
     /// Where used tokens are kept for all replicas; without it, for this process.
     pub state: Option<Arc<dyn crate::state::Store>>,
+    /// The state does not outlive this process, so it says nothing about what earlier ones told.
+    pub forgetful: bool,
     /// Asks Secret Manager.
     pub resolver: Option<Resolver>,
     /// How many proxies are trusted to name the caller.
@@ -211,7 +214,7 @@ struct Inner {
     intake: Option<Intake>,
     flood: Mutex<Flood>,
     forged: AtomicU64,
-    told: Mutex<Told>,
+    told: Memory,
     attested: Mutex<crate::attest::outcome::Expected>,
     released_findings: bool,
     trusted_hops: usize,
@@ -251,6 +254,7 @@ impl Attestor {
             asked: config.asked.clone(),
             roots: roots(config.root.as_deref())?,
             challenges: Challenges::new(&key, config.challenge_secs),
+            told: Memory::new(parts.state.clone().filter(|_| !parts.forgetful), REPEAT),
             used: Used::new(200_000, parts.state),
             require_nonce: config.require_nonce,
             allow_reuse: config.allow_reuse,
@@ -261,7 +265,6 @@ impl Attestor {
             intake: parts.intake,
             flood: Mutex::default(),
             forged: AtomicU64::new(0),
-            told: Mutex::new(Told::new(20_000)),
             attested: Mutex::new(crate::attest::outcome::Expected::every(config.expect_every_hours)),
             released_findings: config.released_findings,
             trusted_hops: parts.trusted_hops,
@@ -291,8 +294,7 @@ impl Attestor {
             }
             let missed = self.0.attested.lock().unwrap_or_else(PoisonError::into_inner).missed(Utc::now());
             // Remembered as open, so that the next good attestation is news and closes them.
-            let news = self.0.told.lock().unwrap_or_else(PoisonError::into_inner).news(missed, REPEAT);
-            self.tell(news).await;
+            self.tell_news(missed).await;
         }
     }
 
@@ -524,8 +526,7 @@ impl Attestor {
             event.properties.insert("count_since_start".to_owned(), count.into());
         }
         found.extend(self.seen_in_log(&found, now));
-        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
-        found.iter().for_each(|event| told.note(event));
+        self.0.told.note(&found).await;
         Ok(found)
     }
 
@@ -638,19 +639,33 @@ impl Attestor {
                 attested.seen(resource, now);
             }
         }
-        let news = self.0.told.lock().unwrap_or_else(PoisonError::into_inner).news(events, REPEAT);
-        self.tell(news).await;
+        self.tell_news(events).await;
     }
 
-    async fn tell(&self, events: Vec<Attestation>) {
-        let (Some(intake), false) = (&self.0.intake, events.is_empty()) else { return };
+    async fn tell_news(&self, events: Vec<Attestation>) {
+        let news = self.0.told.news(events).await;
+        if news.is_empty() {
+            return;
+        }
+        if self.tell(news.clone()).await {
+            self.0.told.keep(&news).await;
+        } else {
+            self.0.told.forget(&news);
+        }
+    }
+
+    /// Whether it was taken in.
+    async fn tell(&self, events: Vec<Attestation>) -> bool {
+        let (Some(intake), false) = (&self.0.intake, events.is_empty()) else { return true };
         let elements = events.into_iter().map(|event| {
             let body = serde_json::to_string(&event).unwrap_or_default();
             Element::Event { event: Event::Attestation(Box::new(event)), body }
         });
         if let Err(error) = intake.take(Door::Attestation, elements.collect()).await {
             tracing::error!(error = chain(&error), "what attestation found out could not be written down");
+            return false;
         }
+        true
     }
 }
 
