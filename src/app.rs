@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::config::attestation::SecretSource;
 use crate::config::google::Account;
+use crate::config::state::StateUrl;
 use crate::decide::Rules;
 use crate::google::{ApiError, AuthError, Client, HttpSettings, TokenSource};
 use crate::journey::Journey;
@@ -24,6 +25,7 @@ use crate::outbox::worker::{Manner, Worker};
 use crate::outbox::{Sqlite, Store, StoreError};
 use crate::receive::Intake;
 use crate::receive::attestation::{self, Attestor, BuildError, Parts, Resolver};
+use crate::receive::entries::Entries;
 use crate::receive::overdue::Overdue;
 use crate::receive::poller::Poller;
 use crate::receive::pubsub_pull::Subscriber;
@@ -141,6 +143,7 @@ impl App {
         let parts = Parts {
             intake: Some(intake.clone()),
             state: Some(Arc::clone(&state)),
+            forgetful: config.state.url == StateUrl::Memory,
             resolver: secret_manager(config)?,
             trusted_hops: config.server.trusted_hops,
             ..Parts::default()
@@ -148,12 +151,13 @@ impl App {
         let attestor = Attestor::build(&config.attestation, parts)?;
         let poller = sysdig::poller(config, &intake, &state)?;
         let channel = sysdig::channel(config)?;
-        let subscriber = integrity::subscriber(config, &intake)?;
+        let entries = Entries { attestor: attestor.clone() };
+        let subscriber = integrity::subscriber(config, &intake, entries.clone())?;
         let overdue = Overdue { tracker, intake: intake.clone() };
         let codelab = config.attestation.codelab.as_ref().map(|(path, _)| path.clone());
         let doors = Doors {
             attestation: attestor.clone().map(|attestor| (attestor, codelab)),
-            push: integrity::push(config, &intake),
+            push: integrity::push(config, &intake, entries),
             webhook: Webhook {
                 intake,
                 senders: Arc::clone(&senders),

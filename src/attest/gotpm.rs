@@ -3,13 +3,19 @@
 //! The entries are written by the guest, with labels the guest chose; only a verified token is believed. The token
 //! is a credential until it expires, so it is cut out of everything that is kept.
 
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
 use chrono::{DateTime, Utc};
+use regex::Regex;
 use serde_json::{Value as Json, json};
 
 use super::claims::Claims;
+use super::json;
 use super::policy::TokenKind;
-use super::token::{TokenHash, take_apart};
+use super::token::{Parts, TokenHash, take_apart};
 use super::verify::{Reason, Trust, signed};
+use crate::decide::text::ellipsis;
 use crate::event::attestation::{Attestation, Category};
 use crate::event::finding::Properties;
 
@@ -26,10 +32,28 @@ pub enum Kind {
     Claims,
 }
 
+/// What nobody vouched for is told at most once in so many seconds.
+const FORGED_EVERY: i64 = 600;
+/// The longest text of an entry that comes into a finding, in bytes.
+const LONGEST: usize = 512;
+
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*").expect("a constant that the tests compile")
+});
+
+/// Whether an entry is of the log `gotpm`, whatever its form.
+pub fn is_logged(entry: &Json) -> bool {
+    entry.get("logName").and_then(Json::as_str).is_some_and(|log| log.ends_with("/logs/gotpm"))
+}
+
+/// A text without the tokens in it.
+pub fn cut(text: &str) -> Cow<'_, str> {
+    TOKEN.replace_all(text, "[token removed]")
+}
+
 /// Which kind a log entry is; `None` when it is not of the log `gotpm`, or of no known form.
 pub fn classify(entry: &Json) -> Option<Kind> {
-    let log = entry.get("logName")?.as_str()?;
-    if !log.ends_with("/logs/gotpm") {
+    if !is_logged(entry) {
         return None;
     }
     let payload = entry.get("jsonPayload")?.as_object()?;
@@ -50,15 +74,21 @@ pub fn classify(entry: &Json) -> Option<Kind> {
 /// The entry with every token and nonce in it replaced by what identifies it.
 pub fn redact(value: &Json) -> Json {
     match value {
-        Json::String(text) if looks_like_token(text) => match take_apart(text) {
-            Ok(parts) => json!(format!("(token, sha256 {})", parts.hash)),
-            Err(_) => json!("(token)"),
+        Json::String(text) => match identified(text) {
+            Some(identified) => json!(identified),
+            None => json!(cut(text)),
         },
         Json::Array(items) => Json::Array(items.iter().map(redact).collect()),
         Json::Object(members) => {
             let member = |(name, value): (&String, &Json)| {
-                let nonce = ["Nonce", "eat_nonce", "env", "env_override"].contains(&name.as_str()) && !value.is_null();
-                (name.clone(), if nonce { json!("(hidden)") } else { redact(value) })
+                let hidden = ["Nonce", "eat_nonce", "env", "env_override"].contains(&name.as_str()) && !value.is_null();
+                let shown = match value {
+                    _ if hidden => json!("(hidden)"),
+                    // Whatever stands where the token belongs, well-formed or not.
+                    Json::String(text) if name == "token" => json!(identified(text).unwrap_or("(token)".into())),
+                    value => redact(value),
+                };
+                (cut(name).into_owned(), shown)
             };
             Json::Object(members.iter().map(member).collect())
         }
@@ -66,30 +96,48 @@ pub fn redact(value: &Json) -> Json {
     }
 }
 
-/// The key id that the entry's token names, so that its issuer's keys can be had.
+/// The key id that the entry's token names, so that its issuer's keys can be had; `None` when no published key can
+/// verify it: without a token, for a malformed one, and for one that brings its certificates.
 pub fn key_id(entry: &Json) -> Option<String> {
-    take_apart(token(entry)?).ok()?.kid
+    let parts = take_apart(token(entry)?).ok()?;
+    if parts.chain.is_some() { None } else { parts.kid }
+}
+
+/// Who the entry's token says made it: not verified, good only for choosing the keys to verify it with.
+pub fn claimed_issuer(entry: &Json) -> Option<String> {
+    let parts = take_apart(token(entry)?).ok()?;
+    unverified(&parts).get("iss")?.as_str().map(str::to_owned)
+}
+
+fn unverified(parts: &Parts<'_>) -> Json {
+    json::read(&parts.payload, json::DEPTH).unwrap_or_default()
 }
 
 fn token(entry: &Json) -> Option<&str> {
     entry.get("jsonPayload")?.get("token")?.as_str().map(str::trim)
 }
 
-fn looks_like_token(text: &str) -> bool {
-    let text = text.trim();
-    text.starts_with("eyJ") && text.matches('.').count() == 2 && text.len() > 60
+/// What stands for a text that is a token and nothing else.
+fn identified(text: &str) -> Option<String> {
+    let parts = take_apart(text.trim()).ok()?;
+    Some(format!("(token, sha256 {})", parts.hash))
 }
 
 /// What an entry with a token says about the machine that wrote it.
 pub fn examine(entry: &Json, issuer: &str, trust: Trust<'_>, now: DateTime<Utc>) -> Vec<Attestation> {
     let Some(text) = token(entry).filter(|_| classify(entry) == Some(Kind::Token)) else { return Vec::new() };
-    let verified =
-        take_apart(text).and_then(|parts| signed(parts, &[TokenKind::Oidc, TokenKind::Pki], trust, now.timestamp()));
-    let verified = match verified {
+    let parts = match take_apart(text) {
+        Ok(parts) => parts,
+        Err(reason) => return vec![forged(entry, &reason, now)],
+    };
+    let over = unverified(&parts).get("exp").and_then(Json::as_i64).is_some_and(|exp| exp <= now.timestamp());
+    let verified = match signed(parts, &[TokenKind::Oidc, TokenKind::Pki], trust, now.timestamp()) {
         Ok(verified) if Claims(&verified.claims).text("iss") == Some(issuer) => verified,
-        // The issuer's keys are missing: nothing can be said.
+        Ok(_) => return vec![forged(entry, &Reason::Issuer, now)],
+        // Nothing can be said: the issuer's keys are missing, or an old entry outlived its key.
         Err(Reason::KeysUnavailable) => return Vec::new(),
-        _ => return vec![forged(entry, now)],
+        Err(Reason::KeyUnknown | Reason::ChainExpired) if over => return Vec::new(),
+        Err(reason) => return vec![forged(entry, &reason, now)],
     };
     let claims = Claims(&verified.claims);
     let mut found = Vec::new();
@@ -132,18 +180,20 @@ pub fn examine(entry: &Json, issuer: &str, trust: Trust<'_>, now: DateTime<Utc>)
     found
 }
 
-/// A token in the log that its issuer did not sign: nobody vouches for a machine, so it is the service's finding.
-fn forged(entry: &Json, now: DateTime<Utc>) -> Attestation {
-    let id = entry.get("insertId").and_then(Json::as_str).unwrap_or_default();
+/// A token in the log that nobody vouches for: it names no machine, so it is the service's finding. However many there
+/// are, they are one occurrence in each stretch of time.
+fn forged(entry: &Json, reason: &Reason, now: DateTime<Utc>) -> Attestation {
+    let mut properties = named(entry);
+    properties.insert("reason".to_owned(), json!(reason.code()));
     Attestation {
         category: Category::AttestationTokenInvalid,
         open: true,
         resource: None,
         subject: format!("{}-log", super::outcome::SERVICE),
         time: now,
-        description: "The log gotpm holds a token that its issuer did not sign.".into(),
-        occurrence: id.to_owned(),
-        properties: [("log_entry".to_owned(), redact(entry))].into_iter().collect(),
+        description: format!("The log gotpm holds a token that no accepted issuer vouches for: {reason}."),
+        occurrence: (now.timestamp() / FORGED_EVERY).to_string(),
+        properties,
     }
 }
 
@@ -155,10 +205,16 @@ fn properties(claims: Claims<'_>, hash: TokenHash, entry: &Json) -> Properties {
             found.insert(name.into(), json!(text));
         }
     }
-    for name in ["logName", "insertId", "timestamp"] {
-        if let Some(text) = entry.get(name).and_then(Json::as_str) {
-            found.insert(name.into(), json!(text));
-        }
-    }
+    found.extend(named(entry));
     found
+}
+
+/// What leads back to the entry. The guest chose it, so it is shortened and searched like everything else of the entry.
+fn named(entry: &Json) -> Properties {
+    let text = |value: Option<&Json>| Some(json!(ellipsis(&cut(value?.as_str()?), LONGEST)));
+    let own = ["logName", "insertId", "timestamp"].map(|name| (name.to_owned(), text(entry.get(name))));
+    let labels = entry.get("resource").and_then(|resource| resource.get("labels"));
+    let labels = ["project_id", "zone", "instance_id"]
+        .map(|name| (format!("label_{name}"), text(labels.and_then(|labels| labels.get(name)))));
+    own.into_iter().chain(labels).filter_map(|(name, value)| Some((name, value?))).collect()
 }

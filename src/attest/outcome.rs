@@ -239,8 +239,15 @@ impl Flood {
 /// What was told about each machine, so that a thousand tokens in the same state are told once.
 #[derive(Debug)]
 pub struct Told {
-    machines: HashMap<String, HashMap<Category, (bool, DateTime<Utc>)>>,
+    machines: HashMap<String, Machine>,
     limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Machine {
+    told: HashMap<Category, (bool, DateTime<Utc>)>,
+    /// Whether all that is open is in `told`, so that there is nothing else to close.
+    complete: bool,
 }
 
 impl Told {
@@ -254,19 +261,61 @@ impl Told {
         events.into_iter().filter(|event| self.is_news(event, repeat)).collect()
     }
 
+    /// Remembers what is told another way.
+    pub fn note(&mut self, event: &Attestation) {
+        if event.category.closes_itself() {
+            self.machine(&event.subject).told.insert(event.category, (event.open, event.time));
+        }
+    }
+
+    /// Whether anything is remembered of it.
+    pub fn knows(&self, subject: &str) -> bool {
+        self.machines.contains_key(subject)
+    }
+
+    /// What is open: categories with the time they were last told.
+    pub fn open(&self, subject: &str) -> serde_json::Map<String, Json> {
+        let told = self.machines.get(subject).into_iter().flat_map(|machine| &machine.told);
+        told.filter(|(_, (open, _))| *open).map(|(category, (_, at))| (category.name().to_owned(), json!(at))).collect()
+    }
+
+    /// Everything that is open of a machine that is not known yet, as [`Told::open`] gave it.
+    pub fn recall(&mut self, subject: &str, open: &serde_json::Map<String, Json>) {
+        if self.knows(subject) {
+            return;
+        }
+        let at = |category: Category| {
+            let text = open.get(category.name())?.as_str()?;
+            Some((category, (true, DateTime::parse_from_rfc3339(text).ok()?.to_utc())))
+        };
+        let told = Category::ALL.into_iter().filter_map(at).collect();
+        *self.machine(subject) = Machine { told, complete: true };
+    }
+
+    /// Forgets a machine.
+    pub fn forget(&mut self, subject: &str) {
+        self.machines.remove(subject);
+    }
+
+    fn machine(&mut self, subject: &str) -> &mut Machine {
+        if self.machines.len() >= self.limit && !self.machines.contains_key(subject) {
+            self.machines.clear();
+        }
+        self.machines.entry(subject.to_owned()).or_default()
+    }
+
     fn is_news(&mut self, event: &Attestation, repeat: chrono::TimeDelta) -> bool {
         // Each replay and each release is an event of its own.
         if !event.category.closes_itself() {
             return true;
         }
-        if self.machines.len() >= self.limit && !self.machines.contains_key(&event.subject) {
-            self.machines.clear();
-        }
-        let told = self.machines.entry(event.subject.clone()).or_default();
-        let before = told.get(&event.category).copied();
-        let news = before.is_none_or(|(open, at)| open != event.open || (event.open && event.time - at >= repeat));
+        let machine = self.machine(&event.subject);
+        let news = match machine.told.get(&event.category) {
+            None => event.open || !machine.complete,
+            Some((open, at)) => *open != event.open || (event.open && event.time - *at >= repeat),
+        };
         if news {
-            told.insert(event.category, (event.open, event.time));
+            machine.told.insert(event.category, (event.open, event.time));
         }
         news
     }
@@ -285,11 +334,12 @@ impl Expected {
         Self { hours, machines: HashMap::new() }
     }
 
-    /// A machine attested.
-    pub fn seen(&mut self, resource: String, now: DateTime<Utc>) {
+    /// A machine attested. The answer is whether machines are missed at all.
+    pub fn seen(&mut self, resource: String, now: DateTime<Utc>) -> bool {
         if self.hours > 0 && (self.machines.len() < 20_000 || self.machines.contains_key(&resource)) {
             self.machines.insert(resource, now);
         }
+        self.hours > 0
     }
 
     /// The machines missed since the last call: each is told once, until it attests again.

@@ -185,7 +185,9 @@ impl Destination for Print {
                     match decide(&event, &Enriched::default(), &self.0, Utc::now()) {
                         Decision::Deliver(changes) => changes.iter().for_each(print),
                         Decision::Filtered(why) => println!("{} filtered: {why}", event.finding_id()),
-                        Decision::Follow => println!("{} depends on what was seen of the VM before", event.finding_id()),
+                        Decision::Follow => {
+                            println!("{} depends on what was seen of the VM before", event.finding_id())
+                        }
                     }
                 }
                 Element::Ignored(_) => receipt.ignored += 1,

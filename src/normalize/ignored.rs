@@ -36,6 +36,8 @@ pub enum Ignored {
     Lifecycle,
     /// A log entry of another log.
     OtherLog,
+    /// An entry of the log `gotpm` that has no token, has one nobody can use any more, or comes while attestation is off.
+    Gotpm,
     /// A Shielded VM event of a kind that is not known here.
     UnknownIntegrityEvent,
     /// An audit log entry that changes no Shielded VM option.
@@ -44,7 +46,7 @@ pub enum Ignored {
 
 impl Ignored {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Resolved,
         Self::MonitorAlert,
         Self::Test,
@@ -60,6 +62,7 @@ impl Ignored {
         Self::Unrecognised,
         Self::Lifecycle,
         Self::OtherLog,
+        Self::Gotpm,
         Self::UnknownIntegrityEvent,
         Self::OtherAudit,
     ];
@@ -82,6 +85,7 @@ impl Ignored {
             Self::Unrecognised => "unrecognised",
             Self::Lifecycle => "lifecycle",
             Self::OtherLog => "other_log",
+            Self::Gotpm => "gotpm",
             Self::UnknownIntegrityEvent => "unknown_integrity_event",
             Self::OtherAudit => "other_audit",
         }
@@ -105,6 +109,9 @@ impl Ignored {
             Self::Unrecognised => "It is well-formed but none of the known shapes.",
             Self::Lifecycle => "A VM was started or stopped.",
             Self::OtherLog => Foreign::OtherLog.reason(),
+            Self::Gotpm => {
+                "It is an entry of the log gotpm without a token that can still be used, or attestation is off (ATTESTATION_POLICIES)."
+            }
             Self::UnknownIntegrityEvent => Foreign::UnknownEvent.reason(),
             Self::OtherAudit => Foreign::OtherAudit.reason(),
         }

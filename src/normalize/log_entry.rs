@@ -1,22 +1,16 @@
 //! A Cloud Logging entry that came by Pub/Sub → an element.
 
-use std::sync::LazyLock;
-
 use chrono::{DateTime, Utc};
-use regex::Regex;
 use serde_json::Value;
 
 use super::{Element, Ignored};
+use crate::attest::gotpm;
 use crate::event::Event;
 use crate::integrity::envelope::{self, Item};
 use crate::integrity::{Fact, Foreign, Reading, read};
 
 /// The most of a message that could not be read that is kept, in bytes. Logging's entries have at most 256 KiB.
 const LARGEST_KEPT: usize = 1024 * 1024;
-
-static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*").expect("a constant that the tests compile")
-});
 
 /// What one message turned out to be.
 pub fn element(item: Item, received: DateTime<Utc>) -> Element {
@@ -25,6 +19,9 @@ pub fn element(item: Item, received: DateTime<Utc>) -> Element {
         Item::Unreadable { reason, body } => return unreadable(reason, &body),
         Item::Entry(json) => json,
     };
+    if gotpm::is_logged(&json) {
+        return Element::Ignored(Ignored::Gotpm);
+    }
     match read(&json, received) {
         Ok(Reading::Entry(entry)) if matches!(entry.fact, Fact::Startup | Fact::Shutdown) => {
             Element::Ignored(Ignored::Lifecycle)
@@ -53,7 +50,7 @@ pub(super) fn stored(body: &str, received: DateTime<Utc>) -> Option<Element> {
 
 /// Attestation tokens may pass by here; they never come into the ledger.
 fn unreadable(reason: String, body: &str) -> Element {
-    let body = TOKEN.replace_all(body, "[token removed]");
+    let body = gotpm::cut(body);
     let body =
         if body.len() > LARGEST_KEPT { crate::decide::text::ellipsis(&body, LARGEST_KEPT) } else { body.into_owned() };
     Element::Unreadable { reason, body }
@@ -73,6 +70,6 @@ mod tests {
         };
         assert!(body.contains("[token removed]") && !body.contains("eyJ"), "{body}");
         let entry = json!({"logName": "projects/p/logs/gotpm", "jsonPayload": {"token": "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln"}});
-        assert_eq!(element(Item::Entry(entry), Utc::now()), Element::Ignored(Ignored::OtherLog));
+        assert_eq!(element(Item::Entry(entry), Utc::now()), Element::Ignored(Ignored::Gotpm));
     }
 }

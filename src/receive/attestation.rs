@@ -4,6 +4,7 @@
 //! codelab's path. Every answer is `no-store`; a refusal has a stable code and no claim values.
 
 pub mod journal;
+mod memory;
 pub mod secrets;
 mod service;
 mod used;

@@ -3,6 +3,7 @@
 
 pub mod attestation;
 pub mod client;
+pub mod entries;
 pub mod overdue;
 pub mod poller;
 pub mod pubsub;

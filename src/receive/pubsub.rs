@@ -11,11 +11,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::entries::Entries;
 use super::pubsub_token::{Refused, Verifier};
 use super::{Door, Intake};
 use crate::config::pubsub::Push;
 use crate::integrity::envelope::{self, Item};
-use crate::normalize::{Element, log_entry};
 use crate::server::refusal::Refusal;
 use crate::telemetry::metrics as names;
 
@@ -29,6 +29,8 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 pub struct PushDoor {
     /// Where entries go.
     pub intake: Intake,
+    /// Reads entries.
+    pub entries: Entries,
     /// Who may push.
     pub guard: Guard,
 }
@@ -66,7 +68,8 @@ impl Guard {
 /// The handler.
 ///
 /// # Errors
-/// 401 or 403 for a token that will not do, 413 beyond [`LARGEST_PUSH`], 408, 503 when nothing can be written down.
+/// 401 or 403 for a token that will not do, 413 beyond [`LARGEST_PUSH`], 408, 503 when nothing can be
+/// written down, or a logged token cannot be verified: both times Pub/Sub sends it again.
 pub async fn push(
     door: web::Data<PushDoor>,
     request: HttpRequest,
@@ -76,18 +79,18 @@ pub async fn push(
     let authorization = request.headers().get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
     door.guard.admit(authorization, now).await.map_err(refusal)?;
     let body = read(payload).await?;
-    door.intake.take(Door::Pubsub, vec![element(&body, now)]).await.map_err(Refusal::from)?;
+    let elements = door.entries.elements(item(&body), now).await.map_err(|_| Refusal::no_keys())?;
+    door.intake.take(Door::Pubsub, elements).await.map_err(Refusal::from)?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// What a push's body is: told by its contents, as an unwrapped push may come without any header of its own.
-pub fn element(body: &[u8], received: DateTime<Utc>) -> Element {
-    let item = match serde_json::from_slice::<Value>(body) {
+/// What a push's body holds: told by its contents, as an unwrapped push may come without any header of its own.
+pub fn item(body: &[u8]) -> Item {
+    match serde_json::from_slice::<Value>(body) {
         Ok(json) if envelope::is_wrapped(&json) => envelope::message(&json["message"]),
         Ok(json) => Item::Entry(json),
         Err(_) => envelope::data_of(body),
-    };
-    log_entry::element(item, received)
+    }
 }
 
 async fn read(payload: web::Payload) -> Result<web::Bytes, Refusal> {

@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
+use super::entries::Entries;
 use super::{Door, Intake, IntakeError};
 use crate::google::ApiError;
 use crate::google::pubsub::{Client, Received};
 use crate::integrity::envelope;
-use crate::normalize::log_entry;
+use crate::normalize::Element;
 use crate::telemetry::{chain, metrics as names};
 
 /// While messages are being written down, their deadline is pushed on this often, to this many seconds.
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
 const EXTEND_TO: u32 = 60;
+/// A message whose token cannot be verified yet comes again after so many seconds.
+const PUT_OFF: u32 = 10;
 /// How long after a failure, doubling up to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LAST_WAIT: Duration = Duration::from_secs(60);
@@ -55,6 +58,16 @@ pub struct Subscriber {
     pub most: u32,
     /// Where entries go.
     pub intake: Intake,
+    /// Reads entries.
+    pub entries: Entries,
+}
+
+/// What was read of one pull, and by which ids.
+#[derive(Debug, Default)]
+struct Read<'r> {
+    elements: Vec<Element>,
+    ids: Vec<&'r str>,
+    put_off: Vec<&'r str>,
 }
 
 impl Subscriber {
@@ -102,16 +115,56 @@ impl Subscriber {
         if messages.is_empty() {
             return Ok(());
         }
-        let now = Utc::now();
-        let elements = messages.iter().map(|received| log_entry::element(envelope::message(&received.message), now));
         let ids: Vec<&str> = messages.iter().map(|received| received.ack_id.as_str()).collect();
-        let taking = self.intake.take(Door::Pubsub, elements.collect());
+        let taking = async {
+            let read = self.read(messages, Utc::now()).await;
+            self.intake.take(Door::Pubsub, read.elements).await.map(|_| (read.ids, read.put_off))
+        };
         let taken = tokio::select! {
             taken = taking => taken,
             never = self.extend_for_ever(&ids) => match never {},
         };
-        taken.map_err(PullError::Intake)?;
+        let (ids, put_off) = taken.map_err(PullError::Intake)?;
+        self.put_off(&put_off).await;
+        if ids.is_empty() {
+            return Ok(());
+        }
         self.client.acknowledge(&self.subscription, &ids).await.map_err(PullError::Acknowledge)
+    }
+
+    /// Reads each message. Once keys could not be had, the others that need some are put off without asking again.
+    async fn read<'r>(&self, messages: &'r [Received], now: DateTime<Utc>) -> Read<'r> {
+        let mut read = Read::default();
+        for received in messages {
+            let item = envelope::message(&received.message);
+            let elements = if !read.put_off.is_empty() && self.entries.needs_keys(&item) {
+                None
+            } else {
+                self.entries.elements(item, now).await.ok()
+            };
+            match elements {
+                Some(elements) => {
+                    read.elements.extend(elements);
+                    read.ids.push(&received.ack_id);
+                }
+                None => read.put_off.push(&received.ack_id),
+            }
+        }
+        read
+    }
+
+    async fn put_off(&self, ids: &[&str]) {
+        if ids.is_empty() {
+            return;
+        }
+        metrics::counter!(names::PULL_ERRORS.name, "error" => "keys").increment(1);
+        tracing::warn!(
+            messages = ids.len(),
+            "tokens in the log cannot be verified yet: the issuer's keys cannot be had"
+        );
+        if let Err(error) = self.client.extend(&self.subscription, ids, PUT_OFF).await {
+            tracing::warn!(error = chain(&error), "messages that were put off come again at their deadline");
+        }
     }
 
     async fn extend_for_ever(&self, ids: &[&str]) -> std::convert::Infallible {

@@ -71,6 +71,12 @@ impl Refusal {
         Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body took too long to arrive")
     }
 
+    /// 503: a token in the log cannot be verified, as its issuer's keys cannot be had.
+    pub fn no_keys() -> Self {
+        let message = "the keys that verify the token in this entry cannot be had now; send the same again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable", message).after(Duration::from_secs(10))
+    }
+
     fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self

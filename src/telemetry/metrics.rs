@@ -370,5 +370,5 @@ pub const PULL_ERRORS: Metric = Metric::new(
     "sysdig_scc_pull_errors_total",
     "counter",
     &["error"],
-    "Failed turns of the Pub/Sub pull subscriber: pull, intake or acknowledge. Messages come again.",
+    "Failed turns of the Pub/Sub pull subscriber: pull, intake, acknowledge, or keys (a token in the log cannot be verified yet). Messages come again.",
 );

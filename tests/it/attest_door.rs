@@ -19,20 +19,20 @@ const SECRET: &str = "the-super-secret-information";
 
 /// What the issuer does at the moment.
 #[derive(Clone)]
-enum Mood {
+pub enum Mood {
     Keys(String),
     Garbage,
     Broken,
 }
 
-struct Issuer {
-    url: String,
+pub struct Issuer {
+    pub url: String,
     mood: Arc<Mutex<Mood>>,
     asked: Arc<AtomicUsize>,
 }
 
 impl Issuer {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let mood = Arc::new(Mutex::new(Mood::Keys(jwks(&[&KEY]))));
         let asked = Arc::new(AtomicUsize::new(0));
         let data = web::Data::new((mood.clone(), asked.clone()));
@@ -48,7 +48,7 @@ impl Issuer {
         Self { url, mood, asked }
     }
 
-    fn now(&self, mood: Mood) {
+    pub fn now(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
     }
 }
@@ -78,7 +78,7 @@ struct Door {
     client: reqwest::Client,
 }
 
-const POLICY: &str = "audiences: ['https://secrets.example.org']\ntokens: [oidc, pki]\ncondition: |\n  assertion.submods.gce.project_id == 'acme-data' && assertion.hwmodel == 'GCP_AMD_SEV'\n";
+pub const POLICY: &str = "audiences: ['https://secrets.example.org']\ntokens: [oidc, pki]\ncondition: |\n  assertion.submods.gce.project_id == 'acme-data' && assertion.hwmodel == 'GCP_AMD_SEV'\n";
 
 impl Door {
     fn open(extra: &[(&str, &str)]) -> Self {

@@ -166,10 +166,7 @@ async fn a_secret_is_read_from_secret_manager_and_never_shown() {
     use secrecy::ExposeSecret;
     use sysdig_scc::google::secret_manager::{SecretName, read};
     let name: SecretName = "sm://p/webhook-token".parse().unwrap();
-    let wire = Wire::start(|_| {
-        Answer::json(200, json!({ "name": "n", "payload": { "data": "UzNDUkVUCg==" } }))
-    })
-    .await;
+    let wire = Wire::start(|_| Answer::json(200, json!({ "name": "n", "payload": { "data": "UzNDUkVUCg==" } }))).await;
     let secret = read(&client(&wire, fixed()), &name).await.unwrap();
     assert_eq!(secret.expose_secret(), "S3CRET");
     assert_eq!(wire.asked()[0].target, "/v1/projects/p/secrets/webhook-token/versions/latest:access");

@@ -10,6 +10,7 @@ mod attest;
 mod attest_cel;
 mod attest_door;
 mod attest_issuer;
+mod attest_logs;
 mod check;
 mod deliver;
 mod delivery;

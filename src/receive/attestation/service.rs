@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,21 +13,25 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::journal::{Entry, Journal};
+use super::memory::Memory;
 use super::secrets::{Resolver, Secrets};
 use super::used::Used;
 use crate::attest::chain::{RootError, Roots};
 use crate::attest::claims::Claims;
-use crate::attest::key_source::{FetchError, FetchRules, KeySource};
+use crate::attest::gotpm;
+use crate::attest::key_source::{FetchError, FetchRules, KeySource, Unavailable};
 use crate::attest::keys::{KeySet, KeySetError};
 use crate::attest::nonce::Challenges;
-use crate::attest::outcome::{Decided, Flood, Told, events};
+use crate::attest::outcome::{Decided, Flood, events};
 use crate::attest::policies::{FolderError, Policies};
+use crate::attest::policy::file::GOOGLE;
 use crate::attest::policy::{Explanation, Policy, TokenKind};
 use crate::attest::seal::{self, Randomness};
 use crate::attest::seen::Use;
 use crate::attest::token::{TokenHash, take_apart};
 use crate::attest::verify::{Reason, Trust, Verified, explain, judge, kind, verify_parts};
 use crate::config::attestation::AttestationConfig;
+use crate::event::attestation::Category;
 use crate::event::{Attestation, Event};
 use crate::normalize::Element;
 use crate::receive::{Door, Intake, client};
@@ -153,6 +158,8 @@ pub struct Parts {
     pub intake: Option<Intake>,
     /// Where used tokens are kept for all replicas; without it, for this process.
     pub state: Option<Arc<dyn crate::state::Store>>,
+    /// The state does not outlive this process, so it says nothing about what earlier ones told.
+    pub forgetful: bool,
     /// Asks Secret Manager.
     pub resolver: Option<Resolver>,
     /// How many proxies are trusted to name the caller.
@@ -206,7 +213,8 @@ struct Inner {
     failures: DefaultKeyedRateLimiter<IpAddr>,
     intake: Option<Intake>,
     flood: Mutex<Flood>,
-    told: Mutex<Told>,
+    forged: AtomicU64,
+    told: Memory,
     attested: Mutex<crate::attest::outcome::Expected>,
     released_findings: bool,
     trusted_hops: usize,
@@ -246,6 +254,7 @@ impl Attestor {
             asked: config.asked.clone(),
             roots: roots(config.root.as_deref())?,
             challenges: Challenges::new(&key, config.challenge_secs),
+            told: Memory::new(parts.state.clone().filter(|_| !parts.forgetful), REPEAT),
             used: Used::new(200_000, parts.state),
             require_nonce: config.require_nonce,
             allow_reuse: config.allow_reuse,
@@ -255,7 +264,7 @@ impl Attestor {
             failures: RateLimiter::keyed(quota),
             intake: parts.intake,
             flood: Mutex::default(),
-            told: Mutex::new(Told::new(20_000)),
+            forged: AtomicU64::new(0),
             attested: Mutex::new(crate::attest::outcome::Expected::every(config.expect_every_hours)),
             released_findings: config.released_findings,
             trusted_hops: parts.trusted_hops,
@@ -284,7 +293,8 @@ impl Attestor {
                 tracing::warn!(error = chain(&error), "expired marks of used tokens could not be removed");
             }
             let missed = self.0.attested.lock().unwrap_or_else(PoisonError::into_inner).missed(Utc::now());
-            self.tell(missed).await;
+            // Remembered as open, so that the next good attestation is news and closes them.
+            self.tell_news(missed).await;
         }
     }
 
@@ -495,6 +505,46 @@ impl Attestor {
         }
     }
 
+    /// What an entry of the log `gotpm` with a token says: verified, compared with the entry's labels. Nothing is told
+    /// from here: the caller takes it in, and may ask again for the same entry.
+    ///
+    /// # Errors
+    /// When the issuer's keys cannot be had now.
+    pub async fn logged(&self, entry: &serde_json::Value, now: DateTime<Utc>) -> Result<Vec<Attestation>, Unavailable> {
+        let table = self.0.policies.all();
+        let claimed = gotpm::claimed_issuer(entry);
+        let mut known = table.values().filter(|policy| Some(&policy.issuer) == claimed.as_ref());
+        let issuer = if known.clone().next().is_some() { claimed.as_deref().unwrap_or(GOOGLE) } else { GOOGLE };
+        let keys = match (gotpm::key_id(entry), known.find_map(|policy| policy.keys.clone())) {
+            (None, _) => None,
+            (Some(_), Some(keys)) => Some(keys),
+            (Some(kid), None) => Some(self.0.keys.of(issuer).ok_or(Unavailable)?.keys_for(&kid).await?),
+        };
+        let mut found = gotpm::examine(entry, issuer, Trust { keys: keys.as_deref(), roots: &self.0.roots }, now);
+        for event in found.iter_mut().filter(|event| event.category == Category::AttestationTokenInvalid) {
+            let count = self.0.forged.fetch_add(1, Ordering::Relaxed) + 1;
+            event.properties.insert("count_since_start".to_owned(), count.into());
+        }
+        found.extend(self.seen_in_log(&found, now));
+        self.0.told.note(&found).await;
+        Ok(found)
+    }
+
+    /// A live token that agrees with its entry shows that its machine attests: it is not missed, or no longer.
+    fn seen_in_log(&self, found: &[Attestation], now: DateTime<Utc>) -> Option<Attestation> {
+        let [live] = found else { return None };
+        let resource = live.resource.clone().filter(|_| live.category == Category::AttestationTokenExposed)?;
+        let mut attested = self.0.attested.lock().unwrap_or_else(PoisonError::into_inner);
+        let found_again = Attestation {
+            category: Category::AttestationMissing,
+            open: false,
+            description: String::new(),
+            properties: Default::default(),
+            ..live.clone()
+        };
+        attested.seen(resource, now).then_some(found_again)
+    }
+
     fn asked(&self, name: Option<&str>) -> Result<Vec<Arc<Policy>>, Refused> {
         let table = self.0.policies.all();
         let one = |name: &str| table.get(name).cloned().ok_or(Refused::UnknownPolicy);
@@ -589,19 +639,33 @@ impl Attestor {
                 attested.seen(resource, now);
             }
         }
-        let news = self.0.told.lock().unwrap_or_else(PoisonError::into_inner).news(events, REPEAT);
-        self.tell(news).await;
+        self.tell_news(events).await;
     }
 
-    async fn tell(&self, events: Vec<Attestation>) {
-        let (Some(intake), false) = (&self.0.intake, events.is_empty()) else { return };
+    async fn tell_news(&self, events: Vec<Attestation>) {
+        let news = self.0.told.news(events).await;
+        if news.is_empty() {
+            return;
+        }
+        if self.tell(news.clone()).await {
+            self.0.told.keep(&news).await;
+        } else {
+            self.0.told.forget(&news);
+        }
+    }
+
+    /// Whether it was taken in.
+    async fn tell(&self, events: Vec<Attestation>) -> bool {
+        let (Some(intake), false) = (&self.0.intake, events.is_empty()) else { return true };
         let elements = events.into_iter().map(|event| {
             let body = serde_json::to_string(&event).unwrap_or_default();
             Element::Event { event: Event::Attestation(Box::new(event)), body }
         });
         if let Err(error) = intake.take(Door::Attestation, elements.collect()).await {
             tracing::error!(error = chain(&error), "what attestation found out could not be written down");
+            return false;
         }
+        true
     }
 }
 

@@ -1,0 +1,50 @@
+//! What the log entries in Pub/Sub's messages are: most are read on the spot; a token in the log `gotpm` is verified
+//! first, for which its issuer's keys are needed. The entry itself is never kept: a token is a credential.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::attestation::Attestor;
+use crate::attest::gotpm::{self, Kind};
+use crate::attest::key_source::Unavailable;
+use crate::event::Event;
+use crate::integrity::envelope::Item;
+use crate::normalize::{Element, Ignored, log_entry};
+
+/// How long one delivery waits for an issuer's keys: less than the shortest deadline of a subscription, 10 seconds.
+const KEYS_TIME: Duration = Duration::from_secs(7);
+
+/// Makes elements of entries.
+#[derive(Debug, Clone, Default)]
+pub struct Entries {
+    /// Verifies tokens; without it they are ignored.
+    pub attestor: Option<Attestor>,
+}
+
+impl Entries {
+    /// What one message is. It may be several events, or none.
+    ///
+    /// # Errors
+    /// When a token is in it that cannot be verified now. The message must come again.
+    pub async fn elements(&self, item: Item, received: DateTime<Utc>) -> Result<Vec<Element>, Unavailable> {
+        match (&self.attestor, &item) {
+            (Some(attestor), Item::Entry(entry)) if gotpm::classify(entry) == Some(Kind::Token) => {
+                let looking = attestor.logged(entry, received);
+                let found = tokio::time::timeout(KEYS_TIME, looking).await.map_err(|_| Unavailable)??;
+                let body = gotpm::redact(entry).to_string();
+                let element = |event| Element::Event { event: Event::Attestation(Box::new(event)), body: body.clone() };
+                let elements: Vec<Element> = found.into_iter().map(element).collect();
+                Ok(if elements.is_empty() { vec![Element::Ignored(Ignored::Gotpm)] } else { elements })
+            }
+            _ => Ok(vec![log_entry::element(item, received)]),
+        }
+    }
+
+    /// Whether keys must be had before this can be taken.
+    pub fn needs_keys(&self, item: &Item) -> bool {
+        let named = |entry: &Value| gotpm::classify(entry) == Some(Kind::Token) && gotpm::key_id(entry).is_some();
+        self.attestor.is_some() && matches!(item, Item::Entry(entry) if named(entry))
+    }
+}

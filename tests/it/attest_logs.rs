@@ -1,0 +1,254 @@
+//! Tokens that machines wrote to the log `gotpm`, on their way through Pub/Sub, outbox and findings.
+
+use std::sync::{Arc, Mutex};
+
+use chrono::Utc;
+use serde_json::{Value as Json, json};
+use sysdig_scc::google::TokenSource;
+use sysdig_scc::google::pubsub::{Client, Subscription};
+use sysdig_scc::outbox::sqlite::Admin;
+use tracing_subscriber::prelude::*;
+
+use crate::attest_door::{Issuer, Mood, POLICY};
+use crate::attest_issuer::{Chain, ChainShape, KEY, NEXT, VM, base64url, claims, jwks};
+use crate::fakes::emulator::Emulator;
+use crate::pubsub::{push, sample, wrapped};
+use crate::world::World;
+
+const MACHINE: &str = "5566778899001122334";
+const TOPIC: &str = "projects/demo-int/topics/integrity-monitoring";
+const PULL: &str = "projects/demo-int/subscriptions/pull1";
+
+/// The connector with attestation, beside an issuer.
+struct Scene {
+    world: World,
+    issuer: Issuer,
+    settings: Vec<(&'static str, String)>,
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    async fn new(mood: Option<Mood>, extra: &[(&'static str, String)]) -> Self {
+        let issuer = Issuer::start();
+        mood.into_iter().for_each(|mood| issuer.now(mood));
+        let folder = tempfile::tempdir().unwrap();
+        let policies = folder.path().join("policies");
+        std::fs::create_dir(&policies).unwrap();
+        std::fs::write(policies.join("ours.yaml"), POLICY).unwrap();
+        let mut settings = vec![
+            ("ATTESTATION_POLICIES", policies.display().to_string()),
+            ("ATTESTATION_ENDPOINT", issuer.url.clone()),
+            ("ATTESTATION_JOURNAL", folder.path().join("journal.jsonl").display().to_string()),
+            ("PUBSUB_PUSH_UNVERIFIED", "true".to_owned()),
+        ];
+        settings.extend(extra.iter().cloned());
+        let world = World::with(&pairs(&settings)).await;
+        Self { world, issuer, settings, folder }
+    }
+
+    async fn restart(&mut self) {
+        self.world.stop().await;
+        self.world.start(&pairs(&self.settings)).await;
+    }
+
+    async fn push(&self, entry: &Json) -> u16 {
+        push(&self.world, wrapped(entry.to_string().as_bytes())).await
+    }
+
+    /// Categories, sorted.
+    async fn categories(&self) -> Vec<String> {
+        self.world.settle().await;
+        let mut found: Vec<String> = self
+            .world
+            .findings()
+            .await
+            .iter()
+            .map(|finding| finding["category"].as_str().unwrap().to_owned())
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// Everything that is stored or shown.
+    async fn everything(&self) -> String {
+        let mut all = json!(self.world.findings().await).to_string();
+        all += &self.world.get("/metrics").await.1;
+        for folder in [self.world.outbox.parent().unwrap(), self.folder.path()] {
+            for file in
+                std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).filter(|path| path.is_file())
+            {
+                all += &String::from_utf8_lossy(&std::fs::read(file).unwrap());
+            }
+        }
+        all
+    }
+}
+
+fn pairs<'s>(settings: &'s [(&'static str, String)]) -> Vec<(&'s str, &'s str)> {
+    settings.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+fn token(changes: Json) -> String {
+    KEY.token(&claims(VM, Utc::now().timestamp() - 60, changes))
+}
+
+fn entry(payload: &Json, instance: &str) -> Json {
+    json!({"logName": "projects/acme-data/logs/gotpm", "insertId": "a1", "jsonPayload": payload,
+        "timestamp": "2026-11-20T10:11:12.902113871Z",
+        "resource": {"type": "gce_instance", "labels": {"project_id": "acme-data", "instance_id": instance, "zone": "us-central1-c"}}})
+}
+
+/// No piece of the token that could be used, nor its nonces.
+fn assert_hidden(all: &str, token: &str) {
+    let signature = token.rsplit('.').next().unwrap();
+    for secret in [token, &signature[..60], "bm9uY2UtQUFBQUFBQUE"] {
+        assert!(!all.contains(secret), "{secret} is kept or shown");
+    }
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_pushed_token_is_told_under_its_machine_and_kept_nowhere() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let printed = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+    // Of the whole process, as the server has threads of its own.
+    let ours = tracing_subscriber::filter::Targets::new().with_target("sysdig_scc", tracing::Level::TRACE);
+    tracing_subscriber::registry().with(ours).with(printed).try_init().unwrap();
+
+    let scene = Scene::new(None, &[]).await;
+    let token = token(json!({}));
+    let logged = entry(&json!({"token": token}), MACHINE);
+    assert_eq!(scene.push(&logged).await, 204);
+    assert_eq!(scene.push(&logged).await, 204, "delivered again");
+    for other in [
+        json!({"Name": "projects/p/locations/l/challenges/c", "Nonce": "bm9uY2UtQUFBQUFBQUE", "ConnID": ""}),
+        json!({"ak_pub": "AAEACwAF", "quotes": []}),
+        claims(VM, Utc::now().timestamp(), json!({})),
+        json!({"something": "new"}),
+    ] {
+        assert_eq!(scene.push(&entry(&other, MACHINE)).await, 204);
+    }
+    let stats = scene.world.settle().await;
+    assert_eq!((stats.closed["delivered"], stats.closed["duplicate"], stats.closed["ignored"]), (1, 1, 4), "{stats:?}");
+    let findings = scene.world.findings().await;
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0]["category"], "ATTESTATION_TOKEN_EXPOSED");
+    assert_eq!(
+        findings[0]["resourceName"],
+        format!("//compute.googleapis.com/projects/acme-data/zones/us-central1-c/instances/{MACHINE}")
+    );
+    assert_eq!(findings[0]["sourceProperties"]["insertId"], "a1");
+    let kept = Admin::open(&scene.world.outbox).unwrap().show("1").unwrap().unwrap().delivered;
+    assert!(kept.contains("(token, sha256 ") && kept.contains(MACHINE), "{kept}");
+    let all = scene.everything().await + &kept;
+    assert!(all.contains("sysdig_scc_ignored_total{kind=\"gotpm\"}"));
+    let logs = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(!logs.is_empty());
+    assert_hidden(&(all + &logs), &token);
+}
+
+#[tokio::test]
+async fn labels_that_differ_and_tokens_nobody_vouches_for_are_told_apart() {
+    let scene = Scene::new(None, &[]).await;
+    let real = token(json!({}));
+    assert_eq!(scene.push(&entry(&json!({"token": real}), "666")).await, 204);
+    assert_eq!(scene.categories().await, ["ATTESTATION_CLAIMS_INCONSISTENT", "ATTESTATION_TOKEN_EXPOSED"]);
+    let header = json!({"alg": "RS256", "kid": KEY.kid}).to_string();
+    let forged =
+        |number: u32| NEXT.token_of(&header, &claims(VM, Utc::now().timestamp(), json!({"oemid": number})).to_string());
+    let odd = format!("Bearer {real}");
+    for text in [forged(1), forged(2), "eyJ.broken".to_owned(), odd.clone(), format!("{}.x.y", base64url("{}"))] {
+        assert_eq!(scene.push(&entry(&json!({"token": text}), "77")).await, 204);
+    }
+    let invalid: Vec<Json> = {
+        scene.world.settle().await;
+        let findings = scene.world.findings().await;
+        findings.into_iter().filter(|finding| finding["category"] == "ATTESTATION_TOKEN_INVALID").collect()
+    };
+    assert_eq!(invalid.len(), 1, "however many there are");
+    assert!(!invalid[0]["resourceName"].as_str().unwrap().contains("instances"), "the labels choose no machine");
+    let expired = KEY.token(&claims(VM, Utc::now().timestamp() - 7200, json!({})));
+    let unknown = NEXT.token(&claims(VM, Utc::now().timestamp() - 7200, json!({"oemid": 5})));
+    let before = scene.world.ledger().closed["ignored"];
+    for old in [expired, unknown] {
+        assert_eq!(scene.push(&entry(&json!({"token": old}), MACHINE)).await, 204);
+    }
+    assert_eq!(scene.world.settle().await.closed["ignored"], before + 2, "what nobody can use any more");
+    let all = scene.everything().await;
+    assert_hidden(&all, &real);
+    assert_hidden(&all, &forged(1));
+}
+
+#[tokio::test]
+async fn without_keys_the_push_is_refused_until_there_are_some() {
+    let mut scene = Scene::new(Some(Mood::Broken), &[]).await;
+    let token = token(json!({}));
+    let logged = entry(&json!({"token": token}), MACHINE);
+    assert_eq!(scene.push(&logged).await, 503);
+    assert_eq!(scene.world.ledger().accepted, 0);
+    assert_eq!(scene.push(&sample("late_failed_pcr4_changed_pcr14_new")).await, 204, "everything else is taken");
+    scene.issuer.now(Mood::Keys(jwks(&[&KEY])));
+    scene.restart().await;
+    assert_eq!(scene.push(&logged).await, 204);
+    assert!(scene.categories().await.contains(&"ATTESTATION_TOKEN_EXPOSED".to_owned()));
+    assert_hidden(&scene.everything().await, &token);
+}
+
+#[tokio::test]
+async fn a_chain_needs_no_keys_of_the_issuer() {
+    let now = Utc::now().timestamp();
+    let chain = Chain::new(&KEY, now, &ChainShape::default());
+    let scene = Scene::new(Some(Mood::Broken), &[("ATTESTATION_ROOT", chain.root_hex())]).await;
+    let token = chain.token(&KEY, &claims(VM, now, json!({})));
+    assert_eq!(scene.push(&entry(&json!({"token": token}), MACHINE)).await, 204);
+    assert_eq!(scene.categories().await, ["ATTESTATION_TOKEN_EXPOSED"]);
+    assert_hidden(&scene.everything().await, &token);
+}
+
+#[tokio::test]
+async fn without_attestation_the_log_is_ignored() {
+    let world = World::with(&[("PUBSUB_PUSH_UNVERIFIED", "true")]).await;
+    let logged = entry(&json!({"token": token(json!({}))}), MACHINE);
+    assert_eq!(push(&world, wrapped(logged.to_string().as_bytes())).await, 204);
+    assert_eq!(world.settle().await.closed["ignored"], 1);
+}
+
+#[tokio::test]
+async fn a_pulled_token_waits_for_its_keys_and_holds_nothing_else_up() {
+    let Some(emulator) = Emulator::pubsub().await else { return };
+    let host = emulator.host();
+    let client = Client::new(&format!("http://{host}").parse().unwrap(), &TokenSource::none()).unwrap();
+    client.create_topic(TOPIC).await.unwrap();
+    let wanted = Subscription { topic: TOPIC.to_owned(), ack_deadline_seconds: Some(10), ..Subscription::default() };
+    client.create_subscription(PULL, &wanted).await.unwrap();
+    let token = token(json!({}));
+    let message = |entry: &Json| {
+        use base64::Engine;
+        json!({"data": base64::engine::general_purpose::STANDARD.encode(entry.to_string())})
+    };
+    let entries = [entry(&json!({"token": token}), MACHINE), sample("late_failed_pcr4_changed_pcr14_new")];
+    let messages: Vec<Json> = entries.iter().map(message).collect();
+    client.publish(TOPIC, &messages).await.unwrap();
+    let settings = [("PUBSUB_SUBSCRIPTION", PULL.to_owned()), ("PUBSUB_EMULATOR_HOST", host)];
+    let mut scene = Scene::new(Some(Mood::Broken), &settings).await;
+    scene.world.until(|stats| stats.accepted == 1 && stats.waiting == 0).await;
+    scene.issuer.now(Mood::Keys(jwks(&[&KEY])));
+    scene.restart().await;
+    scene.world.until(|stats| stats.accepted == 2 && stats.waiting == 0).await;
+    assert!(scene.categories().await.contains(&"ATTESTATION_TOKEN_EXPOSED".to_owned()));
+    assert_hidden(&scene.everything().await, &token);
+}
