@@ -126,13 +126,13 @@ fn wanted(args: &SinkArgs) -> anyhow::Result<Wanted> {
     })
 }
 
-/// Pub/Sub's rule for names, less what the longer name of the dead letters takes.
+/// Pub/Sub's rule for names, but for % (it would have to be encoded), less what the longer name of the dead letters takes.
 fn named(option: &str, name: &str) -> anyhow::Result<()> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+%".contains(&byte);
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+".contains(&byte);
     let long = (3..=243).contains(&name.len());
     if !long || !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.bytes().all(fits) {
         bail!(
-            "--{option} {name:?} cannot be a name: 3 to 243 letters, digits and -_.~+%, the first a letter, without projects/…"
+            "--{option} {name:?} cannot be a name: 3 to 243 letters, digits and -_.~+, the first a letter, without projects/…"
         );
     }
     Ok(())
@@ -142,7 +142,9 @@ fn sink_name(name: &str) -> anyhow::Result<String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let first = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if !first || name.len() > 100 || !name.bytes().all(fits) {
-        bail!("--name {name:?} cannot be a sink's name: at most 100 letters, digits and -_., the first a letter or digit");
+        bail!(
+            "--name {name:?} cannot be a sink's name: at most 100 letters, digits and -_., the first a letter or digit"
+        );
     }
     Ok(name.to_owned())
 }
@@ -221,7 +223,9 @@ impl<'a> Work<'a> {
     async fn look(&self) -> anyhow::Result<There> {
         let wanted = self.wanted;
         let sink = match &self.logging {
-            Some(http) => logging::sink(http, &wanted.owner, &wanted.sink.name).await.map_err(|e| self.of_logging(e))?,
+            Some(http) => {
+                logging::sink(http, &wanted.owner, &wanted.sink.name).await.map_err(|e| self.of_logging(e))?
+            }
             None => None,
         };
         Ok(There {
@@ -314,7 +318,9 @@ impl<'a> Work<'a> {
     async fn sink(&self, found: Option<Sink>) -> anyhow::Result<Option<String>> {
         let (wanted, name) = (&self.wanted.sink, format!("{}/sinks/{}", self.wanted.owner, self.wanted.sink.name));
         let Some(http) = &self.logging else {
-            println!("The sink {name} was not made: Cloud Logging cannot write to the emulator of PUBSUB_EMULATOR_HOST.");
+            println!(
+                "The sink {name} was not made: Cloud Logging cannot write to the emulator of PUBSUB_EMULATOR_HOST."
+            );
             return Ok(None);
         };
         let Some(found) = found else {
@@ -330,10 +336,15 @@ impl<'a> Work<'a> {
             let kind = kind.trim_end_matches('s');
             let update = format!("gcloud logging sinks update {} --{kind}={id}", self.wanted.sink.name);
             if found.disabled {
-                println!("The sink {name} is switched off, and was left so: nothing comes until `{update} --no-disabled`.");
+                println!(
+                    "The sink {name} is switched off, and was left so: nothing comes until `{update} --no-disabled`."
+                );
             }
             if !found.exclusions.is_empty() {
-                println!("The sink {name} leaves out entries by {} exclusions, which were left.", found.exclusions.len());
+                println!(
+                    "The sink {name} leaves out entries by {} exclusions, which were left.",
+                    found.exclusions.len()
+                );
             }
         }
         let changes = sink_changes(&found, wanted);
@@ -358,7 +369,10 @@ impl<'a> Work<'a> {
 
     fn writer(&self, sink: Sink) -> anyhow::Result<String> {
         if sink.writer_identity.is_empty() {
-            bail!("the sink {} does not say who writes (writerIdentity), so nobody can be granted", self.wanted.sink.name);
+            bail!(
+                "the sink {} does not say who writes (writerIdentity), so nobody can be granted",
+                self.wanted.sink.name
+            );
         }
         Ok(sink.writer_identity)
     }
@@ -377,7 +391,9 @@ impl<'a> Work<'a> {
             }
             Ok(_) => println!("The number of project {project} is not known, so Pub/Sub's agent was granted nothing."),
             Err(why) => {
-                println!("The number of project {project} is not known ({why}), so Pub/Sub's agent was granted nothing.");
+                println!(
+                    "The number of project {project} is not known ({why}), so Pub/Sub's agent was granted nothing."
+                );
             }
         }
         let member = "serviceAccount:service-PROJECT_NUMBER@gcp-sa-pubsub.iam.gserviceaccount.com";
@@ -461,7 +477,10 @@ fn next(wanted: &Wanted, emulator: bool) {
             println!("PUBSUB_SUBSCRIPTION={}", wanted.subscription);
             if !emulator {
                 let account = "serviceAccount:ACCOUNT";
-                println!("The connector's account must be let in: {}", command(&wanted.subscription, SUBSCRIBER, account));
+                println!(
+                    "The connector's account must be let in: {}",
+                    command(&wanted.subscription, SUBSCRIBER, account)
+                );
             }
         }
     }

@@ -165,7 +165,8 @@ pub(super) fn differences(
         }
     }
     if let Some(filter) = found.more.get("filter").and_then(Value::as_str).filter(|filter| !filter.is_empty()) {
-        all.kept.push(format!("It has a filter, which cannot be changed; what it does not match never comes: {filter}"));
+        all.kept
+            .push(format!("It has a filter, which cannot be changed; what it does not match never comes: {filter}"));
     }
     Ok(all)
 }
@@ -178,7 +179,8 @@ fn usable(found: &Subscription, wanted: &Subscription, push: Option<&Push>) -> R
         return Err(format!("is of topic {}, which cannot be changed", found.topic));
     }
     let stores = ["bigqueryConfig", "cloudStorageConfig", "bigtableConfig"];
-    if let Some(store) = stores.iter().find(|&&store| found.more.get(store).is_some_and(|config| config != &json!({}))) {
+    if let Some(store) = stores.iter().find(|&&store| found.more.get(store).is_some_and(|config| config != &json!({})))
+    {
         return Err(format!("does not deliver messages, but writes them away ({store})"));
     }
     let endpoint = found.push_config.as_ref().and_then(|config| config["pushEndpoint"].as_str()).unwrap_or_default();
