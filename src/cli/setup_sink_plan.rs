@@ -132,6 +132,39 @@ pub(super) struct Differences {
     pub(super) kept: Vec<String>,
 }
 
+impl Differences {
+    /// The options of `gcloud pubsub subscriptions update` that do the same.
+    pub(super) fn by_hand(&self) -> String {
+        let of = |member: &str, name: &str| {
+            let value = self.mended.more.get(member).map(|value| &value[name]);
+            value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default()
+        };
+        let push = self.mended.push_config.clone().unwrap_or_default();
+        let token = |name: &str| push["oidcToken"][name].as_str().unwrap_or_default().to_owned();
+        let option = |member: &&'static str| match *member {
+            "expirationPolicy" => "--expiration-period=never".to_owned(),
+            "ackDeadlineSeconds" => format!("--ack-deadline={ACK_DEADLINE}"),
+            "retryPolicy" => format!(
+                "--min-retry-delay={} --max-retry-delay={}",
+                of("retryPolicy", "minimumBackoff"),
+                of("retryPolicy", "maximumBackoff")
+            ),
+            "deadLetterPolicy" => format!(
+                "--dead-letter-topic={} --max-delivery-attempts={}",
+                of("deadLetterPolicy", "deadLetterTopic"),
+                of("deadLetterPolicy", "maxDeliveryAttempts")
+            ),
+            _ => format!(
+                "--push-endpoint={} --push-auth-service-account={} --push-auth-token-audience={}",
+                push["pushEndpoint"].as_str().unwrap_or_default(),
+                token("serviceAccountEmail"),
+                token("audience")
+            ),
+        };
+        self.members.iter().map(option).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// How `found` differs from `wanted`, which pushes to `push`.
 ///
 /// # Errors
@@ -259,6 +292,14 @@ mod tests {
         let all = differences(&old, &settings, Some(&push())).unwrap();
         assert_eq!(all.members, ["expirationPolicy", "ackDeadlineSeconds", "pushConfig", "deadLetterPolicy"]);
         assert_eq!(all.kept.len(), 2, "{all:?}");
+        assert!(
+            all.by_hand().starts_with("--expiration-period=never --ack-deadline=60 --push-endpoint=https://c.example/"),
+            "{}",
+            all.by_hand()
+        );
+        assert!(
+            all.by_hand().ends_with("--dead-letter-topic=projects/p/topics/t-dead-letter --max-delivery-attempts=100")
+        );
         assert_eq!(all.mended.push_config.unwrap()["noWrapper"], json!({"writeMetadata": false}));
     }
 

@@ -157,4 +157,21 @@ async fn googles_emulator_takes_it_and_the_second_run_finds_all() {
     assert_eq!(text.matches("was made").count(), 4, "{text}");
     let (fine, again) = program(&emulator.host(), &[], &["--project", "acme"]).await;
     assert!(fine && !again.contains("was made") && !again.contains("was mended"), "{again}");
+    // What the emulator can change of a subscription that somebody made is mended, once.
+    by_hand(&emulator, "plain", json!({"topic": TOPIC, "expirationPolicy": {}, "ackDeadlineSeconds": 20})).await;
+    let arguments = ["--project", "acme", "--subscription", "plain"];
+    let (fine, text) = program(&emulator.host(), &[], &arguments).await;
+    assert!(fine && text.contains("plain was mended: ackDeadlineSeconds, retryPolicy, deadLetterPolicy"), "{text}");
+    let (fine, again) = program(&emulator.host(), &[], &arguments).await;
+    assert!(fine && !again.contains("was mended"), "{again}");
+    // It cannot change when one expires.
+    by_hand(&emulator, "brief", json!({"topic": TOPIC, "expirationPolicy": {"ttl": "2678400s"}})).await;
+    let (fine, text) = program(&emulator.host(), &[], &["--project", "acme", "--subscription", "brief"]).await;
+    assert!(!fine && text.contains("subscriptions/brief --expiration-period=never"), "{text}");
+}
+
+async fn by_hand(emulator: &Emulator, name: &str, subscription: serde_json::Value) {
+    let url = format!("http://{}/v1/projects/acme/subscriptions/{name}", emulator.host());
+    let made = reqwest::Client::new().put(&url).json(&subscription).send().await.unwrap();
+    assert!(made.status().is_success(), "{made:?}");
 }
