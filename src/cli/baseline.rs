@@ -13,6 +13,7 @@ use super::integrity::known_entries;
 use super::{Format, table};
 use crate::config::enrich::COMPUTE_ENDPOINT;
 use crate::config::google::{Account, GoogleConfig};
+use crate::config::pubsub::logging_endpoint;
 use crate::config::secrets::environment;
 use crate::config::state::{StateConfig, StateUrl};
 use crate::config::{Env, Problems};
@@ -280,7 +281,7 @@ async fn logged(args: &Import, instance: &str, env: &mut Env) -> anyhow::Result<
         let found = compute.instance(project, zone, instance).await?;
         found.with_context(|| format!("there is no VM {instance} in {project}, {zone}"))?.id.0
     };
-    let base = url::Url::parse(logging::ENDPOINT)?;
+    let Some(base) = logging_endpoint(env) else { return Err(problems(env).into()) };
     let tokens = google.token_source(Account::Compute, &base)?;
     let http = Client::new(HttpSettings::new(base), tokens)?;
     let filter = format!(

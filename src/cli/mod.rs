@@ -15,6 +15,8 @@ pub mod reference;
 mod sandbox;
 mod serve;
 mod setup;
+mod setup_sink;
+mod setup_sink_plan;
 mod stage;
 
 use std::process::ExitCode;

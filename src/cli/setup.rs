@@ -1,4 +1,4 @@
-//! `setup source · channel · forwarder`: found, else made; what was done is said. Tokens are never printed.
+//! `setup source · channel · forwarder · sink`: found, else made; what was done is said. Tokens are never printed.
 
 use std::process::ExitCode;
 
@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
+use super::setup_sink::{self, SinkArgs};
 use crate::config::google::{Account, GoogleConfig};
 use crate::config::scc::{ORG_ID, SccConfig};
 use crate::config::secrets::environment;
@@ -48,6 +49,8 @@ enum What {
     },
     /// Sysdig's event forwarder that sends to WEBHOOK_URL: batches, and all that Sysdig knows of an event.
     Forwarder,
+    /// What brings Shielded VM integrity entries here: topic, log sink with its grant, subscription, dead letters.
+    Sink(Box<SinkArgs>),
 }
 
 /// Runs the command.
@@ -60,6 +63,7 @@ pub(super) fn run(args: SetupArgs) -> anyhow::Result<ExitCode> {
             What::Source { name } => source(&name, args.dry_run).await?,
             What::Channel { policies } => channel(&policies, args.dry_run).await?,
             What::Forwarder => forwarder(args.dry_run).await?,
+            What::Sink(wanted) => setup_sink::run(&wanted, args.dry_run).await?,
         }
         Ok(ExitCode::SUCCESS)
     })

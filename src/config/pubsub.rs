@@ -1,11 +1,12 @@
-//! Pub/Sub: pushes that come to us, and a subscription that we pull.
+//! Pub/Sub: pushes that come to us, a subscription that we pull, and Cloud Logging, where the entries come from.
 
 use url::Url;
 
 use super::state::emulator;
 use super::{Area, Env, Setting};
 use crate::google::TokenSource;
-use crate::google::http::is_loopback;
+use crate::google::http::{is_loopback, may_carry_a_token};
+use crate::google::logging;
 
 const PUBSUB: &str = "https://pubsub.googleapis.com";
 
@@ -89,6 +90,16 @@ pub static PUBSUB_EMULATOR_HOST: Setting = Setting {
     doc: "Host and port of a Pub/Sub emulator, used instead of Google's service; no token is sent to it.",
 };
 
+/// Where sinks are made.
+pub static LOGGING_ENDPOINT: Setting = Setting {
+    name: "LOGGING_ENDPOINT",
+    aliases: &[],
+    default: Some(logging::ENDPOINT),
+    example: "http://127.0.0.1:8091",
+    secret: false,
+    doc: "Where Cloud Logging is: `setup sink` makes the sink there, `baseline import --instance` reads entries there. Plain http only on this machine, for rehearsals; no token is sent to it then, unless a key variable is set.",
+};
+
 /// The settings of this area.
 pub static AREA: Area = Area {
     title: "Pub/Sub",
@@ -101,6 +112,7 @@ pub static AREA: Area = Area {
         &PUBSUB_SUBSCRIPTION,
         &PUBSUB_MAX_MESSAGES,
         &PUBSUB_EMULATOR_HOST,
+        &LOGGING_ENDPOINT,
     ],
 };
 
@@ -139,12 +151,15 @@ pub struct PubsubConfig {
     pub max_messages: u32,
     /// An emulator.
     pub emulator: Option<Url>,
+    /// The base URL of Cloud Logging.
+    pub logging: Url,
 }
 
 impl PubsubConfig {
     /// Reads the area; problems stay in `env`.
     pub fn read(env: &mut Env) -> Option<Self> {
         let emulator = emulator(env, &PUBSUB_EMULATOR_HOST);
+        let logging = logging_endpoint(env);
         let push = push(env);
         let max_messages = env.number(&PUBSUB_MAX_MESSAGES, 1..=1000);
         let subscription = env.given(&PUBSUB_SUBSCRIPTION);
@@ -156,7 +171,13 @@ impl PubsubConfig {
                 env.problem(PUBSUB_SUBSCRIPTION.name, "is not projects/PROJECT/subscriptions/NAME", &remedy);
             }
         }
-        Some(Self { push: push?, subscription, max_messages: u32::try_from(max_messages?).ok()?, emulator: emulator? })
+        Some(Self {
+            push: push?,
+            subscription,
+            max_messages: u32::try_from(max_messages?).ok()?,
+            emulator: emulator?,
+            logging: logging?,
+        })
     }
 
     /// The base URL of the Pub/Sub service.
@@ -168,6 +189,16 @@ impl PubsubConfig {
     pub fn tokens(&self, tokens: &TokenSource) -> TokenSource {
         if self.emulator.is_some() { TokenSource::none() } else { tokens.clone() }
     }
+}
+
+/// Where Cloud Logging is; a problem stays in `env`.
+pub fn logging_endpoint(env: &mut Env) -> Option<Url> {
+    let url: Url = env.parse(&LOGGING_ENDPOINT, "an address")?;
+    if url.has_host() && may_carry_a_token(&url) {
+        return Some(url);
+    }
+    env.problem(LOGGING_ENDPOINT.name, "is neither https nor on this machine", "use https, or remove it");
+    None
 }
 
 fn push(env: &mut Env) -> Option<Push> {
@@ -235,6 +266,9 @@ mod tests {
     fn what_makes_no_sense_is_a_problem() {
         assert!(read(&[("PUBSUB_PUSH_JWKS_URL", "http://keys.example")]).1);
         assert!(!read(&[("PUBSUB_PUSH_JWKS_URL", "http://127.0.0.1:1/keys")]).1);
+        assert!(read(&[("LOGGING_ENDPOINT", "http://logging.example")]).1);
+        assert!(read(&[("LOGGING_ENDPOINT", "logging")]).1);
+        assert!(!read(&[("LOGGING_ENDPOINT", "http://127.0.0.1:1")]).1);
         assert!(read(&[("PUBSUB_SUBSCRIPTION", "my-sub")]).1);
         assert!(!read(&[("PUBSUB_SUBSCRIPTION", "projects/p/subscriptions/s")]).1);
     }

@@ -112,6 +112,15 @@ impl Client {
         self.created(self.http.put_json::<_, Value>(&format!("/v1/{topic}"), &[], &json!({})).await)
     }
 
+    /// Whether the topic is there.
+    pub async fn has_topic(&self, topic: &str) -> Result<bool, ApiError> {
+        match self.http.get_json::<Value>(&format!("/v1/{topic}"), &[]).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.status() == Some(404) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Creates a subscription. `false`: it is there already.
     pub async fn create_subscription(&self, name: &str, wanted: &Subscription) -> Result<bool, ApiError> {
         self.created(self.http.put_json::<_, Value>(&format!("/v1/{name}"), &[], wanted).await)
@@ -124,6 +133,18 @@ impl Client {
             Err(error) if error.status() == Some(404) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Writes these members of a subscription, by their names in JSON, as they are in `wanted`.
+    pub async fn update_subscription(
+        &self,
+        name: &str,
+        wanted: &Subscription,
+        members: &[&str],
+    ) -> Result<Subscription, ApiError> {
+        let named = Subscription { name: name.to_owned(), ..wanted.clone() };
+        let body = json!({"subscription": named, "updateMask": members.join(",")});
+        self.http.patch_json(&format!("/v1/{name}"), &[], &body).await
     }
 
     /// Those of the permissions that we have on a topic or subscription.
@@ -150,25 +171,36 @@ impl Client {
         Ok(published.message_ids)
     }
 
+    /// Whether `member` may do `role` on a topic or subscription, by a binding of its own without a condition.
+    pub async fn grants(&self, resource: &str, role: &str, member: &str) -> Result<bool, ApiError> {
+        Ok(binds(&self.policy(resource).await?, role, member))
+    }
+
     /// Lets `member` do `role` on a topic or subscription, unless it may already. `false`: it may.
     pub async fn grant(&self, resource: &str, role: &str, member: &str) -> Result<bool, ApiError> {
-        let mut policy: Value = self.http.get_json(&format!("/v1/{resource}:getIamPolicy"), &[]).await?;
-        let bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
-        let holds = |binding: &Value| {
-            let members = binding["members"].as_array();
-            binding["role"] == role
-                && binding.get("condition").is_none()
-                && members.is_some_and(|m| m.iter().any(|m| m == member))
-        };
-        if bindings.iter().any(holds) {
-            return Ok(false);
+        let mut left = 5;
+        loop {
+            let mut policy = self.policy(resource).await?;
+            if binds(&policy, role, member) {
+                return Ok(false);
+            }
+            let mut bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
+            bindings.push(json!({"role": role, "members": [member]}));
+            policy["bindings"] = bindings.into();
+            // The etag of the policy that was read goes back with it, so that nobody's change is lost.
+            let body = json!({"policy": policy});
+            left -= 1;
+            match self.http.post_json::<_, Value>(&format!("/v1/{resource}:setIamPolicy"), &[], &body).await {
+                Err(error) if error.status() == Some(409) && left > 0 => {}
+                done => return done.map(|_| true),
+            }
         }
-        let mut bindings = bindings;
-        bindings.push(json!({"role": role, "members": [member]}));
-        policy["bindings"] = bindings.into();
-        // The etag of the policy that was read goes back with it, so that nobody's change is lost.
-        let body = json!({"policy": policy});
-        self.http.post_json::<_, Value>(&format!("/v1/{resource}:setIamPolicy"), &[], &body).await.map(|_| true)
+    }
+
+    /// The policy in the version that shows conditions: written back in an older one, they would be lost.
+    async fn policy(&self, resource: &str) -> Result<Value, ApiError> {
+        let version = [("options.requestedPolicyVersion", "3")];
+        self.http.get_json(&format!("/v1/{resource}:getIamPolicy"), &version).await
     }
 
     #[expect(clippy::unused_self, reason = "it reads as part of the calls above")]
@@ -179,4 +211,12 @@ impl Client {
             Err(error) => Err(error),
         }
     }
+}
+
+fn binds(policy: &Value, role: &str, member: &str) -> bool {
+    let bindings = policy["bindings"].as_array().map(Vec::as_slice).unwrap_or_default();
+    bindings.iter().any(|binding| {
+        let members = binding["members"].as_array().map(Vec::as_slice).unwrap_or_default();
+        binding["role"] == role && binding.get("condition").is_none() && members.iter().any(|m| m == member)
+    })
 }

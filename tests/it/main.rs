@@ -31,6 +31,7 @@ mod recovery;
 mod sandbox;
 mod sandbox_clients;
 mod setup;
+mod setup_sink;
 mod state_stores;
 mod sysdig_feed;
 mod webhook;

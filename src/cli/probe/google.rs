@@ -3,19 +3,19 @@
 use crate::google::{ApiError, TokenSource};
 
 /// What was asked, as far as the remedy needs it.
-pub(super) struct Asked<'a> {
+pub(in crate::cli) struct Asked<'a> {
     /// The API's name, as `gcloud services enable` takes it.
-    pub(super) api: &'a str,
+    pub(in crate::cli) api: &'a str,
     /// The project whose API it is, when it is known.
-    pub(super) project: Option<&'a str>,
+    pub(in crate::cli) project: Option<&'a str>,
     /// What gives the right that is missing.
-    pub(super) grant: String,
+    pub(in crate::cli) grant: String,
     /// What to do when the thing is not there.
-    pub(super) missing: String,
+    pub(in crate::cli) missing: String,
 }
 
 /// What mends it.
-pub(super) fn remedy(error: &ApiError, asked: &Asked<'_>) -> String {
+pub(in crate::cli) fn remedy(error: &ApiError, asked: &Asked<'_>) -> String {
     if is_disabled(error) {
         let project = asked.project.or(error.consumer()).unwrap_or("PROJECT");
         return format!("gcloud services enable {} --project {project}", asked.api);
@@ -50,12 +50,12 @@ fn by_status(error: &ApiError, asked: &Asked<'_>) -> String {
 }
 
 /// Whether the API is switched off in the project.
-pub(super) fn is_disabled(error: &ApiError) -> bool {
+pub(in crate::cli) fn is_disabled(error: &ApiError) -> bool {
     matches!(error.reason(), Some("SERVICE_DISABLED" | "accessNotConfigured"))
 }
 
 /// Whom to grant to, as gcloud takes it; a word to replace where it cannot be known.
-pub(super) async fn member(tokens: &TokenSource) -> String {
+pub(in crate::cli) async fn member(tokens: &TokenSource) -> String {
     let identity = tokens.identity().await.ok().flatten();
     match identity {
         Some(account) if account.ends_with(".gserviceaccount.com") => format!("serviceAccount:{account}"),

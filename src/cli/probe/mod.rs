@@ -5,7 +5,7 @@ mod attestation;
 mod clock;
 mod compute;
 mod disk;
-mod google;
+pub(super) mod google;
 mod kubernetes;
 mod pubsub;
 mod scc;

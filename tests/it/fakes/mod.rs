@@ -3,6 +3,7 @@
 pub mod compute;
 pub mod emulator;
 pub mod kubernetes;
+pub mod logging;
 pub mod loopback;
 pub mod sysdig;
 pub mod wire;
