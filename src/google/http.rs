@@ -11,7 +11,7 @@ use chrono::Utc;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use url::{Host, Url};
 
 use super::auth::{Token, TokenSource};
@@ -153,8 +153,20 @@ impl Client {
         let (method, path) = (call.method.clone(), call.path);
         let body = self.bytes(call).await?;
         let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        self.read(&method, path, text)
+    }
+
+    /// Makes a call whose answer has to be whole, with nothing to learn from it: an empty or a cut one may come from a
+    /// proxy that knows nothing of what became of the call.
+    pub async fn done(&self, call: Call<'_>) -> Result<(), ApiError> {
+        let (method, path) = (call.method.clone(), call.path);
+        let body = self.bytes(call).await?;
+        self.read::<IgnoredAny>(&method, path, &body).map(drop)
+    }
+
+    fn read<T: DeserializeOwned>(&self, method: &Method, path: &str, text: &[u8]) -> Result<T, ApiError> {
         serde_json::from_slice(text)
-            .map_err(|source| ApiError::Body { call: self.name(&method, path), source: source_without_text(source) })
+            .map_err(|source| ApiError::Body { call: self.name(method, path), source: source_without_text(source) })
     }
 
     /// Any call, answered with bytes. A 401 is met once with a new token.

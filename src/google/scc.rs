@@ -4,7 +4,6 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use reqwest::Method;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
@@ -71,13 +70,6 @@ fn is_number(text: &str) -> bool {
 /// Whether it can be a location's id.
 pub fn is_location(text: &str) -> bool {
     (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
-
-/// An answer to a creation: a finding, of which only the name has to be there.
-#[derive(Deserialize)]
-struct Created {
-    #[serde(rename = "name")]
-    _name: IgnoredAny,
 }
 
 /// A source, as the API shows it.
@@ -174,8 +166,8 @@ impl Scc {
     pub async fn create(&self, id: &str, body: Vec<u8>) -> Result<(), ApiError> {
         let (path, query) = (self.findings(), [("findingId", id)]);
         let call = Call { method: Method::POST, path: &path, query: &query, body: Some(body) };
-        // The answer repeats the finding: it has to be whole and to name one, but there is nothing to learn from it.
-        self.http.json::<Created>(call).await.map(drop)
+        // The answer repeats the finding.
+        self.http.done(call).await
     }
 
     /// Changes the members named in `mask` (never empty: an empty mask replaces everything, triage included).

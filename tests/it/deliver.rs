@@ -101,6 +101,12 @@ async fn one_that_stands_there_already_is_success_and_nothing_changes() {
 }
 
 #[tokio::test]
+async fn a_whole_answer_is_success_whatever_it_repeats() {
+    let wire = Wire::script(vec![Answer::text(200, "{}")]).await;
+    assert_eq!(sink(&wire, open_pace()).deliver(&create()).await.unwrap(), Delivered::Written);
+}
+
+#[tokio::test]
 async fn every_row_of_the_error_table() {
     let retry = Verdict::Retry(None);
     for (answer, verdict, label) in [
