@@ -154,12 +154,15 @@ impl Worker {
         while !stop.is_cancelled() {
             while tasks.try_join_next().is_some() {}
             let gathered = tokio::time::sleep(GATHER);
-            let leased = self.lease(ahead.saturating_sub(under_way.len()), ahead).await;
-            for row in leased.into_iter().filter(|row| under_way.insert(row.id)) {
+            let room = ahead.saturating_sub(under_way.len());
+            let leased = self.lease(room, ahead).await;
+            // Nobody wakes us for what was due before: only a lease that found less than it had room for saw the end.
+            let more = leased.as_ref().is_none_or(|rows| rows.len() == room);
+            for row in leased.unwrap_or_default().into_iter().filter(|row| under_way.insert(row.id)) {
                 tasks.spawn(self.task(row, Arc::clone(&permits), settled.clone()));
             }
             tokio::select! {
-                () = gathered.then(|()| self.pause(&under_way, ahead)) => {}
+                () = gathered.then(|()| self.pause(&under_way, ahead, more)) => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -178,21 +181,22 @@ impl Worker {
         self.give_back(under_way).await;
     }
 
-    async fn lease(&self, room: usize, ahead: usize) -> Vec<Leased> {
+    /// `None`: there was too little room to be worth a write.
+    async fn lease(&self, room: usize, ahead: usize) -> Option<Vec<Leased>> {
         let now = (self.clock)();
         self.heartbeat.beat(now);
         // Small leases cost as much as large ones: wait until half of the room is free.
         if room < ahead / 2 {
-            return Vec::new();
+            return None;
         }
         // What went wrong the store has logged, and says at /readyz; the next look tries again.
-        self.store.lease(room, now, LEASE).await.unwrap_or_default()
+        Some(self.store.lease(room, now, LEASE).await.unwrap_or_default())
     }
 
-    async fn pause(&self, under_way: &UnderWay, ahead: usize) {
+    async fn pause(&self, under_way: &UnderWay, ahead: usize, more: bool) {
         if under_way.len() > ahead / 2 {
             let _room_or_time = tokio::time::timeout(LOOK_EVERY, under_way.room.notified()).await;
-        } else {
+        } else if !more {
             let _woken_or_time = tokio::time::timeout(LOOK_EVERY, self.wake.notified()).await;
         }
     }
