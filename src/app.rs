@@ -31,6 +31,7 @@ use crate::receive::poller::Poller;
 use crate::receive::pubsub_pull::Subscriber;
 use crate::receive::sender::Senders;
 use crate::receive::webhook::Webhook;
+use crate::respond::responder::Responder;
 use crate::server::health::Health;
 use crate::server::{self, Doors, ListenError};
 use crate::state::{self, StateError};
@@ -66,6 +67,9 @@ pub enum StartError {
     /// Pub/Sub.
     #[error("Pub/Sub cannot be reached as configured")]
     Pubsub(#[source] ApiError),
+    /// Compute Engine, for acting.
+    #[error("Compute Engine cannot be reached as configured")]
+    Compute(#[source] ApiError),
     /// Sysdig's API.
     #[error("Sysdig's API cannot be reached as configured")]
     Sysdig(#[from] SysdigError),
@@ -109,6 +113,7 @@ pub struct App {
     channel: Option<ChannelSetup>,
     overdue: Overdue,
     subscriber: Option<Subscriber>,
+    responder: Responder,
 }
 
 impl std::fmt::Debug for App {
@@ -130,12 +135,14 @@ impl App {
         let state = state::open(&config.state, &tokens).await?;
         let rules = rules(config);
         let manner = Manner { concurrency: config.scc.concurrency, give_up_after: config.outbox.give_up_after };
-        let tracker = integrity::tracker(config, &state);
+        let tracker = integrity::tracker(config, &state, config.integrity.baselines_fresh_for);
+        let planner = integrity::planner(config, &state);
         let journey = Journey {
             enrichment: enrichment::build(config).await?,
             rules,
             sink: Arc::clone(&destination.sink),
             tracker: tracker.clone(),
+            planner: planner.clone(),
         };
         let worker = Worker::new(Arc::clone(&store), Arc::new(journey), manner, Arc::new(Utc::now));
         let senders = Arc::new(Senders::new(&config.server.tokens, config.server.auth_failures_per_minute));
@@ -153,6 +160,7 @@ impl App {
         let channel = sysdig::channel(config)?;
         let entries = Entries { attestor: attestor.clone() };
         let subscriber = integrity::subscriber(config, &intake, entries.clone())?;
+        let responder = integrity::responder(config, &state, &planner, &intake)?;
         let overdue = Overdue { tracker, intake: intake.clone() };
         let codelab = config.attestation.codelab.as_ref().map(|(path, _)| path.clone());
         let doors = Doors {
@@ -172,7 +180,7 @@ impl App {
             store,
         };
         let (server, address) = server::start(&config.server, doors)?;
-        Ok(Self { address, server, worker, senders, attestor, poller, channel, overdue, subscriber })
+        Ok(Self { address, server, worker, senders, attestor, poller, channel, overdue, subscriber, responder })
     }
 
     /// The address it really listens on.
@@ -188,6 +196,7 @@ impl App {
         let worker = tokio::spawn(self.worker.run(stopping.clone()));
         let mut beside: Vec<JoinHandle<()>> = vec![tokio::spawn(keep_house(self.senders))];
         beside.push(tokio::spawn(self.overdue.run(stopping.clone())));
+        let responder = tokio::spawn(self.responder.run(stopping.clone()));
         let subscriber = self.subscriber.map(|subscriber| tokio::spawn(subscriber.run(stopping.clone())));
         beside.extend(self.attestor.map(|attestor| tokio::spawn(attestor.run(stopping.clone()))));
         beside.extend(self.poller.map(|poller| tokio::spawn(poller.run(stopping.clone()))));
@@ -201,8 +210,14 @@ impl App {
             Some(subscriber) => subscriber.await,
             None => Ok(()),
         };
-        for (part, ended) in [("server", server.await.map(drop)), ("worker", worker.await), ("subscriber", subscriber)]
-        {
+        let parts = [
+            ("server", server.await.map(drop)),
+            ("worker", worker.await),
+            ("subscriber", subscriber),
+            // Gives its leases back, so that the next process goes on at once.
+            ("responder", responder.await),
+        ];
+        for (part, ended) in parts {
             if let Err(error) = ended {
                 tracing::error!(part, %error, "a part of the connector ended badly");
             }

@@ -14,6 +14,7 @@ use crate::integrity::Entry;
 use crate::integrity::tracker::{Followed, Known, Tracker};
 use crate::outbox::Leased;
 use crate::outbox::worker::{Attempt, Handler};
+use crate::respond::responder::Planner;
 use crate::state::StateError;
 use crate::telemetry::{chain, metrics as names};
 
@@ -35,6 +36,8 @@ pub struct Journey {
     pub sink: Arc<dyn Sink>,
     /// What was seen of every Shielded VM.
     pub tracker: Tracker,
+    /// Where plans for answers are written down.
+    pub planner: Planner,
 }
 
 impl Handler for Journey {
@@ -93,9 +96,9 @@ impl Journey {
             name: instance.map(|instance| instance.name.as_str()),
             labels: instance.map(|instance| &instance.labels),
         };
-        let changes = match self.tracker.follow(entry, known, now).await {
-            Ok(Followed::Changes(changes)) => changes,
-            Ok(Followed::Nothing(note)) => {
+        let (changes, plan) = match self.tracker.follow_and_plan(entry, known, now).await {
+            Ok((Followed::Changes(changes), plan)) => (changes, plan),
+            Ok((Followed::Nothing(note), _)) => {
                 let outcome = if entry.failed() == Some(true) { Outcome::Superseded } else { Outcome::Filtered };
                 return Attempt::Done { outcome, note: Some(note.to_owned()) };
             }
@@ -104,6 +107,12 @@ impl Journey {
         let attempt = self.deliver(&changes).await;
         if !matches!(attempt, Attempt::Done { .. }) {
             return attempt;
+        }
+        // Only written down: nothing is ever done from here.
+        if let Some(plan) = plan
+            && let Err(error) = self.planner.record(&plan).await
+        {
+            return not_now(&error);
         }
         match self.tracker.settle(entry).await {
             Ok(None) => attempt,

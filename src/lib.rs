@@ -7,7 +7,8 @@
 //! the finding should say, and [`deliver`] brings it to Security Command Center at the pace its quota allows. The
 //! row is closed with exactly one outcome.
 //!
-//! Beside the path: [`state`] keeps small durable facts, [`integrity`] reads Shielded VM reports, [`attest`] verifies
+//! Beside the path: [`state`] keeps small durable facts, [`integrity`] reads Shielded VM reports, [`respond`] acts on a failed boot
+//! behind gates, [`attest`] verifies
 //! attestation tokens, [`sandbox`] is a small Security Command Center for rehearsals, [`google`] and [`sysdig`] speak
 //! to the outside services, and [`app`] is the only place where the parts meet.
 
@@ -25,6 +26,7 @@ pub mod journey;
 pub mod normalize;
 pub mod outbox;
 pub mod receive;
+pub mod respond;
 pub mod sandbox;
 pub mod server;
 pub mod state;

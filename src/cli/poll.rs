@@ -203,7 +203,9 @@ impl Destination for Print {
 
 fn print(change: &FindingChange) {
     match change {
-        FindingChange::Create { id, finding } | FindingChange::Raise { id, finding } => {
+        FindingChange::Create { id, finding }
+        | FindingChange::Raise { id, finding }
+        | FindingChange::Amend { id, finding } => {
             let time = finding.event_time.format("%FT%TZ");
             println!("{time} {id} {:?} {} {}", finding.severity, finding.category, finding.resource_name);
         }

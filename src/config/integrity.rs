@@ -24,20 +24,10 @@ pub static BASELINE_CACHE_SECS: Setting = Setting {
     doc: "Seconds for which known-good baselines that were read are used before they are read again. A baseline that was removed or expired counts for that much longer. 0 to 3600.",
 };
 
-/// What is done about a failed boot.
-pub static INTEGRITY_ACTION: Setting = Setting {
-    name: "INTEGRITY_ACTION",
-    aliases: &[],
-    default: Some("report"),
-    example: "report",
-    secret: false,
-    doc: "What is done about a failed integrity check. This version only knows report: a finding is raised, nothing is stopped or relearned.",
-};
-
 /// The settings of this area.
 pub static AREA: Area = Area {
     title: "Shielded VM integrity",
-    settings: &[&INTEGRITY_ACTION, &INTEGRITY_LATE_REPORT_MINUTES, &BASELINE_CACHE_SECS],
+    settings: &[&INTEGRITY_LATE_REPORT_MINUTES, &BASELINE_CACHE_SECS],
 };
 
 /// Shielded VM integrity.
@@ -52,14 +42,6 @@ pub struct IntegrityConfig {
 impl IntegrityConfig {
     /// Reads the area; problems stay in `env`.
     pub fn read(env: &mut Env) -> Option<Self> {
-        let action = env.text(&INTEGRITY_ACTION).unwrap_or_default();
-        let known = ["relearn-or-report", "relearn-or-stop", "stop", "suspend"];
-        if known.contains(&action.as_str()) {
-            let remedy = "use report, and stop or relearn with the commands in the finding's next steps";
-            env.problem(INTEGRITY_ACTION.name, &format!("is {action:?}, which this version cannot do yet"), remedy);
-        } else if action != "report" {
-            env.problem(INTEGRITY_ACTION.name, &format!("is not an action: {action:?}"), "use report");
-        }
         let minutes = env.number(&INTEGRITY_LATE_REPORT_MINUTES, 1..=1440);
         let seconds = env.number(&BASELINE_CACHE_SECS, 0..=3600);
         Some(Self {

@@ -3,6 +3,7 @@
 //! Every variable is a [`Setting`] constant in the file of its area. An area reads itself from an [`Env`] and keeps
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
+pub mod acting;
 pub mod attestation;
 pub mod enrich;
 pub mod env;
@@ -22,6 +23,7 @@ pub mod telemetry;
 pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};
 
+use acting::{ActingConfig, Mode};
 use attestation::AttestationConfig;
 use enrich::EnrichConfig;
 use finding::FindingConfig;
@@ -48,6 +50,7 @@ pub static AREAS: &[&Area] = &[
     &state::AREA,
     &pubsub::AREA,
     &integrity::AREA,
+    &acting::AREA,
     &attestation::AREA,
     &telemetry::AREA,
 ];
@@ -75,6 +78,8 @@ pub struct Config {
     pub pubsub: PubsubConfig,
     /// Shielded VM integrity.
     pub integrity: IntegrityConfig,
+    /// Acting on failed boots.
+    pub acting: ActingConfig,
     /// Attestation.
     pub attestation: AttestationConfig,
     /// Logs.
@@ -117,6 +122,15 @@ impl Config {
         let state = StateConfig::read(env);
         let pubsub = PubsubConfig::read(env);
         let integrity = IntegrityConfig::read(env);
+        let acting = ActingConfig::read(env);
+        if let (Some(acting), Some(state)) = (&acting, &state) {
+            acting.require_durable_state(env, state);
+        }
+        if let (Some(acting), Some(google), Some(enrich)) = (&acting, &google, &enrich)
+            && acting.mode != Mode::Report
+        {
+            google.require_credentials(env, Account::Compute, &enrich.compute_endpoint);
+        }
         let attestation = AttestationConfig::read(env);
         let telemetry = TelemetryConfig::read(env);
         Some(Self {
@@ -130,6 +144,7 @@ impl Config {
             state: state?,
             pubsub: pubsub?,
             integrity: integrity?,
+            acting: acting?,
             attestation: attestation?,
             telemetry: telemetry?,
         })

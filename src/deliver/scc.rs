@@ -41,6 +41,10 @@ const MUTABLE: &[(&str, &str)] = &[
     ("moduleName", "module_name"),
 ];
 
+/// The members that are brought up to date without a new occurrence.
+const AMENDABLE: &[(&str, &str)] =
+    &[("sourceProperties", "source_properties"), ("description", "description"), ("nextSteps", "next_steps")];
+
 /// As many bytes as a finding usually takes as JSON: room that need not grow while it is written.
 const USUAL_FINDING: usize = 8 * 1024;
 
@@ -69,6 +73,7 @@ impl SccSink {
                 Ok(if created { Delivered::Written } else { Delivered::AlreadyThere })
             }
             FindingChange::Raise { id, finding } => self.raise(id, finding).await,
+            FindingChange::Amend { id, finding } => self.amend(id, finding).await,
             FindingChange::Close { id, time } => self.close(id, *time).await,
         }
     }
@@ -105,6 +110,20 @@ impl SccSink {
         }
         let (mask, body) = update(&body, &stored)?;
         self.patch(id, &mask, body).await
+    }
+
+    async fn amend(&self, id: &FindingId, finding: &Finding) -> Result<Delivered, SinkError> {
+        let Some(stored) = self.read(id).await? else {
+            let message = format!("finding {id} cannot be read yet");
+            return Err(SinkError::new(message, Verdict::Retry(None), "not_visible"));
+        };
+        // A closed one has the time of its end; an open one that is newer is another occurrence.
+        let replaced = stored.event_time.is_some_and(|known| known.timestamp_millis() > finding.event_time.timestamp_millis());
+        if replaced && stored.is_active() {
+            return Ok(Delivered::AlreadyThere);
+        }
+        let (mask, body) = said(&encode(finding)?, AMENDABLE)?;
+        self.patch(id, &mask, serde_json::to_vec(&body).map_err(unwritable)?).await
     }
 
     async fn close(&self, id: &FindingId, time: DateTime<Utc>) -> Result<Delivered, SinkError> {
@@ -222,20 +241,29 @@ fn is_newer(time: DateTime<Utc>, stored: &StoredFinding) -> bool {
 
 /// The mask and body of an update: what may change, and the state only to reopen.
 fn update(body: &[u8], stored: &StoredFinding) -> Result<(Vec<&'static str>, Vec<u8>), SinkError> {
-    let full: Map<String, Value> = serde_json::from_slice(body).map_err(unwritable)?;
-    let (mut mask, mut changed) = (Vec::new(), Map::new());
-    for (name, path) in MUTABLE {
-        if let Some(value) = full.get(*name) {
-            mask.push(*path);
-            changed.insert((*name).to_owned(), value.clone());
-        }
-    }
+    let (mut mask, mut changed) = said(body, MUTABLE)?;
     if !stored.is_active() {
         mask.push("state");
         changed.insert("state".to_owned(), "ACTIVE".into());
     }
     let body = serde_json::to_vec(&changed).map_err(unwritable)?;
     Ok((mask, body))
+}
+
+/// The members of a finding that it has, of those that may be sent, and their mask.
+fn said(
+    body: &[u8],
+    members: &[(&'static str, &'static str)],
+) -> Result<(Vec<&'static str>, Map<String, Value>), SinkError> {
+    let full: Map<String, Value> = serde_json::from_slice(body).map_err(unwritable)?;
+    let (mut mask, mut changed) = (Vec::new(), Map::new());
+    for (name, path) in members {
+        if let Some(value) = full.get(*name) {
+            mask.push(*path);
+            changed.insert((*name).to_owned(), value.clone());
+        }
+    }
+    Ok((mask, changed))
 }
 
 fn encode(finding: &Finding) -> Result<Vec<u8>, SinkError> {

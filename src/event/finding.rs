@@ -495,6 +495,14 @@ pub enum FindingChange {
         /// What it says.
         finding: Box<Finding>,
     },
+    /// A stateful finding whose occurrence stands there already: what it says is brought up to date, and neither its
+    /// state nor its time. Left as it is when a newer occurrence has taken its place.
+    Amend {
+        /// Its id.
+        id: FindingId,
+        /// What it says.
+        finding: Box<Finding>,
+    },
     /// A stateful finding whose cause has gone: set INACTIVE if it exists and is ACTIVE and older than `time`.
     Close {
         /// Its id.

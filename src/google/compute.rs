@@ -1,4 +1,4 @@
-//! Compute Engine v1, reading only: instances by zone or over all zones, projects.
+//! Compute Engine v1, reading: instances by zone or over all zones, projects.
 //!
 //! A list over all zones may be answered in part: a zone that did not answer is named, in one of two places, and the
 //! rest is there.
@@ -53,6 +53,14 @@ pub struct Instance {
     pub zone: String,
     /// Its own URL.
     pub self_link: String,
+    /// `RUNNING`, `TERMINATED`, …
+    pub status: String,
+    /// When it was last started, as RFC 3339; empty when it never was.
+    pub last_start_timestamp: String,
+    /// When it was made, as RFC 3339.
+    pub creation_timestamp: String,
+    /// Its disks.
+    pub disks: Vec<AttachedDisk>,
     /// The machine type's URL.
     pub machine_type: String,
     /// Its labels.
@@ -88,6 +96,21 @@ impl From<NumberWire> for Number {
             NumberWire::Number(number) => Self(number.to_string()),
         }
     }
+}
+
+/// A disk of an instance.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AttachedDisk {
+    /// `PERSISTENT`, or `SCRATCH` for a local SSD.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The disk's URL; empty for a local SSD.
+    pub source: String,
+    /// The name it has inside the instance.
+    pub device_name: String,
+    /// Whether the instance boots from it.
+    pub boot: bool,
 }
 
 /// A service account of an instance.

@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod compute;
+pub mod compute_acts;
 pub mod credentials;
 pub mod error;
 mod exchange;

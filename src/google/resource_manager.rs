@@ -9,6 +9,12 @@ use super::http::{Client, segment};
 /// Google's address of the service.
 pub const ENDPOINT: &str = "https://cloudresourcemanager.googleapis.com";
 
+#[derive(Deserialize)]
+struct Granted {
+    #[serde(default)]
+    permissions: Vec<String>,
+}
+
 /// The service. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ResourceManager {
@@ -34,5 +40,13 @@ impl ResourceManager {
         let wire: ProjectWire = self.http.get_json(&format!("/v3/projects/{}", segment(project)), &[]).await?;
         let number = wire.name.strip_prefix("projects/").unwrap_or_default().to_owned();
         Ok(Project { id: wire.project_id, number: Number(number) })
+    }
+
+    /// Which of these permissions the caller has on the project. Changes nothing.
+    pub async fn granted(&self, project: &str, permissions: &[&str]) -> Result<Vec<String>, ApiError> {
+        let path = format!("/v3/projects/{}:testIamPermissions", segment(project));
+        let wire: Granted =
+            self.http.post_json(&path, &[], &serde_json::json!({ "permissions": permissions })).await?;
+        Ok(wire.permissions)
     }
 }

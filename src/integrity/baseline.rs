@@ -141,6 +141,11 @@ impl Baseline {
         }
     }
 
+    /// Whether it can be used at all: it has no mistake and has not ended.
+    pub fn usable(&self, now: DateTime<Utc>) -> bool {
+        self.broken.is_empty() && self.expires.is_none_or(|expires| expires > now)
+    }
+
     /// The document.
     pub fn body(&self) -> Body {
         let mut body = Body::new();

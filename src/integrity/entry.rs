@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::answer::Answered;
 use super::diff::{Change, Difference, compare};
 use super::measurement::Measurements;
 use crate::event::FindingId;
@@ -103,6 +104,8 @@ pub enum Fact {
         /// Integrity monitoring, when it was set.
         monitoring: Option<bool>,
     },
+    /// A report was answered. We say this, not the log.
+    Answered(Box<Answered>),
 }
 
 /// A boot report.
@@ -186,6 +189,8 @@ pub enum Check {
     Options,
     /// The baseline was learned again.
     Relearned,
+    /// After we had the baseline learned again, the policy is not what was approved.
+    NotApproved,
 }
 
 impl Check {
@@ -199,6 +204,7 @@ impl Check {
             Self::VtpmCleared => "vtpm_cleared",
             Self::Options => "options",
             Self::Relearned => "relearned",
+            Self::NotApproved => "not_approved",
         }
     }
 }
@@ -215,6 +221,7 @@ impl Entry {
             Fact::Launch(_) => Check::Launch,
             Fact::BaselineRelearned(_) => Check::Relearned,
             Fact::OptionsChanged { .. } => Check::Options,
+            Fact::Answered(answered) => return answered.report.check(),
         })
     }
 
@@ -224,7 +231,7 @@ impl Entry {
             Fact::Startup | Fact::Shutdown => return None,
             Fact::EarlyBoot(report) | Fact::LateBoot(report) => !report.passed(),
             Fact::Launch(report) => report.alarming(),
-            Fact::VtpmCleared | Fact::BootIncomplete { .. } | Fact::BaselineRelearned(_) => true,
+            Fact::VtpmCleared | Fact::BootIncomplete { .. } | Fact::BaselineRelearned(_) | Fact::Answered(_) => true,
             Fact::OptionsChanged { secure_boot, vtpm, monitoring, .. } => {
                 [secure_boot, vtpm, monitoring].contains(&&Some(false))
             }
@@ -233,6 +240,9 @@ impl Entry {
 
     /// What identifies the entry: the same for every delivery of it, different for every boot and report.
     pub fn key(&self) -> String {
+        if let Fact::Answered(answered) = &self.fact {
+            return format!("{}/answered", answered.report.key());
+        }
         let boot = self.boot.map(|boot| boot.to_string()).unwrap_or_default();
         let kind = self.check().map_or("lifecycle", Check::label);
         let own = match &self.fact {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use super::answer::Answer;
 use super::diff::{Change, Difference};
 use super::entry::{Audit, BootReport, Check, Entry, Fact, INTEGRITY_LOG};
 use super::explain::explain;
@@ -29,6 +30,8 @@ pub struct Context {
     pub record: Record,
     /// The VM's name, when a look-up found it.
     pub name: Option<String>,
+    /// What was done about it, or is going to be.
+    pub answer: Option<Answer>,
 }
 
 /// The finding about an entry that is bad news. `now` keeps its time out of the future.
@@ -38,7 +41,7 @@ pub fn finding(entry: &Entry, check: Check, context: &Context, now: DateTime<Utc
     finding.id = Some(super::entry::finding_id(&entry.vm, check));
     finding.finding_class = class(check);
     finding.module_name = Some(format!("shieldedvm/{}", check.label().replace('_', "-")));
-    finding.description = Some(text::ellipsis(&description(entry, context), 4 * 1024));
+    finding.description = Some(text::ellipsis(&description(entry, check, context), 4 * 1024));
     finding.next_steps = Some(next_steps(entry, check, context));
     finding.log_entries = log_entries(entry);
     finding.source_properties = properties(entry, check, context);
@@ -47,7 +50,7 @@ pub fn finding(entry: &Entry, check: Check, context: &Context, now: DateTime<Utc
         _ => {}
     }
     // Pre-OS Boot (T1542) is not among the techniques that Security Command Center knows.
-    if matches!(check, Check::EarlyBoot | Check::LateBoot | Check::BootIncomplete) {
+    if matches!(check, Check::EarlyBoot | Check::LateBoot | Check::BootIncomplete | Check::NotApproved) {
         finding.mitre_attack = Some(MitreAttack {
             primary_tactic: Some(Cow::Borrowed("PERSISTENCE")),
             additional_tactics: vec![Cow::Borrowed("DEFENSE_EVASION")],
@@ -68,6 +71,7 @@ pub fn category(check: Check) -> &'static str {
         Check::VtpmCleared => "Shielded VM: vTPM Cleared",
         Check::Options => "Shielded VM: Secure Boot or Monitoring Switched Off",
         Check::Relearned => "Shielded VM: Integrity Baseline Relearned",
+        Check::NotApproved => "Shielded VM: Relearned Baseline Was Not Approved",
     }
 }
 
@@ -80,10 +84,14 @@ fn class(check: Check) -> FindingClass {
 }
 
 fn severity(entry: &Entry, check: Check, context: &Context) -> FindingSeverity {
+    if check == Check::NotApproved {
+        return FindingSeverity::Critical;
+    }
     if matches!(context.judgement, Some(Judgement::Known { .. })) {
         return FindingSeverity::Low;
     }
     match check {
+        Check::NotApproved => FindingSeverity::Critical,
         Check::BootIncomplete | Check::Launch => FindingSeverity::High,
         Check::EarlyBoot | Check::LateBoot => boot_report(entry).map_or(FindingSeverity::High, boot_severity),
         Check::Options | Check::VtpmCleared => FindingSeverity::Medium,
@@ -112,15 +120,15 @@ fn shown(entry: &Entry, context: &Context) -> String {
     context.name.clone().unwrap_or_else(|| entry.vm.shown())
 }
 
-fn description(entry: &Entry, context: &Context) -> String {
+fn description(entry: &Entry, check: Check, context: &Context) -> String {
     let boot = entry.boot.map(|boot| format!(", boot {boot}")).unwrap_or_default();
-    let mut parts = vec![format!(
-        "{} on VM {} in {} ({}){boot}.",
-        headline(entry),
-        shown(entry, context),
-        entry.vm.project,
-        entry.vm.zone
-    )];
+    let place = format!("on VM {} in {} ({}){boot}.", shown(entry, context), entry.vm.project, entry.vm.zone);
+    if check == Check::NotApproved {
+        return text::printable(&not_approved(entry, &place, context)).into_owned();
+    }
+    let mut parts = vec![format!("{} {place}", headline(entry))];
+    // First, so that it is not what is cut off.
+    parts.extend(context.answer.as_ref().map(Answer::sentence));
     if let Some(report) = boot_report(entry) {
         let changed: Vec<Difference> = report.differences().into_iter().filter(|d| d.change != Change::Equal).collect();
         parts.extend(changed.iter().map(|difference| {
@@ -141,6 +149,26 @@ fn description(entry: &Entry, context: &Context) -> String {
         parts.push(format!("Now off: {}.", context.record.off().join(", ")));
     }
     text::printable(&parts.join("\n")).into_owned()
+}
+
+/// The relearn race was lost.
+fn not_approved(entry: &Entry, place: &str, context: &Context) -> String {
+    let mut parts = vec![format!("The integrity policy baseline is not what was approved {place}")];
+    if let (Some(learning), Some(report)) = (&context.record.learning, boot_report(entry)) {
+        parts.push(format!(
+            "The connector had it relearned on {} because baseline {} approves what boot {} measured. The policy of this report differs from that in {}.",
+            learning.called.format("%Y-%m-%d %H:%M:%S UTC"),
+            learning.baseline,
+            learning.boot.boot.map_or_else(|| "then".to_owned(), |boot| boot.to_string()),
+            learning.differing(&report.policy).join(", ")
+        ));
+        parts.push(if report.policy == learning.before {
+            "It is still the policy from before: relearning had no effect.".to_owned()
+        } else {
+            "Compute Engine learns what the most recent boot measured: the VM was probably booted again between the check and the relearn, and a boot that nobody approved is now its standard. Reports that pass against this policy prove nothing.".to_owned()
+        });
+    }
+    parts.join("\n")
 }
 
 /// Commands that run as printed. gcloud takes the numeric id in a VM's place.
@@ -196,6 +224,14 @@ fn next_steps(entry: &Entry, check: Check, context: &Context) -> String {
             format!("See what is on: `{describe}`"),
             format!("Switch protection on again; the VM must be stopped for it: `{stop}` then `gcloud compute instances update {vm} {place} --shielded-secure-boot --shielded-vtpm --shielded-integrity-monitoring`"),
             format!("Start it: `gcloud compute instances start {vm} {place}`"),
+        ],
+        Check::NotApproved => vec![
+            format!("See what the policy is now: `{read} | sysdig-scc integrity explain -`"),
+            format!("Compare it with the known-good baselines: `{read} | sysdig-scc baseline diff --from-entry -`"),
+            format!("If the boot that was learned is not known to be good: {snapshot}"),
+            format!("Stop the VM: `{stop}`"),
+            format!("If this boot is as it should be, approve it (`{read} | sysdig-scc baseline import NAME --from-entry -`) and let the VM learn it: `{relearn}`"),
+            "Set this finding inactive when that is done; it also closes when a later report shows the approved policy.".to_owned(),
         ],
         Check::Relearned => vec![
             "If an update was being rolled out, nothing is to be done.".to_owned(),
@@ -257,6 +293,25 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
         let pcr_0 = explained.registers.iter().find(|register| register.pcr == "PCR_0");
         put("policy_firmware", pcr_0.and_then(|register| firmware(register.policy.as_ref())));
         put("actual_firmware", pcr_0.and_then(|register| firmware(register.actual.as_ref())));
+    }
+    if check == Check::NotApproved
+        && let (Some(learning), Some(report)) = (&context.record.learning, boot_report(entry))
+    {
+        put("approved_measurements", Some(values(&learning.approved)));
+        put("approved_by_baseline", Some(json!(text::ellipsis(&learning.baseline, 300))));
+        put("not_approved", Some(json!(learning.differing(&report.policy))));
+        put("relearned_at", Some(json!(learning.called)));
+    }
+    if let Some(answer) = context.answer.as_ref().filter(|_| check != Check::NotApproved) {
+        put("action", Some(json!(answer.action.map_or("none", super::answer::Action::label))));
+        put("action_result", Some(json!(answer.result.label())));
+        put("action_reason", Some(json!(answer.reason.label())));
+        put("action_detail", Some(json!(text::ellipsis(&answer.told, LONGEST))));
+        put("action_mode", Some(json!(answer.mode)));
+        put("action_time", Some(json!(answer.time)));
+        put("action_request_id", answer.request_id.clone().map(Value::from));
+        put("action_operation", answer.operation.clone().map(Value::from));
+        put("action_snapshots", (!answer.snapshots.is_empty()).then(|| json!(answer.snapshots)));
     }
     if let Some(judgement) = &context.judgement {
         put("known_good", Some(json!(matches!(judgement, Judgement::Known { .. }))));

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Check, Entry, Fact};
+use super::entry::{BootReport, Check, Entry, Fact};
+use super::learning::{Learned, Learning};
 
 /// When something happened to a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -38,6 +39,12 @@ pub struct Record {
     pub options: BTreeMap<String, (bool, DateTime<Utc>)>,
     /// Who had the baseline learned again last, and when.
     pub relearned: Option<(String, DateTime<Utc>)>,
+    /// The newest boot of which anything was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_boot: Option<Moment>,
+    /// What it should have learned after we told it to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning: Option<Learning>,
 }
 
 /// What an entry changes in Security Command Center.
@@ -76,6 +83,7 @@ pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
     let mut record = known.cloned().unwrap_or_default();
     let mut actions = Vec::new();
     let moment = Moment { time: entry.time, boot: entry.boot };
+    record.see(entry, moment);
     let mut timer = Timer::Leave;
     let check = entry.check();
     let failed = match &entry.fact {
@@ -97,10 +105,11 @@ pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
         actions.extend(if failed { record.fail(check, moment) } else { record.pass(check, moment, fresh) });
     }
     match &entry.fact {
-        Fact::LateBoot(_) => {
+        Fact::LateBoot(report) => {
             timer = Timer::Stop;
             // The boot went on, whatever was measured.
             actions.extend(record.pass(Check::BootIncomplete, moment, false));
+            actions.extend(record.learned(report, moment));
         }
         Fact::EarlyBoot(report)
             if !report.passed() && record.newest(Check::LateBoot).is_none_or(|late| late < moment) =>
@@ -122,6 +131,34 @@ impl Record {
     /// Whether the check has passed since this moment.
     pub fn passed_since(&self, check: Check, moment: Moment) -> Option<Moment> {
         self.checks.get(&check)?.passed.filter(|passed| *passed > moment)
+    }
+
+    /// Notes that this boot was seen.
+    fn see(&mut self, entry: &Entry, moment: Moment) {
+        let boots = matches!(entry.fact, Fact::Startup | Fact::EarlyBoot(_) | Fact::LateBoot(_));
+        if boots && self.newest_boot.is_none_or(|newest| newest.time < moment.time) {
+            self.newest_boot = Some(moment);
+        }
+    }
+
+    /// Compares what was learned with what was approved, in reports of later boots.
+    fn learned(&mut self, report: &BootReport, moment: Moment) -> Option<Action> {
+        let learning = self.learning.as_mut()?;
+        let later = moment.time > learning.boot.time && (moment.boot.is_none() || moment.boot != learning.boot.boot);
+        if !later {
+            return None;
+        }
+        match learning.learned(report, moment.time) {
+            Learned::Approved => {
+                learning.verified = learning.verified.max(Some(moment));
+                self.pass(Check::NotApproved, moment, false)
+            }
+            // Once it was seen to have learned what was approved, later changes are somebody else's.
+            Learned::Other if learning.verified.is_none_or(|verified| verified > moment) => {
+                self.fail(Check::NotApproved, moment)
+            }
+            Learned::Other | Learned::NotYet => None,
+        }
     }
 
     /// The options that are known to be off.

@@ -1,6 +1,7 @@
 //! Shielded VM integrity: what the log entries say, what changed in words, which measurements are known to be good,
 //! and which finding follows. Pure but for [`baselines`] and [`tracker`], which keep their facts in the state store.
 
+pub mod answer;
 pub mod baseline;
 pub mod baselines;
 pub mod diff;
@@ -9,6 +10,7 @@ pub mod envelope;
 pub mod explain;
 pub mod finding;
 pub mod known;
+pub mod learning;
 pub mod lifecycle;
 pub mod matching;
 pub mod meaning;

@@ -6,14 +6,21 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::answer::Answered;
 use super::baseline::Subject;
 use super::baselines::Baselines;
-use super::entry::{Check, Entry, Fact, finding_id};
+use super::entry::{Check, Entry, Fact, Vm, finding_id};
 use super::finding::{Context, finding};
 use super::lifecycle::{Action, Moment, Record, Step, Timer, step};
+use super::learning::Learning;
 use super::matching::{Judgement, judge};
+use super::measurement::{Measurements, Slot};
 use super::words::boot_report;
+use crate::config::acting::ActingConfig;
 use crate::event::FindingChange;
+use crate::respond::Plan;
+use crate::respond::plan::Under;
+use crate::respond::rules::{Assessment, decide};
 use crate::state::{self, Expected, StateError, Store, body_of};
 
 /// The kind of the documents about VMs.
@@ -47,6 +54,7 @@ pub struct Tracker {
     store: Arc<dyn Store>,
     baselines: Baselines,
     patience: TimeDelta,
+    acting: Arc<ActingConfig>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,7 +66,13 @@ struct Waiting {
 impl Tracker {
     /// A tracker over `store`; a late report is waited for `patience` long after a failed early one.
     pub fn new(store: Arc<dyn Store>, baselines: Baselines, patience: TimeDelta) -> Self {
-        Self { store, baselines, patience }
+        Self { store, baselines, patience, acting: Arc::default() }
+    }
+
+    /// The same, planning answers by these rules.
+    #[must_use]
+    pub fn acting(self, rules: Arc<ActingConfig>) -> Self {
+        Self { acting: rules, ..self }
     }
 
     /// What should change for `entry`. Repeating it is safe.
@@ -66,28 +80,104 @@ impl Tracker {
     /// # Errors
     /// When the state store or the baselines cannot be read or written.
     pub async fn follow(&self, entry: &Entry, known: Known<'_>, now: DateTime<Utc>) -> Result<Followed, StateError> {
+        Ok(self.follow_and_plan(entry, known, now).await?.0)
+    }
+
+    /// The same, and the plan for an answer, to be written down once the changes are delivered.
+    ///
+    /// # Errors
+    /// As [`Tracker::follow`].
+    pub async fn follow_and_plan(
+        &self,
+        entry: &Entry,
+        known: Known<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<(Followed, Option<Plan>), StateError> {
+        if let Fact::Answered(answered) = &entry.fact {
+            return Ok((self.answered(answered, now).await?, None));
+        }
         let step = self.advance(entry, now).await?;
         if step.actions.is_empty() {
-            return Ok(Followed::Nothing(if entry.failed() == Some(true) {
-                "A newer report of the same VM and check was seen before."
-            } else {
-                "The check passed, and no failure was open."
-            }));
+            let note = match entry.failed() {
+                Some(true) => "A newer report of the same VM and check was seen before.",
+                Some(false) => "The check passed, and no failure was open.",
+                None => "A start is only noted.",
+            };
+            return Ok((Followed::Nothing(note), None));
         }
-        let mut changes = Vec::new();
+        let (mut changes, mut plan) = (Vec::new(), None);
         for action in &step.actions {
             changes.push(match *action {
                 Action::Close(check) => FindingChange::Close { id: finding_id(&entry.vm, check), time: entry.time },
                 Action::Raise(check) => {
-                    let judgement = self.judgement(entry, known, now).await?;
-                    let context =
-                        Context { judgement, record: step.record.clone(), name: known.name.map(str::to_owned) };
+                    let assessment = self.assessed(entry, known, now).await?;
+                    if let Some(assessment) = assessment.as_ref().filter(|_| entry.check() == Some(check)) {
+                        plan = self.plan(entry, assessment, now);
+                    }
+                    let answer = plan.as_ref().filter(|_| entry.check() == Some(check)).map(Plan::answer_now);
+                    let context = Context {
+                        judgement: assessment.map(|assessment| assessment.judgement),
+                        record: step.record.clone(),
+                        name: known.name.map(str::to_owned),
+                        answer,
+                    };
                     let finding = Box::new(finding(entry, check, &context, now));
                     FindingChange::Raise { id: finding_id(&entry.vm, check), finding }
                 }
             });
         }
-        Ok(Followed::Changes(changes))
+        Ok((Followed::Changes(changes), plan))
+    }
+
+    /// What was seen of a VM.
+    pub async fn record(&self, vm: &Vm) -> Result<Option<Record>, StateError> {
+        self.store.read(KIND, &vm.key()).await?.map(|document| document.parse(KIND)).transpose()
+    }
+
+    /// What the baselines say of a boot report; for any other entry, that it cannot be judged.
+    pub async fn assess(&self, entry: &Entry, known: Known<'_>, now: DateTime<Utc>) -> Result<Assessment, StateError> {
+        let unfit = || Judgement::Unfit { reason: "it is no boot report".to_owned() };
+        let none = || Assessment { judgement: unfit(), usable: 0, unreported: Vec::new(), subject_known: false };
+        Ok(self.assessed(entry, known, now).await?.unwrap_or_else(none))
+    }
+
+    /// Notes what a VM should learn, before it is told to.
+    pub async fn expect(&self, vm: &Vm, learning: Learning) -> Result<(), StateError> {
+        self.change(vm, |record| record.learning = Some(learning.clone())).await
+    }
+
+    /// It was not told after all: nothing is expected of the boots after this one.
+    pub async fn forget(&self, vm: &Vm, boot: Moment) -> Result<(), StateError> {
+        self.change(vm, |record| {
+            if record.learning.as_ref().is_some_and(|learning| learning.boot == boot) {
+                record.learning = None;
+            }
+        })
+        .await
+    }
+
+    /// The finding about a report says what was done, unless it is about a newer report by now.
+    async fn answered(&self, answered: &Answered, now: DateTime<Utc>) -> Result<Followed, StateError> {
+        let report = &answered.report;
+        let record = self.record(&report.vm).await?.unwrap_or_default();
+        let Some(check) = report.check() else { return Ok(Followed::Nothing("The report has no finding.")) };
+        let moment = Moment { time: report.time, boot: report.boot };
+        if record.checks.get(&check).and_then(|standing| standing.failed).is_some_and(|failed| failed > moment) {
+            return Ok(Followed::Nothing("The finding is about a newer report by now."));
+        }
+        let context = Context {
+            judgement: answered.judgement.clone(),
+            record,
+            name: answered.name.clone(),
+            answer: Some(answered.answer.clone()),
+        };
+        let finding = Box::new(finding(report, check, &context, now));
+        Ok(Followed::Changes(vec![FindingChange::Amend { id: finding_id(&report.vm, check), finding }]))
+    }
+
+    fn plan(&self, entry: &Entry, assessment: &Assessment, now: DateTime<Utc>) -> Option<Plan> {
+        let under = Under { mode: self.acting.mode, dry_run: self.acting.dry_run };
+        Plan::new(entry, decide(&self.acting, entry, assessment), assessment, under, now)
     }
 
     /// To be asked after the changes of `entry` were delivered: two workers may have delivered a failure and the pass
@@ -184,17 +274,54 @@ impl Tracker {
         Ok(record.newest(Check::LateBoot).is_some_and(|late| late >= moment))
     }
 
-    async fn judgement(
+    async fn assessed(
         &self,
         entry: &Entry,
         known: Known<'_>,
         now: DateTime<Utc>,
-    ) -> Result<Option<Judgement>, StateError> {
+    ) -> Result<Option<Assessment>, StateError> {
         let Some(report) = boot_report(entry) else { return Ok(None) };
         let baselines = self.baselines.all(now).await?;
         let subject = Subject { vm: &entry.vm, name: known.name.or(entry.vm.name.as_deref()), labels: known.labels };
-        Ok(Some(judge(report, subject, &baselines, now)))
+        let judgement = judge(report, subject, &baselines, now);
+        let approving = match &judgement {
+            Judgement::Known { baseline } => baselines.iter().find(|known| known.name == *baseline),
+            _ => None,
+        };
+        Ok(Some(Assessment {
+            unreported: approving.map(|baseline| unreported(&baseline.measurements, &report.actual)).unwrap_or_default(),
+            usable: baselines.iter().filter(|baseline| baseline.usable(now)).count(),
+            subject_known: subject.name.is_some() && subject.labels.is_some(),
+            judgement,
+        }))
     }
+
+    async fn change(&self, vm: &Vm, change: impl Fn(&mut Record)) -> Result<(), StateError> {
+        let key = vm.key();
+        for _ in 0..TRIES {
+            let found = self.store.read(KIND, &key).await?;
+            let known: Option<Record> = found.as_ref().map(|document| document.parse(KIND)).transpose()?;
+            let mut record = known.clone().unwrap_or_default();
+            change(&mut record);
+            if known.as_ref() == Some(&record) {
+                return Ok(());
+            }
+            let expected = found.map_or(Expected::Absent, |document| Expected::Version(document.version));
+            match self.store.write(KIND, &key, &body_of(KIND, &key, &record)?, expected).await {
+                Err(error) if error.is_conflict() => {}
+                result => return result.map(drop),
+            }
+        }
+        Err(StateError::Conflict { kind: KIND.to_owned(), key })
+    }
+}
+
+/// Registers that a baseline names and a report lacks in every bank.
+fn unreported(approved: &Measurements, actual: &Measurements) -> Vec<String> {
+    let reported = |slot: &&Slot| actual.0.keys().any(|seen| seen.pcr == slot.pcr);
+    let mut missing: Vec<String> = approved.0.keys().filter(|slot| !reported(slot)).map(|slot| slot.pcr.to_string()).collect();
+    missing.dedup();
+    missing
 }
 
 fn incomplete(early: Entry, patience: TimeDelta) -> Option<Entry> {

@@ -25,6 +25,7 @@ pub fn headline(entry: &Entry) -> String {
             "Launch attestation passed with a policy that allows debugging".to_owned()
         }
         Fact::Launch(report) => passed("Launch attestation", report.passed == Some(true)),
+        Fact::Answered(answered) => headline(&answered.report),
         Fact::BaselineRelearned(by) => format!("The integrity policy baseline was relearned by {}", by.principal),
         Fact::OptionsChanged { by, secure_boot, vtpm, monitoring } => {
             let word = |name: &str, value: &Option<bool>| {

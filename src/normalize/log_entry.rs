@@ -23,9 +23,8 @@ pub fn element(item: Item, received: DateTime<Utc>) -> Element {
         return Element::Ignored(Ignored::Gotpm);
     }
     match read(&json, received) {
-        Ok(Reading::Entry(entry)) if matches!(entry.fact, Fact::Startup | Fact::Shutdown) => {
-            Element::Ignored(Ignored::Lifecycle)
-        }
+        // A start is kept: what is about an older boot must no longer be acted on.
+        Ok(Reading::Entry(entry)) if matches!(entry.fact, Fact::Shutdown) => Element::Ignored(Ignored::Lifecycle),
         Ok(Reading::Entry(entry)) => Element::Event { event: Event::Integrity(entry), body: json.to_string() },
         Ok(Reading::Foreign(foreign)) => Element::Ignored(match foreign {
             Foreign::OtherLog => Ignored::OtherLog,

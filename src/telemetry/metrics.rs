@@ -171,6 +171,7 @@ pub const ALL: &[&Metric] = &[
     &ENRICH_SECONDS,
     &PUSH_REFUSED,
     &PULL_ERRORS,
+    &INTEGRITY_ACTIONS,
     &SCC_CALLS,
     &SCC_SECONDS,
     &SCC_BYTES,
@@ -371,4 +372,14 @@ pub const PULL_ERRORS: Metric = Metric::new(
     "counter",
     &["error"],
     "Failed turns of the Pub/Sub pull subscriber: pull, intake, acknowledge, or keys (a token in the log cannot be verified yet). Messages come again.",
+);
+
+// Acting on failed boots.
+
+/// Answers to failed boots.
+pub const INTEGRITY_ACTIONS: Metric = Metric::new(
+    "sysdig_scc_integrity_answers_total",
+    "counter",
+    &["action", "result", "reason"],
+    "Answers to failed boots by action (relearn, stop, suspend, none), result (done, dry_run, reported, refused, failed) and reason. Look at failed, and at refused with cap_hour, cap_project or cap_overall.",
 );

@@ -6,6 +6,7 @@
 #![allow(missing_docs, reason = "tests")]
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
+mod acting;
 mod attest;
 mod attest_cel;
 mod attest_door;

@@ -1,6 +1,7 @@
 //! The world around the program, in small.
 
 pub mod compute;
+pub mod compute_world;
 pub mod emulator;
 pub mod kubernetes;
 pub mod logging;

@@ -1,0 +1,207 @@
+//! What was done about a failed boot, or why nothing was: kept in the journal, and put on the finding.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::entry::Entry;
+use super::matching::Judgement;
+
+/// What can be done to a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Let it learn its integrity policy baseline from its last boot.
+    Relearn,
+    /// Stop it.
+    Stop,
+    /// Suspend it: memory is kept, nothing runs.
+    Suspend,
+}
+
+impl Action {
+    /// The word in the journal, in metrics and in request ids.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Relearn => "relearn",
+            Self::Stop => "stop",
+            Self::Suspend => "suspend",
+        }
+    }
+
+    /// As a sentence has it: "the VM was …".
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::Relearn => "told to relearn its integrity policy baseline",
+            Self::Stop => "stopped",
+            Self::Suspend => "suspended",
+        }
+    }
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Result {
+    /// It will be done as soon as Compute Engine confirms what the report says.
+    Planned,
+    /// The rules say that this is only reported.
+    Reported,
+    /// It was done, and seen to be done.
+    Done,
+    /// It would have been done; this is a dry run.
+    DryRun,
+    /// It was not done, for a reason that is a rule of ours.
+    Refused,
+    /// It was tried, and did not work, or is not known to have worked.
+    Failed,
+}
+
+impl Result {
+    /// The word in the journal and in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Reported => "reported",
+            Self::Done => "done",
+            Self::DryRun => "dry_run",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
+        /// Why it ended so: a closed set, for the journal, the finding and metrics.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Reason {
+            $($(#[$doc])* #[serde(rename = $label)] $name,)*
+        }
+
+        impl Reason {
+            /// Its word.
+            pub fn label(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The rules ask for it.
+    Asked = "asked",
+    /// An early report, in a mode in which only late ones are answered.
+    Early = "early_report",
+    /// The report does not say whether the check passed.
+    NotStated = "result_not_stated",
+    /// The report lacks a register, or cannot be read in full.
+    Incomplete = "incomplete_report",
+    /// No baseline knows the measurements, and the mode says to report that.
+    NotKnownGood = "not_known_good",
+    /// There is no usable baseline at all.
+    NoBaselines = "no_baselines",
+    /// INTEGRITY_ACTION was changed after it was planned.
+    ModeChanged = "mode_changed",
+    /// It could not be done in time.
+    TooLate = "too_late",
+    /// The VM is not there.
+    Gone = "instance_gone",
+    /// What answers to the id is another VM.
+    IdDiffers = "id_differs",
+    /// It is in another project or zone.
+    PlaceDiffers = "place_differs",
+    /// It does not run.
+    NotRunning = "not_running",
+    /// It was started after the report.
+    Restarted = "restarted_since",
+    /// Compute Engine does not say when it was started.
+    StartUnknown = "start_unknown",
+    /// A report of a later boot was seen.
+    NewerBoot = "newer_boot_seen",
+    /// A newer report of the same check was seen.
+    NewerReport = "newer_report_seen",
+    /// The check has passed since.
+    PassedSince = "passed_since",
+    /// Integrity monitoring is off: the report cannot be its own.
+    MonitoringOff = "monitoring_off",
+    /// It has the label that exempts.
+    ExemptLabel = "exempt_label",
+    /// A managed instance group would repair it.
+    GroupMember = "group_member",
+    /// A GKE cluster would repair it.
+    GkeNode = "gke_node",
+    /// It has local SSDs, whose data would be lost.
+    LocalSsd = "local_ssd",
+    /// The cap of an hour is reached.
+    CapHour = "cap_hour",
+    /// The cap of an hour for one project is reached.
+    CapProject = "cap_project",
+    /// The cap of all actions is reached.
+    CapOverall = "cap_overall",
+    /// A snapshot could not be made.
+    SnapshotFailed = "snapshot_failed",
+    /// Compute Engine refuses: a permission is missing.
+    Forbidden = "forbidden",
+    /// Compute Engine refuses the call for another reason.
+    Rejected = "rejected",
+    /// The operation ended with an error.
+    OperationFailed = "operation_failed",
+    /// The operation did not end in time.
+    OperationSlow = "operation_slow",
+    /// The operation ended well, but the VM does not look it.
+    NotConfirmed = "not_confirmed",
+    /// The connector was interrupted, and things have changed since: whether the call arrived is not known.
+    Interrupted = "interrupted",
+}
+
+/// What was done about a report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What; nothing when the rules say that this is only reported.
+    pub action: Option<Action>,
+    /// How it ended.
+    pub result: Result,
+    /// Why.
+    pub reason: Reason,
+    /// The same as a sentence.
+    pub told: String,
+    /// When.
+    pub time: DateTime<Utc>,
+    /// The setting INTEGRITY_ACTION.
+    pub mode: String,
+    /// The baseline that approves the measurements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+    /// The id of the request to Compute Engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Compute Engine's operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// The snapshots that were made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<String>,
+}
+
+impl Answer {
+    /// The answer as a sentence for the finding.
+    pub fn sentence(&self) -> String {
+        format!("Answer (INTEGRITY_ACTION={}): {}", self.mode, self.told)
+    }
+}
+
+/// A report that was answered: what the finding about it should say now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answered {
+    /// The report.
+    pub report: Entry,
+    /// What the baselines said of it.
+    pub judgement: Option<Judgement>,
+    /// The VM's name, when it was found out.
+    pub name: Option<String>,
+    /// What was done.
+    pub answer: Answer,
+}

@@ -1,0 +1,483 @@
+//! One plan, driven to its end. What is about to be done is in the journal before it is done; a plan that is picked up
+//! again goes on where it was, and a call whose fate is not known is repeated only under the same id and only when the
+//! VM is still the one that was confirmed.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::confirm::confirm;
+use super::desk::Held;
+use super::hands::Trouble;
+use super::plan::{CallState, Plan, What};
+use super::responder::Responder;
+use super::rules::{Decision, decide};
+use crate::google::compute::{AttachedDisk, Instance};
+use crate::google::compute_acts::{Disk, Operation, SnapshotWish, Target};
+use crate::integrity::answer::{Action, Reason, Result as Ended};
+use crate::integrity::learning::Learning;
+use crate::integrity::lifecycle::Moment;
+use crate::integrity::words::boot_report;
+use crate::state::StateError;
+
+/// How long an action's operation may take.
+const OPERATION: TimeDelta = TimeDelta::minutes(15);
+/// How long a snapshot's operation may take.
+const SNAPSHOT: TimeDelta = TimeDelta::minutes(45);
+/// A plan that could not be carried out for so long is given up.
+const GIVE_UP: TimeDelta = TimeDelta::hours(2);
+/// The longest pause between two looks at an operation.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How far a plan came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// It has its answer.
+    Ended,
+    /// It has to wait; so long, when the service said so.
+    Later(Option<Duration>),
+}
+
+/// Why a step broke off the way: it ended the plan, or put it off, or the store failed.
+enum Halt {
+    Progress(Progress),
+    Store(StateError),
+}
+
+impl From<StateError> for Halt {
+    fn from(error: StateError) -> Self {
+        Self::Store(error)
+    }
+}
+
+type Step<T> = Result<T, Halt>;
+
+/// Drives one plan.
+#[derive(Debug)]
+pub struct Driver<'a> {
+    responder: &'a Responder,
+    held: Held,
+}
+
+impl<'a> Driver<'a> {
+    /// A driver of this plan.
+    pub fn new(responder: &'a Responder, held: Held) -> Self {
+        Self { responder, held }
+    }
+
+    /// The plan as it stands.
+    pub fn plan(&self) -> &Plan {
+        &self.held.plan
+    }
+
+    /// Goes as far as it can.
+    ///
+    /// # Errors
+    /// When the store cannot be used, or somebody else drives the plan.
+    pub async fn drive(&mut self) -> Result<Progress, StateError> {
+        if self.plan().answer.is_some() {
+            return Ok(Progress::Ended);
+        }
+        match self.work().await {
+            Ok(()) => Ok(Progress::Ended),
+            Err(Halt::Progress(progress)) => Ok(progress),
+            Err(Halt::Store(error)) => Err(error),
+        }
+    }
+
+    async fn work(&mut self) -> Step<()> {
+        self.still_wanted().await?;
+        let found = self.look().await?;
+        let under_way = self.action_state();
+        if under_way == Some(CallState::Running) {
+            return self.see_it_through().await;
+        }
+        let Some(instance) = found else {
+            return self.refuse(Reason::Gone, "the VM is not there any more".to_owned()).await;
+        };
+        self.held.plan.name = Some(instance.name.clone());
+        if under_way == Some(CallState::Intended) && self.looks_done(&instance) {
+            self.set_call(CallState::Running, None);
+            return self.see_it_through().await;
+        }
+        if under_way != Some(CallState::Intended) {
+            self.decide_again(&instance).await?;
+        }
+        let action = self.confirmed(&instance).await?;
+        self.count().await?;
+        if self.plan().dry_run {
+            let told = format!("the VM would have been {}, because {}; this is a dry run, and nothing was changed.", action.done(), self.plan().because);
+            return self.end(Ended::DryRun, Reason::Asked, told).await;
+        }
+        let mut instance = instance;
+        if action != Action::Relearn && self.responder.rules.snapshot_first && under_way != Some(CallState::Intended) {
+            self.snapshots(&instance).await?;
+            // That took its time: the VM may be another one by now.
+            instance = match self.look().await? {
+                Some(instance) => instance,
+                None => return self.refuse(Reason::Gone, "the VM is not there any more".to_owned()).await,
+            };
+            self.confirmed(&instance).await?;
+        }
+        self.act(action, &instance).await?;
+        self.see_it_through().await
+    }
+
+    /// Settings may have changed since it was planned, and nothing is done hours later.
+    async fn still_wanted(&mut self) -> Step<()> {
+        let rules = &self.responder.rules;
+        let age = self.now() - self.plan().planned;
+        if !self.plan().has_called() {
+            if rules.mode != self.plan().mode {
+                let told = format!("INTEGRITY_ACTION was {} when it was planned and is {} now", self.plan().mode.name(), rules.mode.name());
+                return self.refuse(Reason::ModeChanged, told).await;
+            }
+            self.held.plan.dry_run |= rules.dry_run;
+        }
+        if age > GIVE_UP {
+            let told = format!("it could not be done within {} hours of planning it", GIVE_UP.num_hours());
+            return self.refuse(Reason::TooLate, told).await;
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self) -> Step<Option<Instance>> {
+        match self.responder.hands.find(&self.plan().report.vm).await {
+            Ok(found) => Ok(found),
+            Err(error) => match Trouble::of(&error) {
+                Trouble::Later { after, told, .. } => self.put_off(after, told).await,
+                Trouble::Never(reason, told) => {
+                    let told = format!("the VM could not be confirmed with Compute Engine: {told}");
+                    self.refuse(reason, told).await
+                }
+            },
+        }
+    }
+
+    /// With fresh baselines, and with the name and labels that the VM really has.
+    async fn decide_again(&mut self, instance: &Instance) -> Step<()> {
+        let known = (instance.name.as_str(), &instance.labels);
+        let assessment = self.responder.assess(&self.plan().report, known, self.now()).await?;
+        let decision = decide(&self.responder.rules, &self.plan().report, &assessment);
+        self.held.plan.judgement = Some(assessment.judgement);
+        match decision {
+            Decision::Act(action, because, baseline) => {
+                let plan = &mut self.held.plan;
+                let changed = plan.action != Some(action) || plan.baseline != baseline;
+                (plan.action, plan.because, plan.baseline) = (Some(action), because, baseline);
+                if changed {
+                    let told = self.plan().intention();
+                    self.note(What::Decided, told);
+                }
+                Ok(())
+            }
+            Decision::Leave(reason, told) => self.end(Ended::Reported, reason, told).await,
+            Decision::Silent => {
+                let told = "the report calls for nothing any more".to_owned();
+                self.refuse(Reason::ModeChanged, told).await
+            }
+        }
+    }
+
+    async fn confirmed(&mut self, instance: &Instance) -> Step<Action> {
+        let Some(action) = self.plan().action else {
+            return self.refuse(Reason::ModeChanged, "there is nothing to be done".to_owned()).await;
+        };
+        let seen = self.responder.tracker.record(&self.plan().report.vm).await?.unwrap_or_default();
+        match confirm(&self.plan().report, action, instance, &seen, &self.responder.rules) {
+            Ok(()) => {
+                let told = format!("{} is RUNNING, started on {}", instance.name, instance.last_start_timestamp);
+                self.note(What::Confirmed, told);
+                Ok(action)
+            }
+            Err((reason, told)) => self.refuse(reason, told).await,
+        }
+    }
+
+    /// The share of the caps is taken before the journal says so: a crash between the two takes it twice at worst.
+    async fn count(&mut self) -> Step<()> {
+        if self.plan().counted {
+            return Ok(());
+        }
+        let now = self.now();
+        match self.responder.desk.take(&self.held.plan, &self.responder.rules.limits, now).await? {
+            Ok(()) => {
+                self.held.plan.counted = true;
+                Ok(())
+            }
+            Err((reason, told)) => self.refuse(reason, told).await,
+        }
+    }
+
+    async fn snapshots(&mut self, instance: &Instance) -> Step<()> {
+        for attached in instance.disks.iter().filter(|disk| disk.kind != "SCRATCH") {
+            self.snapshot(attached).await?;
+        }
+        Ok(())
+    }
+
+    async fn snapshot(&mut self, attached: &AttachedDisk) -> Step<()> {
+        let Some(disk) = Disk::parse(&attached.source) else {
+            let told = format!("disk {:?} has no source that a snapshot can be made of", attached.device_name);
+            return self.no_snapshot(told).await;
+        };
+        let (event, now) = (self.plan().event.clone(), self.now());
+        let name = super::names::snapshot(&event, self.plan().report.vm.id, &disk.name);
+        let call = self.held.plan.call_mut(&name, now);
+        let request = call.request_id.clone();
+        match call.state {
+            CallState::Finished => return Ok(()),
+            CallState::Running => {}
+            CallState::Intended | CallState::PutOff => {
+                call.state = CallState::Intended;
+                self.note(What::Intent, format!("a snapshot {name} of disk {} is about to be made", disk.name));
+                self.save().await?;
+                let description = format!("Made by sysdig-scc before an answer to {event}.");
+                let wish = SnapshotWish { name: &name, description: &description };
+                match self.responder.hands.snapshot(&disk, &request, wish).await {
+                    Ok(operation) => self.taken(&name, operation, &disk.project, &disk.place).await?,
+                    Err(error) => match Trouble::of(&error) {
+                        Trouble::Later { after, told, maybe_taken } => {
+                            self.back(&name, maybe_taken);
+                            return self.put_off(after, told).await;
+                        }
+                        Trouble::Never(_, told) => return self.no_snapshot(told).await,
+                    },
+                }
+            }
+        }
+        match self.operation(&name, SNAPSHOT).await? {
+            Ok(()) => Ok(()),
+            Err((_, told)) => self.no_snapshot(format!("snapshot {name}: {told}")).await,
+        }
+    }
+
+    async fn no_snapshot<T>(&mut self, told: String) -> Step<T> {
+        let told = format!("a snapshot could not be made first, and without one the VM is left running: {told}");
+        self.refuse(Reason::SnapshotFailed, told).await
+    }
+
+    async fn act(&mut self, action: Action, instance: &Instance) -> Step<()> {
+        let vm = &self.plan().report.vm;
+        let target = Target { project: vm.project.clone(), zone: vm.zone.clone(), name: instance.name.clone() };
+        let now = self.now();
+        let call = self.held.plan.call_mut(action.label(), now);
+        call.state = CallState::Intended;
+        let request = call.request_id.clone();
+        self.note(What::Intent, format!("{} of {} is about to be asked for", action.label(), target.name));
+        self.save().await?;
+        if action == Action::Relearn {
+            self.expect(now).await?;
+        }
+        let scratch = instance.disks.iter().any(|disk| disk.kind == "SCRATCH");
+        let answer = self.responder.hands.act(action, &target, &request, scratch.then_some(true)).await;
+        match answer {
+            Ok(operation) => {
+                self.taken(action.label(), Some(operation), &target.project, &format!("zones/{}", target.zone)).await
+            }
+            Err(error) => match Trouble::of(&error) {
+                Trouble::Later { after, told, maybe_taken } => {
+                    self.back(action.label(), maybe_taken);
+                    self.put_off(after, told).await
+                }
+                Trouble::Never(reason, told) => {
+                    self.forget(action).await?;
+                    self.end(Ended::Failed, reason, format!("the VM was not {}: {told}.", action.done())).await
+                }
+            },
+        }
+    }
+
+    /// The next late report is compared with this.
+    async fn expect(&self, called: DateTime<Utc>) -> Step<()> {
+        let report = &self.plan().report;
+        let Some(boot) = boot_report(report) else { return Ok(()) };
+        let learning = Learning {
+            boot: Moment { time: report.time, boot: report.boot },
+            approved: boot.actual.clone(),
+            before: boot.policy.clone(),
+            baseline: self.plan().baseline.clone().unwrap_or_default(),
+            called,
+            verified: None,
+        };
+        Ok(self.responder.tracker.expect(&report.vm, learning).await?)
+    }
+
+    async fn forget(&self, action: Action) -> Step<()> {
+        if action == Action::Relearn {
+            let report = &self.plan().report;
+            self.responder.tracker.forget(&report.vm, Moment { time: report.time, boot: report.boot }).await?;
+        }
+        Ok(())
+    }
+
+    /// Compute Engine took a call.
+    async fn taken(&mut self, step: &str, operation: Option<Operation>, project: &str, place: &str) -> Step<()> {
+        let path = operation.as_ref().filter(|operation| !operation.name.is_empty()).map(|o| o.path(project, place));
+        let now = self.now();
+        let call = self.held.plan.call_mut(step, now);
+        (call.state, call.operation) = (CallState::Running, path.clone());
+        let told = match (&operation, &path) {
+            (None, _) => format!("{step} stands there already"),
+            (Some(_), Some(path)) => format!("{step} was taken: {path}"),
+            (Some(_), None) => format!("{step} was taken, without naming an operation"),
+        };
+        self.note(What::Taken, told);
+        self.save().await
+    }
+
+    /// The action's operation, then the VM itself.
+    async fn see_it_through(&mut self) -> Step<()> {
+        let Some(action) = self.plan().action else { return Ok(()) };
+        if let Err((reason, told)) = self.operation(action.label(), OPERATION).await? {
+            if reason == Reason::OperationFailed {
+                self.forget(action).await?;
+            }
+            return self.end(Ended::Failed, reason, format!("the VM may not have been {}: {told}.", action.done())).await;
+        }
+        let because = self.plan().because.clone();
+        let (wanted, passing): (&[&str], &[&str]) = match action {
+            Action::Relearn => {
+                let told = format!("the VM was {}, because {because}. The policy of its next boot is compared with what was approved.", action.done());
+                return self.end(Ended::Done, Reason::Asked, told).await;
+            }
+            Action::Stop => (&["TERMINATED", "STOPPED"], &["STOPPING", "PENDING_STOP"]),
+            Action::Suspend => (&["SUSPENDED"], &["SUSPENDING"]),
+        };
+        let mut pause = self.responder.pause;
+        loop {
+            let status = self.look().await?.map(|instance| instance.status);
+            match status.as_deref() {
+                None => return self.end(Ended::Done, Reason::Asked, format!("the VM was {}, because {because}; it has been deleted since.", action.done())).await,
+                Some(status) if wanted.contains(&status) => {
+                    return self.end(Ended::Done, Reason::Asked, format!("the VM was {}, because {because}; Compute Engine confirms that it is {status}.", action.done())).await;
+                }
+                Some(status) if !passing.contains(&status) || self.since(action.label()) > OPERATION => {
+                    let told = format!("the operation ended well, but the VM is {status}: somebody may have started it again.");
+                    return self.end(Ended::Failed, Reason::NotConfirmed, told).await;
+                }
+                Some(_) => pause = self.pause(pause).await,
+            }
+        }
+    }
+
+    /// Waits for the operation of a call: done well, or why not.
+    async fn operation(&mut self, step: &str, deadline: TimeDelta) -> Step<Result<(), (Reason, String)>> {
+        if self.plan().call(step).is_some_and(|call| call.state == CallState::Finished) {
+            return Ok(Ok(()));
+        }
+        let path = self.plan().call(step).and_then(|call| call.operation.clone());
+        let mut pause = self.responder.pause;
+        while let Some(path) = &path {
+            match self.responder.hands.wait(path).await {
+                Ok(operation) if operation.is_done() => {
+                    if let Some(told) = operation.failure() {
+                        return Ok(Err((Reason::OperationFailed, format!("its operation ended with an error: {told}"))));
+                    }
+                    break;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    if let Trouble::Never(reason, told) = Trouble::of(&error) {
+                        return Ok(Err((reason, format!("its operation could not be waited for: {told}"))));
+                    }
+                }
+            }
+            if self.since(step) > deadline {
+                let told = format!("its operation has not ended within {} minutes", deadline.num_minutes());
+                return Ok(Err((Reason::OperationSlow, told)));
+            }
+            pause = self.pause(pause).await;
+        }
+        let now = self.now();
+        self.held.plan.call_mut(step, now).state = CallState::Finished;
+        self.note(What::Finished, format!("the operation of {step} ended well"));
+        self.save().await?;
+        Ok(Ok(()))
+    }
+
+    fn action_state(&self) -> Option<CallState> {
+        let call = self.plan().call(self.plan().action?.label())?;
+        // What ended well is looked at again, should the answer have been lost.
+        Some(if call.state == CallState::Finished { CallState::Running } else { call.state })
+    }
+
+    fn set_call(&mut self, state: CallState, operation: Option<String>) {
+        if let Some(action) = self.plan().action {
+            let now = self.now();
+            let call = self.held.plan.call_mut(action.label(), now);
+            (call.state, call.operation) = (state, operation);
+        }
+    }
+
+    /// The call was put off: nothing was done, or it may have been.
+    fn back(&mut self, step: &str, maybe_taken: bool) {
+        let now = self.now();
+        self.held.plan.call_mut(step, now).state = if maybe_taken { CallState::Intended } else { CallState::PutOff };
+    }
+
+    /// Whether a call whose fate is not known has had its effect.
+    fn looks_done(&self, instance: &Instance) -> bool {
+        let states: &[&str] = match self.plan().action {
+            Some(Action::Stop) => &["STOPPING", "PENDING_STOP", "TERMINATED", "STOPPED"],
+            Some(Action::Suspend) => &["SUSPENDING", "SUSPENDED"],
+            _ => &[],
+        };
+        states.contains(&instance.status.as_str())
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        (self.responder.clock)()
+    }
+
+    fn since(&self, step: &str) -> TimeDelta {
+        let now = self.now();
+        self.plan().call(step).map_or_else(TimeDelta::zero, |call| now - call.since)
+    }
+
+    fn note(&mut self, what: What, told: String) {
+        let now = self.now();
+        self.held.plan.note(what, told, now);
+    }
+
+    async fn save(&mut self) -> Step<()> {
+        Ok(self.responder.desk.save(&mut self.held).await?)
+    }
+
+    async fn pause(&self, pause: Duration) -> Duration {
+        tokio::time::sleep(pause).await;
+        (pause * 2).min(LONGEST_PAUSE)
+    }
+
+    async fn put_off<T>(&mut self, after: Option<Duration>, told: String) -> Step<T> {
+        self.note(What::Waiting, told);
+        self.save().await?;
+        Err(Halt::Progress(Progress::Later(after)))
+    }
+
+    /// Not done, by a rule of ours. After a call whose fate is not known, nobody can say that nothing was done.
+    async fn refuse<T>(&mut self, reason: Reason, told: String) -> Step<T> {
+        let call = self.plan().action.and_then(|action| self.plan().call(action.label()));
+        let request = call.map(|call| format!("request {} to {} the VM", call.request_id, call.step)).unwrap_or_default();
+        match call.map(|call| call.state) {
+            Some(CallState::Intended) => {
+                let told = format!("whether {request} arrived is not known, and it is not repeated: {told}.");
+                return self.end(Ended::Failed, Reason::Interrupted, told).await;
+            }
+            Some(CallState::Running | CallState::Finished) => {
+                let told = format!("{request} was taken, but it could not be seen what became of it: {told}.");
+                return self.end(Ended::Failed, Reason::NotConfirmed, told).await;
+            }
+            Some(CallState::PutOff) | None => {}
+        }
+        self.end(Ended::Refused, reason, format!("nothing was done: {told}.")).await
+    }
+
+    async fn end<T>(&mut self, result: Ended, reason: Reason, told: String) -> Step<T> {
+        let now = self.now();
+        self.held.plan.end(result, reason, told, now);
+        self.save().await?;
+        super::responder::told(self.plan());
+        Err(Halt::Progress(Progress::Ended))
+    }
+}

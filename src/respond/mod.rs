@@ -1,0 +1,19 @@
+//! Acting on a failed boot of a Shielded VM, behind gates.
+//!
+//! A report never acts. The journey writes down a plan ([`plan`], [`desk`]); the responder ([`responder`]) takes plans
+//! one VM at a time, decides again with what is known then ([`rules`]), confirms with Compute Engine that the VM is
+//! still the one of the report ([`confirm`]), asks the caps ([`caps`]), writes into the journal what it is about to do,
+//! does it ([`drive`]), waits for the operation, looks at the VM, and takes the answer in like any other entry, so that
+//! the finding says it. Requests have ids made of the event ([`names`]), so that doing it twice does it once.
+
+pub mod caps;
+pub mod confirm;
+pub mod desk;
+pub mod drive;
+pub mod hands;
+pub mod names;
+pub mod plan;
+pub mod responder;
+pub mod rules;
+
+pub use plan::Plan;

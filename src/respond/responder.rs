@@ -1,0 +1,313 @@
+//! The loop that drives open plans to their end: several VMs at once, one plan of a VM at a time, under a lease, so that
+//! replicas do not work on the same VM. It runs beside the path: no request and no delivery ever waits for it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::{Mutex, Notify};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::desk::Desk;
+use super::drive::{Driver, Progress};
+use super::hands::Hands;
+use super::plan::Plan;
+use super::rules::Assessment;
+use crate::config::acting::{ActingConfig, Mode};
+use crate::event::Event;
+use crate::integrity::Entry;
+use crate::integrity::tracker::{Known, Tracker};
+use crate::normalize::Element;
+use crate::receive::{Door, Intake};
+use crate::state::{Lease, StateError, lease};
+use crate::telemetry::{chain, metrics as names};
+
+/// How often open plans are looked for when nobody tells of one.
+const EVERY: Duration = Duration::from_secs(15);
+/// The same where acting is off, and only what is left of it is put away.
+const SELDOM: Duration = Duration::from_secs(600);
+/// How many VMs are worked on at once.
+const AT_ONCE: usize = 8;
+/// How long a VM is ours without renewing.
+const LEASE: TimeDelta = TimeDelta::seconds(60);
+/// How often the lease is renewed.
+const RENEW: Duration = Duration::from_secs(20);
+/// How long until something that failed for the moment is tried again, at first and at most.
+const SOON: Duration = Duration::from_secs(2);
+const LATEST: Duration = Duration::from_secs(60);
+/// A pointer without its plan is an attempt that never came to an end.
+const ORPHAN: TimeDelta = TimeDelta::hours(1);
+
+/// Reads the time; tests hand in their own.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// Drives plans. Clones share everything.
+#[derive(Clone)]
+pub struct Responder {
+    /// The plans.
+    pub desk: Desk,
+    /// What was seen of the VMs; its baselines are read without a cache.
+    pub tracker: Tracker,
+    /// The calls.
+    pub hands: Hands,
+    /// The rules.
+    pub rules: Arc<ActingConfig>,
+    /// Where answers go.
+    pub intake: Intake,
+    /// The time.
+    pub clock: Clock,
+    /// The first pause between two looks at an operation.
+    pub pause: Duration,
+    /// Who we are among replicas.
+    pub holder: String,
+    /// Rung when a plan was made.
+    pub bell: Arc<Notify>,
+}
+
+impl std::fmt::Debug for Responder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Responder").field("rules", &self.rules).field("holder", &self.holder).finish_non_exhaustive()
+    }
+}
+
+/// The plans of one VM, and when to look at them again.
+type Look = (String, Option<Duration>);
+
+impl Responder {
+    /// Drives everything that is due as far as it goes. Returns how many plans ended.
+    ///
+    /// # Errors
+    /// When the plans cannot be listed.
+    pub async fn step(&self) -> Result<usize, StateError> {
+        let mut ended = 0;
+        for (vm, keys) in self.due().await?.0 {
+            let before = keys.len();
+            self.vm(&vm, keys, &CancellationToken::new()).await;
+            let left = self.desk.open().await?.iter().filter(|(_, open)| open.vm == vm).count();
+            ended += before.saturating_sub(left);
+        }
+        Ok(ended)
+    }
+
+    /// Drives plans until `stop` is cancelled; then gives back what is under way, for the next to go on with.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut busy: BTreeSet<String> = BTreeSet::new();
+        let mut queue: VecDeque<(String, Vec<String>)> = VecDeque::new();
+        let mut working: JoinSet<Look> = JoinSet::new();
+        let mut next = Instant::now();
+        let every = if self.rules.mode == Mode::Report { SELDOM } else { EVERY };
+        while !stop.is_cancelled() {
+            if queue.is_empty() && next <= Instant::now() {
+                next = Instant::now() + every;
+                match self.due().await {
+                    Ok((due, soonest)) => {
+                        queue = due.into_iter().filter(|(vm, _)| !busy.contains(vm)).collect();
+                        next = next.min(Instant::now() + soonest.unwrap_or(every));
+                    }
+                    Err(error) => tracing::warn!(error = chain(&error), "open plans could not be looked at"),
+                }
+            }
+            while working.len() < AT_ONCE
+                && let Some((vm, keys)) = queue.pop_front()
+            {
+                busy.insert(vm.clone());
+                let (responder, stop) = (self.clone(), stop.clone());
+                working.spawn(async move {
+                    let after = responder.vm(&vm, keys, &stop).await;
+                    (vm, after)
+                });
+            }
+            tokio::select! {
+                Some(done) = working.join_next() => match done {
+                    Ok((vm, after)) => {
+                        busy.remove(&vm);
+                        next = next.min(Instant::now() + after.unwrap_or_default());
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "work on a VM broke off; it is taken up again");
+                        // Which VM it was is not told: all that are not running are free again.
+                        busy.clear();
+                    }
+                },
+                () = self.bell.notified() => next = Instant::now(),
+                () = tokio::time::sleep_until(next), if queue.is_empty() => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        while working.join_next().await.is_some() {}
+    }
+
+    /// What the baselines say of a report now, read without a cache.
+    pub(super) async fn assess(
+        &self,
+        report: &Entry,
+        known: (&str, &BTreeMap<String, String>),
+        now: DateTime<Utc>,
+    ) -> Result<Assessment, StateError> {
+        self.tracker.assess(report, Known { name: Some(known.0), labels: Some(known.1) }, now).await
+    }
+
+    /// What is due, by VM; and how long until the next is.
+    async fn due(&self) -> Result<(BTreeMap<String, Vec<String>>, Option<Duration>), StateError> {
+        let now = (self.clock)();
+        let mut due: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut soonest = None;
+        for (key, open) in self.desk.open().await? {
+            if open.due <= now {
+                due.entry(open.vm).or_default().push(key);
+            } else {
+                let wait = (open.due - now).to_std().unwrap_or(SOON);
+                soonest = Some(soonest.map_or(wait, |known: Duration| known.min(wait)));
+            }
+        }
+        Ok((due, soonest))
+    }
+
+    /// Works on the plans of one VM under its lease. Returns when to look again.
+    async fn vm(&self, vm: &str, keys: Vec<String>, stop: &CancellationToken) -> Option<Duration> {
+        let name = format!("respond/{vm}");
+        let claim = lease::Claim { name: &name, holder: &self.holder, ttl: LEASE };
+        let lease = match lease::take(self.desk.store(), &claim, (self.clock)()).await {
+            Ok(Some(lease)) => Mutex::new(lease),
+            Ok(None) => return Some(SOON),
+            Err(error) => {
+                tracing::warn!(vm, error = chain(&error), "the lease for a VM cannot be had; its plans wait");
+                return Some(SOON);
+            }
+        };
+        let after = tokio::select! {
+            after = self.plans(&keys) => after,
+            () = self.hold(&lease) => Some(SOON),
+            () = stop.cancelled() => None,
+        };
+        let lease = lease.into_inner();
+        if let Err(error) = lease::release(self.desk.store(), &lease, (self.clock)()).await {
+            tracing::debug!(vm, error = chain(&error), "a lease was not given back; it runs out");
+        }
+        after
+    }
+
+    /// Renews the lease until it is lost.
+    async fn hold(&self, lease: &Mutex<Lease>) {
+        loop {
+            tokio::time::sleep(RENEW).await;
+            let mut lease = lease.lock().await;
+            match lease::renew(self.desk.store(), &lease, LEASE, (self.clock)()).await {
+                Ok(Some(renewed)) => *lease = renewed,
+                Ok(None) => return,
+                Err(error) if lease.until <= (self.clock)() => {
+                    tracing::warn!(lease = lease.name, error = chain(&error), "a lease could not be renewed in time");
+                    return;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn plans(&self, keys: &[String]) -> Option<Duration> {
+        let mut soonest: Option<Duration> = None;
+        for key in keys {
+            let wait = match self.one(key).await {
+                Ok(wait) => wait,
+                Err(error) if error.is_conflict() => Some(SOON),
+                Err(error) => {
+                    tracing::warn!(plan = key, error = chain(&error), "a plan could not be driven; it is tried again");
+                    Some(SOON)
+                }
+            };
+            soonest = soonest.into_iter().chain(wait).min();
+        }
+        soonest
+    }
+
+    /// Drives one plan; when it has its answer, takes that in and closes it.
+    async fn one(&self, key: &str) -> Result<Option<Duration>, StateError> {
+        let now = (self.clock)();
+        let Some(held) = self.desk.read(key).await? else {
+            return self.orphan(key, now).await;
+        };
+        let mut driver = Driver::new(self, held);
+        if let Progress::Later(after) = driver.drive().await? {
+            let attempt = driver.plan().journal.iter().filter(|line| line.what == super::plan::What::Waiting).count();
+            let wait = after.unwrap_or_else(|| backoff(driver.plan(), attempt, now));
+            self.desk.later(key, (self.clock)() + TimeDelta::from_std(wait).unwrap_or(TimeDelta::minutes(1))).await?;
+            return Ok(Some(wait));
+        }
+        let Some(entry) = driver.plan().entry() else { return Ok(None) };
+        let element = match serde_json::to_string(&entry) {
+            Ok(body) => Element::Event { event: Event::Integrity(Box::new(entry)), body },
+            Err(error) => {
+                tracing::error!(plan = key, %error, "an answer cannot be written down");
+                return self.desk.close(key).await.map(|()| None);
+            }
+        };
+        if let Err(error) = self.intake.take(Door::Pubsub, vec![element]).await {
+            tracing::warn!(plan = key, error = chain(&error), "an answer could not be taken in yet");
+            return Ok(Some(SOON));
+        }
+        self.desk.close(key).await?;
+        Ok(None)
+    }
+
+    async fn orphan(&self, key: &str, now: DateTime<Utc>) -> Result<Option<Duration>, StateError> {
+        let open = self.desk.open().await?;
+        let old = open.iter().find(|(known, _)| known == key).is_some_and(|(_, open)| now - open.due > ORPHAN);
+        if old {
+            self.desk.close(key).await?;
+        }
+        Ok(None)
+    }
+}
+
+/// Doubling, from the time it has waited so far; spread by the plan's own name.
+fn backoff(plan: &Plan, attempt: usize, now: DateTime<Utc>) -> Duration {
+    let waiting = plan.journal.iter().rev().find(|line| line.what == super::plan::What::Waiting);
+    let waited = waiting.and_then(|line| (now - line.time).to_std().ok()).unwrap_or_default();
+    let spread = plan.event.bytes().fold(attempt as u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    waited.clamp(SOON, LATEST) + Duration::from_millis(spread % 1000)
+}
+
+/// Counts an answer, and logs it.
+pub fn told(plan: &Plan) {
+    let Some(answer) = &plan.answer else { return };
+    let action = answer.action.map_or("none", crate::integrity::answer::Action::label);
+    let (result, reason) = (answer.result.label(), answer.reason.label());
+    metrics::counter!(names::INTEGRITY_ACTIONS.name, "action" => action, "result" => result, "reason" => reason).increment(1);
+    let vm = plan.report.vm.key();
+    tracing::info!(vm, action, result, reason, detail = answer.told, "a failed boot was answered");
+}
+
+/// What plans are made by: the rules, the desk, the bell.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    /// The plans.
+    pub desk: Desk,
+    /// The rules.
+    pub rules: Arc<ActingConfig>,
+    /// Rung when a plan was made.
+    pub bell: Arc<Notify>,
+}
+
+impl Planner {
+    /// Whether there is anything to plan.
+    pub fn acts(&self) -> bool {
+        self.rules.mode != Mode::Report
+    }
+
+    /// Writes a plan down, and tells the responder.
+    ///
+    /// # Errors
+    /// When the state store cannot be used; the plan is made again with the next attempt at the event.
+    pub async fn record(&self, plan: &Plan) -> Result<(), StateError> {
+        if self.desk.record(plan).await? {
+            told(plan);
+        }
+        if plan.answer.is_none() {
+            self.bell.notify_one();
+        }
+        Ok(())
+    }
+}
