@@ -93,7 +93,7 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct By {
+pub(super) struct By {
     /// Who is responsible, for the journal. Without it, the user's name on this machine.
     #[arg(long, value_name = "WHO")]
     by: Option<String>,
@@ -179,6 +179,14 @@ pub(super) fn run(args: BaselineArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn open(env: &mut Env) -> anyhow::Result<Baselines> {
+    Ok(Baselines::new(store(env).await?, TimeDelta::zero()))
+}
+
+/// The state store of the settings.
+///
+/// # Errors
+/// What is wrong with the settings, or what the store says.
+pub(super) async fn store(env: &mut Env) -> anyhow::Result<Arc<dyn state::Store>> {
     let config = StateConfig::read(env);
     let google = GoogleConfig::read(env);
     let (Some(config), Some(google)) = (config, google) else { return Err(problems(env).into()) };
@@ -186,8 +194,7 @@ async fn open(env: &mut Env) -> anyhow::Result<Baselines> {
         StateUrl::Firestore { .. } => google.token_source(Account::Security, &config.firestore_base())?,
         StateUrl::Sqlite(_) | StateUrl::Memory => TokenSource::none(),
     };
-    let store = state::open(&config, &tokens).await?;
-    Ok(Baselines::new(Arc::clone(&store), TimeDelta::zero()))
+    Ok(state::open(&config, &tokens).await?)
 }
 
 fn problems(env: &mut Env) -> Problems {
@@ -398,7 +405,7 @@ fn found(was_there: bool, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn who(by: By) -> anyhow::Result<String> {
+pub(super) fn who(by: By) -> anyhow::Result<String> {
     let user = || std::env::var_os("USER").or_else(|| std::env::var_os("LOGNAME"));
     let who = by.by.or_else(|| user()?.into_string().ok()).filter(|who| !who.trim().is_empty());
     who.context("the journal needs to know who is responsible; say so with --by")

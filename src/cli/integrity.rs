@@ -1,4 +1,4 @@
-//! `integrity explain` (and `integrity baseline`): what a Shielded VM's log entries say, in words.
+//! `integrity explain` (and `integrity actions`, `integrity baseline`): what a Shielded VM's log entries say, in words.
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -9,7 +9,7 @@ use chrono::Utc;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Format, baseline};
+use super::{Format, actions, baseline};
 use crate::integrity::envelope::{Item, entries};
 use crate::integrity::explain::{Paint, explain};
 use crate::integrity::{Entry, Reading, read};
@@ -33,6 +33,8 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// What was done about failed boots, and what was not and why: the journal, and how much of the caps is used.
+    Actions(actions::ActionsArgs),
     /// The known-good baselines; the same as `baseline`.
     Baseline(baseline::BaselineArgs),
 }
@@ -44,6 +46,7 @@ enum Command {
 pub(super) fn run(args: IntegrityArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Explain { file, format } => explain_file(&file, format),
+        Command::Actions(args) => actions::run(args),
         Command::Baseline(args) => baseline::run(args),
     }
 }

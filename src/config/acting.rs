@@ -272,7 +272,11 @@ fn label(env: &mut Env) -> Option<Label> {
         Some((key, value)) => (key.trim(), Some(value.trim().to_owned())),
         None => (text.as_str(), None),
     };
-    let fits = |text: &str| text.chars().all(|c| c.is_lowercase() || c.is_numeric() || matches!(c, '-' | '_') || (c.is_alphabetic() && !c.is_uppercase()));
+    let fits = |text: &str| {
+        text.chars().all(|c| {
+            c.is_lowercase() || c.is_numeric() || matches!(c, '-' | '_') || (c.is_alphabetic() && !c.is_uppercase())
+        })
+    };
     if key.is_empty() || !fits(key) || value.as_deref().is_some_and(|value| !fits(value)) {
         env.problem(
             INTEGRITY_EXEMPT_LABEL.name,

@@ -25,10 +25,8 @@ pub static BASELINE_CACHE_SECS: Setting = Setting {
 };
 
 /// The settings of this area.
-pub static AREA: Area = Area {
-    title: "Shielded VM integrity",
-    settings: &[&INTEGRITY_LATE_REPORT_MINUTES, &BASELINE_CACHE_SECS],
-};
+pub static AREA: Area =
+    Area { title: "Shielded VM integrity", settings: &[&INTEGRITY_LATE_REPORT_MINUTES, &BASELINE_CACHE_SECS] };
 
 /// Shielded VM integrity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Timelike, Utc};
+use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
@@ -118,11 +118,18 @@ impl SccSink {
             return Err(SinkError::new(message, Verdict::Retry(None), "not_visible"));
         };
         // A closed one has the time of its end; an open one that is newer is another occurrence.
-        let replaced = stored.event_time.is_some_and(|known| known.timestamp_millis() > finding.event_time.timestamp_millis());
+        let replaced =
+            stored.event_time.is_some_and(|known| known.timestamp_millis() > finding.event_time.timestamp_millis());
         if replaced && stored.is_active() {
             return Ok(Delivered::AlreadyThere);
         }
-        let (mask, body) = said(&encode(finding)?, AMENDABLE)?;
+        let (mut mask, mut body) = said(&encode(finding)?, AMENDABLE)?;
+        // Every update has to name a time later than the one that stands there. The least step will do: what really
+        // happens next is later.
+        let time = stored.event_time.unwrap_or(finding.event_time) + TimeDelta::milliseconds(1);
+        let time = serde_json::to_value(time).map_err(unwritable)?;
+        mask.push("event_time");
+        body.insert("eventTime".to_owned(), time);
         self.patch(id, &mask, serde_json::to_vec(&body).map_err(unwritable)?).await
     }
 

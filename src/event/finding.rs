@@ -495,8 +495,8 @@ pub enum FindingChange {
         /// What it says.
         finding: Box<Finding>,
     },
-    /// A stateful finding whose occurrence stands there already: what it says is brought up to date, and neither its
-    /// state nor its time. Left as it is when a newer occurrence has taken its place.
+    /// A stateful finding whose occurrence stands there already: what it says is brought up to date, and its state
+    /// stays. Left as it is when a newer occurrence has taken its place.
     Amend {
         /// Its id.
         id: FindingId,

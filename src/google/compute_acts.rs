@@ -109,7 +109,11 @@ impl Operation {
     pub fn failure(&self) -> Option<String> {
         let said = self.error.iter().flat_map(|failure| &failure.errors).map(|part| {
             let text = if part.message.is_empty() { &part.code } else { &part.message };
-            if part.code.is_empty() || part.message.is_empty() { text.clone() } else { format!("{}: {text}", part.code) }
+            if part.code.is_empty() || part.message.is_empty() {
+                text.clone()
+            } else {
+                format!("{}: {text}", part.code)
+            }
         });
         let mut said: Vec<String> = said.filter(|text| !text.is_empty()).collect();
         let failed = self.error.is_some() || self.http_error_status_code.is_some_and(|status| status >= 400);
@@ -141,12 +145,22 @@ impl ComputeActs {
     }
 
     /// Stops an instance. `discard_local_ssd` must be said when it has local SSDs.
-    pub async fn stop(&self, target: &Target, request: &str, discard_local_ssd: Option<bool>) -> Result<Operation, ApiError> {
+    pub async fn stop(
+        &self,
+        target: &Target,
+        request: &str,
+        discard_local_ssd: Option<bool>,
+    ) -> Result<Operation, ApiError> {
         self.power(target, "stop", request, discard_local_ssd).await
     }
 
     /// Suspends an instance.
-    pub async fn suspend(&self, target: &Target, request: &str, discard_local_ssd: Option<bool>) -> Result<Operation, ApiError> {
+    pub async fn suspend(
+        &self,
+        target: &Target,
+        request: &str,
+        discard_local_ssd: Option<bool>,
+    ) -> Result<Operation, ApiError> {
         self.power(target, "suspend", request, discard_local_ssd).await
     }
 
@@ -176,7 +190,13 @@ impl ComputeActs {
         }
     }
 
-    async fn power(&self, target: &Target, verb: &str, request: &str, discard: Option<bool>) -> Result<Operation, ApiError> {
+    async fn power(
+        &self,
+        target: &Target,
+        verb: &str,
+        request: &str,
+        discard: Option<bool>,
+    ) -> Result<Operation, ApiError> {
         let path = format!("{}/{verb}", path(target));
         let mut query = vec![("requestId", request)];
         query.extend(discard.map(|discard| ("discardLocalSsd", if discard { "true" } else { "false" })));
@@ -215,7 +235,9 @@ mod tests {
         let good = read(json!({"name": "o", "id": "7", "status": "DONE", "zone": "x/zones/z"}));
         assert_eq!((good.is_done(), good.failure()), (true, None));
         assert_eq!(good.path("p", "zones/other"), "projects/p/zones/z/operations/o");
-        let bad = read(json!({"status": "DONE", "error": {"errors": [{"code": "QUOTA", "message": "no room"}, {"code": "B"}]}}));
+        let bad = read(
+            json!({"status": "DONE", "error": {"errors": [{"code": "QUOTA", "message": "no room"}, {"code": "B"}]}}),
+        );
         assert_eq!(bad.failure().as_deref(), Some("QUOTA: no room; B"));
         let terse = read(json!({"status": "DONE", "httpErrorStatusCode": 400, "httpErrorMessage": "BAD REQUEST"}));
         assert_eq!(terse.failure().as_deref(), Some("400 BAD REQUEST"));

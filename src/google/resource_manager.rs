@@ -45,8 +45,7 @@ impl ResourceManager {
     /// Which of these permissions the caller has on the project. Changes nothing.
     pub async fn granted(&self, project: &str, permissions: &[&str]) -> Result<Vec<String>, ApiError> {
         let path = format!("/v3/projects/{}:testIamPermissions", segment(project));
-        let wire: Granted =
-            self.http.post_json(&path, &[], &serde_json::json!({ "permissions": permissions })).await?;
+        let wire: Granted = self.http.post_json(&path, &[], &serde_json::json!({ "permissions": permissions })).await?;
         Ok(wire.permissions)
     }
 }

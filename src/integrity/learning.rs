@@ -59,7 +59,9 @@ impl Learning {
             }
         }
         let lost = |slot| self.before.0.contains_key(slot) || policy.is_empty();
-        wrong.extend(self.approved.0.keys().filter(|slot| !policy.0.contains_key(slot) && lost(slot)).map(ToString::to_string));
+        wrong.extend(
+            self.approved.0.keys().filter(|slot| !policy.0.contains_key(slot) && lost(slot)).map(ToString::to_string),
+        );
         wrong
     }
 }

@@ -11,8 +11,8 @@ use super::baseline::Subject;
 use super::baselines::Baselines;
 use super::entry::{Check, Entry, Fact, Vm, finding_id};
 use super::finding::{Context, finding};
-use super::lifecycle::{Action, Moment, Record, Step, Timer, step};
 use super::learning::Learning;
+use super::lifecycle::{Action, Moment, Record, Step, Timer, step};
 use super::matching::{Judgement, judge};
 use super::measurement::{Measurements, Slot};
 use super::words::boot_report;
@@ -289,7 +289,9 @@ impl Tracker {
             _ => None,
         };
         Ok(Some(Assessment {
-            unreported: approving.map(|baseline| unreported(&baseline.measurements, &report.actual)).unwrap_or_default(),
+            unreported: approving
+                .map(|baseline| unreported(&baseline.measurements, &report.actual))
+                .unwrap_or_default(),
             usable: baselines.iter().filter(|baseline| baseline.usable(now)).count(),
             subject_known: subject.name.is_some() && subject.labels.is_some(),
             judgement,
@@ -319,7 +321,8 @@ impl Tracker {
 /// Registers that a baseline names and a report lacks in every bank.
 fn unreported(approved: &Measurements, actual: &Measurements) -> Vec<String> {
     let reported = |slot: &&Slot| actual.0.keys().any(|seen| seen.pcr == slot.pcr);
-    let mut missing: Vec<String> = approved.0.keys().filter(|slot| !reported(slot)).map(|slot| slot.pcr.to_string()).collect();
+    let mut missing: Vec<String> =
+        approved.0.keys().filter(|slot| !reported(slot)).map(|slot| slot.pcr.to_string()).collect();
     missing.dedup();
     missing
 }

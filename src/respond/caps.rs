@@ -48,7 +48,13 @@ impl Caps {
     ///
     /// # Errors
     /// The cap that is reached, as a reason and a sentence.
-    pub fn take(&mut self, limits: &Limits, project: &str, plan: &str, now: DateTime<Utc>) -> Result<(), (Reason, String)> {
+    pub fn take(
+        &mut self,
+        limits: &Limits,
+        project: &str,
+        plan: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), (Reason, String)> {
         self.recent.retain(|taken| taken.time > now - TimeDelta::hours(1));
         if self.recent.iter().any(|taken| taken.plan == plan) {
             return Ok(());
@@ -56,13 +62,30 @@ impl Caps {
         let in_project = self.recent.iter().filter(|taken| taken.project == project).count();
         let full = |reason, what: String| Err((reason, what));
         if self.overall >= limits.overall {
-            return full(Reason::CapOverall, format!("{} VMs were acted on since the count was last reset, as many as INTEGRITY_ACTIONS_OVERALL allows", self.overall));
+            return full(
+                Reason::CapOverall,
+                format!(
+                    "{} VMs were acted on since the count was last reset, as many as INTEGRITY_ACTIONS_OVERALL allows",
+                    self.overall
+                ),
+            );
         }
         if self.recent.len() >= limits.hour {
-            return full(Reason::CapHour, format!("{} VMs were acted on within the last hour, as many as INTEGRITY_ACTIONS_PER_HOUR allows", self.recent.len()));
+            return full(
+                Reason::CapHour,
+                format!(
+                    "{} VMs were acted on within the last hour, as many as INTEGRITY_ACTIONS_PER_HOUR allows",
+                    self.recent.len()
+                ),
+            );
         }
         if in_project >= limits.project_hour {
-            return full(Reason::CapProject, format!("{in_project} VMs of project {project} were acted on within the last hour, as many as INTEGRITY_ACTIONS_PER_PROJECT_HOUR allows"));
+            return full(
+                Reason::CapProject,
+                format!(
+                    "{in_project} VMs of project {project} were acted on within the last hour, as many as INTEGRITY_ACTIONS_PER_PROJECT_HOUR allows"
+                ),
+            );
         }
         self.recent.push(Taken { time: now, project: project.to_owned(), plan: plan.to_owned() });
         self.overall += 1;

@@ -17,7 +17,13 @@ pub type Refusal = (Reason, String);
 ///
 /// # Errors
 /// The first thing that does not fit.
-pub fn confirm(report: &Entry, action: Action, instance: &Instance, seen: &Record, rules: &ActingConfig) -> Result<(), Refusal> {
+pub fn confirm(
+    report: &Entry,
+    action: Action,
+    instance: &Instance,
+    seen: &Record,
+    rules: &ActingConfig,
+) -> Result<(), Refusal> {
     identity(report, instance)?;
     if instance.status != "RUNNING" {
         let status = if instance.status.is_empty() { "of unknown status" } else { &instance.status };
@@ -49,9 +55,10 @@ fn identity(report: &Entry, instance: &Instance) -> Result<(), Refusal> {
     }
     let urls = [&instance.self_link, &instance.zone];
     match urls.into_iter().find_map(|url| project_in(url)) {
-        Some(project) if project != report.vm.project => {
-            Err((Reason::PlaceDiffers, format!("the VM is in project {project}, the report says {}", report.vm.project)))
-        }
+        Some(project) if project != report.vm.project => Err((
+            Reason::PlaceDiffers,
+            format!("the VM is in project {project}, the report says {}", report.vm.project),
+        )),
         _ => Ok(()),
     }
 }
@@ -190,7 +197,11 @@ mod tests {
             ("monitoring_off", "shieldedInstanceConfig", Value::Null),
             ("exempt_label", "labels", json!({"sysdig-scc-exempt": "whatever"})),
             ("gke_node", "labels", json!({"goog-gke-node": ""})),
-            ("group_member", "metadata", json!({"items": [{"key": "created-by", "value": "projects/1/zones/z/instanceGroupManagers/web"}]})),
+            (
+                "group_member",
+                "metadata",
+                json!({"items": [{"key": "created-by", "value": "projects/1/zones/z/instanceGroupManagers/web"}]}),
+            ),
             ("go", "metadata", json!({"items": [{"key": "created-by", "value": "alice"}]})),
             ("local_ssd", "disks", json!([{"type": "PERSISTENT"}, {"type": "SCRATCH"}])),
         ] {
@@ -220,7 +231,10 @@ mod tests {
     #[test]
     fn what_was_seen_since_decides_too() {
         let rules = ActingConfig::default();
-        let boot = |second, boot| Record { newest_boot: Some(Moment { time: at(second), boot: Some(boot) }), ..Record::default() };
+        let boot = |second, boot| Record {
+            newest_boot: Some(Moment { time: at(second), boot: Some(boot) }),
+            ..Record::default()
+        };
         let late = |standing| Record { checks: [(Check::LateBoot, standing)].into(), ..Record::default() };
         let moment = |second| Some(Moment { time: at(second), boot: None });
         for (expected, seen) in [

@@ -116,7 +116,12 @@ impl Desk {
     }
 
     /// Takes a share of the caps for a plan. A dry run has counts of its own.
-    pub async fn take(&self, plan: &Plan, limits: &Limits, now: DateTime<Utc>) -> Result<Result<(), (Reason, String)>, StateError> {
+    pub async fn take(
+        &self,
+        plan: &Plan,
+        limits: &Limits,
+        now: DateTime<Utc>,
+    ) -> Result<Result<(), (Reason, String)>, StateError> {
         let key = caps_key(plan.dry_run);
         for _ in 0..TRIES {
             let (mut caps, expected) = self.caps_at(key).await?;

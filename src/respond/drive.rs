@@ -106,7 +106,11 @@ impl<'a> Driver<'a> {
         let action = self.confirmed(&instance).await?;
         self.count().await?;
         if self.plan().dry_run {
-            let told = format!("the VM would have been {}, because {}; this is a dry run, and nothing was changed.", action.done(), self.plan().because);
+            let told = format!(
+                "the VM would have been {}, because {}; this is a dry run, and nothing was changed.",
+                action.done(),
+                self.plan().because
+            );
             return self.end(Ended::DryRun, Reason::Asked, told).await;
         }
         let mut instance = instance;
@@ -129,7 +133,11 @@ impl<'a> Driver<'a> {
         let age = self.now() - self.plan().planned;
         if !self.plan().has_called() {
             if rules.mode != self.plan().mode {
-                let told = format!("INTEGRITY_ACTION was {} when it was planned and is {} now", self.plan().mode.name(), rules.mode.name());
+                let told = format!(
+                    "INTEGRITY_ACTION was {} when it was planned and is {} now",
+                    self.plan().mode.name(),
+                    rules.mode.name()
+                );
                 return self.refuse(Reason::ModeChanged, told).await;
             }
             self.held.plan.dry_run |= rules.dry_run;
@@ -171,7 +179,10 @@ impl<'a> Driver<'a> {
                 }
                 Ok(())
             }
-            Decision::Leave(reason, told) => self.end(Ended::Reported, reason, told).await,
+            Decision::Leave(reason, told) => {
+                (self.held.plan.action, self.held.plan.baseline) = (None, None);
+                self.end(Ended::Reported, reason, told).await
+            }
             Decision::Silent => {
                 let told = "the report calls for nothing any more".to_owned();
                 self.refuse(Reason::ModeChanged, told).await
@@ -333,12 +344,17 @@ impl<'a> Driver<'a> {
             if reason == Reason::OperationFailed {
                 self.forget(action).await?;
             }
-            return self.end(Ended::Failed, reason, format!("the VM may not have been {}: {told}.", action.done())).await;
+            return self
+                .end(Ended::Failed, reason, format!("the VM may not have been {}: {told}.", action.done()))
+                .await;
         }
         let because = self.plan().because.clone();
         let (wanted, passing): (&[&str], &[&str]) = match action {
             Action::Relearn => {
-                let told = format!("the VM was {}, because {because}. The policy of its next boot is compared with what was approved.", action.done());
+                let told = format!(
+                    "the VM was {}, because {because}. The policy of its next boot is compared with what was approved.",
+                    action.done()
+                );
                 return self.end(Ended::Done, Reason::Asked, told).await;
             }
             Action::Stop => (&["TERMINATED", "STOPPED"], &["STOPPING", "PENDING_STOP"]),
@@ -348,12 +364,31 @@ impl<'a> Driver<'a> {
         loop {
             let status = self.look().await?.map(|instance| instance.status);
             match status.as_deref() {
-                None => return self.end(Ended::Done, Reason::Asked, format!("the VM was {}, because {because}; it has been deleted since.", action.done())).await,
+                None => {
+                    return self
+                        .end(
+                            Ended::Done,
+                            Reason::Asked,
+                            format!("the VM was {}, because {because}; it has been deleted since.", action.done()),
+                        )
+                        .await;
+                }
                 Some(status) if wanted.contains(&status) => {
-                    return self.end(Ended::Done, Reason::Asked, format!("the VM was {}, because {because}; Compute Engine confirms that it is {status}.", action.done())).await;
+                    return self
+                        .end(
+                            Ended::Done,
+                            Reason::Asked,
+                            format!(
+                                "the VM was {}, because {because}; Compute Engine confirms that it is {status}.",
+                                action.done()
+                            ),
+                        )
+                        .await;
                 }
                 Some(status) if !passing.contains(&status) || self.since(action.label()) > OPERATION => {
-                    let told = format!("the operation ended well, but the VM is {status}: somebody may have started it again.");
+                    let told = format!(
+                        "the operation ended well, but the VM is {status}: somebody may have started it again."
+                    );
                     return self.end(Ended::Failed, Reason::NotConfirmed, told).await;
                 }
                 Some(_) => pause = self.pause(pause).await,
@@ -372,7 +407,10 @@ impl<'a> Driver<'a> {
             match self.responder.hands.wait(path).await {
                 Ok(operation) if operation.is_done() => {
                     if let Some(told) = operation.failure() {
-                        return Ok(Err((Reason::OperationFailed, format!("its operation ended with an error: {told}"))));
+                        return Ok(Err((
+                            Reason::OperationFailed,
+                            format!("its operation ended with an error: {told}"),
+                        )));
                     }
                     break;
                 }
@@ -458,7 +496,8 @@ impl<'a> Driver<'a> {
     /// Not done, by a rule of ours. After a call whose fate is not known, nobody can say that nothing was done.
     async fn refuse<T>(&mut self, reason: Reason, told: String) -> Step<T> {
         let call = self.plan().action.and_then(|action| self.plan().call(action.label()));
-        let request = call.map(|call| format!("request {} to {} the VM", call.request_id, call.step)).unwrap_or_default();
+        let request =
+            call.map(|call| format!("request {} to {} the VM", call.request_id, call.step)).unwrap_or_default();
         match call.map(|call| call.state) {
             Some(CallState::Intended) => {
                 let told = format!("whether {request} arrived is not known, and it is not repeated: {told}.");

@@ -73,7 +73,8 @@ impl Hands {
             Err(error) if error.status() == Some(400) => {}
             Err(error) => return Err(error),
         }
-        let listed = self.reads.instances::<Instance>(&vm.project, Scope::Zone(&vm.zone), Some(&format!("id eq {id}"))).await;
+        let listed =
+            self.reads.instances::<Instance>(&vm.project, Scope::Zone(&vm.zone), Some(&format!("id eq {id}"))).await;
         let listed = match listed {
             Err(error) if error.status() == Some(404) => return Ok(None),
             listed => listed?,
@@ -85,7 +86,13 @@ impl Hands {
     }
 
     /// Does it.
-    pub async fn act(&self, action: Action, target: &Target, request: &str, discard: Option<bool>) -> Result<Operation, ApiError> {
+    pub async fn act(
+        &self,
+        action: Action,
+        target: &Target,
+        request: &str,
+        discard: Option<bool>,
+    ) -> Result<Operation, ApiError> {
         match action {
             Action::Relearn => self.acts.relearn(target, request).await,
             Action::Stop => self.acts.stop(target, request, discard).await,
@@ -94,7 +101,12 @@ impl Hands {
     }
 
     /// Makes a snapshot. One of this name that stands there already is this one: the name is made of the event.
-    pub async fn snapshot(&self, disk: &Disk, request: &str, wish: SnapshotWish<'_>) -> Result<Option<Operation>, ApiError> {
+    pub async fn snapshot(
+        &self,
+        disk: &Disk,
+        request: &str,
+        wish: SnapshotWish<'_>,
+    ) -> Result<Option<Operation>, ApiError> {
         match self.acts.snapshot(disk, request, wish).await {
             Err(error) if error.status() == Some(409) => Ok(None),
             answer => answer.map(Some),

@@ -134,7 +134,13 @@ pub struct Under {
 
 impl Plan {
     /// The plan that follows from a decision; nothing when there is none to be made.
-    pub fn new(report: &Entry, decision: Decision, known: &Assessment, under: Under, now: DateTime<Utc>) -> Option<Self> {
+    pub fn new(
+        report: &Entry,
+        decision: Decision,
+        known: &Assessment,
+        under: Under,
+        now: DateTime<Utc>,
+    ) -> Option<Self> {
         let mut plan = Self {
             event: report.key(),
             report: report.clone(),
@@ -183,7 +189,9 @@ impl Plan {
 
     /// What the finding says now.
     pub fn answer_now(&self) -> Answer {
-        self.answer.clone().unwrap_or_else(|| self.answered(Result::Planned, Reason::Asked, self.intention(), self.planned))
+        self.answer
+            .clone()
+            .unwrap_or_else(|| self.answered(Result::Planned, Reason::Asked, self.intention(), self.planned))
     }
 
     /// The entry that brings the answer to the finding.
@@ -243,7 +251,9 @@ impl Plan {
 
     fn answered(&self, result: Result, reason: Reason, told: String, time: DateTime<Utc>) -> Answer {
         let main = self.action.and_then(|action| self.call(action.label()));
-        let is_snapshot = |call: &&Call| call.state == CallState::Finished && Some(call.step.as_str()) != main.map(|call| call.step.as_str());
+        let is_snapshot = |call: &&Call| {
+            call.state == CallState::Finished && Some(call.step.as_str()) != main.map(|call| call.step.as_str())
+        };
         Answer {
             action: self.action,
             result,

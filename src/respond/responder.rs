@@ -266,7 +266,8 @@ impl Responder {
 fn backoff(plan: &Plan, attempt: usize, now: DateTime<Utc>) -> Duration {
     let waiting = plan.journal.iter().rev().find(|line| line.what == super::plan::What::Waiting);
     let waited = waiting.and_then(|line| (now - line.time).to_std().ok()).unwrap_or_default();
-    let spread = plan.event.bytes().fold(attempt as u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let spread =
+        plan.event.bytes().fold(attempt as u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
     waited.clamp(SOON, LATEST) + Duration::from_millis(spread % 1000)
 }
 
@@ -275,7 +276,8 @@ pub fn told(plan: &Plan) {
     let Some(answer) = &plan.answer else { return };
     let action = answer.action.map_or("none", crate::integrity::answer::Action::label);
     let (result, reason) = (answer.result.label(), answer.reason.label());
-    metrics::counter!(names::INTEGRITY_ACTIONS.name, "action" => action, "result" => result, "reason" => reason).increment(1);
+    metrics::counter!(names::INTEGRITY_ACTIONS.name, "action" => action, "result" => result, "reason" => reason)
+        .increment(1);
     let vm = plan.report.vm.key();
     tracing::info!(vm, action, result, reason, detail = answer.told, "a failed boot was answered");
 }

@@ -123,15 +123,19 @@ fn late(rules: &ActingConfig, known: &Assessment) -> Decision {
             ),
         ),
         Judgement::Unfit { reason } => Decision::Leave(Reason::Incomplete, format!("nothing was done: {reason}.")),
-        Judgement::Unknown { .. } if rules.mode == Mode::RelearnOrStop => {
-            stop_unless_empty(rules, known, "its late boot integrity check failed and no baseline knows its measurements")
-        }
-        Judgement::Unknown { .. } if known.usable > 0 && !known.subject_known => {
-            act(Action::Relearn, "a baseline may be meant for VMs of its name or labels, which Compute Engine is asked for")
-        }
+        Judgement::Unknown { .. } if rules.mode == Mode::RelearnOrStop => stop_unless_empty(
+            rules,
+            known,
+            "its late boot integrity check failed and no baseline knows its measurements",
+        ),
+        Judgement::Unknown { .. } if known.usable > 0 && !known.subject_known => act(
+            Action::Relearn,
+            "a baseline may be meant for VMs of its name or labels, which Compute Engine is asked for",
+        ),
         Judgement::Unknown { .. } => Decision::Leave(
             Reason::NotKnownGood,
-            "nothing was done: no baseline knows these measurements, and INTEGRITY_ACTION says to report that.".to_owned(),
+            "nothing was done: no baseline knows these measurements, and INTEGRITY_ACTION says to report that."
+                .to_owned(),
         ),
     }
 }

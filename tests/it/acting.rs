@@ -98,9 +98,16 @@ pub async fn answered(world: &World, category: &str) -> Value {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let found = tokio::time::timeout(Duration::from_secs(20), looking).await;
+    let found = tokio::time::timeout(Duration::from_secs(12), looking).await;
     let Ok(finding) = found else {
-        panic!("no answer: {:#?}\n{:#?}\n{:?}", finding(world, category).await, plans(world).await, world.ledger());
+        panic!(
+            "no answer: {:#?}\n{:#?}\n{:?}",
+            finding(world, category).await,
+            plans(world).await,
+            sysdig_scc::outbox::sqlite::Admin::open(&world.outbox)
+                .unwrap()
+                .list(&sysdig_scc::outbox::sqlite::Selection { limit: 10, ..Default::default() })
+        );
     };
     world.settle().await;
     finding
@@ -138,7 +145,10 @@ async fn stop_stops_what_failed_and_the_finding_and_the_journal_say_so() {
     let found = answered(&world, LATE).await;
     is(&found, "stop", "done", "asked");
     assert_eq!(found["state"], "ACTIVE", "it is not over yet");
-    assert!(found["description"].as_str().unwrap().contains("Compute Engine confirms that it is TERMINATED"), "{found:#}");
+    assert!(
+        found["description"].as_str().unwrap().contains("Compute Engine confirms that it is TERMINATED"),
+        "{found:#}"
+    );
     assert_eq!(compute.verbs(), ["stop"]);
     assert_eq!(compute.world().vm("web-1")["status"], "TERMINATED");
     let plan = plans(&world).await.remove(0);
@@ -161,7 +171,9 @@ async fn suspend_suspends() {
 
 #[tokio::test]
 async fn what_is_known_to_be_good_is_relearned_and_the_rest_reported_or_stopped() {
-    for (action, other) in [("relearn-or-report", ("none", "reported", "not_known_good")), ("relearn-or-stop", ("stop", "done", "asked"))] {
+    for (action, other) in
+        [("relearn-or-report", ("none", "reported", "not_known_good")), ("relearn-or-stop", ("stop", "done", "asked"))]
+    {
         let compute = compute();
         let world = acting(&compute, action, &[]).await;
         approve(&store(&world).await, "november", &late(3), json!({})).await;
@@ -175,7 +187,8 @@ async fn what_is_known_to_be_good_is_relearned_and_the_rest_reported_or_stopped(
         assert!(found["description"].as_str().unwrap().contains("baseline november approves"), "{found:#}");
 
         let mut unknown = late(4);
-        unknown["jsonPayload"]["lateBootReportEvent"]["actualMeasurements"][1]["value"] = json!("AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        unknown["jsonPayload"]["lateBootReportEvent"]["actualMeasurements"][1]["value"] =
+            json!("AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
         push_entry(&world, &unknown).await;
         let found = answered(&world, LATE).await;
         is(&found, other.0, other.1, other.2);
@@ -212,7 +225,9 @@ async fn where_the_tutorial_is_wrong() {
     let banks = {
         let mut entry = good.clone();
         let list = entry["jsonPayload"]["lateBootReportEvent"]["actualMeasurements"].as_array_mut().unwrap();
-        list.push(json!({"hashAlgo": "SHA256", "pcrNum": "PCR_4", "value": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}));
+        list.push(
+            json!({"hashAlgo": "SHA256", "pcrNum": "PCR_4", "value": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}),
+        );
         entry
     };
     let unstated = {
@@ -233,7 +248,13 @@ async fn where_the_tutorial_is_wrong() {
         ("an empty collection", None, &good, "none", "no_baselines"),
         ("two banks, one approved", Some((&good, json!({}))), &banks, "stop", "asked"),
         ("no result", Some((&good, json!({}))), &unstated, "none", "result_not_stated"),
-        ("an expired baseline alone", Some((&good, json!({"expiresAt": "2020-01-01T00:00:00Z"}))), &good, "none", "no_baselines"),
+        (
+            "an expired baseline alone",
+            Some((&good, json!({"expiresAt": "2020-01-01T00:00:00Z"}))),
+            &good,
+            "none",
+            "no_baselines",
+        ),
         ("one for VMs of this name", Some((&good, json!({"names": ["web-*"]}))), &good, "relearn", "asked"),
         ("one for VMs of another label", Some((&good, json!({"labels": {"env": "test"}}))), &good, "stop", "asked"),
     ] {
@@ -300,7 +321,8 @@ async fn settings_let_groups_and_local_ssds_be_acted_on() {
     compute.world().vm("web-1")["labels"] = json!({"goog-gke-node": ""});
     let local = json!({"type": "SCRATCH", "interface": "NVME"});
     compute.world().vm("web-1")["disks"].as_array_mut().unwrap().push(local);
-    let world = acting(&compute, "stop", &[("INTEGRITY_ACT_ON_GROUPS", "true"), ("INTEGRITY_DISCARD_LOCAL_SSD", "true")]).await;
+    let world =
+        acting(&compute, "stop", &[("INTEGRITY_ACT_ON_GROUPS", "true"), ("INTEGRITY_DISCARD_LOCAL_SSD", "true")]).await;
     push_entry(&world, &late(3)).await;
     is(&answered(&world, LATE).await, "stop", "done", "asked");
     let stop = compute.server.asked().into_iter().find(|asked| asked.path.ends_with("/stop")).unwrap();
@@ -327,7 +349,8 @@ async fn a_later_boot_that_was_seen_keeps_an_older_one_from_being_acted_on() {
 #[tokio::test]
 async fn a_dry_run_says_what_it_would_do_and_changes_nothing() {
     let compute = compute();
-    let extra = [("INTEGRITY_DRY_RUN", "true"), ("INTEGRITY_SNAPSHOT_FIRST", "true"), ("INTEGRITY_ACTIONS_PER_HOUR", "1")];
+    let extra =
+        [("INTEGRITY_DRY_RUN", "true"), ("INTEGRITY_SNAPSHOT_FIRST", "true"), ("INTEGRITY_ACTIONS_PER_HOUR", "1")];
     let world = acting(&compute, "stop", &extra).await;
     push_entry(&world, &late(3)).await;
     let found = answered(&world, LATE).await;
@@ -361,7 +384,10 @@ async fn snapshots_come_first_and_without_them_nothing_is_stopped() {
     push_entry(&world, &late(3)).await;
     let found = answered(&world, LATE).await;
     is(&found, "suspend", "refused", "snapshot_failed");
-    assert!(found["description"].as_str().unwrap().contains("RESOURCE_OPERATION_RATE_EXCEEDED: too often"), "{found:#}");
+    assert!(
+        found["description"].as_str().unwrap().contains("RESOURCE_OPERATION_RATE_EXCEEDED: too often"),
+        "{found:#}"
+    );
     assert_eq!(compute.verbs(), ["snapshot"]);
 }
 
@@ -374,17 +400,25 @@ async fn failures_of_compute_engine_are_told_and_only_passing_ones_tried_again()
     let world = acting(&compute, "stop", &[]).await;
     push_entry(&world, &late(3)).await;
     is(&answered(&world, LATE).await, "stop", "done", "asked");
-    let stops = |compute: &ComputeWorld| compute.server.asked().into_iter().filter(|asked| asked.path.ends_with("/stop")).collect::<Vec<_>>();
+    let stops = |compute: &ComputeWorld| {
+        compute.server.asked().into_iter().filter(|asked| asked.path.ends_with("/stop")).collect::<Vec<_>>()
+    };
     assert_eq!(stops(&compute).len(), 2);
     assert_eq!(stops(&compute)[0].query["requestId"], stops(&compute)[1].query["requestId"]);
 
     let compute = self::compute();
-    compute.world().fails("stop", [Fault::Says(refused(403, "forbidden", "Required 'compute.instances.stop' permission for 'x'"))]);
+    compute.world().fails(
+        "stop",
+        [Fault::Says(refused(403, "forbidden", "Required 'compute.instances.stop' permission for 'x'"))],
+    );
     let world = acting(&compute, "stop", &[]).await;
     push_entry(&world, &late(3)).await;
     let found = answered(&world, LATE).await;
     is(&found, "stop", "failed", "forbidden");
-    assert!(found["description"].as_str().unwrap().contains("Required 'compute.instances.stop' permission"), "{found:#}");
+    assert!(
+        found["description"].as_str().unwrap().contains("Required 'compute.instances.stop' permission"),
+        "{found:#}"
+    );
     assert_eq!(stops(&compute).len(), 1, "reported once, not tried again");
 
     let compute = self::compute();
@@ -434,7 +468,8 @@ async fn the_relearn_race_that_is_lost_is_critical_and_closes_when_mended() {
         report["policyEvaluationPassed"] = json!(true);
         entry
     };
-    let approved = late(3)["jsonPayload"]["lateBootReportEvent"]["actualMeasurements"][1]["value"].as_str().unwrap().to_owned();
+    let approved =
+        late(3)["jsonPayload"]["lateBootReportEvent"]["actualMeasurements"][1]["value"].as_str().unwrap().to_owned();
     approve(&store(&world).await, "b", &late(3), json!({})).await;
     push_entry(&world, &late(3)).await;
     is(&answered(&world, LATE).await, "relearn", "done", "asked");

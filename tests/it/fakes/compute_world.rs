@@ -126,7 +126,10 @@ impl World {
             [project, "zones", zone, "disks", name, "createSnapshot"] => self.snapshot(asked, [project, zone, name]),
             [project, "zones", zone, "disks", name] => {
                 let base = format!("https://www.googleapis.com/compute/v1/projects/{project}/zones/{zone}");
-                Answer::Json(200, json!({"kind": "compute#disk", "name": name, "zone": base, "selfLink": format!("{base}/disks/{name}"), "sizeGb": "10"}))
+                Answer::Json(
+                    200,
+                    json!({"kind": "compute#disk", "name": name, "zone": base, "selfLink": format!("{base}/disks/{name}"), "sizeGb": "10"}),
+                )
             }
             [_, "global", "snapshots", name] => match self.snapshots.get(*name) {
                 Some(snapshot) => Answer::Json(200, snapshot.clone()),
@@ -173,7 +176,11 @@ impl World {
         let status = instance["status"].as_str().unwrap().to_owned();
         match verb {
             "stop" | "suspend" if local && discard.is_none() => {
-                return refused(400, "badRequest", "VM has a Local SSD attached but an undefined value for `discard-local-ssd`.");
+                return refused(
+                    400,
+                    "badRequest",
+                    "VM has a Local SSD attached but an undefined value for `discard-local-ssd`.",
+                );
             }
             "suspend" | "relearn" if status != "RUNNING" => {
                 return refused(400, "resourceNotReady", &format!("The resource '{name}' is not ready"));
