@@ -244,6 +244,29 @@ impl ActingConfig {
         self.mode != Mode::Report && !self.dry_run
     }
 
+    /// The permissions that this needs on the VMs' projects: to look always, to change only what may be changed.
+    pub fn permissions(&self) -> Vec<&'static str> {
+        if self.mode == Mode::Report {
+            return Vec::new();
+        }
+        let mut needed = vec!["compute.instances.get", "compute.instances.list"];
+        if self.dry_run {
+            return needed;
+        }
+        needed.push("compute.zoneOperations.get");
+        needed.extend(match self.mode {
+            Mode::Report => &[][..],
+            Mode::RelearnOrReport => &["compute.instances.setShieldedInstanceIntegrityPolicy"],
+            Mode::RelearnOrStop => &["compute.instances.setShieldedInstanceIntegrityPolicy", "compute.instances.stop"],
+            Mode::Stop => &["compute.instances.stop"],
+            Mode::Suspend => &["compute.instances.suspend"],
+        });
+        if self.snapshot_first && self.mode != Mode::RelearnOrReport {
+            needed.extend(["compute.disks.createSnapshot", "compute.snapshots.create", "compute.regionOperations.get"]);
+        }
+        needed
+    }
+
     /// Caps and journal must outlive the process.
     pub fn require_durable_state(&self, env: &mut Env, state: &StateConfig) {
         if self.acts() && state.url == StateUrl::Memory {
@@ -319,6 +342,18 @@ mod tests {
         for name in ["INTEGRITY_ACTION", "INTEGRITY_DRY_RUN", "INTEGRITY_ACTIONS_PER_HOUR", "INTEGRITY_EXEMPT_LABEL"] {
             assert!(problems.contains(name), "{problems}");
         }
+    }
+
+    #[test]
+    fn least_rights() {
+        let rules = |mode, dry_run, snapshot_first| {
+            ActingConfig { mode, dry_run, snapshot_first, ..ActingConfig::default() }.permissions().join(" ")
+        };
+        assert_eq!(rules(Mode::Report, false, true), "");
+        assert_eq!(rules(Mode::Stop, true, true), "compute.instances.get compute.instances.list");
+        assert!(rules(Mode::Stop, false, false).ends_with("compute.zoneOperations.get compute.instances.stop"));
+        assert!(!rules(Mode::RelearnOrReport, false, true).contains("stop"));
+        assert!(rules(Mode::Suspend, false, true).contains("compute.disks.createSnapshot"));
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl ComputeActs {
     pub async fn snapshot(&self, disk: &Disk, request: &str, wish: SnapshotWish<'_>) -> Result<Operation, ApiError> {
         let (project, name) = (segment(&disk.project), segment(&disk.name));
         let path = format!("/compute/v1/projects/{project}/{}/disks/{name}/createSnapshot", place(&disk.place));
-        let body = json!({ "name": wish.name, "description": wish.description, "labels": { "made-by": "sysdig-scc" } });
+        let body = json!({ "name": wish.name, "description": wish.description });
         self.http.post_json(&path, &[("requestId", request)], &body).await
     }
 

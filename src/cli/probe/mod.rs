@@ -1,6 +1,7 @@
 //! What `check` looks at, one file a subject. Every probe has its own deadline, all run at once, and the order of
 //! their lines is fixed. None changes anything.
 
+mod acting;
 mod attestation;
 mod clock;
 mod compute;
@@ -83,6 +84,7 @@ pub(super) fn all(ask: &Ask) -> Vec<Probe> {
         probes.push(Probe::new("clock", ask, clock::look));
         probes.push(Probe::new("Sysdig", ask, sysdig::look));
         probes.push(Probe::new("Compute Engine", ask, compute::look));
+        probes.push(Probe::new("acting", ask, acting::look));
         probes.push(Probe::new("Kubernetes", ask, kubernetes::look));
         probes.push(Probe::new("Pub/Sub", ask, pubsub::look));
     }
