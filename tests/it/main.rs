@@ -7,6 +7,8 @@
 #![allow(unreachable_pub, reason = "the fakes are a small library inside one binary")]
 
 mod acting;
+mod acting_crash;
+mod acting_gates;
 mod attest;
 mod attest_cel;
 mod attest_door;

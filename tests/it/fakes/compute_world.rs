@@ -79,7 +79,7 @@ pub fn shielded_vm(project: &str, zone: &str, name: &str, id: u64, start: &str) 
         "kind": "compute#instance", "id": id.to_string(), "name": name, "status": "RUNNING", "zone": base,
         "selfLink": format!("{base}/instances/{name}"), "machineType": format!("{base}/machineTypes/e2-standard-4"),
         "creationTimestamp": "2026-01-01T00:00:00.000-08:00", "lastStartTimestamp": start,
-        "labels": {"env": "prod"}, "metadata": {"fingerprint": "x", "items": []},
+        "labels": {"env": "prod"}, "metadata": {"fingerprint": "eHl6", "items": []},
         "networkInterfaces": [{"name": "nic0", "networkIP": "10.0.0.2"}],
         "shieldedInstanceConfig": {"enableSecureBoot": true, "enableVtpm": true, "enableIntegrityMonitoring": true},
         "shieldedInstanceIntegrityPolicy": {"updateAutoLearnPolicy": false},
@@ -118,7 +118,7 @@ impl World {
             [project] => Answer::Json(200, json!({"kind": "compute#project", "name": project, "id": "4711"})),
             [_, "zones", zone] => Answer::Json(200, json!({"kind": "compute#zone", "name": zone, "status": "UP"})),
             [project, "zones", zone, "instances"] => self.list(project, zone, asked),
-            [project, "zones", zone, "instances", name] => match self.find(project, zone, name) {
+            [project, "zones", zone, "instances", name] => match self.seen(project, zone, name) {
                 Some(instance) => Answer::Json(200, instance.clone()),
                 None => not_found(name),
             },
@@ -147,6 +147,15 @@ impl World {
         self.instances.iter_mut().find(|instance| {
             instance["zone"].as_str().unwrap().ends_with(&place) && (instance["name"] == name || instance["id"] == name)
         })
+    }
+
+    /// Time passes, whichever way one looks.
+    fn seen(&mut self, project: &str, zone: &str, name: &str) -> Option<&mut Value> {
+        let name = self.find(project, zone, name)?["name"].as_str().unwrap().to_owned();
+        let of_it = |(_, operation): &(&String, &Operation)| operation.target == name && operation.verb != "snapshot";
+        let operations: Vec<String> = self.operations.iter().filter(of_it).map(|(name, _)| name.clone()).collect();
+        operations.iter().for_each(|operation| self.moves(operation));
+        self.find(project, zone, &name)
     }
 
     fn list(&mut self, project: &str, zone: &str, asked: &Asked) -> Answer {
@@ -238,14 +247,21 @@ impl World {
 
     /// A look moves an operation on.
     fn look(&mut self, asked: &Asked, project: &str, name: &str) -> Answer {
+        if !self.operations.contains_key(name) {
+            return not_found(name);
+        }
+        self.moves(name);
+        self.shown(asked, project, name)
+    }
+
+    fn moves(&mut self, name: &str) {
         let looks = self.looks.unwrap_or(2);
-        let Some(operation) = self.operations.get_mut(name) else { return not_found(name) };
+        let Some(operation) = self.operations.get_mut(name) else { return };
         operation.looks += 1;
         if operation.looks == looks {
             let done = operation.clone();
             self.happens(&done);
         }
-        self.shown(asked, project, name)
     }
 
     fn happens(&mut self, operation: &Operation) {

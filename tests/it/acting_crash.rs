@@ -1,0 +1,353 @@
+//! Plans that are interrupted: between the journal and the call, between the call and its answer, while its operation
+//! runs, and before the answer is taken in. Whatever happens is done once.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
+use sysdig_scc::config::acting::{ActingConfig, Mode};
+use sysdig_scc::google::TokenSource;
+use sysdig_scc::google::compute::Compute;
+use sysdig_scc::google::compute_acts::ComputeActs;
+use sysdig_scc::google::http::{Client, HttpSettings};
+use sysdig_scc::integrity::baselines::Baselines;
+use sysdig_scc::integrity::tracker::{Known, Tracker};
+use sysdig_scc::integrity::{Entry, Reading, read};
+use sysdig_scc::outbox::{Sqlite, Store as _};
+use sysdig_scc::receive::Intake;
+use sysdig_scc::respond::Plan;
+use sysdig_scc::respond::desk::Desk;
+use sysdig_scc::respond::hands::Hands;
+use sysdig_scc::respond::responder::Responder;
+use sysdig_scc::state::sqlite::SqliteStore;
+use sysdig_scc::state::{Expected, Store, body_of};
+
+use crate::acting::{approve, compute, late};
+use crate::fakes::compute_world::{ComputeWorld, Fault};
+use crate::fakes::loopback::Answer;
+
+/// What outlives a process, and the time.
+struct Bench {
+    compute: ComputeWorld,
+    store: Arc<dyn Store>,
+    outbox: Arc<Sqlite>,
+    rules: Arc<ActingConfig>,
+    now: Arc<Mutex<DateTime<Utc>>>,
+    /// How far the clock goes with every look at it.
+    tick: TimeDelta,
+    processes: Mutex<usize>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new(rules: ActingConfig) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = Sqlite::open(
+            &folder.path().join("outbox.db"),
+            sysdig_scc::outbox::sqlite::Keep { closed_for: Duration::from_secs(3600), bytes: u64::MAX },
+        )
+        .unwrap();
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.path().join("state.db")).await.unwrap());
+        let now = "2026-11-20T10:12:00Z".parse().unwrap();
+        Self {
+            compute: compute(),
+            store,
+            outbox: Arc::new(outbox),
+            rules: Arc::new(rules),
+            now: Arc::new(Mutex::new(now)),
+            tick: TimeDelta::zero(),
+            processes: Mutex::default(),
+            _folder: folder,
+        }
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        *self.now.lock().unwrap()
+    }
+
+    fn later(&self, seconds: i64) {
+        *self.now.lock().unwrap() += TimeDelta::seconds(seconds);
+    }
+
+    fn tracker(&self) -> Tracker {
+        let baselines = Baselines::new(Arc::clone(&self.store), TimeDelta::zero());
+        let tracker = Tracker::new(Arc::clone(&self.store), baselines, TimeDelta::minutes(10));
+        tracker.acting(Arc::clone(&self.rules))
+    }
+
+    /// A new process: nothing of the last one is left but the stores.
+    fn process(&self) -> Responder {
+        let url = url::Url::parse(&self.compute.server.url).unwrap();
+        let client = || Client::new(HttpSettings::new(url.clone()), TokenSource::none()).unwrap();
+        let (now, tick) = (Arc::clone(&self.now), self.tick);
+        let mut processes = self.processes.lock().unwrap();
+        *processes += 1;
+        Responder {
+            desk: Desk::new(Arc::clone(&self.store)),
+            tracker: self.tracker(),
+            hands: Hands::new(Compute::new(client()), ComputeActs::new(client())),
+            rules: Arc::clone(&self.rules),
+            intake: Intake::new(Arc::clone(&self.outbox) as Arc<dyn sysdig_scc::outbox::Store>, Arc::default()),
+            clock: Arc::new(move || {
+                let mut now = now.lock().unwrap();
+                *now += tick;
+                *now
+            }),
+            pause: Duration::from_millis(1),
+            holder: format!("process-{processes}"),
+            bell: Arc::default(),
+        }
+    }
+
+    /// The report arrives and is planned for.
+    async fn plan(&self, report: &serde_json::Value) {
+        let (_, plan) = self.tracker().follow_and_plan(&entry(report), Known::default(), self.now()).await.unwrap();
+        Desk::new(Arc::clone(&self.store)).record(&plan.unwrap()).await.unwrap();
+    }
+
+    /// A process works until it hangs, and dies there: it gives nothing back.
+    async fn dies(&self) {
+        let (responder, verb) = (self.process(), self.compute.server.asked().len());
+        let task = tokio::spawn(async move { responder.step().await });
+        while self.compute.server.asked().len() == verb || !self.hangs() {
+            tokio::task::yield_now().await;
+        }
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+
+    fn hangs(&self) -> bool {
+        self.compute.world().faults.iter().all(|(_, next)| next.is_empty())
+    }
+
+    /// Another process, after the lease of the dead one has run out.
+    async fn recovers(&self) -> Plan {
+        self.later(61);
+        self.process().step().await.unwrap();
+        self.the_plan().await
+    }
+
+    async fn the_plan(&self) -> Plan {
+        Desk::new(Arc::clone(&self.store)).all().await.unwrap().remove(0)
+    }
+
+    async fn taken_in(&self) -> u64 {
+        self.outbox.stats(Utc::now()).await.unwrap().accepted
+    }
+}
+
+fn entry(json: &serde_json::Value) -> Entry {
+    match read(json, Utc::now()).unwrap() {
+        Reading::Entry(entry) => *entry,
+        Reading::Foreign(foreign) => panic!("{}", foreign.label()),
+    }
+}
+
+fn rules(mode: Mode) -> ActingConfig {
+    ActingConfig { mode, ..ActingConfig::default() }
+}
+
+fn ended(plan: &Plan) -> (&'static str, &'static str) {
+    let answer = plan.answer.as_ref().unwrap_or_else(|| panic!("{:#?}", plan.journal));
+    (answer.result.label(), answer.reason.label())
+}
+
+#[tokio::test]
+async fn a_crash_before_the_call_makes_it_once_and_under_the_id_that_was_written_down() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    bench.compute.world().fails("stop", [Fault::Says(Answer::Hang)]);
+    bench.dies().await;
+    let before = bench.the_plan().await;
+    assert_eq!((before.answer.as_ref(), before.calls.len()), (None, 1), "the intent is written down");
+    assert!(bench.compute.verbs().is_empty());
+    let plan = bench.recovers().await;
+    assert_eq!(ended(&plan), ("done", "asked"));
+    assert_eq!(
+        bench.compute.world().changes,
+        [("stop".to_owned(), "web-1".to_owned(), before.calls[0].request_id.clone())]
+    );
+    assert_eq!(bench.taken_in().await, 1, "the finding hears of it once");
+    assert_eq!(Desk::new(Arc::clone(&bench.store)).open().await.unwrap(), vec![]);
+    assert_eq!(Desk::new(Arc::clone(&bench.store)).caps(false).await.unwrap().overall, 1, "it counts once");
+}
+
+#[tokio::test]
+async fn a_crash_after_the_call_repeats_nothing() {
+    for (mode, repeats) in [(Mode::Stop, 0), (Mode::Suspend, 0), (Mode::RelearnOrReport, 1)] {
+        let bench = Bench::new(rules(mode)).await;
+        approve(&bench.store, "b", &late(3), json!({})).await;
+        bench.plan(&late(3)).await;
+        let verb = match mode {
+            Mode::Stop => "stop",
+            Mode::Suspend => "suspend",
+            _ => "relearn",
+        };
+        bench.compute.world().fails(verb, [Fault::Does(Answer::Hang)]);
+        bench.dies().await;
+        assert_eq!(bench.compute.verbs(), [verb]);
+        let plan = bench.recovers().await;
+        assert_eq!(ended(&plan), ("done", "asked"), "{mode:?}");
+        assert_eq!((bench.compute.verbs().len(), bench.compute.world().repeats), (1, repeats), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_crash_while_the_operation_runs_goes_on_waiting_for_it() {
+    let bench = Bench::new(ActingConfig { snapshot_first: true, ..rules(Mode::Stop) }).await;
+    bench.plan(&late(3)).await;
+    for _ in 0..2 {
+        bench.compute.world().fails("wait", [Fault::Says(Answer::Hang)]);
+        bench.dies().await;
+        bench.later(61);
+    }
+    let plan = bench.recovers().await;
+    assert_eq!(ended(&plan), ("done", "asked"));
+    assert_eq!(bench.compute.verbs(), ["snapshot", "stop"]);
+    assert_eq!(bench.compute.world().repeats, 0);
+}
+
+#[tokio::test]
+async fn a_vm_that_was_started_again_meanwhile_is_left_alone() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    bench.compute.world().fails("stop", [Fault::Says(Answer::Hang)]);
+    bench.dies().await;
+    bench.compute.world().vm("web-1")["lastStartTimestamp"] = json!("2026-11-20T10:12:30Z");
+    let plan = bench.recovers().await;
+    assert_eq!(ended(&plan), ("failed", "interrupted"), "nobody knows whether it was stopped in between");
+    assert!(bench.compute.verbs().is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_that_was_not_taken_in_is_taken_in_later() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    bench.process().step().await.unwrap();
+    let plan = bench.the_plan().await;
+    // As after a crash between the journal's last line and the outbox.
+    let open = json!({"vm": plan.report.vm.key(), "due": plan.planned});
+    let body = body_of("response_open", "x", &open).unwrap();
+    bench.store.write("response_open", &plan.key(), &body, Expected::Absent).await.unwrap();
+    let again = bench.recovers().await;
+    assert_eq!(again, plan);
+    assert_eq!(bench.outbox.stats(Utc::now()).await.unwrap().closed["duplicate"], 1);
+    assert_eq!(bench.compute.verbs(), ["stop"]);
+}
+
+#[tokio::test]
+async fn two_replicas_do_it_once() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    let (one, other) = (bench.process(), bench.process());
+    let (first, second) = tokio::join!(one.step(), other.step());
+    first.unwrap();
+    second.unwrap();
+    assert_eq!((bench.compute.verbs(), bench.compute.world().repeats), (vec!["stop".to_owned()], 0));
+    assert_eq!(ended(&bench.the_plan().await), ("done", "asked"));
+}
+
+#[tokio::test]
+async fn an_operation_that_does_not_end_is_given_up_and_told() {
+    let mut bench = Bench::new(rules(Mode::Suspend)).await;
+    bench.tick = TimeDelta::minutes(3);
+    bench.compute.world().looks = Some(usize::MAX);
+    bench.plan(&late(3)).await;
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.the_plan().await), ("failed", "operation_slow"));
+}
+
+#[tokio::test]
+async fn settings_that_changed_and_plans_that_are_too_old_are_put_away() {
+    let mut bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    bench.rules = Arc::new(rules(Mode::Report));
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.the_plan().await), ("refused", "mode_changed"));
+
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    bench.later(2 * 3600 + 1);
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.the_plan().await), ("refused", "too_late"));
+
+    let mut bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    bench.rules = Arc::new(ActingConfig { dry_run: true, ..rules(Mode::Stop) });
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.the_plan().await), ("dry_run", "asked"));
+    assert!(bench.compute.verbs().is_empty());
+}
+
+#[tokio::test]
+async fn a_baseline_that_ended_or_cannot_be_read_approves_nothing() {
+    let bench = Bench::new(rules(Mode::RelearnOrReport)).await;
+    approve(&bench.store, "b", &late(3), json!({})).await;
+    bench.plan(&late(3)).await;
+    let baselines = Baselines::new(Arc::clone(&bench.store), TimeDelta::zero());
+    baselines.expire("b", bench.now(), "tester", bench.now()).await.unwrap();
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.the_plan().await), ("reported", "not_known_good"));
+    assert!(bench.compute.verbs().is_empty());
+
+    let bench = Bench::new(rules(Mode::RelearnOrStop)).await;
+    approve(&bench.store, "b", &late(3), json!({})).await;
+    bench.plan(&late(3)).await;
+    let store = Arc::new(Failing(Arc::clone(&bench.store)));
+    let responder = Responder {
+        tracker: Tracker::new(store.clone(), Baselines::new(store, TimeDelta::zero()), TimeDelta::minutes(10)),
+        ..bench.process()
+    };
+    responder.step().await.unwrap();
+    assert_eq!(bench.the_plan().await.answer, None, "it waits");
+    assert!(bench.compute.verbs().is_empty());
+}
+
+/// A store whose baselines cannot be listed.
+#[derive(Debug)]
+struct Failing(Arc<dyn Store>);
+
+impl Store for Failing {
+    fn read<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+    ) -> futures_util::future::BoxFuture<'a, Result<Option<sysdig_scc::state::Document>, sysdig_scc::state::StateError>>
+    {
+        self.0.read(kind, key)
+    }
+
+    fn write<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        body: &'a sysdig_scc::state::Body,
+        expected: Expected,
+    ) -> futures_util::future::BoxFuture<'a, Result<sysdig_scc::state::Version, sysdig_scc::state::StateError>> {
+        self.0.write(kind, key, body, expected)
+    }
+
+    fn remove<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        expected: Expected,
+    ) -> futures_util::future::BoxFuture<'a, Result<bool, sysdig_scc::state::StateError>> {
+        self.0.remove(kind, key, expected)
+    }
+
+    fn list<'a>(
+        &'a self,
+        _: &'a str,
+        _: sysdig_scc::state::Page,
+    ) -> futures_util::future::BoxFuture<'a, Result<sysdig_scc::state::Listing, sysdig_scc::state::StateError>> {
+        let error =
+            sysdig_scc::state::StateError::Unavailable { place: "here".into(), after: None, source: "gone".into() };
+        Box::pin(std::future::ready(Err(error)))
+    }
+
+    fn ping(&self) -> futures_util::future::BoxFuture<'_, Result<(), sysdig_scc::state::StateError>> {
+        self.0.ping()
+    }
+}

@@ -1,0 +1,158 @@
+//! Acting under load, caps that outlive a restart, the commands, `check`, and gcloud against the same Compute Engine.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sysdig_scc::respond::desk::Desk;
+
+use crate::acting::{ID, LATE, PROJECT, ZONE, acting, answered, compute, is, late, plans, store};
+use crate::fakes::compute_world::{ComputeWorld, shielded_vm};
+use crate::pubsub::{push, push_entry, wrapped};
+use crate::world::World;
+
+/// The report of another VM.
+fn of(number: u64) -> Value {
+    let mut entry = late(3);
+    entry["resource"]["labels"]["instance_id"] = json!((10_000 + number).to_string());
+    entry["resource"]["labels"]["project_id"] = json!(format!("demo-{}", number % 4));
+    entry
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_thousand_reports_at_once_only_as_many_are_acted_on_as_the_caps_allow() {
+    let compute = ComputeWorld::start();
+    for number in 0..1_001 {
+        let (project, name) = (format!("demo-{}", number % 4), format!("vm-{number}"));
+        let vm = shielded_vm(&project, ZONE, &name, 10_000 + number, "2026-11-20T02:10:50.000-08:00");
+        compute.world().instances.push(vm);
+    }
+    let caps = [("INTEGRITY_ACTIONS_PER_HOUR", "10"), ("INTEGRITY_ACTIONS_PER_PROJECT_HOUR", "4")];
+    let mut world = acting(&compute, "stop", &caps).await;
+    let reports: Vec<String> = (0..1_000).map(|number| wrapped(of(number).to_string().as_bytes())).collect();
+    let sent = futures_util::future::join_all(reports.into_iter().map(|body| push(&world, body))).await;
+    assert!(sent.iter().all(|status| *status == 204));
+    // Every report has an answer of its own, taken in like a report.
+    let wait = world.until(|stats| stats.accepted == 2_000 && stats.waiting == 0);
+    tokio::time::timeout(std::time::Duration::from_secs(120), wait).await.unwrap();
+    assert_eq!(compute.world().changes.len(), 10);
+    let mut results = std::collections::BTreeMap::<String, usize>::new();
+    for plan in plans(&world).await {
+        let answer = plan.answer.unwrap();
+        *results.entry(format!("{} {}", answer.result.label(), answer.reason.label())).or_default() += 1;
+    }
+    let count = |name: &str| results.get(name).copied().unwrap_or_default();
+    assert_eq!(count("done asked"), 10, "{results:?}");
+    assert_eq!(count("refused cap_hour") + count("refused cap_project"), 990, "{results:?}");
+    let told = world.findings().await;
+    assert_eq!(told.len(), 1_000);
+    assert!(told.iter().all(|finding| finding["sourceProperties"]["action_result"] != "planned"));
+    let (_, metrics) = world.get("/metrics").await;
+    assert!(metrics.contains("sysdig_scc_integrity_answers_total{"), "counted");
+
+    // A restart forgets nothing.
+    world.stop().await;
+    let mut settings = vec![
+        ("PUBSUB_PUSH_UNVERIFIED", "true"),
+        ("COMPUTE_ENDPOINT", &compute.server.url),
+        ("INTEGRITY_ACTION", "stop"),
+    ];
+    settings.extend(caps);
+    world.start(&settings).await;
+    push_entry(&world, &of(1_000)).await;
+    world.until(|stats| stats.accepted == 2_002 && stats.waiting == 0).await;
+    assert_eq!(compute.world().changes.len(), 10);
+    assert_eq!(Desk::new(store(&world).await).caps(false).await.unwrap().overall, 10);
+}
+
+async fn program(world: &World, args: &[&str]) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
+    command.args(args).env_clear().envs(world.settings(&[])).env("USER", "tester").current_dir(std::env::temp_dir());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_show_the_journal_and_set_the_counts_back() {
+    let compute = compute();
+    let world = acting(&compute, "stop", &[("INTEGRITY_ACTIONS_OVERALL", "1")]).await;
+    let (good, text) = program(&world, &["integrity", "actions"]).await;
+    assert!(good && text.contains("Nothing is recorded") && text.contains("0 of 100 overall"), "{text}");
+    push_entry(&world, &late(3)).await;
+    is(&answered(&world, LATE).await, "stop", "done", "asked");
+    compute.world().vm("web-1")["status"] = json!("RUNNING");
+    push_entry(&world, &late(4)).await;
+    is(&answered(&world, LATE).await, "stop", "refused", "cap_overall");
+
+    let (_, text) = program(&world, &["integrity", "actions", "--journal", "--vm", "web-1"]).await;
+    for word in
+        ["web-1", "done", "cap_overall", "intent", &compute.world().changes[0].2.clone()[..8], "1 of 100 overall"]
+    {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let (_, text) = program(&world, &["integrity", "actions", "--format", "json", "--vm", &ID.to_string()]).await;
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["answer"]["result"], "done");
+    assert_eq!(lines[0]["journal"][2]["what"], "intent");
+    assert_eq!(lines[1]["answer"]["reason"], "cap_overall");
+    let (_, text) = program(&world, &["integrity", "actions", "--format", "json", "--open"]).await;
+    assert_eq!(text, "");
+    let (good, text) = program(&world, &["integrity", "actions", "--reset-caps", "--by", "alice"]).await;
+    assert!(good && text.contains("alice"), "{text}");
+    let caps = Desk::new(store(&world).await).caps(false).await.unwrap();
+    assert_eq!((caps.overall, caps.resets[0].who.as_str()), (0, "alice"));
+    push_entry(&world, &late(5)).await;
+    is(&answered(&world, LATE).await, "stop", "done", "asked");
+}
+
+/// The fake does what the real service does, as far as gcloud can tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn gcloud_drives_the_same_compute_engine() {
+    let compute = compute();
+    let folder = tempfile::tempdir().unwrap();
+    let gcloud = async |words: &str| {
+        let words = format!("compute {words} --project {PROJECT} --zone {ZONE} --format json");
+        let mut command = Command::new("gcloud");
+        command
+            .args(words.split(' '))
+            .env("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", format!("{}/compute/v1/", compute.server.url))
+            .env("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true")
+            .env("CLOUDSDK_CORE_DISABLE_PROMPTS", "1")
+            .env("CLOUDSDK_CONFIG", folder.path());
+        match tokio::task::spawn_blocking(move || command.output()).await.unwrap() {
+            Ok(output) => {
+                assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+                Some(String::from_utf8(output.stdout).unwrap())
+            }
+            Err(error) if std::env::var_os("CI").is_none_or(|ci| ci != "true") => {
+                eprintln!("not run: gcloud is not here ({error})");
+                None
+            }
+            Err(error) => panic!("gcloud is needed in CI: {error}"),
+        }
+    };
+    let Some(described) = gcloud("instances describe web-1").await else { return };
+    assert_eq!(serde_json::from_str::<Value>(&described).unwrap()["id"], ID.to_string());
+    gcloud("instances update web-1 --shielded-learn-integrity-policy").await;
+    assert_eq!(compute.world().vm("web-1")["shieldedInstanceIntegrityPolicy"]["updateAutoLearnPolicy"], true);
+    gcloud("disks snapshot web-1 --snapshot-names evidence-1").await;
+    assert_eq!(compute.world().snapshots["evidence-1"]["status"], "READY");
+    gcloud("instances suspend web-1").await;
+    assert_eq!(compute.world().vm("web-1")["status"], "SUSPENDED");
+    compute.world().vm("web-1")["status"] = json!("RUNNING");
+    gcloud("instances stop web-1").await;
+    assert_eq!(compute.world().vm("web-1")["status"], "TERMINATED");
+    assert_eq!(compute.verbs(), ["relearn", "snapshot", "suspend", "stop"]);
+    let paths: Vec<String> =
+        compute.server.asked().into_iter().map(|asked| format!("{} {}", asked.method, asked.path)).collect();
+    // What gcloud asks for is what we ask for.
+    for ours in [
+        "PATCH",
+        "/setShieldedInstanceIntegrityPolicy",
+        "/disks/web-1/createSnapshot",
+        "/instances/web-1/stop",
+        "/wait",
+    ] {
+        assert!(paths.iter().any(|path| path.contains(ours)), "{ours}: {paths:#?}");
+    }
+}
