@@ -224,6 +224,10 @@ impl App {
         }
         // What runs beside the path keeps nothing in memory that is not in a store.
         beside.iter().for_each(JoinHandle::abort);
+        for part in beside {
+            // Aborted, it still has to let go of the stores.
+            part.await.ok();
+        }
         tracing::info!("stopped");
     }
 }

@@ -1,12 +1,15 @@
 //! Acting under load, caps that outlive a restart, the commands, `check`, and gcloud against the same Compute Engine.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sysdig_scc::respond::desk::Desk;
 
 use crate::acting::{ID, LATE, PROJECT, ZONE, acting, answered, compute, is, late, plans, store};
-use crate::fakes::compute_world::{ComputeWorld, shielded_vm};
+use crate::fakes::compute_world::{ComputeWorld, Fault, shielded_vm};
+use crate::fakes::emulator::Emulator;
+use crate::fakes::loopback::{Answer, Loopback};
 use crate::pubsub::{push, push_entry, wrapped};
 use crate::world::World;
 
@@ -16,6 +19,16 @@ fn of(number: u64) -> Value {
     entry["resource"]["labels"]["instance_id"] = json!((10_000 + number).to_string());
     entry["resource"]["labels"]["project_id"] = json!(format!("demo-{}", number % 4));
     entry
+}
+
+/// Waits, longer than other stories do, until so many were taken in and are done.
+async fn taken(world: &World, accepted: u64) {
+    let waiting = async {
+        while Some(world.ledger()).filter(|stats| stats.accepted == accepted && stats.waiting == 0).is_none() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(180), waiting).await.unwrap_or_else(|_| panic!("{:?}", world.ledger()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,8 +45,7 @@ async fn of_a_thousand_reports_at_once_only_as_many_are_acted_on_as_the_caps_all
     let sent = futures_util::future::join_all(reports.into_iter().map(|body| push(&world, body))).await;
     assert!(sent.iter().all(|status| *status == 204));
     // Every report has an answer of its own, taken in like a report.
-    let wait = world.until(|stats| stats.accepted == 2_000 && stats.waiting == 0);
-    tokio::time::timeout(std::time::Duration::from_secs(120), wait).await.unwrap();
+    taken(&world, 2_000).await;
     assert_eq!(compute.world().changes.len(), 10);
     let mut results = std::collections::BTreeMap::<String, usize>::new();
     for plan in plans(&world).await {
@@ -59,9 +71,90 @@ async fn of_a_thousand_reports_at_once_only_as_many_are_acted_on_as_the_caps_all
     settings.extend(caps);
     world.start(&settings).await;
     push_entry(&world, &of(1_000)).await;
-    world.until(|stats| stats.accepted == 2_002 && stats.waiting == 0).await;
+    taken(&world, 2_002).await;
     assert_eq!(compute.world().changes.len(), 10);
     assert_eq!(Desk::new(store(&world).await).caps(false).await.unwrap().overall, 10);
+}
+
+/// Stopped as by SIGTERM, while Compute Engine does not answer.
+#[tokio::test]
+async fn a_restart_goes_on_at_once_with_what_was_under_way() {
+    let compute = compute();
+    let mut world = acting(&compute, "stop", &[]).await;
+    compute.world().fails("stop", [Fault::Says(Answer::Hang)]);
+    push_entry(&world, &late(3)).await;
+    let stops = || compute.server.asked().into_iter().filter(|asked| asked.path.ends_with("/stop")).collect::<Vec<_>>();
+    while stops().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    world.stop().await;
+    assert_eq!(plans(&world).await[0].answer, None);
+    let settings =
+        [("PUBSUB_PUSH_UNVERIFIED", "true"), ("COMPUTE_ENDPOINT", &compute.server.url), ("INTEGRITY_ACTION", "stop")];
+    world.start(&settings).await;
+    is(&answered(&world, LATE).await, "stop", "done", "asked");
+    assert_eq!(stops().len(), 2);
+    assert_eq!(stops()[0].query["requestId"], stops()[1].query["requestId"]);
+    assert_eq!(compute.verbs(), ["stop"]);
+}
+
+#[tokio::test]
+async fn two_connectors_share_plans_and_caps_in_firestore() {
+    let Some(emulator) = Emulator::firestore(&[]).await else { return };
+    let compute = compute();
+    compute.world().instances.push(shielded_vm(PROJECT, ZONE, "web-2", ID + 1, "2026-11-20T02:10:50.000-08:00"));
+    let host = emulator.host();
+    let shared = [
+        ("STATE_URL", "firestore://demo-int/(default)"),
+        ("FIRESTORE_EMULATOR_HOST", host.as_str()),
+        ("INTEGRITY_ACTIONS_PER_HOUR", "1"),
+    ];
+    let (one, other) = (acting(&compute, "stop", &shared).await, acting(&compute, "stop", &shared).await);
+    push_entry(&one, &late(3)).await;
+    push_entry(&other, &late(3)).await;
+    is(&answered(&one, LATE).await, "stop", "done", "asked");
+    let mut second = late(3);
+    second["resource"]["labels"]["instance_id"] = json!((ID + 1).to_string());
+    push_entry(&other, &second).await;
+    other.until(|stats| stats.accepted >= 3 && stats.waiting == 0).await;
+    assert_eq!(compute.verbs(), ["stop"], "the cap is one for both");
+}
+
+/// `check` asks whether the account may, and changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_which_permissions_are_missing() {
+    let names = Loopback::start(|asked| {
+        let asked_for = asked.json()["permissions"].as_array().cloned().unwrap_or_default();
+        let granted: Vec<Value> = asked_for
+            .into_iter()
+            .filter(|name| name != "compute.instances.stop" || asked.path.contains("/good:"))
+            .collect();
+        match asked.path.ends_with(":testIamPermissions") {
+            true => Answer::Json(200, json!({ "permissions": granted })),
+            false => Answer::Json(200, json!({"name": "projects/1", "projectId": "good"})),
+        }
+    });
+    let compute = compute();
+    let world = World::new().await;
+    let settings = [
+        ("INTEGRITY_ACTION", "relearn-or-stop"),
+        ("COMPUTE_PROJECT_ID", "good,bad"),
+        ("COMPUTE_ENDPOINT", compute.server.url.as_str()),
+        ("RESOURCE_MANAGER_ENDPOINT", names.url.as_str()),
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
+    command.args(["check", "--format", "json"]).env_clear().envs(world.settings(&settings));
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let lines: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let line =
+        |what: &str| lines.iter().find(|line| line["what"] == what).unwrap_or_else(|| panic!("{what}: {lines:#?}"));
+    assert_eq!(line("acting")["found"], "INTEGRITY_ACTION=relearn-or-stop");
+    assert_eq!(line("acting baselines")["state"], "warning");
+    assert_eq!(line("acting permissions good")["state"], "ok");
+    let bad = line("acting permissions bad");
+    assert_eq!((&bad["state"], &bad["found"]), (&json!("failed"), &json!("missing: compute.instances.stop")));
+    assert!(bad["remedy"].as_str().unwrap().contains("gcloud iam roles create sysdigSccActing --project bad"), "{bad}");
+    assert!(compute.verbs().is_empty());
 }
 
 async fn program(world: &World, args: &[&str]) -> (bool, String) {

@@ -191,6 +191,30 @@ async fn an_occurrence_that_is_not_newer_changes_nothing() {
 }
 
 #[tokio::test]
+async fn amending_changes_what_is_said_and_never_the_state_nor_a_newer_occurrence() {
+    let amend = FindingChange::Amend { id: id(), finding: finding(time()) };
+    let newer = time() + TimeDelta::seconds(5);
+    for (state, since, expected) in [
+        ("ACTIVE", time(), Delivered::Written),
+        ("INACTIVE", newer, Delivered::Written),
+        ("ACTIVE", newer, Delivered::AlreadyThere),
+    ] {
+        let wire = standing(state, since).await;
+        assert_eq!(sink(&wire, open_pace()).deliver(&amend).await.unwrap(), expected);
+        let patches: Vec<_> = wire.asked().into_iter().filter(|asked| asked.method == "PATCH").collect();
+        assert_eq!(patches.len(), usize::from(expected == Delivered::Written));
+        for patch in &patches {
+            assert!(!patch.target.contains("state") && !patch.target.contains("severity"), "{}", patch.target);
+            let sent: DateTime<Utc> = serde_json::from_value(patch.json()["eventTime"].clone()).unwrap();
+            assert_eq!(sent, since + TimeDelta::milliseconds(1), "the least that an update may say");
+        }
+    }
+    let empty = Wire::start(|_| Answer::json(200, json!({ "totalSize": 0 }))).await;
+    let error = sink(&empty, open_pace()).deliver(&amend).await.unwrap_err();
+    assert_eq!((error.verdict(), error.label()), (Verdict::Retry(None), "not_visible"));
+}
+
+#[tokio::test]
 async fn closing_touches_only_an_open_and_older_finding() {
     let close = FindingChange::Close { id: id(), time: time() };
     let older = time() - TimeDelta::seconds(5);
@@ -388,12 +412,16 @@ impl std::io::Write for Lines {
 async fn a_dry_run_writes_one_line_a_change() {
     let lines = Lines::default();
     let dry = DryRun::new(lines.clone());
-    for change in [create(), raise(), FindingChange::Close { id: id(), time: time() }] {
+    let amend = FindingChange::Amend { id: id(), finding: finding(time()) };
+    for change in [create(), raise(), amend, FindingChange::Close { id: id(), time: time() }] {
         assert_eq!(dry.deliver(&change).await.unwrap(), Delivered::Written);
     }
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let read: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(read.iter().map(|l| l["would"].as_str().unwrap()).collect::<Vec<_>>(), ["create", "raise", "close"]);
+    assert_eq!(
+        read.iter().map(|l| l["would"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["create", "raise", "amend", "close"]
+    );
     assert_eq!(read[0]["finding"]["category"], "Terminal shell in container");
     assert_eq!(read[0]["findingId"], "abc123");
 }

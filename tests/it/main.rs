@@ -26,6 +26,7 @@ mod google_auth;
 mod google_http;
 mod integrity;
 mod integrity_baselines;
+mod integrity_doors;
 mod outbox;
 mod poller;
 mod pubsub;

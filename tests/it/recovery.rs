@@ -6,23 +6,41 @@ use std::process::{Child, Command, Stdio};
 use crate::world::{TOKEN, World, event};
 
 /// The program, listening.
-struct Process {
+pub struct Process {
     child: Child,
-    url: String,
+    pub url: String,
+    log: Option<std::thread::JoinHandle<String>>,
 }
 
 impl Process {
     fn start(world: &World) -> Self {
+        Self::with(world, &[])
+    }
+
+    /// With settings of its own.
+    pub fn with(world: &World, extra: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
-        command.arg("serve").env_clear().envs(world.settings(&[("LOG_FORMAT", "json")]));
+        command.arg("serve").env_clear().envs(world.settings(extra)).env("LOG_FORMAT", "json");
         let mut child = command.current_dir(world.outbox.parent().unwrap()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = lines.find_map(|line| {
             let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
             line["address"].as_str().map(str::to_owned)
         });
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self { child, url: format!("http://{}", address.expect("it says where it listens")) }
+        let log = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>().join("\n"));
+        Self { child, url: format!("http://{}", address.expect("it says where it listens")), log: Some(log) }
+    }
+
+    /// As power that fails.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Kills it; what it logged since it listened.
+    pub fn ends(mut self) -> String {
+        self.kill();
+        self.log.take().unwrap().join().unwrap()
     }
 }
 
@@ -62,8 +80,7 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
         while world.findings().await.len() < (round as usize + 1) * 40 {
             tokio::task::yield_now().await;
         }
-        process.child.kill().unwrap();
-        process.child.wait().unwrap();
+        process.kill();
         for sender in senders {
             acknowledged.extend(sender.await.unwrap());
         }

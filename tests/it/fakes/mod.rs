@@ -6,5 +6,6 @@ pub mod emulator;
 pub mod kubernetes;
 pub mod logging;
 pub mod loopback;
+pub mod subscription;
 pub mod sysdig;
 pub mod wire;
