@@ -124,8 +124,8 @@ impl Worker {
 
     /// Works until `stop`, then finishes what is in hand, or gives it back.
     pub async fn run(self, stop: CancellationToken) {
-        // More places than hands, so that no hand is idle while the next rows are being leased.
-        let desk = Arc::new(Desk::new((self.manner.concurrency * 4).max(8)));
+        // More places than hands: no hand is idle while others' rows are being leased or settled.
+        let desk = Arc::new(Desk::new((self.manner.concurrency * 8).max(8)));
         let (settled, settlements) = mpsc::channel(1_024);
         let clerk = settle_in_batches(Arc::clone(&self.store), settlements, Arc::clone(&desk), Arc::clone(&self.clock));
         let clerk = tokio::spawn(clerk);
