@@ -62,7 +62,7 @@ fn outbox(c: &mut Criterion) {
     let store = Sqlite::open(&folder.path().join("outbox.db"), keep).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let body = compact(SINGLE);
-    let content = content(&first_event(&body)).unwrap();
+    let content = content(first_event(&body)).unwrap();
     let mut number = 0_u64;
     let mut batch = || -> Vec<NewEntry> {
         let entry = |key| NewEntry { key, body: body.clone(), content: Ok(content.clone()), door: "webhook" };

@@ -65,7 +65,7 @@ impl Journey {
         }
         let enriched = self.enrichment.enrich(&event).await;
         // A Shielded VM's entry names its VM itself: what else a look-up would add is worth no delay.
-        let placed = matches!(event, Event::Integrity(_));
+        let placed = matches!(*event, Event::Integrity(_));
         if !placed && enriched.unsettled && enriched.instance.is_none() && entry.attempts < LOOK_AGAIN {
             let reason = format!("where it happened is not known yet: {}", enriched.gaps.join("; "));
             return Attempt::Failed { reason, verdict: Verdict::Retry(None), label: "enrich" };
@@ -73,8 +73,8 @@ impl Journey {
         match decide::decide(&event, &enriched, &self.rules, now) {
             Decision::Filtered(note) => Attempt::Done { outcome: Outcome::Filtered, note: Some(note) },
             Decision::Deliver(changes) => self.deliver(&changes).await,
-            Decision::Follow => match event {
-                Event::Integrity(integrity) => self.follow(&integrity, &enriched, now).await,
+            Decision::Follow => match &*event {
+                Event::Integrity(integrity) => self.follow(integrity, &enriched, now).await,
                 _ => Attempt::Done { outcome: Outcome::Filtered, note: None },
             },
         }

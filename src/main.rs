@@ -5,6 +5,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// An event is some hundred small pieces of memory, made on one thread and freed on another; see
+/// `docs/decisions/0006-an-allocator-for-many-threads.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     end_quietly_without_a_reader();
     match sysdig_scc::cli::run(sysdig_scc::cli::Cli::parse()) {

@@ -3,6 +3,7 @@
 //! 43 characters of base64url over 32 bytes: expiry, randomness, and a MAC over both and the purpose. That it is used
 //! once is kept where used tokens are kept, so challenges nobody answers cost nothing.
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -53,7 +54,7 @@ impl Challenges {
         let bytes = URL_SAFE_NO_PAD.decode(nonce).ok().filter(|bytes| bytes.len() == 16 + MAC)?;
         let (body, mac) = bytes.split_at(16);
         let expected = self.mac(body, purpose);
-        let same: bool = subtle::ConstantTimeEq::ct_eq(&expected.as_ref()[..MAC], mac).into();
+        let same = verify_slices_are_equal(&expected.as_ref()[..MAC], mac).is_ok();
         let ends = u32::from_be_bytes(body[..4].try_into().ok()?);
         same.then(|| i64::from(ends))
     }

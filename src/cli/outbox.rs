@@ -224,7 +224,7 @@ fn retry(admin: &mut Admin, row: i64) -> anyhow::Result<bool> {
     }
     match normalize::stored(&shown.delivered, shown.listed.accepted.unwrap_or_default())? {
         Element::Event { event, .. } => {
-            let content = receive::content(&event).map_err(anyhow::Error::msg)?;
+            let content = receive::content(event).map_err(anyhow::Error::msg)?;
             Ok(admin.retry(row, Some(&content))?)
         }
         Element::Unreadable { reason, .. } => bail!("it still cannot be read: {reason}"),

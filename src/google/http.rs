@@ -51,6 +51,7 @@ pub struct Client(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     http: reqwest::Client,
+    address: Url,
     base: String,
     timeout: Duration,
     quota_project: Option<HeaderValue>,
@@ -103,7 +104,10 @@ impl Client {
             .map_err(|source| ApiError::Transport { call: base.clone(), source })?;
         let quota_project = settings.quota_project.as_deref().or(tokens.quota_project());
         let quota_project = quota_project.and_then(|project| HeaderValue::from_str(project).ok());
-        Ok(Self(Arc::new(Inner { http, base, timeout: settings.timeout, quota_project, tokens })))
+        let mut address = settings.base;
+        address.set_query(None);
+        address.set_fragment(None);
+        Ok(Self(Arc::new(Inner { http, address, base, timeout: settings.timeout, quota_project, tokens })))
     }
 
     /// Where its tokens come from.
@@ -191,11 +195,17 @@ impl Client {
 
     /// The request without its token.
     fn request(&self, call: Call<'_>, name: &str) -> Result<RequestBuilder, ApiError> {
-        let url = Url::parse(&format!("{}{}", self.0.base, call.path)).map_err(|error| ApiError::Refused {
-            call: name.to_owned(),
-            why: format!("its address is not valid: {error}"),
-        })?;
-        let request = self.0.http.request(call.method, url).query(call.query);
+        let refused = |why: String| ApiError::Refused { call: name.to_owned(), why };
+        if !call.path.starts_with('/') || call.path.contains(['?', '#']) {
+            return Err(refused(format!("its path is not valid: {:?}", call.path)));
+        }
+        // The base was read once; only what differs from call to call is read again.
+        let mut url = self.0.address.clone();
+        url.set_path(&format!("{}{}", self.0.address.path().trim_end_matches('/'), call.path));
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(call.query);
+        }
+        let request = self.0.http.request(call.method, url);
         Ok(match call.body {
             Some(body) => request.header(CONTENT_TYPE, "application/json").body(body),
             None => request,

@@ -1,5 +1,6 @@
 //! What the outbox keeps about one event, and the ways a lease ends.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -25,6 +26,8 @@ pub struct NewEntry {
 pub struct NewContent {
     /// The event, serialised.
     pub event: String,
+    /// The same event as it stands in memory, for a worker that can take it at once; without it the text is read.
+    pub in_hand: Option<Event>,
     /// The event's kind.
     pub kind: &'static str,
     /// 0 goes first, 3 last.
@@ -38,8 +41,8 @@ pub struct Leased {
     pub id: i64,
     /// What identifies the event.
     pub key: String,
-    /// The event, serialised; [`Leased::event`] reads it.
-    pub event: Vec<u8>,
+    /// The event; [`Leased::event`] reads it.
+    pub event: Content,
     /// How many attempts have failed.
     pub attempts: u32,
     /// When the first attempt failed.
@@ -48,13 +51,25 @@ pub struct Leased {
     pub accepted: DateTime<Utc>,
 }
 
+/// The event of a row.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// As its row has it: serialised.
+    Written(Vec<u8>),
+    /// As it came in.
+    InHand(Event),
+}
+
 impl Leased {
     /// The event.
     ///
     /// # Errors
     /// When the row was written by a version whose events this program cannot read.
-    pub fn event(&self) -> Result<Event, serde_json::Error> {
-        Event::from_json(&self.event)
+    pub fn event(&self) -> Result<Cow<'_, Event>, serde_json::Error> {
+        match &self.event {
+            Content::InHand(event) => Ok(Cow::Borrowed(event)),
+            Content::Written(text) => Event::from_json(text).map(Cow::Owned),
+        }
     }
 }
 

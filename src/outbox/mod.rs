@@ -22,16 +22,19 @@
 //!   retry may be planned is due at once.
 
 pub mod backoff;
+pub mod desk;
 pub mod entry;
 pub mod sqlite;
 pub mod worker;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
-pub use entry::{Ending, Leased, NewContent, NewEntry, Settlement, Stats};
+pub use desk::Desk;
+pub use entry::{Content, Ending, Leased, NewContent, NewEntry, Settlement, Stats};
 pub use sqlite::Sqlite;
 
 /// Why the store could not do what it was asked.
@@ -144,8 +147,10 @@ impl From<rusqlite::Error> for StoreError {
 /// How many of a batch became rows to deliver, met themselves, or were closed or parked at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Accepted {
-    /// Rows that now wait for delivery.
+    /// Rows that are now ours to deliver.
     pub waiting: u64,
+    /// Those of them that went to the worker's desk at once; the others have to be leased.
+    pub handed: u64,
     /// Entries whose key had been taken before.
     pub duplicates: u64,
     /// Rows that were parked at once because they could not be read.
@@ -162,13 +167,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         now: DateTime<Utc>,
     ) -> BoxFuture<'_, Result<Accepted, StoreError>>;
 
-    /// Takes up to `limit` rows that are due, the most urgent first, until the lease ends.
-    fn lease(
-        &self,
-        limit: usize,
-        now: DateTime<Utc>,
-        lease: Duration,
-    ) -> BoxFuture<'_, Result<Vec<Leased>, StoreError>>;
+    /// Leases what is due, the most urgent first, and puts it on the desk, as much as it has room for. Whether there
+    /// may be more.
+    ///
+    /// From then on, what is accepted is leased and put there at once, with its event in hand, as long as the desk has
+    /// room and nothing older waits: so nothing is read back that was written a moment ago.
+    fn fill(&self, desk: &Arc<Desk>, now: DateTime<Utc>, lease: Duration) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Ends leases: each row is closed, parked, planned anew, or given back.
     fn settle(&self, settlements: Vec<Settlement>, now: DateTime<Utc>) -> BoxFuture<'_, Result<(), StoreError>>;

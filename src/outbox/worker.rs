@@ -3,21 +3,20 @@
 //! Several events are under way at once, and a slow one delays only itself. What is finished is settled in batches,
 //! so that closing costs as little as accepting does.
 
-use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::entry::Ending;
-use super::{Leased, Settlement, Store, backoff};
+use super::{Desk, Leased, Settlement, Store, backoff};
 use crate::deliver::Verdict;
 use crate::event::Outcome;
 use crate::telemetry::{chain, metrics as names};
@@ -123,104 +122,92 @@ impl Worker {
         Arc::clone(&self.heartbeat)
     }
 
-    /// One turn of the crank: leases what is due, handles all of it, settles it. Returns how many rows that were.
-    ///
-    /// # Errors
-    /// When the store cannot lease or settle.
-    pub async fn step(&self) -> Result<usize, super::StoreError> {
-        let now = (self.clock)();
-        self.heartbeat.beat(now);
-        let rows = self.store.lease(self.manner.concurrency, now, LEASE).await?;
-        let attempts = rows.iter().map(|row| attempt(&*self.handler, row, &self.manner, &self.clock));
-        let settlements: Vec<_> = futures_util::future::join_all(attempts).await;
-        self.store.settle(settlements, (self.clock)()).await?;
-        Ok(rows.len())
-    }
-
     /// Works until `stop`, then finishes what is in hand, or gives it back.
     pub async fn run(self, stop: CancellationToken) {
+        // More places than hands: no hand is idle while others' rows are being leased or settled.
+        let desk = Arc::new(Desk::new((self.manner.concurrency * 8).max(8)));
         let (settled, settlements) = mpsc::channel(1_024);
-        let under_way = UnderWay::default();
-        let clerk = tokio::spawn(settle_in_batches(
-            Arc::clone(&self.store),
-            settlements,
-            under_way.clone(),
-            Arc::clone(&self.clock),
-        ));
-        let permits = Arc::new(Semaphore::new(self.manner.concurrency));
-        let mut tasks = JoinSet::new();
-        // Leasing ahead keeps every permit busy while the next lease is being written.
-        let ahead = (self.manner.concurrency * 4).max(8);
+        let clerk = settle_in_batches(Arc::clone(&self.store), settlements, Arc::clone(&desk), Arc::clone(&self.clock));
+        let clerk = tokio::spawn(clerk);
+        let mut hands = JoinSet::new();
+        for _ in 0..self.manner.concurrency {
+            hands.spawn(self.hand(Arc::clone(&desk), settled.clone(), stop.clone()));
+        }
+        drop(settled);
         while !stop.is_cancelled() {
-            while tasks.try_join_next().is_some() {}
             let gathered = tokio::time::sleep(GATHER);
-            let room = ahead.saturating_sub(under_way.len());
-            let leased = self.lease(room, ahead).await;
-            // Nobody wakes us for what was due before: only a lease that found less than it had room for saw the end.
-            let more = leased.as_ref().is_none_or(|rows| rows.len() == room);
-            for row in leased.unwrap_or_default().into_iter().filter(|row| under_way.insert(row.id)) {
-                tasks.spawn(self.task(row, Arc::clone(&permits), settled.clone()));
-            }
+            let more = self.fill(&desk).await;
             tokio::select! {
-                () = gathered.then(|()| self.pause(&under_way, ahead, more)) => {}
+                () = gathered.then(|()| self.pause(&desk, more)) => {}
                 () = stop.cancelled() => {}
             }
         }
-        drop(settled);
-        let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
+        desk.close();
+        let drained = tokio::time::timeout(DRAIN, async { while hands.join_next().await.is_some() {} }).await;
         if drained.is_err() {
             tracing::info!(
-                rows = tasks.len(),
+                rows = desk.len(),
                 "gave back what could not be finished in time; it is taken up at the next start"
             );
-            tasks.shutdown().await;
+            hands.shutdown().await;
         }
         if let Err(error) = clerk.await {
             tracing::error!(%error, "the last settlements were lost; their events are delivered again at the next start");
         }
-        self.give_back(under_way).await;
+        self.give_back(&desk).await;
     }
 
-    /// `None`: there was too little room to be worth a write.
-    async fn lease(&self, room: usize, ahead: usize) -> Option<Vec<Leased>> {
+    /// Leases what is due. Whether there may be more: nobody wakes us for what was due before, so only a lease that
+    /// found less than it had room for saw the end.
+    async fn fill(&self, desk: &Arc<Desk>) -> bool {
         let now = (self.clock)();
         self.heartbeat.beat(now);
-        // Small leases cost as much as large ones: wait until half of the room is free.
-        if room < ahead / 2 {
-            return None;
+        // Small leases cost as much as large ones: wait until half of the desk is free.
+        if desk.len() > desk.room() {
+            return true;
         }
         // What went wrong the store has logged, and says at /readyz; the next look tries again.
-        Some(self.store.lease(room, now, LEASE).await.unwrap_or_default())
+        self.store.fill(desk, now, LEASE).await.unwrap_or_default()
     }
 
-    async fn pause(&self, under_way: &UnderWay, ahead: usize, more: bool) {
-        if under_way.len() > ahead / 2 {
-            let _room_or_time = tokio::time::timeout(LOOK_EVERY, under_way.room.notified()).await;
+    async fn pause(&self, desk: &Desk, more: bool) {
+        if desk.len() > desk.room() {
+            let _room_or_time = tokio::time::timeout(LOOK_EVERY, desk.settled()).await;
         } else if !more {
             let _woken_or_time = tokio::time::timeout(LOOK_EVERY, self.wake.notified()).await;
         }
     }
 
-    fn task(
+    /// One pair of hands: takes row after row from the desk.
+    fn hand(
         &self,
-        row: Leased,
-        permits: Arc<Semaphore>,
+        desk: Arc<Desk>,
         settled: mpsc::Sender<Settlement>,
+        stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (handler, manner, clock) = (Arc::clone(&self.handler), self.manner, Arc::clone(&self.clock));
         async move {
-            let Ok(_permit) = permits.acquire().await else { return };
-            // A panic in one event's handling must not lose its row, nor stop the others.
-            let handled = AssertUnwindSafe(attempt(&*handler, &row, &manner, &clock)).catch_unwind().await;
-            let settlement = handled.unwrap_or_else(|_| panicked(row.id));
-            // Only fails when the process is stopping for good; then the lease is given back.
-            let _delivered_to_clerk = settled.send(settlement).await;
+            loop {
+                let row = tokio::select! {
+                    biased;
+                    row = desk.next() => row,
+                    () = stop.cancelled() => match desk.take() {
+                        Some(row) => row,
+                        None => return,
+                    },
+                };
+                // A panic in one event's handling must not lose its row, nor stop the others.
+                let handled = AssertUnwindSafe(attempt(&*handler, &row, &manner, &clock)).catch_unwind().await;
+                let settlement = handled.unwrap_or_else(|_| panicked(row.id));
+                // Only fails when the process is stopping for good; then the lease is given back.
+                let _delivered_to_clerk = settled.send(settlement).await;
+            }
         }
     }
 
-    async fn give_back(&self, under_way: UnderWay) {
-        let left: Vec<_> = under_way
-            .drain()
+    async fn give_back(&self, desk: &Desk) {
+        let left: Vec<_> = desk
+            .clear()
             .into_iter()
             .map(|id| Settlement { id, ending: Ending::Release { reason: None, at: None } })
             .collect();
@@ -239,46 +226,11 @@ fn panicked(id: i64) -> Settlement {
     Settlement { id, ending: Ending::Close { outcome: Outcome::Parked, note } }
 }
 
-/// The rows that are leased and not yet settled.
-#[derive(Debug, Clone, Default)]
-struct UnderWay {
-    ids: Arc<Mutex<HashSet<i64>>>,
-    room: Arc<Notify>,
-}
-
-impl UnderWay {
-    fn locked(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
-        self.ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn len(&self) -> usize {
-        self.locked().len()
-    }
-
-    fn insert(&self, id: i64) -> bool {
-        self.locked().insert(id)
-    }
-
-    fn remove(&self, settled: &[Settlement]) {
-        {
-            let mut ids = self.locked();
-            for settlement in settled {
-                ids.remove(&settlement.id);
-            }
-        }
-        self.room.notify_one();
-    }
-
-    fn drain(&self) -> Vec<i64> {
-        self.locked().drain().collect()
-    }
-}
-
 /// The clerk: settles everything that is finished in one transaction, and never gives up on one.
 async fn settle_in_batches(
     store: Arc<dyn Store>,
     mut finished: mpsc::Receiver<Settlement>,
-    under_way: UnderWay,
+    desk: Arc<Desk>,
     clock: Clock,
 ) {
     let mut batch = Vec::new();
@@ -298,8 +250,7 @@ async fn settle_in_batches(
             }
             tokio::time::sleep(SETTLE_AGAIN_AFTER).await;
         }
-        under_way.remove(&batch);
-        batch.clear();
+        desk.done(batch.drain(..).map(|settlement| settlement.id));
     }
 }
 

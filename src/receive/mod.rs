@@ -93,7 +93,7 @@ impl Intake {
         let mut ignored = 0;
         for element in elements {
             match element {
-                Element::Event { event, body } => entries.push(entry(door, &event, body)),
+                Element::Event { event, body } => entries.push(entry(door, event, body)),
                 Element::Unreadable { reason, body } => entries.push(unreadable(door, reason, body)),
                 Element::Ignored(kind) => {
                     ignored += 1;
@@ -102,7 +102,8 @@ impl Intake {
             }
         }
         let taken = self.store.accept(entries, ignored, Utc::now()).await.map_err(IntakeError)?;
-        if taken.waiting > 0 {
+        // What was handed over lies on the worker's desk already.
+        if taken.waiting > taken.handed {
             self.wake.notify_one();
         }
         let receipt = Receipt { accepted: taken.waiting, duplicates: taken.duplicates, ignored, parked: taken.parked };
@@ -113,16 +114,16 @@ impl Intake {
 }
 
 /// The serialised part of a row: also used when a parked row is read anew.
-pub fn content(event: &Event) -> Result<NewContent, String> {
+pub fn content(event: Event) -> Result<NewContent, String> {
     let mut text = Vec::with_capacity(USUAL_EVENT);
-    let written = serde_json::to_writer(&mut text, event).map_err(|error| error.to_string());
+    let written = serde_json::to_writer(&mut text, &event).map_err(|error| error.to_string());
     match written.and_then(|()| String::from_utf8(text).map_err(|error| error.to_string())) {
-        Ok(text) => Ok(NewContent { event: text, kind: event.kind(), urgency: event.urgency() }),
+        Ok(text) => Ok(NewContent { event: text, kind: event.kind(), urgency: event.urgency(), in_hand: Some(event) }),
         Err(error) => Err(format!("the event cannot be written down: {error}")),
     }
 }
 
-fn entry(door: Door, event: &Event, body: String) -> NewEntry {
+fn entry(door: Door, event: Event, body: String) -> NewEntry {
     NewEntry { key: event.key(), body, content: content(event), door: door.label() }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
-use subtle::ConstantTimeEq as _;
 
 use super::error::{Refusal, Status};
 use super::faults::Faults;
@@ -132,7 +132,7 @@ impl Sandbox {
         let given = request.authorization.unwrap_or_default();
         let given = given.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let given = given.map_or("", |(_, token)| token.trim());
-        if bool::from(token.expose_secret().as_bytes().ct_eq(given.as_bytes())) {
+        if verify_slices_are_equal(token.expose_secret().as_bytes(), given.as_bytes()).is_ok() {
             return Ok(());
         }
         let text = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or \

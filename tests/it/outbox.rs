@@ -1,13 +1,17 @@
 //! The ledger: nothing leaves silently, whatever happens in between.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
+use serde_json::json;
 use sysdig_scc::event::Outcome;
+use sysdig_scc::normalize::{Element, delivery};
 use sysdig_scc::outbox::sqlite::{Admin, Keep, Selection};
-use sysdig_scc::outbox::{Ending, NewContent, NewEntry, Settlement, Sqlite, Store, StoreError};
+use sysdig_scc::outbox::{Content, Desk, Ending, Leased, NewContent, NewEntry, Settlement, Sqlite, Store, StoreError};
+use sysdig_scc::receive::content;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -20,7 +24,7 @@ fn now() -> DateTime<Utc> {
 }
 
 fn entry(key: &str, urgency: u8) -> NewEntry {
-    let content = NewContent { event: "{}".into(), kind: "runtime", urgency };
+    let content = NewContent { event: "{}".into(), in_hand: None, kind: "runtime", urgency };
     NewEntry { key: key.into(), body: format!("body of {key}"), content: Ok(content), door: "webhook" }
 }
 
@@ -36,6 +40,27 @@ async fn stats(store: &Sqlite) -> sysdig_scc::outbox::Stats {
     let stats = store.stats(now()).await.unwrap();
     assert!(stats.balances(), "accepted = waiting + closed: {stats:?}");
     stats
+}
+
+/// Up to so many rows that are due.
+async fn lease(store: &Sqlite, most: usize, now: DateTime<Utc>) -> Vec<Leased> {
+    let desk = Arc::new(Desk::new(most));
+    store.fill(&desk, now, LEASE).await.unwrap();
+    on(&desk)
+}
+
+fn on(desk: &Desk) -> Vec<Leased> {
+    std::iter::from_fn(|| desk.take()).collect()
+}
+
+/// An entry with its event in hand, as a door brings it.
+fn in_hand(id: &str) -> NewEntry {
+    let element = json!({"id": id, "timestamp": 1_720_031_001_639_981_110_u64, "name": "Terminal shell", "severity": 4,
+        "category": "runtime", "source": "syscall", "content": {"ruleName": "Terminal shell", "output": "a shell"}});
+    let Element::Event { event, body } = delivery(element.to_string().as_bytes(), now()).unwrap().remove(0) else {
+        panic!("an event")
+    };
+    NewEntry { key: event.key(), body, content: content(event), door: "webhook" }
 }
 
 fn open(path: &Path) -> Sqlite {
@@ -63,9 +88,9 @@ async fn the_most_urgent_goes_first_and_equals_in_order_of_arrival() {
     for (n, (key, urgency)) in [("low", 3), ("high1", 1), ("critical", 0), ("high2", 1)].into_iter().enumerate() {
         store.accept(vec![entry(key, urgency)], 0, now() + TimeDelta::seconds(n as i64)).await.unwrap();
     }
-    let keys: Vec<_> = store.lease(3, now(), LEASE).await.unwrap().into_iter().map(|row| row.key).collect();
+    let keys: Vec<_> = lease(&store, 3, now()).await.into_iter().map(|row| row.key).collect();
     assert_eq!(keys, ["critical", "high1", "high2"]);
-    assert_eq!(store.lease(9, now(), LEASE).await.unwrap().len(), 1, "what is leased is not leased again");
+    assert_eq!(lease(&store, 9, now()).await.len(), 1, "what is leased is not leased again");
 }
 
 #[tokio::test]
@@ -73,16 +98,16 @@ async fn a_retry_waits_for_its_time_and_a_release_counts_no_attempt() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder.path().join("outbox.db"));
     store.accept(vec![entry("a", 1)], 0, now()).await.unwrap();
-    let row = store.lease(1, now(), LEASE).await.unwrap().remove(0);
+    let row = lease(&store, 1, now()).await.remove(0);
     let at = now() + TimeDelta::seconds(30);
     let retry = Settlement { id: row.id, ending: Ending::Retry { at, reason: "503".into() } };
     store.settle(vec![retry], now()).await.unwrap();
-    assert!(store.lease(1, now() + TimeDelta::seconds(29), LEASE).await.unwrap().is_empty());
-    let row = store.lease(1, at, LEASE).await.unwrap().remove(0);
+    assert!(lease(&store, 1, now() + TimeDelta::seconds(29)).await.is_empty());
+    let row = lease(&store, 1, at).await.remove(0);
     assert_eq!((row.attempts, row.first_failed), (1, Some(now())));
     let release = Settlement { id: row.id, ending: Ending::Release { reason: None, at: None } };
     store.settle(vec![release], at).await.unwrap();
-    assert_eq!(store.lease(1, at, LEASE).await.unwrap().remove(0).attempts, 1);
+    assert_eq!(lease(&store, 1, at).await.remove(0).attempts, 1);
 }
 
 #[tokio::test]
@@ -90,14 +115,14 @@ async fn a_clock_that_steps_back_strands_no_retry() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder.path().join("outbox.db"));
     store.accept(vec![entry("a", 1)], 0, now()).await.unwrap();
-    let row = store.lease(1, now(), LEASE).await.unwrap().remove(0);
+    let row = lease(&store, 1, now()).await.remove(0);
     let at = now() + TimeDelta::minutes(5);
     store
         .settle(vec![Settlement { id: row.id, ending: Ending::Retry { at, reason: "503".into() } }], now())
         .await
         .unwrap();
     let back = now() - TimeDelta::days(3);
-    assert_eq!(store.lease(1, back, LEASE).await.unwrap().len(), 1);
+    assert_eq!(lease(&store, 1, back).await.len(), 1);
 }
 
 #[tokio::test]
@@ -106,13 +131,47 @@ async fn leases_of_a_dead_process_are_taken_back_by_the_next() {
     let path = folder.path().join("outbox.db");
     let store = open(&path);
     store.accept(vec![entry("a", 1), entry("b", 1)], 0, now()).await.unwrap();
-    let rows = store.lease(2, now(), LEASE).await.unwrap();
+    let rows = lease(&store, 2, now()).await;
     store.settle(vec![close(rows[0].id, Outcome::Delivered)], now()).await.unwrap();
     drop(store);
     let store = open(&path);
-    let keys: Vec<_> = store.lease(9, now(), LEASE).await.unwrap().into_iter().map(|row| row.key).collect();
+    let keys: Vec<_> = lease(&store, 9, now()).await.into_iter().map(|row| row.key).collect();
     assert_eq!(keys, ["b"]);
     assert_eq!(stats(&store).await.closed["delivered"], 1);
+}
+
+#[tokio::test]
+async fn a_fresh_event_goes_to_the_desk_with_its_lease_while_there_is_room_and_nothing_older_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let store = open(&path);
+    let desk = Arc::new(Desk::new(2));
+    assert_eq!(store.accept(vec![in_hand("a")], 0, now()).await.unwrap().handed, 0, "nobody works yet");
+    assert!(!store.fill(&desk, now(), LEASE).await.unwrap());
+    let new = vec![in_hand("a"), in_hand("b"), in_hand("c")];
+    let accepted = store.accept(new, 0, now()).await.unwrap();
+    assert_eq!((accepted.waiting, accepted.handed, accepted.duplicates), (2, 1, 1), "a duplicate takes no place");
+    let rows = on(&desk);
+    assert!(matches!(rows[0].event, Content::Written(_)), "what waited is read from its row");
+    assert!(matches!(rows[1].event, Content::InHand(_)));
+    settle(&store, &desk, &rows).await;
+    assert_eq!(store.accept(vec![in_hand("d"), in_hand("e")], 0, now()).await.unwrap().handed, 0, "an older one waits");
+    assert!(store.fill(&desk, now(), LEASE).await.unwrap(), "and there may be more than there was room for");
+    settle(&store, &desk, &on(&desk)).await;
+    assert!(!store.fill(&desk, now(), LEASE).await.unwrap());
+    settle(&store, &desk, &on(&desk)).await;
+    assert_eq!(store.accept(vec![in_hand("f")], 0, now()).await.unwrap().handed, 1);
+    let row = on(&desk).remove(0);
+    assert!(matches!(&row.event, Content::InHand(event) if event.key() == row.key));
+    assert_eq!(stats(&store).await.leased, 1, "its lease is durable before it lies there");
+    drop(store);
+    let found: Vec<_> = lease(&open(&path), 9, now()).await.into_iter().map(|row| row.event().unwrap().key()).collect();
+    assert!(found.contains(&row.key), "and if the process dies, the next one reads it: {found:?}");
+}
+
+async fn settle(store: &Sqlite, desk: &Desk, rows: &[Leased]) {
+    store.settle(rows.iter().map(|row| close(row.id, Outcome::Delivered)).collect(), now()).await.unwrap();
+    desk.done(rows.iter().map(|row| row.id));
 }
 
 #[tokio::test]
@@ -120,7 +179,7 @@ async fn a_row_is_closed_once_however_often_it_is_settled() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder.path().join("outbox.db"));
     store.accept(vec![entry("a", 1)], 0, now()).await.unwrap();
-    let id = store.lease(1, now(), LEASE).await.unwrap()[0].id;
+    let id = lease(&store, 1, now()).await[0].id;
     let twice = vec![close(id, Outcome::Delivered), close(id, Outcome::Parked)];
     store.settle(twice, now()).await.unwrap();
     let stats = stats(&store).await;
@@ -169,7 +228,7 @@ async fn parked_rows_are_listed_shown_retried_and_discarded() {
     let path = folder.path().join("outbox.db");
     let store = open(&path);
     store.accept(vec![unreadable("x"), entry("y", 1)], 0, now()).await.unwrap();
-    let id = store.lease(1, now(), LEASE).await.unwrap()[0].id;
+    let id = lease(&store, 1, now()).await[0].id;
     store.settle(vec![close(id, Outcome::Parked)], now()).await.unwrap();
     let mut admin = Admin::open(&path).unwrap();
     let parked = admin.list(&Selection { state: Some("parked".into()), reason: None, limit: 9 }).unwrap();
@@ -181,14 +240,14 @@ async fn parked_rows_are_listed_shown_retried_and_discarded() {
     assert!(admin.discard(shown.listed.id, now()).unwrap());
     let stats = stats(&store).await;
     assert_eq!((stats.waiting, stats.closed["parked"], stats.closed["discarded"]), (1, 0, 1));
-    assert_eq!(store.lease(9, now(), LEASE).await.unwrap()[0].attempts, 0);
+    assert_eq!(lease(&store, 9, now()).await[0].attempts, 0);
 }
 
 /// What can happen to a ledger, in any order.
 #[derive(Debug, Clone)]
 enum Deed {
     Accept(Vec<(u8, bool)>, u8),
-    Lease(u8),
+    Lease,
     Settle(u8),
     Reopen,
     Retry,
@@ -198,7 +257,7 @@ enum Deed {
 fn deeds() -> impl Strategy<Value = Vec<Deed>> {
     let deed = prop_oneof![
         4 => (prop::collection::vec((0u8..40, any::<bool>()), 0..6), 0u8..3).prop_map(|(keys, ignored)| Deed::Accept(keys, ignored)),
-        3 => (1u8..5).prop_map(Deed::Lease),
+        3 => Just(Deed::Lease),
         4 => any::<u8>().prop_map(Deed::Settle),
         1 => Just(Deed::Reopen),
         1 => Just(Deed::Retry),
@@ -220,17 +279,20 @@ async fn live(deeds: Vec<Deed>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outbox.db");
     let mut store = open(&path);
-    let (mut leased, mut taken) = (Vec::new(), 0);
+    let (mut leased, mut taken, mut desk) = (Vec::new(), 0, Arc::new(Desk::new(6)));
     for deed in deeds {
         match deed {
             Deed::Accept(keys, ignored) => {
                 taken += keys.len() as u64 + u64::from(ignored);
-                let batch = keys.into_iter().map(|(key, good)| {
-                    if good { entry(&key.to_string(), key % 4) } else { unreadable(&key.to_string()) }
-                });
+                let batch = keys
+                    .into_iter()
+                    .map(|(key, good)| if good { in_hand(&format!("e{key}")) } else { unreadable(&key.to_string()) });
                 store.accept(batch.collect(), ignored.into(), now()).await.unwrap();
             }
-            Deed::Lease(count) => leased.extend(store.lease(count.into(), now(), LEASE).await.unwrap()),
+            Deed::Lease => {
+                store.fill(&desk, now(), LEASE).await.unwrap();
+                leased.extend(on(&desk));
+            }
             Deed::Settle(how) => {
                 let Some(row) = leased.pop() else { continue };
                 let ending = match how % 4 {
@@ -240,10 +302,12 @@ async fn live(deeds: Vec<Deed>) {
                     _ => Ending::Release { reason: None, at: None },
                 };
                 store.settle(vec![Settlement { id: row.id, ending }], now()).await.unwrap();
+                desk.done([row.id].into_iter());
             }
             Deed::Reopen => {
                 drop(store);
                 store = open(&path);
+                desk = Arc::new(Desk::new(6));
             }
             Deed::Retry | Deed::Discard => {
                 let mut admin = Admin::open(&path).unwrap();

@@ -13,13 +13,14 @@ mod writer;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Accepted, Leased, NewEntry, Settlement, Stats, Store, StoreError};
+use super::{Accepted, Desk, NewEntry, Settlement, Stats, Store, StoreError};
 pub use admin::{Admin, Listed, Selection, Shown};
 use writer::{Command, Writer};
 
@@ -84,13 +85,9 @@ impl Store for Sqlite {
         Box::pin(self.ask(move |answer| Command::Accept { batch, ignored, now, answer }))
     }
 
-    fn lease(
-        &self,
-        limit: usize,
-        now: DateTime<Utc>,
-        lease: Duration,
-    ) -> BoxFuture<'_, Result<Vec<Leased>, StoreError>> {
-        Box::pin(self.ask(move |answer| Command::Lease { limit, now, lease, answer }))
+    fn fill(&self, desk: &Arc<Desk>, now: DateTime<Utc>, lease: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let desk = Arc::clone(desk);
+        Box::pin(self.ask(move |answer| Command::Fill { desk, now, lease, answer }))
     }
 
     fn settle(&self, settlements: Vec<Settlement>, now: DateTime<Utc>) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -1,5 +1,6 @@
 //! The statements: what each request does to the rows, and to the sums beside them.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -7,9 +8,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::Keep;
 use super::schema::{CLOSED, LEASED, PARKED, WAITING};
-use crate::event::Outcome;
+use crate::event::{Event, Outcome};
 use crate::outbox::entry::Ending;
-use crate::outbox::{Accepted, Leased, NewEntry, Settlement, StoreError, backoff};
+use crate::outbox::{Accepted, Content, Desk, Leased, NewContent, NewEntry, Settlement, StoreError, backoff};
 
 /// The classes of urgency, the first one first.
 const URGENCIES: std::ops::RangeInclusive<u8> = 0..=3;
@@ -18,69 +19,74 @@ const PROBED_ROOM: i64 = 256 * 1024;
 /// The longest reason that is kept, in bytes.
 const REASON_LIMIT: usize = 2_000;
 
+/// What stands between the rows and the worker: its desk, and whether older rows wait that have to go there first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Front {
+    desk: Weak<Desk>,
+    lease: Duration,
+    caught_up: bool,
+}
+
+impl Front {
+    /// Puts leased rows on the desk. Without one (the worker is gone) the next process takes them back.
+    pub(crate) fn put(&self, rows: Vec<Leased>) {
+        if let Some(desk) = self.desk.upgrade().filter(|_| !rows.is_empty()) {
+            desk.put(rows);
+        }
+    }
+}
+
 /// One transaction's work. The sums are written once, at the end.
 pub(crate) struct Batch<'t> {
     transaction: &'t Transaction<'t>,
     failing: bool,
+    front: Front,
+    /// Places on the desk that are still free, as far as they may be given to new rows.
+    room: usize,
+    handed: Vec<Leased>,
     accepted: i64,
     closed: [i64; Outcome::ALL.len()],
 }
 
 impl<'t> Batch<'t> {
     /// `failing`: the last writes failed, and a probe has to show more than room for one page.
-    pub(crate) fn new(transaction: &'t Transaction<'t>, failing: bool) -> Self {
-        Self { transaction, failing, accepted: 0, closed: [0; Outcome::ALL.len()] }
+    pub(crate) fn new(transaction: &'t Transaction<'t>, failing: bool, front: Front) -> Self {
+        let room = front.desk.upgrade().map_or(0, |desk| desk.room());
+        Self { transaction, failing, front, room, handed: Vec::new(), accepted: 0, closed: [0; Outcome::ALL.len()] }
     }
 
     pub(crate) fn accept(
         &mut self,
-        entries: &[NewEntry],
+        entries: &mut [NewEntry],
         ignored: u64,
         now: DateTime<Utc>,
     ) -> Result<Accepted, StoreError> {
-        let mut entry = self.transaction.prepare_cached(
-            "INSERT INTO entry (key, kind, door, state, urgency, accepted_ms, closed_ms, outcome, reason)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (key) DO NOTHING",
-        )?;
-        let mut body =
-            self.transaction.prepare_cached("INSERT INTO body (entry_id, delivered, event) VALUES (?1, ?2, ?3)")?;
         let mut accepted = Accepted::default();
-        let now_ms = now.timestamp_millis();
-        for new in entries {
-            let inserted = match &new.content {
-                Ok(content) => entry.execute(params![
-                    new.key,
-                    content.kind,
-                    new.door,
-                    WAITING,
-                    content.urgency,
-                    now_ms,
-                    None::<i64>,
-                    None::<&str>,
-                    None::<&str>
-                ])?,
-                Err(reason) => entry.execute(params![
-                    new.key,
-                    "unreadable",
-                    new.door,
-                    PARKED,
-                    0,
-                    now_ms,
-                    now_ms,
-                    Outcome::Parked.label(),
-                    cut(reason)
-                ])?,
+        for new in entries.iter_mut() {
+            let inserted = match &mut new.content {
+                Ok(content) => {
+                    let handed = self.hand_over(content);
+                    let inserted = self.insert_event(new, handed.is_some(), now)?;
+                    match handed {
+                        Some(event) if inserted => {
+                            self.handed.push(self.fresh(std::mem::take(&mut new.key), event, now));
+                            accepted.handed += 1;
+                        }
+                        // A duplicate leaves its place to the next.
+                        Some(_) => self.room += 1,
+                        None => {}
+                    }
+                    accepted.waiting += u64::from(inserted);
+                    inserted
+                }
+                Err(reason) => {
+                    let reason = std::mem::take(reason);
+                    let inserted = self.insert_unreadable(new, &reason, now)?;
+                    accepted.parked += u64::from(inserted);
+                    inserted
+                }
             };
-            if inserted == 0 {
-                accepted.duplicates += 1;
-                continue;
-            }
-            let event = new.content.as_ref().ok().map(|content| content.event.as_bytes());
-            body.execute(params![self.transaction.last_insert_rowid(), new.body.as_bytes(), event])?;
-            match new.content {
-                Ok(_) => accepted.waiting += 1,
-                Err(_) => accepted.parked += 1,
-            }
+            accepted.duplicates += u64::from(!inserted);
         }
         self.accepted += as_sum(entries.len() as u64 + ignored);
         self.count(Outcome::Ignored, as_sum(ignored));
@@ -89,12 +95,72 @@ impl<'t> Batch<'t> {
         Ok(accepted)
     }
 
-    pub(crate) fn lease(
-        &mut self,
-        limit: usize,
-        now: DateTime<Utc>,
-        lease: Duration,
-    ) -> Result<Vec<Leased>, StoreError> {
+    pub(crate) fn fill(&mut self, desk: &Arc<Desk>, now: DateTime<Utc>, lease: Duration) -> Result<bool, StoreError> {
+        self.front.desk = Arc::downgrade(desk);
+        self.front.lease = lease;
+        let room = desk.room().saturating_sub(self.handed.len());
+        let rows = self.lease(room, now, lease)?;
+        self.front.caught_up = rows.len() < room;
+        self.room = room - rows.len();
+        self.handed.extend(rows);
+        Ok(!self.front.caught_up)
+    }
+
+    /// The event of a new row, when the row can go to the desk at once; otherwise it waits, and so do those after it.
+    fn hand_over(&mut self, content: &mut NewContent) -> Option<Event> {
+        if self.front.caught_up && self.room > 0 {
+            self.room -= 1;
+            return content.in_hand.take();
+        }
+        self.front.caught_up = false;
+        None
+    }
+
+    fn fresh(&self, key: String, event: Event, accepted: DateTime<Utc>) -> Leased {
+        let id = self.transaction.last_insert_rowid();
+        Leased { id, key, event: Content::InHand(event), attempts: 0, first_failed: None, accepted }
+    }
+
+    /// `leased`: it goes to the desk when this transaction is durable. `false`: the key is known.
+    fn insert_event(&self, new: &NewEntry, leased: bool, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let Ok(content) = &new.content else { return Ok(false) };
+        let now_ms = now.timestamp_millis();
+        let (state, lease_ms) =
+            if leased { (LEASED, Some(now_ms.saturating_add(as_millis(self.front.lease)))) } else { (WAITING, None) };
+        let mut entry = self.transaction.prepare_cached(
+            "INSERT INTO entry (key, kind, door, state, urgency, accepted_ms, lease_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (key) DO NOTHING",
+        )?;
+        let inserted =
+            entry.execute(params![new.key, content.kind, new.door, state, content.urgency, now_ms, lease_ms])?;
+        if inserted > 0 {
+            self.insert_body(new, Some(&content.event))?;
+        }
+        Ok(inserted > 0)
+    }
+
+    fn insert_unreadable(&self, new: &NewEntry, reason: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut entry = self.transaction.prepare_cached(
+            "INSERT INTO entry (key, kind, door, state, urgency, accepted_ms, closed_ms, outcome, reason)
+             VALUES (?1, 'unreadable', ?2, ?3, 0, ?4, ?4, ?5, ?6) ON CONFLICT (key) DO NOTHING",
+        )?;
+        let parked = Outcome::Parked.label();
+        let inserted =
+            entry.execute(params![new.key, new.door, PARKED, now.timestamp_millis(), parked, cut(reason)])?;
+        if inserted > 0 {
+            self.insert_body(new, None)?;
+        }
+        Ok(inserted > 0)
+    }
+
+    fn insert_body(&self, new: &NewEntry, event: Option<&String>) -> Result<(), StoreError> {
+        let mut body =
+            self.transaction.prepare_cached("INSERT INTO body (entry_id, delivered, event) VALUES (?1, ?2, ?3)")?;
+        body.execute(params![self.transaction.last_insert_rowid(), new.body.as_bytes(), event.map(String::as_bytes)])?;
+        Ok(())
+    }
+
+    fn lease(&mut self, limit: usize, now: DateTime<Utc>, lease: Duration) -> Result<Vec<Leased>, StoreError> {
         let now_ms = now.timestamp_millis();
         let until_ms = now_ms.saturating_add(as_millis(lease));
         let mut expired = self
@@ -171,13 +237,13 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    /// Writes the sums.
-    pub(crate) fn finish(self) -> Result<(), StoreError> {
+    /// Writes the sums. Once the transaction is durable, the rows go to the front's desk.
+    pub(crate) fn finish(self) -> Result<(Front, Vec<Leased>), StoreError> {
         add(self.transaction, "accepted", self.accepted)?;
         for (outcome, count) in Outcome::ALL.into_iter().zip(self.closed) {
             add(self.transaction, outcome.label(), count)?;
         }
-        Ok(())
+        Ok((self.front, self.handed))
     }
 
     fn close(&mut self, id: i64, outcome: Outcome, note: Option<&str>, now: DateTime<Utc>) -> Result<(), StoreError> {
@@ -270,7 +336,7 @@ fn leased(row: &Row<'_>) -> Result<Leased, StoreError> {
         attempts: row.get(2)?,
         first_failed: row.get::<_, Option<i64>>(3)?.and_then(DateTime::from_timestamp_millis),
         accepted: DateTime::from_timestamp_millis(row.get(4)?).unwrap_or_default(),
-        event: row.get::<_, Option<Vec<u8>>>(5)?.unwrap_or_default(),
+        event: Content::Written(row.get::<_, Option<Vec<u8>>>(5)?.unwrap_or_default()),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The one thread that writes: everything that waits goes into one transaction.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -8,9 +9,9 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::place::Place;
-use super::rows::Batch;
+use super::rows::{Batch, Front};
 use super::{Keep, schema};
-use crate::outbox::{Accepted, Leased, NewEntry, Settlement, StoreError};
+use crate::outbox::{Accepted, Desk, NewEntry, Settlement, StoreError};
 
 /// As many requests as one transaction takes; more only makes the first ones wait.
 const REQUESTS_A_COMMIT: usize = 512;
@@ -24,7 +25,7 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 #[derive(Debug)]
 pub(crate) enum Command {
     Accept { batch: Vec<NewEntry>, ignored: u64, now: DateTime<Utc>, answer: Answer<Accepted> },
-    Lease { limit: usize, now: DateTime<Utc>, lease: Duration, answer: Answer<Vec<Leased>> },
+    Fill { desk: Arc<Desk>, now: DateTime<Utc>, lease: Duration, answer: Answer<bool> },
     Settle { settlements: Vec<Settlement>, now: DateTime<Utc>, answer: Answer<()> },
     Probe { answer: Answer<()> },
 }
@@ -32,7 +33,7 @@ pub(crate) enum Command {
 /// What a request is told once its transaction is durable.
 enum Reply {
     Accept(Accepted, Answer<Accepted>),
-    Lease(Vec<Leased>, Answer<Vec<Leased>>),
+    Filled(bool, Answer<bool>),
     Done(Answer<()>),
     Probed(Answer<()>),
 }
@@ -44,6 +45,7 @@ pub(crate) struct Writer {
     keep: Keep,
     connection: Option<Connection>,
     place: Place,
+    front: Front,
     failing_since: Option<Instant>,
     complained: Option<Instant>,
     pruned: Instant,
@@ -58,6 +60,7 @@ impl Writer {
             keep,
             connection: None,
             place: Place::of(path),
+            front: Front::default(),
             failing_since: None,
             complained: None,
             pruned: now,
@@ -117,13 +120,16 @@ impl Writer {
         }
         let connection = self.connection.as_mut().ok_or(StoreError::Closed)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut batch = Batch::new(&transaction, self.failing_since.is_some());
+        let mut batch = Batch::new(&transaction, self.failing_since.is_some(), self.front.clone());
         let mut results = Vec::with_capacity(waiting.len());
         for command in waiting.iter_mut() {
             results.push(command.carry_out(&mut batch)?);
         }
-        batch.finish()?;
+        let (front, handed) = batch.finish()?;
         transaction.commit()?;
+        // Only now: what lies on the desk has a durable lease.
+        self.front = front;
+        self.front.put(handed);
         Ok(waiting.drain(..).zip(results).map(|(command, result)| command.reply(result)).collect())
     }
 
@@ -190,7 +196,7 @@ impl Writer {
 /// The result of one command inside a transaction that is not yet durable.
 enum Carried {
     Accepted(Accepted),
-    Leased(Vec<Leased>),
+    Filled(bool),
     Done,
 }
 
@@ -200,7 +206,7 @@ impl Command {
             Self::Accept { batch: entries, ignored, now, .. } => {
                 batch.accept(entries, *ignored, *now).map(Carried::Accepted)
             }
-            Self::Lease { limit, now, lease, .. } => batch.lease(*limit, *now, *lease).map(Carried::Leased),
+            Self::Fill { desk, now, lease, .. } => batch.fill(desk, *now, *lease).map(Carried::Filled),
             Self::Settle { settlements, now, .. } => batch.settle(settlements, *now).map(|()| Carried::Done),
             Self::Probe { .. } => batch.probe().map(|()| Carried::Done),
         }
@@ -209,7 +215,7 @@ impl Command {
     fn reply(self, carried: Carried) -> Reply {
         match (self, carried) {
             (Self::Accept { answer, .. }, Carried::Accepted(accepted)) => Reply::Accept(accepted, answer),
-            (Self::Lease { answer, .. }, Carried::Leased(rows)) => Reply::Lease(rows, answer),
+            (Self::Fill { answer, .. }, Carried::Filled(more)) => Reply::Filled(more, answer),
             (Self::Settle { answer, .. }, Carried::Done) => Reply::Done(answer),
             (Self::Probe { answer }, Carried::Done) => Reply::Probed(answer),
             _ => unreachable!("carry_out answers each command in its own kind"),
@@ -221,7 +227,7 @@ impl Command {
         let error = StoreError::Batch(reason.to_owned());
         match self {
             Self::Accept { answer, .. } => drop(answer.send(Err(error))),
-            Self::Lease { answer, .. } => drop(answer.send(Err(error))),
+            Self::Fill { answer, .. } => drop(answer.send(Err(error))),
             Self::Settle { answer, .. } | Self::Probe { answer } => drop(answer.send(Err(error))),
         }
     }
@@ -233,14 +239,14 @@ impl Reply {
         match self {
             Self::Accept(accepted, _) => accepted.waiting + accepted.parked > 0,
             Self::Probed(_) => true,
-            Self::Lease(..) | Self::Done(_) => false,
+            Self::Filled(..) | Self::Done(_) => false,
         }
     }
 
     fn send(self) {
         match self {
             Self::Accept(accepted, answer) => drop(answer.send(Ok(accepted))),
-            Self::Lease(rows, answer) => drop(answer.send(Ok(rows))),
+            Self::Filled(more, answer) => drop(answer.send(Ok(more))),
             Self::Done(answer) | Self::Probed(answer) => drop(answer.send(Ok(()))),
         }
     }
