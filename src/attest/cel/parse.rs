@@ -351,6 +351,9 @@ impl Checker<'_> {
             return Err(Refusal::TooLarge { what: "macros within macros", limit: self.limits.nested_macros });
         }
         let unknown = || self.syntax(tree, "a macro of an unknown form");
+        if l.iter_var == "__result__" {
+            return Err(self.syntax(tree, "__result__ cannot be the variable of a macro"));
+        }
         let (kind, condition, transform) = macro_parts(l).ok_or_else(unknown)?;
         let range = self.node(&l.iter_range, depth + 1)?;
         let slot = self.slots;
