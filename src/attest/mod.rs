@@ -17,4 +17,5 @@ pub mod policy;
 pub mod seal;
 pub mod seen;
 pub mod token;
+pub mod told;
 pub mod verify;

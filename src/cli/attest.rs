@@ -138,7 +138,7 @@ fn explained(args: &Explain) -> anyhow::Result<Explanation> {
         (None, None) => anyhow::bail!("give --condition or --policy"),
     };
     Ok(match (mapping, scopes) {
-        (Some(mapping), _) => condition.explain_mapped(&claims, &mapping),
+        (Some(mapping), _) => condition.explain_mapped(&claims, &mapping).1,
         (None, Some(scopes)) => condition.explain(&claims, &scopes),
         (None, None) => condition.explain(&claims, &Mapped::default()),
     })

@@ -187,9 +187,7 @@ pub(super) fn part_of_time(time: DateTime<Utc>, part: Part, zone: Option<&str>) 
     let local = match zone {
         None | Some("UTC" | "GMT") => time.naive_utc(),
         Some(zone) => match offset(zone) {
-            Some(offset) => {
-                time.naive_utc().checked_add_signed(offset).ok_or_else(|| EvalError::range("timestamp"))?
-            }
+            Some(offset) => time.naive_utc().checked_add_signed(offset).ok_or_else(|| EvalError::range("timestamp"))?,
             None => return named_zone(time, part, zone),
         },
     };

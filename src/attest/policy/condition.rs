@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::hint;
 use super::known;
 use super::mapping::{Mapped, Mapping};
-use crate::attest::cel::node::Variable;
+use crate::attest::cel::node::{ClaimPath, Variable};
 use crate::attest::cel::{
     Budget, EvalError, Expression, Limits, Refusal, Scope, Value, compile, compile_all, split_terms,
 };
@@ -20,6 +20,16 @@ pub struct Condition {
     pub whole: Expression,
     /// Each operand of the `&&`/`||` tree at its top.
     pub terms: Vec<Expression>,
+    /// What each term looks at.
+    looks: Vec<Vec<Look>>,
+}
+
+/// A claim that a term looks at.
+#[derive(Debug)]
+struct Look {
+    path: ClaimPath,
+    shown: String,
+    secret: bool,
 }
 
 /// What a condition said.
@@ -97,7 +107,9 @@ impl Condition {
             Ok(terms) => terms,
             Err(_) => vec![compile(text, Limits::CONDITION)?],
         };
-        Ok(Self { whole, terms })
+        let look = |path: ClaimPath| Look { shown: path.to_string(), secret: known::is_secret(&path.segments), path };
+        let looks = terms.iter().map(|term| term.root().claims().into_iter().map(look).collect()).collect();
+        Ok(Self { whole, terms, looks })
     }
 
     /// Asks it.
@@ -107,20 +119,31 @@ impl Condition {
 
     /// Explains it.
     pub fn explain(&self, claims: &Json, mapped: &Mapped) -> Explanation {
-        let whole = self.ask(claims, mapped);
-        let terms = self.terms.iter().map(|term| explain_term(term, scope(claims, mapped))).collect();
-        Explanation { allowed: whole == Answer::True, error: whole.error(), terms }
+        let answer = self.ask(claims, mapped);
+        self.explanation(&answer, claims, mapped)
     }
 
-    /// Maps the claims and explains the condition over them. Claims that cannot be mapped are refused.
-    pub fn explain_mapped(&self, claims: &Json, mapping: &Mapping) -> Explanation {
+    /// Maps the claims, asks the condition over them, and explains the answer. Claims that cannot be mapped are an
+    /// error.
+    pub fn explain_mapped(&self, claims: &Json, mapping: &Mapping) -> (Answer, Explanation) {
         match mapping.apply(claims) {
-            Ok(mapped) => self.explain(claims, &mapped),
+            Ok(mapped) => {
+                let answer = self.ask(claims, &mapped);
+                let explained = self.explanation(&answer, claims, &mapped);
+                (answer, explained)
+            }
             Err(error) => {
-                let explained = self.explain(claims, &Mapped::default());
-                Explanation { allowed: false, error: Some(error.to_string()), terms: explained.terms }
+                let answer = Answer::Error(error.to_string());
+                let explained = self.explanation(&answer, claims, &Mapped::default());
+                (answer, explained)
             }
         }
+    }
+
+    fn explanation(&self, answer: &Answer, claims: &Json, mapped: &Mapped) -> Explanation {
+        let scope = scope(claims, mapped);
+        let terms = self.terms.iter().zip(&self.looks).map(|(term, looks)| explain_term(term, looks, scope)).collect();
+        Explanation { allowed: *answer == Answer::True, error: answer.error(), terms }
     }
 }
 
@@ -137,15 +160,15 @@ fn answer(result: Result<Value<'_>, EvalError>) -> Answer {
     }
 }
 
-fn explain_term(term: &Expression, scope: Scope<'_>) -> Term {
+fn explain_term(term: &Expression, looks: &[Look], scope: Scope<'_>) -> Term {
     let result = term.evaluate(scope, Budget::default());
     let (mut values, mut absent) = (BTreeMap::new(), Vec::new());
-    for path in term.root().claims() {
+    for Look { path, shown, secret } in looks {
         match path.resolve(scope.root(path.variable)) {
             Some(value) => {
-                values.insert(path.to_string(), known::masked(&path.segments, value));
+                values.insert(shown.clone(), known::masked(*secret, value));
             }
-            None => absent.push(path.to_string()),
+            None => absent.push(shown.clone()),
         }
     }
     let hints = hint::hints(term.root(), scope, &result);

@@ -77,36 +77,38 @@ pub fn meant(segments: &[String]) -> Option<&'static str> {
 
 /// Whether a claim's value must not be shown.
 pub fn is_secret(segments: &[String]) -> bool {
+    segments.iter().any(|segment| names_secret(segment))
+}
+
+fn names_secret(name: &str) -> bool {
     const HIDDEN: [&str; 3] = ["env", "env_override", "eat_nonce"];
     const WORDS: [&str; 8] =
         ["password", "passwd", "secret", "token", "credential", "api_key", "apikey", "private_key"];
-    segments.iter().any(|segment| {
-        let lower = segment.to_ascii_lowercase();
-        HIDDEN.contains(&lower.as_str()) || WORDS.iter().any(|word| lower.contains(word))
-    })
+    let lower = name.to_ascii_lowercase();
+    HIDDEN.contains(&lower.as_str()) || WORDS.iter().any(|word| lower.contains(word))
 }
 
-/// A claim's value with everything secret in it replaced.
-pub fn masked(segments: &[String], value: &serde_json::Value) -> serde_json::Value {
+/// A claim's value with everything secret in it replaced; all of it, when the claim itself is.
+pub fn masked(secret: bool, value: &serde_json::Value) -> serde_json::Value {
     use serde_json::Value as Json;
     match value {
-        Json::Object(entries) => Json::Object(
-            entries
-                .iter()
-                .map(|(name, value)| {
-                    let below = [segments, std::slice::from_ref(name)].concat();
-                    (name.clone(), masked(&below, value))
-                })
-                .collect(),
-        ),
-        Json::Array(items) => Json::Array(items.iter().map(|item| masked(segments, item)).collect()),
-        Json::Null | Json::Bool(_) => value.clone(),
-        Json::String(_) | Json::Number(_) if is_secret(segments) => Json::from("***"),
-        Json::String(text) if text.len() > 512 => {
-            Json::from(format!("{}…", text.chars().take(500).collect::<String>()))
+        Json::Object(entries) => {
+            let entry = |(name, value): (&String, &Json)| (name.clone(), masked(secret || names_secret(name), value));
+            Json::Object(entries.iter().map(entry).collect())
         }
+        Json::Array(items) => Json::Array(items.iter().map(|item| masked(secret, item)).collect()),
+        Json::Null | Json::Bool(_) => value.clone(),
+        Json::String(_) | Json::Number(_) if secret => Json::from("***"),
         // A JSON Web Token in any claim is a credential, whatever the claim is called.
-        Json::String(text) if text.starts_with("eyJ") && text.matches('.').count() == 2 => Json::from("***"),
+        Json::String(text) if text.contains("eyJ") => Json::from(shortened(&crate::attest::gotpm::cut(text))),
+        Json::String(text) => Json::from(shortened(text)),
         _ => value.clone(),
     }
+}
+
+fn shortened(text: &str) -> String {
+    if text.len() <= 512 {
+        return text.to_owned();
+    }
+    text.chars().take(500).chain(['…']).collect()
 }

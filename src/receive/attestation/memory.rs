@@ -29,6 +29,9 @@ impl Memory {
 
     /// What of these is news. Once it is told, or cannot be, say so to [`Memory::keep`] or [`Memory::forget`].
     pub(super) async fn news(&self, events: Vec<Attestation>) -> Vec<Attestation> {
+        if events.is_empty() {
+            return events;
+        }
         self.recall(&events).await;
         self.told().news(events, self.repeat)
     }
@@ -41,6 +44,11 @@ impl Memory {
             events.iter().for_each(|event| told.note(event));
         }
         self.keep(events).await;
+    }
+
+    /// Whether it is known that nothing of a machine is open.
+    pub(super) fn settled(&self, machine: &str) -> bool {
+        self.told().settled(machine)
     }
 
     /// Writes down which findings of these events' machines are open.
