@@ -4,7 +4,7 @@
 //! unknown key id asks once, and then not again before the floor has passed, whoever asks. When the issuer is slow,
 //! down, or answers garbage, the last good set is used for a bounded time, and then there are no keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -224,9 +224,9 @@ impl KeySource {
                 metrics::counter!(names::ATTESTATION_KEY_FETCHES.name, "result" => "good").increment(1);
                 self.hold(keys, fresh);
                 if let Some(path) = disk
-                    && let Err(error) = tokio::fs::write(path, text).await
+                    && let Err(error) = keep(path, &text).await
                 {
-                    tracing::debug!(%error, "the issuer's keys could not be kept on disk");
+                    tracing::warn!(%error, "the issuer's keys could not be kept on disk");
                 }
                 true
             }
@@ -255,6 +255,14 @@ impl KeySource {
             self.current.store(Some(Arc::new(Held { keys: Arc::new(keys), renew: now, dead: now + left })));
         }
     }
+}
+
+/// Written beside and renamed, so that half a file never replaces a whole one.
+async fn keep(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    tokio::fs::write(&beside, text).await?;
+    tokio::fs::rename(&beside, path).await
 }
 
 fn safe(url: &Url) -> bool {

@@ -17,6 +17,9 @@ use crate::event::finding::Properties;
 /// The subject of what is about this service rather than about a machine.
 pub const SERVICE: &str = "attestation-service";
 
+/// Intel Trust Authority, which attests Confidential Space too and spells the hardware in its own way.
+const INTEL: &str = "https://portal.trustauthority.intel.com";
+
 /// What was decided about a verified token.
 #[derive(Debug, Clone, Copy)]
 pub struct Decided<'d> {
@@ -94,7 +97,8 @@ fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Categor
         add(Category::AttestationUnsupportedImage, format!("The image is only {}.", support.join(", ")));
     }
     let model = claims.text("hwmodel").unwrap_or("not named");
-    let strong = ["GCP_AMD_SEV", "GCP_AMD_SEV_ES", "GCP_AMD_SEV_SNP", "GCP_INTEL_TDX"].contains(&model);
+    let strong = ["GCP_AMD_SEV", "GCP_AMD_SEV_ES", "GCP_AMD_SEV_SNP", "GCP_INTEL_TDX"].contains(&model)
+        || (model == "INTEL_TDX" && claims.text("iss") == Some(INTEL));
     let secure_boot = claims.at("secboot").and_then(Json::as_bool);
     if !strong || secure_boot == Some(false) {
         let boot = if secure_boot == Some(false) { "off" } else { "on or not told" };

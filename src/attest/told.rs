@@ -59,6 +59,12 @@ struct Machine {
     complete: bool,
 }
 
+impl Machine {
+    fn may_be_open(&self, category: Category) -> bool {
+        self.told.get(&category).map_or(!self.complete, |(open, _)| *open)
+    }
+}
+
 impl Told {
     /// Remembers so many machines.
     pub fn new(limit: usize) -> Self {
@@ -82,13 +88,15 @@ impl Told {
         self.machines.contains_key(subject)
     }
 
+    /// Whether a finding of it may be open: it is, or nothing is known.
+    pub fn may_be_open(&self, subject: &str, category: Category) -> bool {
+        self.machines.get(subject).is_none_or(|machine| machine.may_be_open(category))
+    }
+
     /// Whether it is known that nothing of it is open, so that nothing can be closed.
     pub fn settled(&self, subject: &str) -> bool {
-        let settled = |machine: &Machine, category: Category| {
-            machine.told.get(&category).map_or(machine.complete, |(open, _)| !open)
-        };
         self.machines.get(subject).is_some_and(|machine| {
-            Category::ALL.into_iter().filter(|one| one.closes_itself()).all(|category| settled(machine, category))
+            Category::ALL.into_iter().filter(|one| one.closes_itself()).all(|one| !machine.may_be_open(one))
         })
     }
 

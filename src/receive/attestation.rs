@@ -25,6 +25,7 @@ use serde_json::json;
 use zeroizing::Wiped;
 
 pub use answers::{Refused, Released, Shown, Verdict};
+pub(crate) use issuers::stand_in;
 pub use secrets::{Resolver, Secrets};
 pub use service::{Attestor, BuildError, Parts};
 
@@ -154,7 +155,7 @@ async fn release(attestor: &Attestor, request: &HttpRequest, name: &str, asked: 
         Ok(Released::Plain(value)) => {
             let text = std::str::from_utf8(value.expose_secret()).is_ok();
             let kind = if text { "text/plain; charset=utf-8" } else { "application/octet-stream" };
-            no_store(HttpResponse::Ok()).content_type(kind).body(Wiped::new(&value))
+            no_store(HttpResponse::Ok()).content_type(kind).body(Wiped::new(value))
         }
         Ok(Released::Sealed(jwe)) => no_store(HttpResponse::Ok()).content_type("application/jose").body(jwe),
         Err(refused) => refusal(&refused),
@@ -247,12 +248,22 @@ mod zeroizing {
     use actix_web::web::Bytes;
     use secrecy::{ExposeSecret, SecretSlice};
 
-    /// A secret as a body. The server's own send buffer is beyond our reach; every copy before it is overwritten.
+    /// A secret as a body. Every copy of ours is overwritten, this one when the server has taken it. The server's send
+    /// buffer and the kernel's, which hold it until they are used again, are beyond our reach.
     pub(super) struct Wiped(Option<SecretSlice<u8>>);
 
+    /// Lends the secret to the server, and overwrites it when that is done with it.
+    struct Lent(SecretSlice<u8>);
+
+    impl AsRef<[u8]> for Lent {
+        fn as_ref(&self) -> &[u8] {
+            self.0.expose_secret()
+        }
+    }
+
     impl Wiped {
-        pub(super) fn new(value: &SecretSlice<u8>) -> Self {
-            Self(Some(value.clone()))
+        pub(super) fn new(value: SecretSlice<u8>) -> Self {
+            Self(Some(value))
         }
     }
 
@@ -265,7 +276,7 @@ mod zeroizing {
 
         fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
             let value = self.get_mut().0.take().filter(|value| !value.expose_secret().is_empty());
-            Poll::Ready(value.map(|value| Ok(Bytes::copy_from_slice(value.expose_secret()))))
+            Poll::Ready(value.map(|value| Ok(Bytes::from_owner(Lent(value)))))
         }
     }
 }

@@ -78,6 +78,7 @@ pub struct Attestor(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) policies: Arc<Policies>,
     pub(super) asked: Vec<String>,
+    pub(super) logged: Vec<String>,
     pub(super) issuers: Issuers,
     pub(super) roots: Roots,
     pub(super) challenges: Challenges,
@@ -115,7 +116,8 @@ impl Attestor {
         let Some(folder) = &config.policies else { return Ok(None) };
         let policies = Policies::load(folder)?;
         let table = policies.all();
-        let named = config.asked.iter().chain(config.secrets.iter().map(|rule| &rule.policy));
+        let secrets = config.secrets.iter().map(|rule| &rule.policy);
+        let named = config.asked.iter().chain(&config.logged).chain(secrets);
         if let Some(unknown) = named.into_iter().find(|name| !table.contains_key(*name)) {
             return Err(BuildError::UnknownPolicy(unknown.clone()));
         }
@@ -127,6 +129,7 @@ impl Attestor {
             issuers: Issuers::new(config, &table, parts.fetch)?,
             policies: Arc::new(policies),
             asked: config.asked.clone(),
+            logged: config.logged.clone(),
             roots: roots(config.root.as_deref())?,
             challenges: Challenges::new(&key, config.challenge_secs),
             told: Memory::new(parts.state.clone().filter(|_| !parts.forgetful), REPEAT),
