@@ -9,6 +9,7 @@
 mod attest;
 mod attest_cel;
 mod attest_door;
+mod attest_hostile;
 mod attest_issuer;
 mod attest_logs;
 mod check;

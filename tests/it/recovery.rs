@@ -6,15 +6,19 @@ use std::process::{Child, Command, Stdio};
 use crate::world::{TOKEN, World, event};
 
 /// The program, listening.
-struct Process {
+pub struct Process {
     child: Child,
-    url: String,
+    pub url: String,
 }
 
 impl Process {
     fn start(world: &World) -> Self {
+        Self::with(world, &[])
+    }
+
+    pub fn with(world: &World, extra: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
-        command.arg("serve").env_clear().envs(world.settings(&[("LOG_FORMAT", "json")]));
+        command.arg("serve").env_clear().envs(world.settings(&[&[("LOG_FORMAT", "json")], extra].concat()));
         let mut child = command.current_dir(world.outbox.parent().unwrap()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = lines.find_map(|line| {

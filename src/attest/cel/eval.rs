@@ -93,9 +93,17 @@ impl EvalError {
 
 impl Expression {
     /// Evaluates it.
-    pub fn evaluate<'a>(&'a self, scope: Scope<'a>, budget: Budget) -> Result<Value<'a>, EvalError> {
-        let mut machine = Machine { scope, left: budget, slots: vec![Value::Null; self.slots] };
-        machine.value(&self.root)
+    pub fn evaluate<'a>(&'a self, scope: Scope<'a>, mut budget: Budget) -> Result<Value<'a>, EvalError> {
+        self.evaluate_within(scope, &mut budget)
+    }
+
+    /// Evaluates it with a budget that others use too.
+    pub fn evaluate_within<'a>(&'a self, scope: Scope<'a>, budget: &mut Budget) -> Result<Value<'a>, EvalError> {
+        let mut machine = Machine { scope, left: *budget, slots: vec![Value::Null; self.slots] };
+        let value = machine.value(&self.root);
+        // What was built is dropped with the value; the time is spent.
+        budget.steps = machine.left.steps;
+        value
     }
 }
 
@@ -117,6 +125,14 @@ impl<'a> Machine<'a> {
     pub(super) fn allocate(&mut self, bytes: usize) -> Result<(), EvalError> {
         self.left.bytes = self.left.bytes.checked_sub(bytes).ok_or(EvalError::Budget("memory"))?;
         Ok(())
+    }
+
+    /// A text that is looked up is copied.
+    fn spend_key(&mut self, key: &Value<'a>) -> Result<(), EvalError> {
+        match key {
+            Value::Text(text) => self.spend(text.len() / 64),
+            _ => Ok(()),
+        }
     }
 
     fn value(&mut self, node: &'a Node) -> Outcome<'a> {
@@ -146,7 +162,7 @@ impl<'a> Machine<'a> {
             Node::Binary { operator, operands } => self.binary(*operator, operands),
             Node::Pattern { subject, pattern, .. } => match self.value(subject)? {
                 Value::Text(text) => {
-                    self.spend(text.len() / 4)?;
+                    self.spend(pattern.cost(&text))?;
                     Ok(Value::Bool(pattern.is_match(&text)))
                 }
                 other => Err(EvalError::overload("matches", &[other])),
@@ -182,6 +198,7 @@ impl<'a> Machine<'a> {
                 found.ok_or_else(|| EvalError::other(format!("the list has {} elements, none at {place}", list.len())))
             }
             (Value::Map(map), key) => {
+                self.spend_key(key)?;
                 let key = key.key().ok_or_else(|| EvalError::overload("[ ]", &[container.clone(), index.clone()]))?;
                 map.at(&key).ok_or_else(|| absent(node, &shown_key(&index)))
             }
@@ -229,7 +246,10 @@ impl<'a> Machine<'a> {
                 self.spend(l.len().min(r.len()) / 64)?;
                 **l == **r
             }
-            (Value::Bytes(l), Value::Bytes(r)) => l == r,
+            (Value::Bytes(l), Value::Bytes(r)) => {
+                self.spend(l.len().min(r.len()) / 64)?;
+                l == r
+            }
             (Value::Time(l), Value::Time(r)) => l == r,
             (Value::Span(l), Value::Span(r)) => l == r,
             (Value::Type(l), Value::Type(r)) => l == r,
@@ -258,6 +278,7 @@ impl<'a> Machine<'a> {
         if left.len() != right.len() {
             return Ok(false);
         }
+        self.spend(left.len())?;
         for key in left.keys().iter().filter_map(Value::key) {
             match (left.at(&key), right.at(&key)) {
                 (Some(l), Some(r)) if self.equal(&l, &r)? => {}
@@ -274,7 +295,10 @@ impl<'a> Machine<'a> {
                 Some((**l).cmp(&**r))
             }
             (Value::Bool(l), Value::Bool(r)) => Some(l.cmp(r)),
-            (Value::Bytes(l), Value::Bytes(r)) => Some(l.cmp(r)),
+            (Value::Bytes(l), Value::Bytes(r)) => {
+                self.spend(l.len().min(r.len()) / 64)?;
+                Some(l.cmp(r))
+            }
             (Value::Time(l), Value::Time(r)) => Some(l.cmp(r)),
             (Value::Span(l), Value::Span(r)) => Some(l.cmp(r)),
             _ if number::is_number(left) && number::is_number(right) => number::compare(left, right),
@@ -303,6 +327,7 @@ impl<'a> Machine<'a> {
             Value::Map(map) => match item {
                 Value::Double(value) if value.fract() != 0.0 => Ok(Value::Bool(false)),
                 item => {
+                    self.spend_key(item)?;
                     let key =
                         item.key().ok_or_else(|| EvalError::overload("in", &[item.clone(), container.clone()]))?;
                     Ok(Value::Bool(map.at(&key).is_some()))
@@ -345,6 +370,7 @@ impl<'a> Machine<'a> {
         let mut built = Entries::new();
         for (key, value) in entries {
             let (key, value) = (self.value(key)?, self.value(value)?);
+            self.spend_key(&key)?;
             let place = match &key {
                 Value::Double(_) => None,
                 key => key.key(),

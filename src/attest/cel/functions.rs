@@ -127,7 +127,7 @@ impl Function {
                 machine.spend(20_000)?;
                 let pattern =
                     pattern::compile(source).map_err(|error| EvalError::other(format!("the pattern {error}")))?;
-                machine.spend(text.len() / 4)?;
+                machine.spend(pattern.cost(text))?;
                 Ok(Value::Bool(pattern.is_match(text)))
             }
             (Self::Extract, [Value::Text(text), Value::Text(template)]) => {

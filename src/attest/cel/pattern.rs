@@ -5,20 +5,50 @@
 
 use regex::{Regex, RegexBuilder};
 
-/// The bound of one compiled pattern, in bytes.
-const SIZE: usize = 1 << 20;
+/// The bounds of a compiled pattern, in bytes: the least that holds it says what a match may cost. Nothing larger than
+/// the last is compiled.
+const SIZES: [usize; 5] = [1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20];
+
+/// A compiled pattern.
+#[derive(Debug)]
+pub struct Pattern {
+    regex: Regex,
+    size: usize,
+}
+
+impl Pattern {
+    /// Whether a part of the text matches.
+    pub(super) fn is_match(&self, text: &str) -> bool {
+        self.regex.is_match(text)
+    }
+
+    /// What looking through the text may cost at the worst, in steps: every state at every byte.
+    pub(super) fn cost(&self, text: &str) -> usize {
+        text.len().saturating_mul(self.size) / 1024
+    }
+}
 
 /// Compiles a pattern; the error is a sentence without the library's drawing.
-pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
+pub(super) fn compile(pattern: &str) -> Result<Pattern, String> {
     if pattern.chars().count() > 4096 {
         return Err("is longer than 4096 characters".into());
     }
     let rewritten = rewrite(pattern)?;
-    let built = RegexBuilder::new(&rewritten).size_limit(SIZE).dfa_size_limit(SIZE).octal(true).nest_limit(100).build();
-    built.map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => "is too large when compiled".into(),
-        other => other.to_string().lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned(),
-    })
+    let build = |size: usize| {
+        let mut builder = RegexBuilder::new(&rewritten);
+        builder.size_limit(size).dfa_size_limit(1 << 20).octal(true).nest_limit(100).build()
+    };
+    for size in SIZES {
+        match build(size) {
+            Ok(regex) => return Ok(Pattern { regex, size }),
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            Err(other) => {
+                let text = other.to_string();
+                return Err(text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned());
+            }
+        }
+    }
+    Err("is too large when compiled".into())
 }
 
 fn rewrite(pattern: &str) -> Result<String, String> {

@@ -142,7 +142,10 @@ impl Condition {
 
     fn explanation(&self, answer: &Answer, claims: &Json, mapped: &Mapped) -> Explanation {
         let scope = scope(claims, mapped);
-        let terms = self.terms.iter().zip(&self.looks).map(|(term, looks)| explain_term(term, looks, scope)).collect();
+        // All terms together get twice what the condition gets.
+        let mut budget = Budget { steps: 2 * Budget::default().steps, ..Budget::default() };
+        let terms = self.terms.iter().zip(&self.looks);
+        let terms = terms.map(|(term, looks)| explain_term(term, looks, scope, &mut budget)).collect();
         Explanation { allowed: *answer == Answer::True, error: answer.error(), terms }
     }
 }
@@ -160,8 +163,8 @@ fn answer(result: Result<Value<'_>, EvalError>) -> Answer {
     }
 }
 
-fn explain_term(term: &Expression, looks: &[Look], scope: Scope<'_>) -> Term {
-    let result = term.evaluate(scope, Budget::default());
+fn explain_term(term: &Expression, looks: &[Look], scope: Scope<'_>, budget: &mut Budget) -> Term {
+    let result = term.evaluate_within(scope, budget);
     let (mut values, mut absent) = (BTreeMap::new(), Vec::new());
     for Look { path, shown, secret } in looks {
         match path.resolve(scope.root(path.variable)) {

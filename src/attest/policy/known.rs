@@ -88,21 +88,49 @@ fn names_secret(name: &str) -> bool {
     HIDDEN.contains(&lower.as_str()) || WORDS.iter().any(|word| lower.contains(word))
 }
 
-/// A claim's value with everything secret in it replaced; all of it, when the claim itself is.
+/// The most parts of one value that are shown.
+const SHOWN: usize = 1000;
+
+/// A claim's value with everything secret in it replaced; all of it, when the claim itself is. Long texts and values of
+/// very many parts are cut.
 pub fn masked(secret: bool, value: &serde_json::Value) -> serde_json::Value {
+    let mut left = SHOWN;
+    mask(secret, value, &mut left)
+}
+
+fn mask(secret: bool, value: &serde_json::Value, left: &mut usize) -> serde_json::Value {
     use serde_json::Value as Json;
+    let Some(rest) = left.checked_sub(1) else { return Json::from("…") };
+    *left = rest;
     match value {
         Json::Object(entries) => {
-            let entry = |(name, value): (&String, &Json)| (name.clone(), masked(secret || names_secret(name), value));
-            Json::Object(entries.iter().map(entry).collect())
+            let mut shown = serde_json::Map::new();
+            for (name, value) in entries {
+                if *left == 0 {
+                    shown.insert("…".to_owned(), Json::from(format!("{} members in all", entries.len())));
+                    break;
+                }
+                shown.insert(shortened(name), mask(secret || names_secret(name), value, left));
+            }
+            Json::Object(shown)
         }
-        Json::Array(items) => Json::Array(items.iter().map(|item| masked(secret, item)).collect()),
+        Json::Array(items) => {
+            let mut shown = Vec::new();
+            for item in items {
+                if *left == 0 {
+                    shown.push(Json::from(format!("… {} elements in all", items.len())));
+                    break;
+                }
+                shown.push(mask(secret, item, left));
+            }
+            Json::Array(shown)
+        }
         Json::Null | Json::Bool(_) => value.clone(),
         Json::String(_) | Json::Number(_) if secret => Json::from("***"),
         // A JSON Web Token in any claim is a credential, whatever the claim is called.
         Json::String(text) if text.contains("eyJ") => Json::from(shortened(&crate::attest::gotpm::cut(text))),
         Json::String(text) => Json::from(shortened(text)),
-        _ => value.clone(),
+        Json::Number(_) => value.clone(),
     }
 }
 
