@@ -5,12 +5,17 @@
 //! characters can end the process with it; ours counts every step and byte. The language is the same: a property
 //! test compares the two.
 
+mod checker;
 pub mod eval;
 mod functions;
+mod loops;
+mod macros;
 pub mod node;
 mod number;
+mod operators;
 mod parse;
 mod pattern;
+mod stack;
 mod text;
 mod time;
 pub mod value;
