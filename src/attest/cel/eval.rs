@@ -187,19 +187,21 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn index(&mut self, node: &'a Node, operand: &'a Node, index: &'a Node) -> Outcome<'a> {
-        let (container, index) = (self.value(operand)?, self.value(index)?);
+    fn index(&mut self, node: &'a Node, operand: &'a Node, key: &'a Node) -> Outcome<'a> {
+        let (container, index) = (self.value(operand)?, self.value(key)?);
         match (&container, &index) {
             (Value::List(list), Value::Int(_) | Value::Uint(_) | Value::Double(_)) => {
                 let place =
                     position(&index).ok_or_else(|| EvalError::overload("[ ]", &[container.clone(), index.clone()]))?;
                 let found = usize::try_from(place).ok().and_then(|at| list.at(at));
-                found.ok_or_else(|| EvalError::other(format!("the list has {} elements, none at {place}", list.len())))
+                let place = if matches!(key, Node::Literal(_)) { format!("at {place}") } else { "there".to_owned() };
+                found.ok_or_else(|| EvalError::other(format!("the list has {} elements, none {place}", list.len())))
             }
-            (Value::Map(map), key) => {
-                self.spend_key(key)?;
-                let key = key.key().ok_or_else(|| EvalError::overload("[ ]", &[container.clone(), index.clone()]))?;
-                map.at(&key).ok_or_else(|| absent(node, &shown_key(&index)))
+            (Value::Map(map), _) => {
+                self.spend_key(&index)?;
+                let place =
+                    index.key().ok_or_else(|| EvalError::overload("[ ]", &[container.clone(), index.clone()]))?;
+                map.at(&place).ok_or_else(|| absent(node, &shown_key(key, &index)))
             }
             _ => Err(EvalError::overload("[ ]", &[container, index])),
         }
@@ -259,13 +261,14 @@ fn absent(node: &Node, key: &str) -> EvalError {
     EvalError::Absent { path: node.path().map_or_else(|| key.to_owned(), |path| path.to_string()) }
 }
 
-fn shown_key(key: &Value<'_>) -> String {
-    match key {
-        Value::Text(text) => format!("{:?}", &**text),
-        Value::Int(value) => value.to_string(),
-        Value::Uint(value) => value.to_string(),
-        Value::Bool(value) => value.to_string(),
-        other => other.kind().to_owned(),
+/// A key as an error may show it: as it was written, never a claim's value.
+fn shown_key(index: &Node, key: &Value<'_>) -> String {
+    match (index, key) {
+        (Node::Literal(_), Value::Text(text)) => format!("{:?}", &**text),
+        (Node::Literal(_), Value::Int(value)) => value.to_string(),
+        (Node::Literal(_), Value::Uint(value)) => value.to_string(),
+        (Node::Literal(_), Value::Bool(value)) => value.to_string(),
+        (_, other) => format!("such key of the type {}", other.kind()),
     }
 }
 

@@ -243,7 +243,7 @@ fn to_text(value: &Value<'_>) -> Option<Result<String, EvalError>> {
 
 /// Google's `extract`: what stands where the template has `{name}`. Not found is an empty text.
 fn extract<'t>(text: &'t str, template: &str) -> Result<&'t str, EvalError> {
-    let malformed = || EvalError::other(format!("the template {template:?} needs exactly one {{name}}"));
+    let malformed = || EvalError::other("the template needs exactly one {name}");
     let (prefix, rest) = template.split_once('{').ok_or_else(malformed)?;
     let (name, suffix) = rest.split_once('}').ok_or_else(malformed)?;
     if name.is_empty() || [name, suffix, prefix].iter().any(|part| part.contains(['{', '}'])) {

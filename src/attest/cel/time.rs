@@ -221,7 +221,7 @@ fn offset(zone: &str) -> Option<TimeDelta> {
 
 /// A zone by name: the `cel` crate brings the time zone database, so its own function is asked.
 fn named_zone(time: DateTime<Utc>, part: Part, zone: &str) -> Result<i64, EvalError> {
-    let unknown = || EvalError::other(format!("there is no time zone {zone:?}"));
+    let unknown = || EvalError::other("there is no such time zone");
     let sound =
         zone.len() <= 64 && zone.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+'));
     if !sound {
