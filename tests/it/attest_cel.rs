@@ -126,6 +126,8 @@ proptest! {
         let (mine, other) = (ours(&text, &claims), theirs(&text, &claims));
         // A name outside its macro is refused by us, and an error, perhaps absorbed, for the crate.
         prop_assume!(mine != "refused");
+        // The crate adds a map to a list, which has no meaning in the definition and is an error for Google's runtime.
+        prop_assume!(!(mine == "error" && text.contains('+') && other != "refused"));
         prop_assert_eq!(mine, other, "{}", text);
     }
 

@@ -1,5 +1,5 @@
 //! Expressions, claims and tokens meant to do harm, through the real program: each is answered, in time, in little
-//! memory, and the program lives. With `cargo test --release` the same for the released form.
+//! memory, and the program lives. `SYSDIG_SCC_PROGRAM=target/release/sysdig-scc` runs them against the released form.
 
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use crate::attest_door::POLICY;
 use crate::attest_issuer::{KEY, NEXT, SPACE, Signer, base64url, claims, jwks};
-use crate::recovery::Process;
+use crate::recovery::{Process, program};
 use crate::world::World;
 
 /// Far more than any takes, and far less than what would be noticed as a hang. A debug build on a busy machine is slow.
@@ -25,7 +25,9 @@ fn explain(condition: &str, claims: &str) -> (i32, Json) {
     let began = Instant::now();
     let limited = format!("ulimit -v {MEMORY} && exec \"$0\" \"$@\"");
     let output: Output = Command::new("sh")
-        .args(["-c", &limited, env!("CARGO_BIN_EXE_sysdig-scc"), "attest", "explain", "--format", "json"])
+        .args(["-c", &limited])
+        .arg(program())
+        .args(["attest", "explain", "--format", "json"])
         .arg("--condition")
         .arg(condition)
         .arg("--claims")
@@ -37,6 +39,7 @@ fn explain(condition: &str, claims: &str) -> (i32, Json) {
     let shown = &condition[..condition.len().min(60)];
     let took = began.elapsed();
     assert!(took < PATIENCE, "{shown} took {took:?}");
+    eprintln!("{took:>8.2?} {shown}");
     let code = output.status.code().unwrap_or_else(|| panic!("{shown} ended the program: {:?}", output.status));
     assert!(output.stdout.len() < 8 << 20, "{shown} printed {} bytes", output.stdout.len());
     let text = String::from_utf8(output.stdout).unwrap();

@@ -6,12 +6,13 @@ use super::functions::{Function, NAMES};
 use super::macros::macro_parts;
 use super::node::{Literal, Loop, Node, Operator, Variable};
 use super::parse::{Limits, Refusal};
-use super::pattern;
+use super::pattern::Literals;
 
 /// Walks a tree once; stops at the first thing that is refused.
 pub(super) struct Checker<'c> {
     limits: &'c Limits,
     info: &'c SourceInfo,
+    patterns: &'c mut Literals,
     scope: Vec<(String, usize)>,
     nodes: usize,
     macros: usize,
@@ -19,8 +20,8 @@ pub(super) struct Checker<'c> {
 }
 
 impl<'c> Checker<'c> {
-    pub(super) fn new(limits: &'c Limits, info: &'c SourceInfo) -> Self {
-        Self { limits, info, scope: Vec::new(), nodes: 0, macros: 0, slots: 0 }
+    pub(super) fn new(limits: &'c Limits, info: &'c SourceInfo, patterns: &'c mut Literals) -> Self {
+        Self { limits, info, patterns, scope: Vec::new(), nodes: 0, macros: 0, slots: 0 }
     }
 
     /// How many loop variables there are in all.
@@ -118,13 +119,13 @@ impl<'c> Checker<'c> {
 
     /// A literal pattern is compiled here, once. One that does not compile stays a call and is an error when it runs,
     /// since it may stand where it is never reached.
-    fn pattern(&self, mut arguments: Vec<Node>) -> Result<Node, Refusal> {
+    fn pattern(&mut self, mut arguments: Vec<Node>) -> Result<Node, Refusal> {
         if let [_, Node::Literal(Literal::Text(source))] = arguments.as_slice()
-            && let Ok(compiled) = pattern::compile(source)
+            && let Some(pattern) = self.patterns.compile(source)
         {
             let source = source.clone();
             let subject = Box::new(arguments.swap_remove(0));
-            return Ok(Node::Pattern { subject, pattern: Box::new(compiled), source });
+            return Ok(Node::Pattern { subject, pattern, source });
         }
         Ok(Node::Call { function: Function::Matches, arguments })
     }

@@ -125,8 +125,10 @@ impl Function {
             (Self::Matches, [Value::Text(text), Value::Text(source)]) => {
                 // A pattern that is not a literal: compiled anew, so it costs much.
                 machine.spend(20_000)?;
-                let pattern =
-                    pattern::compile(source).map_err(|error| EvalError::other(format!("the pattern {error}")))?;
+                let pattern = pattern::compile(source).map_err(|error| {
+                    machine.spend(100_000).err().unwrap_or_else(|| EvalError::other(format!("the pattern {error}")))
+                })?;
+                machine.spend(pattern.price() - 20_000)?;
                 machine.spend(pattern.cost(text))?;
                 Ok(Value::Bool(pattern.is_match(text)))
             }

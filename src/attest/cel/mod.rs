@@ -22,6 +22,6 @@ pub mod value;
 
 pub use eval::{Budget, EvalError, Scope};
 pub use node::Expression;
-pub use parse::{Limits, Refusal, compile, compile_all};
+pub use parse::{Limits, Refusal, compile_all};
 pub use text::{Tree, split_terms};
 pub use value::Value;

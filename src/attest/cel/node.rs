@@ -1,5 +1,7 @@
 //! Our tree: names resolved, macros recognised, literal patterns compiled. Never deeper than the limits allow.
 
+use std::sync::Arc;
+
 use super::functions::Function;
 use super::pattern::Pattern;
 
@@ -112,7 +114,7 @@ pub enum Node {
     /// A literal text used as a pattern, compiled once.
     Pattern {
         subject: Box<Node>,
-        pattern: Box<Pattern>,
+        pattern: Arc<Pattern>,
         source: String,
     },
     Variable(Variable),

@@ -3,6 +3,7 @@
 
 use super::checker::Checker;
 use super::node::Expression;
+use super::pattern::Literals;
 use super::stack::on_large_stack;
 use super::text;
 
@@ -75,23 +76,19 @@ pub enum Refusal {
     TimedOut,
 }
 
-/// Parses and checks one expression.
-pub fn compile(source: &str, limits: Limits) -> Result<Expression, Refusal> {
-    text::check(source, &limits)?;
-    let owned = source.to_owned();
-    on_large_stack(move || parse(&owned, &limits)).unwrap_or(Err(Refusal::TimedOut))
-}
-
 /// Parses and checks several, each for itself, in one go.
 pub fn compile_all(sources: Vec<String>, limits: Limits) -> Vec<Result<Expression, Refusal>> {
     let count = sources.len();
     let work = move || -> Vec<Result<Expression, Refusal>> {
-        sources.iter().map(|source| text::check(source, &limits).and_then(|()| parse(source, &limits))).collect()
+        let mut patterns = Literals::default();
+        let mut one =
+            |source: &String| text::check(source, &limits).and_then(|()| parse(source, &limits, &mut patterns));
+        sources.iter().map(&mut one).collect()
     };
     on_large_stack(work).unwrap_or_else(|| (0..count).map(|_| Err(Refusal::TimedOut)).collect())
 }
 
-fn parse(source: &str, limits: &Limits) -> Result<Expression, Refusal> {
+fn parse(source: &str, limits: &Limits, patterns: &mut Literals) -> Result<Expression, Refusal> {
     let parser = cel::parser::Parser::new().enable_ident_escape_syntax(true).max_recursion_depth(250);
     let (tree, info) = parser.parse_with_source_info(source).map_err(|errors| {
         let first = errors.errors.first();
@@ -105,7 +102,7 @@ fn parse(source: &str, limits: &Limits) -> Result<Expression, Refusal> {
             message: message.trim().trim_start_matches("Syntax error: ").chars().take(200).collect(),
         }
     })?;
-    let mut checker = Checker::new(limits, &info);
+    let mut checker = Checker::new(limits, &info, patterns);
     let root = checker.node(&tree, 0)?;
     Ok(Expression { source: source.to_owned(), root, slots: checker.slots() })
 }

@@ -3,11 +3,15 @@
 //! The two differ where it would matter silently: in RE2 `\d \w \s \b` know ASCII only, `[a&&b]` is no intersection,
 //! `{` without a count is itself, and `\Q...\E` quotes. The pattern is rewritten so that it means what RE2 means.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use regex::{Regex, RegexBuilder};
 
-/// The bounds of a compiled pattern, in bytes: the least that holds it says what a match may cost. Nothing larger than
-/// the last is compiled.
-const SIZES: [usize; 5] = [1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20];
+/// A pattern that fits is small; its size says what a match may cost at the worst. In bytes.
+const SMALL: usize = 1 << 14;
+/// Nothing larger is compiled.
+const LARGE: usize = 1 << 20;
 
 /// A compiled pattern.
 #[derive(Debug)]
@@ -26,6 +30,41 @@ impl Pattern {
     pub(super) fn cost(&self, text: &str) -> usize {
         text.len().saturating_mul(self.size) / 1024
     }
+
+    /// What compiling it cost, in steps.
+    pub(super) fn price(&self) -> usize {
+        if self.size <= SMALL { 20_000 } else { 120_000 }
+    }
+}
+
+/// The literal patterns of one text, each compiled once, as far as the bounds allow: the others are compiled when they
+/// are met, and paid for then.
+#[derive(Debug)]
+pub(super) struct Literals {
+    compiled: HashMap<String, Option<Arc<Pattern>>>,
+    left: usize,
+}
+
+impl Default for Literals {
+    fn default() -> Self {
+        Self { compiled: HashMap::new(), left: 2_000_000 }
+    }
+}
+
+impl Literals {
+    /// The pattern, if it compiles and there is still room for it.
+    pub(super) fn compile(&mut self, source: &str) -> Option<Arc<Pattern>> {
+        if let Some(found) = self.compiled.get(source) {
+            return found.clone();
+        }
+        // One that does not compile may have cost as much as the largest that does.
+        let most = 120_000;
+        self.left = self.left.checked_sub(most)?;
+        let compiled = compile(source).ok().map(Arc::new);
+        self.left += most - compiled.as_ref().map_or(most, |pattern| pattern.price());
+        self.compiled.insert(source.to_owned(), compiled.clone());
+        compiled
+    }
 }
 
 /// Compiles a pattern; the error is a sentence without the library's drawing.
@@ -34,12 +73,9 @@ pub(super) fn compile(pattern: &str) -> Result<Pattern, String> {
         return Err("is longer than 4096 characters".into());
     }
     let rewritten = rewrite(pattern)?;
-    let build = |size: usize| {
+    for size in [SMALL, LARGE] {
         let mut builder = RegexBuilder::new(&rewritten);
-        builder.size_limit(size).dfa_size_limit(1 << 20).octal(true).nest_limit(100).build()
-    };
-    for size in SIZES {
-        match build(size) {
+        match builder.size_limit(size).dfa_size_limit(LARGE).octal(true).nest_limit(100).build() {
             Ok(regex) => return Ok(Pattern { regex, size }),
             Err(regex::Error::CompiledTooBig(_)) => {}
             Err(other) => {

@@ -9,9 +9,7 @@ use super::hint;
 use super::known;
 use super::mapping::{Mapped, Mapping};
 use crate::attest::cel::node::{ClaimPath, Variable};
-use crate::attest::cel::{
-    Budget, EvalError, Expression, Limits, Refusal, Scope, Value, compile, compile_all, split_terms,
-};
+use crate::attest::cel::{Budget, EvalError, Expression, Limits, Refusal, Scope, Value, compile_all, split_terms};
 
 /// A compiled condition.
 #[derive(Debug)]
@@ -99,13 +97,14 @@ pub enum Truth {
 impl Condition {
     /// Compiles a condition and each of its terms.
     pub fn compile(text: &str) -> Result<Self, Refusal> {
-        let whole = compile(text, Limits::CONDITION)?;
-        let terms = split_terms(text).terms().into_iter().map(str::to_owned).collect();
-        let terms = compile_all(terms, Limits::CONDITION).into_iter().collect::<Result<Vec<_>, _>>();
+        // Too long a text is not even divided.
+        let terms = if text.chars().count() > Limits::CONDITION.characters { Vec::new() } else { terms_of(text) };
+        let mut compiled = compile_all([vec![text.to_owned()], terms].concat(), Limits::CONDITION).into_iter();
+        let whole = compiled.next().unwrap_or(Err(Refusal::TimedOut))?;
         // A term that does not stand alone would be a mistake of ours, not of the text: then the whole is the term.
-        let terms = match terms {
+        let terms = match compiled.collect::<Result<Vec<_>, _>>() {
             Ok(terms) => terms,
-            Err(_) => vec![compile(text, Limits::CONDITION)?],
+            Err(_) => compile_all(vec![text.to_owned()], Limits::CONDITION).into_iter().collect::<Result<_, _>>()?,
         };
         let look = |path: ClaimPath| Look { shown: path.to_string(), secret: known::is_secret(&path.segments), path };
         let looks = terms.iter().map(|term| term.root().claims().into_iter().map(look).collect()).collect();
@@ -148,6 +147,10 @@ impl Condition {
         let terms = terms.map(|(term, looks)| explain_term(term, looks, scope, &mut budget)).collect();
         Explanation { allowed: *answer == Answer::True, error: answer.error(), terms }
     }
+}
+
+fn terms_of(text: &str) -> Vec<String> {
+    split_terms(text).terms().into_iter().map(str::to_owned).collect()
 }
 
 fn scope<'a>(claims: &'a Json, mapped: &'a Mapped) -> Scope<'a> {
