@@ -5,6 +5,7 @@
 pub mod cel;
 pub mod chain;
 pub mod claims;
+mod discovery;
 pub mod gotpm;
 pub mod json;
 pub mod key_source;
