@@ -162,9 +162,14 @@ pub fn verify(token: &str, policy: &Policy, trust: Trust<'_>, now: i64) -> Resul
 
 /// As [`verify`], of a token already taken apart.
 pub fn verify_parts(parts: Parts<'_>, policy: &Policy, trust: Trust<'_>, now: i64) -> Result<Verified, Reason> {
-    let mut verified = signed(parts, &policy.tokens, trust, now)?;
-    verified.expires = check_claims(&verified.claims, policy, now)?;
+    let verified = signed(parts, &policy.tokens, trust, now)?;
+    meant_for(&verified, policy, now)?;
     Ok(verified)
+}
+
+/// Whether claims that their issuer signed are the policy's issuer's, for its audience, and within their time.
+pub fn meant_for(verified: &Verified, policy: &Policy, now: i64) -> Result<(), Reason> {
+    check_claims(&verified.claims, policy, now).map(drop)
 }
 
 /// The claims of a token whose signature is good, and nothing more: issuer, audience and times are not looked at.

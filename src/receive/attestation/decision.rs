@@ -11,7 +11,7 @@ use super::service::Attestor;
 use crate::attest::claims::Claims;
 use crate::attest::policy::{Policy, TokenKind};
 use crate::attest::token::take_apart;
-use crate::attest::verify::{Reason, Trust, Verified, kind, verify_parts};
+use crate::attest::verify::{Reason, Trust, Verified, kind, meant_for, signed};
 use crate::telemetry::metrics as names;
 
 /// How often tokens nobody vouched for are told.
@@ -38,9 +38,25 @@ pub(super) struct Asked<'a> {
     pub(super) now: DateTime<Utc>,
 }
 
+impl Checked {
+    /// Of claims that their issuer signed, if they are meant for the policy.
+    pub(super) fn new(policy: &Arc<Policy>, verified: Verified, now: DateTime<Utc>) -> Result<Self, Reason> {
+        meant_for(&verified, policy, now.timestamp())?;
+        let resource = Claims(&verified.claims).instance().map(|instance| instance.resource_name());
+        let token = verified.hash.to_string();
+        Ok(Self { policy: policy.clone(), verified, resource, token })
+    }
+}
+
 impl Attestor {
     /// Form, keys, signature, issuer, audience, times.
     pub(super) async fn check(&self, token: &str, policy: &Arc<Policy>, now: DateTime<Utc>) -> Result<Checked, Reason> {
+        let verified = self.signed(token, policy, now).await?;
+        Checked::new(policy, verified, now)
+    }
+
+    /// Form, keys and signature.
+    pub(super) async fn signed(&self, token: &str, policy: &Policy, now: DateTime<Utc>) -> Result<Verified, Reason> {
         let parts = take_apart(token)?;
         let keys = match (kind(&parts), &policy.keys) {
             (TokenKind::Pki, _) => None,
@@ -52,10 +68,7 @@ impl Attestor {
             }
         };
         let trust = Trust { keys: keys.as_deref(), roots: &self.0.roots };
-        let verified = verify_parts(parts, policy, trust, now.timestamp())?;
-        let resource = Claims(&verified.claims).instance().map(|instance| instance.resource_name());
-        let token = verified.hash.to_string();
-        Ok(Checked { policy: policy.clone(), verified, resource, token })
+        signed(parts, &policy.tokens, trust, now.timestamp())
     }
 
     /// Notes a refusal of a token that nobody vouches for, or that is not for us.

@@ -9,7 +9,7 @@ use super::answers::{Refused, Verdict};
 use super::decision::{Asked, Checked, count, entry};
 use super::service::Attestor;
 use crate::attest::policy::{Explanation, Policy};
-use crate::attest::verify::{Reason, judge_and_explain};
+use crate::attest::verify::{Reason, Verified, judge_and_explain};
 
 type Judged = (Checked, Option<Reason>, Explanation);
 
@@ -45,8 +45,17 @@ impl Attestor {
     ) -> Result<Judged, Refused> {
         let mut refused: Option<(Arc<Policy>, Reason)> = None;
         let mut denied: Option<Judged> = None;
+        let (mut known, several): (Option<(Arc<Policy>, Verified)>, bool) = (None, policies.len() > 1);
         for policy in policies {
-            match self.check(token, &policy, asked.now).await {
+            // Policies of one issuer share its keys: the signature is checked once.
+            let verified = match &known {
+                Some((other, verified)) if same_keys(other, &policy) => Ok(verified.clone()),
+                _ => self.signed(token, &policy, asked.now).await,
+            };
+            if several && let Ok(verified) = &verified {
+                known = Some((policy.clone(), verified.clone()));
+            }
+            match verified.and_then(|verified| Checked::new(&policy, verified, asked.now)) {
                 Err(reason) => refused = refused.or(Some((policy, reason))),
                 Ok(checked) => match judge_and_explain(&checked.verified, &policy) {
                     (Ok(()), explanation) => return Ok((checked, None, explanation)),
@@ -70,4 +79,8 @@ impl Attestor {
             None => self.0.asked.iter().map(|name| one(name)).collect(),
         }
     }
+}
+
+fn same_keys(one: &Policy, other: &Policy) -> bool {
+    one.issuer == other.issuer && one.tokens == other.tokens && one.keys.is_none() && other.keys.is_none()
 }
