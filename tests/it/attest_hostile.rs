@@ -256,7 +256,7 @@ async fn tokens_meant_to_do_harm_open_nothing_and_the_program_lives() {
         ("ATTESTATION_FAILURES_PER_MINUTE", "100000".to_owned()),
     ];
     let pairs: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let process = Process::with(&world, &pairs);
+    let mut process = Process::with(&world, &pairs);
     let (verify, secret) =
         (format!("{}/attestation/verify", process.url), format!("{}/attestation/secrets/db", process.url));
     let now = Utc::now().timestamp();
@@ -292,4 +292,11 @@ async fn tokens_meant_to_do_harm_open_nothing_and_the_program_lives() {
     let good = KEY.token(&claims(SPACE, now, json!({})));
     let answer = world.http.get(&secret).bearer_auth(good).send().await.unwrap();
     assert_eq!(answer.status(), 200, "a good token is served after all that");
+    let last = KEY.token(&claims(SPACE, now, json!({"oemid": 1})));
+    assert_eq!(world.http.post(&verify).json(&json!({ "token": last })).send().await.unwrap().status(), 200);
+    assert_eq!(process.terminate(), Some(0));
+    let journal = std::fs::read_to_string(folder.path().join("journal.jsonl")).unwrap();
+    let last: Json = serde_json::from_str(journal.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["asked"], &last["verdict"]), (&json!("verify"), &json!("allowed")), "the last line is kept");
+    assert!(!journal.contains("super-secret") && !journal.contains("eyJ"));
 }

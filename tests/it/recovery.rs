@@ -50,6 +50,15 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Asks it to end, and waits for its status.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.child.kill().ok();
@@ -111,9 +120,7 @@ async fn sigterm_ends_it_with_status_zero() {
     let mut world = World::new().await;
     world.stop().await;
     let mut process = Process::start(&world);
-    let pid = process.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+    assert_eq!(process.terminate(), Some(0));
 }
 
 #[test]
