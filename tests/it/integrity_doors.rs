@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sysdig_scc::google::TokenSource;
 use sysdig_scc::google::pubsub::Client;
 use sysdig_scc::outbox::sqlite::Keep;
-use sysdig_scc::outbox::{Accepted, Leased, NewEntry, Settlement, Sqlite, Stats, Store, StoreError};
+use sysdig_scc::outbox::{Accepted, Desk, NewEntry, Settlement, Sqlite, Stats, Store, StoreError};
 use sysdig_scc::receive::Intake;
 use sysdig_scc::receive::entries::Entries;
 use sysdig_scc::receive::pubsub_pull::Subscriber;
@@ -41,13 +41,8 @@ impl Store for Slow {
         })
     }
 
-    fn lease(
-        &self,
-        limit: usize,
-        now: DateTime<Utc>,
-        lease: Duration,
-    ) -> BoxFuture<'_, Result<Vec<Leased>, StoreError>> {
-        self.0.lease(limit, now, lease)
+    fn fill(&self, desk: &Arc<Desk>, now: DateTime<Utc>, lease: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.0.fill(desk, now, lease)
     }
 
     fn settle(&self, settlements: Vec<Settlement>, now: DateTime<Utc>) -> BoxFuture<'_, Result<(), StoreError>> {
