@@ -17,9 +17,11 @@ Scenarios (default: all)
   journey   door, outbox, finding, receiver, at 16 and 64 connections, quotas lifted
   slow      the same when every call to the receiver takes 100 ms
   backlog   memory and write-ahead log when nothing can be delivered
+  attest    20,000 different good tokens at 64 and 16 connections: POST /attestation/verify with the policy of Google's
+            documentation, and GET /attestation/secrets/{name}, which releases once for each token
 
   --events N    events of the larger runs (default 100000)
-  --criterion   also runs the criterion benches of the single stages (benches/pipeline.rs)
+  --criterion   also runs the criterion benches of the single stages (benches/pipeline.rs, benches/attest.rs)
 
 Machines differ, and other programs disturb: compare CPU time an event, and ratios within one run.
 TEXT
@@ -32,16 +34,16 @@ while [ $# -gt 0 ]; do
     -h | --help) usage && exit 0 ;;
     --criterion) criterion=true ;;
     --events) scenarios+=("$1" "${2:?--events needs a number}") && shift ;;
-    ready | door | journey | slow | backlog | all) scenarios+=("$1") ;;
+    ready | door | journey | slow | backlog | attest | all) scenarios+=("$1") ;;
     *) usage >&2 && exit 2 ;;
     esac
     shift
 done
 case " ${scenarios[*]} " in
-*\ ready\ * | *\ door\ * | *\ journey\ * | *\ slow\ * | *\ backlog\ * | *\ all\ *) ;;
+*\ ready\ * | *\ door\ * | *\ journey\ * | *\ slow\ * | *\ backlog\ * | *\ attest\ * | *\ all\ *) ;;
 *) scenarios+=(all) ;;
 esac
 
 cargo build --release --locked --features bench
 "${CARGO_TARGET_DIR:-target}/release/sysdig-scc-load" "${scenarios[@]}"
-if $criterion; then cargo bench --locked --bench pipeline; fi
+if $criterion; then cargo bench --locked --bench pipeline --bench attest; fi

@@ -27,6 +27,11 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
+    pub(crate) fn new(mut latencies: Vec<Duration>, took: Duration, refused: u64) -> Self {
+        latencies.sort_unstable();
+        Self { latencies, took, refused }
+    }
+
     pub(crate) fn per_second(&self) -> f64 {
         self.latencies.len() as f64 / self.took.as_secs_f64()
     }
@@ -53,9 +58,7 @@ impl Load {
                 latencies.extend(of_one);
                 refused += refused_of_one;
             }
-            let took = began.elapsed();
-            latencies.sort_unstable();
-            Answers { latencies, took, refused }
+            Answers::new(latencies, began.elapsed(), refused)
         })
     }
 }
@@ -91,7 +94,7 @@ async fn speak(address: SocketAddr, request: (Vec<u8>, usize), left: Arc<AtomicU
     (latencies, refused)
 }
 
-fn is_whole(answer: &[u8]) -> bool {
+pub(crate) fn is_whole(answer: &[u8]) -> bool {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));

@@ -5,6 +5,7 @@
 //! machine, and on what else it does. Compare CPU time an event, and ratios within one run.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark")]
 
+mod attest;
 mod child;
 mod generator;
 mod parse_only;
@@ -16,7 +17,7 @@ use child::Child;
 use generator::{Answers, Load};
 use receiver::{Manner, Receiver};
 
-const USAGE: &str = "usage: sysdig-scc-load [ready] [door] [journey] [slow] [backlog] | all   [--events N]";
+const USAGE: &str = "usage: sysdig-scc-load [ready] [door] [journey] [slow] [backlog] [attest] | all   [--events N]";
 const TOKEN: &str = "a-token-for-measuring";
 /// What is measured: the setting "as fast as it can", and nothing else changed.
 const LIFTED: &[(&str, &str)] = &[("SCC_WRITES_PER_MINUTE", "0"), ("SCC_BYTES_PER_DAY", "0")];
@@ -38,8 +39,14 @@ fn main() {
             .unwrap_or_else(|| panic!("--events needs a number"))
     });
     let wanted = |name: &str| arguments.iter().any(|argument| argument == name || argument == "all");
-    let scenarios: [(&str, Scenario); 5] =
-        [("ready", ready), ("door", door), ("journey", journey), ("slow", slow), ("backlog", backlog)];
+    let scenarios: [(&str, Scenario); 6] = [
+        ("ready", ready),
+        ("door", door),
+        ("journey", journey),
+        ("slow", slow),
+        ("backlog", backlog),
+        ("attest", attest::attest),
+    ];
     if !scenarios.iter().any(|(name, _)| wanted(name)) {
         return println!("{USAGE}");
     }

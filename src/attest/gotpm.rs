@@ -14,7 +14,7 @@ use super::claims::Claims;
 use super::json;
 use super::policy::TokenKind;
 use super::token::{Parts, TokenHash, take_apart};
-use super::verify::{Reason, Trust, signed};
+use super::verify::{Reason, Trust, Verified, signed};
 use crate::decide::text::ellipsis;
 use crate::event::attestation::{Attestation, Category};
 use crate::event::finding::Properties;
@@ -123,24 +123,44 @@ fn identified(text: &str) -> Option<String> {
     Some(format!("(token, sha256 {})", parts.hash))
 }
 
+/// What was found out about an entry with a token.
+#[derive(Debug, Default)]
+pub struct Examined {
+    /// What is to be told of it.
+    pub events: Vec<Attestation>,
+    /// The token, when its issuer vouches for it and it can still be used.
+    pub live: Option<Verified>,
+}
+
 /// What an entry with a token says about the machine that wrote it.
-pub fn examine(entry: &Json, issuer: &str, trust: Trust<'_>, now: DateTime<Utc>) -> Vec<Attestation> {
-    let Some(text) = token(entry).filter(|_| classify(entry) == Some(Kind::Token)) else { return Vec::new() };
-    let parts = match take_apart(text) {
-        Ok(parts) => parts,
-        Err(reason) => return vec![forged(entry, &reason, now)],
-    };
+pub fn examine(entry: &Json, issuer: &str, trust: Trust<'_>, now: DateTime<Utc>) -> Examined {
+    let Some(text) = token(entry).filter(|_| classify(entry) == Some(Kind::Token)) else { return Examined::default() };
+    match vouched(text, issuer, trust, now) {
+        Ok(Some(verified)) => {
+            let events = told(entry, &verified, now);
+            Examined { events, live: Some(verified).filter(|verified| verified.expires > now.timestamp()) }
+        }
+        Ok(None) => Examined::default(),
+        Err(reason) => Examined { events: vec![forged(entry, &reason, now)], live: None },
+    }
+}
+
+/// The token, if its issuer vouches for it; `None` when nothing can be said: the issuer's keys are missing, or an old
+/// entry outlived its key.
+fn vouched(text: &str, issuer: &str, trust: Trust<'_>, now: DateTime<Utc>) -> Result<Option<Verified>, Reason> {
+    let parts = take_apart(text)?;
     let over = unverified(&parts).get("exp").and_then(Json::as_i64).is_some_and(|exp| exp <= now.timestamp());
-    let verified = match signed(parts, &[TokenKind::Oidc, TokenKind::Pki], trust, now.timestamp()) {
-        Ok(verified) if Claims(&verified.claims).text("iss") == Some(issuer) => verified,
-        Ok(_) => return vec![forged(entry, &Reason::Issuer, now)],
-        // Nothing can be said: the issuer's keys are missing, or an old entry outlived its key.
-        Err(Reason::KeysUnavailable) => return Vec::new(),
-        Err(Reason::KeyUnknown | Reason::ChainExpired) if over => return Vec::new(),
-        Err(reason) => return vec![forged(entry, &reason, now)],
-    };
+    match signed(parts, &[TokenKind::Oidc, TokenKind::Pki], trust, now.timestamp()) {
+        Ok(verified) if Claims(&verified.claims).text("iss") == Some(issuer) => Ok(Some(verified)),
+        Ok(_) => Err(Reason::Issuer),
+        Err(Reason::KeysUnavailable) => Ok(None),
+        Err(Reason::KeyUnknown | Reason::ChainExpired) if over => Ok(None),
+        Err(reason) => Err(reason),
+    }
+}
+
+fn told(entry: &Json, verified: &Verified, now: DateTime<Utc>) -> Vec<Attestation> {
     let claims = Claims(&verified.claims);
-    let mut found = Vec::new();
     let resource = claims.instance().map(|instance| instance.resource_name());
     let event = |category: Category, description: String| Attestation {
         category,
@@ -152,6 +172,7 @@ pub fn examine(entry: &Json, issuer: &str, trust: Trust<'_>, now: DateTime<Utc>)
         occurrence: verified.hash.to_string(),
         properties: properties(claims, verified.hash, entry),
     };
+    let mut found = Vec::new();
     if verified.expires > now.timestamp() {
         let left = (verified.expires - now.timestamp()) / 60;
         found.push(event(
@@ -159,18 +180,7 @@ pub fn examine(entry: &Json, issuer: &str, trust: Trust<'_>, now: DateTime<Utc>)
             format!("gotpm wrote a complete bearer token to the log; it can be used for {left} more minutes."),
         ));
     }
-    let labels = |name: &str| {
-        entry.get("resource").and_then(|r| r.get("labels")).and_then(|labels| labels.get(name)).and_then(Json::as_str)
-    };
-    let differs = [
-        ("instance_id", "submods.gce.instance_id"),
-        ("project_id", "submods.gce.project_id"),
-        ("zone", "submods.gce.zone"),
-    ]
-    .into_iter()
-    .filter(|(label, claim)| matches!((labels(label), claims.text(claim)), (Some(l), Some(c)) if l != c))
-    .map(|(label, _)| label)
-    .collect::<Vec<_>>();
+    let differs = labels_that_differ(entry, claims);
     if !differs.is_empty() {
         found.push(event(
             Category::AttestationClaimsInconsistent,
@@ -178,6 +188,19 @@ pub fn examine(entry: &Json, issuer: &str, trust: Trust<'_>, now: DateTime<Utc>)
         ));
     }
     found
+}
+
+fn labels_that_differ(entry: &Json, claims: Claims<'_>) -> Vec<&'static str> {
+    let labels = entry.get("resource").and_then(|resource| resource.get("labels"));
+    let label = |name: &str| labels.and_then(|labels| labels.get(name)).and_then(Json::as_str);
+    let pairs = [
+        ("instance_id", "submods.gce.instance_id"),
+        ("project_id", "submods.gce.project_id"),
+        ("zone", "submods.gce.zone"),
+    ];
+    let differ =
+        |(name, claim): &(&str, &str)| matches!((label(name), claims.text(claim)), (Some(l), Some(c)) if l != c);
+    pairs.into_iter().filter(differ).map(|(name, _)| name).collect()
 }
 
 /// A token in the log that nobody vouches for: it names no machine, so it is the service's finding. However many there

@@ -4,17 +4,17 @@
 //! unknown key id asks once, and then not again before the floor has passed, whoever asks. When the issuer is slow,
 //! down, or answers garbage, the last good set is used for a bounded time, and then there are no keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use serde_json::Value as Json;
 use tokio::sync::Mutex;
 use url::Url;
 
-use super::json;
-use super::keys::{KeySet, KeySetError};
+pub use super::discovery::FetchError;
+use super::discovery::{fetch, safe};
+use super::keys::KeySet;
 use crate::telemetry::metrics as names;
 
 /// How keys are fetched and how long they last.
@@ -60,57 +60,10 @@ struct Held {
     dead: Instant,
 }
 
-/// Why an issuer's keys could not be fetched.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// The request failed.
-    #[error("the {what} could not be fetched")]
-    Request {
-        /// Which document.
-        what: &'static str,
-        /// The cause.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The answer's status is not 200.
-    #[error("the {what} was answered with status {status}")]
-    Status {
-        /// Which document.
-        what: &'static str,
-        /// The status.
-        status: u16,
-    },
-    /// The answer is too large.
-    #[error("the {0} is larger than 64 KiB")]
-    TooLarge(&'static str),
-    /// The discovery document is not one, is another issuer's, or leads elsewhere.
-    #[error("the discovery document is not acceptable: {0}")]
-    Discovery(&'static str),
-    /// The key set is not one.
-    #[error("the key set is not acceptable")]
-    Keys(#[source] KeySetError),
-    /// The address or client is not usable.
-    #[error("the issuer's address is not usable: {0}")]
-    Address(&'static str),
-}
-
-impl FetchError {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Request { .. } => "unreachable",
-            Self::Status { .. } => "status",
-            Self::TooLarge(_) | Self::Discovery(_) | Self::Keys(_) => "garbage",
-            Self::Address(_) => "address",
-        }
-    }
-}
-
 /// There are no keys that may be used now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the issuer's keys cannot be had, and none are held that are fresh enough")]
 pub struct Unavailable;
-
-const LIMIT: usize = 64 << 10;
 
 impl KeySource {
     /// Keys that never change: from a file or a policy.
@@ -201,7 +154,7 @@ impl KeySource {
     pub async fn ask(&self) -> Result<(), FetchError> {
         match &self.from {
             From::Fixed => Ok(()),
-            From::Issuer { client, base, issuer, .. } => fetch(client, base, issuer, &self.rules).await.map(drop),
+            From::Issuer { client, base, issuer, .. } => fetch(client, base, issuer, self.rules.fresh).await.map(drop),
         }
     }
 
@@ -219,14 +172,14 @@ impl KeySource {
 
     async fn renew(&self) -> bool {
         let From::Issuer { client, base, issuer, disk } = &self.from else { return true };
-        match fetch(client, base, issuer, &self.rules).await {
+        match fetch(client, base, issuer, self.rules.fresh).await {
             Ok((text, keys, fresh)) => {
                 metrics::counter!(names::ATTESTATION_KEY_FETCHES.name, "result" => "good").increment(1);
                 self.hold(keys, fresh);
                 if let Some(path) = disk
-                    && let Err(error) = tokio::fs::write(path, text).await
+                    && let Err(error) = keep(path, &text).await
                 {
-                    tracing::debug!(%error, "the issuer's keys could not be kept on disk");
+                    tracing::warn!(%error, "the issuer's keys could not be kept on disk");
                 }
                 true
             }
@@ -257,72 +210,10 @@ impl KeySource {
     }
 }
 
-fn safe(url: &Url) -> bool {
-    let loopback = match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    url.scheme() == "https" || (url.scheme() == "http" && loopback)
-}
-
-async fn fetch(
-    client: &reqwest::Client,
-    base: &Url,
-    issuer: &str,
-    rules: &FetchRules,
-) -> Result<(Vec<u8>, KeySet, Duration), FetchError> {
-    let address = format!("{}/.well-known/openid-configuration", base.as_str().trim_end_matches('/'));
-    let address = Url::parse(&address).map_err(|_| FetchError::Address("it is not a URL"))?;
-    let (document, _) = get(client, address, "discovery document").await?;
-    let keys_at = read_discovery(&document, base, issuer)?;
-    let (text, fresh) = get(client, keys_at, "key set").await?;
-    let keys = KeySet::read(&text).map_err(FetchError::Keys)?;
-    Ok((text, keys, fresh.unwrap_or(rules.fresh.0).clamp(rules.fresh.0, rules.fresh.1)))
-}
-
-fn read_discovery(document: &[u8], base: &Url, issuer: &str) -> Result<Url, FetchError> {
-    let document = json::read(document, 8).map_err(|_| FetchError::Discovery("it is not JSON"))?;
-    let text = |name: &str| document.get(name).and_then(Json::as_str);
-    if text("issuer").map(|found| found.trim_end_matches('/')) != Some(issuer) {
-        return Err(FetchError::Discovery("it is of another issuer"));
-    }
-    let url =
-        text("jwks_uri").and_then(|url| Url::parse(url).ok()).ok_or(FetchError::Discovery("it has no jwks_uri"))?;
-    let near =
-        url.host_str() == base.host_str() || url.host_str().is_some_and(|host| host.ends_with(".googleapis.com"));
-    if !safe(&url) || !near {
-        return Err(FetchError::Discovery("its jwks_uri leads to a host that is neither the issuer's nor Google's"));
-    }
-    Ok(url)
-}
-
-async fn get(
-    client: &reqwest::Client,
-    url: Url,
-    what: &'static str,
-) -> Result<(Vec<u8>, Option<Duration>), FetchError> {
-    let failed = |source| FetchError::Request { what, source };
-    let mut answer = client.get(url).send().await.map_err(failed)?;
-    if answer.status() != reqwest::StatusCode::OK {
-        return Err(FetchError::Status { what, status: answer.status().as_u16() });
-    }
-    let fresh = answer.headers().get(reqwest::header::CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > LIMIT {
-            return Err(FetchError::TooLarge(what));
-        }
-    }
-    Ok((body, fresh))
-}
-
-fn max_age(header: &str) -> Option<Duration> {
-    let seconds = header
-        .split(',')
-        .filter_map(|part| part.trim().strip_prefix("max-age="))
-        .find_map(|n| n.trim_matches('"').parse().ok());
-    seconds.map(|seconds: u32| Duration::from_secs(seconds.into()))
+/// Written beside and renamed, so that half a file never replaces a whole one.
+async fn keep(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    tokio::fs::write(&beside, text).await?;
+    tokio::fs::rename(&beside, path).await
 }

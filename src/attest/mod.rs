@@ -5,6 +5,7 @@
 pub mod cel;
 pub mod chain;
 pub mod claims;
+mod discovery;
 pub mod gotpm;
 pub mod json;
 pub mod key_source;
@@ -17,4 +18,5 @@ pub mod policy;
 pub mod seal;
 pub mod seen;
 pub mod token;
+pub mod told;
 pub mod verify;

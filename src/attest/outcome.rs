@@ -2,19 +2,23 @@
 //!
 //! Only verified claims choose a machine. What nobody vouched for is counted, and told as one finding.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 
 use super::claims::Claims;
 use super::policy::{Explanation, Policy, Truth, known};
+pub use super::told::{Expected, Flood, Told};
 use super::verify::{Reason, Verified};
 use crate::event::attestation::{Attestation, Category};
 use crate::event::finding::Properties;
 
 /// The subject of what is about this service rather than about a machine.
 pub const SERVICE: &str = "attestation-service";
+
+/// Intel Trust Authority, which attests Confidential Space too and spells the hardware in its own way.
+const INTEL: &str = "https://portal.trustauthority.intel.com";
 
 /// What was decided about a verified token.
 #[derive(Debug, Clone, Copy)]
@@ -35,12 +39,35 @@ pub struct Decided<'d> {
 
 /// The events of one verified token: what is wrong with its machine, and what is no longer.
 pub fn events(decided: Decided<'_>) -> Vec<Attestation> {
-    let claims = Claims(&decided.verified.claims);
-    let mut open: BTreeMap<&'static str, (Category, String)> = BTreeMap::new();
+    let mut events = opened(decided);
+    events.extend(closed(decided, &events));
+    events
+}
+
+/// What is wrong with the machine, or was done for it.
+pub fn opened(decided: Decided<'_>) -> Vec<Attestation> {
+    let mut found: BTreeMap<&'static str, (Category, String)> = BTreeMap::new();
     let mut add = |category: Category, text: String| {
-        open.insert(category.name(), (category, text));
+        found.insert(category.name(), (category, text));
     };
-    machine(claims, decided, &mut add);
+    machine(Claims(&decided.verified.claims), decided, &mut add);
+    refusal(decided, &mut add);
+    if let Some(secret) = decided.released {
+        add(Category::AttestationSecretReleased, format!("The secret {secret} was released to this machine."));
+    }
+    found.into_values().map(|(category, text)| make(decided, category, true, text)).collect()
+}
+
+/// What a good attestation closes, beside what it opened.
+pub fn closed(decided: Decided<'_>, opened: &[Attestation]) -> Vec<Attestation> {
+    if decided.refused.is_some() {
+        return Vec::new();
+    }
+    let gone = |category: &Category| category.closes_itself() && !opened.iter().any(|one| one.category == *category);
+    Category::ALL.into_iter().filter(gone).map(|category| make(decided, category, false, String::new())).collect()
+}
+
+fn refusal(decided: Decided<'_>, add: &mut dyn FnMut(Category, String)) {
     match decided.refused {
         Some(Reason::PolicyDenied | Reason::Family) => {
             let (category, text) = denied(decided);
@@ -59,19 +86,6 @@ pub fn events(decided: Decided<'_>) -> Vec<Attestation> {
         }
         _ => {}
     }
-    if let Some(secret) = decided.released {
-        add(Category::AttestationSecretReleased, format!("The secret {secret} was released to this machine."));
-    }
-    let event = |category: Category, open: bool, description: String| make(decided, category, open, description);
-    let mut events: Vec<Attestation> =
-        open.values().map(|(category, text)| event(*category, true, text.clone())).collect();
-    if decided.refused.is_none() {
-        let gone = Category::ALL
-            .into_iter()
-            .filter(|category| category.closes_itself() && !open.contains_key(category.name()));
-        events.extend(gone.map(|category| event(category, false, String::new())));
-    }
-    events
 }
 
 fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Category, String)) {
@@ -83,7 +97,8 @@ fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Categor
         add(Category::AttestationUnsupportedImage, format!("The image is only {}.", support.join(", ")));
     }
     let model = claims.text("hwmodel").unwrap_or("not named");
-    let strong = ["GCP_AMD_SEV", "GCP_AMD_SEV_ES", "GCP_AMD_SEV_SNP", "GCP_INTEL_TDX"].contains(&model);
+    let strong = ["GCP_AMD_SEV", "GCP_AMD_SEV_ES", "GCP_AMD_SEV_SNP", "GCP_INTEL_TDX"].contains(&model)
+        || (model == "INTEL_TDX" && claims.text("iss") == Some(INTEL));
     let secure_boot = claims.at("secboot").and_then(Json::as_bool);
     if !strong || secure_boot == Some(false) {
         let boot = if secure_boot == Some(false) { "off" } else { "on or not told" };
@@ -198,177 +213,5 @@ fn properties(decided: Decided<'_>) -> Properties {
         .collect();
     put("failed_terms", (!terms.is_empty()).then_some(Json::Array(terms)));
     put("reason", decided.refused.map(|reason| json!(reason.code())));
-    found.into_iter().map(|(name, value)| (name.clone(), known::masked(&[], &value))).collect()
-}
-
-/// Tokens that nobody vouched for, counted by reason; told at once and then at most once a period.
-#[derive(Debug, Default)]
-pub struct Flood {
-    counts: BTreeMap<&'static str, u64>,
-    total: u64,
-    told: Option<DateTime<Utc>>,
-}
-
-impl Flood {
-    /// Counts one; the answer is the event to tell, if it is time.
-    pub fn note(&mut self, reason: &Reason, now: DateTime<Utc>, period: chrono::TimeDelta) -> Option<Attestation> {
-        *self.counts.entry(reason.code()).or_default() += 1;
-        self.total += 1;
-        if self.told.is_some_and(|told| now - told < period) {
-            return None;
-        }
-        self.told = Some(now);
-        let properties = [("reasons".to_owned(), json!(self.counts)), ("count".to_owned(), json!(self.total))];
-        let event = Attestation {
-            category: Category::AttestationTokenInvalid,
-            open: true,
-            resource: None,
-            subject: SERVICE.to_owned(),
-            time: now,
-            description: format!(
-                "{} tokens were refused that no accepted issuer vouched for, or that are not for this service.",
-                self.total
-            ),
-            occurrence: now.timestamp().to_string(),
-            properties: properties.into_iter().collect(),
-        };
-        Some(event)
-    }
-}
-
-/// What was told about each machine, so that a thousand tokens in the same state are told once.
-#[derive(Debug)]
-pub struct Told {
-    machines: HashMap<String, Machine>,
-    limit: usize,
-}
-
-#[derive(Debug, Default)]
-struct Machine {
-    told: HashMap<Category, (bool, DateTime<Utc>)>,
-    /// Whether all that is open is in `told`, so that there is nothing else to close.
-    complete: bool,
-}
-
-impl Told {
-    /// Remembers so many machines.
-    pub fn new(limit: usize) -> Self {
-        Self { machines: HashMap::new(), limit }
-    }
-
-    /// Leaves only what is news: what opens or closes, and what is still open after `repeat`.
-    pub fn news(&mut self, events: Vec<Attestation>, repeat: chrono::TimeDelta) -> Vec<Attestation> {
-        events.into_iter().filter(|event| self.is_news(event, repeat)).collect()
-    }
-
-    /// Remembers what is told another way.
-    pub fn note(&mut self, event: &Attestation) {
-        if event.category.closes_itself() {
-            self.machine(&event.subject).told.insert(event.category, (event.open, event.time));
-        }
-    }
-
-    /// Whether anything is remembered of it.
-    pub fn knows(&self, subject: &str) -> bool {
-        self.machines.contains_key(subject)
-    }
-
-    /// What is open: categories with the time they were last told.
-    pub fn open(&self, subject: &str) -> serde_json::Map<String, Json> {
-        let told = self.machines.get(subject).into_iter().flat_map(|machine| &machine.told);
-        told.filter(|(_, (open, _))| *open).map(|(category, (_, at))| (category.name().to_owned(), json!(at))).collect()
-    }
-
-    /// Everything that is open of a machine that is not known yet, as [`Told::open`] gave it.
-    pub fn recall(&mut self, subject: &str, open: &serde_json::Map<String, Json>) {
-        if self.knows(subject) {
-            return;
-        }
-        let at = |category: Category| {
-            let text = open.get(category.name())?.as_str()?;
-            Some((category, (true, DateTime::parse_from_rfc3339(text).ok()?.to_utc())))
-        };
-        let told = Category::ALL.into_iter().filter_map(at).collect();
-        *self.machine(subject) = Machine { told, complete: true };
-    }
-
-    /// Forgets a machine.
-    pub fn forget(&mut self, subject: &str) {
-        self.machines.remove(subject);
-    }
-
-    fn machine(&mut self, subject: &str) -> &mut Machine {
-        if self.machines.len() >= self.limit && !self.machines.contains_key(subject) {
-            self.machines.clear();
-        }
-        self.machines.entry(subject.to_owned()).or_default()
-    }
-
-    fn is_news(&mut self, event: &Attestation, repeat: chrono::TimeDelta) -> bool {
-        // Each replay and each release is an event of its own.
-        if !event.category.closes_itself() {
-            return true;
-        }
-        let machine = self.machine(&event.subject);
-        let news = match machine.told.get(&event.category) {
-            None => event.open || !machine.complete,
-            Some((open, at)) => *open != event.open || (event.open && event.time - *at >= repeat),
-        };
-        if news {
-            machine.told.insert(event.category, (event.open, event.time));
-        }
-        news
-    }
-}
-
-/// The machines that attested, and when they are missed.
-#[derive(Debug)]
-pub struct Expected {
-    hours: u32,
-    machines: HashMap<String, DateTime<Utc>>,
-}
-
-impl Expected {
-    /// Misses a machine after so many hours; 0 never.
-    pub fn every(hours: u32) -> Self {
-        Self { hours, machines: HashMap::new() }
-    }
-
-    /// A machine attested. The answer is whether machines are missed at all.
-    pub fn seen(&mut self, resource: String, now: DateTime<Utc>) -> bool {
-        if self.hours > 0 && (self.machines.len() < 20_000 || self.machines.contains_key(&resource)) {
-            self.machines.insert(resource, now);
-        }
-        self.hours > 0
-    }
-
-    /// The machines missed since the last call: each is told once, until it attests again.
-    pub fn missed(&mut self, now: DateTime<Utc>) -> Vec<Attestation> {
-        let bound = chrono::TimeDelta::hours(i64::from(self.hours));
-        let late: Vec<(String, DateTime<Utc>)> = self
-            .machines
-            .iter()
-            .filter(|(_, last)| self.hours > 0 && now - **last >= bound)
-            .map(|(resource, last)| (resource.clone(), *last))
-            .collect();
-        late.into_iter()
-            .map(|(resource, last)| {
-                self.machines.remove(&resource);
-                Attestation {
-                    category: Category::AttestationMissing,
-                    open: true,
-                    resource: Some(resource.clone()),
-                    subject: resource,
-                    time: now,
-                    description: format!(
-                        "The last good attestation was at {}; one is expected every {} hours.",
-                        last.to_rfc3339(),
-                        self.hours
-                    ),
-                    occurrence: last.timestamp().to_string(),
-                    properties: Properties::new(),
-                }
-            })
-            .collect()
-    }
+    found.into_iter().map(|(name, value)| (name.clone(), known::masked(false, &value))).collect()
 }

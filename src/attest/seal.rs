@@ -37,6 +37,14 @@ impl std::fmt::Debug for Randomness {
     }
 }
 
+impl Drop for Randomness {
+    fn drop(&mut self) {
+        self.key.fill(0);
+        // Keeps the compiler from leaving out what nobody reads.
+        std::hint::black_box(&self.key);
+    }
+}
+
 /// Reads a public key: PEM, or base64 of the DER.
 pub fn read_key(text: &str) -> Result<Vec<u8>, SealError> {
     let body: String = text

@@ -162,9 +162,14 @@ pub fn verify(token: &str, policy: &Policy, trust: Trust<'_>, now: i64) -> Resul
 
 /// As [`verify`], of a token already taken apart.
 pub fn verify_parts(parts: Parts<'_>, policy: &Policy, trust: Trust<'_>, now: i64) -> Result<Verified, Reason> {
-    let mut verified = signed(parts, &policy.tokens, trust, now)?;
-    verified.expires = check_claims(&verified.claims, policy, now)?;
+    let verified = signed(parts, &policy.tokens, trust, now)?;
+    meant_for(&verified, policy, now)?;
     Ok(verified)
+}
+
+/// Whether claims that their issuer signed are the policy's issuer's, for its audience, and within their time.
+pub fn meant_for(verified: &Verified, policy: &Policy, now: i64) -> Result<(), Reason> {
+    check_claims(&verified.claims, policy, now).map(drop)
 }
 
 /// The claims of a token whose signature is good, and nothing more: issuer, audience and times are not looked at.
@@ -257,21 +262,31 @@ fn check_times(claims: &Json, policy: &Policy, now: i64) -> Result<i64, Reason> 
 /// Asks whether the policy lets verified claims pass: family first, then the condition.
 pub fn judge(verified: &Verified, policy: &Policy) -> Result<(), Reason> {
     check_family(&verified.claims, policy.family)?;
-    match policy.ask(&verified.claims) {
-        Answer::True => Ok(()),
-        Answer::False => Err(Reason::PolicyDenied),
-        Answer::Error(_) | Answer::NotBoolean(_) => Err(Reason::PolicyError),
+    of_answer(&policy.ask(&verified.claims))
+}
+
+/// The judgement with its explanation.
+pub fn judge_and_explain(verified: &Verified, policy: &Policy) -> (Result<(), Reason>, Explanation) {
+    let (answer, mut explained) = policy.ask_and_explain(&verified.claims);
+    let judgement = check_family(&verified.claims, policy.family).and_then(|()| of_answer(&answer));
+    if judgement == Err(Reason::Family) {
+        explained.allowed = false;
+        explained.error = Some(Reason::Family.to_string());
     }
+    (judgement, explained)
 }
 
 /// The condition's explanation over verified claims.
 pub fn explain(verified: &Verified, policy: &Policy) -> Explanation {
-    let mut explained = policy.explain(&verified.claims);
-    if check_family(&verified.claims, policy.family).is_err() {
-        explained.allowed = false;
-        explained.error = Some(Reason::Family.to_string());
+    judge_and_explain(verified, policy).1
+}
+
+fn of_answer(answer: &Answer) -> Result<(), Reason> {
+    match answer {
+        Answer::True => Ok(()),
+        Answer::False => Err(Reason::PolicyDenied),
+        Answer::Error(_) | Answer::NotBoolean(_) => Err(Reason::PolicyError),
     }
-    explained
 }
 
 fn check_family(claims: &Json, family: Family) -> Result<(), Reason> {

@@ -27,6 +27,17 @@ pub static ATTESTATION_POLICY: Setting = Setting {
     doc: "The policies that POST /attestation/verify asks, by name, separated by commas; the first that allows decides. \
           Not set: every policy of the folder.",
 };
+/// `ATTESTATION_LOG_POLICY`.
+pub static ATTESTATION_LOG_POLICY: Setting = Setting {
+    name: "ATTESTATION_LOG_POLICY",
+    aliases: &[],
+    default: None,
+    example: "confidential-vm",
+    secret: false,
+    doc: "The policies that judge tokens found in the log gotpm, by name, separated by commas; the first that allows \
+          decides. Audience and age are not looked at, as these tokens were made for another service. Not set: such \
+          tokens are verified and compared with their entry, and no condition is asked.",
+};
 /// `ATTESTATION_SECRETS`.
 pub static ATTESTATION_SECRETS: Setting = Setting {
     name: "ATTESTATION_SECRETS",
@@ -54,7 +65,8 @@ pub static ATTESTATION_ENDPOINT: Setting = Setting {
     default: None,
     example: "https://confidentialcomputing.googleapis.com",
     secret: false,
-    doc: "Where the issuer's discovery document is asked for, when not at the issuer itself.",
+    doc: "Where the issuer's discovery document is asked for, when not at the issuer itself. With policies of several \
+          issuers it stands for Google's.",
 };
 /// `ATTESTATION_JWKS_FILE`.
 pub static ATTESTATION_JWKS_FILE: Setting = Setting {
@@ -73,7 +85,8 @@ pub static ATTESTATION_KEYS_CACHE: Setting = Setting {
     default: None,
     example: "/var/lib/sysdig-scc/jwks.json",
     secret: false,
-    doc: "A file that keeps the last good keys over restarts, for when the issuer is down then.",
+    doc: "A file that keeps the last good keys over restarts, for when the issuer is down then. The keys of issuers other \
+          than Google's are kept in files beside it, with a part of the issuer's SHA-256 at the end of the name.",
 };
 /// `ATTESTATION_ROOT`.
 pub static ATTESTATION_ROOT: Setting = Setting {
@@ -177,6 +190,7 @@ pub static AREA: Area = Area {
     settings: &[
         &ATTESTATION_POLICIES,
         &ATTESTATION_POLICY,
+        &ATTESTATION_LOG_POLICY,
         &ATTESTATION_SECRETS,
         &ATTESTATION_CODELAB_PATH,
         &ATTESTATION_ENDPOINT,
@@ -226,6 +240,8 @@ pub struct AttestationConfig {
     pub policies: Option<PathBuf>,
     /// The policies that are asked by `/attestation/verify`; empty for all.
     pub asked: Vec<String>,
+    /// The policies that judge tokens found in logs; empty for none.
+    pub logged: Vec<String>,
     /// The secrets.
     pub secrets: Vec<SecretRule>,
     /// A further path and the secret released there.
@@ -284,6 +300,7 @@ impl AttestationConfig {
         Some(Self {
             policies,
             asked: env.list(&ATTESTATION_POLICY),
+            logged: env.list(&ATTESTATION_LOG_POLICY),
             secrets,
             codelab,
             endpoint: env.given(&ATTESTATION_ENDPOINT),

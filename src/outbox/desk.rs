@@ -21,7 +21,8 @@ pub struct Desk {
 
 #[derive(Debug, Default)]
 struct Rows {
-    waiting: VecDeque<Leased>,
+    /// By urgency.
+    waiting: [VecDeque<Leased>; 4],
     under_way: HashSet<i64>,
     closed: bool,
 }
@@ -42,24 +43,25 @@ impl Desk {
     pub fn put(&self, leased: Vec<Leased>) {
         let put = {
             let mut rows = self.locked();
-            let before = rows.waiting.len();
+            let before = rows.under_way.len();
             for row in leased {
                 if rows.under_way.insert(row.id) {
-                    rows.waiting.push_back(row);
+                    let class = usize::from(row.urgency).min(rows.waiting.len() - 1);
+                    rows.waiting[class].push_back(row);
                 }
             }
-            rows.waiting.len() - before
+            rows.under_way.len() - before
         };
         self.ready.add_permits(put);
     }
 
-    /// The next row, in the order they were put down; waits for one.
+    /// The next row: the most urgent, and of equals the one that was put down first. Waits for one.
     pub async fn next(&self) -> Leased {
         loop {
             if let Ok(permit) = self.ready.acquire().await {
                 permit.forget();
             }
-            if let Some(row) = self.locked().waiting.pop_front() {
+            if let Some(row) = self.locked().pop() {
                 return row;
             }
         }
@@ -68,7 +70,7 @@ impl Desk {
     /// The next row, if one waits.
     pub fn take(&self) -> Option<Leased> {
         self.ready.try_acquire().ok()?.forget();
-        self.locked().waiting.pop_front()
+        self.locked().pop()
     }
 
     /// These rows are settled.
@@ -105,12 +107,18 @@ impl Desk {
     /// Clears it: the rows that are not settled, whether somebody has them in hand or not.
     pub fn clear(&self) -> Vec<i64> {
         let mut rows = self.locked();
-        rows.waiting.clear();
+        rows.waiting.iter_mut().for_each(VecDeque::clear);
         rows.under_way.drain().collect()
     }
 
     fn locked(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rows {
+    fn pop(&mut self) -> Option<Leased> {
+        self.waiting.iter_mut().find_map(VecDeque::pop_front)
     }
 }
 
@@ -123,6 +131,7 @@ mod tests {
         Leased {
             id,
             key: id.to_string(),
+            urgency: 1,
             event: Content::Written(Vec::new()),
             attempts: 0,
             first_failed: None,
@@ -141,6 +150,15 @@ mod tests {
         assert_eq!((desk.room(), desk.len()), (1, 1));
         assert_eq!(desk.clear(), [2]);
         assert!(desk.take().is_none() && desk.is_empty());
+    }
+
+    #[test]
+    fn what_is_urgent_overtakes_what_waits_there() {
+        let desk = Desk::new(8);
+        desk.put(vec![Leased { urgency: 3, ..row(1) }, row(2), row(3)]);
+        desk.put(vec![Leased { urgency: 0, ..row(4) }]);
+        let order: Vec<i64> = std::iter::from_fn(|| desk.take()).map(|row| row.id).collect();
+        assert_eq!(order, [4, 2, 3, 1]);
     }
 
     #[test]

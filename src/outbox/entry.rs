@@ -41,6 +41,8 @@ pub struct Leased {
     pub id: i64,
     /// What identifies the event.
     pub key: String,
+    /// 0 goes first, 3 last.
+    pub urgency: u8,
     /// The event; [`Leased::event`] reads it.
     pub event: Content,
     /// How many attempts have failed.

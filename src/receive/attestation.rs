@@ -3,11 +3,18 @@
 //! `POST /attestation/challenge` · `POST /attestation/verify` · `GET|POST /attestation/secrets/{name}` · and the
 //! codelab's path. Every answer is `no-store`; a refusal has a stable code and no claim values.
 
+mod answers;
+mod decision;
+mod issuers;
 pub mod journal;
+mod logged;
 mod memory;
+mod release;
 pub mod secrets;
 mod service;
+mod telling;
 mod used;
+mod verdict;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
@@ -17,8 +24,10 @@ use serde::Deserialize;
 use serde_json::json;
 use zeroizing::Wiped;
 
+pub use answers::{Refused, Released, Shown, Verdict};
+pub(crate) use issuers::stand_in;
 pub use secrets::{Resolver, Secrets};
-pub use service::{Attestor, BuildError, Parts, Refused, Released, Shown, Verdict};
+pub use service::{Attestor, BuildError, Parts};
 
 use super::client;
 use crate::attest::token::LIMIT;
@@ -110,7 +119,7 @@ async fn verify(
         Ok(token) => token,
         Err(answer) => return answer,
     };
-    match attestor.verify(&token, asked.policy.as_deref(), &address(&attestor, &request), Utc::now()).await {
+    match attestor.verify(token, asked.policy.as_deref(), &address(&attestor, &request), Utc::now()).await {
         Ok(verdict) => no_store(HttpResponse::Ok()).json(verdict),
         Err(refused) => refusal(&refused),
     }
@@ -141,12 +150,12 @@ async fn release(attestor: &Attestor, request: &HttpRequest, name: &str, asked: 
         Ok(token) => token,
         Err(answer) => return answer,
     };
-    let shown = Shown { token: &token, public_key: asked.public_key.as_deref() };
+    let shown = Shown { token, public_key: asked.public_key.as_deref() };
     match attestor.release(name, shown, &address(attestor, request), Utc::now()).await {
         Ok(Released::Plain(value)) => {
             let text = std::str::from_utf8(value.expose_secret()).is_ok();
             let kind = if text { "text/plain; charset=utf-8" } else { "application/octet-stream" };
-            no_store(HttpResponse::Ok()).content_type(kind).body(Wiped::new(&value))
+            no_store(HttpResponse::Ok()).content_type(kind).body(Wiped::new(value))
         }
         Ok(Released::Sealed(jwe)) => no_store(HttpResponse::Ok()).content_type("application/jose").body(jwe),
         Err(refused) => refusal(&refused),
@@ -180,9 +189,9 @@ fn read(body: Result<web::Bytes, actix_web::Error>) -> Result<Asked, HttpRespons
 
 /// The token of the body, else of the Authorization header.
 #[allow(clippy::result_large_err, reason = "the answer itself, on the way out")]
-fn token(request: &HttpRequest, asked: &Asked) -> Result<String, HttpResponse> {
+fn token<'t>(request: &'t HttpRequest, asked: &'t Asked) -> Result<&'t str, HttpResponse> {
     if let Some(token) = &asked.token {
-        return Ok(token.trim().to_owned());
+        return Ok(token.trim());
     }
     let mut headers = request.headers().get_all(header::AUTHORIZATION);
     let missing = || {
@@ -192,7 +201,7 @@ fn token(request: &HttpRequest, asked: &Asked) -> Result<String, HttpResponse> {
     let (Some(value), None) = (headers.next(), headers.next()) else { return Err(missing()) };
     let text = value.to_str().map_err(|_| missing())?;
     match text.trim().split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim().to_owned()),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
         _ => Err(missing()),
     }
 }
@@ -239,12 +248,22 @@ mod zeroizing {
     use actix_web::web::Bytes;
     use secrecy::{ExposeSecret, SecretSlice};
 
-    /// A secret as a body. The server's own send buffer is beyond our reach; every copy before it is overwritten.
+    /// A secret as a body. Every copy of ours is overwritten, this one when the server has taken it. The server's send
+    /// buffer and the kernel's, which hold it until they are used again, are beyond our reach.
     pub(super) struct Wiped(Option<SecretSlice<u8>>);
 
+    /// Lends the secret to the server, and overwrites it when that is done with it.
+    struct Lent(SecretSlice<u8>);
+
+    impl AsRef<[u8]> for Lent {
+        fn as_ref(&self) -> &[u8] {
+            self.0.expose_secret()
+        }
+    }
+
     impl Wiped {
-        pub(super) fn new(value: &SecretSlice<u8>) -> Self {
-            Self(Some(value.clone()))
+        pub(super) fn new(value: SecretSlice<u8>) -> Self {
+            Self(Some(value))
         }
     }
 
@@ -257,7 +276,7 @@ mod zeroizing {
 
         fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
             let value = self.get_mut().0.take().filter(|value| !value.expose_secret().is_empty());
-            Poll::Ready(value.map(|value| Ok(Bytes::copy_from_slice(value.expose_secret()))))
+            Poll::Ready(value.map(|value| Ok(Bytes::from_owner(Lent(value)))))
         }
     }
 }

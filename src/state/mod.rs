@@ -12,6 +12,7 @@ pub mod sqlite;
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -22,6 +23,9 @@ pub use lease::Lease;
 use crate::config::state::{StateConfig, StateUrl};
 use crate::google::TokenSource;
 use crate::google::firestore::Database;
+
+/// How many of several changes are under way together where a store has no better way.
+const AT_ONCE: usize = 16;
 
 /// A fact's body: a JSON object.
 pub type Body = Map<String, Value>;
@@ -94,6 +98,17 @@ pub struct Listing {
     pub next: Option<String>,
 }
 
+/// One of several writes or removals that are asked for together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// The fact's key.
+    pub key: String,
+    /// What it says from now on; `None` removes it.
+    pub body: Option<Body>,
+    /// What must stand there.
+    pub expected: Expected,
+}
+
 /// A place for small durable facts. What `write` and `remove` answered `Ok` to is on the disk.
 pub trait Store: Send + Sync + fmt::Debug {
     /// The fact, when there is one.
@@ -111,6 +126,18 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes the fact if `expected` holds, else [`StateError::Conflict`]. Answers whether it was there.
     fn remove<'a>(&'a self, kind: &'a str, key: &'a str, expected: Expected)
     -> BoxFuture<'a, Result<bool, StateError>>;
+
+    /// Writes and removes several facts of a kind, each for itself: one that conflicts leaves the others as they are.
+    /// Answers in the order of the changes. A store that can makes them durable together.
+    fn change<'a>(&'a self, kind: &'a str, changes: Vec<Change>) -> BoxFuture<'a, Vec<Result<(), StateError>>> {
+        let one = move |Change { key, body, expected }: Change| async move {
+            match &body {
+                Some(body) => self.write(kind, &key, body, expected).await.map(drop),
+                None => self.remove(kind, &key, expected).await.map(drop),
+            }
+        };
+        Box::pin(futures_util::stream::iter(changes).map(one).buffered(AT_ONCE).collect())
+    }
 
     /// One page of the facts of a kind.
     fn list<'a>(&'a self, kind: &'a str, page: Page) -> BoxFuture<'a, Result<Listing, StateError>>;

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::error::Cause;
-use super::{Body, Document, Expected, Listing, Page, StateError, Store, Version};
+use super::{Body, Change, Document, Expected, Listing, Page, StateError, Store, Version};
 
 /// The schema this program writes. A file with a newer one is refused rather than damaged.
 const SCHEMA_VERSION: i64 = 1;
@@ -109,14 +109,7 @@ impl Store for SqliteStore {
         let text = serde_json::Value::Object(body.clone()).to_string();
         Box::pin(self.with(move |connection| {
             let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            expect(&change, &name, &expected)?;
-            let version: i64 =
-                change.query_row("UPDATE revision SET last = last + 1 RETURNING last", [], |row| row.get(0))?;
-            change.execute(
-                "INSERT INTO document (kind, key, version, body) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (kind, key) DO UPDATE SET version = excluded.version, body = excluded.body",
-                params![name.kind, name.key, version, text],
-            )?;
+            let version = put(&change, &name, &text, &expected)?;
             change.commit()?;
             Ok(Version(version.to_string()))
         }))
@@ -131,12 +124,46 @@ impl Store for SqliteStore {
         let name = Name::new(kind, key);
         Box::pin(self.with(move |connection| {
             let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            expect(&change, &name, &expected)?;
-            let gone =
-                change.execute("DELETE FROM document WHERE kind = ?1 AND key = ?2", params![name.kind, name.key])?;
+            let gone = take_away(&change, &name, &expected)?;
             change.commit()?;
-            Ok(gone > 0)
+            Ok(gone)
         }))
+    }
+
+    /// One transaction, so one sync of the disk, for all of them.
+    fn change<'a>(&'a self, kind: &'a str, changes: Vec<Change>) -> BoxFuture<'a, Vec<Result<(), StateError>>> {
+        let (kind, place, count) = (kind.to_owned(), self.place.clone(), changes.len());
+        Box::pin(async move {
+            let done = self.with(move |connection| {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let mut results = Vec::with_capacity(changes.len());
+                for Change { key, body, expected } in changes {
+                    let name = Name { kind: kind.clone(), key };
+                    let changed = match body {
+                        Some(body) => {
+                            put(&transaction, &name, &serde_json::Value::Object(body).to_string(), &expected).map(drop)
+                        }
+                        None => take_away(&transaction, &name, &expected).map(drop),
+                    };
+                    results.push(match changed {
+                        // What was expected is not there: nothing of this one was changed.
+                        Err(Trouble::State(conflict)) => Err(conflict),
+                        Err(trouble) => return Err(trouble),
+                        Ok(()) => Ok(()),
+                    });
+                }
+                transaction.commit()?;
+                Ok(results)
+            });
+            done.await.unwrap_or_else(|error| {
+                let cause = std::sync::Arc::new(error);
+                let again = |_| {
+                    let source: Cause = Box::new(Shared(cause.clone()));
+                    Err(StateError::Unavailable { place: place.to_string(), after: None, source })
+                };
+                (0..count).map(again).collect()
+            })
+        })
     }
 
     fn list<'a>(&'a self, kind: &'a str, page: Page) -> BoxFuture<'a, Result<Listing, StateError>> {
@@ -169,6 +196,29 @@ impl Store for SqliteStore {
             Ok(())
         }))
     }
+}
+
+/// One cause that several changes failed for.
+#[derive(Debug, thiserror::Error)]
+#[error("the changes asked for together were not made")]
+struct Shared(#[source] Arc<StateError>);
+
+fn put(change: &Transaction<'_>, name: &Name, text: &str, expected: &Expected) -> Result<i64, Trouble> {
+    expect(change, name, expected)?;
+    let version: i64 =
+        change.prepare_cached("UPDATE revision SET last = last + 1 RETURNING last")?.query_row([], |row| row.get(0))?;
+    let mut insert = change.prepare_cached(
+        "INSERT INTO document (kind, key, version, body) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (kind, key) DO UPDATE SET version = excluded.version, body = excluded.body",
+    )?;
+    insert.execute(params![name.kind, name.key, version, text])?;
+    Ok(version)
+}
+
+fn take_away(change: &Transaction<'_>, name: &Name, expected: &Expected) -> Result<bool, Trouble> {
+    expect(change, name, expected)?;
+    let mut delete = change.prepare_cached("DELETE FROM document WHERE kind = ?1 AND key = ?2")?;
+    Ok(delete.execute(params![name.kind, name.key])? > 0)
 }
 
 struct Name {
@@ -276,9 +326,8 @@ fn expect(change: &Transaction<'_>, name: &Name, expected: &Expected) -> Result<
         return Ok(());
     }
     let found: Option<i64> = change
-        .query_row("SELECT version FROM document WHERE kind = ?1 AND key = ?2", params![name.kind, name.key], |row| {
-            row.get(0)
-        })
+        .prepare_cached("SELECT version FROM document WHERE kind = ?1 AND key = ?2")?
+        .query_row(params![name.kind, name.key], |row| row.get(0))
         .optional()?;
     let holds = match expected {
         Expected::Any => true,
@@ -318,6 +367,23 @@ mod tests {
         drop(store);
         let again = SqliteStore::open(&path).await.unwrap();
         assert_eq!(again.read("k", "x").await.unwrap().unwrap().body, body);
+    }
+
+    #[tokio::test]
+    async fn several_changes_are_made_each_for_itself() {
+        let store = SqliteStore::in_memory().await.unwrap();
+        let change = |key: &str, body: Option<Body>, expected| Change { key: key.to_owned(), body, expected };
+        let body = || Some(Body::new());
+        let first = vec![
+            change("a", body(), Expected::Absent),
+            change("a", body(), Expected::Absent),
+            change("b", body(), Expected::Absent),
+        ];
+        let results = store.change("k", first).await;
+        assert!(results[0].is_ok() && matches!(results[1], Err(StateError::Conflict { .. })) && results[2].is_ok());
+        let second = vec![change("a", None, Expected::Any), change("c", None, Expected::Any)];
+        assert!(store.change("k", second).await.iter().all(Result::is_ok));
+        assert!(store.read("k", "a").await.unwrap().is_none() && store.read("k", "b").await.unwrap().is_some());
     }
 
     #[tokio::test]

@@ -32,10 +32,16 @@ pub struct Issuer {
 }
 
 impl Issuer {
+    /// A stand-in for Google.
     pub fn start() -> Self {
-        let mood = Arc::new(Mutex::new(Mood::Keys(jwks(&[&KEY]))));
+        Self::with(Some(ISSUER), jwks(&[&KEY]))
+    }
+
+    /// An issuer that goes by this name, or by its own address.
+    fn with(name: Option<&'static str>, set: String) -> Self {
+        let mood = Arc::new(Mutex::new(Mood::Keys(set)));
         let asked = Arc::new(AtomicUsize::new(0));
-        let data = web::Data::new((mood.clone(), asked.clone()));
+        let data = web::Data::new((mood.clone(), asked.clone(), name));
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(data.clone())
@@ -53,11 +59,11 @@ impl Issuer {
     }
 }
 
-type State = web::Data<(Arc<Mutex<Mood>>, Arc<AtomicUsize>)>;
+type State = web::Data<(Arc<Mutex<Mood>>, Arc<AtomicUsize>, Option<&'static str>)>;
 
-async fn discovery(request: actix_web::HttpRequest) -> HttpResponse {
-    let host = request.connection_info().host().to_owned();
-    HttpResponse::Ok().json(json!({"issuer": ISSUER, "jwks_uri": format!("http://{host}/jwks")}))
+async fn discovery(request: actix_web::HttpRequest, state: State) -> HttpResponse {
+    let own = format!("http://{}", request.connection_info().host());
+    HttpResponse::Ok().json(json!({"issuer": state.2.unwrap_or(&own), "jwks_uri": format!("{own}/jwks")}))
 }
 
 async fn keys(state: State) -> HttpResponse {
@@ -91,11 +97,18 @@ impl Door {
     }
 
     fn with_parts(extra: &[(&str, &str)], parts: Parts) -> Self {
+        Self::beside(extra, parts, &[])
+    }
+
+    /// With further policies.
+    fn beside(extra: &[(&str, &str)], parts: Parts, further: &[(&str, &str)]) -> Self {
         let issuer = Issuer::start();
         let folder = tempfile::tempdir().unwrap();
         let policies = folder.path().join("policies");
         std::fs::create_dir(&policies).unwrap();
-        std::fs::write(policies.join("ours.yaml"), POLICY).unwrap();
+        for (name, text) in [("ours.yaml", POLICY)].iter().chain(further) {
+            std::fs::write(policies.join(name), text).unwrap();
+        }
         let journal = folder.path().join("journal.jsonl").display().to_string();
         let mut pairs: Vec<(String, String)> = [
             ("ATTESTATION_POLICIES", policies.to_str().unwrap()),
@@ -133,8 +146,17 @@ impl Door {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    fn journal(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("journal.jsonl")).unwrap()
+    /// The journal, once it has so many lines: refusals are not waited for.
+    async fn journal(&self, lines: usize) -> String {
+        let began = std::time::Instant::now();
+        loop {
+            let text = std::fs::read_to_string(self.folder.path().join("journal.jsonl")).unwrap();
+            if text.lines().count() >= lines {
+                return text;
+            }
+            assert!(began.elapsed() < Duration::from_secs(10), "{text}");
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -151,7 +173,7 @@ async fn the_codelabs_client_works_as_written_once() {
     assert_eq!((status, body.contains("replayed")), (409, true), "{body}");
     let (status, body) = door.get("/", "not.a.token").await;
     assert_eq!((status, body.contains("token_malformed")), (401, true), "{body}");
-    let journal = door.journal();
+    let journal = door.journal(3).await;
     assert_eq!(journal.lines().count(), 3, "{journal}");
     assert!(!journal.contains(&token) && !journal.contains(SECRET) && !journal.contains("Zm9vYmFy"));
     let first: Json = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
@@ -275,6 +297,49 @@ async fn keys_rotate_and_an_issuer_that_fails_changes_nothing() {
 }
 
 #[tokio::test]
+async fn each_issuer_has_its_own_keys_also_over_a_restart() {
+    // Under the same key id, so that only the issuer tells the keys apart.
+    let mut named = NEXT.jwk();
+    named["kid"] = json!(KEY.kid);
+    let other = Issuer::with(None, json!({"keys": [named]}).to_string());
+    let policy = format!("issuer: {}\n{}", other.url, POLICY);
+    let kept = tempfile::tempdir().unwrap();
+    let cache = kept.path().join("jwks.json").display().to_string();
+    let settings = [("ATTESTATION_KEYS_CACHE", cache.as_str())];
+    let open = || Door::beside(&settings, Parts::default(), &[("theirs.yaml", &policy)]);
+    let header = json!({"alg": "RS256", "kid": KEY.kid}).to_string();
+    let claims_of = |issuer: &str| claims(SPACE, Utc::now().timestamp(), json!({ "iss": issuer })).to_string();
+    let (google, theirs) = (KEY.token_of(&header, &claims_of(ISSUER)), NEXT.token_of(&header, &claims_of(&other.url)));
+    let crossed = [KEY.token_of(&header, &claims_of(&other.url)), NEXT.token_of(&header, &claims_of(ISSUER))];
+    for restarted in [false, true] {
+        let door = open();
+        if restarted {
+            door.issuer.now(Mood::Broken);
+            other.now(Mood::Broken);
+        }
+        for (token, policy) in [(&google, "ours"), (&theirs, "theirs")] {
+            let (status, body) = door.post("/attestation/verify", json!({ "token": token })).await;
+            let body: Json = serde_json::from_str(&body).unwrap();
+            assert_eq!((status, body["policy"].as_str()), (200, Some(policy)), "restarted: {restarted}, {body}");
+        }
+        for token in &crossed {
+            assert_eq!(door.post("/attestation/verify", json!({ "token": token })).await.0, 401);
+        }
+    }
+    assert_eq!(std::fs::read_dir(kept.path()).unwrap().count(), 2, "a file for each issuer, and nothing else");
+}
+
+#[tokio::test]
+async fn nothing_is_allowed_that_cannot_be_written_down() {
+    let door = Door::open(&[("ATTESTATION_JOURNAL", "/dev/full")]);
+    let (status, body) = door.get("/attestation/secrets/db", &token(json!({}))).await;
+    assert_eq!((status, body.contains("journal_unavailable")), (503, true), "{body}");
+    let (status, body) = door.post("/attestation/verify", json!({"token": token(json!({}))})).await;
+    assert_eq!((status, body.contains("journal_unavailable")), (503, true), "{body}");
+    assert_eq!(door.get("/attestation/secrets/db", &token(json!({"hwmodel": "x"}))).await.0, 403);
+}
+
+#[tokio::test]
 async fn unknown_keys_make_no_storm_and_no_keys_make_503() {
     let door = Door::with(&[("ATTESTATION_FAILURES_PER_MINUTE", "100000")], Duration::from_secs(60));
     assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200);
@@ -387,7 +452,7 @@ fn tokens_in_logs_are_recognised_cut_out_and_compared() {
     let roots = Roots::default();
     let trust = Trust { keys: Some(&keys), roots: &roots };
     let names = |entry: &Json| {
-        gotpm::examine(entry, ISSUER, trust, now).iter().map(|event| event.category.name()).collect::<Vec<_>>()
+        gotpm::examine(entry, ISSUER, trust, now).events.iter().map(|event| event.category.name()).collect::<Vec<_>>()
     };
     assert_eq!(names(&good), ["ATTESTATION_TOKEN_EXPOSED"]);
     assert_eq!(
@@ -398,7 +463,7 @@ fn tokens_in_logs_are_recognised_cut_out_and_compared() {
         &json!({"alg": "RS256", "kid": KEY.kid}).to_string(),
         &claims(VM, now.timestamp(), json!({})).to_string(),
     );
-    let events = gotpm::examine(&entry(json!({"token": forged}), "1"), ISSUER, trust, now);
+    let events = gotpm::examine(&entry(json!({"token": forged}), "1"), ISSUER, trust, now).events;
     assert_eq!((events[0].category.name(), &events[0].resource), ("ATTESTATION_TOKEN_INVALID", &None));
     let shown = serde_json::to_string(&events).unwrap();
     assert!(!shown.contains(&forged), "{shown}");

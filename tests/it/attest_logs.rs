@@ -193,6 +193,66 @@ async fn labels_that_differ_and_tokens_nobody_vouches_for_are_told_apart() {
     assert_hidden(&all, &forged(1));
 }
 
+/// Category and state of every finding of the machine.
+async fn states(scene: &Scene) -> Vec<(String, String)> {
+    scene.world.settle().await;
+    let text = |value: &Json| value.as_str().unwrap().to_owned();
+    let findings = scene.world.findings().await;
+    let mut found: Vec<_> = findings.iter().map(|one| (text(&one["category"]), text(&one["state"]))).collect();
+    found.sort();
+    found
+}
+
+fn told(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(category, state)| ((*category).to_owned(), (*state).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn logged_tokens_are_judged_by_the_policies_configured_for_them() {
+    let scene = Scene::new(None, &[("ATTESTATION_LOG_POLICY", "ours".to_owned())]).await;
+    let pushed = |changes: Json| entry(&json!({"token": token(changes)}), MACHINE);
+    // Made for another service: its audience is not looked at.
+    let elsewhere = "https://api.cvm-attestation-codelab.com";
+    let denied = pushed(json!({"hwmodel": "GCP_SHIELDED_VM", "aud": elsewhere}));
+    assert_eq!(scene.push(&denied).await, 204);
+    assert_eq!(
+        states(&scene).await,
+        told(&[
+            ("ATTESTATION_POLICY_DENIED", "ACTIVE"),
+            ("ATTESTATION_TOKEN_EXPOSED", "ACTIVE"),
+            ("ATTESTATION_WEAK_HARDWARE", "ACTIVE")
+        ])
+    );
+    assert_eq!(scene.push(&pushed(json!({"hwmodel": "(absent)", "aud": elsewhere}))).await, 204);
+    assert!(states(&scene).await.contains(&("ATTESTATION_POLICY_ERROR".to_owned(), "ACTIVE".to_owned())));
+    assert_eq!(scene.push(&pushed(json!({"aud": elsewhere}))).await, 204);
+    assert_eq!(
+        states(&scene).await,
+        told(&[
+            ("ATTESTATION_POLICY_DENIED", "INACTIVE"),
+            ("ATTESTATION_POLICY_ERROR", "INACTIVE"),
+            ("ATTESTATION_TOKEN_EXPOSED", "ACTIVE"),
+            ("ATTESTATION_WEAK_HARDWARE", "INACTIVE")
+        ]),
+        "a good attestation closes what described a state"
+    );
+    let over = KEY.token(&claims(VM, Utc::now().timestamp() - 7200, json!({"hwmodel": "GCP_SHIELDED_VM"})));
+    assert_eq!(scene.push(&entry(&json!({"token": over}), MACHINE)).await, 204);
+    assert!(states(&scene).await.contains(&("ATTESTATION_WEAK_HARDWARE".to_owned(), "INACTIVE".to_owned())));
+}
+
+#[tokio::test]
+async fn labels_that_agree_again_close_what_labels_that_differed_opened() {
+    for policy in [None, Some(("ATTESTATION_LOG_POLICY", "ours".to_owned()))] {
+        let scene = Scene::new(None, policy.as_slice()).await;
+        let inconsistent = |state: &str| ("ATTESTATION_CLAIMS_INCONSISTENT".to_owned(), state.to_owned());
+        assert_eq!(scene.push(&entry(&json!({"token": token(json!({}))}), "666")).await, 204);
+        assert!(states(&scene).await.contains(&inconsistent("ACTIVE")));
+        assert_eq!(scene.push(&entry(&json!({"token": token(json!({"oemid": 1}))}), MACHINE)).await, 204);
+        assert!(states(&scene).await.contains(&inconsistent("INACTIVE")), "{policy:?}");
+    }
+}
+
 #[tokio::test]
 async fn without_keys_the_push_is_refused_until_there_are_some() {
     let mut scene = Scene::new(Some(Mood::Broken), &[]).await;

@@ -12,6 +12,7 @@ mod acting_gates;
 mod attest;
 mod attest_cel;
 mod attest_door;
+mod attest_hostile;
 mod attest_issuer;
 mod attest_logs;
 mod check;

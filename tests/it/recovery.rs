@@ -1,9 +1,15 @@
 //! The real program as a process: killed in the middle of a load, started anew, and the sums compared.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use crate::world::{TOKEN, World, event};
+
+/// The program to run: the one built with the tests, unless another is named, such as the released one.
+pub fn program() -> OsString {
+    std::env::var_os("SYSDIG_SCC_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_sysdig-scc").into())
+}
 
 /// The program, listening.
 pub struct Process {
@@ -19,7 +25,7 @@ impl Process {
 
     /// With settings of its own.
     pub fn with(world: &World, extra: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
+        let mut command = Command::new(program());
         command.arg("serve").env_clear().envs(world.settings(extra)).env("LOG_FORMAT", "json");
         let mut child = command.current_dir(world.outbox.parent().unwrap()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -125,9 +125,11 @@ impl Function {
             (Self::Matches, [Value::Text(text), Value::Text(source)]) => {
                 // A pattern that is not a literal: compiled anew, so it costs much.
                 machine.spend(20_000)?;
-                let pattern =
-                    pattern::compile(source).map_err(|error| EvalError::other(format!("the pattern {error}")))?;
-                machine.spend(text.len() / 4)?;
+                let pattern = pattern::compile(source).map_err(|error| {
+                    machine.spend(100_000).err().unwrap_or_else(|| EvalError::other(format!("the pattern {error}")))
+                })?;
+                machine.spend(pattern.price() - 20_000)?;
+                machine.spend(pattern.cost(text))?;
                 Ok(Value::Bool(pattern.is_match(text)))
             }
             (Self::Extract, [Value::Text(text), Value::Text(template)]) => {
@@ -243,7 +245,7 @@ fn to_text(value: &Value<'_>) -> Option<Result<String, EvalError>> {
 
 /// Google's `extract`: what stands where the template has `{name}`. Not found is an empty text.
 fn extract<'t>(text: &'t str, template: &str) -> Result<&'t str, EvalError> {
-    let malformed = || EvalError::other(format!("the template {template:?} needs exactly one {{name}}"));
+    let malformed = || EvalError::other("the template needs exactly one {name}");
     let (prefix, rest) = template.split_once('{').ok_or_else(malformed)?;
     let (name, suffix) = rest.split_once('}').ok_or_else(malformed)?;
     if name.is_empty() || [name, suffix, prefix].iter().any(|part| part.contains(['{', '}'])) {

@@ -5,18 +5,23 @@
 //! characters can end the process with it; ours counts every step and byte. The language is the same: a property
 //! test compares the two.
 
+mod checker;
 pub mod eval;
 mod functions;
+mod loops;
+mod macros;
 pub mod node;
 mod number;
+mod operators;
 mod parse;
 mod pattern;
+mod stack;
 mod text;
 mod time;
 pub mod value;
 
 pub use eval::{Budget, EvalError, Scope};
 pub use node::Expression;
-pub use parse::{Limits, Refusal, compile, compile_all};
+pub use parse::{Limits, Refusal, compile_all};
 pub use text::{Tree, split_terms};
 pub use value::Value;

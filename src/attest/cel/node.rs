@@ -1,8 +1,9 @@
 //! Our tree: names resolved, macros recognised, literal patterns compiled. Never deeper than the limits allow.
 
-use regex::Regex;
+use std::sync::Arc;
 
 use super::functions::Function;
+use super::pattern::Pattern;
 
 /// A checked expression, ready to be evaluated any number of times.
 #[derive(Debug)]
@@ -113,7 +114,7 @@ pub enum Node {
     /// A literal text used as a pattern, compiled once.
     Pattern {
         subject: Box<Node>,
-        pattern: Box<Regex>,
+        pattern: Arc<Pattern>,
         source: String,
     },
     Variable(Variable),

@@ -3,22 +3,88 @@
 //! The two differ where it would matter silently: in RE2 `\d \w \s \b` know ASCII only, `[a&&b]` is no intersection,
 //! `{` without a count is itself, and `\Q...\E` quotes. The pattern is rewritten so that it means what RE2 means.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use regex::{Regex, RegexBuilder};
 
-/// The bound of one compiled pattern, in bytes.
-const SIZE: usize = 1 << 20;
+/// A pattern that fits is small; its size says what a match may cost at the worst. In bytes.
+const SMALL: usize = 1 << 14;
+/// Nothing larger is compiled.
+const LARGE: usize = 1 << 20;
+
+/// A compiled pattern.
+#[derive(Debug)]
+pub struct Pattern {
+    regex: Regex,
+    size: usize,
+}
+
+impl Pattern {
+    /// Whether a part of the text matches.
+    pub(super) fn is_match(&self, text: &str) -> bool {
+        self.regex.is_match(text)
+    }
+
+    /// What looking through the text may cost at the worst, in steps: every state at every byte.
+    pub(super) fn cost(&self, text: &str) -> usize {
+        text.len().saturating_mul(self.size) / 1024
+    }
+
+    /// What compiling it cost, in steps.
+    pub(super) fn price(&self) -> usize {
+        if self.size <= SMALL { 20_000 } else { 120_000 }
+    }
+}
+
+/// The literal patterns of one text, each compiled once, as far as the bounds allow: the others are compiled when they
+/// are met, and paid for then.
+#[derive(Debug)]
+pub(super) struct Literals {
+    compiled: HashMap<String, Option<Arc<Pattern>>>,
+    left: usize,
+}
+
+impl Default for Literals {
+    fn default() -> Self {
+        Self { compiled: HashMap::new(), left: 2_000_000 }
+    }
+}
+
+impl Literals {
+    /// The pattern, if it compiles and there is still room for it.
+    pub(super) fn compile(&mut self, source: &str) -> Option<Arc<Pattern>> {
+        if let Some(found) = self.compiled.get(source) {
+            return found.clone();
+        }
+        // One that does not compile may have cost as much as the largest that does.
+        let most = 120_000;
+        self.left = self.left.checked_sub(most)?;
+        let compiled = compile(source).ok().map(Arc::new);
+        self.left += most - compiled.as_ref().map_or(most, |pattern| pattern.price());
+        self.compiled.insert(source.to_owned(), compiled.clone());
+        compiled
+    }
+}
 
 /// Compiles a pattern; the error is a sentence without the library's drawing.
-pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
+pub(super) fn compile(pattern: &str) -> Result<Pattern, String> {
     if pattern.chars().count() > 4096 {
         return Err("is longer than 4096 characters".into());
     }
     let rewritten = rewrite(pattern)?;
-    let built = RegexBuilder::new(&rewritten).size_limit(SIZE).dfa_size_limit(SIZE).octal(true).nest_limit(100).build();
-    built.map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => "is too large when compiled".into(),
-        other => other.to_string().lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned(),
-    })
+    for size in [SMALL, LARGE] {
+        let mut builder = RegexBuilder::new(&rewritten);
+        match builder.size_limit(size).dfa_size_limit(LARGE).octal(true).nest_limit(100).build() {
+            Ok(regex) => return Ok(Pattern { regex, size }),
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            Err(other) => {
+                let text = other.to_string();
+                return Err(text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned());
+            }
+        }
+    }
+    Err("is too large when compiled".into())
 }
 
 fn rewrite(pattern: &str) -> Result<String, String> {

@@ -1,6 +1,6 @@
 //! Timestamps and durations: reading, writing, parts, and sums that stay within bounds.
 
-use chrono::{DateTime, Datelike, FixedOffset, SecondsFormat, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, TimeDelta, Timelike, Utc};
 
 use super::eval::EvalError;
 use super::value::Value;
@@ -158,7 +158,11 @@ pub(super) fn sum<'a>(left: &Value<'a>, right: &Value<'a>, minus: bool) -> Optio
         (Value::Time(t), Value::Span(d), true) => {
             t.checked_sub_signed(*d).ok_or_else(out).and_then(bounded_time).map(Value::Time)
         }
-        (Value::Time(l), Value::Time(r), true) => bounded_span(l.signed_duration_since(*r)).map(Value::Span),
+        (Value::Time(l), Value::Time(r), true) => {
+            // The difference is counted in nanoseconds by Google's implementations: about 292 years.
+            let span = l.signed_duration_since(*r);
+            span.num_nanoseconds().map(|_| Value::Span(span)).ok_or_else(|| EvalError::range("duration"))
+        }
         (Value::Span(l), Value::Span(r), minus) => {
             let sum = if minus { l.checked_sub(r) } else { l.checked_add(r) };
             sum.ok_or_else(|| EvalError::range("duration")).and_then(bounded_span).map(Value::Span)
@@ -180,14 +184,13 @@ pub(super) fn part_of_span(span: TimeDelta, part: Part) -> Option<i64> {
 
 /// A part of a timestamp, in UTC or in a zone.
 pub(super) fn part_of_time(time: DateTime<Utc>, part: Part, zone: Option<&str>) -> Result<i64, EvalError> {
-    let offset = match zone {
-        None | Some("UTC" | "GMT" | "Z") => FixedOffset::east_opt(0),
+    let local = match zone {
+        None | Some("UTC" | "GMT") => time.naive_utc(),
         Some(zone) => match offset(zone) {
-            Some(offset) => Some(offset),
+            Some(offset) => time.naive_utc().checked_add_signed(offset).ok_or_else(|| EvalError::range("timestamp"))?,
             None => return named_zone(time, part, zone),
         },
     };
-    let local = time.with_timezone(&offset.ok_or_else(|| EvalError::other(format!("there is no time zone {zone:?}")))?);
     Ok(i64::from(match part {
         Part::FullYear => return Ok(i64::from(local.year())),
         Part::Month => local.month0(),
@@ -202,22 +205,23 @@ pub(super) fn part_of_time(time: DateTime<Utc>, part: Part, zone: Option<&str>) 
     }))
 }
 
-/// `+02:00`, `-05:30`, `02:00`.
-fn offset(zone: &str) -> Option<FixedOffset> {
+/// `+02:00`, `-5:30`, `02:00`: hours and minutes as numbers, whatever their size, as Google's implementations read them.
+fn offset(zone: &str) -> Option<TimeDelta> {
     let (sign, rest) = match zone.as_bytes().first()? {
         b'+' => (1, &zone[1..]),
         b'-' => (-1, &zone[1..]),
         _ => (1, zone),
     };
     let (hours, minutes) = rest.split_once(':')?;
-    let plain =
-        |text: &str| (text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse::<i32>().ok())?;
-    FixedOffset::east_opt(sign * (plain(hours)? * 3600 + plain(minutes)? * 60))
+    let plain = |text: &str| {
+        ((1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse::<i64>().ok())?
+    };
+    TimeDelta::try_minutes(sign * (plain(hours)? * 60 + plain(minutes)?))
 }
 
 /// A zone by name: the `cel` crate brings the time zone database, so its own function is asked.
 fn named_zone(time: DateTime<Utc>, part: Part, zone: &str) -> Result<i64, EvalError> {
-    let unknown = || EvalError::other(format!("there is no time zone {zone:?}"));
+    let unknown = || EvalError::other("there is no such time zone");
     let sound =
         zone.len() <= 64 && zone.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+'));
     if !sound {

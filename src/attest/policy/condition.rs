@@ -8,10 +8,8 @@ use serde_json::Value as Json;
 use super::hint;
 use super::known;
 use super::mapping::{Mapped, Mapping};
-use crate::attest::cel::node::Variable;
-use crate::attest::cel::{
-    Budget, EvalError, Expression, Limits, Refusal, Scope, Value, compile, compile_all, split_terms,
-};
+use crate::attest::cel::node::{ClaimPath, Variable};
+use crate::attest::cel::{Budget, EvalError, Expression, Limits, Refusal, Scope, Value, compile_all, split_terms};
 
 /// A compiled condition.
 #[derive(Debug)]
@@ -20,6 +18,16 @@ pub struct Condition {
     pub whole: Expression,
     /// Each operand of the `&&`/`||` tree at its top.
     pub terms: Vec<Expression>,
+    /// What each term looks at.
+    looks: Vec<Vec<Look>>,
+}
+
+/// A claim that a term looks at.
+#[derive(Debug)]
+struct Look {
+    path: ClaimPath,
+    shown: String,
+    secret: bool,
 }
 
 /// What a condition said.
@@ -89,15 +97,18 @@ pub enum Truth {
 impl Condition {
     /// Compiles a condition and each of its terms.
     pub fn compile(text: &str) -> Result<Self, Refusal> {
-        let whole = compile(text, Limits::CONDITION)?;
-        let terms = split_terms(text).terms().into_iter().map(str::to_owned).collect();
-        let terms = compile_all(terms, Limits::CONDITION).into_iter().collect::<Result<Vec<_>, _>>();
+        // Too long a text is not even divided.
+        let terms = if text.chars().count() > Limits::CONDITION.characters { Vec::new() } else { terms_of(text) };
+        let mut compiled = compile_all([vec![text.to_owned()], terms].concat(), Limits::CONDITION).into_iter();
+        let whole = compiled.next().unwrap_or(Err(Refusal::TimedOut))?;
         // A term that does not stand alone would be a mistake of ours, not of the text: then the whole is the term.
-        let terms = match terms {
+        let terms = match compiled.collect::<Result<Vec<_>, _>>() {
             Ok(terms) => terms,
-            Err(_) => vec![compile(text, Limits::CONDITION)?],
+            Err(_) => compile_all(vec![text.to_owned()], Limits::CONDITION).into_iter().collect::<Result<_, _>>()?,
         };
-        Ok(Self { whole, terms })
+        let look = |path: ClaimPath| Look { shown: path.to_string(), secret: known::is_secret(&path.segments), path };
+        let looks = terms.iter().map(|term| term.root().claims().into_iter().map(look).collect()).collect();
+        Ok(Self { whole, terms, looks })
     }
 
     /// Asks it.
@@ -107,21 +118,39 @@ impl Condition {
 
     /// Explains it.
     pub fn explain(&self, claims: &Json, mapped: &Mapped) -> Explanation {
-        let whole = self.ask(claims, mapped);
-        let terms = self.terms.iter().map(|term| explain_term(term, scope(claims, mapped))).collect();
-        Explanation { allowed: whole == Answer::True, error: whole.error(), terms }
+        let answer = self.ask(claims, mapped);
+        self.explanation(&answer, claims, mapped)
     }
 
-    /// Maps the claims and explains the condition over them. Claims that cannot be mapped are refused.
-    pub fn explain_mapped(&self, claims: &Json, mapping: &Mapping) -> Explanation {
+    /// Maps the claims, asks the condition over them, and explains the answer. Claims that cannot be mapped are an
+    /// error.
+    pub fn explain_mapped(&self, claims: &Json, mapping: &Mapping) -> (Answer, Explanation) {
         match mapping.apply(claims) {
-            Ok(mapped) => self.explain(claims, &mapped),
+            Ok(mapped) => {
+                let answer = self.ask(claims, &mapped);
+                let explained = self.explanation(&answer, claims, &mapped);
+                (answer, explained)
+            }
             Err(error) => {
-                let explained = self.explain(claims, &Mapped::default());
-                Explanation { allowed: false, error: Some(error.to_string()), terms: explained.terms }
+                let answer = Answer::Error(error.to_string());
+                let explained = self.explanation(&answer, claims, &Mapped::default());
+                (answer, explained)
             }
         }
     }
+
+    fn explanation(&self, answer: &Answer, claims: &Json, mapped: &Mapped) -> Explanation {
+        let scope = scope(claims, mapped);
+        // All terms together get twice what the condition gets.
+        let mut budget = Budget { steps: 2 * Budget::default().steps, ..Budget::default() };
+        let terms = self.terms.iter().zip(&self.looks);
+        let terms = terms.map(|(term, looks)| explain_term(term, looks, scope, &mut budget)).collect();
+        Explanation { allowed: *answer == Answer::True, error: answer.error(), terms }
+    }
+}
+
+fn terms_of(text: &str) -> Vec<String> {
+    split_terms(text).terms().into_iter().map(str::to_owned).collect()
 }
 
 fn scope<'a>(claims: &'a Json, mapped: &'a Mapped) -> Scope<'a> {
@@ -137,15 +166,15 @@ fn answer(result: Result<Value<'_>, EvalError>) -> Answer {
     }
 }
 
-fn explain_term(term: &Expression, scope: Scope<'_>) -> Term {
-    let result = term.evaluate(scope, Budget::default());
+fn explain_term(term: &Expression, looks: &[Look], scope: Scope<'_>, budget: &mut Budget) -> Term {
+    let result = term.evaluate_within(scope, budget);
     let (mut values, mut absent) = (BTreeMap::new(), Vec::new());
-    for path in term.root().claims() {
+    for Look { path, shown, secret } in looks {
         match path.resolve(scope.root(path.variable)) {
             Some(value) => {
-                values.insert(path.to_string(), known::masked(&path.segments, value));
+                values.insert(shown.clone(), known::masked(*secret, value));
             }
-            None => absent.push(path.to_string()),
+            None => absent.push(shown.clone()),
         }
     }
     let hints = hint::hints(term.root(), scope, &result);

@@ -107,13 +107,13 @@ fn about_absent(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
     // A sibling that is spelled nearly so, else a claim of that name elsewhere.
     let parent = ClaimPath { variable: path.variable, segments: path.segments[..path.segments.len() - 1].to_vec() };
     let siblings = parent.resolve(scope.assertion).and_then(Json::as_object);
-    let near = siblings.and_then(|members| nearest(last, members.keys().map(String::as_str)));
+    let near = siblings.and_then(|members| nearest(last, members.keys().take(LOOKED_AT).map(String::as_str)));
     if let Some(near) = near {
         let mut segments = parent.segments;
         segments.push(near.to_owned());
         return Some(format!("closest claim: {}", ClaimPath { variable: path.variable, segments }));
     }
-    if let Some(place) = find_named(scope.assertion, last, 0) {
+    if let Some(place) = find_named(scope.assertion, last, 0, &mut { LOOKED_AT }) {
         return Some(format!("closest claim: {}", ClaimPath { variable: path.variable, segments: place }));
     }
     match known::meant(&path.segments) {
@@ -122,13 +122,17 @@ fn about_absent(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
     }
 }
 
-fn find_named(json: &Json, name: &str, depth: usize) -> Option<Vec<String>> {
+/// The most claims that are looked at for a suggestion.
+const LOOKED_AT: usize = 500;
+
+fn find_named(json: &Json, name: &str, depth: usize, left: &mut usize) -> Option<Vec<String>> {
     let members = json.as_object().filter(|_| depth < 8)?;
     if members.contains_key(name) {
         return Some(vec![name.to_owned()]);
     }
     members.iter().find_map(|(member, value)| {
-        let mut below = find_named(value, name, depth + 1)?;
+        *left = left.checked_sub(1)?;
+        let mut below = find_named(value, name, depth + 1, left)?;
         below.insert(0, member.clone());
         Some(below)
     })

@@ -77,36 +77,66 @@ pub fn meant(segments: &[String]) -> Option<&'static str> {
 
 /// Whether a claim's value must not be shown.
 pub fn is_secret(segments: &[String]) -> bool {
+    segments.iter().any(|segment| names_secret(segment))
+}
+
+fn names_secret(name: &str) -> bool {
     const HIDDEN: [&str; 3] = ["env", "env_override", "eat_nonce"];
     const WORDS: [&str; 8] =
         ["password", "passwd", "secret", "token", "credential", "api_key", "apikey", "private_key"];
-    segments.iter().any(|segment| {
-        let lower = segment.to_ascii_lowercase();
-        HIDDEN.contains(&lower.as_str()) || WORDS.iter().any(|word| lower.contains(word))
-    })
+    let lower = name.to_ascii_lowercase();
+    HIDDEN.contains(&lower.as_str()) || WORDS.iter().any(|word| lower.contains(word))
 }
 
-/// A claim's value with everything secret in it replaced.
-pub fn masked(segments: &[String], value: &serde_json::Value) -> serde_json::Value {
+/// The most parts of one value that are shown.
+const SHOWN: usize = 1000;
+
+/// A claim's value with everything secret in it replaced; all of it, when the claim itself is. Long texts and values of
+/// very many parts are cut.
+pub fn masked(secret: bool, value: &serde_json::Value) -> serde_json::Value {
+    let mut left = SHOWN;
+    mask(secret, value, &mut left)
+}
+
+fn mask(secret: bool, value: &serde_json::Value, left: &mut usize) -> serde_json::Value {
     use serde_json::Value as Json;
+    let Some(rest) = left.checked_sub(1) else { return Json::from("…") };
+    *left = rest;
     match value {
-        Json::Object(entries) => Json::Object(
-            entries
-                .iter()
-                .map(|(name, value)| {
-                    let below = [segments, std::slice::from_ref(name)].concat();
-                    (name.clone(), masked(&below, value))
-                })
-                .collect(),
-        ),
-        Json::Array(items) => Json::Array(items.iter().map(|item| masked(segments, item)).collect()),
-        Json::Null | Json::Bool(_) => value.clone(),
-        Json::String(_) | Json::Number(_) if is_secret(segments) => Json::from("***"),
-        Json::String(text) if text.len() > 512 => {
-            Json::from(format!("{}…", text.chars().take(500).collect::<String>()))
+        Json::Object(entries) => {
+            let mut shown = serde_json::Map::new();
+            for (name, value) in entries {
+                if *left == 0 {
+                    shown.insert("…".to_owned(), Json::from(format!("{} members in all", entries.len())));
+                    break;
+                }
+                shown.insert(shortened(name), mask(secret || names_secret(name), value, left));
+            }
+            Json::Object(shown)
         }
+        Json::Array(items) => {
+            let mut shown = Vec::new();
+            for item in items {
+                if *left == 0 {
+                    shown.push(Json::from(format!("… {} elements in all", items.len())));
+                    break;
+                }
+                shown.push(mask(secret, item, left));
+            }
+            Json::Array(shown)
+        }
+        Json::Null | Json::Bool(_) => value.clone(),
+        Json::String(_) | Json::Number(_) if secret => Json::from("***"),
         // A JSON Web Token in any claim is a credential, whatever the claim is called.
-        Json::String(text) if text.starts_with("eyJ") && text.matches('.').count() == 2 => Json::from("***"),
-        _ => value.clone(),
+        Json::String(text) if text.contains("eyJ") => Json::from(shortened(&crate::attest::gotpm::cut(text))),
+        Json::String(text) => Json::from(shortened(text)),
+        Json::Number(_) => value.clone(),
     }
+}
+
+fn shortened(text: &str) -> String {
+    if text.len() <= 512 {
+        return text.to_owned();
+    }
+    text.chars().take(500).chain(['…']).collect()
 }

@@ -78,7 +78,7 @@ impl Policy {
     /// Maps the claims and asks the condition.
     pub fn ask(&self, claims: &serde_json::Value) -> Answer {
         if self.disabled {
-            return Answer::Error("the provider is disabled".into());
+            return Answer::Error(DISABLED.into());
         }
         match self.mapping.apply(claims) {
             Ok(mapped) => self.condition.ask(claims, &mapped),
@@ -88,14 +88,22 @@ impl Policy {
 
     /// Maps the claims and explains the condition.
     pub fn explain(&self, claims: &serde_json::Value) -> Explanation {
-        let mut explained = self.condition.explain_mapped(claims, &self.mapping);
-        if self.disabled {
-            explained.allowed = false;
-            explained.error = Some("the provider is disabled".into());
+        self.ask_and_explain(claims).1
+    }
+
+    /// Maps the claims, asks the condition, and explains its answer.
+    pub fn ask_and_explain(&self, claims: &serde_json::Value) -> (Answer, Explanation) {
+        let (answer, mut explained) = self.condition.explain_mapped(claims, &self.mapping);
+        if !self.disabled {
+            return (answer, explained);
         }
-        explained
+        explained.allowed = false;
+        explained.error = Some(DISABLED.into());
+        (Answer::Error(DISABLED.into()), explained)
     }
 }
+
+const DISABLED: &str = "the provider is disabled";
 
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))

@@ -7,6 +7,7 @@ use super::{Ask, Report};
 use crate::attest::key_source::{FetchRules, KeySource};
 use crate::attest::policies::{Policies, Table};
 use crate::config::attestation::AttestationConfig;
+use crate::receive::attestation::stand_in;
 use crate::telemetry::chain;
 
 const WHAT: &str = "attestation policies";
@@ -36,13 +37,18 @@ pub(super) async fn look(ask: Ask, report: Report) {
 }
 
 fn policies(config: &AttestationConfig, table: &Arc<Table>, folder: &str, report: &Report) {
-    let named = config.asked.iter().chain(config.secrets.iter().map(|rule| &rule.policy));
+    let secrets = config.secrets.iter().map(|rule| &rule.policy);
+    let named = config.asked.iter().chain(&config.logged).chain(secrets);
     let unknown: BTreeSet<&str> = named.filter(|name| !table.contains_key(*name)).map(String::as_str).collect();
     let names: Vec<&str> = table.keys().map(String::as_str).collect();
     if !unknown.is_empty() {
         let unknown: Vec<&str> = unknown.into_iter().collect();
         let found = format!("{} is not among those of {folder}: {}", unknown.join(", "), names.join(", "));
-        return report.fail(WHAT, found, "correct ATTESTATION_POLICY or ATTESTATION_SECRETS, or add the policy's file");
+        return report.fail(
+            WHAT,
+            found,
+            "correct ATTESTATION_POLICY, ATTESTATION_LOG_POLICY or ATTESTATION_SECRETS, or add the policy's file",
+        );
     }
     match names.is_empty() {
         true => report.fail(
@@ -64,8 +70,9 @@ async fn issuers(config: &AttestationConfig, table: &Arc<Table>, ask: &Ask, repo
         .filter(|policy| policy.keys.is_none() && !policy.disabled)
         .map(|policy| policy.issuer.as_str())
         .collect();
+    let stand_in = stand_in(config, table);
     for issuer in issuers {
-        let base = config.endpoint.as_deref().unwrap_or(issuer);
+        let base = stand_in.as_ref().filter(|(of, _)| of == issuer).map_or(issuer, |(_, base)| base);
         let rules = FetchRules { timeout: ask.deadline, ..FetchRules::default() };
         let answer = match KeySource::issuer(issuer, base, rules, None) {
             Ok(source) => source.ask().await,

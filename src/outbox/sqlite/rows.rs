@@ -65,11 +65,12 @@ impl<'t> Batch<'t> {
         for new in entries.iter_mut() {
             let inserted = match &mut new.content {
                 Ok(content) => {
+                    let urgency = content.urgency;
                     let handed = self.hand_over(content);
                     let inserted = self.insert_event(new, handed.is_some(), now)?;
                     match handed {
                         Some(event) if inserted => {
-                            self.handed.push(self.fresh(std::mem::take(&mut new.key), event, now));
+                            self.handed.push(self.fresh(std::mem::take(&mut new.key), urgency, event, now));
                             accepted.handed += 1;
                         }
                         // A duplicate leaves its place to the next.
@@ -116,9 +117,9 @@ impl<'t> Batch<'t> {
         None
     }
 
-    fn fresh(&self, key: String, event: Event, accepted: DateTime<Utc>) -> Leased {
+    fn fresh(&self, key: String, urgency: u8, event: Event, accepted: DateTime<Utc>) -> Leased {
         let id = self.transaction.last_insert_rowid();
-        Leased { id, key, event: Content::InHand(event), attempts: 0, first_failed: None, accepted }
+        Leased { id, key, urgency, event: Content::InHand(event), attempts: 0, first_failed: None, accepted }
     }
 
     /// `leased`: it goes to the desk when this transaction is durable. `false`: the key is known.
@@ -187,7 +188,7 @@ impl<'t> Batch<'t> {
             let wanted = i64::try_from(limit - rows.len()).unwrap_or(i64::MAX);
             let mut found = due.query(params![urgency, now_ms, wanted])?;
             while let Some(row) = found.next()? {
-                let leased = leased(row)?;
+                let leased = leased(row, urgency)?;
                 taken.execute(params![LEASED, until_ms, leased.id])?;
                 rows.push(leased);
             }
@@ -329,10 +330,11 @@ fn delete_closed(transaction: &Transaction<'_>, before_ms: i64, limit: i64) -> R
     Ok(())
 }
 
-fn leased(row: &Row<'_>) -> Result<Leased, StoreError> {
+fn leased(row: &Row<'_>, urgency: u8) -> Result<Leased, StoreError> {
     Ok(Leased {
         id: row.get(0)?,
         key: row.get(1)?,
+        urgency,
         attempts: row.get(2)?,
         first_failed: row.get::<_, Option<i64>>(3)?.and_then(DateTime::from_timestamp_millis),
         accepted: DateTime::from_timestamp_millis(row.get(4)?).unwrap_or_default(),

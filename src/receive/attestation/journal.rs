@@ -1,11 +1,15 @@
 //! The journal: every decision, one JSON object a line, appended and never changed.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 /// One decision. Holds no token, no nonce and no claim but the machine's name.
 #[derive(Debug, Serialize)]
@@ -26,10 +30,10 @@ pub struct Entry<'e> {
     pub policy_sha256: Option<&'e str>,
     /// The SHA-256 of the token's parts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_sha256: Option<String>,
+    pub token_sha256: Option<&'e str>,
     /// The machine, once verified.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
+    pub instance: Option<&'e str>,
     /// `allowed` or `denied`.
     pub verdict: &'static str,
     /// The reason's code.
@@ -43,14 +47,31 @@ fn seconds<S: serde::Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<
     serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
-struct Line {
-    text: String,
-    written: Option<oneshot::Sender<bool>>,
+/// The most bytes that wait for the disk: one that takes nothing must not fill the memory.
+const WAITING: usize = 8 << 20;
+/// How long lines that nobody waits for are gathered.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// Appends lines on a thread of its own. Those that come together are written together and made durable by one sync.
+#[derive(Clone)]
+pub struct Journal(Arc<Open>);
+
+/// Ends the thread, after what waits was written, when the last [`Journal`] is dropped.
+struct Open(Arc<Desk>);
+
+#[derive(Default)]
+struct Desk {
+    queue: Mutex<Queue>,
+    came: Condvar,
+    broken: AtomicBool,
 }
 
-/// Appends lines on a thread of its own; those that come together are written together.
-#[derive(Clone)]
-pub struct Journal(mpsc::Sender<Line>);
+#[derive(Default)]
+struct Queue {
+    text: String,
+    waiting: Vec<oneshot::Sender<bool>>,
+    closed: bool,
+}
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,47 +93,134 @@ impl Journal {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(path)?;
-        let (sender, receiver) = mpsc::channel(4096);
-        std::thread::Builder::new().name("journal".into()).spawn(move || write_lines(file, receiver))?;
-        Ok(Self(sender))
+        let desk = Arc::new(Desk::default());
+        let writing = Arc::clone(&desk);
+        std::thread::Builder::new().name("journal".into()).spawn(move || writing.write_all(file))?;
+        Ok(Self(Arc::new(Open(desk))))
     }
 
-    /// Appends an entry, without waiting for the disk.
-    pub async fn note(&self, entry: &Entry<'_>) {
-        if let Some(text) = line(entry) {
-            // A closed channel means the thread is gone; that is logged where a line must be written.
-            self.0.send(Line { text, written: None }).await.ok();
-        }
+    /// Appends an entry without waiting: it is on the disk a few milliseconds later. The answer is whether that can be
+    /// expected, as the lines before could be written.
+    pub fn note(&self, entry: &Entry<'_>) -> bool {
+        let desk = &self.0.0;
+        desk.add(entry, None) && !desk.broken.load(Ordering::Relaxed)
     }
 
-    /// Appends an entry and answers whether it is written.
+    /// Appends an entry and answers, once that is known, whether it is on the disk.
     pub async fn write(&self, entry: &Entry<'_>) -> bool {
-        let Some(text) = line(entry) else { return false };
         let (written, answer) = oneshot::channel();
-        self.0.send(Line { text, written: Some(written) }).await.is_ok() && answer.await.unwrap_or(false)
+        self.0.0.add(entry, Some(written)) && answer.await.unwrap_or(false)
     }
 }
 
-fn line(entry: &Entry<'_>) -> Option<String> {
-    serde_json::to_string(entry).ok().map(|text| text + "\n")
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.queue().closed = true;
+        self.0.came.notify_one();
+    }
 }
 
-fn write_lines(mut file: std::fs::File, mut lines: mpsc::Receiver<Line>) {
-    while let Some(first) = lines.blocking_recv() {
-        let mut batch = vec![first];
-        while batch.len() < 512
-            && let Ok(next) = lines.try_recv()
-        {
-            batch.push(next);
+impl Desk {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, entry: &Entry<'_>, written: Option<oneshot::Sender<bool>>) -> bool {
+        let Ok(line) = serde_json::to_string(entry) else { return false };
+        let mut queue = self.queue();
+        if queue.text.len() + line.len() > WAITING {
+            return false;
         }
-        let text: String = batch.iter().map(|line| line.text.as_str()).collect();
-        let good = file.write_all(text.as_bytes()).and_then(|()| file.flush());
-        if let Err(error) = &good {
-            tracing::error!(%error, "the attestation journal cannot be written; no secrets are released");
+        // The thread sleeps while there is nothing, and while it gathers lines that nobody waits for.
+        let wake = queue.text.is_empty() || (queue.waiting.is_empty() && written.is_some());
+        queue.text.push_str(&line);
+        queue.text.push('\n');
+        queue.waiting.extend(written);
+        drop(queue);
+        if wake {
+            self.came.notify_one();
         }
-        for waiting in batch.into_iter().filter_map(|line| line.written) {
-            // Who waited may have gone.
-            waiting.send(good.is_ok()).ok();
+        true
+    }
+
+    /// What waits, once there is something; nothing when the journal is closed.
+    fn next(&self) -> Option<Queue> {
+        let there = |queue: &mut Queue| queue.text.is_empty() && !queue.closed;
+        let queue = self.came.wait_while(self.queue(), there).unwrap_or_else(PoisonError::into_inner);
+        let alone = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
+        let gathered = self.came.wait_timeout_while(queue, GATHER, alone).unwrap_or_else(PoisonError::into_inner);
+        let mut queue = gathered.0;
+        let closed = queue.closed;
+        let batch = std::mem::replace(&mut *queue, Queue { closed, ..Queue::default() });
+        (!batch.text.is_empty() || !closed).then_some(batch)
+    }
+
+    fn write_all(&self, mut file: File) {
+        while let Some(mut batch) = self.next() {
+            if self.broken.load(Ordering::Relaxed) {
+                // Half a line may stand at the end.
+                batch.text.insert(0, '\n');
+            }
+            let written = file.write_all(batch.text.as_bytes()).and_then(|()| sync(&file));
+            if let Err(error) = &written {
+                tracing::error!(%error, "the attestation journal cannot be written; nothing is allowed until it can");
+            }
+            self.broken.store(written.is_err(), Ordering::Relaxed);
+            for waiting in batch.waiting {
+                // Who waited may have gone.
+                waiting.send(written.is_ok()).ok();
+            }
         }
+    }
+}
+
+fn sync(file: &File) -> std::io::Result<()> {
+    match file.sync_data() {
+        // A pipe or a terminal has nothing to sync.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(verdict: &'static str) -> Entry<'static> {
+        let time = DateTime::<Utc>::UNIX_EPOCH;
+        let (secret, policy, policy_sha256) = (None, None, None);
+        let (token_sha256, instance, reason) = (None, None, None);
+        let address = String::new();
+        Entry { time, asked: "verify", secret, policy, policy_sha256, token_sha256, instance, verdict, reason, address }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn lines_stand_whole_and_in_order_and_the_last_are_written_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/journal.jsonl");
+        let journal = Journal::open(&path).unwrap();
+        for _ in 0..500 {
+            assert!(journal.note(&entry("denied")));
+        }
+        assert!(journal.write(&entry("allowed")).await);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 501);
+        assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+        assert!(text.lines().last().unwrap().contains("allowed"));
+        journal.note(&entry("denied"));
+        drop(journal);
+        let ended = std::time::Instant::now();
+        while std::fs::read_to_string(&path).unwrap().lines().count() < 502 {
+            assert!(ended.elapsed() < Duration::from_secs(10), "what was noted is written although all is over");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_full_disk_is_told_to_who_waits_and_to_those_after() {
+        let journal = Journal::open(Path::new("/dev/full")).unwrap();
+        assert!(!journal.write(&entry("allowed")).await);
+        assert!(!journal.note(&entry("allowed")));
     }
 }

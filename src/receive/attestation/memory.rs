@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 
 use crate::attest::outcome::Told;
 use crate::event::Attestation;
+use crate::event::attestation::Category;
 use crate::state::{Expected, StateError, Store};
 use crate::telemetry::chain;
 
@@ -29,6 +30,9 @@ impl Memory {
 
     /// What of these is news. Once it is told, or cannot be, say so to [`Memory::keep`] or [`Memory::forget`].
     pub(super) async fn news(&self, events: Vec<Attestation>) -> Vec<Attestation> {
+        if events.is_empty() {
+            return events;
+        }
         self.recall(&events).await;
         self.told().news(events, self.repeat)
     }
@@ -41,6 +45,24 @@ impl Memory {
             events.iter().for_each(|event| told.note(event));
         }
         self.keep(events).await;
+    }
+
+    /// Whether it is known that nothing of a machine is open.
+    pub(super) fn settled(&self, machine: &str) -> bool {
+        self.told().settled(machine)
+    }
+
+    /// Whether a finding of a machine may be open: it is, or nothing is known.
+    pub(super) fn may_be_open(&self, machine: &str, category: Category) -> bool {
+        self.told().may_be_open(machine, category)
+    }
+
+    /// Reads what is known about these events' machines.
+    pub(super) async fn learn(&self, events: &[Attestation]) {
+        let Some(store) = &self.store else { return };
+        for subject in events.iter().map(|event| event.subject.as_str()).collect::<BTreeSet<_>>() {
+            self.recall_one(store, subject).await;
+        }
     }
 
     /// Writes down which findings of these events' machines are open.
@@ -70,14 +92,18 @@ impl Memory {
     async fn recall(&self, events: &[Attestation]) {
         let Some(store) = &self.store else { return };
         for subject in subjects(events) {
-            if self.told().knows(subject) {
-                continue;
-            }
-            match store.read(KIND, subject).await {
-                Ok(found) => self.told().recall(subject, &found.map(|document| document.body).unwrap_or_default()),
-                Err(error) => {
-                    tracing::warn!(error = chain(&error), "which attestation findings are open could not be read");
-                }
+            self.recall_one(store, subject).await;
+        }
+    }
+
+    async fn recall_one(&self, store: &Arc<dyn Store>, subject: &str) {
+        if self.told().knows(subject) {
+            return;
+        }
+        match store.read(KIND, subject).await {
+            Ok(found) => self.told().recall(subject, &found.map(|document| document.body).unwrap_or_default()),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "which attestation findings are open could not be read");
             }
         }
     }
@@ -96,7 +122,6 @@ mod tests {
     use chrono::{DateTime, Utc};
 
     use super::*;
-    use crate::event::attestation::Category;
 
     fn event(category: Category, open: bool) -> Attestation {
         Attestation {

@@ -1,12 +1,13 @@
 //! The secrets: where each is, and its value for as long as set.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use secrecy::{ExposeSecret, ExposeSecretMut, SecretSlice, SecretString};
 
 use crate::config::attestation::{SecretRule, SecretSource};
 
@@ -55,7 +56,7 @@ pub enum SecretError {
     NotSet,
 }
 
-const LIMIT: u64 = 64 << 10;
+const LIMIT: usize = 64 << 10;
 
 impl Secrets {
     /// Secrets by their rules.
@@ -112,9 +113,24 @@ fn bytes(value: &SecretString) -> SecretSlice<u8> {
 }
 
 async fn read_file(path: &Path) -> Result<SecretSlice<u8>, SecretError> {
-    let size = tokio::fs::metadata(path).await.map_err(SecretError::File)?.len();
-    if size > LIMIT {
+    let path = path.to_owned();
+    // Not through the runtime's own file, which reads into a buffer of its own that nobody overwrites.
+    let read = tokio::task::spawn_blocking(move || read_whole(&path)).await;
+    read.map_err(std::io::Error::other).map_err(SecretError::File)?
+}
+
+fn read_whole(path: &Path) -> Result<SecretSlice<u8>, SecretError> {
+    let mut file = std::fs::File::open(path).map_err(SecretError::File)?;
+    let mut room = SecretSlice::from(vec![0; LIMIT + 1]);
+    let mut length = 0;
+    loop {
+        match file.read(&mut room.expose_secret_mut()[length..]).map_err(SecretError::File)? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    if length > LIMIT {
         return Err(SecretError::TooLarge);
     }
-    tokio::fs::read(path).await.map(SecretSlice::from).map_err(SecretError::File)
+    Ok(SecretSlice::from(room.expose_secret()[..length].to_vec()))
 }

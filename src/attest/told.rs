@@ -1,0 +1,201 @@
+//! What was told of which machine, what is counted instead of told, and which machines are missed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value as Json, json};
+
+use super::outcome::SERVICE;
+use super::verify::Reason;
+use crate::event::attestation::{Attestation, Category};
+use crate::event::finding::Properties;
+
+/// Tokens that nobody vouched for, counted by reason; told at once and then at most once a period.
+#[derive(Debug, Default)]
+pub struct Flood {
+    counts: BTreeMap<&'static str, u64>,
+    total: u64,
+    told: Option<DateTime<Utc>>,
+}
+
+impl Flood {
+    /// Counts one; the answer is the event to tell, if it is time.
+    pub fn note(&mut self, reason: &Reason, now: DateTime<Utc>, period: chrono::TimeDelta) -> Option<Attestation> {
+        *self.counts.entry(reason.code()).or_default() += 1;
+        self.total += 1;
+        if self.told.is_some_and(|told| now - told < period) {
+            return None;
+        }
+        self.told = Some(now);
+        let properties = [("reasons".to_owned(), json!(self.counts)), ("count".to_owned(), json!(self.total))];
+        let event = Attestation {
+            category: Category::AttestationTokenInvalid,
+            open: true,
+            resource: None,
+            subject: SERVICE.to_owned(),
+            time: now,
+            description: format!(
+                "{} tokens were refused that no accepted issuer vouched for, or that are not for this service.",
+                self.total
+            ),
+            occurrence: now.timestamp().to_string(),
+            properties: properties.into_iter().collect(),
+        };
+        Some(event)
+    }
+}
+
+/// What was told about each machine, so that a thousand tokens in the same state are told once.
+#[derive(Debug)]
+pub struct Told {
+    machines: HashMap<String, Machine>,
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Machine {
+    told: HashMap<Category, (bool, DateTime<Utc>)>,
+    /// Whether all that is open is in `told`, so that there is nothing else to close.
+    complete: bool,
+}
+
+impl Machine {
+    fn may_be_open(&self, category: Category) -> bool {
+        self.told.get(&category).map_or(!self.complete, |(open, _)| *open)
+    }
+}
+
+impl Told {
+    /// Remembers so many machines.
+    pub fn new(limit: usize) -> Self {
+        Self { machines: HashMap::new(), limit }
+    }
+
+    /// Leaves only what is news: what opens or closes, and what is still open after `repeat`.
+    pub fn news(&mut self, events: Vec<Attestation>, repeat: chrono::TimeDelta) -> Vec<Attestation> {
+        events.into_iter().filter(|event| self.is_news(event, repeat)).collect()
+    }
+
+    /// Remembers what is told another way.
+    pub fn note(&mut self, event: &Attestation) {
+        if event.category.closes_itself() {
+            self.machine(&event.subject).told.insert(event.category, (event.open, event.time));
+        }
+    }
+
+    /// Whether anything is remembered of it.
+    pub fn knows(&self, subject: &str) -> bool {
+        self.machines.contains_key(subject)
+    }
+
+    /// Whether a finding of it may be open: it is, or nothing is known.
+    pub fn may_be_open(&self, subject: &str, category: Category) -> bool {
+        self.machines.get(subject).is_none_or(|machine| machine.may_be_open(category))
+    }
+
+    /// Whether it is known that nothing of it is open, so that nothing can be closed.
+    pub fn settled(&self, subject: &str) -> bool {
+        self.machines.get(subject).is_some_and(|machine| {
+            Category::ALL.into_iter().filter(|one| one.closes_itself()).all(|one| !machine.may_be_open(one))
+        })
+    }
+
+    /// What is open: categories with the time they were last told.
+    pub fn open(&self, subject: &str) -> serde_json::Map<String, Json> {
+        let told = self.machines.get(subject).into_iter().flat_map(|machine| &machine.told);
+        told.filter(|(_, (open, _))| *open).map(|(category, (_, at))| (category.name().to_owned(), json!(at))).collect()
+    }
+
+    /// Everything that is open of a machine that is not known yet, as [`Told::open`] gave it.
+    pub fn recall(&mut self, subject: &str, open: &serde_json::Map<String, Json>) {
+        if self.knows(subject) {
+            return;
+        }
+        let at = |category: Category| {
+            let text = open.get(category.name())?.as_str()?;
+            Some((category, (true, DateTime::parse_from_rfc3339(text).ok()?.to_utc())))
+        };
+        let told = Category::ALL.into_iter().filter_map(at).collect();
+        *self.machine(subject) = Machine { told, complete: true };
+    }
+
+    /// Forgets a machine.
+    pub fn forget(&mut self, subject: &str) {
+        self.machines.remove(subject);
+    }
+
+    fn machine(&mut self, subject: &str) -> &mut Machine {
+        if self.machines.len() >= self.limit && !self.machines.contains_key(subject) {
+            self.machines.clear();
+        }
+        self.machines.entry(subject.to_owned()).or_default()
+    }
+
+    fn is_news(&mut self, event: &Attestation, repeat: chrono::TimeDelta) -> bool {
+        // Each replay and each release is an event of its own.
+        if !event.category.closes_itself() {
+            return true;
+        }
+        let machine = self.machine(&event.subject);
+        let news = match machine.told.get(&event.category) {
+            None => event.open || !machine.complete,
+            Some((open, at)) => *open != event.open || (event.open && event.time - *at >= repeat),
+        };
+        if news {
+            machine.told.insert(event.category, (event.open, event.time));
+        }
+        news
+    }
+}
+
+/// The machines that attested, and when they are missed.
+#[derive(Debug)]
+pub struct Expected {
+    hours: u32,
+    machines: HashMap<String, DateTime<Utc>>,
+}
+
+impl Expected {
+    /// Misses a machine after so many hours; 0 never.
+    pub fn every(hours: u32) -> Self {
+        Self { hours, machines: HashMap::new() }
+    }
+
+    /// A machine attested. The answer is whether machines are missed at all.
+    pub fn seen(&mut self, resource: &str, now: DateTime<Utc>) -> bool {
+        if self.hours > 0 && (self.machines.len() < 20_000 || self.machines.contains_key(resource)) {
+            self.machines.insert(resource.to_owned(), now);
+        }
+        self.hours > 0
+    }
+
+    /// The machines missed since the last call: each is told once, until it attests again.
+    pub fn missed(&mut self, now: DateTime<Utc>) -> Vec<Attestation> {
+        let bound = chrono::TimeDelta::hours(i64::from(self.hours));
+        let late: Vec<(String, DateTime<Utc>)> = self
+            .machines
+            .iter()
+            .filter(|(_, last)| self.hours > 0 && now - **last >= bound)
+            .map(|(resource, last)| (resource.clone(), *last))
+            .collect();
+        late.into_iter()
+            .map(|(resource, last)| {
+                self.machines.remove(&resource);
+                Attestation {
+                    category: Category::AttestationMissing,
+                    open: true,
+                    resource: Some(resource.clone()),
+                    subject: resource,
+                    time: now,
+                    description: format!(
+                        "The last good attestation was at {}; one is expected every {} hours.",
+                        last.to_rfc3339(),
+                        self.hours
+                    ),
+                    occurrence: last.timestamp().to_string(),
+                    properties: Properties::new(),
+                }
+            })
+            .collect()
+    }
+}

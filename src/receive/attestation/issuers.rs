@@ -1,0 +1,91 @@
+//! The keys of every issuer that a policy names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use super::service::BuildError;
+use crate::attest::key_source::{FetchError, FetchRules, KeySource};
+use crate::attest::keys::KeySet;
+use crate::attest::policies::Table;
+use crate::attest::policy::file::GOOGLE;
+use crate::config::attestation::AttestationConfig;
+
+/// The issuers' keys. A policy that is reloaded with another issuer adds a source.
+#[derive(Debug)]
+pub(super) struct Issuers {
+    sources: Mutex<BTreeMap<String, Arc<KeySource>>>,
+    file: Option<Arc<KeySource>>,
+    /// The issuer that a stand-in is configured for, and where that is.
+    stand_in: Option<(String, String)>,
+    cache: Option<PathBuf>,
+    rules: FetchRules,
+}
+
+impl Issuers {
+    pub(super) fn new(config: &AttestationConfig, table: &Table, rules: FetchRules) -> Result<Self, BuildError> {
+        let file = match &config.jwks_file {
+            Some(path) => {
+                Some(Arc::new(KeySource::fixed(KeySet::read(&std::fs::read(path).map_err(BuildError::File)?)?)))
+            }
+            None => None,
+        };
+        let keys = Self {
+            sources: Mutex::default(),
+            file,
+            stand_in: stand_in(config, table),
+            cache: config.keys_cache.clone(),
+            rules,
+        };
+        for policy in table.values().filter(|policy| policy.keys.is_none()) {
+            keys.source(&policy.issuer)?;
+        }
+        Ok(keys)
+    }
+
+    fn source(&self, issuer: &str) -> Result<Arc<KeySource>, FetchError> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(source) = sources.get(issuer) {
+            return Ok(source.clone());
+        }
+        let base = self.stand_in.as_ref().filter(|(of, _)| of == issuer).map_or(issuer, |(_, base)| base);
+        let cache = self.cache.as_deref().map(|path| cache_of(path, issuer));
+        let source = Arc::new(KeySource::issuer(issuer, base, self.rules.clone(), cache)?);
+        sources.insert(issuer.to_owned(), source.clone());
+        Ok(source)
+    }
+
+    pub(super) fn of(&self, issuer: &str) -> Option<Arc<KeySource>> {
+        self.source(issuer).ok()
+    }
+
+    pub(super) fn held(&self) -> Vec<Arc<KeySource>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+/// The configured endpoint stands for the only issuer there is, else for Google's.
+pub(crate) fn stand_in(config: &AttestationConfig, table: &Table) -> Option<(String, String)> {
+    let fetched: BTreeSet<&str> =
+        table.values().filter(|policy| policy.keys.is_none()).map(|policy| policy.issuer.as_str()).collect();
+    let of = match fetched.first() {
+        Some(only) if fetched.len() == 1 => only,
+        _ => GOOGLE,
+    };
+    config.endpoint.clone().map(|endpoint| (of.to_owned(), endpoint))
+}
+
+/// Each issuer has a file of its own: one issuer's keys must never verify another's tokens.
+fn cache_of(path: &Path, issuer: &str) -> PathBuf {
+    if issuer == GOOGLE {
+        return path.to_owned();
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", &hex::encode(Sha256::digest(issuer))[..16]));
+    name.into()
+}

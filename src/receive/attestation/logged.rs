@@ -1,0 +1,118 @@
+//! Tokens that machines wrote to the log `gotpm`: verified, compared with their entry, and judged by the policies that
+//! are configured for them.
+
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use chrono::{DateTime, Utc};
+
+use super::service::Attestor;
+use crate::attest::claims::Claims;
+use crate::attest::gotpm::{self, Examined};
+use crate::attest::key_source::Unavailable;
+use crate::attest::outcome::{Decided, closed, opened};
+use crate::attest::policy::file::GOOGLE;
+use crate::attest::policy::{Explanation, Policy};
+use crate::attest::verify::{Reason, Trust, Verified, judge_and_explain};
+use crate::event::Attestation;
+use crate::event::attestation::Category;
+
+impl Attestor {
+    /// What an entry of the log `gotpm` with a token says: verified, compared with the entry's labels, judged. Nothing
+    /// is told from here: the caller takes it in, and may ask again for the same entry.
+    ///
+    /// # Errors
+    /// When the issuer's keys cannot be had now.
+    pub async fn logged(&self, entry: &serde_json::Value, now: DateTime<Utc>) -> Result<Vec<Attestation>, Unavailable> {
+        let Examined { events: mut found, live } = self.examined(entry, now).await?;
+        for event in found.iter_mut().filter(|event| event.category == Category::AttestationTokenInvalid) {
+            let count = self.0.forged.fetch_add(1, Ordering::Relaxed) + 1;
+            event.properties.insert("count_since_start".to_owned(), count.into());
+        }
+        if let Some(verified) = live {
+            self.0.told.learn(&found).await;
+            let more = self.of_live(&verified, &found, now);
+            found.extend(more);
+        }
+        self.0.told.note(&found).await;
+        Ok(found)
+    }
+
+    async fn examined(&self, entry: &serde_json::Value, now: DateTime<Utc>) -> Result<Examined, Unavailable> {
+        let table = self.0.policies.all();
+        let claimed = gotpm::claimed_issuer(entry);
+        let mut known = table.values().filter(|policy| Some(&policy.issuer) == claimed.as_ref());
+        let issuer = if known.clone().next().is_some() { claimed.as_deref().unwrap_or(GOOGLE) } else { GOOGLE };
+        let keys = match (gotpm::key_id(entry), known.find_map(|policy| policy.keys.clone())) {
+            (None, _) => None,
+            (Some(_), Some(keys)) => Some(keys),
+            (Some(kid), None) => Some(self.0.issuers.of(issuer).ok_or(Unavailable)?.keys_for(&kid).await?),
+        };
+        Ok(gotpm::examine(entry, issuer, Trust { keys: keys.as_deref(), roots: &self.0.roots }, now))
+    }
+
+    /// What a live token says beside what was found about its entry. A token that agrees with its entry shows that its
+    /// machine attests; one that the policies for logged tokens let pass is a good attestation.
+    fn of_live(&self, verified: &Verified, found: &[Attestation], now: DateTime<Utc>) -> Vec<Attestation> {
+        let Some(machine) = Claims(&verified.claims).instance().map(|instance| instance.resource_name()) else {
+            return Vec::new();
+        };
+        let agrees = found.iter().all(|event| event.category == Category::AttestationTokenExposed);
+        let missed = agrees && self.0.attested.lock().unwrap_or_else(PoisonError::into_inner).seen(&machine, now);
+        let closes = |category| match category {
+            Category::AttestationMissing => missed,
+            Category::AttestationClaimsInconsistent => agrees,
+            _ => false,
+        };
+        let Some((policy, refused, explanation)) = self.judged(verified) else {
+            let Some(exposed) = found.first() else { return Vec::new() };
+            return self.closing(exposed, closes);
+        };
+        let (refused, explanation) = (refused.as_ref(), Some(&explanation));
+        let decided = Decided { verified, policy: &policy, refused, explanation, released: None, now };
+        let mut more = opened(decided);
+        let all = [found, &more].concat();
+        if agrees && !self.0.told.settled(&machine) {
+            more.extend(closed(decided, &all));
+        }
+        if refused.is_some()
+            && let Some(exposed) = found.first()
+        {
+            more.extend(
+                self.closing(exposed, |category| closes(category) && all.iter().all(|one| one.category != category)),
+            );
+        }
+        more
+    }
+
+    /// The first policy for logged tokens that allows, else the first that denies; none when none is configured for
+    /// tokens of this issuer and kind. Audience and age are not looked at: the token was made for another service.
+    fn judged(&self, verified: &Verified) -> Option<(Arc<Policy>, Option<Reason>, Explanation)> {
+        let issuer = Claims(&verified.claims).text("iss")?;
+        let mut denied = None;
+        for policy in self.0.logged.iter().filter_map(|name| self.0.policies.find(name)) {
+            if policy.issuer != issuer || !policy.tokens.contains(&verified.kind) {
+                continue;
+            }
+            match judge_and_explain(verified, &policy) {
+                (Ok(()), explanation) => return Some((policy, None, explanation)),
+                (Err(reason), explanation) => denied = denied.or(Some((policy, Some(reason), explanation))),
+            }
+        }
+        denied
+    }
+
+    /// The events that close what `closes` says, of the machine of another event.
+    fn closing(&self, like: &Attestation, closes: impl Fn(Category) -> bool) -> Vec<Attestation> {
+        let wanted = |category: &Category| closes(*category) && self.0.told.may_be_open(&like.subject, *category);
+        let close = |category: Category| Attestation {
+            category,
+            open: false,
+            description: String::new(),
+            properties: Default::default(),
+            ..like.clone()
+        };
+        Category::ALL.into_iter().filter(wanted).map(close).collect()
+    }
+}

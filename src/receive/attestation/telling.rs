@@ -1,0 +1,85 @@
+//! What the findings should say: of verified tokens, of machines that are missed, never of what nobody vouches for.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use chrono::Utc;
+
+use super::decision::{Asked, Checked};
+use super::service::Attestor;
+use crate::attest::outcome::{Decided, closed, opened};
+use crate::attest::policy::Explanation;
+use crate::attest::verify::Reason;
+use crate::event::{Attestation, Event};
+use crate::normalize::Element;
+use crate::receive::Door;
+use crate::telemetry::chain;
+
+impl Attestor {
+    /// Tells what a decision about a verified token says of its machine, as far as it is news.
+    pub(super) async fn tell_of(
+        &self,
+        checked: &Checked,
+        refused: Option<&Reason>,
+        explanation: Option<&Explanation>,
+        asked: Asked<'_>,
+    ) {
+        let allowed = refused.is_none();
+        let released = asked.secret.filter(|_| allowed && self.0.released_findings);
+        let (verified, policy) = (&checked.verified, checked.policy.as_ref());
+        let decided = Decided { verified, policy, refused, explanation, released, now: asked.now };
+        let mut events = opened(decided);
+        if allowed && let Some(resource) = &checked.resource {
+            let mut attested = self.0.attested.lock().unwrap_or_else(PoisonError::into_inner);
+            attested.seen(resource, asked.now);
+        }
+        let settled = checked.resource.as_deref().is_some_and(|machine| self.0.told.settled(machine));
+        if allowed && !settled {
+            events.extend(closed(decided, &events));
+        }
+        self.tell_news(events).await;
+    }
+
+    pub(super) async fn tell_news(&self, events: Vec<Attestation>) {
+        let news = self.0.told.news(events).await;
+        if news.is_empty() {
+            return;
+        }
+        if self.tell(news.clone()).await {
+            self.0.told.keep(&news).await;
+        } else {
+            self.0.told.forget(&news);
+        }
+    }
+
+    /// Whether it was taken in.
+    pub(super) async fn tell(&self, events: Vec<Attestation>) -> bool {
+        let (Some(intake), false) = (&self.0.intake, events.is_empty()) else { return true };
+        let elements = events.into_iter().map(|event| {
+            let body = serde_json::to_string(&event).unwrap_or_default();
+            Element::Event { event: Event::Attestation(Box::new(event)), body }
+        });
+        if let Err(error) = intake.take(Door::Attestation, elements.collect()).await {
+            tracing::error!(error = chain(&error), "what attestation found out could not be written down");
+            return false;
+        }
+        true
+    }
+
+    /// Looks every minute for machines that are missed, and tidies up, until `stop`.
+    pub(super) async fn miss(&self, stop: tokio_util::sync::CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(60)) => {}
+            }
+            self.0.failures.retain_recent();
+            if let Err(error) = self.0.used.tidy(Utc::now().timestamp()).await {
+                tracing::warn!(error = chain(&error), "expired marks of used tokens could not be removed");
+            }
+            let missed = self.0.attested.lock().unwrap_or_else(PoisonError::into_inner).missed(Utc::now());
+            // Remembered as open, so that the next good attestation is news and closes them.
+            self.tell_news(missed).await;
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `POST /attestation/verify`: a token is verified and judged; nothing is released or used up.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::answers::{Refused, Verdict};
+use super::decision::{Asked, Checked, count, entry};
+use super::service::Attestor;
+use crate::attest::policy::{Explanation, Policy};
+use crate::attest::verify::{Reason, Verified, judge_and_explain};
+
+type Judged = (Checked, Option<Reason>, Explanation);
+
+impl Attestor {
+    /// Verifies a token and explains the verdict; releases and uses up nothing.
+    ///
+    /// # Errors
+    /// When the token is not one that its issuer made for us, now.
+    pub async fn verify(
+        &self,
+        token: &str,
+        policy: Option<&str>,
+        address: &IpAddr,
+        now: DateTime<Utc>,
+    ) -> Result<Verdict, Refused> {
+        let asked = Asked { what: "verify", secret: None, address, now };
+        let (checked, reason, explanation) = self.first_that_allows(token, self.asked(policy)?, asked).await?;
+        count(reason.as_ref());
+        // Not waited for, as nothing is released; but what cannot be written down is not allowed.
+        if !self.0.journal.note(&entry(asked, &checked, reason.as_ref())) && reason.is_none() {
+            return Err(Refused::JournalUnavailable);
+        }
+        self.tell_of(&checked, reason.as_ref(), Some(&explanation), asked).await;
+        Ok(Verdict::new(&checked, reason.as_ref(), explanation))
+    }
+
+    /// The first policy that allows decides, else the first that the token is meant for.
+    async fn first_that_allows(
+        &self,
+        token: &str,
+        policies: Vec<Arc<Policy>>,
+        asked: Asked<'_>,
+    ) -> Result<Judged, Refused> {
+        let mut refused: Option<(Arc<Policy>, Reason)> = None;
+        let mut denied: Option<Judged> = None;
+        let (mut known, several): (Option<(Arc<Policy>, Verified)>, bool) = (None, policies.len() > 1);
+        for policy in policies {
+            // Policies of one issuer share its keys: the signature is checked once.
+            let verified = match &known {
+                Some((other, verified)) if same_keys(other, &policy) => Ok(verified.clone()),
+                _ => self.signed(token, &policy, asked.now).await,
+            };
+            if several && let Ok(verified) = &verified {
+                known = Some((policy.clone(), verified.clone()));
+            }
+            match verified.and_then(|verified| Checked::new(&policy, verified, asked.now)) {
+                Err(reason) => refused = refused.or(Some((policy, reason))),
+                Ok(checked) => match judge_and_explain(&checked.verified, &policy) {
+                    (Ok(()), explanation) => return Ok((checked, None, explanation)),
+                    (Err(reason), explanation) => denied = denied.or(Some((checked, Some(reason), explanation))),
+                },
+            }
+        }
+        match (denied, refused) {
+            (Some(denied), _) => Ok(denied),
+            (None, Some((policy, reason))) => Err(self.refuse_unverified(asked, &policy, token, reason).await),
+            (None, None) => Err(Refused::UnknownPolicy),
+        }
+    }
+
+    fn asked(&self, name: Option<&str>) -> Result<Vec<Arc<Policy>>, Refused> {
+        let table = self.0.policies.all();
+        let one = |name: &str| table.get(name).cloned().ok_or(Refused::UnknownPolicy);
+        match name {
+            Some(name) => Ok(vec![one(name)?]),
+            None if self.0.asked.is_empty() => Ok(table.values().cloned().collect()),
+            None => self.0.asked.iter().map(|name| one(name)).collect(),
+        }
+    }
+}
+
+fn same_keys(one: &Policy, other: &Policy) -> bool {
+    one.issuer == other.issuer && one.tokens == other.tokens && one.keys.is_none() && other.keys.is_none()
+}
