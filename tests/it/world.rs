@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use chrono::Utc;
 use serde_json::{Value, json};
-use sysdig_scc::app::App;
+use sysdig_scc::app::{App, StartError};
 use sysdig_scc::config::{Config, Env};
-use sysdig_scc::outbox::Stats;
 use sysdig_scc::outbox::sqlite::Admin;
+use sysdig_scc::outbox::{Stats, StoreError};
 use sysdig_scc::sandbox::{self, DEFAULT_ORGANIZATION, DEFAULT_SOURCE, Quotas, Running, Settings};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -72,7 +72,18 @@ impl World {
     /// Starts the connector on this world's files.
     pub async fn start(&mut self, extra: &[(&str, &str)]) {
         let config = Config::read(Env::from_pairs(self.settings(extra))).unwrap();
-        let app = App::build(&config).await.unwrap();
+        let building = async {
+            loop {
+                match App::build(&config).await {
+                    // The last one's server has threads, which let go of the file a moment after it has ended.
+                    Err(StartError::Outbox(StoreError::InUse { .. })) => {
+                        tokio::time::sleep(Duration::from_millis(5)).await
+                    }
+                    built => return built.unwrap(),
+                }
+            }
+        };
+        let app = tokio::time::timeout(PATIENCE, building).await.expect("the last one lets go of its files");
         self.url = format!("http://{}", app.address());
         let (stop, stopped) = oneshot::channel::<()>();
         self.stop = Some(stop);
