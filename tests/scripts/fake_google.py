@@ -196,7 +196,7 @@ class Fake:
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_POST = do_PUT = do_DELETE = serve
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = serve
 
             def log_message(self, *_):
                 pass
