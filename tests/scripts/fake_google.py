@@ -32,6 +32,7 @@ class Cloud:
         self.accounts = {}  # e-mail -> account
         self.keys = {}  # e-mail -> [key id]
         self.policies = {}  # resource -> policy
+        self.roles = {}  # full name -> custom role
         self.changes = []
         self.tokens = set()
         self.races = 0  # how many setIamPolicy calls on a source still lose against somebody else
@@ -101,6 +102,30 @@ class Cloud:
             "privateKeyData": base64.b64encode(json.dumps(content).encode()).decode(),
         }
 
+    def list_roles(self, match, _query, _body):
+        return {"roles": [role for name, role in self.roles.items() if name.startswith(f"projects/{match['project']}/")]}
+
+    def role_name(self, match):
+        name = f"projects/{match['project']}/roles/{match['role']}"
+        if name not in self.roles:
+            raise Refusal(404, "NOT_FOUND", f"The role {name} was not found")
+        return name
+
+    def get_role(self, match, _query, _body):
+        return self.roles[self.role_name(match)]
+
+    def create_role(self, match, _query, body):
+        name = f"projects/{match['project']}/roles/{body['roleId']}"
+        self.roles[name] = {"name": name, "etag": etag(0), **body["role"]}
+        self.changes.append(("create role", name))
+        return self.roles[name]
+
+    def update_role(self, match, _query, body):
+        name = self.role_name(match)
+        self.roles[name]["includedPermissions"] = body["includedPermissions"]
+        self.changes.append(("update role", name))
+        return self.roles[name]
+
     def get_policy(self, match, _query, _body):
         resource = urllib.parse.unquote(match["resource"])
         if resource in self.forbidden:
@@ -129,7 +154,13 @@ class Cloud:
 
 ACCOUNTS = r"/v1/projects/(?P<project>[^/]+)/serviceAccounts"
 ACCOUNT = r"/v1/projects/[^/]+/serviceAccounts/(?P<email>[^/:]+)"
+ROLES = r"/v1/projects/(?P<project>[^/]+)/roles"
+
 ROUTES = [
+    (ROLES, "GET", Cloud.list_roles),
+    (ROLES, "POST", Cloud.create_role),
+    (ROLES + r"/(?P<role>[^/:]+)", "GET", Cloud.get_role),
+    (ROLES + r"/(?P<role>[^/:]+)", "PATCH", Cloud.update_role),
     (ACCOUNTS, "GET", Cloud.list_accounts),
     (ACCOUNTS, "POST", Cloud.create_account),
     (ACCOUNT, "DELETE", Cloud.delete_account),
@@ -165,7 +196,7 @@ class Fake:
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_POST = do_PUT = do_DELETE = serve
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = serve
 
             def log_message(self, *_):
                 pass

@@ -175,6 +175,36 @@ class GenerateComputeKeys(Story):
         self.assertEqual(self.cloud.changes, before)
 
 
+class GrantActing(Story):
+    NAME = "projects/shop/roles/sysdigSccActing"
+
+    def grant(self, action, *arguments, **variables):
+        settings = {"COMPUTE_PROJECT_ID": "shop", "ACCOUNT": EMAIL, "INTEGRITY_ACTION": action, **variables}
+        return self.run_script("grant_acting", *arguments, **settings)
+
+    def permissions(self):
+        return {name.rsplit(".", 1)[1] for name in self.cloud.roles[self.NAME]["includedPermissions"]}
+
+    def test_the_role_has_what_the_mode_needs_and_no_more(self):
+        self.grant("relearn-or-report")
+        look = {"get", "list"}
+        self.assertEqual(self.permissions(), look | {"setShieldedInstanceIntegrityPolicy"})
+        self.assertEqual(self.cloud.members("projects/shop", self.NAME), [MEMBER])
+        before = list(self.cloud.changes)
+        self.grant("relearn-or-report")
+        self.assertEqual(self.cloud.changes, before, "a second run changes nothing")
+        self.grant("stop", INTEGRITY_SNAPSHOT_FIRST="true")
+        self.assertEqual(self.permissions(), look | {"stop", "createSnapshot", "create"})
+        self.grant("report")
+        self.assertEqual(self.cloud.members("projects/shop", self.NAME), [], "report needs none of it")
+
+    def test_a_dry_run_changes_nothing_and_an_unknown_action_is_refused(self):
+        output = self.grant("suspend", "--dry-run")
+        self.assertIn("compute.instances.suspend", output)
+        self.assertIn("INTEGRITY_ACTION must be", self.grant("shutdown", expect=1))
+        self.assertEqual(self.cloud.changes, [])
+
+
 class SetupWorkloadIdentity(Story):
     def test_gke_lends_the_account_to_the_kubernetes_account_without_a_key(self):
         self.identity("gke", COMPUTE_PROJECT_ID="shop", SECRETS="webhook-token")
