@@ -15,6 +15,10 @@ use crate::outbox::{Accepted, Desk, NewEntry, Settlement, StoreError};
 
 /// As many requests as one transaction takes; more only makes the first ones wait.
 const REQUESTS_A_COMMIT: usize = 512;
+/// A commit costs about the same for one request as for fifty, so it waits this long, this often, for half as many senders
+/// as were there a moment ago. A single sender never waits.
+const NAP: Duration = Duration::from_micros(100);
+const NAPS: u32 = 3;
 /// A failing disk is told in the log at once, and then once in this time.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
@@ -32,7 +36,8 @@ pub(crate) enum Command {
 
 /// What a request is told once its transaction is durable.
 enum Reply {
-    Accept(Accepted, Answer<Accepted>),
+    // With what was written, so that it is freed after the answer and not before.
+    Accept(Accepted, Answer<Accepted>, Vec<NewEntry>),
     Filled(bool, Answer<bool>),
     Done(Answer<()>),
     Probed(Answer<()>),
@@ -79,14 +84,22 @@ impl Writer {
     /// Serves requests until the last sender is gone.
     pub(crate) fn run(mut self, mut requests: mpsc::Receiver<Command>) {
         let mut waiting = Vec::with_capacity(REQUESTS_A_COMMIT);
+        let mut expected = 0;
         while let Some(first) = requests.blocking_recv() {
             waiting.push(first);
-            while waiting.len() < REQUESTS_A_COMMIT
-                && let Ok(next) = requests.try_recv()
-            {
-                waiting.push(next);
+            take_all(&mut requests, &mut waiting);
+            for _ in 0..NAPS {
+                if waiting.len() >= expected {
+                    break;
+                }
+                std::thread::sleep(NAP);
+                take_all(&mut requests, &mut waiting);
             }
+            let answered = waiting.len();
             self.serve(&mut waiting);
+            // Who was answered just now will ask again, and others wait already. Half of them are enough: the rest ask
+            // while these are being written.
+            expected = (answered + requests.len()).min(REQUESTS_A_COMMIT) / 2;
             self.prune_when_due();
         }
     }
@@ -193,6 +206,14 @@ impl Writer {
     }
 }
 
+fn take_all(requests: &mut mpsc::Receiver<Command>, waiting: &mut Vec<Command>) {
+    while waiting.len() < REQUESTS_A_COMMIT
+        && let Ok(next) = requests.try_recv()
+    {
+        waiting.push(next);
+    }
+}
+
 /// The result of one command inside a transaction that is not yet durable.
 enum Carried {
     Accepted(Accepted),
@@ -214,7 +235,7 @@ impl Command {
 
     fn reply(self, carried: Carried) -> Reply {
         match (self, carried) {
-            (Self::Accept { answer, .. }, Carried::Accepted(accepted)) => Reply::Accept(accepted, answer),
+            (Self::Accept { answer, batch, .. }, Carried::Accepted(accepted)) => Reply::Accept(accepted, answer, batch),
             (Self::Fill { answer, .. }, Carried::Filled(more)) => Reply::Filled(more, answer),
             (Self::Settle { answer, .. }, Carried::Done) => Reply::Done(answer),
             (Self::Probe { answer }, Carried::Done) => Reply::Probed(answer),
@@ -237,7 +258,7 @@ impl Reply {
     /// Whether it proves that events can be taken: a lease of nothing writes nothing, and a settlement little.
     fn shows_room(&self) -> bool {
         match self {
-            Self::Accept(accepted, _) => accepted.waiting + accepted.parked > 0,
+            Self::Accept(accepted, ..) => accepted.waiting + accepted.parked > 0,
             Self::Probed(_) => true,
             Self::Filled(..) | Self::Done(_) => false,
         }
@@ -245,7 +266,7 @@ impl Reply {
 
     fn send(self) {
         match self {
-            Self::Accept(accepted, answer) => drop(answer.send(Ok(accepted))),
+            Self::Accept(accepted, answer, _written) => drop(answer.send(Ok(accepted))),
             Self::Filled(more, answer) => drop(answer.send(Ok(more))),
             Self::Done(answer) | Self::Probed(answer) => drop(answer.send(Ok(()))),
         }
