@@ -12,18 +12,14 @@ use super::hands::Trouble;
 use super::plan::{CallState, Plan, What};
 use super::responder::Responder;
 use super::rules::{Decision, decide};
-use crate::google::compute::{AttachedDisk, Instance};
-use crate::google::compute_acts::{Disk, Operation, SnapshotWish, Target};
+use crate::google::compute::Instance;
+use crate::google::compute_acts::{Operation, Target};
 use crate::integrity::answer::{Action, Reason, Result as Ended};
 use crate::integrity::learning::Learning;
 use crate::integrity::lifecycle::Moment;
 use crate::integrity::words::boot_report;
 use crate::state::StateError;
 
-/// How long an action's operation may take.
-const OPERATION: TimeDelta = TimeDelta::minutes(15);
-/// How long a snapshot's operation may take.
-const SNAPSHOT: TimeDelta = TimeDelta::minutes(45);
 /// A plan that could not be carried out for so long is given up.
 const GIVE_UP: TimeDelta = TimeDelta::hours(2);
 /// The longest pause between two looks at an operation.
@@ -39,7 +35,7 @@ pub enum Progress {
 }
 
 /// Why a step broke off the way: it ended the plan, or put it off, or the store failed.
-enum Halt {
+pub(super) enum Halt {
     Progress(Progress),
     Store(StateError),
 }
@@ -50,13 +46,13 @@ impl From<StateError> for Halt {
     }
 }
 
-type Step<T> = Result<T, Halt>;
+pub(super) type Step<T> = Result<T, Halt>;
 
 /// Drives one plan.
 #[derive(Debug)]
 pub struct Driver<'a> {
-    responder: &'a Responder,
-    held: Held,
+    pub(super) responder: &'a Responder,
+    pub(super) held: Held,
 }
 
 impl<'a> Driver<'a> {
@@ -149,7 +145,7 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    async fn look(&mut self) -> Step<Option<Instance>> {
+    pub(super) async fn look(&mut self) -> Step<Option<Instance>> {
         match self.responder.hands.find(&self.plan().report.vm).await {
             Ok(found) => Ok(found),
             Err(error) => match Trouble::of(&error) {
@@ -220,54 +216,6 @@ impl<'a> Driver<'a> {
         }
     }
 
-    async fn snapshots(&mut self, instance: &Instance) -> Step<()> {
-        for attached in instance.disks.iter().filter(|disk| disk.kind != "SCRATCH") {
-            self.snapshot(attached).await?;
-        }
-        Ok(())
-    }
-
-    async fn snapshot(&mut self, attached: &AttachedDisk) -> Step<()> {
-        let Some(disk) = Disk::parse(&attached.source) else {
-            let told = format!("disk {:?} has no source that a snapshot can be made of", attached.device_name);
-            return self.no_snapshot(told).await;
-        };
-        let (event, now) = (self.plan().event.clone(), self.now());
-        let name = super::names::snapshot(&event, self.plan().report.vm.id, &disk.name);
-        let call = self.held.plan.call_mut(&name, now);
-        let request = call.request_id.clone();
-        match call.state {
-            CallState::Finished => return Ok(()),
-            CallState::Running => {}
-            CallState::Intended | CallState::PutOff => {
-                call.state = CallState::Intended;
-                self.note(What::Intent, format!("a snapshot {name} of disk {} is about to be made", disk.name));
-                self.save().await?;
-                let description = format!("Made by sysdig-scc before an answer to {event}.");
-                let wish = SnapshotWish { name: &name, description: &description };
-                match self.responder.hands.snapshot(&disk, &request, wish).await {
-                    Ok(operation) => self.taken(&name, operation, &disk.project, &disk.place).await?,
-                    Err(error) => match Trouble::of(&error) {
-                        Trouble::Later { after, told, maybe_taken } => {
-                            self.back(&name, maybe_taken);
-                            return self.put_off(after, told).await;
-                        }
-                        Trouble::Never(_, told) => return self.no_snapshot(told).await,
-                    },
-                }
-            }
-        }
-        match self.operation(&name, SNAPSHOT).await? {
-            Ok(()) => Ok(()),
-            Err((_, told)) => self.no_snapshot(format!("snapshot {name}: {told}")).await,
-        }
-    }
-
-    async fn no_snapshot<T>(&mut self, told: String) -> Step<T> {
-        let told = format!("a snapshot could not be made first, and without one the VM is left running: {told}");
-        self.refuse(Reason::SnapshotFailed, told).await
-    }
-
     async fn act(&mut self, action: Action, instance: &Instance) -> Step<()> {
         let vm = &self.plan().report.vm;
         let target = Target { project: vm.project.clone(), zone: vm.zone.clone(), name: instance.name.clone() };
@@ -314,7 +262,7 @@ impl<'a> Driver<'a> {
         Ok(self.responder.tracker.expect(&report.vm, learning).await?)
     }
 
-    async fn forget(&self, action: Action) -> Step<()> {
+    pub(super) async fn forget(&self, action: Action) -> Step<()> {
         if action == Action::Relearn {
             let report = &self.plan().report;
             self.responder.tracker.forget(&report.vm, Moment { time: report.time, boot: report.boot }).await?;
@@ -323,7 +271,13 @@ impl<'a> Driver<'a> {
     }
 
     /// Compute Engine took a call.
-    async fn taken(&mut self, step: &str, operation: Option<Operation>, project: &str, place: &str) -> Step<()> {
+    pub(super) async fn taken(
+        &mut self,
+        step: &str,
+        operation: Option<Operation>,
+        project: &str,
+        place: &str,
+    ) -> Step<()> {
         let path = operation.as_ref().filter(|operation| !operation.name.is_empty()).map(|o| o.path(project, place));
         let now = self.now();
         let call = self.held.plan.call_mut(step, now);
@@ -335,103 +289,6 @@ impl<'a> Driver<'a> {
         };
         self.note(What::Taken, told);
         self.save().await
-    }
-
-    /// The action's operation, then the VM itself.
-    async fn see_it_through(&mut self) -> Step<()> {
-        let Some(action) = self.plan().action else { return Ok(()) };
-        if let Err((reason, told)) = self.operation(action.label(), OPERATION).await? {
-            if reason == Reason::OperationFailed {
-                self.forget(action).await?;
-            }
-            return self
-                .end(Ended::Failed, reason, format!("the VM may not have been {}: {told}.", action.done()))
-                .await;
-        }
-        let because = self.plan().because.clone();
-        let (wanted, passing): (&[&str], &[&str]) = match action {
-            Action::Relearn => {
-                let told = format!(
-                    "the VM was {}, because {because}. The policy of its next boot is compared with what was approved.",
-                    action.done()
-                );
-                return self.end(Ended::Done, Reason::Asked, told).await;
-            }
-            Action::Stop => (&["TERMINATED", "STOPPED"], &["STOPPING", "PENDING_STOP"]),
-            Action::Suspend => (&["SUSPENDED"], &["SUSPENDING"]),
-        };
-        let mut pause = self.responder.pause;
-        loop {
-            let status = self.look().await?.map(|instance| instance.status);
-            match status.as_deref() {
-                None => {
-                    return self
-                        .end(
-                            Ended::Done,
-                            Reason::Asked,
-                            format!("the VM was {}, because {because}; it has been deleted since.", action.done()),
-                        )
-                        .await;
-                }
-                Some(status) if wanted.contains(&status) => {
-                    return self
-                        .end(
-                            Ended::Done,
-                            Reason::Asked,
-                            format!(
-                                "the VM was {}, because {because}; Compute Engine confirms that it is {status}.",
-                                action.done()
-                            ),
-                        )
-                        .await;
-                }
-                Some(status) if !passing.contains(&status) || self.since(action.label()) > OPERATION => {
-                    let told = format!(
-                        "the operation ended well, but the VM is {status}: somebody may have started it again."
-                    );
-                    return self.end(Ended::Failed, Reason::NotConfirmed, told).await;
-                }
-                Some(_) => pause = self.pause(pause).await,
-            }
-        }
-    }
-
-    /// Waits for the operation of a call: done well, or why not.
-    async fn operation(&mut self, step: &str, deadline: TimeDelta) -> Step<Result<(), (Reason, String)>> {
-        if self.plan().call(step).is_some_and(|call| call.state == CallState::Finished) {
-            return Ok(Ok(()));
-        }
-        let path = self.plan().call(step).and_then(|call| call.operation.clone());
-        let mut pause = self.responder.pause;
-        while let Some(path) = &path {
-            match self.responder.hands.wait(path).await {
-                Ok(operation) if operation.is_done() => {
-                    if let Some(told) = operation.failure() {
-                        return Ok(Err((
-                            Reason::OperationFailed,
-                            format!("its operation ended with an error: {told}"),
-                        )));
-                    }
-                    break;
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    if let Trouble::Never(reason, told) = Trouble::of(&error) {
-                        return Ok(Err((reason, format!("its operation could not be waited for: {told}"))));
-                    }
-                }
-            }
-            if self.since(step) > deadline {
-                let told = format!("its operation has not ended within {} minutes", deadline.num_minutes());
-                return Ok(Err((Reason::OperationSlow, told)));
-            }
-            pause = self.pause(pause).await;
-        }
-        let now = self.now();
-        self.held.plan.call_mut(step, now).state = CallState::Finished;
-        self.note(What::Finished, format!("the operation of {step} ended well"));
-        self.save().await?;
-        Ok(Ok(()))
     }
 
     fn action_state(&self) -> Option<CallState> {
@@ -449,52 +306,42 @@ impl<'a> Driver<'a> {
     }
 
     /// The call was put off: nothing was done, or it may have been.
-    fn back(&mut self, step: &str, maybe_taken: bool) {
+    pub(super) fn back(&mut self, step: &str, maybe_taken: bool) {
         let now = self.now();
         self.held.plan.call_mut(step, now).state = if maybe_taken { CallState::Intended } else { CallState::PutOff };
     }
 
-    /// Whether a call whose fate is not known has had its effect.
-    fn looks_done(&self, instance: &Instance) -> bool {
-        let states: &[&str] = match self.plan().action {
-            Some(Action::Stop) => &["STOPPING", "PENDING_STOP", "TERMINATED", "STOPPED"],
-            Some(Action::Suspend) => &["SUSPENDING", "SUSPENDED"],
-            _ => &[],
-        };
-        states.contains(&instance.status.as_str())
-    }
-
-    fn now(&self) -> DateTime<Utc> {
+    pub(super) fn now(&self) -> DateTime<Utc> {
         (self.responder.clock)()
     }
 
-    fn since(&self, step: &str) -> TimeDelta {
+    pub(super) fn since(&self, step: &str) -> TimeDelta {
         let now = self.now();
         self.plan().call(step).map_or_else(TimeDelta::zero, |call| now - call.since)
     }
 
-    fn note(&mut self, what: What, told: String) {
+    pub(super) fn note(&mut self, what: What, told: String) {
         let now = self.now();
         self.held.plan.note(what, told, now);
     }
 
-    async fn save(&mut self) -> Step<()> {
+    pub(super) async fn save(&mut self) -> Step<()> {
         Ok(self.responder.desk.save(&mut self.held).await?)
     }
 
-    async fn pause(&self, pause: Duration) -> Duration {
+    pub(super) async fn pause(&self, pause: Duration) -> Duration {
         tokio::time::sleep(pause).await;
         (pause * 2).min(LONGEST_PAUSE)
     }
 
-    async fn put_off<T>(&mut self, after: Option<Duration>, told: String) -> Step<T> {
+    pub(super) async fn put_off<T>(&mut self, after: Option<Duration>, told: String) -> Step<T> {
         self.note(What::Waiting, told);
         self.save().await?;
         Err(Halt::Progress(Progress::Later(after)))
     }
 
     /// Not done, by a rule of ours. After a call whose fate is not known, nobody can say that nothing was done.
-    async fn refuse<T>(&mut self, reason: Reason, told: String) -> Step<T> {
+    pub(super) async fn refuse<T>(&mut self, reason: Reason, told: String) -> Step<T> {
         let call = self.plan().action.and_then(|action| self.plan().call(action.label()));
         let request =
             call.map(|call| format!("request {} to {} the VM", call.request_id, call.step)).unwrap_or_default();
@@ -512,7 +359,7 @@ impl<'a> Driver<'a> {
         self.end(Ended::Refused, reason, format!("nothing was done: {told}.")).await
     }
 
-    async fn end<T>(&mut self, result: Ended, reason: Reason, told: String) -> Step<T> {
+    pub(super) async fn end<T>(&mut self, result: Ended, reason: Reason, told: String) -> Step<T> {
         let now = self.now();
         self.held.plan.end(result, reason, told, now);
         self.save().await?;

@@ -3,7 +3,7 @@
 //! A report never acts. The journey writes down a plan ([`plan`], [`desk`]); the responder ([`responder`]) takes plans
 //! one VM at a time, decides again with what is known then ([`rules`]), confirms with Compute Engine that the VM is
 //! still the one of the report ([`confirm`]), asks the caps ([`caps`]), writes into the journal what it is about to do,
-//! does it ([`drive`]), waits for the operation, looks at the VM, and takes the answer in like any other entry, so that
+//! does it ([`drive`], snapshots first if that is set), waits for the operation, looks at the VM, and takes the answer in like any other entry, so that
 //! the finding says it. Requests have ids made of the event ([`names`]), so that doing it twice does it once.
 
 pub mod caps;
@@ -15,5 +15,7 @@ pub mod names;
 pub mod plan;
 pub mod responder;
 pub mod rules;
+mod snapshots;
+mod watch;
 
 pub use plan::Plan;
