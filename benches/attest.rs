@@ -18,13 +18,7 @@ use sysdig_scc::attest::verify::{Trust, judge, verify};
 const NOW: i64 = 1_790_000_000;
 
 /// The policy of Google's documentation, for the fixture's image and account.
-const POLICY: &str = "audiences: ['https://secrets.example.org']
-condition: |
-  assertion.submods.container.image_digest == 'sha256:1111111111111111111111111111111111111111111111111111111111111111'
-  && 'score@acme-data.iam.gserviceaccount.com' in assertion.google_service_accounts
-  && assertion.swname == 'CONFIDENTIAL_SPACE'
-  && 'STABLE' in assertion.submods.confidential_space.support_attributes
-";
+const POLICY: &str = include_str!("../tests/data/attestation/benched-policy.yaml");
 
 fn attest(criterion: &mut Criterion) {
     let policy = Policy::read(POLICY, "bench").unwrap();

@@ -33,13 +33,7 @@ const MACHINES: usize = 1000;
 /// Signing takes much longer than verifying, so tokens are made before and shown in turn.
 const TOKENS: usize = 20_000;
 
-const POLICY: &str = "audiences: ['https://secrets.example.org']
-condition: |
-  assertion.submods.container.image_digest == 'sha256:1111111111111111111111111111111111111111111111111111111111111111'
-  && 'score@acme-data.iam.gserviceaccount.com' in assertion.google_service_accounts
-  && assertion.swname == 'CONFIDENTIAL_SPACE'
-  && 'STABLE' in assertion.submods.confidential_space.support_attributes
-";
+const POLICY: &str = include_str!("../../tests/data/attestation/benched-policy.yaml");
 
 /// Verdicts at 64 and 16 connections, then releases, each with a server of its own.
 pub(crate) fn attest(events: u64, table: &mut Table) {
