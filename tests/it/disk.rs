@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -63,12 +63,24 @@ async fn a_full_disk_is_told_and_survived() {
     let Some(disk) = Mount::new("size=3m") else { return };
     let mut world = World::with(&[("OUTBOX_URL", &url(&disk.outbox()))]).await;
     world.scc_fails(json!({"next": 1_000_000, "status": 503})).await;
-    let mut filled = 0;
-    while filled < 200_000 && world.sends(batch(filled..filled + 100)).await.0 == 200 {
-        filled += 100;
-    }
+    // On the brink a checkpoint that is under way may make room once more: full is what refuses for some checkpoints.
+    let (mut filled, mut full_since) = (0, None::<Instant>);
+    let filling = async {
+        while full_since.is_none_or(|since| since.elapsed() < Duration::from_secs(1)) {
+            match world.sends(batch(filled..filled + 100)).await {
+                (200, _) => (filled, full_since) = (filled + 100, None),
+                (503, _) => {
+                    full_since.get_or_insert_with(Instant::now);
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), filling).await.expect("3 MB are full at some time");
+    // More than the whole disk, so that it fits at no time.
     let request = world.http.post(format!("{}/events", world.url)).bearer_auth(TOKEN);
-    let refused = request.body(batch(filled..filled + 100)).send().await.unwrap();
+    let refused = request.body(batch(filled..filled + 5_000)).send().await.unwrap();
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key("retry-after"));
     for _ in 0..5 {
