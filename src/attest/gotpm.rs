@@ -207,7 +207,7 @@ fn labels_that_differ(entry: &Json, claims: Claims<'_>) -> Vec<&'static str> {
 /// are, they are one occurrence in each stretch of time.
 fn forged(entry: &Json, reason: &Reason, now: DateTime<Utc>) -> Attestation {
     let mut properties = named(entry);
-    properties.insert("reason".to_owned(), json!(reason.code()));
+    properties.insert("reason".into(), json!(reason.code()));
     Attestation {
         category: Category::AttestationTokenInvalid,
         open: true,
@@ -235,9 +235,9 @@ fn properties(claims: Claims<'_>, hash: TokenHash, entry: &Json) -> Properties {
 /// What leads back to the entry. The guest chose it, so it is shortened and searched like everything else of the entry.
 fn named(entry: &Json) -> Properties {
     let text = |value: Option<&Json>| Some(json!(ellipsis(&cut(value?.as_str()?), LONGEST)));
-    let own = ["logName", "insertId", "timestamp"].map(|name| (name.to_owned(), text(entry.get(name))));
+    let own = ["logName", "insertId", "timestamp"].map(|name| (name.into(), text(entry.get(name))));
     let labels = entry.get("resource").and_then(|resource| resource.get("labels"));
     let labels = ["project_id", "zone", "instance_id"]
-        .map(|name| (format!("label_{name}"), text(labels.and_then(|labels| labels.get(name)))));
+        .map(|name| (format!("label_{name}").into(), text(labels.and_then(|labels| labels.get(name)))));
     own.into_iter().chain(labels).filter_map(|(name, value)| Some((name, value?))).collect()
 }

@@ -182,9 +182,9 @@ fn properties(decided: Decided<'_>) -> Properties {
     let verified = decided.verified;
     let claims = Claims(&verified.claims);
     let mut found = Properties::new();
-    let mut put = |name: &str, value: Option<Json>| {
+    let mut put = |name: &'static str, value: Option<Json>| {
         if let Some(value) = value {
-            found.insert(name.to_owned(), value);
+            found.insert(name.into(), value);
         }
     };
     put("token_sha256", Some(json!(verified.hash.to_string())));
@@ -213,5 +213,5 @@ fn properties(decided: Decided<'_>) -> Properties {
         .collect();
     put("failed_terms", (!terms.is_empty()).then_some(Json::Array(terms)));
     put("reason", decided.refused.map(|reason| json!(reason.code())));
-    found.into_iter().map(|(name, value)| (name.clone(), known::masked(false, &value))).collect()
+    found.into_iter().map(|(name, value)| (name, known::masked(false, &value))).collect()
 }

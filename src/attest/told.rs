@@ -27,7 +27,7 @@ impl Flood {
             return None;
         }
         self.told = Some(now);
-        let properties = [("reasons".to_owned(), json!(self.counts)), ("count".to_owned(), json!(self.total))];
+        let properties = [("reasons".into(), json!(self.counts)), ("count".into(), json!(self.total))];
         let event = Attestation {
             category: Category::AttestationTokenInvalid,
             open: true,
@@ -39,7 +39,7 @@ impl Flood {
                 self.total
             ),
             occurrence: now.timestamp().to_string(),
-            properties: properties.into_iter().collect(),
+            properties: properties.into(),
         };
         Some(event)
     }

@@ -1,6 +1,8 @@
 //! What to do about it: numbered steps with the event's real names, commands that run as printed. A step whose facts
 //! are missing is left out; a name that no honest thing bears is never put into a command.
 
+use std::fmt::{self, Display, Write};
+
 use super::resource::{Resource, is_zone, location};
 use super::shell::word;
 use super::text::{ascii, cut};
@@ -139,10 +141,10 @@ impl Target {
 fn opening(event: &Runtime, link: Option<&str>, steps: &mut Steps) {
     let place = if event.link.is_some() || event.shape != Shape::Falco { "Sysdig Secure" } else { "the console" };
     if let Some(link) = link {
-        steps.say(&format!("Open the event in {place}: {link}"));
+        steps.say(format_args!("Open the event in {place}: {link}"));
     }
     if let Some(runbook) = event.runbook.as_deref().and_then(super::text::address) {
-        steps.say(&format!("Follow the rule's run book: {runbook}"));
+        steps.say(format_args!("Follow the rule's run book: {runbook}"));
     }
 }
 
@@ -173,7 +175,7 @@ fn pod(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
     let (Some(pod), Some(ns)) = (&target.pod, &target.namespace) else { return };
     steps.say(question(case));
     credentials(target, steps);
-    steps.run("Look at the pod, its node and its owner:", &format!("kubectl -n {ns} get pod {pod} -o wide"));
+    steps.run("Look at the pod, its node and its owner:", format_args!("kubectl -n {ns} get pod {pod} -o wide"));
     let inspection = match case {
         Case::SensitiveMount => format!("kubectl -n {ns} get pod {pod} -o 'jsonpath={{.spec.volumes}}'"),
         Case::Privileged => {
@@ -184,24 +186,27 @@ fn pod(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
         ),
         _ => format!("kubectl -n {ns} describe pod {pod}"),
     };
-    steps.run("Inspect what it is allowed to do:", &inspection);
+    steps.run("Inspect what it is allowed to do:", inspection);
     let container = target.container.as_ref().map(|name| format!(" -c {name}")).unwrap_or_default();
     steps.run(
         "Save its log as evidence:",
-        &format!("kubectl -n {ns} logs {pod}{container} --timestamps > {}.log", target.evidence),
+        format_args!("kubectl -n {ns} logs {pod}{container} --timestamps > {}.log", target.evidence),
     );
     steps.run(
         "Save its manifest as evidence:",
-        &format!("kubectl -n {ns} get pod {pod} -o yaml > {}.yaml", target.evidence),
+        format_args!("kubectl -n {ns} get pod {pod} -o yaml > {}.yaml", target.evidence),
     );
     if matches!(case, Case::Shell)
         && let Some(principal) = audit_filter(target, event)
     {
-        steps.run("See who executed commands in the pod:", &principal);
+        steps.run("See who executed commands in the pod:", principal);
     }
-    steps.run("Mark the pod as quarantined:", &format!("kubectl -n {ns} label pod {pod} quarantine=true --overwrite"));
+    steps.run(
+        "Mark the pod as quarantined:",
+        format_args!("kubectl -n {ns} label pod {pod} quarantine=true --overwrite"),
+    );
     if let Some(node) = &target.node {
-        steps.run("Keep new pods off its node:", &format!("kubectl cordon {node}"));
+        steps.run("Keep new pods off its node:", format_args!("kubectl cordon {node}"));
     }
     snapshot(target, steps);
     image(event, steps);
@@ -210,12 +215,15 @@ fn pod(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
 
 fn credentials(target: &Target, steps: &mut Steps) {
     if let (Some(cluster), Some(location), Some(project)) = (&target.cluster, &target.location, &target.project) {
-        let command =
-            format!("gcloud container clusters get-credentials {cluster} --location {location} --project {project}");
-        steps.run("Get access to the cluster (for a zonal cluster the location is its zone):", &command);
+        steps.run(
+            "Get access to the cluster (for a zonal cluster the location is its zone):",
+            format_args!(
+                "gcloud container clusters get-credentials {cluster} --location {location} --project {project}"
+            ),
+        );
     } else if let Some(project) = &target.project {
-        let command = format!("gcloud container clusters list --project {project}");
-        steps.run("Find the cluster and get access to it:", &command);
+        let command = format_args!("gcloud container clusters list --project {project}");
+        steps.run("Find the cluster and get access to it:", command);
     }
 }
 
@@ -236,11 +244,14 @@ fn snapshot(target: &Target, steps: &mut Steps) {
         let place = format!("--zone {zone} --project {project}");
         steps.run(
             "Before anything is destroyed, list the disks of the virtual machine:",
-            &format!("gcloud compute instances describe {instance} {place} --format 'value(disks[].source)'"),
+            format_args!("gcloud compute instances describe {instance} {place} --format 'value(disks[].source)'"),
         );
         steps.run(
             "Take a snapshot of each persistent disk; the boot disk usually bears the machine's name:",
-            &format!("gcloud compute disks snapshot {instance} {place} --snapshot-names {}", cut(&target.evidence, 63)),
+            format_args!(
+                "gcloud compute disks snapshot {instance} {place} --snapshot-names {}",
+                cut(&target.evidence, 63)
+            ),
         );
     }
 }
@@ -257,7 +268,7 @@ fn image(event: &Runtime, steps: &mut Steps) {
     if let Some(reference) = word(&format!("{repository}@{digest}")).filter(|_| ours) {
         steps.run(
             "See when and by whom the image was pushed:",
-            &format!("gcloud artifacts docker images describe {reference}"),
+            format_args!("gcloud artifacts docker images describe {reference}"),
         );
     }
 }
@@ -265,7 +276,7 @@ fn image(event: &Runtime, steps: &mut Steps) {
 fn removal(case: Case, target: &Target, steps: &mut Steps) {
     let (Some(pod), Some(ns)) = (&target.pod, &target.namespace) else { return };
     if let Some(workload) = &target.workload {
-        steps.run("Look at the workload it belongs to:", &format!("kubectl -n {ns} get {workload} -o yaml"));
+        steps.run("Look at the workload it belongs to:", format_args!("kubectl -n {ns} get {workload} -o yaml"));
     }
     let what = match case {
         Case::SensitiveMount | Case::Privileged => {
@@ -276,7 +287,7 @@ fn removal(case: Case, target: &Target, steps: &mut Steps) {
         }
         _ => "When it was not expected and the evidence is safe, delete the pod; its controller starts a new one:",
     };
-    steps.run(what, &format!("kubectl -n {ns} delete pod {pod} --grace-period 10"));
+    steps.run(what, format_args!("kubectl -n {ns} delete pod {pod} --grace-period 10"));
     if matches!(case, Case::CryptoMiner | Case::Malware | Case::Shell | Case::SystemNamespace) {
         steps
             .say("Change every credential that the pod could read: its service account, its secrets, its environment.");
@@ -289,22 +300,22 @@ fn host(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
         let command = format!(
             "gcloud compute ssh {instance} --zone {zone} --project {project} --command 'ps -eo pid,ppid,user,lstart,args --forest'"
         );
-        steps.run("Look at the processes of the machine:", &command);
+        steps.run("Look at the processes of the machine:", command);
     } else if let Some(host) = &target.node.clone().or_else(|| event.machine().and_then(word)) {
-        steps.say(&format!("Look at the processes, log-ins and scheduled jobs of the host {host}."));
+        steps.say(format_args!("Look at the processes, log-ins and scheduled jobs of the host {host}."));
     }
     let id = event.container.id.as_deref().filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric())).and_then(word);
     if let Some(id) = &id {
-        steps.run("On the node, inspect the container:", &format!("sudo crictl inspect {id}"));
+        steps.run("On the node, inspect the container:", format_args!("sudo crictl inspect {id}"));
     }
     if let Some(user) = event.field("user.name").filter(|user| *user != "root").and_then(word) {
-        steps.run("On the host, see when the user logged in:", &format!("last -w {user}"));
+        steps.run("On the host, see when the user logged in:", format_args!("last -w {user}"));
     }
     snapshot(target, steps);
     if let Some(id) = &id {
         steps.run(
             "When it was not expected and the evidence is safe, stop the container on the node:",
-            &format!("sudo crictl stop {id}"),
+            format_args!("sudo crictl stop {id}"),
         );
     }
     image(event, steps);
@@ -314,7 +325,9 @@ fn cloud_audit(event: &Runtime, target: &Target, steps: &mut Steps) {
     let access = super::activity::access(event).unwrap_or_default();
     let who = access.principal_email.as_deref().or(access.principal_subject.as_deref());
     let who_shown = who.map_or_else(|| "the caller".to_owned(), ascii);
-    steps.say(&format!("Ask whether {who_shown} meant to do this, over a channel that an intruder would not control."));
+    steps.say(format_args!(
+        "Ask whether {who_shown} meant to do this, over a channel that an intruder would not control."
+    ));
     let is_google =
         event.cloud.provider.as_deref() == Some("gcp") || event.origin.source.as_deref() == Some("gcp_auditlog");
     let plain =
@@ -323,16 +336,16 @@ fn cloud_audit(event: &Runtime, target: &Target, steps: &mut Steps) {
         let command = format!(
             "gcloud logging read 'protoPayload.authenticationInfo.principalEmail=\"{who}\"' --project {project} --freshness 1d --limit 50"
         );
-        steps.run("See what else the same caller did:", &command);
+        steps.run("See what else the same caller did:", command);
         if who.ends_with(".gserviceaccount.com")
             && let Some(account) = word(who)
         {
             let command = format!("gcloud iam service-accounts keys list --iam-account {account} --project {project}");
-            steps.run("List the keys of the service account, and delete those that nobody can explain:", &command);
+            steps.run("List the keys of the service account, and delete those that nobody can explain:", command);
         }
     }
     if let Some(ip) = access.caller_ip {
-        steps.say(&format!("Check whether the address {ip} belongs to you."));
+        steps.say(format_args!("Check whether the address {ip} belongs to you."));
     }
     steps.say("If it was not expected, disable the caller, change its credentials, and undo what it changed.");
 }
@@ -344,12 +357,12 @@ fn kubernetes_audit(event: &Runtime, case: Case, target: &Target, steps: &mut St
     let name = review.and_then(|review| review.name.as_deref()).or_else(|| event.field("ka.target.name"));
     if let (Some(kind), Some(name)) = (kind.and_then(word), name.and_then(word)) {
         let namespace = target.namespace.as_ref().map(|ns| format!("-n {ns} ")).unwrap_or_default();
-        steps.run("Look at the object:", &format!("kubectl {namespace}get {kind} {name} -o yaml"));
+        steps.run("Look at the object:", format_args!("kubectl {namespace}get {kind} {name} -o yaml"));
     }
     if case == Case::Admission {
         steps.say("Read which check failed, and mend the manifest where it is kept under version control.");
     } else if let Some(user) = event.field("ka.user.name") {
-        steps.say(&format!(
+        steps.say(format_args!(
             "Find out why {} made this request, and whether its role needs that right.",
             ascii(cut(user, 253))
         ));
@@ -363,26 +376,24 @@ struct Steps {
 }
 
 impl Steps {
-    fn say(&mut self, sentence: &str) {
-        self.step(&[sentence]);
+    fn say(&mut self, sentence: impl Display) {
+        self.step(format_args!("{sentence}"));
     }
 
     /// A sentence, and below it a command on a line of its own.
-    fn run(&mut self, sentence: &str, command: &str) {
-        self.step(&[sentence, "\n   ", command]);
+    fn run(&mut self, sentence: &str, command: impl Display) {
+        self.step(format_args!("{sentence}\n   {command}"));
     }
 
-    fn step(&mut self, parts: &[&str]) {
-        let length: usize = parts.iter().map(|part| part.len()).sum();
-        if self.text.len() + length + 8 > LONGEST {
-            return;
+    /// A step that does not fit into what is left is left out.
+    fn step(&mut self, step: fmt::Arguments<'_>) {
+        let before = self.text.len();
+        let line_break = if self.count > 0 { "\n" } else { "" };
+        let written = write!(self.text, "{line_break}{}. {step}", self.count + 1);
+        if written.is_err() || self.text.len() > LONGEST {
+            self.text.truncate(before);
+        } else {
+            self.count += 1;
         }
-        if self.count > 0 {
-            self.text.push('\n');
-        }
-        self.count += 1;
-        self.text.push_str(&self.count.to_string());
-        self.text.push_str(". ");
-        parts.iter().for_each(|part| self.text.push_str(part));
     }
 }

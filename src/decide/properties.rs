@@ -1,6 +1,6 @@
 //! The source properties: what analysts' queries already rely on, then everything else the event tells, bounded.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use serde_json::Value;
 
@@ -76,7 +76,7 @@ fn container_threat_detection(event: &Runtime, node: Option<&str>, bag: &mut Bag
 fn provenance(event: &Runtime, context: &Context<'_>, bag: &mut Bag) {
     let origin = &event.origin;
     bag.text("sysdig_event_id", Some(&event.id));
-    bag.put("sysdig_severity".to_owned(), Value::from(event.severity.level()));
+    bag.put("sysdig_severity".into(), Value::from(event.severity.level()));
     bag.text("received_as", Some(event.shape.label()));
     bag.text("resource_resolution", Some(context.resource.how));
     if context.clamped {
@@ -122,7 +122,7 @@ fn provenance(event: &Runtime, context: &Context<'_>, bag: &mut Bag) {
         bag.list("admission_zones", &review.zones);
     }
     bag.list("notes", &event.notes);
-    context.looked_up.iter().for_each(|(key, value)| bag.text(key, Some(value)));
+    context.looked_up.iter().for_each(|(key, value)| bag.named(key.clone().into(), value));
     bag.list("enrichment_gaps", context.gaps);
 }
 
@@ -146,14 +146,18 @@ struct Bag {
 
 impl Bag {
     /// A value of our own naming; absent ones are left out.
-    fn text(&mut self, key: &str, value: Option<&str>) {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            self.bounded(key.to_owned(), value);
+    fn text(&mut self, key: &'static str, value: Option<&str>) {
+        self.named(key.into(), value.unwrap_or_default());
+    }
+
+    fn named(&mut self, key: Cow<'static, str>, value: &str) {
+        if !value.is_empty() {
+            self.bounded(key, value);
         }
     }
 
     /// A list of texts, as one JSON list.
-    fn list(&mut self, key: &str, values: &[String]) {
+    fn list(&mut self, key: &'static str, values: &[String]) {
         if values.is_empty() {
             return;
         }
@@ -169,7 +173,7 @@ impl Bag {
             kept.push(Value::from(value.into_owned()));
         }
         if !kept.is_empty() {
-            self.put(key.to_owned(), Value::Array(kept));
+            self.put(key.into(), Value::Array(kept));
         }
     }
 
@@ -177,15 +181,15 @@ impl Bag {
     /// there already; with another value it gets a number.
     fn fact(&mut self, name: &str, value: &str) {
         let key = legal_key(name);
-        match self.found.get(&key) {
-            None => return self.bounded(key, value),
+        match self.found.get(key.as_str()) {
+            None => return self.bounded(key.into(), value),
             Some(known) if known.as_str() == Some(value) => return,
             Some(_) => {}
         }
         for number in 2..10 {
             let next = format!("{}_{number}", cut(&key, LONGEST_KEY - 2));
-            match self.found.get(&next) {
-                None => return self.bounded(next, value),
+            match self.found.get(next.as_str()) {
+                None => return self.bounded(next.into(), value),
                 Some(known) if known.as_str() == Some(value) => return,
                 Some(_) => {}
             }
@@ -193,7 +197,7 @@ impl Bag {
         self.truncated = true;
     }
 
-    fn bounded(&mut self, key: String, value: &str) {
+    fn bounded(&mut self, key: Cow<'static, str>, value: &str) {
         let shown = redact(cut(value, LONGEST_VALUE));
         let shown = printable(&shown).into_owned();
         if value.len() > LONGEST_VALUE {
@@ -202,7 +206,7 @@ impl Bag {
         self.put(key, Value::from(shown));
     }
 
-    fn put(&mut self, key: String, value: Value) {
+    fn put(&mut self, key: Cow<'static, str>, value: Value) {
         let weight = key.len() + 6 + weight(&value);
         if self.found.len() + SPARE_KEYS >= MOST_KEYS || self.weight + weight > LARGEST_TOTAL - 1024 {
             self.truncated = true;
@@ -217,13 +221,13 @@ impl Bag {
         if self.found.len() + 2 < MOST_KEYS {
             let key = format!("{}{MARK}", cut(key, LONGEST_KEY - MARK.len()));
             self.weight += key.len() + 10;
-            self.found.insert(key, Value::Bool(true));
+            self.found.insert(key.into(), Value::Bool(true));
         }
     }
 
     fn finish(mut self) -> Properties {
         // A mark whose value fell victim to another limit says nothing.
-        let orphans: Vec<String> = self
+        let orphans: Vec<_> = self
             .found
             .iter()
             .filter(|(key, value)| **value == Value::Bool(true) && key.ends_with(MARK))
@@ -234,7 +238,7 @@ impl Bag {
             self.found.remove(key);
         });
         if self.truncated {
-            self.found.insert("truncated".to_owned(), Value::Bool(true));
+            self.found.insert("truncated".into(), Value::Bool(true));
         }
         self.found
     }
@@ -268,7 +272,7 @@ fn legal_key(name: &str) -> String {
 }
 
 /// Cuts every longer text down to this many bytes, marking it; used when the finding as a whole is too heavy.
-pub(super) fn shorten_values(properties: &mut BTreeMap<String, Value>, most: usize) {
+pub(super) fn shorten_values(properties: &mut Properties, most: usize) {
     let mut marks = Vec::new();
     for (key, value) in properties.iter_mut() {
         if let Value::String(text) = value
@@ -280,10 +284,10 @@ pub(super) fn shorten_values(properties: &mut BTreeMap<String, Value>, most: usi
     }
     for mark in marks {
         if properties.len() + 1 < MOST_KEYS {
-            properties.insert(mark, Value::Bool(true));
+            properties.insert(mark.into(), Value::Bool(true));
         }
     }
-    properties.insert("truncated".to_owned(), Value::Bool(true));
+    properties.insert("truncated".into(), Value::Bool(true));
 }
 
 #[cfg(test)]

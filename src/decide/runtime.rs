@@ -90,17 +90,29 @@ fn external_uri(event: &Runtime, rules: &Rules) -> Option<String> {
     let made = || {
         let seconds = event.time.timestamp();
         let id: String = url::form_urlencoded::byte_serialize(event.id.as_bytes()).collect();
-        rules
-            .finding
-            .link
-            .replace("{base}", rules.console.trim_end_matches('/'))
-            .replace("{id}", &id)
-            .replace("{from}", &(seconds - 60).to_string())
-            .replace("{to}", &(seconds + 60).to_string())
+        let (from, to) = ((seconds - 60).to_string(), (seconds + 60).to_string());
+        let base = rules.console.trim_end_matches('/');
+        filled(&rules.finding.link, &[("{base}", base), ("{id}", &id), ("{from}", &from), ("{to}", &to)])
     };
     let own = event.link.as_deref().and_then(text::address);
     // Falco has no console of its own.
     own.or_else(|| if event.shape == Shape::Falco { None } else { text::address(&made()) })
+}
+
+/// The template with its placeholders replaced; what stands in a value is not looked at again.
+fn filled(template: &str, values: &[(&str, &str)]) -> String {
+    let mut text = String::with_capacity(template.len() + 64);
+    let mut rest = template;
+    while let Some(at) = rest.find('{') {
+        text.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let known = values.iter().find_map(|(name, value)| Some((*value, rest.strip_prefix(name)?)));
+        let (value, after) = known.unwrap_or_else(|| rest.split_at(1));
+        text.push_str(value);
+        rest = after;
+    }
+    text.push_str(rest);
+    text
 }
 
 fn description(event: &Runtime) -> Option<String> {

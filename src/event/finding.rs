@@ -15,7 +15,7 @@ use super::FindingId;
 pub type EnumName = Cow<'static, str>;
 
 /// The properties of a finding: keys of letters, digits and underscores, any JSON value.
-pub type Properties = BTreeMap<String, serde_json::Value>;
+pub type Properties = BTreeMap<Cow<'static, str>, serde_json::Value>;
 
 macro_rules! message {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $kind:ident $(<$inner:ty>)?),* $(,)? }) => {

@@ -99,6 +99,8 @@ impl Client {
             .connect_timeout(CONNECT.min(settings.timeout))
             .timeout(settings.timeout)
             .pool_max_idle_per_host(settings.connections.max(1))
+            // Only HTTP/2 can refuse a call unprocessed; without this each request is copied in case one does.
+            .retry(reqwest::retry::never().max_retries_per_request(0))
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|source| ApiError::Transport { call: base.clone(), source })?;

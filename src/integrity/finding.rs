@@ -270,7 +270,7 @@ fn access(by: &Audit) -> Access {
 
 fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
     let mut properties = Properties::new();
-    let mut put = |key: &str, value: Option<Value>| value.map(|value| properties.insert(key.to_owned(), value));
+    let mut put = |key: &'static str, value: Option<Value>| value.map(|value| properties.insert(key.into(), value));
     put("check", Some(json!(check.label())));
     put("VM_Instance_Id", Some(json!(entry.vm.id.to_string())));
     put("VM_Instance_Name", context.name.clone().or_else(|| entry.vm.name.clone()).map(Value::from));

@@ -5,6 +5,7 @@
 //! moves the write-ahead log into the file, so that no commit has to. Questions are asked over connections of their own.
 
 mod admin;
+mod answers;
 mod checkpoint;
 mod place;
 mod rows;
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Accepted, Desk, NewEntry, Settlement, Stats, Store, StoreError};
 pub use admin::{Admin, Listed, Selection, Shown};
+use answers::Asker;
 use writer::{Command, Writer};
 
 /// How long closed rows are kept.
@@ -82,7 +84,12 @@ impl Store for Sqlite {
         ignored: u64,
         now: DateTime<Utc>,
     ) -> BoxFuture<'_, Result<Accepted, StoreError>> {
-        Box::pin(self.ask(move |answer| Command::Accept { batch, ignored, now, answer }))
+        Box::pin(async move {
+            let (asker, answer) = Asker::new();
+            let command = Command::Accept { batch, ignored, now, asker };
+            self.commands.send(command).await.map_err(|_| StoreError::Closed)?;
+            answer.await.map_err(|_| StoreError::Closed)?.take()
+        })
     }
 
     fn fill(&self, desk: &Arc<Desk>, now: DateTime<Utc>, lease: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {

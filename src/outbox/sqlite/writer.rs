@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+use super::answers::{self, Answered, Asker};
 use super::place::Place;
 use super::rows::{Batch, Front};
 use super::{Keep, schema};
@@ -28,7 +29,7 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 /// A request to the writer.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Accept { batch: Vec<NewEntry>, ignored: u64, now: DateTime<Utc>, answer: Answer<Accepted> },
+    Accept { batch: Vec<NewEntry>, ignored: u64, now: DateTime<Utc>, asker: Asker },
     Fill { desk: Arc<Desk>, now: DateTime<Utc>, lease: Duration, answer: Answer<bool> },
     Settle { settlements: Vec<Settlement>, now: DateTime<Utc>, answer: Answer<()> },
     Probe { answer: Answer<()> },
@@ -36,8 +37,7 @@ pub(crate) enum Command {
 
 /// What a request is told once its transaction is durable.
 enum Reply {
-    // With what was written, so that it is freed after the answer and not before.
-    Accept(Accepted, Answer<Accepted>, Vec<NewEntry>),
+    Accepted(Asker, Answered),
     Filled(bool, Answer<bool>),
     Done(Answer<()>),
     Probed(Answer<()>),
@@ -111,7 +111,7 @@ impl Writer {
                 if replies.iter().any(Reply::shows_room) {
                     self.recovered();
                 }
-                replies.into_iter().for_each(Reply::send);
+                answers::send(replies.into_iter().filter_map(Reply::send).collect());
             }
             Err(error) => {
                 self.complain(&error);
@@ -235,7 +235,9 @@ impl Command {
 
     fn reply(self, carried: Carried) -> Reply {
         match (self, carried) {
-            (Self::Accept { answer, batch, .. }, Carried::Accepted(accepted)) => Reply::Accept(accepted, answer, batch),
+            (Self::Accept { asker, batch, .. }, Carried::Accepted(accepted)) => {
+                Reply::Accepted(asker, Answered::written(accepted, batch))
+            }
             (Self::Fill { answer, .. }, Carried::Filled(more)) => Reply::Filled(more, answer),
             (Self::Settle { answer, .. }, Carried::Done) => Reply::Done(answer),
             (Self::Probe { answer }, Carried::Done) => Reply::Probed(answer),
@@ -247,7 +249,7 @@ impl Command {
     fn refuse(self, reason: &str) {
         let error = StoreError::Batch(reason.to_owned());
         match self {
-            Self::Accept { answer, .. } => drop(answer.send(Err(error))),
+            Self::Accept { asker, .. } => asker.refuse(error),
             Self::Fill { answer, .. } => drop(answer.send(Err(error))),
             Self::Settle { answer, .. } | Self::Probe { answer } => drop(answer.send(Err(error))),
         }
@@ -258,18 +260,20 @@ impl Reply {
     /// Whether it proves that events can be taken: a lease of nothing writes nothing, and a settlement little.
     fn shows_room(&self) -> bool {
         match self {
-            Self::Accept(accepted, ..) => accepted.waiting + accepted.parked > 0,
+            Self::Accepted(_, answered) => answered.shows_room(),
             Self::Probed(_) => true,
             Self::Filled(..) | Self::Done(_) => false,
         }
     }
 
-    fn send(self) {
+    /// Sends it, or gives it back where it goes together with others.
+    fn send(self) -> Option<(Asker, Answered)> {
         match self {
-            Self::Accept(accepted, answer, _written) => drop(answer.send(Ok(accepted))),
+            Self::Accepted(asker, answered) => return Some((asker, answered)),
             Self::Filled(more, answer) => drop(answer.send(Ok(more))),
             Self::Done(answer) | Self::Probed(answer) => drop(answer.send(Ok(()))),
         }
+        None
     }
 }
 
