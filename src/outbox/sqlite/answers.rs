@@ -2,10 +2,12 @@
 //!
 //! Waking a task of another thread costs a system call, and the writer would make one for every sender while the next
 //! ones wait for it. So whoever is answered first on a thread gets the answers for the others there and passes them
-//! on, which among tasks of one thread costs next to nothing.
+//! on, which among tasks of one thread costs next to nothing. Where tasks wander between threads everybody is answered
+//! for himself. Whoever asks awaits the answer at once: as long as it is not polled, the others on its thread wait too.
 
 use std::thread::ThreadId;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 use crate::outbox::{Accepted, NewEntry, StoreError};
@@ -14,7 +16,8 @@ use crate::outbox::{Accepted, NewEntry, StoreError};
 #[derive(Debug)]
 pub(crate) struct Asker {
     to: oneshot::Sender<Answered>,
-    thread: ThreadId,
+    /// Its thread, when its task never leaves it.
+    thread: Option<ThreadId>,
 }
 
 /// What an asker is told.
@@ -32,10 +35,11 @@ pub(crate) struct Answered {
 struct Others(Vec<(Asker, Answered)>);
 
 impl Asker {
-    /// An asker on this thread, and where its answer comes.
+    /// An asker in this task, and where its answer comes.
     pub(crate) fn new() -> (Self, oneshot::Receiver<Answered>) {
         let (to, answer) = oneshot::channel();
-        (Self { to, thread: std::thread::current().id() }, answer)
+        let stays = Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread);
+        (Self { to, thread: stays.then(|| std::thread::current().id()) }, answer)
     }
 
     /// Tells it that nothing could be written.
@@ -79,7 +83,7 @@ impl Drop for Others {
 pub(crate) fn send(answers: Vec<(Asker, Answered)>) {
     let mut first: Vec<(Asker, Answered)> = Vec::new();
     for (asker, answered) in answers {
-        match first.iter_mut().find(|(there, _)| there.thread == asker.thread) {
+        match first.iter_mut().find(|(there, _)| asker.thread.is_some() && there.thread == asker.thread) {
             Some((_, carrier)) => carrier.others.0.push((asker, answered)),
             None => first.push((asker, answered)),
         }
@@ -95,10 +99,14 @@ mod tests {
         Answered::written(Accepted { waiting, ..Accepted::default() }, Vec::new())
     }
 
-    #[test]
-    fn the_first_of_a_thread_passes_on_the_answers_of_the_others() {
+    #[tokio::test]
+    async fn the_first_of_a_thread_passes_on_the_answers_of_the_others() {
         let (askers, mut answers): (Vec<_>, Vec<_>) = (0..3).map(|_| Asker::new()).unzip();
-        let (elsewhere, mut answer_elsewhere) = std::thread::spawn(Asker::new).join().unwrap();
+        let other_thread = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async { Asker::new() })
+        });
+        let (elsewhere, mut answer_elsewhere) = other_thread.join().unwrap();
         send(askers.into_iter().chain([elsewhere]).zip((1..).map(answered)).collect());
         assert_eq!(answer_elsewhere.try_recv().unwrap().take().unwrap().waiting, 4);
         assert!(answers[1].try_recv().is_err(), "not yet: nobody was woken for it");
@@ -107,8 +115,17 @@ mod tests {
         assert_eq!(answers[2].try_recv().unwrap().take().unwrap().waiting, 3);
     }
 
-    #[test]
-    fn one_that_has_gone_keeps_no_answer_from_the_others() {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn where_tasks_wander_everybody_is_answered_for_himself() {
+        let asking = tokio::spawn(async { [Asker::new(), Asker::new()] });
+        let (askers, answers): (Vec<_>, Vec<_>) = asking.await.unwrap().into_iter().unzip();
+        send(askers.into_iter().zip((1..).map(answered)).collect());
+        let told = answers.into_iter().map(|mut answer| answer.try_recv().unwrap().take().unwrap().waiting);
+        assert_eq!(told.rev().collect::<Vec<_>>(), [2, 1]);
+    }
+
+    #[tokio::test]
+    async fn one_that_has_gone_keeps_no_answer_from_the_others() {
         for goes_after_it_was_sent in [false, true] {
             let (askers, mut answers): (Vec<_>, Vec<_>) = (0..3).map(|_| Asker::new()).unzip();
             let mut rest = answers.split_off(1);
