@@ -56,9 +56,10 @@ impl Sqlite {
         let lock = lock(path)?;
         let (commands, requests) = mpsc::channel(4_096);
         let writer = Writer::open(path, keep)?;
+        let standing = writer.standing();
         spawn("outbox-writer", move || writer.run(requests))?;
         let (checkpointed, watched) = (path.to_owned(), commands.downgrade());
-        spawn("outbox-checkpoint", move || checkpoint::run(&checkpointed, &watched))?;
+        spawn("outbox-checkpoint", move || checkpoint::run(checkpointed, standing, &watched))?;
         Ok(Self { path: path.to_owned(), commands, _lock: lock })
     }
 

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
@@ -59,6 +60,31 @@ impl Place {
         std::fs::rename(&copy, &self.path).map_err(folder_error)?;
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(folder_error)
+    }
+}
+
+/// Where the writer's file stands, for others that open it too.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing(Arc<Mutex<Place>>);
+
+impl Standing {
+    /// The file that the writer has opened.
+    pub(crate) fn new(place: Place) -> Self {
+        Self(Arc::new(Mutex::new(place)))
+    }
+
+    /// The file that the writer has opened now.
+    pub(crate) fn place(&self) -> Place {
+        self.locked().clone()
+    }
+
+    /// The writer has opened this one.
+    pub(crate) fn moves_to(&self, place: Place) {
+        *self.locked() = place;
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::answers::{self, Answered, Asker};
-use super::place::Place;
+use super::place::{Place, Standing};
 use super::rows::{Batch, Front};
 use super::{Keep, schema};
 use crate::outbox::{Accepted, Desk, NewEntry, Settlement, StoreError};
@@ -50,6 +50,7 @@ pub(crate) struct Writer {
     keep: Keep,
     connection: Option<Connection>,
     place: Place,
+    standing: Standing,
     front: Front,
     failing_since: Option<Instant>,
     complained: Option<Instant>,
@@ -65,6 +66,7 @@ impl Writer {
             keep,
             connection: None,
             place: Place::of(path),
+            standing: Standing::new(Place::of(path)),
             front: Front::default(),
             failing_since: None,
             complained: None,
@@ -79,6 +81,11 @@ impl Writer {
             }
             Ok(()) => Ok(writer),
         }
+    }
+
+    /// Where its file stands.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.clone()
     }
 
     /// Serves requests until the last sender is gone.
@@ -158,6 +165,7 @@ impl Writer {
     fn reopen(&mut self) -> Result<(), StoreError> {
         let connection = schema::open_writer(&self.path)?;
         self.place = Place::of(&self.path);
+        self.standing.moves_to(self.place.clone());
         // This process holds the lock, so every lease in the file belongs to a dead one.
         let taken_back = connection.execute("UPDATE entry SET state = 0, lease_ms = NULL WHERE state = 1", [])?;
         if taken_back > 0 && self.failing_since.is_none() {
