@@ -1,20 +1,19 @@
 //! The thread that moves the write-ahead log into the file, so that no sender waits for it: with SQLite's own
 //! checkpoint inside the writer, one commit in a thousand pages takes 30 ms.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::mpsc::WeakSender;
 
-use super::place::{Place, Standing};
+use super::place::{Identity, Place};
 use super::writer::Command;
 
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Runs until the store is dropped. A failed checkpoint is harmless: the writer's own limit bounds the log.
-pub(crate) fn run(path: PathBuf, standing: Standing, store: &WeakSender<Command>) {
-    let mut checkpoints = Checkpoints::new(path, standing);
+pub(crate) fn run(place: Place, store: &WeakSender<Command>) {
+    let mut checkpoints = Checkpoints { place, open: None };
     while store.strong_count() > 0 {
         std::thread::sleep(PAUSE);
         checkpoints.next();
@@ -22,24 +21,19 @@ pub(crate) fn run(path: PathBuf, standing: Standing, store: &WeakSender<Command>
 }
 
 struct Checkpoints {
-    path: PathBuf,
-    standing: Standing,
-    open: Option<(Place, Connection)>,
+    place: Place,
+    open: Option<(Identity, Connection)>,
 }
 
 impl Checkpoints {
-    fn new(path: PathBuf, standing: Standing) -> Self {
-        Self { path, standing, open: None }
-    }
-
     fn next(&mut self) {
-        let place = self.standing.place();
         // Another file in the place of ours is never opened: the log beside it would be moved into it.
-        if !place.is_ours() {
+        if !self.place.is_ours() {
             self.open = None;
             return;
         }
-        self.open = self.open.take().filter(|(opened, _)| *opened == place).or_else(|| self.open_at(place));
+        let identity = self.place.identity();
+        self.open = self.open.take().filter(|(opened, _)| *opened == identity).or_else(|| self.open_file(identity));
         let done = self.open.as_ref().map(|(_, c)| c.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())));
         if let Some(Err(error)) = done {
             tracing::debug!(%error, "a checkpoint of the outbox failed; the next one will do");
@@ -47,13 +41,13 @@ impl Checkpoints {
         }
     }
 
-    fn open_at(&self, place: Place) -> Option<(Place, Connection)> {
+    fn open_file(&self, identity: Identity) -> Option<(Identity, Connection)> {
         // Never creates the file: that is the writer's part.
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags).ok()?;
+        let connection = Connection::open_with_flags(self.place.path(), flags).ok()?;
         connection.pragma_update(None, "wal_autocheckpoint", 0).ok()?;
         // Asked again: it may have been replaced just before it was opened.
-        place.is_ours().then_some((place, connection))
+        self.place.is_ours().then_some((identity, connection))
     }
 }
 
@@ -67,8 +61,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("outbox.db");
         let writer = schema::open_writer(&path).unwrap();
-        let standing = Standing::new(Place::of(&path));
-        let mut checkpoints = Checkpoints::new(path.clone(), standing.clone());
+        let mut checkpoints = Checkpoints { place: Place::of(&path), open: None };
         let size = |path: &std::path::Path| std::fs::metadata(path).unwrap().len();
         let before = size(&path);
         checkpoints.next();

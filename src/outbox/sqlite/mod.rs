@@ -56,10 +56,10 @@ impl Sqlite {
         let lock = lock(path)?;
         let (commands, requests) = mpsc::channel(4_096);
         let writer = Writer::open(path, keep)?;
-        let standing = writer.standing();
+        let place = writer.place();
         spawn("outbox-writer", move || writer.run(requests))?;
-        let (checkpointed, watched) = (path.to_owned(), commands.downgrade());
-        spawn("outbox-checkpoint", move || checkpoint::run(checkpointed, standing, &watched))?;
+        let watched = commands.downgrade();
+        spawn("outbox-checkpoint", move || checkpoint::run(place, &watched))?;
         Ok(Self { path: path.to_owned(), commands, _lock: lock })
     }
 

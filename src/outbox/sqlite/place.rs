@@ -4,42 +4,71 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 
 use crate::outbox::StoreError;
 
-/// The file that was opened, and where it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What tells one file from another; nothing, where files cannot be told apart. Then everything is believed.
+pub(crate) type Identity = Option<(u64, u64)>;
+
+/// The file that was opened, and where it should be. Clones know of the same file.
+#[derive(Debug, Clone)]
 pub(crate) struct Place {
     path: PathBuf,
-    // Nothing, where files cannot be told apart; then everything is believed.
-    identity: Option<(u64, u64)>,
+    identity: Arc<Mutex<Identity>>,
 }
 
 impl Place {
     /// The file that stands at `path` now.
     pub(crate) fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), identity: std::fs::metadata(path).ok().and_then(|found| identity(&found)) }
+        let place = Self { path: path.to_owned(), identity: Arc::default() };
+        place.opened();
+        place
+    }
+
+    /// The file that stands there now was opened.
+    pub(crate) fn opened(&self) {
+        let found = std::fs::metadata(&self.path).ok().and_then(|found| identity(&found));
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// Where it should be.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file that was opened last.
+    pub(crate) fn identity(&self) -> Identity {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it still stands there. A question the disk cannot answer is answered yes: the write itself will tell.
     pub(crate) fn is_ours(&self) -> bool {
+        let opened = self.identity();
         match std::fs::metadata(&self.path) {
-            Ok(found) => self.identity.is_none() || identity(&found) == self.identity,
-            Err(error) => self.identity.is_none() || error.kind() != ErrorKind::NotFound,
+            Ok(found) => opened.is_none() || identity(&found) == opened,
+            Err(error) => opened.is_none() || error.kind() != ErrorKind::NotFound,
         }
     }
 
-    /// Writes all that the open database holds to its place again.
+    /// Whether nothing stands there, of a place whose file is not ours any more.
     ///
     /// # Errors
-    /// When another file stands there by now, or the folder takes none.
-    pub(crate) fn put_back(&self, open: &Connection) -> Result<(), StoreError> {
+    /// When another file stands there. It must not be opened: the log beside it, which is ours, would be moved into it.
+    pub(crate) fn is_free(&self) -> Result<(), StoreError> {
         if self.path.exists() {
             return Err(StoreError::Replaced { path: self.path.display().to_string() });
         }
+        Ok(())
+    }
+
+    /// Writes all that the open database holds to its free place again.
+    ///
+    /// # Errors
+    /// When the folder takes no file.
+    pub(crate) fn put_back(&self, open: &Connection) -> Result<(), StoreError> {
         let beside = |suffix: &str| {
             let mut name = self.path.clone().into_os_string();
             name.push(suffix);
@@ -63,38 +92,13 @@ impl Place {
     }
 }
 
-/// Where the writer's file stands, for others that open it too.
-#[derive(Debug, Clone)]
-pub(crate) struct Standing(Arc<Mutex<Place>>);
-
-impl Standing {
-    /// The file that the writer has opened.
-    pub(crate) fn new(place: Place) -> Self {
-        Self(Arc::new(Mutex::new(place)))
-    }
-
-    /// The file that the writer has opened now.
-    pub(crate) fn place(&self) -> Place {
-        self.locked().clone()
-    }
-
-    /// The writer has opened this one.
-    pub(crate) fn moves_to(&self, place: Place) {
-        *self.locked() = place;
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[cfg(unix)]
-fn identity(file: &std::fs::Metadata) -> Option<(u64, u64)> {
+fn identity(file: &std::fs::Metadata) -> Identity {
     use std::os::unix::fs::MetadataExt;
     Some((file.dev(), file.ino()))
 }
 
 #[cfg(not(unix))]
-fn identity(_: &std::fs::Metadata) -> Option<(u64, u64)> {
+fn identity(_: &std::fs::Metadata) -> Identity {
     None
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::answers::{self, Answered, Asker};
-use super::place::{Place, Standing};
+use super::place::Place;
 use super::rows::{Batch, Front};
 use super::{Keep, schema};
 use crate::outbox::{Accepted, Desk, NewEntry, Settlement, StoreError};
@@ -50,7 +50,6 @@ pub(crate) struct Writer {
     keep: Keep,
     connection: Option<Connection>,
     place: Place,
-    standing: Standing,
     front: Front,
     failing_since: Option<Instant>,
     complained: Option<Instant>,
@@ -66,7 +65,6 @@ impl Writer {
             keep,
             connection: None,
             place: Place::of(path),
-            standing: Standing::new(Place::of(path)),
             front: Front::default(),
             failing_since: None,
             complained: None,
@@ -83,9 +81,9 @@ impl Writer {
         }
     }
 
-    /// Where its file stands.
-    pub(crate) fn standing(&self) -> Standing {
-        self.standing.clone()
+    /// Where its file stands, now and after it was opened anew.
+    pub(crate) fn place(&self) -> Place {
+        self.place.clone()
     }
 
     /// Serves requests until the last sender is gone.
@@ -132,11 +130,12 @@ impl Writer {
     }
 
     fn commit(&mut self, waiting: &mut Vec<Command>) -> Result<Vec<Reply>, StoreError> {
+        if !self.place.is_ours() {
+            self.place.is_free()?;
+            self.put_back()?;
+        }
         if self.connection.is_none() {
             self.reopen()?;
-        }
-        if !self.place.is_ours() {
-            self.put_back()?;
         }
         let connection = self.connection.as_mut().ok_or(StoreError::Closed)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -156,7 +155,7 @@ impl Writer {
     /// The file was removed while it was open: what is in it is still readable here, and is written to its place
     /// again, so that what was acknowledged is not lost.
     fn put_back(&mut self) -> Result<(), StoreError> {
-        let open = self.connection.as_ref().ok_or(StoreError::Closed)?;
+        let Some(open) = &self.connection else { return Ok(()) };
         self.place.put_back(open)?;
         tracing::error!(path = %self.path.display(), "the outbox's file was removed while in use; it was written again, whole");
         self.reopen()
@@ -164,8 +163,7 @@ impl Writer {
 
     fn reopen(&mut self) -> Result<(), StoreError> {
         let connection = schema::open_writer(&self.path)?;
-        self.place = Place::of(&self.path);
-        self.standing.moves_to(self.place.clone());
+        self.place.opened();
         // This process holds the lock, so every lease in the file belongs to a dead one.
         let taken_back = connection.execute("UPDATE entry SET state = 0, lease_ms = NULL WHERE state = 1", [])?;
         if taken_back > 0 && self.failing_since.is_none() {
@@ -287,4 +285,34 @@ impl Reply {
 
 fn is_no_database(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_closed_for_its_trouble_is_opened_again_but_no_other_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.db");
+        let keep = Keep { closed_for: Duration::from_secs(1), bytes: 1 };
+        let mut writer = Writer::open(&path, keep).unwrap();
+        let probe =
+            |writer: &mut Writer| writer.commit(&mut vec![Command::Probe { answer: oneshot::channel().0 }]).map(drop);
+        // A reader keeps the log beside the file, as the checkpoint's connection does.
+        let _reader = schema::open_reader(&path).unwrap();
+        probe(&mut writer).unwrap();
+        writer.connection = None;
+        probe(&mut writer).unwrap();
+
+        writer.connection = None;
+        std::fs::rename(&path, path.with_extension("away")).unwrap();
+        std::fs::write(&path, "somebody's").unwrap();
+        let refused = probe(&mut writer).unwrap_err();
+        assert!(matches!(refused, StoreError::Replaced { .. }), "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"somebody's");
+
+        std::fs::rename(path.with_extension("away"), &path).unwrap();
+        probe(&mut writer).unwrap();
+    }
 }
