@@ -25,6 +25,10 @@ use notification::{Envelope, Wrapping};
 /// Arrays within arrays are unpacked this deep; nobody sends more than a batch of batches.
 const DEEPEST_BATCH: usize = 4;
 
+/// As many elements as one delivery may hold. A batch of real events within the largest body by default has less than half
+/// as many; a body of millions of scalars would take a hundred times its size in memory.
+const MOST_ELEMENTS: usize = 100_000;
+
 /// So many broken lines before the first good one, and it is not one document a line.
 const MOST_BROKEN_LINES: usize = 1_000;
 
@@ -61,10 +65,22 @@ pub enum NormalizeError {
     /// Not UTF-8.
     #[error("the body is not UTF-8 text: the first bad byte is at offset {}; JSON must be sent as UTF-8", .0.valid_up_to())]
     NotUtf8(#[source] std::str::Utf8Error),
+    /// More elements than are taken at once.
+    #[error("the body holds more than {MOST_ELEMENTS} elements; send smaller batches")]
+    TooMany,
 }
 
 /// Every element of a delivery, in order. `received` stands in where a time is missing.
+///
+/// # Errors
+/// When the body as a whole cannot be read; one bad element is no error.
 pub fn delivery(body: &[u8], received: DateTime<Utc>) -> Result<Vec<Element>, NormalizeError> {
+    let found = elements(body, received)?;
+    if found.len() > MOST_ELEMENTS { Err(NormalizeError::TooMany) } else { Ok(found) }
+}
+
+/// As [`delivery`]; of too many elements, one more than may be.
+fn elements(body: &[u8], received: DateTime<Utc>) -> Result<Vec<Element>, NormalizeError> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     let mut elements = Elements::new(received);
     let text = match std::str::from_utf8(body) {
@@ -78,7 +94,7 @@ pub fn delivery(body: &[u8], received: DateTime<Utc>) -> Result<Vec<Element>, No
     if text.starts_with('[') {
         return match serde_json::from_str::<Vec<&serde_json::value::RawValue>>(text) {
             Ok(items) => {
-                elements.found.reserve(items.len());
+                elements.found.reserve(items.len().min(MOST_ELEMENTS + 1));
                 items.iter().for_each(|item| elements.element(item.get(), 1));
                 Ok(elements.found)
             }
@@ -126,6 +142,13 @@ impl Elements {
         Self { received, found: Vec::new() }
     }
 
+    /// Keeps one more, unless there are too many already.
+    fn keep(&mut self, element: Element) {
+        if self.found.len() <= MOST_ELEMENTS {
+            self.found.push(element);
+        }
+    }
+
     /// The elements of an array of which some hold bytes that are not UTF-8, a process's raw arguments for example:
     /// those are kept, the others taken. `None` when it is no array, or none of its elements is whole.
     fn among_bad_bytes(mut self, body: &[u8]) -> Option<Vec<Element>> {
@@ -134,7 +157,7 @@ impl Elements {
         let (mut whole, reason) = (0_usize, "the element holds bytes that are not UTF-8; they are shown as \u{FFFD}");
         for item in items {
             if item.get().contains(char::REPLACEMENT_CHARACTER) {
-                self.found.push(unreadable(reason, item.get()));
+                self.keep(unreadable(reason, item.get()));
             } else {
                 whole += 1;
                 self.element(item.get(), 1);
@@ -147,26 +170,26 @@ impl Elements {
     fn element(&mut self, text: &str, depth: usize) {
         if text.starts_with('[') {
             if depth > DEEPEST_BATCH {
-                return self.found.push(unreadable("arrays within arrays are nested too deeply", text));
+                return self.keep(unreadable("arrays within arrays are nested too deeply", text));
             }
             return raw_items(text).into_iter().for_each(|item| self.element(item, depth + 1));
         }
         match serde_json::from_str::<Json<'_>>(text) {
             Ok(json) => self.object(&json, text),
-            Err(error) => self.found.push(unreadable(format!("the element cannot be read as JSON: {error}"), text)),
+            Err(error) => self.keep(unreadable(format!("the element cannot be read as JSON: {error}"), text)),
         }
     }
 
     /// Tells what one value is (sysdig.md §5), and takes what is in it.
     fn object(&mut self, json: &Json<'_>, text: &str) {
         match json {
-            Json::Null => self.found.push(Element::Ignored(Ignored::Empty)),
+            Json::Null => self.keep(Element::Ignored(Ignored::Empty)),
             Json::Map(_) if json.member("entities").is_list() => self.notification(json, text),
             Json::Map(_) if falco::is_falco(json) => self.event(falco::event(json, self.received), text),
             Json::Map(_) if json.member("policyEvents").is_list() => self.page(text, "policyEvents"),
             Json::Map(_) if is_page(json) => self.page(text, "data"),
             Json::Map(_) => self.single(json, text),
-            other => self.found.push(unreadable(format!("the element is {}, not an object", other.kind()), text)),
+            other => self.keep(unreadable(format!("the element is {}, not an object", other.kind()), text)),
         }
     }
 
@@ -179,21 +202,21 @@ impl Elements {
         let known = kind.filter(|_| !is_policy).and_then(Ignored::from_type);
         let originator = json.member("originator").str().and_then(Ignored::from_originator);
         if let Some(ignored) = known.or(if is_policy { None } else { originator }) {
-            return self.found.push(Element::Ignored(ignored));
+            return self.keep(Element::Ignored(ignored));
         }
         let looks_like_one = sysdig::is_policy_event(json);
         if !is_policy && !looks_like_one {
             let ignored = if kind.is_some() { Ignored::OtherType } else { Ignored::from_unknown(json) };
-            return self.found.push(Element::Ignored(ignored));
+            return self.keep(Element::Ignored(ignored));
         }
         match sysdig::event(json, &Envelope::none(), self.received) {
             Ok(event) => self.event(event, text),
-            Err(reason) => self.found.push(unreadable(reason, text)),
+            Err(reason) => self.keep(unreadable(reason, text)),
         }
     }
 
     fn event(&mut self, event: Runtime, body: &str) {
-        self.found.push(Element::Event { event: Event::Runtime(Box::new(event)), body: body.to_owned() });
+        self.keep(Element::Event { event: Event::Runtime(Box::new(event)), body: body.to_owned() });
     }
 
     /// Every element of the array member of an API answer.
@@ -206,10 +229,10 @@ impl Elements {
     /// Every event of every entity of a notification.
     fn notification(&mut self, json: &Json<'_>, text: &str) {
         if notification::is_resolved(json) {
-            return self.found.push(Element::Ignored(Ignored::Resolved));
+            return self.keep(Element::Ignored(Ignored::Resolved));
         }
         if !notification::has_events(json) {
-            return self.found.push(Element::Ignored(Ignored::from_notification(json)));
+            return self.keep(Element::Ignored(Ignored::from_notification(json)));
         }
         let wrapping = Wrapping::new(text);
         for (index, entity) in json.member("entities").list().iter().enumerate() {
@@ -224,7 +247,7 @@ impl Elements {
                 let policy =
                     event.member("content").member("policyId").text().or_else(|| event.member("policyId").text());
                 let body = || wrapping.body(index, position, envelope.policies, policy.as_deref());
-                self.found.push(match event {
+                self.keep(match event {
                     Json::Null => Element::Ignored(Ignored::Empty),
                     Json::Map(_) => match sysdig::event(event, &envelope, self.received) {
                         Ok(event) => Element::Event { event: Event::Runtime(Box::new(event)), body: body() },
@@ -284,7 +307,7 @@ impl Elements {
                     good += 1;
                     self.element(&text, 1);
                 }
-                Err(error) => self.found.push(unreadable(format!("this line cannot be read as JSON: {error}"), &text)),
+                Err(error) => self.keep(unreadable(format!("this line cannot be read as JSON: {error}"), &text)),
             }
             // Rubbish of millions of lines is not kept line by line only to be refused as a whole.
             if good == 0 && self.found.len() >= MOST_BROKEN_LINES {

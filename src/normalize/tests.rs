@@ -482,3 +482,22 @@ fn an_id_of_zero_is_none() {
     assert_ne!(event("\"0\"", "first"), event("\"0\"", "second"));
     assert_eq!(event("18446744073709551615", "first"), "18446744073709551615");
 }
+
+#[test]
+fn a_body_of_more_elements_than_anybody_sends_is_refused_as_a_whole_however_they_are_packed() {
+    let list = |element: &str, many: usize| format!("[{}]", vec![element; many].join(","));
+    let found = |body: &str| delivery(body.as_bytes(), received());
+    assert_eq!(found(&list("1", 100_000)).unwrap().len(), 100_000);
+    for body in [
+        list("1", 100_001),
+        list("{}", 100_001),
+        list("[1,null]", 50_001),
+        vec!["{}"; 100_001].join("\n"),
+        vec!["{}"; 100_001].join("\nnonsense\n"),
+        format!(r#"{{"data":{},"page":{{}}}}"#, list("1", 100_001)),
+        format!(r#"{{"entities":[{{"policyEvents":{}}}]}}"#, list("1", 100_001)),
+    ] {
+        let refused = found(&body).unwrap_err();
+        assert!(matches!(refused, NormalizeError::TooMany), "{}: {refused}", &body[..40]);
+    }
+}

@@ -96,6 +96,9 @@ impl From<Refused> for Refusal {
 
 impl From<NormalizeError> for Refusal {
     fn from(error: NormalizeError) -> Self {
+        if let NormalizeError::TooMany = error {
+            return Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many", error.to_string());
+        }
         Self::new(StatusCode::BAD_REQUEST, "malformed", chain(&error))
     }
 }

@@ -100,6 +100,15 @@ async fn a_body_beyond_the_limit_is_refused_with_the_limit_in_words() {
 }
 
 #[tokio::test]
+async fn a_body_of_too_many_elements_is_refused_and_nothing_of_it_is_kept() {
+    let world = World::new().await;
+    let (status, answer) = world.sends(format!("[{}1]", "1,".repeat(4_000_000))).await;
+    assert_eq!((status, answer["error"]["code"].as_str()), (413, Some("too_many")), "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("smaller batches"), "{answer}");
+    assert_eq!(world.ledger().accepted, 0);
+}
+
+#[tokio::test]
 async fn one_bad_element_is_parked_and_the_others_go_on() {
     let world = World::new().await;
     let body = json!([event(1), 42, event(2), {"type": "policy", "id": 7, "content": "nonsense"}]).to_string();
