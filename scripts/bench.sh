@@ -23,7 +23,8 @@ Scenarios (default: all)
   --events N    events of the larger runs (default 100000)
   --criterion   also runs the criterion benches of the single stages (benches/pipeline.rs, benches/attest.rs)
 
-Machines differ, and other programs disturb: compare CPU time an event, and ratios within one run.
+Machines differ, and other programs disturb: compare CPU time an event, and ratios within one run. The yardstick beside
+door and journey is the least program that does something like it, of the same libraries: it tells what the machine can do.
 TEXT
 }
 

@@ -48,6 +48,15 @@ impl Child {
         Self::start(command, folder, address)
     }
 
+    /// The yardstick: the least program that does something like it.
+    pub(crate) fn bare(receiver: Option<SocketAddr>) -> Self {
+        let (folder, address) = (folder(), free_address());
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg(super::bare::WORD).arg(address.port().to_string());
+        command.args(receiver.map(|receiver| receiver.to_string()));
+        Self::start(command, folder, address)
+    }
+
     fn start(mut command: Command, folder: tempfile::TempDir, address: SocketAddr) -> Self {
         let began = Instant::now();
         let process = command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();

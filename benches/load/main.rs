@@ -6,6 +6,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark")]
 
 mod attest;
+mod bare;
 mod child;
 mod generator;
 mod parse_only;
@@ -27,10 +28,11 @@ type Scenario = fn(u64, &mut Table);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, port] = arguments.as_slice()
-        && word == parse_only::WORD
-    {
-        return parse_only::serve(port.parse().unwrap(), TOKEN);
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [parse_only::WORD, port] => return parse_only::serve(port.parse().unwrap(), TOKEN),
+        [bare::WORD, port] => return bare::serve(port.parse().unwrap(), None),
+        [bare::WORD, port, receiver] => return bare::serve(port.parse().unwrap(), Some(receiver.parse().unwrap())),
+        _ => {}
     }
     let events = arguments.iter().position(|argument| argument == "--events").map_or(100_000, |at| {
         arguments
@@ -79,33 +81,43 @@ fn door(events: u64, table: &mut Table) {
         let receiver = Receiver::start(Manner::Refuse);
         let with = Child::connector(receiver.address, LIFTED);
         let (durable, durable_cpu) = measured(&with, connections, requests);
+        drop(with);
+        let (bare, bare_cpu) = measured(&Child::bare(None), connections, requests);
         let name = |what: &str| format!("door, {connections} connections, {what}");
+        let ratio = |answers: &Answers| 100.0 * answers.per_second() / free.per_second();
         table.row(&[name("nothing stored"), said(&free, free_cpu)]);
         table.row(&[name("durable"), said(&durable, durable_cpu)]);
-        table.row(&[name("ratio"), format!("{:.0} %", 100.0 * durable.per_second() / free.per_second())]);
+        table.row(&[name("yardstick"), said(&bare, bare_cpu)]);
+        table.row(&[name("ratio"), format!("{:.0} %, the yardstick {:.0} %", ratio(&durable), ratio(&bare))]);
     }
 }
 
 /// Door → outbox → finding → receiver, as fast as it goes.
 fn journey(events: u64, table: &mut Table) {
     for connections in [16, 64] {
+        let name = format!("door to receiver, {connections} connections");
         let receiver = Receiver::start(Manner::Create(Duration::ZERO));
-        travelled(&format!("door to receiver, {connections} connections"), &receiver, connections, events, table);
+        let connector = Child::connector(receiver.address, LIFTED);
+        travelled(&name, &connector, &receiver, connections, events, table);
+        drop(connector);
+        let receiver = Receiver::start(Manner::Create(Duration::ZERO));
+        let bare = Child::bare(Some(receiver.address));
+        travelled(&format!("{name}, yardstick"), &bare, &receiver, connections, events, table);
     }
 }
 
 /// The same when every call takes 100 ms.
 fn slow(events: u64, table: &mut Table) {
     let receiver = Receiver::start(Manner::Create(Duration::from_millis(100)));
-    travelled("every call takes 100 ms", &receiver, 16, (events / 10).min(10_000), table);
+    let connector = Child::connector(receiver.address, LIFTED);
+    travelled("every call takes 100 ms", &connector, &receiver, 16, (events / 10).min(10_000), table);
 }
 
-fn travelled(name: &str, receiver: &Receiver, connections: usize, events: u64, table: &mut Table) {
-    let connector = Child::connector(receiver.address, LIFTED);
-    let (idle, began) = (connector.cpu(), Instant::now());
-    let answers = Load { address: connector.address, token: TOKEN, connections, requests: events }.run();
+fn travelled(name: &str, child: &Child, receiver: &Receiver, connections: usize, events: u64, table: &mut Table) {
+    let (idle, began) = (child.cpu(), Instant::now());
+    let answers = Load { address: child.address, token: TOKEN, connections, requests: events }.run();
     let ended = receiver.wait_for(events, Duration::from_secs(180));
-    let cpu = (connector.cpu() - idle).as_micros() as u64 / events;
+    let cpu = (child.cpu() - idle).as_micros() as u64 / events;
     let (created, bytes) = receiver.seen();
     let rate = created as f64 / (ended - began).as_secs_f64();
     table.row(&[
@@ -113,12 +125,12 @@ fn travelled(name: &str, receiver: &Receiver, connections: usize, events: u64, t
         format!("{rate:.0} findings/s · {created} of {events} events · {cpu} µs CPU an event"),
     ]);
     table.row(&[format!("{name}: answers"), said(&answers, None)]);
-    let (now, peak) = connector.memory();
+    let (now, peak) = child.memory();
     table.row(&[
         format!("{name}: memory"),
         format!(
             "{now} MB, peak {peak} MB · largest log {} MB · a finding {} bytes",
-            connector.largest_log(),
+            child.largest_log(),
             bytes / created.max(1)
         ),
     ]);
