@@ -95,7 +95,8 @@ fn write(mut waiting: mpsc::UnboundedReceiver<Command>, stored: Option<Stored>) 
         for command in batch.drain(..) {
             match command {
                 Command::Accept { key, body, answer } => {
-                    let insert = "INSERT INTO entry (key, state, next_ms, body) VALUES (?1, 0, 0, ?2) ON CONFLICT DO NOTHING";
+                    let insert =
+                        "INSERT INTO entry (key, state, next_ms, body) VALUES (?1, 0, 0, ?2) ON CONFLICT DO NOTHING";
                     let mut insert = transaction.prepare_cached(insert).unwrap();
                     if insert.execute((&key, &body[..])).unwrap() > 0 {
                         fresh.push((transaction.last_insert_rowid(), body));

@@ -328,6 +328,7 @@ write_source_policy() { # add|remove SOURCE ROLE MEMBER
 
 FINDINGS_ROLE=roles/securitycenter.findingsEditor
 COMPUTE_ROLE=roles/compute.viewer
+ACTING_ROLE_ID=sysdigSccActing # a custom role of each project with VMs
 SECRET_ROLE=roles/secretmanager.secretAccessor
 IDENTITY_ROLE=roles/iam.workloadIdentityUser
 

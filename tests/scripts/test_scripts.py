@@ -251,6 +251,7 @@ class Teardown(Story):
         self.findings_keys()
         self.compute_keys()
         self.identity("gke", COMPUTE_PROJECT_ID="shop", SECRETS="webhook-token")
+        self.run_script("grant_acting", COMPUTE_PROJECT_ID="shop", ACCOUNT=EMAIL, INTEGRITY_ACTION="stop")
         # The account's own policy disappears with the account, in the fake by hand.
         self.cloud.policies.pop(f"projects/-/serviceAccounts/{EMAIL}")
         self.run_script("teardown", "--yes", **self.EVERYTHING)
