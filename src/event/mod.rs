@@ -1,6 +1,7 @@
 //! Our own words: what happened, which finding it becomes, and how it ended. Knows no wire format of a sender.
 
 pub mod attestation;
+pub mod facts;
 pub mod finding;
 pub mod id;
 pub mod outcome;

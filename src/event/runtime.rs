@@ -3,15 +3,11 @@
 //! Every value here is a real value: the senders' ways of saying "nothing" (`<NA>`, empty, `host` as a container id)
 //! were left out on the way in. What is absent is not serialised, because the outbox stores this text.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::facts::Facts;
 use super::{FindingId, Severity};
-
-/// Names and values as the sensor gave them, without the absent ones. Numbers are kept as their decimal text.
-pub type Facts = BTreeMap<String, String>;
 
 /// One runtime event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,10 +39,10 @@ pub struct Runtime {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
     /// The fields of the rule's output.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "Facts::is_empty")]
     pub fields: Facts,
     /// The labels of the place it happened.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "Facts::is_empty")]
     pub labels: Facts,
     /// The container, when it was one.
     #[serde(default, skip_serializing_if = "Container::is_empty")]
@@ -303,7 +299,7 @@ pub struct Admission {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The verdict.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "Facts::is_empty")]
     pub result: Facts,
     /// The names of the Sysdig zones it belongs to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -330,12 +326,12 @@ impl Runtime {
 
     /// A field of the rule's output.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.get(name).map(String::as_str)
+        self.fields.get(name)
     }
 
     /// A label.
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.labels.get(name).map(String::as_str)
+        self.labels.get(name)
     }
 
     /// What it is called: the rule's name, else the policy's.

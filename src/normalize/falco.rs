@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::json::Json;
-use super::sysdig::{derived_id, facts, first, shorten, unescape};
+use super::sysdig::{derived_id, facts, fields, first, shorten, unescape};
 use super::{place, time};
 use crate::event::runtime::{Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};
@@ -18,8 +18,7 @@ pub(super) fn is_falco(object: &Json<'_>) -> bool {
 /// One event in our own words.
 pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
     let output = object.member("output_fields");
-    let mut fields = facts(output);
-    fields.retain(|name, _| !name.starts_with("proc.env") && !name.starts_with("proc.aenv"));
+    let fields = fields(&[output]);
     let mut notes = Vec::new();
     let told = time::moment(object.member("time")).or_else(|| {
         ["evt.time", "evt.rawtime", "evt.time.iso8601"].iter().find_map(|name| time::moment(output.member(name)))
@@ -55,7 +54,7 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
         summary: first(&[object.member("output")])
             .map(|text| unescape(without_clock(&text, object.member("priority")))),
         fields,
-        labels: facts(object.member("labels")),
+        labels: facts(&[object.member("labels")]),
         container: place.container,
         host: place.host,
         kubernetes: place.kubernetes,

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::names;
-use crate::event::runtime::{Cloud, Container, Facts, Host, Kubernetes};
+use crate::event::facts::Facts;
+use crate::event::runtime::{Cloud, Container, Host, Kubernetes};
 
 /// Where it happened.
 #[derive(Debug, Default)]
@@ -16,7 +17,8 @@ pub(super) struct Place {
 
 /// Labels win over fields; `hints` are bare words (legacy `metrics`) in which only names are looked for.
 pub(super) fn read(fields: &Facts, labels: &Facts, hints: &[Cow<'_, str>], container_id: Option<String>) -> Place {
-    let pick = |names: &[&str]| names.iter().find_map(|name| labels.get(*name).or_else(|| fields.get(*name))).cloned();
+    let pick =
+        |names: &[&str]| names.iter().find_map(|name| labels.get(name).or_else(|| fields.get(name))).map(str::to_owned);
     let mut place = Place {
         container: container(&pick, container_id),
         host: host(&pick, hints),

@@ -2,7 +2,6 @@
 //! They are one family: a member is looked for in every place where a generation put it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use sha2::{Digest, Sha256};
@@ -10,11 +9,14 @@ use sha2::{Digest, Sha256};
 use super::json::{Json, meaningful};
 use super::notification::Envelope;
 use super::{names, place, time};
-use crate::event::runtime::{Action, Admission, Facts, Learned, Origin, Policy, Shape};
+use crate::event::facts::Facts;
+use crate::event::runtime::{Action, Admission, Learned, Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};
 
 /// Longest text kept of any single value; what is longer cannot reach the finding anyway.
 const LONGEST_VALUE: usize = 16 * 1024;
+/// Longest name kept of a field or label.
+const LONGEST_NAME: usize = 1_024;
 /// Most fields or labels kept of one event.
 const MOST_FACTS: usize = 1_000;
 
@@ -37,17 +39,13 @@ pub(super) fn event(
 ) -> Result<Runtime, String> {
     let content = object.member("content");
     let mut notes = Vec::new();
-    let mut fields = facts(content.member("fields"));
-    fields.extend(facts(object.member("fields")));
-    let mut labels = facts(object.member("labels"));
-    labels.extend(facts(object.member("eventLabels")));
-    // Environment variables are where secrets live; no finding needs them.
-    fields.retain(|name, _| !name.starts_with("proc.env") && !name.starts_with("proc.aenv"));
+    let fields = fields(&[content.member("fields"), object.member("fields")]);
+    let labels = facts(&[object.member("labels"), object.member("eventLabels")]);
 
     let policy = policy(object, content, envelope);
     let rule = first(&[content.member("ruleName"), object.member("ruleName")])
-        .or_else(|| fields.get("falco.rule").cloned())
-        .or_else(|| fields.get("ruleName").cloned());
+        .or_else(|| fields.get("falco.rule").map(str::to_owned))
+        .or_else(|| fields.get("ruleName").map(str::to_owned));
     let learned = learned(content);
     let admission = admission(content);
     let summary = first(&[content.member("output"), object.member("output")]).map(|text| unescape(&text));
@@ -132,7 +130,7 @@ pub(super) fn derived_id(event: &Runtime, told: Option<DateTime<Utc>>) -> String
         hash.update(text.as_bytes());
         hash.update([0]);
     }
-    for (name, value) in &event.fields {
+    for (name, value) in event.fields.iter() {
         hash.update(name.as_bytes());
         hash.update([1]);
         hash.update(value.as_bytes());
@@ -277,7 +275,7 @@ fn admission(content: &Json<'_>) -> Option<Admission> {
     is_review.then(|| Admission {
         kind: content.member("resourceKind").owned(),
         name: content.member("resourceName").owned(),
-        result: facts(content.member("scanResult")),
+        result: facts(&[content.member("scanResult")]),
         zones: zones.collect(),
     })
 }
@@ -304,30 +302,40 @@ fn tags(first: &Json<'_>, second: &Json<'_>) -> Vec<String> {
     tags
 }
 
+/// Names and values of all of these; where one name has several, the last counts.
+pub(super) fn facts(sources: &[&Json<'_>]) -> Facts {
+    sources.iter().flat_map(|source| pairs(source)).collect()
+}
+
+/// As [`facts`], without environment variables: they are where secrets live, and no finding needs them.
+pub(super) fn fields(sources: &[&Json<'_>]) -> Facts {
+    let is_environment = |name: &str| name.starts_with("proc.env") || name.starts_with("proc.aenv");
+    sources.iter().flat_map(|source| pairs(source)).filter(|(name, _)| !is_environment(name)).collect()
+}
+
 /// Names and values, from an object or from a list of `{"key": …, "value": …}`. Absent values are left out.
-pub(super) fn facts(json: &Json<'_>) -> Facts {
-    let shortened = |value: &Json<'_>| match value {
-        Json::Text(text) => meaningful(text).map(|text| shorten(text, LONGEST_VALUE).to_owned()),
-        other => other.any_text().map(|text| shorten(&text, LONGEST_VALUE).to_owned()),
+fn pairs<'j>(json: &'j Json<'_>) -> Vec<(Cow<'j, str>, Cow<'j, str>)> {
+    let value_of = |value: &'j Json<'_>| match value {
+        Json::Text(text) => meaningful(text).map(|text| Cow::Borrowed(shorten(text, LONGEST_VALUE))),
+        other => other.any_text().map(|text| Cow::Owned(shorten(&text, LONGEST_VALUE).to_owned())),
     };
-    let pairs =
-        json.members().iter().filter_map(|(name, value)| Some((meaningful(name)?.to_owned(), shortened(value)?)));
+    let members = json.members().iter().filter_map(|(name, value)| {
+        let name = shorten(meaningful(name)?, LONGEST_NAME);
+        Some((Cow::Borrowed(name), value_of(value)?))
+    });
     let listed = json.list().iter().filter_map(|pair| {
         let name = pair.member("key").text().or_else(|| pair.member("name").text())?;
-        Some((name.into_owned(), shortened(pair.member("value"))?))
+        let name = if name.len() > LONGEST_NAME { Cow::Owned(shorten(&name, LONGEST_NAME).to_owned()) } else { name };
+        Some((name, value_of(pair.member("value"))?))
     });
-    let mut facts = BTreeMap::new();
-    for (name, value) in pairs.chain(listed).take(MOST_FACTS) {
-        facts.insert(shorten(&name, 1024).to_owned(), value);
-    }
+    let mut pairs: Vec<_> = members.chain(listed).take(MOST_FACTS).collect();
     // `host` as a container id is the sensor's way of saying that it was none.
-    if facts.get("container.id").is_some_and(|id| id == "host") {
-        facts.remove("container.id");
-        if facts.get("container.name").is_some_and(|name| name == "host") {
-            facts.remove("container.name");
-        }
+    let says_host = |name: &str| pairs.iter().rev().find(|pair| pair.0 == name).is_some_and(|pair| pair.1 == "host");
+    if says_host("container.id") {
+        let no_name = says_host("container.name");
+        pairs.retain(|(name, _)| name != "container.id" && !(no_name && name == "container.name"));
     }
-    facts
+    pairs
 }
 
 /// The first of these that has a value.
