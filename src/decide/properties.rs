@@ -1,11 +1,12 @@
 //! The source properties: what analysts' queries already rely on, then everything else the event tells, bounded.
 
 use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 
 use serde_json::Value;
 
 use super::resource::Resource;
-use super::text::{cut, printable, redact};
+use super::text::{cut, shown};
 use crate::event::finding::Properties;
 use crate::event::runtime::Runtime;
 
@@ -122,7 +123,8 @@ fn provenance(event: &Runtime, context: &Context<'_>, bag: &mut Bag) {
         bag.list("admission_zones", &review.zones);
     }
     bag.list("notes", &event.notes);
-    context.looked_up.iter().for_each(|(key, value)| bag.named(key.clone().into(), value));
+    let looked_up = context.looked_up.iter().filter(|(_, value)| !value.is_empty());
+    looked_up.for_each(|(key, value)| bag.fact(key, value));
     bag.list("enrichment_gaps", context.gaps);
 }
 
@@ -147,12 +149,8 @@ struct Bag {
 impl Bag {
     /// A value of our own naming; absent ones are left out.
     fn text(&mut self, key: &'static str, value: Option<&str>) {
-        self.named(key.into(), value.unwrap_or_default());
-    }
-
-    fn named(&mut self, key: Cow<'static, str>, value: &str) {
-        if !value.is_empty() {
-            self.bounded(key, value);
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            self.stands(key.into(), value);
         }
     }
 
@@ -164,7 +162,7 @@ impl Bag {
         let mut left = LONGEST_VALUE;
         let mut kept = Vec::new();
         for value in values {
-            let value = printable(value);
+            let value = shown(value);
             if value.len() > left {
                 self.mark(key);
                 break;
@@ -181,29 +179,36 @@ impl Bag {
     /// there already; with another value it gets a number.
     fn fact(&mut self, name: &str, value: &str) {
         let key = legal_key(name);
-        match self.found.get(key.as_str()) {
-            None => return self.bounded(key.into(), value),
-            Some(known) if known.as_str() == Some(value) => return,
-            Some(_) => {}
+        // Keys of one name are rare: only then is it spelt again.
+        if self.stands(Cow::Owned(key), value) {
+            return;
         }
-        for number in 2..10 {
-            let next = format!("{}_{number}", cut(&key, LONGEST_KEY - 2));
-            match self.found.get(next.as_str()) {
-                None => return self.bounded(next.into(), value),
-                Some(known) if known.as_str() == Some(value) => return,
-                Some(_) => {}
-            }
-        }
-        self.truncated = true;
+        let key = legal_key(name);
+        let numbered = |number| Cow::Owned(format!("{}_{number}", cut(&key, LONGEST_KEY - 2)));
+        let stands = (2..10).any(|number| self.stands(numbered(number), value));
+        self.truncated |= !stands;
     }
 
-    fn bounded(&mut self, key: Cow<'static, str>, value: &str) {
-        let shown = redact(cut(value, LONGEST_VALUE));
-        let shown = printable(&shown).into_owned();
-        if value.len() > LONGEST_VALUE {
+    /// Puts a text under a key that is free, within the limits. `false` when another one stands there.
+    fn stands(&mut self, key: Cow<'static, str>, value: &str) -> bool {
+        let keys = self.found.len();
+        let place = match self.found.entry(key) {
+            Entry::Occupied(known) => return known.get().as_str() == Some(value),
+            Entry::Vacant(place) => place,
+        };
+        let shown = shown(cut(value, LONGEST_VALUE));
+        let weight = place.key().len() + 6 + escaped(&shown);
+        if keys + SPARE_KEYS >= MOST_KEYS || self.weight + weight > LARGEST_TOTAL - 1024 {
+            self.truncated = true;
+            return true;
+        }
+        self.weight += weight;
+        let cut_off = (value.len() > LONGEST_VALUE).then(|| place.key().clone());
+        place.insert(Value::String(shown.into_owned()));
+        if let Some(key) = cut_off {
             self.mark(&key);
         }
-        self.put(key, Value::from(shown));
+        true
     }
 
     fn put(&mut self, key: Cow<'static, str>, value: Value) {
@@ -244,9 +249,13 @@ impl Bag {
     }
 }
 
+/// What a text weighs as JSON, without its quotes.
+fn escaped(text: &str) -> usize {
+    text.len() + text.bytes().filter(|b| matches!(b, b'"' | b'\\' | b'\n' | b'\t')).count()
+}
+
 /// About what a value weighs as JSON.
 fn weight(value: &Value) -> usize {
-    let escaped = |text: &str| text.len() + text.bytes().filter(|b| matches!(b, b'"' | b'\\' | b'\n' | b'\t')).count();
     match value {
         Value::String(text) => escaped(text),
         Value::Array(items) => items.iter().map(|item| weight(item) + 3).sum(),
@@ -256,17 +265,18 @@ fn weight(value: &Value) -> usize {
 
 /// A key as Security Command Center takes it: starts with a letter, then letters, digits, underscores.
 fn legal_key(name: &str) -> String {
-    let mut key = String::with_capacity(name.len() + 2);
+    let legal = |b: u8| if b.is_ascii_alphanumeric() { b } else { b'_' };
+    let mut key = Vec::with_capacity(name.len() + 2);
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        key.push_str("x_");
+        key.extend_from_slice(b"x_");
     }
-    // Most of a name is legal as it is: whole words are copied.
-    let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
-    key.push_str(words.next().unwrap_or_default());
-    for word in words {
-        key.push('_');
-        key.push_str(word);
+    if name.is_ascii() {
+        key.extend(name.bytes().map(legal));
+    } else {
+        // One underscore for a whole character: its further bytes are left out.
+        key.extend(name.bytes().filter(|b| !matches!(b, 0x80..=0xbf)).map(legal));
     }
+    let mut key = String::from_utf8(key).expect("letters, digits and underscores are UTF-8");
     key.truncate(cut(key.trim_end_matches('_'), LONGEST_KEY).len());
     key
 }
@@ -296,9 +306,14 @@ mod tests {
 
     #[test]
     fn keys_are_made_legal() {
-        for (name, key) in
-            [("proc.aname[2]", "proc_aname_2"), ("9lives", "x_9lives"), ("_x", "x__x"), ("é", "x"), ("a.b", "a_b")]
-        {
+        for (name, key) in [
+            ("proc.aname[2]", "proc_aname_2"),
+            ("9lives", "x_9lives"),
+            ("_x", "x__x"),
+            ("é", "x"),
+            ("a.b", "a_b"),
+            ("aéä-b", "a___b"),
+        ] {
             assert_eq!(legal_key(name), key, "{name}");
         }
     }

@@ -55,12 +55,31 @@ fn without_mark(c: char) -> &'static str {
     }
 }
 
+/// Bytes that a control character may begin with. 0xc2 begins the two-byte spelling of those above ASCII.
+fn may_be_control(b: u8) -> bool {
+    (b < 0x20 && !matches!(b, b'\n' | b'\t')) || matches!(b, 0x7f | 0xc2)
+}
+
+/// Bytes that one of the words before a secret ends in.
+fn may_end_marker(b: u8) -> bool {
+    matches!(b, b' ' | b'=' | b':')
+}
+
+/// Without secrets and control characters: [`redact`] and [`printable`], in one look where there is nothing to do.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    // Looked through to the end on purpose: without an early exit the compiler takes many bytes at once.
+    if !text.bytes().fold(false, |found, b| found | may_be_control(b) | may_end_marker(b)) {
+        return Cow::Borrowed(text);
+    }
+    match redact(text) {
+        Cow::Borrowed(text) => printable(text),
+        Cow::Owned(text) => Cow::Owned(printable(&text).into_owned()),
+    }
+}
+
 /// Control characters but line breaks and tabs become spaces.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    // 0xc2 begins the two-byte spelling of the control characters above ASCII.
-    let may_be_bad = |b: u8| (b < 0x20 && !matches!(b, b'\n' | b'\t')) || matches!(b, 0x7f | 0xc2);
-    // Looked through to the end on purpose: without an early exit the compiler takes many bytes at once.
-    if !text.bytes().fold(false, |bad, b| bad | may_be_bad(b)) {
+    if !text.bytes().fold(false, |bad, b| bad | may_be_control(b)) {
         return Cow::Borrowed(text);
     }
     let bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
@@ -111,8 +130,7 @@ const MARKERS: [&str; 13] = [
 
 /// The text without what follows words like `Bearer`, `password=` or `--token`.
 pub fn redact(text: &str) -> Cow<'_, str> {
-    // Every marker ends in one of these. Looked through to the end, as in `printable`.
-    let may_mark = text.bytes().fold(false, |found, b| found | matches!(b, b' ' | b'=' | b':'));
+    let may_mark = text.bytes().fold(false, |found, b| found | may_end_marker(b));
     if !may_mark || !is_suspicious(text.as_bytes()) {
         return Cow::Borrowed(text);
     }
@@ -163,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_quick_look_misses_no_marker() {
-        assert!(MARKERS.iter().all(|marker| marker.ends_with([' ', '=', ':'])));
+        assert!(MARKERS.iter().all(|marker| marker.bytes().last().is_some_and(may_end_marker)));
     }
 
     #[test]
