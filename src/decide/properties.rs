@@ -179,7 +179,7 @@ impl Bag {
     /// there already; with another value it gets a number.
     fn fact(&mut self, name: &str, value: &str) {
         let key = legal_key(name);
-        // Keys of one name are rare: only then is it spelt again.
+        // Two values under one key are rare: only then is the key made again.
         if self.stands(Cow::Owned(key), value) {
             return;
         }
@@ -193,7 +193,7 @@ impl Bag {
     fn stands(&mut self, key: Cow<'static, str>, value: &str) -> bool {
         let keys = self.found.len();
         let place = match self.found.entry(key) {
-            Entry::Occupied(known) => return known.get().as_str() == Some(value),
+            Entry::Occupied(known) => return known.get().as_str() == Some(&*shown(cut(value, LONGEST_VALUE))),
             Entry::Vacant(place) => place,
         };
         let shown = shown(cut(value, LONGEST_VALUE));
@@ -327,6 +327,11 @@ mod tests {
         let found = bag.finish();
         assert_eq!(found.len(), 2);
         assert_eq!(found["a_b_2"], "2");
+
+        let mut bag = Bag::default();
+        bag.text("summary", Some("curl --token s3cret"));
+        bag.fact("summary", "curl --token s3cret");
+        assert_eq!(bag.finish().into_values().collect::<Vec<_>>(), ["curl --token [redacted]"]);
     }
 
     #[test]
