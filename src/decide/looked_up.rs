@@ -106,7 +106,7 @@ fn machine(instance: &Instance, put: &mut impl FnMut(&str, &str)) {
         put("shielded_vm_integrity_monitoring", yes_or_no(shielded.integrity_monitoring));
     }
     for (name, value) in instance.labels.iter().take(MOST_LABELS) {
-        put(&format!("compute_label_{}", name.replace('-', "_")), value);
+        put(&format!("compute_label_{name}"), value);
     }
 }
 
@@ -209,6 +209,18 @@ mod tests {
             "//container.googleapis.com/projects/acme/locations/us-central1/clusters/prod"
         );
         assert!(!properties.contains_key("compute_project_number"), "what is not known is left out");
+    }
+
+    // Compute Engine allows international letters in a label's key; Security Command Center takes none in a property's.
+    #[test]
+    fn labels_of_the_instance_get_keys_that_are_legal_and_all_of_them_stay() {
+        let labels = [("größe", "klein"), ("cost-centre", "1"), ("cost_centre", "2")];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let instance = Instance { labels, ..Instance::default() };
+        let properties = finding(&Enriched { instance: Some(instance), ..Enriched::default() }).source_properties;
+        assert_eq!(properties["compute_label_gr__e"], "klein");
+        assert_eq!(properties["compute_label_cost_centre"], "1");
+        assert_eq!(properties["compute_label_cost_centre_2"], "2");
     }
 
     #[test]

@@ -197,12 +197,12 @@ impl Bag {
             Entry::Vacant(place) => place,
         };
         let shown = shown(cut(value, LONGEST_VALUE));
-        let weight = place.key().len() + 6 + escaped(&shown);
-        if keys + SPARE_KEYS >= MOST_KEYS || self.weight + weight > LARGEST_TOTAL - 1024 {
+        let weight = self.weight + place.key().len() + 6 + escaped(&shown);
+        if !fits(keys, weight) {
             self.truncated = true;
             return true;
         }
-        self.weight += weight;
+        self.weight = weight;
         let cut_off = (value.len() > LONGEST_VALUE).then(|| place.key().clone());
         place.insert(Value::String(shown.into_owned()));
         if let Some(key) = cut_off {
@@ -212,12 +212,12 @@ impl Bag {
     }
 
     fn put(&mut self, key: Cow<'static, str>, value: Value) {
-        let weight = key.len() + 6 + weight(&value);
-        if self.found.len() + SPARE_KEYS >= MOST_KEYS || self.weight + weight > LARGEST_TOTAL - 1024 {
+        let weight = self.weight + key.len() + 6 + weight(&value);
+        if !fits(self.found.len(), weight) {
             self.truncated = true;
             return;
         }
-        self.weight += weight;
+        self.weight = weight;
         self.found.insert(key, value);
     }
 
@@ -249,6 +249,11 @@ impl Bag {
     }
 }
 
+/// Whether one more may join so many keys, when all of them then weigh so much.
+fn fits(keys: usize, weight: usize) -> bool {
+    keys + SPARE_KEYS < MOST_KEYS && weight <= LARGEST_TOTAL - 1024
+}
+
 /// What a text weighs as JSON, without its quotes.
 fn escaped(text: &str) -> usize {
     text.len() + text.bytes().filter(|b| matches!(b, b'"' | b'\\' | b'\n' | b'\t')).count()
@@ -265,17 +270,13 @@ fn weight(value: &Value) -> usize {
 
 /// A key as Security Command Center takes it: starts with a letter, then letters, digits, underscores.
 fn legal_key(name: &str) -> String {
-    let legal = |b: u8| if b.is_ascii_alphanumeric() { b } else { b'_' };
     let mut key = Vec::with_capacity(name.len() + 2);
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         key.extend_from_slice(b"x_");
     }
-    if name.is_ascii() {
-        key.extend(name.bytes().map(legal));
-    } else {
-        // One underscore for a whole character: its further bytes are left out.
-        key.extend(name.bytes().filter(|b| !matches!(b, 0x80..=0xbf)).map(legal));
-    }
+    // One underscore for a whole character: its further bytes are left out.
+    let starts = name.bytes().filter(|b| !matches!(b, 0x80..=0xbf));
+    key.extend(starts.map(|b| if b.is_ascii_alphanumeric() { b } else { b'_' }));
     let mut key = String::from_utf8(key).expect("letters, digits and underscores are UTF-8");
     key.truncate(cut(key.trim_end_matches('_'), LONGEST_KEY).len());
     key
