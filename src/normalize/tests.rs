@@ -92,6 +92,17 @@ fn a_stored_body_gives_the_same_event_again() {
 }
 
 #[test]
+fn a_stored_event_with_a_log_entrys_member_is_still_an_event() {
+    for (member, event) in
+        [("textPayload", r#""content":{"ruleName":"r"}"#), ("messageId", r#""rule":"r","output_fields":{}"#)]
+    {
+        let element = elements(&format!(r#"{{"id":"a1","{member}":"",{event}}}"#)).remove(0);
+        let Element::Event { body, .. } = &element else { panic!("{element:?}") };
+        assert_eq!(stored(body, received()).unwrap(), element);
+    }
+}
+
+#[test]
 fn the_notification_of_2018_tells_pod_node_and_policy_by_hints() {
     let event = only(fixture!("sysdig/notification_2018.json"));
     assert_eq!(event.shape, Shape::Notification);
@@ -353,6 +364,8 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
             "data",
             "page",
             "alert",
+            "textPayload",
+            "messageId",
         ])
         .prop_map(str::to_owned),
         ".{0,6}",
