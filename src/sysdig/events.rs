@@ -146,10 +146,13 @@ impl Walk {
         if self.pages >= self.page_limit {
             return Err(SysdigError::TooManyPages { pages: self.page_limit });
         }
-        let page = self.client.events_page(&query).await?;
-        self.pages += 1;
-        let cursors = page.page.unwrap_or_default();
-        let data = page.data.unwrap_or_default();
+        let (mut data, mut cursors) = self.page(&query).await?;
+        if is_contradictory(&self.leg, &data, &cursors) {
+            (data, cursors) = self.page(&query).await?;
+            if is_contradictory(&self.leg, &data, &cursors) {
+                tracing::warn!(window = %self.window, total = cursors.total, "the events feed counts events and twice gives none; it is believed");
+            }
+        }
         let empty = data.is_empty();
         let sorted = self.sort(data);
         self.kept += sorted.kept.len() as u64;
@@ -157,6 +160,12 @@ impl Walk {
         let over = empty || sorted.all_outside || self.stale >= STALE_PAGES;
         self.go_on(cursors, over);
         Ok(Some(sorted.kept))
+    }
+
+    async fn page(&mut self, query: &[(&'static str, String)]) -> Result<(Vec<Box<RawValue>>, Cursors), SysdigError> {
+        let page = self.client.events_page(query).await?;
+        self.pages += 1;
+        Ok((page.data.unwrap_or_default(), page.page.unwrap_or_default()))
     }
 
     /// How many events the walk has given so far.
@@ -228,6 +237,12 @@ impl Walk {
             None => true,
         }
     }
+}
+
+/// Whether the first page is empty although it counts events. What `total` counts is described too loosely to refuse
+/// such a page for good.
+fn is_contradictory(leg: &Leg, data: &[Box<RawValue>], cursors: &Cursors) -> bool {
+    matches!(leg, Leg::Start) && data.is_empty() && cursors.total.is_some_and(|total| total > 0)
 }
 
 fn nanoseconds(time: DateTime<Utc>) -> String {

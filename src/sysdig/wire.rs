@@ -7,8 +7,9 @@ use serde_json::value::RawValue;
 /// A page of either events feed. Elements are not looked into.
 #[derive(Debug, Deserialize)]
 pub(super) struct EventsPage {
-    /// Absent or null where there is nothing; anything that is no array is an error of the answer.
-    #[serde(default)]
+    /// Null where there is nothing. Without it, or with anything else than an array, the answer is no page: a gateway
+    /// may say its own error with a 200, and a window must not count as read then.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(super) data: Option<Vec<Box<RawValue>>>,
     #[serde(default)]
     pub(super) page: Option<Cursors>,

@@ -124,7 +124,7 @@ impl Dice {
 }
 
 fn trouble(dice: &mut Dice) -> Option<Answer> {
-    match dice.roll(12) {
+    match dice.roll(14) {
         0 => Some(Answer::With(429, vec![("Retry-After", "0".into())], json!({"message": "too many requests"}))),
         1 => Some(Answer::With(429, vec![("Retry-After", "30".into())], json!({}))),
         2 => Some(Answer::Json(500, json!({"errors": [{"reason": "Internal", "message": "x"}]}))),
@@ -132,6 +132,7 @@ fn trouble(dice: &mut Dice) -> Option<Answer> {
         4 => Some(Answer::Text(200, "<html>a captive portal</html>")),
         5 => Some(Answer::Text(200, "{\"data\": [{\"id\": \"cut")),
         6 => Some(Answer::Hang),
+        7 => Some(Answer::Json(200, json!({"message": "internal error"}))),
         _ => None,
     }
 }

@@ -81,6 +81,27 @@ async fn a_quiet_window_costs_one_call() {
 }
 
 #[tokio::test]
+async fn an_answer_without_a_page_is_no_quiet_window() {
+    for body in [json!({}), json!({"message": "internal error"}), json!({"page": {"total": 250}})] {
+        let sysdig = filled(Cursors::NextIsOlder);
+        sysdig.state().trouble = [Some(Answer::Json(200, body.clone()))].into();
+        assert!(ids(&sysdig.client(1)).await.is_err(), "{body}");
+        assert_eq!(ids(&sysdig.client(1)).await.unwrap().len(), 250);
+    }
+    for body in [json!({"page": {"total": 250}, "data": []}), json!({"page": {"total": 250}, "data": null})] {
+        let sysdig = filled(Cursors::NextIsOlder);
+        sysdig.state().trouble = [Some(Answer::Json(200, body.clone()))].into();
+        assert_eq!(ids(&sysdig.client(1)).await.unwrap().len(), 250, "{body}: asked once more");
+        sysdig.state().trouble = vec![Some(Answer::Json(200, body.clone())); 2].into();
+        assert_eq!(ids(&sysdig.client(1)).await.unwrap().len(), 0, "{body}: believed in the end");
+    }
+    let sysdig = FakeSysdig::start();
+    sysdig.state().trouble = [Some(Answer::Json(200, json!({"page": {}, "data": null})))].into();
+    assert_eq!(ids(&sysdig.client(1)).await.unwrap().len(), 0);
+    assert_eq!(sysdig.state().feed_calls, 1);
+}
+
+#[tokio::test]
 async fn a_circle_ends_and_so_does_an_endless_chain_of_repeats() {
     for cursors in [Cursors::Circle, Cursors::Endless] {
         let sysdig = filled(cursors);
