@@ -5,7 +5,10 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
+
 use super::json::{Json, raw_items, raw_member, raw_members};
+use super::time;
 
 /// A member of the envelope larger than this, in bytes, is not repeated with every event.
 const LARGEST_MEMBER: usize = 8 * 1024;
@@ -16,20 +19,22 @@ pub(super) struct Envelope<'e, 'a> {
     pub(super) alert: &'e Json<'a>,
     pub(super) policies: &'e [Json<'a>],
     pub(super) link: Option<&'e str>,
+    pub(super) time: Option<DateTime<Utc>>,
     pub(super) is_notification: bool,
 }
 
 impl<'e, 'a> Envelope<'e, 'a> {
     /// No notification.
     pub(super) fn none() -> Self {
-        Self { alert: &Json::Null, policies: &[], link: None, is_notification: false }
+        Self { alert: &Json::Null, policies: &[], link: None, time: None, is_notification: false }
     }
 
     /// What the notification and one of its entities say.
     pub(super) fn of(notification: &'e Json<'a>, entity: &'e Json<'a>) -> Self {
         let link = notification.member("event").member("url").str().filter(|url| !url.is_empty());
         let policies = entity.member("policies").list();
-        Self { alert: notification.member("alert"), policies, link, is_notification: true }
+        let time = time::moment(notification.member("timestamp"));
+        Self { alert: notification.member("alert"), policies, link, time, is_notification: true }
     }
 
     /// The policy with this id.

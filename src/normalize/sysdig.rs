@@ -29,6 +29,8 @@ pub(super) fn is_policy_event(object: &Json<'_>) -> bool {
         || has("eventLabels")
         || (has("policyId") && (object.member("fields").is_list() || has("output") || has("ruleType")))
         || (has("ruleType") && has("output"))
+        // What the events feed requires of every event (sysdig.md §2.5); `content` and `labels` are optional there.
+        || (has("originator") && has("source") && has("name") && has("severity") && has("timestamp"))
 }
 
 /// One event in our own words. An error is a sentence that says what is missing.
@@ -49,14 +51,27 @@ pub(super) fn event(
     let learned = learned(content);
     let admission = admission(content);
     let summary = first(&[content.member("output"), object.member("output")]).map(|text| unescape(&text));
-    identifiable(object, &policy, rule.as_ref(), summary.as_ref())?;
+    let told =
+        ["timestampRFC3339Nano", "timestampNs", "timestamp"].iter().find_map(|name| time::moment(object.member(name)));
+    let named = first(&[object.member("name"), content.member("policyName")]).is_some();
+    let identified = id(object).is_some() || named || rule.is_some() || summary.is_some();
+    // In a notification the envelope names the policy; then the least that tells of an occurrence is enough.
+    if !identified && !(envelope.is_notification && (told.is_some() || policy.id.is_some())) {
+        return Err(
+            "a policy event needs at least one of `id`, `name`, `content.ruleName` and `output`; it has none of them"
+                .into(),
+        );
+    }
     let summary = summary
         .or_else(|| learned.as_ref().and_then(learned_summary))
         .or_else(|| admission.as_ref().map(admission_summary))
         .or_else(|| policy.description.clone());
 
-    let told =
-        ["timestampRFC3339Nano", "timestampNs", "timestamp"].iter().find_map(|name| time::moment(object.member(name)));
+    let standing_in = envelope.time.filter(|_| told.is_none());
+    if standing_in.is_some() {
+        notes.push("The event carries no usable time; the notification's stands in.".to_owned());
+    }
+    let told = told.or(standing_in);
     let time = told.unwrap_or_else(|| {
         notes.push("The event carries no usable time; the time it was received stands in.".to_owned());
         received
@@ -137,19 +152,6 @@ pub(super) fn derived_id(event: &Runtime, told: Option<DateTime<Utc>>) -> String
         hash.update([2]);
     }
     hex::encode(&hash.finalize()[..16])
-}
-
-fn identifiable(
-    object: &Json<'_>,
-    policy: &Policy,
-    rule: Option<&String>,
-    summary: Option<&String>,
-) -> Result<(), String> {
-    if id(object).is_some() || policy.name.is_some() || rule.is_some() || summary.is_some() {
-        return Ok(());
-    }
-    Err("a policy event needs at least one of `id`, `name`, `content.ruleName` and `output`; it has none of them"
-        .into())
 }
 
 fn shape(object: &Json<'_>, content: &Json<'_>, envelope: &Envelope<'_, '_>) -> Shape {

@@ -316,6 +316,40 @@ fn what_is_no_json_is_refused_with_a_clear_answer() {
 }
 
 #[test]
+fn events_of_a_notification_without_a_time_of_their_own_take_the_notifications() {
+    let notification = |timestamp: u64, event: &str| {
+        let policies = r#"[{"id":4711,"name":"Terminal shell in container"}]"#;
+        format!(
+            r#"{{"timestamp":{timestamp},"state":"ACTIVE","entities":[{{"policies":{policies},"policyEvents":[{event}]}}]}}"#
+        )
+    };
+    let event = r#"{"policyId":4711,"output":"A shell was spawned","severity":5}"#;
+    let [one, again, later] =
+        [1_524_066_120_000_000, 1_524_066_120_000_000, 1_524_152_520_000_000].map(|at| only(&notification(at, event)));
+    assert_eq!(one.time.to_rfc3339(), "2018-04-18T15:42:00+00:00");
+    assert_eq!((&one.id, one.id == later.id), (&again.id, false));
+    for empty in ["{}", r#"{"foo":1}"#] {
+        let found = elements(&notification(1_524_066_120_000_000, empty));
+        assert!(matches!(found.as_slice(), [Element::Unreadable { .. }]), "{found:?}");
+    }
+    assert_eq!(
+        only(&notification(1, r#"{"timestamp":1524066120000000}"#)).policy.name,
+        some("Terminal shell in container")
+    );
+}
+
+#[test]
+fn an_event_of_the_feed_needs_no_content() {
+    let event = r#"{"id":"1a33f0946dabcdefabcdefad5c3e7001","timestamp":1744772461195149800,"originator":"policy","category":"runtime",
+        "source":"syscall","name":"Sysdig Runtime Threat Detection","description":"d","severity":1,"labels":{"host.hostName":"h1"}}"#;
+    assert_eq!(only(event).severity.level(), 1);
+    let page = format!(r#"{{"page":{{"total":1}},"data":[{event}]}}"#);
+    assert_eq!(only(&page).policy.name, some("Sysdig Runtime Threat Detection"));
+    let scan = event.replace("\"policy\"", "\"scanning\"");
+    assert!(matches!(elements(&scan).as_slice(), [Element::Ignored(Ignored::Scanning)]));
+}
+
+#[test]
 fn deep_nesting_is_kept_and_never_a_crash() {
     let deep = |n: usize, open: &str, close: &str| format!("{}1{}", open.repeat(n), close.repeat(n));
     assert!(matches!(elements(&deep(100_000, "{\"a\":", "}")).as_slice(), [Element::Unreadable { .. }]));
