@@ -42,8 +42,9 @@ pub static GIVE_UP_AFTER_HOURS: Setting = Setting {
     default: Some("72"),
     example: "72",
     secret: false,
-    doc: "Hours from its first failed attempt after which an event is parked. Waiting for the quota, and time in which \
-          the whole queue is held by a permission error, count as no attempt.",
+    doc: "Hours from its first failed attempt after which an event is parked, if it was tried ten times at least: time in \
+          which this program did not run does no harm. Waiting for the quota, and tries while the whole queue is held by \
+          a permission error, count as no attempt.",
 };
 /// `ALLOW_EPHEMERAL_OUTBOX`.
 pub static ALLOW_EPHEMERAL_OUTBOX: Setting = Setting {

@@ -16,6 +16,9 @@ use crate::event::FindingChange;
 pub enum Verdict {
     /// Try again, not before this long from now when the service said so.
     Retry(Option<Duration>),
+    /// A quota is used up: try again, not before this long from now. Waiting for it is no failure of this event, so the
+    /// attempt is not counted.
+    Wait(Duration),
     /// Nobody's event would pass (permission, configuration): hold the whole queue and alarm; the attempt is not counted.
     Hold,
     /// This one will never pass: park it with its reason.

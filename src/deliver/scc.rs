@@ -84,7 +84,7 @@ impl SccSink {
         let turn = self.turn(size).await?;
         let outcome = timed("create", self.scc.create(id.as_str(), body)).await;
         match outcome {
-            Err(error) if error.status() == Some(409) && error.canonical() != "ABORTED" => {
+            Err(error) if stands_already(&error) => {
                 turn.succeeded();
                 Ok(false)
             }
@@ -175,7 +175,7 @@ impl SccSink {
                 let verdict = judge(&error, Utc::now(), rand::random());
                 match verdict {
                     Verdict::Hold => turn.held(&reason(&error)),
-                    Verdict::Retry(Some(wait)) => turn.later(wait),
+                    Verdict::Retry(Some(wait)) | Verdict::Wait(wait) => turn.later(wait),
                     Verdict::Retry(None) | Verdict::Park => drop(turn),
                 }
                 let label = error.label();
@@ -194,7 +194,7 @@ impl Sink for SccSink {
 /// What follows from a failed call. `chance` (0 to 1) spreads those who were told no time.
 pub fn judge(error: &ApiError, now: DateTime<Utc>, chance: f64) -> Verdict {
     if error.is_quota() {
-        return Verdict::Retry(Some(error.retry_after().unwrap_or_else(|| until_next_minute(now, chance))));
+        return Verdict::Wait(error.retry_after().unwrap_or_else(|| until_next_minute(now, chance)));
     }
     match error.status() {
         // Permission, configuration; or a redirect or unknown method, when the address is not that of the service.
@@ -206,6 +206,12 @@ pub fn judge(error: &ApiError, now: DateTime<Utc>, chance: f64) -> Verdict {
         _ if error.is_retryable() => Verdict::Retry(error.retry_after()),
         _ => Verdict::Park,
     }
+}
+
+/// Whether the service says that the finding exists. A page for people comes from something between us, which knows
+/// nothing of findings.
+fn stands_already(error: &ApiError) -> bool {
+    error.status() == Some(409) && error.canonical() != "ABORTED" && !error.is_page()
 }
 
 /// Quotas are counted by the minute: wait for the next one, and up to five seconds more.
@@ -289,7 +295,7 @@ async fn timed<T>(call: &'static str, future: impl Future<Output = Result<T, Api
     metrics::histogram!(SCC_SECONDS.name, "call" => call).record(began.elapsed().as_secs_f64());
     let result = match &outcome {
         Ok(_) => "ok",
-        Err(error) if call == "create" && error.status() == Some(409) => "already_there",
+        Err(error) if call == "create" && stands_already(error) => "already_there",
         Err(error) => error.label(),
     };
     metrics::counter!(SCC_CALLS.name, "call" => call, "result" => result).increment(1);

@@ -18,6 +18,8 @@ pub struct GoogleError {
     pub message: String,
     /// The canonical status, such as `ALREADY_EXISTS`; empty when the answer was not Google's JSON.
     pub status: String,
+    /// Whether it is a page for people: no service of Google's answers a call with one.
+    pub page: bool,
     /// `ErrorInfo.reason`, or the reason of the older form.
     pub reason: Option<String>,
     /// `ErrorInfo.metadata.consumer` without its collection: the project whose API, quota or credential was used.
@@ -62,6 +64,7 @@ impl GoogleError {
 
     fn foreign(body: &[u8]) -> Self {
         let start = String::from_utf8_lossy(&body[..body.len().min(2000)]);
+        let page = start.trim_start().starts_with('<');
         let message = match start.trim_start() {
             "" => "without a body".to_owned(),
             page if page.starts_with('<') => match between(page, "<title>", "</title>") {
@@ -70,7 +73,7 @@ impl GoogleError {
             },
             other => format!("with a body that is not Google's JSON: {}", printable(other, 100)),
         };
-        Self { message, ..Self::default() }
+        Self { message, page, ..Self::default() }
     }
 
     fn add_detail(&mut self, detail: &Value) {
@@ -200,6 +203,11 @@ impl ApiError {
             Self::Status(refusal) => &refusal.error.status,
             _ => "",
         }
+    }
+
+    /// Whether the refusal is a page for people, and so not the service's.
+    pub fn is_page(&self) -> bool {
+        matches!(self, Self::Status(refusal) if refusal.error.page)
     }
 
     /// `ErrorInfo.reason`, such as `SERVICE_DISABLED`.

@@ -36,7 +36,8 @@ pub(crate) fn name_of(code: u16) -> &'static str {
         401 => "UNAUTHENTICATED",
         403 => "PERMISSION_DENIED",
         404 => "NOT_FOUND",
-        409 => "ALREADY_EXISTS",
+        // A call that a fault keeps from being carried out has made nothing that could stand there.
+        409 => "ABORTED",
         412 => "FAILED_PRECONDITION",
         429 => "RESOURCE_EXHAUSTED",
         499 => "CANCELLED",

@@ -107,7 +107,7 @@ pub const ATTEMPTS_FAILED: Metric = Metric::new(
     "sysdig_scc_attempts_failed_total",
     "counter",
     &["error", "verdict"],
-    "Failed attempts to deliver, by kind of error and what follows: retry, hold, park.",
+    "Failed attempts to deliver, by kind of error and what follows: retry, wait (for the quota), hold, park.",
 );
 /// Time of one attempt.
 pub const DELIVER_SECONDS: Metric = Metric::new(

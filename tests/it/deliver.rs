@@ -125,13 +125,12 @@ async fn every_row_of_the_error_table() {
             Verdict::Retry(Some(Duration::from_secs(7))),
             "server_error",
         ),
-        (
-            refusal(429, "RESOURCE_EXHAUSTED").with("Retry-After", "9"),
-            Verdict::Retry(Some(Duration::from_secs(9))),
-            "quota",
-        ),
+        (refusal(429, "RESOURCE_EXHAUSTED").with("Retry-After", "9"), Verdict::Wait(Duration::from_secs(9)), "quota"),
         (Answer::text(200, "{\"name\":"), retry, "broken_answer"),
         (Answer::text(200, ""), retry, "broken_answer"),
+        (Answer::text(200, "[]"), retry, "broken_answer"),
+        (Answer::text(200, r#"{"error":{"code":500}}"#), retry, "broken_answer"),
+        (Answer::text(409, "<html><title>Conflict</title>"), retry, "conflict"),
         (Answer::Truncated(200, "{\"name\":".into()), retry, "transport"),
         (Answer::Nothing, retry, "transport"),
         (Answer::Hang, retry, "timeout"),
@@ -149,7 +148,7 @@ async fn every_row_of_the_error_table() {
 async fn a_quota_without_a_time_is_waited_out_until_the_next_minute() {
     let wire = Wire::script(vec![refusal(429, "RESOURCE_EXHAUSTED")]).await;
     let error = sink(&wire, open_pace()).deliver(&create()).await.unwrap_err();
-    let Verdict::Retry(Some(wait)) = error.verdict() else { panic!("{:?}", error.verdict()) };
+    let Verdict::Wait(wait) = error.verdict() else { panic!("{:?}", error.verdict()) };
     assert!(wait >= Duration::from_secs(1) && wait <= Duration::from_secs(65), "{wait:?}");
 }
 
