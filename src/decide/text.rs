@@ -112,23 +112,35 @@ pub fn matches(pattern: &str, name: &str) -> bool {
 /// What stands for a secret that was left out.
 const HIDDEN: &str = "[redacted]";
 /// Words after which a secret follows, directly or after one of `=`, `:` and spaces.
-const MARKERS: [&str; 13] = [
+const MARKERS: [&str; 24] = [
     "bearer ",
     "authorization:",
     "authorization=",
     "password=",
+    "password:",
+    "password\":",
     "--password ",
     "passwd=",
+    "passphrase=",
     "pwd=",
     "token=",
+    "token:",
+    "token\":",
     "--token ",
     "secret=",
+    "secret:",
+    "secret\":",
+    "--secret ",
+    "secret_access_key=",
+    "secret_key=",
+    "private_key=",
     "api-key=",
     "apikey=",
     "api_key=",
 ];
 
-/// The text without what follows words like `Bearer`, `password=` or `--token`.
+/// The text without what follows words like `Bearer`, `password=` or `--token`, and without the passwords in addresses
+/// (`https://user:password@host`) and of `curl -u user:password`.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let may_mark = text.bytes().fold(false, |found, b| found | may_end_marker(b));
     if !may_mark || !is_suspicious(text.as_bytes()) {
@@ -151,7 +163,40 @@ pub fn redact(text: &str) -> Cow<'_, str> {
         from = end.max(after);
     }
     shown.push_str(&text[from..]);
-    Cow::Owned(shown)
+    Cow::Owned(without_passwords(&shown))
+}
+
+/// Without what stands behind the colon of `user:password`, in addresses and behind curl's `-u`.
+fn without_passwords(text: &str) -> String {
+    let is_curl = text.to_ascii_lowercase().contains("curl");
+    let opens = |rest: &str| {
+        let opening = ["://", " -u ", " --user "].into_iter().find(|opening| rest.starts_with(opening))?;
+        (opening == "://" || is_curl).then_some(opening)
+    };
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, opening)) = rest.char_indices().find_map(|(at, _)| Some((at, opens(&rest[at..])?))) {
+        let start = at + opening.len();
+        shown.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let length = rest.find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#')).unwrap_or(rest.len());
+        let word = &rest[..length];
+        // An image is named `name:tag@sha256:digest`: nothing secret in it.
+        let pair = match opening {
+            "://" => word.rsplit_once('@').filter(|(_, host)| !host.starts_with("sha256:")).map(|(pair, _)| pair),
+            _ => Some(word),
+        };
+        if let Some((user, password)) =
+            pair.and_then(|pair| pair.split_once(':')).filter(|(_, password)| !password.is_empty())
+        {
+            shown.push_str(user);
+            shown.push(':');
+            shown.push_str(HIDDEN);
+            rest = &rest[user.len() + 1 + password.len()..];
+        }
+    }
+    shown.push_str(rest);
+    shown
 }
 
 /// A cheap look before the careful one: most texts hold none of these.
@@ -162,10 +207,13 @@ fn is_suspicious(text: &[u8]) -> bool {
         (b'b', b'e') => starts(at, b"bearer"),
         (b'a', b'u') => starts(at, b"authorization"),
         (b'a', b'p') => starts(at, b"apikey=") || starts(at, b"api-key=") || starts(at, b"api_key="),
-        (b'p', b'a') => starts(at, b"passw"),
+        (b'p', b'a') => starts(at, b"passw") || starts(at, b"passphrase="),
+        (b'p', b'r') => starts(at, b"private_key="),
         (b'p', b'w') => starts(at, b"pwd="),
         (b't', b'o') => starts(at, b"token"),
-        (b's', b'e') => starts(at, b"secret="),
+        (b's', b'e') => starts(at, b"secret"),
+        (b':', b'/') => starts(at, b"://") && text[at..].contains(&b'@'),
+        (b'c', b'u') => starts(at, b"curl"),
         _ => false,
     })
 }
@@ -196,6 +244,14 @@ mod tests {
             ("BEARER xyz", "BEARER [redacted]"),
             ("bash -i", "bash -i"),
             ("password=", "password="),
+            ("X-Vault-Token: s.abc", "X-Vault-Token: [redacted]"),
+            (r#"{"password":"hunter2","user":"x"}"#, r#"{"password":"[redacted]","user":"x"}"#),
+            ("AWS_SECRET_ACCESS_KEY=abc/def aws s3 ls", "AWS_SECRET_ACCESS_KEY=[redacted] aws s3 ls"),
+            ("git clone https://me:hunter2@host/x.git?a=b", "git clone https://me:[redacted]@host/x.git?a=b"),
+            ("ftp://a:b@c:1 http://d@e https://f:9/g@h", "ftp://a:[redacted]@c:1 http://d@e https://f:9/g@h"),
+            ("curl -u me:hunter2 https://x --user a:b", "curl -u me:[redacted] https://x --user a:[redacted]"),
+            ("docker run -u 1000:1000 x", "docker run -u 1000:1000 x"),
+            ("docker://nginx:1.25@sha256:abc", "docker://nginx:1.25@sha256:abc"),
         ] {
             assert_eq!(redact(text), expected);
         }
