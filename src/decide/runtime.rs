@@ -5,6 +5,7 @@ use chrono::{DateTime, Duration, Utc};
 use super::{Rules, activity, compliance, looked_up, mitre, next_steps, properties, resource, text, workload};
 use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
+use crate::event::FindingId;
 use crate::event::finding::{Finding, FindingClass};
 use crate::event::runtime::{Runtime, Shape};
 
@@ -79,8 +80,14 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
 /// A stable, rule-level label: never empty, ASCII, 1 to 255 characters.
 fn category(event: &Runtime, prefix: &str) -> String {
     let admission = event.admission.as_ref().map(|_| "Admission review");
-    let title = event.title().map(text::ascii).filter(|title| !title.is_empty());
-    let title = title.unwrap_or_else(|| admission.unwrap_or("Runtime event").to_owned());
+    let general = admission.unwrap_or("Runtime event");
+    let title = event.title().filter(|title| !title.trim().is_empty()).map(|title| {
+        let plain = text::ascii(title);
+        // Of a name in another script nothing is left that could tell one rule from another.
+        let is_told = plain.bytes().any(|b| b.is_ascii_alphanumeric()) || title.is_ascii();
+        if is_told { plain } else { format!("{general} {}", &FindingId::from_key("category", title).as_str()[..8]) }
+    });
+    let title = title.unwrap_or_else(|| general.to_owned());
     let whole = if prefix.is_empty() { title } else { format!("{} {title}", text::ascii(prefix)) };
     text::cut(whole.trim(), LONGEST_CATEGORY).trim_end().to_owned()
 }

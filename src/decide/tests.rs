@@ -212,6 +212,18 @@ fn each_common_case_has_its_own_question() {
 }
 
 #[test]
+fn rules_in_another_script_keep_categories_of_their_own() {
+    let category = |rule: &str| {
+        let mut event = forwarder();
+        event["content"]["ruleName"] = rule.into();
+        finding(&event).category
+    };
+    let [one, other] = ["シェル", "終端"].map(category);
+    assert!(one.starts_with("Runtime event ") && one.is_ascii() && one != other, "{one} {other}");
+    assert_eq!(category("Écriture → /etc"), "Ecriture -> /etc");
+}
+
+#[test]
 fn a_huge_event_stays_within_every_limit() {
     let mut event = forwarder();
     let fields: serde_json::Map<String, Value> =

@@ -1,6 +1,6 @@
 //! When: numbers of every unit, decimal strings, RFC 3339.
 
-use chrono::{DateTime, Datelike, NaiveDateTime, Utc};
+use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
 
 use super::json::Json;
 
@@ -80,6 +80,8 @@ fn from_text(text: &str) -> Option<DateTime<Utc>> {
 }
 
 fn believable(time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    // A leap second is written `:60`, which protobuf's timestamps do not know: it is told as the end of the second before.
+    let time = if time.nanosecond() >= 1_000_000_000 { time.with_nanosecond(999_999_999)? } else { time };
     (FIRST_YEAR..=9999).contains(&time.year()).then_some(time)
 }
 
@@ -95,6 +97,7 @@ mod tests {
     fn every_unit_and_spelling_tells_the_same_moment() {
         for (json, expected) in [
             ("1720031001", "2024-07-03T18:23:21Z"),
+            ("\"2024-07-03T18:23:60Z\"", "2024-07-03T18:23:59.999999999Z"),
             ("1720031001639", "2024-07-03T18:23:21.639Z"),
             ("1720031001639981", "2024-07-03T18:23:21.639981Z"),
             ("1720031001639981110", "2024-07-03T18:23:21.639981110Z"),
