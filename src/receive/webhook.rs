@@ -1,12 +1,13 @@
 //! `POST /events`: every Sysdig shape and Falco. Checks the sender, reads the body, hands it on, answers.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Decompress, Payload};
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use chrono::Utc;
+use flate2::read::MultiGzDecoder;
 
 use super::{Door, Intake, client, sender::Senders};
 use crate::normalize::{self, Element, NormalizeError};
@@ -68,12 +69,11 @@ impl Webhook {
         if !known {
             return Err(Refusal::unsupported_encoding());
         }
-        let mut payload = payload.into_inner();
-        // The old name of gzip, which the framework does not know.
-        if encoding.trim().eq_ignore_ascii_case("x-gzip") {
-            let plain = Decompress::new(payload, header::ContentEncoding::Gzip);
-            payload = Payload::Stream { payload: Box::pin(plain) };
+        // `x-gzip` is the old name.
+        if ["gzip", "x-gzip"].iter().any(|gzip| encoding.trim().eq_ignore_ascii_case(gzip)) {
+            return self.read_gzip(payload).await;
         }
+        let mut payload = payload.into_inner();
         let reading = web::Bytes::from_request(request, &mut payload);
         match tokio::time::timeout(BODY_TIME, reading).await {
             Ok(Ok(body)) => Ok(body),
@@ -84,6 +84,39 @@ impl Webhook {
             Err(_) => Err(Refusal::too_slow()),
         }
     }
+
+    // The framework reads the first member of a gzip file only, and takes what follows for an error.
+    async fn read_gzip(&self, payload: web::Payload) -> Result<web::Bytes, Refusal> {
+        let reading = payload.to_bytes_limited(self.body_limit);
+        let packed = match tokio::time::timeout(BODY_TIME, reading).await {
+            Ok(Ok(Ok(packed))) => packed,
+            Ok(Ok(Err(_))) => return Err(Refusal::unreadable_body()),
+            Ok(Err(_)) => return Err(Refusal::too_large(self.body_limit)),
+            Err(_) => return Err(Refusal::too_slow()),
+        };
+        let limit = self.body_limit;
+        // Even a small one may unpack to the largest body.
+        let unpacked = tokio::task::spawn_blocking(move || unpacked(&packed, limit)).await;
+        unpacked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map_err(|why| match why {
+            Unpacking::TooLarge => Refusal::too_large(limit),
+            Unpacking::Broken => Refusal::unreadable_body(),
+        })
+    }
+}
+
+/// All members of a gzip file (RFC 1952 §2.2), as long as they hold no more than `limit` bytes together.
+fn unpacked(packed: &[u8], limit: usize) -> Result<web::Bytes, Unpacking> {
+    let mut plain = Vec::with_capacity(packed.len().saturating_mul(4).min(limit));
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    MultiGzDecoder::new(packed).take(most).read_to_end(&mut plain).map_err(|_| Unpacking::Broken)?;
+    if plain.len() > limit { Err(Unpacking::TooLarge) } else { Ok(plain.into()) }
+}
+
+/// Why a gzip file cannot be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unpacking {
+    TooLarge,
+    Broken,
 }
 
 async fn parse(body: web::Bytes) -> Result<Vec<Element>, NormalizeError> {

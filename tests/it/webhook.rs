@@ -85,10 +85,15 @@ async fn gzip_is_taken_and_a_bomb_is_not() {
         request.header("content-encoding", encoding).body(body).send().await.unwrap().status().as_u16()
     };
     assert_eq!(send(gzip(batch(0..20).as_bytes()), "gzip").await, 200);
+    let whole = batch(20..30);
+    let (one, other) = whole.as_bytes().split_at(500);
+    assert_eq!(send([gzip(one), gzip(b""), gzip(other)].concat(), "gzip").await, 200, "several members");
     assert_eq!(send(gzip(&vec![b' '; 50_000_000]), "gzip").await, 413);
+    assert_eq!(send(gzip(&vec![b' '; 60_000]).repeat(2), "gzip").await, 413, "together");
+    assert_eq!(send([gzip(one), gzip(other)[..40].to_vec()].concat(), "gzip").await, 400);
     assert_eq!(send(b"not gzip at all".to_vec(), "gzip").await, 400);
     assert_eq!(send(b"[]".to_vec(), "br").await, 415);
-    assert_eq!(world.settle().await.accepted, 20);
+    assert_eq!(world.settle().await.accepted, 30);
 }
 
 #[tokio::test]
