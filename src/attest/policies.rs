@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::policy::{Policy, PolicyError};
 
@@ -16,7 +16,7 @@ pub type Table = BTreeMap<String, Arc<Policy>>;
 #[derive(Debug)]
 pub struct Policies {
     folder: Option<PathBuf>,
-    table: ArcSwap<Table>,
+    table: watch::Sender<Arc<Table>>,
 }
 
 /// Why a folder of policies cannot be used.
@@ -52,23 +52,23 @@ impl Policies {
     /// The first one that is not.
     pub fn load(folder: &Path) -> Result<Self, FolderError> {
         let table = read_folder(folder)?;
-        Ok(Self { folder: Some(folder.to_owned()), table: ArcSwap::from_pointee(table) })
+        Ok(Self { folder: Some(folder.to_owned()), table: watch::Sender::new(Arc::new(table)) })
     }
 
     /// Policies that are not files.
     pub fn fixed(policies: Vec<Policy>) -> Self {
         let table = policies.into_iter().map(|policy| (policy.name.clone(), Arc::new(policy))).collect();
-        Self { folder: None, table: ArcSwap::from_pointee(table) }
+        Self { folder: None, table: watch::Sender::new(Arc::new(table)) }
     }
 
     /// The policy of this name, as it is now.
     pub fn find(&self, name: &str) -> Option<Arc<Policy>> {
-        self.table.load().get(name).cloned()
+        self.table.borrow().get(name).cloned()
     }
 
     /// Every policy, as it is now.
     pub fn all(&self) -> Arc<Table> {
-        self.table.load_full()
+        Arc::clone(&self.table.borrow())
     }
 
     /// Reads the folder again. On an error the last good table stays.
@@ -77,7 +77,7 @@ impl Policies {
     /// Why the folder's present state is not used.
     pub fn reload(&self) -> Result<(), FolderError> {
         let Some(folder) = &self.folder else { return Ok(()) };
-        self.table.store(Arc::new(read_folder(folder)?));
+        self.table.send_replace(Arc::new(read_folder(folder)?));
         Ok(())
     }
 
@@ -100,7 +100,7 @@ impl Policies {
             let reloaded = tokio::task::spawn_blocking(move || this.reload()).await;
             match reloaded {
                 Ok(Ok(())) => {
-                    tracing::info!(policies = self.table.load().len(), "the attestation policies were reloaded")
+                    tracing::info!(policies = self.table.borrow().len(), "the attestation policies were reloaded")
                 }
                 Ok(Err(error)) => {
                     let error = crate::telemetry::chain(&error);

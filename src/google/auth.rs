@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::credentials::{Credentials, Impersonated, ServiceAccount};
 use super::exchange::{self, Granted};
@@ -138,7 +137,7 @@ struct Inner {
     /// Absent where no token is ever fetched: a rehearsal must not need the system's certificates.
     http: Option<reqwest::Client>,
     clock: Clock,
-    current: ArcSwapOption<Token>,
+    current: watch::Sender<Option<Arc<Token>>>,
     /// Held by whoever fetches; holds what the last failed fetch said.
     flight: Arc<Mutex<Option<Failed>>>,
     flights: AtomicU64,
@@ -193,7 +192,7 @@ impl TokenSource {
             quota_project,
             http,
             clock,
-            current: ArcSwapOption::empty(),
+            current: watch::Sender::new(None),
             flight: Arc::default(),
             flights: AtomicU64::new(0),
             not_before: std::sync::atomic::AtomicI64::new(i64::MIN),
@@ -235,7 +234,7 @@ impl TokenSource {
             return Ok(None);
         }
         let now = (self.0.clock)();
-        match self.0.current.load_full() {
+        match self.current() {
             Some(token) if now < token.refresh_from => Ok(Some(token)),
             Some(token) if now < token.expires => {
                 self.refresh_in_background(now, token.serial);
@@ -249,7 +248,7 @@ impl TokenSource {
     pub async fn replace(&self, rejected: &Token) -> Result<Option<Arc<Token>>, AuthError> {
         match &self.0.way {
             Way::None => Ok(None),
-            Way::Fixed(_) => Ok(self.0.current.load_full()),
+            Way::Fixed(_) => Ok(self.current()),
             _ => self.fetch(Some(rejected.serial)).await.map(Some),
         }
     }
@@ -267,9 +266,14 @@ impl TokenSource {
         self.fly(&mut failed).await
     }
 
+    /// The token at hand. The borrow ends here: nothing may wait while it holds.
+    fn current(&self) -> Option<Arc<Token>> {
+        self.0.current.borrow().clone()
+    }
+
     fn newer_than(&self, old: Option<u64>) -> Option<Arc<Token>> {
         let now = (self.0.clock)();
-        self.0.current.load_full().filter(|token| Some(token.serial) != old && now < token.expires)
+        self.current().filter(|token| Some(token.serial) != old && now < token.expires)
     }
 
     fn refresh_in_background(&self, now: DateTime<Utc>, old: u64) {
@@ -311,7 +315,7 @@ impl TokenSource {
             Ok(token) => {
                 metrics::gauge!(TOKEN_EXPIRY.name, "kind" => self.kind()).set(token.expires.timestamp() as f64);
                 let token = Arc::new(token);
-                self.0.current.store(Some(Arc::clone(&token)));
+                self.0.current.send_replace(Some(Arc::clone(&token)));
                 **failed = None;
                 Ok(token)
             }
