@@ -14,6 +14,7 @@ use sysdig_scc::config::attestation::AttestationConfig;
 use sysdig_scc::receive::attestation::{Attestor, Parts, codelab, routes};
 
 use crate::attest_issuer::{Chain, ChainShape, ISSUER, KEY, NEXT, SPACE, VM, claims, jwks};
+use crate::world::World;
 
 const SECRET: &str = "the-super-secret-information";
 
@@ -178,6 +179,39 @@ async fn the_codelabs_client_works_as_written_once() {
     assert!(!journal.contains(&token) && !journal.contains(SECRET) && !journal.contains("Zm9vYmFy"));
     let first: Json = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
     assert_eq!((first["verdict"].as_str(), first["policy"].as_str()), (Some("allowed"), Some("ours")));
+}
+
+#[tokio::test]
+async fn without_authorization_the_codelabs_path_is_401_and_health_is_still_told() {
+    let issuer = Issuer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::create_dir(place("policies")).unwrap();
+    std::fs::write(folder.path().join("policies/ours.yaml"), POLICY).unwrap();
+    std::fs::write(place("secret"), SECRET).unwrap();
+    for path in ["/", "/healthz"] {
+        let world = World::with(&[
+            ("ATTESTATION_POLICIES", &place("policies")),
+            ("ATTESTATION_ENDPOINT", &issuer.url),
+            ("ATTESTATION_JOURNAL", &place("journal.jsonl")),
+            ("ATTESTATION_SECRETS", &format!("db=ours:file:{}", place("secret"))),
+            ("ATTESTATION_CODELAB_PATH", path),
+        ])
+        .await;
+        let (status, body) = world.get("/").await;
+        if path == "/" {
+            assert_eq!((status, body.contains("Authorization token required")), (401, true), "{body}");
+        } else {
+            assert_eq!((status, body.contains("is running")), (200, true), "{body}");
+        }
+        for health in ["/healthz", "/health", "/metrics"] {
+            assert_eq!(world.get(health).await.0, 200, "{health}");
+        }
+        assert_eq!(world.http.head(&world.url).send().await.unwrap().status(), 200, "another method");
+        let one = token(json!({"oemid": path.len()}));
+        let answer = world.http.get(format!("{}{path}", world.url)).bearer_auth(one).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap()), (200, SECRET.to_owned()));
+    }
 }
 
 #[tokio::test]
