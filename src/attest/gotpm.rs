@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use regex::Regex;
@@ -107,6 +108,13 @@ pub fn key_id(entry: &Json) -> Option<String> {
 pub fn claimed_issuer(entry: &Json) -> Option<String> {
     let parts = take_apart(token(entry)?).ok()?;
     unverified(&parts).get("iss")?.as_str().map(str::to_owned)
+}
+
+/// How long ago Logging received the entry, which no guest can choose; nothing when it does not say.
+pub fn known_for(entry: &Json, now: DateTime<Utc>) -> Duration {
+    let received = entry.get("receiveTimestamp").and_then(Json::as_str);
+    let received = received.and_then(|text| DateTime::parse_from_rfc3339(text.trim()).ok());
+    received.and_then(|received| (now - received.with_timezone(&Utc)).to_std().ok()).unwrap_or_default()
 }
 
 fn unverified(parts: &Parts<'_>) -> Json {

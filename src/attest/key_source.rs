@@ -1,8 +1,9 @@
 //! Where an issuer's keys come from: its discovery document and key set, cached, never fetched in a storm.
 //!
 //! A set is good as long as its `Cache-Control` says (5 minutes to 24 hours) and renewed at four fifths of that. An
-//! unknown key id asks once, and then not again before the floor has passed, whoever asks. When the issuer is slow,
-//! down, or answers garbage, the last good set is used for a bounded time, and then there are no keys.
+//! unknown key id asks once, and then not again before the floor has passed, whoever asks; fetches for other reasons do
+//! not count. When the issuer is slow, down, or answers garbage, the last good set is used for a bounded time, and then
+//! there are no keys, and it is asked a little sooner.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,11 @@ pub use super::discovery::FetchError;
 use super::discovery::{fetch, safe};
 use super::keys::KeySet;
 use crate::telemetry::metrics as names;
+
+/// Callers who are told that there are no keys come again after so long, and must then not wait for the floor.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Clocks may disagree by so much about which came first, a set or an entry in a log.
+const SKEW: Duration = Duration::from_secs(5);
 
 /// How keys are fetched and how long they last.
 #[derive(Debug, Clone)]
@@ -42,8 +48,8 @@ impl Default for FetchRules {
 pub struct KeySource {
     from: From,
     current: ArcSwapOption<Held>,
-    /// When the last fetch began. The lock is held while fetching, so that there is one at a time.
-    attempt: Mutex<Option<Instant>>,
+    /// When keys were asked for. The lock is held while fetching, so that there is one at a time.
+    asked: Mutex<Asked>,
     rules: FetchRules,
 }
 
@@ -53,9 +59,60 @@ enum From {
     Issuer { client: reqwest::Client, base: Url, issuer: String, disk: Option<PathBuf> },
 }
 
+/// When keys were asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Last, for whatever reason.
+    any: Option<Instant>,
+    /// Last for a key id that was not known.
+    unknown: Option<Instant>,
+}
+
+/// Why keys are to be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// There are none.
+    None,
+    /// They should have been renewed.
+    Stale,
+    /// They lack the id.
+    Unknown,
+}
+
+impl Asked {
+    /// Whether to ask now, or leave it at what was asked before.
+    fn may(&self, why: Why, now: Instant, floor: Duration) -> bool {
+        let rested = |last: Option<Instant>, pause| last.is_none_or(|last| now.duration_since(last) >= pause);
+        match why {
+            Why::None => rested(self.any, floor.min(AGAIN)),
+            Why::Stale => rested(self.any, floor),
+            Why::Unknown => rested(self.unknown, floor),
+        }
+    }
+}
+
+/// A set to look a key id up in.
+#[derive(Debug, Clone)]
+pub struct LookedUp {
+    /// The set. It may lack the id.
+    pub keys: Arc<KeySet>,
+    /// How long before the look-up it was fetched; zero when it was fetched for it.
+    age: Duration,
+}
+
+impl LookedUp {
+    /// Whether the issuer itself has answered for an id that has been in the world for so long. What is missing from an
+    /// older set may be a new key: that was not asked for because of the floor, or because the issuer does not answer.
+    pub fn is_certain(&self, kid: &str, known_for: Duration) -> bool {
+        self.age.is_zero() || self.keys.find(kid).is_some() || self.age.saturating_add(SKEW) <= known_for
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     keys: Arc<KeySet>,
+    /// When they were fetched; unknown for what was kept on disk.
+    fetched: Option<Instant>,
     renew: Instant,
     dead: Instant,
 }
@@ -69,11 +126,11 @@ impl KeySource {
     /// Keys that never change: from a file or a policy.
     pub fn fixed(keys: KeySet) -> Self {
         let far = Instant::now() + Duration::from_secs(100 * 365 * 86_400);
-        let held = Held { keys: Arc::new(keys), renew: far, dead: far };
+        let held = Held { keys: Arc::new(keys), fetched: None, renew: far, dead: far };
         Self {
             from: From::Fixed,
             current: ArcSwapOption::from_pointee(held),
-            attempt: Mutex::new(None),
+            asked: Mutex::default(),
             rules: FetchRules::default(),
         }
     }
@@ -96,31 +153,44 @@ impl KeySource {
         let source = Self {
             from: From::Issuer { client, base, issuer: issuer.trim_end_matches('/').to_owned(), disk },
             current: ArcSwapOption::empty(),
-            attempt: Mutex::new(None),
+            asked: Mutex::default(),
             rules,
         };
         source.recall();
         Ok(source)
     }
 
-    /// The set to look a key id up in. It may lack the id: then the key is unknown.
+    /// The set to look a key id up in, and how current it is.
     ///
     /// # Errors
     /// When no set can be used.
-    pub async fn keys_for(&self, kid: &str) -> Result<Arc<KeySet>, Unavailable> {
-        let now = Instant::now();
-        let held = self.current.load_full();
-        if let Some(held) = held.as_ref().filter(|held| now < held.renew || matches!(self.from, From::Fixed)) {
-            if held.keys.find(kid).is_some() || matches!(self.from, From::Fixed) {
-                return Ok(held.keys.clone());
+    pub async fn look_up(&self, kid: &str) -> Result<LookedUp, Unavailable> {
+        self.look_up_at(kid, Instant::now()).await
+    }
+
+    /// The same at another time.
+    ///
+    /// # Errors
+    /// As [`KeySource::look_up`].
+    pub async fn look_up_at(&self, kid: &str, now: Instant) -> Result<LookedUp, Unavailable> {
+        let held = self.current.load_full().filter(|held| now < held.dead);
+        if matches!(self.from, From::Fixed) {
+            return held.map(|held| LookedUp { keys: held.keys.clone(), age: Duration::ZERO }).ok_or(Unavailable);
+        }
+        let why = match &held {
+            None => Some(Why::None),
+            Some(held) if held.keys.find(kid).is_none() => {
+                metrics::counter!(names::ATTESTATION_UNKNOWN_KIDS.name).increment(1);
+                Some(Why::Unknown)
             }
-            metrics::counter!(names::ATTESTATION_UNKNOWN_KIDS.name).increment(1);
+            Some(held) => (now >= held.renew).then_some(Why::Stale),
+        };
+        if let Some(why) = why {
+            self.renew_unless_recent(why, kid, now).await;
         }
-        self.renew_unless_recent().await;
-        match self.current.load_full() {
-            Some(held) if Instant::now() < held.dead => Ok(held.keys.clone()),
-            _ => Err(Unavailable),
-        }
+        let held = self.current.load_full().filter(|held| now < held.dead).ok_or(Unavailable)?;
+        let age = held.fetched.map_or(Duration::MAX, |fetched| now.duration_since(fetched));
+        Ok(LookedUp { keys: held.keys.clone(), age })
     }
 
     /// Renews the keys in the background until `stop`.
@@ -134,10 +204,11 @@ impl KeySource {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
-            let mut attempt = self.attempt.lock().await;
-            *attempt = Some(Instant::now());
-            let good = self.renew().await;
-            drop(attempt);
+            let mut asked = self.asked.lock().await;
+            let now = Instant::now();
+            asked.any = Some(now);
+            let good = self.renew(now).await;
+            drop(asked);
             let renew = self.current.load().as_ref().map(|held| held.renew.saturating_duration_since(Instant::now()));
             let pause = self.rules.floor.max(Duration::from_millis(50));
             wait = match renew {
@@ -158,24 +229,29 @@ impl KeySource {
         }
     }
 
-    async fn renew_unless_recent(&self) {
-        let asked = Instant::now();
-        let mut attempt = self.attempt.lock().await;
+    async fn renew_unless_recent(&self, why: Why, kid: &str, now: Instant) {
+        let began = Instant::now();
+        let mut asked = self.asked.lock().await;
+        let waited = now + began.elapsed();
         // Somebody else fetched while this waited, or not long ago.
-        let quiet = attempt.is_some_and(|last| last >= asked || asked.duration_since(last) < self.rules.floor);
-        if quiet {
+        if asked.any.is_some_and(|last| last > now) || !asked.may(why, waited, self.rules.floor) {
             return;
         }
-        *attempt = Some(Instant::now());
-        self.renew().await;
+        asked.any = Some(waited);
+        let good = self.renew(waited).await;
+        let missing = || self.current.load().as_ref().is_none_or(|held| held.keys.find(kid).is_none());
+        // The first fetch of all may be for an unknown id too.
+        if why == Why::Unknown || (good && missing()) {
+            asked.unknown = Some(waited);
+        }
     }
 
-    async fn renew(&self) -> bool {
+    async fn renew(&self, now: Instant) -> bool {
         let From::Issuer { client, base, issuer, disk } = &self.from else { return true };
         match fetch(client, base, issuer, self.rules.fresh).await {
             Ok((text, keys, fresh)) => {
                 metrics::counter!(names::ATTESTATION_KEY_FETCHES.name, "result" => "good").increment(1);
-                self.hold(keys, fresh);
+                self.hold(keys, fresh, now);
                 if let Some(path) = disk
                     && let Err(error) = keep(path, &text).await
                 {
@@ -192,9 +268,9 @@ impl KeySource {
         }
     }
 
-    fn hold(&self, keys: KeySet, fresh: Duration) {
-        let now = Instant::now();
-        let held = Held { keys: Arc::new(keys), renew: now + fresh * 4 / 5, dead: now + fresh + self.rules.stale };
+    fn hold(&self, keys: KeySet, fresh: Duration, now: Instant) {
+        let dead = now + fresh + self.rules.stale;
+        let held = Held { keys: Arc::new(keys), fetched: Some(now), renew: now + fresh * 4 / 5, dead };
         self.current.store(Some(Arc::new(held)));
     }
 
@@ -205,7 +281,12 @@ impl KeySource {
         let Some(left) = age.and_then(|age| self.rules.stale.checked_sub(age)) else { return };
         if let Some(keys) = std::fs::read(path).ok().and_then(|text| KeySet::read(&text).ok()) {
             let now = Instant::now();
-            self.current.store(Some(Arc::new(Held { keys: Arc::new(keys), renew: now, dead: now + left })));
+            self.current.store(Some(Arc::new(Held {
+                keys: Arc::new(keys),
+                fetched: None,
+                renew: now,
+                dead: now + left,
+            })));
         }
     }
 }

@@ -93,6 +93,8 @@ macro_rules! reasons {
 reasons! {
     /// The rules ask for it.
     Asked = "asked",
+    /// The entry does not name the integrity log of the VM's own project.
+    LogUnproven = "log_unproven",
     /// An early report, in a mode in which only late ones are answered.
     Early = "early_report",
     /// The report does not say whether the check passed.

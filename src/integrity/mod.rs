@@ -17,6 +17,7 @@ pub mod meaning;
 pub mod measurement;
 pub mod parse;
 mod parse_audit;
+pub mod source;
 pub mod tracker;
 pub mod words;
 

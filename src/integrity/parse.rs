@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::entry::{BootReport, Entry, Fact, INTEGRITY_LOG, LaunchReport, LogLine, Vm};
 use super::measurement::Measurements;
 use super::parse_audit;
+use super::source::{ACTIVITY_LOG, LogName, check};
 
 /// What a log entry turned out to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,10 @@ pub enum Reading {
 pub enum Foreign {
     /// It is of another log.
     OtherLog,
+    /// It is of the log of another project than the VM's.
+    OtherProject,
+    /// It is about something that is no VM.
+    OtherResource,
     /// An integrity event of a kind that is not known here.
     UnknownEvent,
     /// An audit entry of another method, of a failed call, or one that repeats another without its contents.
@@ -32,6 +37,8 @@ impl Foreign {
     pub fn label(self) -> &'static str {
         match self {
             Self::OtherLog => "other_log",
+            Self::OtherProject => "other_project",
+            Self::OtherResource => "other_resource",
             Self::UnknownEvent => "unknown_integrity_event",
             Self::OtherAudit => "other_audit",
         }
@@ -40,7 +47,13 @@ impl Foreign {
     /// Why, in a sentence for people.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::OtherLog => "It is no entry of the Shielded VM integrity log.",
+            Self::OtherLog => {
+                "It is no entry of the Shielded VM integrity log, or of the audit log for an audit entry."
+            }
+            Self::OtherProject => {
+                "Its log is not of the project it says its VM is in (logName, resource.labels.project_id): anybody may have written it."
+            }
+            Self::OtherResource => "Its resource.type is not gce_instance.",
             Self::UnknownEvent => "It is an integrity event of a kind that this version does not know.",
             Self::OtherAudit => {
                 "It is an audit entry that changes no Shielded VM option: another method, a refused call, or the end of an operation whose beginning says more."
@@ -60,14 +73,16 @@ pub fn read(json: &Value, received: DateTime<Utc>) -> Result<Reading, Unreadable
         return Err(Unreadable(format!("a log entry is a JSON object, this is {}", kind_of(json))));
     };
     if let Some(audit) = entry.get("protoPayload").and_then(Value::as_object) {
-        return parse_audit::read(entry, audit, received);
+        return match check(entry, ACTIVITY_LOG) {
+            Ok(()) => parse_audit::read(entry, audit, received),
+            Err(foreign) => Ok(Reading::Foreign(foreign)),
+        };
     }
     let Some(payload) = entry.get("jsonPayload") else {
         return Ok(Reading::Foreign(Foreign::OtherLog));
     };
-    let named = text(payload, "@type").ends_with("cloud_integrity.IntegrityEvent");
-    if !named && log_id(entry) != INTEGRITY_LOG {
-        return Ok(Reading::Foreign(Foreign::OtherLog));
+    if let Err(foreign) = check(entry, INTEGRITY_LOG).and_then(|()| check_type(entry, payload)) {
+        return Ok(Reading::Foreign(foreign));
     }
     let Value::Object(payload) = payload else {
         return Err(Unreadable(format!("jsonPayload is {}, not an object", kind_of(payload))));
@@ -81,6 +96,18 @@ pub fn read(json: &Value, received: DateTime<Utc>) -> Result<Reading, Unreadable
         fact,
         log: log_line(entry),
     })))
+}
+
+/// The payload's type must be the integrity event's. In the integrity log it may be left out.
+fn check_type(entry: &Map<String, Value>, payload: &Value) -> Result<(), Foreign> {
+    let is_ours = |name: &str| name.rsplit('/').next() == Some("cloud_integrity.IntegrityEvent");
+    let named = LogName::of(entry).is_some();
+    match payload.get("@type") {
+        Some(name) if name.as_str().is_some_and(|name| is_ours(name.trim())) => Ok(()),
+        None if named => Ok(()),
+        Some(_) if named => Err(Foreign::UnknownEvent),
+        _ => Err(Foreign::OtherLog),
+    }
 }
 
 fn fact(payload: &Map<String, Value>) -> Result<Option<Fact>, Unreadable> {
@@ -126,8 +153,8 @@ fn launch_report(event: &Map<String, Value>) -> LaunchReport {
 pub(super) fn vm(entry: &Map<String, Value>) -> Result<Vm, Unreadable> {
     let labels = entry.get("resource").and_then(|resource| resource.get("labels")).unwrap_or(&Value::Null);
     let project = Some(text(labels, "project_id")).filter(|project| !project.is_empty()).or_else(|| {
-        let container = container(entry);
-        container.strip_prefix("projects/").map(str::to_owned)
+        let log = LogName::of(entry)?;
+        log.container.strip_prefix("projects/").map(str::to_owned)
     });
     let project = project.ok_or_else(|| Unreadable("resource.labels.project_id is missing".to_owned()))?;
     let id = match labels.get("instance_id") {
@@ -152,20 +179,8 @@ pub(super) fn log_line(entry: &Map<String, Value>) -> LogLine {
         Some(Value::Number(id)) => id.to_string(),
         _ => String::new(),
     };
-    LogLine { insert_id, log_id: log_id(entry), container: container(entry) }
-}
-
-fn log_name(entry: &Map<String, Value>) -> (&str, &str) {
-    let name = entry.get("logName").and_then(Value::as_str).unwrap_or_default().trim();
-    name.split_once("/logs/").unwrap_or(("", name))
-}
-
-fn log_id(entry: &Map<String, Value>) -> String {
-    log_name(entry).1.replace("%2F", "/").replace("%2f", "/")
-}
-
-fn container(entry: &Map<String, Value>) -> String {
-    log_name(entry).0.to_owned()
+    let (container, log_id) = LogName::of(entry).map(|log| (log.container, log.id)).unwrap_or_default();
+    LogLine { insert_id, log_id, container }
 }
 
 fn boot_counter(value: &Value) -> Result<u64, Unreadable> {

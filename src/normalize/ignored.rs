@@ -36,6 +36,10 @@ pub enum Ignored {
     Lifecycle,
     /// A log entry of another log.
     OtherLog,
+    /// A log entry of another project's log than the VM's.
+    OtherProject,
+    /// A log entry about something that is no VM.
+    OtherResource,
     /// An entry of the log `gotpm` that has no token, has one nobody can use any more, or comes while attestation is off.
     Gotpm,
     /// A Shielded VM event of a kind that is not known here.
@@ -46,7 +50,7 @@ pub enum Ignored {
 
 impl Ignored {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Resolved,
         Self::MonitorAlert,
         Self::Test,
@@ -62,6 +66,8 @@ impl Ignored {
         Self::Unrecognised,
         Self::Lifecycle,
         Self::OtherLog,
+        Self::OtherProject,
+        Self::OtherResource,
         Self::Gotpm,
         Self::UnknownIntegrityEvent,
         Self::OtherAudit,
@@ -85,6 +91,8 @@ impl Ignored {
             Self::Unrecognised => "unrecognised",
             Self::Lifecycle => "lifecycle",
             Self::OtherLog => "other_log",
+            Self::OtherProject => "other_project",
+            Self::OtherResource => "other_resource",
             Self::Gotpm => "gotpm",
             Self::UnknownIntegrityEvent => "unknown_integrity_event",
             Self::OtherAudit => "other_audit",
@@ -109,6 +117,8 @@ impl Ignored {
             Self::Unrecognised => "It is well-formed but none of the known shapes.",
             Self::Lifecycle => "A VM was started or stopped.",
             Self::OtherLog => Foreign::OtherLog.reason(),
+            Self::OtherProject => Foreign::OtherProject.reason(),
+            Self::OtherResource => Foreign::OtherResource.reason(),
             Self::Gotpm => {
                 "It is an entry of the log gotpm without a token that can still be used, or attestation is off (ATTESTATION_POLICIES)."
             }

@@ -28,6 +28,8 @@ pub fn element(item: Item, received: DateTime<Utc>) -> Element {
         Ok(Reading::Entry(entry)) => Element::Event { event: Event::Integrity(entry), body: json.to_string() },
         Ok(Reading::Foreign(foreign)) => Element::Ignored(match foreign {
             Foreign::OtherLog => Ignored::OtherLog,
+            Foreign::OtherProject => Ignored::OtherProject,
+            Foreign::OtherResource => Ignored::OtherResource,
             Foreign::UnknownEvent => Ignored::UnknownIntegrityEvent,
             Foreign::OtherAudit => Ignored::OtherAudit,
         }),

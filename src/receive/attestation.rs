@@ -60,10 +60,14 @@ pub fn routes(config: &mut web::ServiceConfig) {
         );
 }
 
-/// The codelab's path: a GET with a bearer token is answered with the secret; without one, by what else is there.
+/// The codelab's path: a GET is answered with the secret, or why not; other methods by what else is there.
 pub fn codelab(path: &str) -> actix_web::Resource {
-    let bearer = actix_web::guard::fn_guard(|context| context.head().headers().contains_key(header::AUTHORIZATION));
-    web::resource(path.to_owned()).guard(actix_web::guard::Get()).guard(bearer).route(web::get().to(codelab_secret))
+    web::resource(path.to_owned()).guard(actix_web::guard::Get()).route(web::get().to(codelab_secret))
+}
+
+/// Whether a request shows anything: for a path that is also something else's.
+pub fn shows_authorization(context: &actix_web::guard::GuardContext<'_>) -> bool {
+    context.head().headers().contains_key(header::AUTHORIZATION)
 }
 
 fn limit() -> web::PayloadConfig {
@@ -142,7 +146,18 @@ async fn codelab_secret(attestor: web::Data<Attestor>, request: HttpRequest) -> 
     let Some(name) = attestor.codelab().map(str::to_owned) else {
         return refuse(404, "not_found", "there is nothing here");
     };
+    if !request.headers().contains_key(header::AUTHORIZATION) {
+        // In the words of the codelab's server.
+        return unauthorized("Bearer")
+            .json(json!({"error": {"code": Reason::TokenMissing.code(), "message": "Authorization token required"}}));
+    }
     release(&attestor, &request, &name, Asked::default()).await
+}
+
+fn unauthorized(challenge: &str) -> HttpResponseBuilder {
+    let mut builder = no_store(HttpResponse::Unauthorized());
+    builder.insert_header((header::WWW_AUTHENTICATE, challenge));
+    builder
 }
 
 async fn release(attestor: &Attestor, request: &HttpRequest, name: &str, asked: Asked) -> HttpResponse {

@@ -38,7 +38,14 @@ impl Entries {
                 let elements: Vec<Element> = found.into_iter().map(element).collect();
                 Ok(if elements.is_empty() { vec![Element::Ignored(Ignored::Gotpm)] } else { elements })
             }
-            _ => Ok(vec![log_entry::element(item, received)]),
+            _ => {
+                let log = log_name(&item);
+                let element = log_entry::element(item, received);
+                if let Element::Ignored(why) = &element {
+                    tracing::debug!(kind = why.label(), log, "a log entry is not for us: {}", why.reason());
+                }
+                Ok(vec![element])
+            }
         }
     }
 
@@ -46,5 +53,12 @@ impl Entries {
     pub fn needs_keys(&self, item: &Item) -> bool {
         let named = |entry: &Value| gotpm::classify(entry) == Some(Kind::Token) && gotpm::key_id(entry).is_some();
         self.attestor.is_some() && matches!(item, Item::Entry(entry) if named(entry))
+    }
+}
+
+fn log_name(item: &Item) -> Option<String> {
+    match item {
+        Item::Entry(entry) => entry.get("logName").and_then(Value::as_str).map(str::to_owned),
+        Item::NoData | Item::Unreadable { .. } => None,
     }
 }

@@ -13,8 +13,10 @@ use crate::config::pubsub::PushToken;
 
 /// Clocks may disagree by this much.
 const SKEW: i64 = 60;
-/// An unknown key makes us look for new ones, but not more often than this.
+/// An unknown key makes us look for new ones, but not more often than this. So do keys that should be renewed.
 const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(30);
+/// While there are no keys at all, they are asked for so often.
+const NONE_AGAIN: TimeDelta = TimeDelta::seconds(10);
 /// How long keys are used when the answer does not say.
 const FRESH_FOR: TimeDelta = TimeDelta::minutes(10);
 /// No longer than this are keys used whatever the answer says.
@@ -125,7 +127,25 @@ impl std::fmt::Debug for Verifier {
 struct Keys {
     by_id: HashMap<String, DecodingKey>,
     fresh_until: Option<DateTime<Utc>>,
+    /// When keys were asked for last, for whatever reason.
     asked: Option<DateTime<Utc>>,
+    /// When they were asked for last because one was not known.
+    missed: Option<DateTime<Utc>>,
+}
+
+impl Keys {
+    /// Whether to ask for keys now.
+    fn due(&self, known: bool, now: DateTime<Utc>) -> bool {
+        // A clock that was set back does not make us wait.
+        let rested = |last: Option<DateTime<Utc>>, pause| last.is_none_or(|last| now - last >= pause || now < last);
+        if self.by_id.is_empty() {
+            rested(self.asked, NONE_AGAIN)
+        } else if known {
+            rested(self.asked, LOOK_AGAIN)
+        } else {
+            rested(self.missed, LOOK_AGAIN)
+        }
+    }
 }
 
 impl Verifier {
@@ -186,9 +206,9 @@ impl Verifier {
         if let (Some(key), true) = (&known, keys.fresh_until.is_some_and(|until| now < until)) {
             return Ok(key.clone());
         }
-        let rested = keys.asked.is_none_or(|asked| now - asked >= LOOK_AGAIN || now < asked);
         let mut failed = false;
-        if rested {
+        if keys.due(known.is_some(), now) {
+            let missed = !keys.by_id.is_empty() && known.is_none();
             keys.asked = Some(now);
             match self.fetch(now).await {
                 Ok((by_id, fresh_until)) => {
@@ -202,6 +222,10 @@ impl Verifier {
                         "the keys for verifying pushes could not be fetched"
                     );
                 }
+            }
+            // The first fetch of all may be for an unknown key too.
+            if missed || (!failed && !keys.by_id.contains_key(id)) {
+                keys.missed = Some(now);
             }
         }
         // Keys that were good are used on while new ones cannot be had.

@@ -5,6 +5,7 @@ use crate::integrity::answer::{Action, Reason};
 use crate::integrity::diff::Change;
 use crate::integrity::entry::{BootReport, Entry, Fact};
 use crate::integrity::matching::Judgement;
+use crate::integrity::source::proven;
 use crate::integrity::words::boot_report;
 
 /// What is known about a report beside itself.
@@ -42,6 +43,9 @@ pub fn decide(rules: &ActingConfig, entry: &Entry, known: &Assessment) -> Decisi
     let Some(report) = boot_report(entry).filter(|_| rules.mode != Mode::Report && entry.failed() == Some(true)) else {
         return Decision::Silent;
     };
+    if let Err(told) = proven(&entry.log.container, &entry.log.log_id, &entry.vm.project) {
+        return Decision::Leave(Reason::LogUnproven, format!("nothing was done: {told}."));
+    }
     if let Some((reason, told)) = unfit(report, kind) {
         return Decision::Leave(reason, told);
     }
@@ -156,7 +160,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::integrity::entry::{LogLine, Vm};
+    use crate::integrity::entry::{INTEGRITY_LOG, LogLine, Vm};
     use crate::integrity::matching::Miss;
     use crate::integrity::measurement::{Algorithm, Digest, Measurements, Pcr, Slot};
 
@@ -177,7 +181,8 @@ mod tests {
     fn entry(fact: Fact) -> Entry {
         let vm = Vm { project: "p".into(), zone: "z".into(), id: 1, name: None };
         let time = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        Entry { vm, time, boot: Some(3), fact, log: LogLine::default() }
+        let log = LogLine { log_id: INTEGRITY_LOG.into(), container: "projects/p".into(), ..LogLine::default() };
+        Entry { vm, time, boot: Some(3), fact, log }
     }
 
     fn known(judgement: Judgement) -> Assessment {
@@ -250,6 +255,29 @@ mod tests {
         }
         let half = Assessment { unreported: vec!["PCR_9".into()], ..good() };
         assert_eq!(says(Mode::RelearnOrStop, Fact::LateBoot(failed()), &half), "incomplete_report");
+    }
+
+    #[test]
+    fn only_what_the_integrity_log_of_its_own_project_says_is_acted_on() {
+        let rules = ActingConfig { mode: Mode::Stop, ..ActingConfig::default() };
+        for (container, log_id, expected) in [
+            ("projects/p", INTEGRITY_LOG, ""),
+            ("", "", "the entry does not name its log"),
+            ("projects/p", "my-own-log", "the entry is of the log my-own-log"),
+            ("projects/123", INTEGRITY_LOG, "by the number 123"),
+            ("projects/attacker", INTEGRITY_LOG, "the entry's log is of projects/attacker"),
+            ("organizations/1", INTEGRITY_LOG, "the entry's log is of organizations/1"),
+        ] {
+            let log = LogLine { log_id: log_id.into(), container: container.into(), ..LogLine::default() };
+            let entry = Entry { log, ..entry(Fact::LateBoot(failed())) };
+            match decide(&rules, &entry, &bad()) {
+                Decision::Act(Action::Stop, ..) if expected.is_empty() => {}
+                Decision::Leave(Reason::LogUnproven, told) => {
+                    assert!(!expected.is_empty() && told.contains(expected), "{told}");
+                }
+                other => panic!("{container} {log_id}: {other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -138,6 +138,23 @@ async fn report_is_the_default_and_asks_compute_engine_nothing() {
 }
 
 #[tokio::test]
+async fn a_report_whose_log_proves_nothing_is_told_and_not_acted_on() {
+    let compute = compute();
+    let world = acting(&compute, "stop", &[]).await;
+    let mut pasted = late(3);
+    pasted.as_object_mut().unwrap().remove("logName");
+    let mut numbered = late(4);
+    numbered["logName"] = json!("projects/123456/logs/compute.googleapis.com%2Fshielded_vm_integrity");
+    for (entry, why) in [(pasted, "does not name its log"), (numbered, "by the number 123456")] {
+        push_entry(&world, &entry).await;
+        let found = answered(&world, LATE).await;
+        is(&found, "none", "reported", "log_unproven");
+        assert!(found["description"].as_str().unwrap().contains(why), "{found:#}");
+    }
+    assert!(compute.verbs().iter().all(|verb| verb != "stop"));
+}
+
+#[tokio::test]
 async fn stop_stops_what_failed_and_the_finding_and_the_journal_say_so() {
     let compute = compute();
     let world = acting(&compute, "stop", &[]).await;

@@ -2,18 +2,19 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use chrono::Utc;
 use serde_json::{Value as Json, json};
 use sysdig_scc::attest::gotpm;
-use sysdig_scc::attest::key_source::FetchRules;
+use sysdig_scc::attest::key_source::{FetchRules, KeySource};
 use sysdig_scc::config::Env;
 use sysdig_scc::config::attestation::AttestationConfig;
 use sysdig_scc::receive::attestation::{Attestor, Parts, codelab, routes};
 
 use crate::attest_issuer::{Chain, ChainShape, ISSUER, KEY, NEXT, SPACE, VM, claims, jwks};
+use crate::world::World;
 
 const SECRET: &str = "the-super-secret-information";
 
@@ -178,6 +179,39 @@ async fn the_codelabs_client_works_as_written_once() {
     assert!(!journal.contains(&token) && !journal.contains(SECRET) && !journal.contains("Zm9vYmFy"));
     let first: Json = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
     assert_eq!((first["verdict"].as_str(), first["policy"].as_str()), (Some("allowed"), Some("ours")));
+}
+
+#[tokio::test]
+async fn without_authorization_the_codelabs_path_is_401_and_health_is_still_told() {
+    let issuer = Issuer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::create_dir(place("policies")).unwrap();
+    std::fs::write(folder.path().join("policies/ours.yaml"), POLICY).unwrap();
+    std::fs::write(place("secret"), SECRET).unwrap();
+    for path in ["/", "/healthz"] {
+        let world = World::with(&[
+            ("ATTESTATION_POLICIES", &place("policies")),
+            ("ATTESTATION_ENDPOINT", &issuer.url),
+            ("ATTESTATION_JOURNAL", &place("journal.jsonl")),
+            ("ATTESTATION_SECRETS", &format!("db=ours:file:{}", place("secret"))),
+            ("ATTESTATION_CODELAB_PATH", path),
+        ])
+        .await;
+        let (status, body) = world.get("/").await;
+        if path == "/" {
+            assert_eq!((status, body.contains("Authorization token required")), (401, true), "{body}");
+        } else {
+            assert_eq!((status, body.contains("is running")), (200, true), "{body}");
+        }
+        for health in ["/healthz", "/health", "/metrics"] {
+            assert_eq!(world.get(health).await.0, 200, "{health}");
+        }
+        assert_eq!(world.http.head(&world.url).send().await.unwrap().status(), 200, "another method");
+        let one = token(json!({"oemid": path.len()}));
+        let answer = world.http.get(format!("{}{path}", world.url)).bearer_auth(one).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap()), (200, SECRET.to_owned()));
+    }
 }
 
 #[tokio::test]
@@ -354,6 +388,45 @@ async fn unknown_keys_make_no_storm_and_no_keys_make_503() {
     let cold = Door::open(&[]);
     cold.issuer.now(Mood::Broken);
     assert_eq!(cold.get("/attestation/secrets/db", &token(json!({}))).await.0, 503);
+}
+
+#[tokio::test]
+async fn a_rotated_key_is_asked_for_at_once_and_the_next_unknown_one_half_a_minute_later() {
+    let issuer = Issuer::start();
+    let source = KeySource::issuer(ISSUER, &issuer.url, FetchRules::default(), None).unwrap();
+    let start = Instant::now();
+    let at = |second| start + Duration::from_secs(second);
+    let asked = || issuer.asked.load(Ordering::SeqCst);
+    let unwaited = Duration::ZERO;
+    let found = source.look_up_at(&KEY.kid, start).await.unwrap();
+    assert!(found.is_certain(&KEY.kid, unwaited));
+    issuer.now(Mood::Keys(jwks(&[&KEY, &NEXT])));
+    let found = source.look_up_at(&NEXT.kid, at(1)).await.unwrap();
+    assert!(found.keys.find(&NEXT.kid).is_some(), "an ordinary fetch a second ago does not count");
+    assert_eq!(asked(), 2);
+    let found = source.look_up_at("guess", at(20)).await.unwrap();
+    assert_eq!((asked(), found.is_certain("guess", unwaited)), (2, false), "the floor holds");
+    assert!(found.is_certain("guess", Duration::from_secs(25)), "what was there before the last fetch was asked for");
+    assert!(found.is_certain(&KEY.kid, unwaited), "a known key needs no fetch");
+    let found = source.look_up_at("guess", at(32)).await.unwrap();
+    assert_eq!((asked(), found.is_certain("guess", unwaited)), (3, true));
+    issuer.now(Mood::Broken);
+    let found = source.look_up_at("guess", at(70)).await.unwrap();
+    assert_eq!((asked(), found.is_certain("guess", unwaited)), (4, false), "an outage says nothing about a key");
+}
+
+#[tokio::test]
+async fn without_any_keys_the_issuer_is_asked_again_after_ten_seconds() {
+    let issuer = Issuer::start();
+    issuer.now(Mood::Broken);
+    let source = KeySource::issuer(ISSUER, &issuer.url, FetchRules::default(), None).unwrap();
+    let start = Instant::now();
+    let at = |second| start + Duration::from_secs(second);
+    assert!(source.look_up_at(&KEY.kid, start).await.is_err());
+    issuer.now(Mood::Keys(jwks(&[&KEY])));
+    assert!(source.look_up_at(&KEY.kid, at(9)).await.is_err());
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), 1, "no storm");
+    assert!(source.look_up_at(&KEY.kid, at(11)).await.unwrap().keys.find(&KEY.kid).is_some());
 }
 
 #[tokio::test]

@@ -269,6 +269,27 @@ async fn without_keys_the_push_is_refused_until_there_are_some() {
 }
 
 #[tokio::test]
+async fn a_token_whose_key_was_not_asked_for_is_put_off_and_not_called_forged() {
+    let scene = Scene::new(None, &[]).await;
+    let signed = |kid: &str| {
+        let header = json!({"alg": "RS256", "kid": kid}).to_string();
+        let payload = claims(VM, Utc::now().timestamp() - 60, json!({}));
+        entry(&json!({"token": NEXT.token_of(&header, &payload.to_string())}), MACHINE)
+    };
+    assert_eq!(scene.push(&entry(&json!({"token": token(json!({}))}), MACHINE)).await, 204);
+    scene.issuer.now(Mood::Keys(jwks(&[&KEY, &NEXT])));
+    assert_eq!(scene.push(&signed(&NEXT.kid)).await, 204);
+    assert_eq!(scene.categories().await, ["ATTESTATION_TOKEN_EXPOSED"], "a rotated key is asked for at once");
+    let accepted = scene.world.ledger().accepted;
+    let mut other = signed("not-asked-for");
+    assert_eq!(scene.push(&other).await, 503, "the floor holds, so that nothing can be said");
+    assert_eq!(scene.world.ledger().accepted, accepted);
+    other["receiveTimestamp"] = json!((Utc::now() - chrono::TimeDelta::minutes(5)).to_rfc3339());
+    assert_eq!(scene.push(&other).await, 204, "the keys were fetched after it was written");
+    assert_eq!(scene.categories().await, ["ATTESTATION_TOKEN_EXPOSED", "ATTESTATION_TOKEN_INVALID"]);
+}
+
+#[tokio::test]
 async fn a_chain_needs_no_keys_of_the_issuer() {
     let now = Utc::now().timestamp();
     let chain = Chain::new(&KEY, now, &ChainShape::default());

@@ -105,3 +105,26 @@ async fn the_finding_says_what_changed_and_its_commands_name_the_vm() {
     let early = crate::integrity::finding(&world, "Early Boot Integrity Failure").await.unwrap();
     assert!(early["description"].as_str().unwrap().contains("2026"), "the certificate roll-over is mentioned");
 }
+
+#[tokio::test]
+async fn what_somebody_writes_into_a_log_of_his_own_is_not_believed() {
+    let world = world().await;
+    push_entry(&world, &late(3, false)).await;
+    let ignored = world.ledger().closed["ignored"];
+    for log in [
+        "projects/attacker/logs/compute.googleapis.com%2Fshielded_vm_integrity",
+        "projects/demo-int/logs/my-own-log",
+        "projects/attacker/logs/mylog",
+    ] {
+        for mut forged in [late(4, true), late(5, false), sample("audit_relearned"), sample("audit_secure_boot_off")] {
+            forged["logName"] = json!(log);
+            push_entry(&world, &forged).await;
+        }
+    }
+    let mut other = late(4, true);
+    other["jsonPayload"]["@type"] = json!("type.googleapis.com/other.Thing");
+    push_entry(&world, &other).await;
+    assert_eq!(world.ledger().closed["ignored"], ignored + 13, "all are acknowledged, and none is an event");
+    assert_eq!(state(&world, LATE).await.as_deref(), Some("ACTIVE"), "a forged pass closes nothing");
+    assert_eq!(world.findings().await.len(), 1);
+}

@@ -5,10 +5,12 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
+use sysdig_scc::config::pubsub::PushToken;
+use sysdig_scc::receive::pubsub_token::{Refused, Verifier};
 
 use crate::fakes::wire::{Answer, Wire};
 use crate::pubsub::{sample, wrapped};
@@ -107,8 +109,43 @@ async fn only_tokens_of_the_right_key_issuer_audience_and_account_open_the_door(
         assert!(!text.contains("eyJ"), "no token in an answer: {text}");
     }
     assert_eq!(world.ledger().accepted, 0, "nothing was written");
-    assert_eq!(issuer.asked().len(), 1, "an unknown key does not make us ask again and again");
+    assert_eq!(send(bearer(rotated.sign(&claims(&[])))).await.0, 401);
+    assert_eq!(issuer.asked().len(), 2, "an unknown key makes us ask once, and not again and again");
     let (answered, text) = send(bearer(key.sign(&claims(&[])))).await;
     assert_eq!(answered, 204, "{text}");
     assert_eq!(world.settle().await.closed["delivered"], 1);
+}
+
+#[tokio::test]
+async fn a_rotated_key_is_asked_for_at_once_and_missing_keys_after_ten_seconds() {
+    let (key, rotated, guess) = (Key::new("k1"), Key::new("k2"), Key::new("k3"));
+    let served = Arc::new(Mutex::new(None));
+    let keys = Arc::clone(&served);
+    let issuer = Wire::start(move |_| match keys.lock().unwrap().clone() {
+        Some(keys) => Answer::json(200, json!({"keys": keys})).with("Cache-Control", "public, max-age=3600"),
+        None => Answer::json(500, json!({})),
+    })
+    .await;
+    let wanted = PushToken {
+        audiences: vec![AUDIENCE.into()],
+        accounts: vec![ACCOUNT.into()],
+        issuers: vec!["https://accounts.google.com".into()],
+        jwks: format!("http://{}/certs", issuer.address).parse().unwrap(),
+    };
+    let verifier = Verifier::new(wanted, reqwest::Client::new());
+    let start = Utc::now();
+    let check = async |key: &Key, second: i64| {
+        let bearer = format!("Bearer {}", key.sign(&claims(&[])));
+        let answer = verifier.check(Some(bearer.as_bytes()), start + TimeDelta::seconds(second)).await;
+        (answer.map_err(Refused::label).err().unwrap_or("good"), issuer.asked().len())
+    };
+    assert_eq!(check(&key, 0).await, ("no_keys", 1));
+    *served.lock().unwrap() = Some(vec![key.jwk()]);
+    assert_eq!(check(&key, 9).await, ("no_keys", 1));
+    assert_eq!(check(&key, 10).await, ("good", 2), "no need to wait for half a minute");
+    *served.lock().unwrap() = Some(vec![key.jwk(), rotated.jwk()]);
+    assert_eq!(check(&rotated, 11).await, ("good", 3), "an ordinary fetch a second ago does not count");
+    assert_eq!(check(&guess, 12).await, ("unknown_key", 3));
+    assert_eq!(check(&guess, 41).await, ("unknown_key", 4));
+    assert_eq!(check(&guess, 70).await, ("unknown_key", 4));
 }

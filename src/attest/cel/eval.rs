@@ -106,6 +106,61 @@ impl Expression {
     }
 }
 
+impl Node {
+    /// Whether it is true, or false, whatever the claims are; nothing when they matter, or when it has no such value.
+    pub fn constant(&self) -> Option<bool> {
+        constant(self, &mut Budget::default())
+    }
+}
+
+fn constant(node: &Node, budget: &mut Budget) -> Option<bool> {
+    match node {
+        // One operand that is so decides; else all must be known.
+        Node::And(parts) | Node::Or(parts) => {
+            let decides = matches!(node, Node::Or(_));
+            let known: Vec<Option<bool>> = parts.iter().map(|part| constant(part, budget)).collect();
+            if known.contains(&Some(decides)) {
+                return Some(decides);
+            }
+            known.iter().all(Option::is_some).then_some(!decides)
+        }
+        Node::Not(inner) => constant(inner, budget).map(|value| !value),
+        Node::Conditional(parts) => {
+            let [asked, then, otherwise] = parts.as_ref();
+            let (then, otherwise) = (constant(then, budget), constant(otherwise, budget));
+            match constant(asked, budget) {
+                Some(true) => then,
+                Some(false) => otherwise,
+                None => then.filter(|_| then == otherwise),
+            }
+        }
+        term => of_nothing(term, budget),
+    }
+}
+
+/// The value of a term that names no variable.
+fn of_nothing(term: &Node, budget: &mut Budget) -> Option<bool> {
+    let (mut variables, mut slots) = (false, 0);
+    term.visit(&mut |part| match part {
+        Node::Variable(_) => variables = true,
+        Node::Loop(inner) => slots = slots.max(inner.slot + 1),
+        _ => {}
+    });
+    if variables {
+        return None;
+    }
+    let nothing = Json::Null;
+    let scope = Scope { assertion: &nothing, google: &nothing, attribute: &nothing };
+    let mut machine = Machine { scope, left: *budget, slots: vec![Value::Null; slots] };
+    let value = machine.value(term);
+    let is = match value {
+        Ok(Value::Bool(value)) => Some(value),
+        _ => None,
+    };
+    budget.steps = machine.left.steps;
+    is
+}
+
 /// One evaluation under way.
 pub(super) struct Machine<'a> {
     scope: Scope<'a>,

@@ -36,7 +36,9 @@ impl Limits {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Nothing in it. For a provider it would mean that every valid token passes.
-    #[error("the condition is empty, which would let every valid token pass; write true if that is meant")]
+    #[error(
+        "the condition is empty, which would let every valid token pass; if that is meant, write true, and allow_everything: true beside it in a policy"
+    )]
     Empty,
     /// Longer than allowed.
     #[error("the expression has {length} characters; the limit is {limit}")]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::hint;
+use super::hint::{self, Unmapped};
 use super::known;
 use super::mapping::{Mapped, Mapping};
 use crate::attest::cel::node::{ClaimPath, Variable};
@@ -119,7 +119,7 @@ impl Condition {
     /// Explains it.
     pub fn explain(&self, claims: &Json, mapped: &Mapped) -> Explanation {
         let answer = self.ask(claims, mapped);
-        self.explanation(&answer, claims, mapped)
+        self.explanation(&answer, scope(claims, mapped), None)
     }
 
     /// Maps the claims, asks the condition over them, and explains the answer. Claims that cannot be mapped are an
@@ -128,23 +128,24 @@ impl Condition {
         match mapping.apply(claims) {
             Ok(mapped) => {
                 let answer = self.ask(claims, &mapped);
-                let explained = self.explanation(&answer, claims, &mapped);
+                let explained = self.explanation(&answer, scope(claims, &mapped), None);
                 (answer, explained)
             }
             Err(error) => {
                 let answer = Answer::Error(error.to_string());
-                let explained = self.explanation(&answer, claims, &Mapped::default());
+                let nothing = Mapped::default();
+                let failed = Unmapped { mapping, error: &error };
+                let explained = self.explanation(&answer, scope(claims, &nothing), Some(failed));
                 (answer, explained)
             }
         }
     }
 
-    fn explanation(&self, answer: &Answer, claims: &Json, mapped: &Mapped) -> Explanation {
-        let scope = scope(claims, mapped);
+    fn explanation(&self, answer: &Answer, scope: Scope<'_>, unmapped: Option<Unmapped<'_>>) -> Explanation {
         // All terms together get twice what the condition gets.
         let mut budget = Budget { steps: 2 * Budget::default().steps, ..Budget::default() };
         let terms = self.terms.iter().zip(&self.looks);
-        let terms = terms.map(|(term, looks)| explain_term(term, looks, scope, &mut budget)).collect();
+        let terms = terms.map(|(term, looks)| explain_term(term, looks, (scope, unmapped), &mut budget)).collect();
         Explanation { allowed: *answer == Answer::True, error: answer.error(), terms }
     }
 }
@@ -166,7 +167,12 @@ fn answer(result: Result<Value<'_>, EvalError>) -> Answer {
     }
 }
 
-fn explain_term(term: &Expression, looks: &[Look], scope: Scope<'_>, budget: &mut Budget) -> Term {
+fn explain_term(
+    term: &Expression,
+    looks: &[Look],
+    (scope, unmapped): (Scope<'_>, Option<Unmapped<'_>>),
+    budget: &mut Budget,
+) -> Term {
     let result = term.evaluate_within(scope, budget);
     let (mut values, mut absent) = (BTreeMap::new(), Vec::new());
     for Look { path, shown, secret } in looks {
@@ -177,7 +183,7 @@ fn explain_term(term: &Expression, looks: &[Look], scope: Scope<'_>, budget: &mu
             None => absent.push(shown.clone()),
         }
     }
-    let hints = hint::hints(term.root(), scope, &result);
+    let hints = hint::hints(term.root(), scope, unmapped, &result);
     let answer = answer(result);
     let truth = match answer {
         Answer::True => Truth::True,

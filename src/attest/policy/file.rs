@@ -113,7 +113,9 @@ fn to_json(text: &str) -> Result<Json, PolicyError> {
 
 fn from_own(json: Json, fallback: &str, hash: String) -> Result<Policy, PolicyError> {
     let own: Own = serde_json::from_value(json).map_err(|error| PolicyError::Form(error.to_string()))?;
-    if own.condition.trim() == "true" && !own.allow_everything {
+    let condition = boolean(Condition::compile(&own.condition)?)?;
+    // However it is written: `1 == 1`, or an `|| true` that was left behind.
+    if condition.whole.root().constant() == Some(true) && !own.allow_everything {
         return Err(PolicyError::AllowsEverything);
     }
     if own.audiences.is_empty() {
@@ -127,7 +129,7 @@ fn from_own(json: Json, fallback: &str, hash: String) -> Result<Policy, PolicyEr
         tokens: own.tokens.unwrap_or_else(|| vec![TokenKind::Oidc]),
         family: own.family,
         mapping: Mapping::compile(&own.mapping.into_iter().collect::<Vec<_>>())?,
-        condition: boolean(Condition::compile(&own.condition)?)?,
+        condition,
         max_age: own.max_age_seconds.map(Duration::from_secs),
         leeway: bounded(own.leeway_seconds.unwrap_or(30), 0..=60, "leeway_seconds")?,
         max_lifetime: bounded(own.max_lifetime_seconds.unwrap_or(3600), 60..=86400, "max_lifetime_seconds")?,

@@ -3,12 +3,25 @@
 use serde_json::Value as Json;
 
 use super::known;
+use super::mapping::{Mapping, MappingError};
 use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
 use crate::attest::cel::{EvalError, Scope, Value};
 use crate::attest::nearest::nearest;
 
+/// A mapping that failed, so that there are no mapped attributes at all.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unmapped<'m> {
+    pub(super) mapping: &'m Mapping,
+    pub(super) error: &'m MappingError,
+}
+
 /// The hints for a term that is not true.
-pub(super) fn hints(node: &Node, scope: Scope<'_>, result: &Result<Value<'_>, EvalError>) -> Vec<String> {
+pub(super) fn hints(
+    node: &Node,
+    scope: Scope<'_>,
+    unmapped: Option<Unmapped<'_>>,
+    result: &Result<Value<'_>, EvalError>,
+) -> Vec<String> {
     let mut found = Vec::new();
     match result {
         Ok(Value::Bool(true)) => {}
@@ -17,7 +30,8 @@ pub(super) fn hints(node: &Node, scope: Scope<'_>, result: &Result<Value<'_>, Ev
         Err(_) => {
             for path in node.claims() {
                 if path.resolve(scope.root(path.variable)).is_none() {
-                    found.extend(about_absent(&path, scope));
+                    let failed = unmapped.and_then(|unmapped| about_unmapped(&path, unmapped));
+                    found.extend(failed.or_else(|| about_absent(&path, scope)));
                 }
             }
         }
@@ -88,6 +102,26 @@ fn shown(node: &Node) -> Option<String> {
     })
 }
 
+/// Why an attribute is missing that is mapped, when the mapping failed.
+fn about_unmapped(path: &ClaimPath, unmapped: Unmapped<'_>) -> Option<String> {
+    let name = path.segments.first().filter(|_| path.variable != Variable::Assertion)?;
+    let ours = format!("{}.{name}", path.variable.name());
+    unmapped.mapping.entries().find(|(key, _)| *key == ours)?;
+    Some(match unmapped.error {
+        MappingError::Kind { key, kind, expected } if *key == ours => {
+            let how = if *expected == "a string" { ": write string(...) around it" } else { "" };
+            format!("{ours} is mapped, but to {kind}; it must be {expected}{how}")
+        }
+        MappingError::TooLong { key, bytes, limit } if *key == ours => {
+            format!("{ours} is mapped, but to {bytes} bytes; at most {limit} are allowed: map something shorter")
+        }
+        MappingError::Failed { key, error } if *key == ours => {
+            format!("{ours} is mapped, but its mapping has no value for this token: {error}")
+        }
+        other => format!("{ours} is mapped, but nothing is when one mapping fails: {other}"),
+    })
+}
+
 /// Why a claim may be missing, and what was perhaps meant.
 fn about_absent(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
     if path.variable != Variable::Assertion {
@@ -136,4 +170,49 @@ fn find_named(json: &Json, name: &str, depth: usize, left: &mut usize) -> Option
         below.insert(0, member.clone());
         Some(below)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::attest::policy::{Condition, Mapping};
+
+    /// The hints of a condition's terms.
+    fn hints(condition: &str, mapping: &[(&str, &str)]) -> Vec<String> {
+        let pairs: Vec<_> = mapping.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+        let claims = json!({"sub": "x".repeat(128), "oemid": 11129, "swname": "GCE"});
+        let condition = Condition::compile(condition).unwrap();
+        let explained = condition.explain_mapped(&claims, &Mapping::compile(&pairs).unwrap()).1;
+        explained.terms.into_iter().flat_map(|term| term.hints).collect()
+    }
+
+    #[test]
+    fn a_mapping_that_fails_is_not_called_missing() {
+        let number = [("attribute.n", "assertion.oemid"), ("attribute.s", "assertion.swname")];
+        assert_eq!(
+            hints("attribute.n == '11129'", &number),
+            ["attribute.n is mapped, but to int; it must be a string: write string(...) around it"]
+        );
+        assert_eq!(
+            hints("attribute.s == 'GCE'", &number),
+            [
+                "attribute.s is mapped, but nothing is when one mapping fails: the mapping of attribute.n gives int, it must be a string"
+            ]
+        );
+        assert_eq!(
+            hints("google.subject == 'x'", &[("google.subject", "assertion.sub")]),
+            ["google.subject is mapped, but to 128 bytes; at most 127 are allowed: map something shorter"]
+        );
+        assert_eq!(
+            hints("attribute.n == 'x'", &[("attribute.n", "assertion.gone")]),
+            ["attribute.n is mapped, but its mapping has no value for this token: there is no assertion.gone"]
+        );
+        for mapping in [&[][..], &number, &[("attribute.s", "assertion.swname")]] {
+            assert_eq!(
+                hints("attribute.other == 'x'", mapping),
+                ["attribute.other is not mapped: add it to the attribute mapping"]
+            );
+        }
+    }
 }

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::Policy;
+use super::guards::{DIGEST, Guards, IMAGE, OWNER, PLAIN_VM, PRODUCTION, REFERENCE, SOFTWARE, ways};
 use super::known;
+use super::{Family, Policy};
 use crate::attest::cel::node::{ClaimPath, Literal, Macro, Node, Operator, Variable};
 
 /// How bad it is.
@@ -64,11 +65,12 @@ impl Found {
         match node {
             Node::Binary { operator, operands } => self.comparison(*operator, &operands[0], &operands[1]),
             Node::Has { operand, field } => self.has(operand, field, root),
-            Node::Pattern { source, .. } if !(source.starts_with('^') && source.ends_with('$')) => self.add(
+            Node::Pattern { source, .. } if !anchored(source) => self.add(
                 Level::Warning,
                 "unanchored-pattern",
                 format!("the pattern {source:?} is not anchored"),
-                "matches() looks for the pattern anywhere in the text: write ^...$",
+                "matches() looks for the pattern anywhere in the text: write ^...$, and ^(...|...)$ around alternatives, \
+                 as ^ and $ belong to the first and last of them only",
             ),
             Node::Call { function, arguments }
                 if function.name() == "contains" && leaf(&arguments[0], "image_reference") =>
@@ -206,39 +208,56 @@ impl Found {
         }
     }
 
-    fn names_claim(&self, name: &str) -> bool {
-        self.claims.iter().any(|path| path.segments.iter().any(|segment| segment == name))
-    }
-
-    fn missing(&mut self, policy: &Policy, root: &Node) {
-        if self.claims.is_empty() {
-            let constant_false = matches!(root, Node::Literal(Literal::Bool(false)));
-            let level = if constant_false { Level::Note } else { Level::Error };
-            self.add(level, "constant-condition", "the condition looks at no claim", "it is the same for every token");
-            return;
+    /// Whether the condition is the same for every token; and its terms that are.
+    fn constants(&mut self, policy: &Policy, root: &Node) -> bool {
+        let told = match root.constant() {
+            Some(true) => "the condition is always true",
+            Some(false) => "the condition is always false",
+            None if root.claims().is_empty() => "the condition looks at no claim",
+            None => "",
+        };
+        if !told.is_empty() {
+            // To deny all in so many words is meant.
+            let plain_no = matches!(root, Node::Literal(Literal::Bool(false)));
+            let level = if plain_no { Level::Note } else { Level::Error };
+            self.add(level, "constant-condition", told, "it is the same for every token");
         }
-        let space = policy.family == super::Family::ConfidentialSpace;
-        let vm = policy.family == super::Family::ConfidentialVm;
-        if !self.names_claim("swname") && !space && !vm {
+        let terms = policy.condition.terms.iter().filter(|_| policy.condition.terms.len() > 1);
+        for (term, value) in terms.filter_map(|term| Some((term, term.root().constant()?))) {
             self.add(
                 Level::Warning,
+                "constant-condition",
+                format!("the term {} is always {value}", term.source),
+                "a term that looks at no claim decides nothing, or it decides alone: leave it out",
+            );
+        }
+        !told.is_empty()
+    }
+
+    /// What nothing asks for, or not every way through the condition.
+    fn missing(&mut self, policy: &Policy, root: &Node) {
+        if self.constants(policy, root) {
+            return;
+        }
+        let ways: Vec<Guards> = ways(root, &policy.mapping).into_iter().collect();
+        let space = policy.family == Family::ConfidentialSpace;
+        let lack = |wanted: Guards| ways.iter().filter(|way| *way & wanted == 0).count();
+        if policy.family == Family::Any {
+            self.lacking(
+                (lack(SOFTWARE), ways.len()),
                 "no-software-name",
-                "nothing asks for swname",
+                "asks for swname",
                 "Confidential VM tokens share issuer and keys with Confidential Space, and say nothing about the software",
             );
         }
-        let image =
-            ["image_digest", "image_reference", "image_signatures", "image_id"].map(|name| self.names_claim(name));
-        let production = self.names_claim("dbgstat") || self.names_claim("support_attributes");
-        if !production && (image[0] || image[1] || space) {
-            self.add(
-                Level::Warning,
-                "debug-image-passes",
-                "nothing asks for dbgstat or support_attributes",
-                "a debug image lets its operator into the running workload",
-            );
-        }
-        if image == [false, true, false, false] {
+        let debug = |way: &&Guards| *way & PRODUCTION == 0 && (space || *way & (DIGEST | REFERENCE) != 0);
+        self.lacking(
+            (ways.iter().filter(debug).count(), ways.len()),
+            "debug-image-passes",
+            "asks for dbgstat or support_attributes",
+            "a debug image lets its operator into the running workload",
+        );
+        if ways.iter().any(|way| way & IMAGE == REFERENCE) {
             self.add(
                 Level::Warning,
                 "image-by-tag",
@@ -246,14 +265,27 @@ impl Found {
                 "a tag can be moved to another image at any time: compare image_digest or signatures",
             );
         }
-        let whose = ["google_service_accounts", "project_id", "project_number", "sub", "instance_id", "subject"];
-        if !whose.iter().any(|name| self.names_claim(name)) {
-            self.add(
-                Level::Warning,
-                "any-project",
-                "nothing asks whose machine it is",
-                "without a service account or project, machines of every customer pass",
+        if ways.iter().any(|way| way & IMAGE != 0) {
+            self.lacking(
+                (lack(IMAGE | PLAIN_VM), ways.len()),
+                "any-image",
+                "asks for an image",
+                "that branch lets every image pass, whatever the others ask for",
             );
+        }
+        self.lacking(
+            (lack(OWNER), ways.len()),
+            "any-project",
+            "asks whose machine it is",
+            "without a service account or project, machines of every customer pass",
+        );
+    }
+
+    /// `lack` of so many ways do not ask for it.
+    fn lacking(&mut self, (lack, of): (usize, usize), rule: &'static str, what: &str, why: &'static str) {
+        if lack > 0 {
+            let who = if lack == of { "nothing" } else { "not every branch of the condition" };
+            self.add(Level::Warning, rule, format!("{who} {what}"), why);
         }
     }
 
@@ -303,6 +335,172 @@ fn texts(node: &Node) -> Vec<&str> {
     }
 }
 
+/// A number, or a list with one in it.
 fn number(node: &Node) -> bool {
-    matches!(node, Node::Literal(Literal::Int(_) | Literal::Uint(_) | Literal::Double(_)))
+    match node {
+        Node::Literal(Literal::Int(_) | Literal::Uint(_) | Literal::Double(_)) => true,
+        Node::List(items) => items.iter().any(number),
+        _ => false,
+    }
+}
+
+/// Whether a pattern covers the whole text, in each of its alternatives.
+fn anchored(pattern: &str) -> bool {
+    alternatives(pattern).into_iter().all(|one| one.starts_with('^') && ends_with_anchor(one))
+}
+
+fn ends_with_anchor(pattern: &str) -> bool {
+    let Some(before) = pattern.strip_suffix('$') else { return false };
+    // An odd number of backslashes makes it a dollar sign.
+    before.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 0
+}
+
+/// The alternatives of a pattern that stand in no group.
+fn alternatives(pattern: &str) -> Vec<&str> {
+    let (mut found, mut start, mut depth, mut class) = (Vec::new(), 0, 0usize, None);
+    let mut rest = pattern.char_indices();
+    while let Some((at, c)) = rest.next() {
+        match (c, class) {
+            ('\\', _) => {
+                // What is quoted up to \E is only text.
+                if let Some((quote, 'Q')) = rest.next() {
+                    let end = pattern[quote..].find("\\E").map_or(pattern.len(), |end| quote + end + 2);
+                    while rest.offset() < end {
+                        rest.next();
+                    }
+                }
+            }
+            // A bracket that stands first in its class is only text.
+            (']', Some(opened)) if at > opened => class = None,
+            ('[', None) => class = Some(at + if pattern[at + 1..].starts_with('^') { 2 } else { 1 }),
+            (_, Some(_)) => {}
+            ('(', None) => depth += 1,
+            (')', None) => depth = depth.saturating_sub(1),
+            ('|', None) if depth == 0 => {
+                found.push(&pattern[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    found.push(&pattern[start..]);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(condition: &str) -> Vec<&'static str> {
+        let text = format!("audiences: [a]\nallow_everything: true\ncondition: |\n  {condition}\n");
+        let mut found: Vec<_> =
+            lint(&Policy::read(&text, "p").unwrap()).into_iter().map(|remark| remark.rule).collect();
+        found.dedup();
+        found
+    }
+
+    const GOOD: &str = "assertion.swname == 'CONFIDENTIAL_SPACE' && assertion.dbgstat == 'disabled-since-boot' \
+        && assertion.submods.container.image_digest == 'sha256:1' && assertion.submods.gce.project_id == 'p'";
+    const VM: &str = "assertion.swname == 'GCE' && assertion.submods.gce.project_id == 'p'";
+
+    #[test]
+    fn every_branch_must_ask_for_itself() {
+        let all = ["no-software-name", "any-image", "any-project"].as_slice();
+        let space = "assertion.swname == 'CONFIDENTIAL_SPACE'";
+        for (condition, expected) in [
+            (GOOD.to_owned(), [].as_slice()),
+            (VM.to_owned(), &[]),
+            (format!("({GOOD}) || ({VM})"), &[]),
+            (format!("({GOOD}) || assertion.secboot"), all),
+            (format!("{GOOD} || assertion.secboot"), all),
+            (format!("assertion.secboot ? assertion.secboot : ({GOOD})"), all),
+            (format!("!(!({GOOD}) && !assertion.secboot)"), all),
+            (format!("({GOOD}) && (assertion.secboot || assertion.oemid == 11129)"), &[]),
+            (format!("({GOOD}) || ({space} && assertion.submods.gce.project_id == 'p')"), &["any-image"]),
+            (
+                format!("{space} && assertion.dbgstat == 'enabled' && has(assertion.submods.gce.project_id)"),
+                &["any-project"],
+            ),
+        ] {
+            assert_eq!(rules(&condition), expected, "{condition}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_attribute_asks_for_what_it_is_made_of() {
+        let text = |condition: &str| {
+            format!(
+                "audiences: [a]\nmapping: {{attribute.p: assertion.submods.gce.project_id}}\ncondition: {condition}\n"
+            )
+        };
+        let rules = |condition: &str| lint(&Policy::read(&text(condition), "p").unwrap()).len();
+        assert_eq!(rules("assertion.swname == 'GCE' && attribute.p == 'p'"), 0);
+        assert_eq!(rules("assertion.swname == 'GCE' && assertion.secboot"), 1, "a mapping alone asks for nothing");
+    }
+
+    #[test]
+    fn constants_are_told_and_do_not_let_everything_pass_unsaid() {
+        for (condition, whole) in [
+            ("true".to_owned(), true),
+            ("1 == 1".to_owned(), true),
+            ("!false".to_owned(), true),
+            (format!("{GOOD} || true"), true),
+            (format!("{GOOD} || 1 == 1"), true),
+            (format!("({GOOD}) || [1].all(x, x > 0)"), true),
+            ("assertion.secboot ? true : 'a' in ['a']".to_owned(), true),
+            (format!("{GOOD} && true"), false),
+            (format!("{GOOD} || 1 == 2"), false),
+        ] {
+            assert_eq!(rules(&condition), ["constant-condition"], "{condition}");
+            let unsaid = Policy::read(&format!("audiences: [a]\ncondition: |\n  {condition}\n"), "p");
+            assert_eq!(matches!(unsaid, Err(super::super::PolicyError::AllowsEverything)), whole, "{condition}");
+        }
+        let deny = Policy::read("audiences: [a]\ncondition: 'false'\n", "p").unwrap();
+        assert_eq!(lint(&deny).iter().map(|remark| remark.level).collect::<Vec<_>>(), [Level::Note]);
+    }
+
+    #[test]
+    fn anchors_belong_to_one_alternative_each() {
+        for (expected, pattern) in [
+            (true, "^https://a$"),
+            (true, "^(https://a|b)$"),
+            (true, "^a$|^b$"),
+            (true, r"^a\|b$"),
+            (true, "^[a|b]$"),
+            (true, "^[]|]$"),
+            (true, "^[^]|]$"),
+            (true, r"^\Qa|b\E$"),
+            (true, r"^a\\$"),
+            (false, "^https://a|b$"),
+            (false, "^a|^b$"),
+            (false, r"^\Qa\E|b$"),
+            (false, r"^[a\]]|b$"),
+            (false, r"^a\$"),
+            (false, "a$"),
+            (false, ""),
+        ] {
+            assert_eq!(anchored(pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn numbers_in_a_list_are_numbers_too() {
+        for (condition, expected) in [
+            ("assertion.submods.gce.instance_id == 1", true),
+            ("assertion.submods.gce.instance_id in [1, 2]", true),
+            ("assertion.submods.gce.project_number in ['1', 2u]", true),
+            ("assertion.submods.gce.instance_id in ['1', '2']", false),
+        ] {
+            assert_eq!(rules(condition).contains(&"number-for-text"), expected, "{condition}");
+        }
+    }
+
+    #[test]
+    fn an_empty_condition_is_told_once_and_with_advice_that_works() {
+        let error = Policy::read("audiences: [a]\ncondition: ''\n", "p").unwrap_err();
+        let told = format!("{:#}", anyhow::Error::from(error));
+        assert_eq!(told.matches("is empty").count(), 1, "{told}");
+        assert!(told.contains("allow_everything: true"), "{told}");
+        assert!(Policy::read("audiences: [a]\ncondition: 'true'\nallow_everything: true\n", "p").is_ok());
+    }
 }

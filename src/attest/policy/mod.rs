@@ -2,6 +2,7 @@
 
 pub mod condition;
 pub mod file;
+mod guards;
 mod hint;
 pub mod known;
 pub mod lint;
@@ -60,13 +61,20 @@ pub enum PolicyError {
     Form(String),
     /// The condition is refused.
     #[error("the condition is refused: {0}")]
-    Condition(#[from] Refusal),
+    Condition(Refusal),
     /// The mapping is refused.
-    #[error("{0}")]
+    #[error(transparent)]
     Mapping(#[from] MappingRefusal),
-    /// The condition is `true`.
-    #[error("the condition is true, so every valid token passes; say allow_everything: true if that is meant")]
+    /// The condition is `true`, or cannot be anything else.
+    #[error("the condition is always true, so every valid token passes; say allow_everything: true if that is meant")]
     AllowsEverything,
+}
+
+// The refusal is in the sentence; as a source it would be told twice.
+impl From<Refusal> for PolicyError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Condition(refusal)
+    }
 }
 
 impl Policy {

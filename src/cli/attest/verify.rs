@@ -176,6 +176,6 @@ fn keys(args: &Verify, policy: &Policy, token: &str) -> anyhow::Result<Option<Ar
     let base = env.given(&crate::config::attestation::ATTESTATION_ENDPOINT).unwrap_or_else(|| policy.issuer.clone());
     let source = KeySource::issuer(&policy.issuer, &base, FetchRules::default(), None)?;
     crate::cli::block_on(async {
-        source.keys_for(&kid).await.map(Some).context("give a key set with --jwks, or try again")
+        source.look_up(&kid).await.map(|found| Some(found.keys)).context("give a key set with --jwks, or try again")
     })
 }

@@ -23,7 +23,7 @@ impl Attestor {
     /// is told from here: the caller takes it in, and may ask again for the same entry.
     ///
     /// # Errors
-    /// When the issuer's keys cannot be had now.
+    /// When the issuer's keys, or the one that the token names, cannot be had now.
     pub async fn logged(&self, entry: &serde_json::Value, now: DateTime<Utc>) -> Result<Vec<Attestation>, Unavailable> {
         let Examined { events: mut found, live } = self.examined(entry, now).await?;
         for event in found.iter_mut().filter(|event| event.category == Category::AttestationTokenInvalid) {
@@ -47,7 +47,14 @@ impl Attestor {
         let keys = match (gotpm::key_id(entry), known.find_map(|policy| policy.keys.clone())) {
             (None, _) => None,
             (Some(_), Some(keys)) => Some(keys),
-            (Some(kid), None) => Some(self.0.issuers.of(issuer).ok_or(Unavailable)?.keys_for(&kid).await?),
+            (Some(kid), None) => {
+                let found = self.0.issuers.of(issuer).ok_or(Unavailable)?.look_up(&kid).await?;
+                // Its key may be new and not asked for yet: a genuine token must not be taken for a forged one.
+                if !found.is_certain(&kid, gotpm::known_for(entry, now)) {
+                    return Err(Unavailable);
+                }
+                Some(found.keys)
+            }
         };
         Ok(gotpm::examine(entry, issuer, Trust { keys: keys.as_deref(), roots: &self.0.roots }, now))
     }
