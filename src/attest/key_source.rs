@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use url::Url;
 
 pub use super::discovery::FetchError;
@@ -47,7 +46,7 @@ impl Default for FetchRules {
 #[derive(Debug)]
 pub struct KeySource {
     from: From,
-    current: ArcSwapOption<Held>,
+    current: watch::Sender<Option<Arc<Held>>>,
     /// When keys were asked for. The lock is held while fetching, so that there is one at a time.
     asked: Mutex<Asked>,
     rules: FetchRules,
@@ -129,7 +128,7 @@ impl KeySource {
         let held = Held { keys: Arc::new(keys), fetched: None, renew: far, dead: far };
         Self {
             from: From::Fixed,
-            current: ArcSwapOption::from_pointee(held),
+            current: watch::Sender::new(Some(Arc::new(held))),
             asked: Mutex::default(),
             rules: FetchRules::default(),
         }
@@ -152,7 +151,7 @@ impl KeySource {
             .map_err(|_| FetchError::Address("no HTTP client could be made"))?;
         let source = Self {
             from: From::Issuer { client, base, issuer: issuer.trim_end_matches('/').to_owned(), disk },
-            current: ArcSwapOption::empty(),
+            current: watch::Sender::new(None),
             asked: Mutex::default(),
             rules,
         };
@@ -173,7 +172,7 @@ impl KeySource {
     /// # Errors
     /// As [`KeySource::look_up`].
     pub async fn look_up_at(&self, kid: &str, now: Instant) -> Result<LookedUp, Unavailable> {
-        let held = self.current.load_full().filter(|held| now < held.dead);
+        let held = self.held().filter(|held| now < held.dead);
         if matches!(self.from, From::Fixed) {
             return held.map(|held| LookedUp { keys: held.keys.clone(), age: Duration::ZERO }).ok_or(Unavailable);
         }
@@ -188,7 +187,7 @@ impl KeySource {
         if let Some(why) = why {
             self.renew_unless_recent(why, kid, now).await;
         }
-        let held = self.current.load_full().filter(|held| now < held.dead).ok_or(Unavailable)?;
+        let held = self.held().filter(|held| now < held.dead).ok_or(Unavailable)?;
         let age = held.fetched.map_or(Duration::MAX, |fetched| now.duration_since(fetched));
         Ok(LookedUp { keys: held.keys.clone(), age })
     }
@@ -209,7 +208,7 @@ impl KeySource {
             asked.any = Some(now);
             let good = self.renew(now).await;
             drop(asked);
-            let renew = self.current.load().as_ref().map(|held| held.renew.saturating_duration_since(Instant::now()));
+            let renew = self.held().map(|held| held.renew.saturating_duration_since(Instant::now()));
             let pause = self.rules.floor.max(Duration::from_millis(50));
             wait = match renew {
                 Some(renew) if good => renew.max(pause),
@@ -239,11 +238,16 @@ impl KeySource {
         }
         asked.any = Some(waited);
         let good = self.renew(waited).await;
-        let missing = || self.current.load().as_ref().is_none_or(|held| held.keys.find(kid).is_none());
+        let missing = || self.held().is_none_or(|held| held.keys.find(kid).is_none());
         // The first fetch of all may be for an unknown id too.
         if why == Why::Unknown || (good && missing()) {
             asked.unknown = Some(waited);
         }
+    }
+
+    /// What is held now. The borrow ends here: nothing may wait while it holds.
+    fn held(&self) -> Option<Arc<Held>> {
+        self.current.borrow().clone()
     }
 
     async fn renew(&self, now: Instant) -> bool {
@@ -261,7 +265,7 @@ impl KeySource {
             }
             Err(error) => {
                 metrics::counter!(names::ATTESTATION_KEY_FETCHES.name, "result" => error.label()).increment(1);
-                let held = self.current.load().is_some();
+                let held = self.held().is_some();
                 tracing::warn!(%issuer, error = crate::telemetry::chain(&error), held, "the issuer's keys could not be renewed");
                 false
             }
@@ -271,7 +275,7 @@ impl KeySource {
     fn hold(&self, keys: KeySet, fresh: Duration, now: Instant) {
         let dead = now + fresh + self.rules.stale;
         let held = Held { keys: Arc::new(keys), fetched: Some(now), renew: now + fresh * 4 / 5, dead };
-        self.current.store(Some(Arc::new(held)));
+        self.current.send_replace(Some(Arc::new(held)));
     }
 
     /// What was kept on disk is used until the first fetch, as long as stale keys may be.
@@ -281,7 +285,7 @@ impl KeySource {
         let Some(left) = age.and_then(|age| self.rules.stale.checked_sub(age)) else { return };
         if let Some(keys) = std::fs::read(path).ok().and_then(|text| KeySet::read(&text).ok()) {
             let now = Instant::now();
-            self.current.store(Some(Arc::new(Held {
+            self.current.send_replace(Some(Arc::new(Held {
                 keys: Arc::new(keys),
                 fetched: None,
                 renew: now,
