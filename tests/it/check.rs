@@ -471,6 +471,14 @@ async fn a_store_that_cannot_be_used_is_told() {
     let checked = ground.with("STATE_URL", "sqlite::memory:").check().await;
     checked.says("state", "warning", "in memory", "STATE_URL");
 
+    let ground = Ground::new(&scc.url);
+    let one = ground.path().join("s.db").display().to_string();
+    let ground = ground.with("OUTBOX_URL", "sqlite:./s.db").with("STATE_URL", &format!("sqlite:{one}"));
+    let checked = ground.check_with(&["--offline"]).await;
+    checked.says("STATE_URL", "failed", "names the file of OUTBOX_URL", "a file of its own");
+    let checked = ground.with("OUTBOX_URL", "sqlite::memory:").check_with(&["--offline"]).await;
+    checked.says("OUTBOX_URL", "failed", "gone with the process", "outlives the process");
+
     let refuses = scc_saying(403, error(403, "PERMISSION_DENIED", "IAM_PERMISSION_DENIED"));
     let ground = Ground::new(&scc.url).with("STATE_URL", "firestore://acme/(default)");
     let checked = ground.with("FIRESTORE_EMULATOR_HOST", &refuses.url).check().await;
