@@ -509,6 +509,17 @@ async fn a_secret_is_read_by_its_name_and_never_told() {
 }
 
 #[tokio::test]
+async fn attestation_that_could_not_work_is_told_without_asking_anybody() {
+    let ground = Ground::new("http://127.0.0.1:1").with("ATTESTATION_POLICIES", "policies");
+    let ground = ground.with("ATTESTATION_ENDPOINT", "http://example.com");
+    let ground = ground.with("ATTESTATION_SECRETS", "db=codelab:file:/nonexist");
+    let checked = ground.with("ATTESTATION_CODELAB_PATH", "/metrics").check_with(&["--offline"]).await;
+    checked.says("ATTESTATION_ENDPOINT", "failed", "neither https nor http on this machine", "https://");
+    checked.says("ATTESTATION_SECRETS", "failed", "/nonexist", "put the file there");
+    checked.says("ATTESTATION_CODELAB_PATH", "failed", "/metrics is answered by the connector", "use /");
+}
+
+#[tokio::test]
 async fn attestation_that_would_not_start_is_told() {
     let scc = scc(ALL);
     let ground = Ground::new(&scc.url).with("ATTESTATION_POLICIES", "policies");
