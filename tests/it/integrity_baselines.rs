@@ -208,6 +208,14 @@ fn the_commands_explain_approve_compare_and_journal() {
     assert!(!good && text.contains("--replace"), "{text}");
     let (good, text) = program(&state, &["baseline", "import", "--from-entry", &path("early_failed_only_pcr7")]);
     assert!(!good && text.contains("no late boot report"), "{text}");
+    for name in ["", "  "] {
+        let (good, text) = program(&state, &["baseline", "import", name, "--from-entry", &failed]);
+        assert!(!good && text.contains("the name is empty"), "{text}");
+    }
+    let (good, text) = program(&state, &["baseline", "import", "brief", "--from-entry", &failed, "--days", "0"]);
+    assert!(!good && text.contains("would have ended already"), "{text}");
+    let (_, text) = program(&state, &["baseline", "list"]);
+    assert!(!text.contains("brief") && text.matches("every VM").count() == 1, "{text}");
     assert!(program(&state, &["baseline", "expire", "nov"]).0);
     let (_, text) = program(&state, &["baseline", "diff", "--from-entry", &failed]);
     assert!(text.contains("has these very values, but it expired"), "{text}");
