@@ -2,6 +2,7 @@
 
 pub mod condition;
 pub mod file;
+pub mod form;
 mod hint;
 pub mod known;
 pub mod lint;
