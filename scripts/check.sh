@@ -45,8 +45,8 @@ RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 step "Google Cloud scripts, under the real gcloud"
 if have gcloud; then PYTHONDONTWRITEBYTECODE=1 python3 tests/scripts/test_scripts.py; fi
 
-# Last, so that the closing lines are those of the tests. They also compare docs/configuration.md, docs/metrics.md and
-# .env.example with what the program prints.
+# Last, so that the closing lines are those of the tests. They also compare the printed documents (docs/configuration.md and
+# others, .env.example) with what the program prints.
 step "tests"
 cargo test --locked
 

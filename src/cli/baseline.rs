@@ -203,6 +203,12 @@ fn problems(env: &mut Env) -> Problems {
 
 async fn import(args: Import, env: &mut Env, baselines: &Baselines) -> anyhow::Result<ExitCode> {
     let now = Utc::now();
+    if args.name.as_ref().is_some_and(|name| name.trim().is_empty()) {
+        bail!(
+            "the name is empty: is a variable not set? Give a name, or leave it out and one is made of the VM and the boot"
+        )
+    }
+    let expires = args.days.map(|days| end(days, now)).transpose()?;
     let entry = match (&args.from_entry, &args.instance) {
         (Some(file), _) => newest_late(known_entries(file)?)?,
         (None, Some(instance)) => newest_late(logged(&args, instance, env).await?)?,
@@ -221,7 +227,7 @@ async fn import(args: Import, env: &mut Env, baselines: &Baselines) -> anyhow::R
             names: args.names,
             labels: args.labels.into_iter().collect::<BTreeMap<_, _>>(),
         },
-        expires: args.days.map(|days| now + TimeDelta::days(i64::from(days))),
+        expires,
         approved_by: Some(who(args.by)?),
         description: args.description,
         broken: Vec::new(),
@@ -236,6 +242,14 @@ async fn import(args: Import, env: &mut Env, baselines: &Baselines) -> anyhow::R
     let list: Vec<String> = baseline.measurements.0.keys().map(ToString::to_string).collect();
     println!("{name} is known to be good now: {}.", list.join(", "));
     Ok(ExitCode::SUCCESS)
+}
+
+/// When a baseline ends that is good for so many days.
+fn end(days: u32, now: DateTime<Utc>) -> anyhow::Result<DateTime<Utc>> {
+    if days == 0 {
+        bail!("with --days 0 the baseline would have ended already; give 1 or more, or leave it out for no end")
+    }
+    now.checked_add_signed(TimeDelta::days(i64::from(days))).context("--days leads beyond the calendar; give fewer")
 }
 
 /// The newest late boot report; all reports must be of one VM.

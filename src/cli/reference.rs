@@ -1,11 +1,17 @@
-//! `reference config · env · metrics`: the documents, printed from the code that they describe.
+//! `reference config · env · metrics · actions · policy`: the documents, printed from the code that they describe.
+
+mod actions;
+mod policy;
 
 use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::{AREAS, Setting};
+pub use actions::actions_page;
+pub use policy::policy_page;
+
+use crate::config::{AREAS, Area, Setting};
 use crate::telemetry::metrics;
 
 /// Print a generated document.
@@ -23,6 +29,10 @@ enum Document {
     Env,
     /// docs/metrics.md
     Metrics,
+    /// docs/actions.md
+    Actions,
+    /// docs/policy.md
+    Policy,
 }
 
 /// Prints it.
@@ -32,6 +42,8 @@ pub(super) fn run(args: &ReferenceArgs) -> anyhow::Result<ExitCode> {
         Document::Config => configuration(),
         Document::Env => env_example(),
         Document::Metrics => metrics_page(),
+        Document::Actions => actions_page(),
+        Document::Policy => policy_page(),
     };
     print!("{text}");
     Ok(ExitCode::SUCCESS)
@@ -45,14 +57,20 @@ pub fn configuration() -> String {
          `sysdig-scc check --offline` lists all problems at once. This page is printed by `sysdig-scc reference config`.\n",
     );
     for area in AREAS {
-        writeln!(page, "\n## {}\n\n| variable | default | meaning |\n|---|---|---|", area.title)
+        writeln!(page, "\n## {}\n\n{}", area.title, table_of(area).trim_end())
             .expect("writing to a string does not fail");
-        for setting in area.settings {
-            writeln!(page, "| {} | {} | {} |", names(setting), default(setting), meaning(setting))
-                .expect("writing to a string does not fail");
-        }
     }
     page
+}
+
+/// The settings of one area.
+fn table_of(area: &Area) -> String {
+    let mut table = String::from("| variable | default | meaning |\n|---|---|---|\n");
+    for setting in area.settings {
+        writeln!(table, "| {} | {} | {} |", names(setting), default(setting), meaning(setting))
+            .expect("writing to a string does not fail");
+    }
+    table
 }
 
 /// `.env.example`.

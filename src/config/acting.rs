@@ -137,7 +137,8 @@ pub enum Mode {
 }
 
 impl Mode {
-    const ALL: [Self; 5] = [Self::Report, Self::RelearnOrReport, Self::RelearnOrStop, Self::Stop, Self::Suspend];
+    /// All of them, the harmless first.
+    pub const ALL: [Self; 5] = [Self::Report, Self::RelearnOrReport, Self::RelearnOrStop, Self::Stop, Self::Suspend];
 
     /// As the setting has it.
     pub fn name(self) -> &'static str {

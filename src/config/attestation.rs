@@ -1,11 +1,15 @@
 //! Attestation: which policies, which secrets, and how strict.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
+use url::Url;
 
 use super::env::{Area, Env, Setting};
+use crate::google::http::may_carry_a_token;
+use crate::server;
 
 /// `ATTESTATION_POLICIES`.
 pub static ATTESTATION_POLICIES: Setting = Setting {
@@ -46,7 +50,7 @@ pub static ATTESTATION_SECRETS: Setting = Setting {
     example: "db=production-confidential-space:sm://acme-data/db-password",
     secret: false,
     doc: "The secrets that can be released, NAME=POLICY:SOURCE, separated by commas. A source is sm://project/secret, \
-          file:PATH or env:VARIABLE.",
+          file:PATH or env:VARIABLE; files and variables must be there at start.",
 };
 /// `ATTESTATION_CODELAB_PATH`.
 pub static ATTESTATION_CODELAB_PATH: Setting = Setting {
@@ -56,7 +60,8 @@ pub static ATTESTATION_CODELAB_PATH: Setting = Setting {
     example: "/",
     secret: false,
     doc: "A further path where a secret is released to a GET with a bearer token, as in Google's codelab: PATH, or \
-          PATH=NAME with the secret's name. Without a name it is the secret called codelab, or the only one there is.",
+          PATH=NAME with the secret's name. Without a name it is the secret called codelab, or the only one there is. \
+          Not a path of the connector's own, except /.",
 };
 /// `ATTESTATION_ENDPOINT`.
 pub static ATTESTATION_ENDPOINT: Setting = Setting {
@@ -65,7 +70,7 @@ pub static ATTESTATION_ENDPOINT: Setting = Setting {
     default: None,
     example: "https://confidentialcomputing.googleapis.com",
     secret: false,
-    doc: "Where the issuer's discovery document is asked for, when not at the issuer itself. With policies of several \
+    doc: "Where the issuer's discovery document is asked for, when not at the issuer itself: https, or http on this machine. With policies of several \
           issuers it stands for Google's.",
 };
 /// `ATTESTATION_JWKS_FILE`.
@@ -249,7 +254,7 @@ pub struct AttestationConfig {
     /// Where discovery is asked for.
     pub endpoint: Option<String>,
     /// Where Secret Manager is.
-    pub secret_manager: Option<url::Url>,
+    pub secret_manager: Option<Url>,
     /// Keys from a file instead.
     pub jwks_file: Option<PathBuf>,
     /// Where fetched keys are kept.
@@ -303,10 +308,8 @@ impl AttestationConfig {
             logged: env.list(&ATTESTATION_LOG_POLICY),
             secrets,
             codelab,
-            endpoint: env.given(&ATTESTATION_ENDPOINT),
-            secret_manager: env
-                .text(&super::secrets::SECRET_MANAGER_ENDPOINT)
-                .and_then(|text| url::Url::parse(&text).ok()),
+            endpoint: endpoint(env),
+            secret_manager: env.text(&super::secrets::SECRET_MANAGER_ENDPOINT).and_then(|text| Url::parse(&text).ok()),
             jwks_file: env.given(&ATTESTATION_JWKS_FILE).map(PathBuf::from),
             keys_cache: env.given(&ATTESTATION_KEYS_CACHE).map(PathBuf::from),
             root: env.given(&ATTESTATION_ROOT),
@@ -353,22 +356,54 @@ fn secrets(env: &mut Env) -> Vec<SecretRule> {
             continue;
         }
         let value = match &source {
-            SecretSource::Variable(variable) => {
-                let value = env.variable(variable).map(SecretString::from);
-                if value.is_none() {
-                    env.problem(
-                        ATTESTATION_SECRETS.name,
-                        &format!("takes {name} from {variable}, which is not set"),
-                        "set the variable",
-                    );
-                }
-                value
+            SecretSource::Variable(variable) => value(env, name, variable),
+            SecretSource::File(path) => {
+                require_file(env, name, path);
+                None
             }
-            _ => None,
+            SecretSource::Manager(_) => None,
         };
         rules.push(SecretRule { name: name.to_owned(), policy: policy.to_owned(), source, value });
     }
     rules
+}
+
+fn value(env: &mut Env, name: &str, variable: &str) -> Option<SecretString> {
+    let value = env.variable(variable).map(SecretString::from);
+    if value.is_none() {
+        let wrong = format!("takes {name} from {variable}, which is not set");
+        env.problem(ATTESTATION_SECRETS.name, &wrong, "set the variable");
+    }
+    value
+}
+
+/// A file that cannot be read now is told now, not to the workload that asks for its secret.
+fn require_file(env: &mut Env, name: &str, path: &Path) {
+    let cause = match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => "is a folder".to_owned(),
+        // Whatever else is no plain file could wait for a writer when it is opened.
+        Ok(found) if !found.is_file() => "is no plain file".to_owned(),
+        found => match found.and_then(|_| File::open(path)) {
+            Ok(_) => return,
+            Err(error) => format!("cannot be read: {error}"),
+        },
+    };
+    env.problem(
+        ATTESTATION_SECRETS.name,
+        &format!("takes {name} from the file {}, which {cause}", path.display()),
+        "correct the path, or put the file there, readable for the user this runs as",
+    );
+}
+
+fn endpoint(env: &mut Env) -> Option<String> {
+    let text = env.given(&ATTESTATION_ENDPOINT)?;
+    if Url::parse(&text).is_ok_and(|url| may_carry_a_token(&url)) {
+        return Some(text);
+    }
+    // No token goes there, but keys come from there: whoever can change them on the way can sign any token.
+    let wrong = format!("is neither https nor http on this machine: {text:?}");
+    env.problem(ATTESTATION_ENDPOINT.name, &wrong, &format!("for example {}", ATTESTATION_ENDPOINT.example));
+    None
 }
 
 fn read_source(text: &str) -> Option<SecretSource> {
@@ -394,19 +429,115 @@ fn codelab(env: &mut Env, secrets: &[SecretRule]) -> Option<(String, String)> {
             _ => None,
         }),
     };
-    match (secret, path.starts_with('/')) {
-        (Some(rule), true) => Some((path.to_owned(), rule.name.clone())),
-        (None, _) => {
-            env.problem(
-                ATTESTATION_CODELAB_PATH.name,
-                "names no secret that is there",
-                "write PATH=NAME with a name of ATTESTATION_SECRETS",
-            );
-            None
+    let path = codelab_path(env, path);
+    let Some(rule) = secret else {
+        env.problem(
+            ATTESTATION_CODELAB_PATH.name,
+            "names no secret that is there",
+            "write PATH=NAME with a name of ATTESTATION_SECRETS",
+        );
+        return None;
+    };
+    Some((path?, rule.name.clone()))
+}
+
+/// A path as the server compares them: it takes away a slash at the end, and what braces hold would be a pattern.
+fn codelab_path(env: &mut Env, text: &str) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~');
+    let path = if text == "/" { text } else { text.strip_suffix('/').unwrap_or(text) };
+    if !path.starts_with('/') || path.contains("//") || !path.bytes().all(plain) {
+        let remedy = "begin with a slash and use letters, digits, / - _ . and ~, for example /";
+        env.problem(ATTESTATION_CODELAB_PATH.name, &format!("is not a plain path: {text:?}"), remedy);
+        return None;
+    }
+    if let Some(route) = server::taken(path) {
+        env.problem(
+            ATTESTATION_CODELAB_PATH.name,
+            &format!("is {path:?}, which is taken: {route} is answered by the connector itself"),
+            "use / or a path that nothing else has, for example /secret",
+        );
+        return None;
+    }
+    Some(path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(pairs: &[(&str, &str)]) -> String {
+        let mut env = Env::from_pairs(pairs.iter().copied());
+        AttestationConfig::read(&mut env);
+        env.finish().err().map(|problems| problems.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn keys_come_over_https_or_from_this_machine() {
+        for (endpoint, good) in [
+            ("https://keys.example.com", true),
+            ("http://127.0.0.1:9", true),
+            ("http://localhost:9/x", true),
+            ("http://example.com", false),
+            ("ftp://example.com", false),
+            ("example.com", false),
+        ] {
+            let told = problems(&[("ATTESTATION_ENDPOINT", endpoint)]);
+            assert_eq!(told.is_empty(), good, "{endpoint}: {told}");
+            assert!(good || told.contains("ATTESTATION_ENDPOINT  is neither https nor http on this machine"), "{told}");
         }
-        (_, false) => {
-            env.problem(ATTESTATION_CODELAB_PATH.name, "is not a path", "begin with a slash, for example /");
-            None
+    }
+
+    #[test]
+    fn a_secret_is_where_the_setting_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(at("there"), "x").unwrap();
+        let told = |path: &str| {
+            let secrets = format!("db=ours:file:{path}");
+            problems(&[("ATTESTATION_POLICIES", "p"), ("ATTESTATION_SECRETS", &secrets)])
+        };
+        assert_eq!(told(&at("there")), "");
+        let missing = told(&at("missing"));
+        assert!(missing.contains("takes db from the file") && missing.contains("cannot be read"), "{missing}");
+        assert!(told(&at("")).contains("is a folder"));
+        assert!(told("/dev/null").contains("is no plain file"));
+    }
+
+    #[test]
+    fn the_codelabs_path_is_nobody_elses() {
+        let read = |path: &str| {
+            let mut env = Env::from_pairs([
+                ("ATTESTATION_POLICIES", "p"),
+                ("ATTESTATION_SECRETS", "db=ours:env:DB"),
+                ("DB", "x"),
+                ("ATTESTATION_CODELAB_PATH", path),
+            ]);
+            let read = AttestationConfig::read(&mut env).and_then(|config| config.codelab);
+            (read.map(|(path, _)| path), env.finish().err().map(|problems| problems.to_string()).unwrap_or_default())
+        };
+        for (path, kept) in [("/", "/"), ("/secret", "/secret"), ("/secret/", "/secret"), ("/a/b=db", "/a/b")] {
+            assert_eq!(read(path), (Some(kept.to_owned()), String::new()));
+        }
+        for path in [
+            "/events",
+            "/events/",
+            "/pubsub/push",
+            "/metrics",
+            "/healthz",
+            "/readyz",
+            "/health",
+            "/attestation/verify",
+            "/attestation/secrets/db",
+            "/_ah/warmup=db",
+        ] {
+            let (kept, told) = read(path);
+            assert_eq!(kept, None, "{path}");
+            assert!(told.contains("which is taken"), "{path}: {told}");
+        }
+        for path in ["secret", "/{any}", "//metrics", "/%6detrics", "/a b", ""] {
+            let (kept, told) = read(path);
+            assert_eq!(kept, None, "{path}");
+            assert!(path.is_empty() || told.contains("is not a plain path"), "{path}: {told}");
         }
     }
 }

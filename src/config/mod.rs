@@ -120,6 +120,9 @@ impl Config {
         secrets::check(env);
         let outbox = OutboxConfig::read(env);
         let state = StateConfig::read(env);
+        if let (Some(state), Some(outbox)) = (&state, &outbox) {
+            state.require_own_file(env, &outbox.path);
+        }
         let pubsub = PubsubConfig::read(env);
         let integrity = IntegrityConfig::read(env);
         let acting = ActingConfig::read(env);

@@ -137,6 +137,19 @@ fn path(env: &mut Env) -> Option<PathBuf> {
         env.problem(OUTBOX_URL.name, "names no file", remedy);
         return None;
     }
+    // SQLite has a way of its own to read both names; the lock beside the file would be made all the same.
+    if path == ":memory:" {
+        env.problem(
+            OUTBOX_URL.name,
+            "names memory: events that were acknowledged would be gone with the process",
+            "use sqlite:PATH with a path on a disk that outlives the process, for example sqlite:data/outbox.db",
+        );
+        return None;
+    }
+    if path.starts_with("file:") {
+        env.problem(OUTBOX_URL.name, "has an address where a path is meant: SQLite's file: is not read here", remedy);
+        return None;
+    }
     Some(PathBuf::from(path))
 }
 
@@ -155,5 +168,31 @@ fn refuse_ephemeral(env: &mut Env) {
             ),
             "run on Kubernetes with a volume, or accept the loss with ALLOW_EPHEMERAL_OUTBOX=true",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_on_a_disk_is_an_outbox() {
+        for (url, file) in [
+            ("sqlite:data/o.db", Some("data/o.db")),
+            ("sqlite:///data/o.db", Some("/data/o.db")),
+            ("sqlite::memory:", None),
+            ("sqlite://:memory:", None),
+            ("sqlite:file::memory:", None),
+            ("sqlite:file:o.db?mode=memory", None),
+            ("sqlite:data/", None),
+        ] {
+            let mut env = Env::from_pairs([("OUTBOX_URL", url)]);
+            assert_eq!(OutboxConfig::read_path(&mut env), file.map(PathBuf::from), "{url}");
+            assert_eq!(env.has_problems(), file.is_none(), "{url}");
+        }
+        let mut env = Env::from_pairs([("OUTBOX_URL", "sqlite::memory:")]);
+        OutboxConfig::read_path(&mut env);
+        let told = env.finish().unwrap_err().to_string();
+        assert!(told.contains("gone with the process") && told.contains("a disk that outlives"), "{told}");
     }
 }

@@ -1,6 +1,6 @@
 //! Where small durable facts are kept.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use url::Url;
 
@@ -18,7 +18,8 @@ pub static STATE_URL: Setting = Setting {
     example: "firestore://my-project/(default)",
     secret: false,
     doc: "Where small durable facts are kept (poll watermark, baselines, open boot findings, leases): `sqlite:PATH`, \
-          `sqlite::memory:` (lost at the end) or `firestore://PROJECT/DATABASE`. More than one replica needs Firestore.",
+          `sqlite::memory:` (lost at the end) or `firestore://PROJECT/DATABASE`. Never the outbox's file. More than one \
+          replica needs Firestore.",
 };
 
 /// The Firestore emulator.
@@ -75,6 +76,20 @@ impl StateConfig {
         Some(Self { url, emulator: emulator? })
     }
 
+    /// The outbox and the state are two databases: in one file, whichever is opened second finds tables that are not
+    /// its own.
+    pub fn require_own_file(&self, env: &mut Env, outbox: &Path) {
+        if let StateUrl::Sqlite(path) = &self.url
+            && resolved(path) == resolved(outbox)
+        {
+            env.problem(
+                STATE_URL.name,
+                &format!("names the file of OUTBOX_URL ({}), and the two cannot share one", outbox.display()),
+                "give each a file of its own, for example sqlite:data/outbox.db and sqlite:data/state.db",
+            );
+        }
+    }
+
     /// The base URL of the Firestore service.
     pub fn firestore_base(&self) -> Url {
         self.emulator.clone().unwrap_or_else(|| Url::parse(FIRESTORE).expect("a constant that the tests parse"))
@@ -119,11 +134,44 @@ fn parse(text: &str) -> Option<StateUrl> {
         });
     }
     let path = text.strip_prefix("sqlite:")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
     if path == ":memory:" {
         return Some(StateUrl::Memory);
     }
-    let path = path.strip_prefix("//").unwrap_or(path);
-    (!path.is_empty()).then(|| StateUrl::Sqlite(path.into()))
+    // SQLite would read `file:` as an address, which may name memory or options.
+    (!path.is_empty() && !path.starts_with("file:")).then(|| StateUrl::Sqlite(path.into()))
+}
+
+/// A file's one name, of which only the last folders need not be there yet: absolute, without links and dots.
+fn resolved(path: &Path) -> PathBuf {
+    let plain = without_dots(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    let known = plain.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
+    match known {
+        Some((part, real)) => plain.strip_prefix(part).map_or(plain.clone(), |rest| join(&real, rest)),
+        None => plain,
+    }
+}
+
+/// Without the empty rest that `join` would turn into a slash at the end.
+fn join(folder: &Path, rest: &Path) -> PathBuf {
+    if rest.as_os_str().is_empty() { folder.to_owned() } else { folder.join(rest) }
+}
+
+/// `a/../b` is `b` where `a` is not there yet; where it is there and a link, the system would say otherwise, so that
+/// what is there is resolved first.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                plain = plain.canonicalize().unwrap_or(plain);
+                plain.pop();
+            }
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -140,6 +188,8 @@ mod tests {
             ("sqlite:/var/lib/s.db", Some(StateUrl::Sqlite("/var/lib/s.db".into()))),
             ("sqlite:///var/lib/s.db", Some(StateUrl::Sqlite("/var/lib/s.db".into()))),
             ("sqlite::memory:", Some(StateUrl::Memory)),
+            ("sqlite://:memory:", Some(StateUrl::Memory)),
+            ("sqlite:file::memory:", None),
             ("firestore://p/(default)", firestore("p", "(default)")),
             ("firestore://p/%28default%29", firestore("p", "(default)")),
             ("firestore://p", firestore("p", "(default)")),
@@ -149,6 +199,34 @@ mod tests {
             ("postgres://x", None),
         ] {
             assert_eq!(parse(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_outbox_and_the_state_have_a_file_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("real")).unwrap();
+        std::fs::write(at("real/s.db"), "").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(at("real"), at("link")).unwrap();
+        let here = std::env::current_dir().unwrap();
+        for (outbox, state, one) in [
+            ("s.db".into(), "s.db".into(), true),
+            ("s.db".into(), "./s.db".into(), true),
+            ("nowhere/s.db".into(), "nowhere/deep/../s.db".into(), true),
+            (here.join("nowhere/s.db"), "nowhere/./s.db".into(), true),
+            (at("real/s.db"), at("link/s.db"), cfg!(unix)),
+            (at("real/new.db"), at("link/new.db"), cfg!(unix)),
+            (at("real/new.db"), at("link/../real/new.db"), true),
+            ("s.db".into(), "state/s.db".into(), false),
+            ("outbox.db".into(), "state.db".into(), false),
+        ] {
+            let (outbox, state): (PathBuf, PathBuf) = (outbox, state);
+            let mut env = Env::default();
+            let config = StateConfig { url: StateUrl::Sqlite(state.clone()), emulator: None };
+            config.require_own_file(&mut env, &outbox);
+            assert_eq!(env.has_problems(), one, "{outbox:?} {state:?}");
         }
     }
 

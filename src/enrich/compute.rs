@@ -1,9 +1,11 @@
 //! Compute Engine: which instance it was, and what is known of it.
 //!
 //! Asked by the node that Kubernetes named, else by the numeric id, else by the host's name, else by the internal
-//! address. Two instances that fit are none: a finding on the wrong machine is worse than one on its project.
+//! address, which also tells apart several of one name. Two instances that fit are none: a finding on the wrong machine is
+//! worse than one on its project.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -69,7 +71,7 @@ struct Question {
 #[derive(Debug)]
 enum Answer {
     One(Box<Instance>),
-    Several(usize),
+    Several(Vec<Instance>),
 }
 
 /// Instances, and the zones that did not answer.
@@ -111,7 +113,7 @@ impl Enricher for ComputeEnricher {
                 return Ok(false);
             }
             for question in &questions {
-                if let Some(mut instance) = Inner::ask(&self.0, question).await? {
+                if let Some(mut instance) = Inner::ask(&self.0, question, subject.address).await? {
                     if let Some(project) = Inner::identity(&self.0, &instance.project).await {
                         instance.project_number = project.number.0.clone();
                         found.project = Some(both(&project));
@@ -217,17 +219,25 @@ impl Inner {
         this.projects.find(project.to_owned(), look_up).await.ok().flatten()
     }
 
-    async fn ask(this: &Arc<Self>, question: &Question) -> Result<Option<Instance>, Gap> {
+    /// The instance. Of several, it is the only one that has `address`.
+    async fn ask(this: &Arc<Self>, question: &Question, address: Option<Ipv4Addr>) -> Result<Option<Instance>, Gap> {
         let (inner, asked) = (Arc::clone(this), question.clone());
         let answer = this.instances.find(question.clone(), async move { Self::look_up(&inner, &asked).await }).await;
         match answer.map_err(|gap| gap.as_ref().clone())?.as_deref() {
             None => Ok(None),
             Some(Answer::One(instance)) => Ok(Some(instance.as_ref().clone())),
-            Some(Answer::Several(count)) => Err(Gap {
-                text: format!("{count} instances answer to {}; which one it was is not known", question.text),
-                label: "ambiguous",
-                transient: false,
-            }),
+            Some(Answer::Several(instances)) => match with_address(instances, address) {
+                Some(instance) => Ok(Some(instance.clone())),
+                None => Err(Gap {
+                    text: format!(
+                        "{} instances answer to {}; which one it was is not known",
+                        instances.len(),
+                        question.text
+                    ),
+                    label: "ambiguous",
+                    transient: false,
+                }),
+            },
         }
     }
 
@@ -246,7 +256,7 @@ impl Inner {
             (0, Some(gap)) => Err(gap),
             (0, None) => Ok(None),
             (1, _) => Ok(found.pop().map(|instance| Answer::One(Box::new(instance)))),
-            (count, _) => Ok(Some(Answer::Several(count))),
+            _ => Ok(Some(Answer::Several(found))),
         }
     }
 
@@ -387,6 +397,13 @@ fn inventory(places: Vec<Place>) -> Inventory {
         }
     }
     inventory
+}
+
+/// The only one of them that has this internal address.
+fn with_address(instances: &[Instance], address: Option<Ipv4Addr>) -> Option<&Instance> {
+    let address = address?.to_string();
+    let mut fitting = instances.iter().filter(|instance| instance.addresses.contains(&address));
+    fitting.next().filter(|_| fitting.next().is_none())
 }
 
 /// Whether the instance is where the event says; a place that is neither zone nor region says nothing.

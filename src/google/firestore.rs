@@ -123,6 +123,19 @@ impl Client {
         self.commit(json!({"update": {"name": name, "fields": fields}}), when).await
     }
 
+    /// Writes these fields of the document and leaves the others alone. Answers its update time.
+    pub async fn amend(
+        &self,
+        collection: &str,
+        id: &str,
+        fields: Map<String, Value>,
+        when: Precondition<'_>,
+    ) -> Result<String, ApiError> {
+        let paths: Vec<String> = fields.keys().map(|name| field_path(name)).collect();
+        let update = json!({"name": format!("{}/{collection}/{id}", self.name), "fields": fields});
+        self.commit(json!({"update": update, "updateMask": {"fieldPaths": paths}}), when).await
+    }
+
     /// Removes the document. Without a precondition, a missing one is no error.
     pub async fn remove(&self, collection: &str, id: &str, when: Precondition<'_>) -> Result<(), ApiError> {
         self.commit(json!({"delete": format!("{}/{collection}/{id}", self.name)}), when).await.map(drop)
@@ -150,6 +163,11 @@ impl Client {
     }
 }
 
+/// One field's name as a path, in which dots would lead deeper.
+fn field_path(name: &str) -> String {
+    format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
+}
+
 fn speaks_of_the_database(error: &ApiError) -> bool {
     matches!(error, ApiError::Status(refusal) if refusal.error.message.contains("database") && !refusal.error.message.contains("/documents/"))
 }
@@ -167,4 +185,16 @@ struct Committed {
 #[serde(rename_all = "camelCase")]
 struct WriteResult {
     update_time: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_is_one_field() {
+        for (name, path) in [("expiresAt", "`expiresAt`"), ("a.b", "`a.b`"), ("a`b\\", "`a\\`b\\\\`")] {
+            assert_eq!(field_path(name), path);
+        }
+    }
 }

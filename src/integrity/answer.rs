@@ -19,6 +19,33 @@ pub enum Action {
 }
 
 impl Action {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Relearn, Self::Stop, Self::Suspend];
+
+    /// What it does to a VM, and when it counts as done.
+    pub fn effect(self) -> &'static str {
+        match self {
+            Self::Relearn => {
+                "`setShieldedInstanceIntegrityPolicy`: what the most recent boot measured becomes the policy. The VM keeps running. The policy of its next late report must be what was approved."
+            }
+            Self::Stop => {
+                "`stop`: the VM is shut down; its disks stay, what was only in memory is lost. Compute Engine must then say `TERMINATED`."
+            }
+            Self::Suspend => "`suspend`: memory is kept, nothing runs. Compute Engine must then say `SUSPENDED`.",
+        }
+    }
+
+    /// What an operator does to undo it.
+    pub fn undone_by(self) -> &'static str {
+        match self {
+            Self::Relearn => {
+                "nothing brings the old policy back; after a boot that is good, relearning again learns that one"
+            }
+            Self::Stop => "`gcloud compute instances start VM --zone ZONE --project PROJECT`",
+            Self::Suspend => "`gcloud compute instances resume VM --zone ZONE --project PROJECT`",
+        }
+    }
+
     /// The word in the journal, in metrics and in request ids.
     pub fn label(self) -> &'static str {
         match self {
@@ -38,125 +65,123 @@ impl Action {
     }
 }
 
-/// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Result {
-    /// It will be done as soon as Compute Engine confirms what the report says.
-    Planned,
-    /// The rules say that this is only reported.
-    Reported,
-    /// It was done, and seen to be done.
-    Done,
-    /// It would have been done; this is a dry run.
-    DryRun,
-    /// It was not done, for a reason that is a rule of ours.
-    Refused,
-    /// It was tried, and did not work, or is not known to have worked.
-    Failed,
-}
-
-impl Result {
-    /// The word in the journal and in metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Planned => "planned",
-            Self::Reported => "reported",
-            Self::Done => "done",
-            Self::DryRun => "dry_run",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
-        /// Why it ended so: a closed set, for the journal, the finding and metrics.
+macro_rules! words {
+    ($(#[doc = $about:literal])* $set:ident { $($(#[doc = $doc:literal])* $name:ident = $label:literal,)* }) => {
+        $(#[doc = $about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum Reason {
-            $($(#[$doc])* #[serde(rename = $label)] $name,)*
+        pub enum $set {
+            $($(#[doc = $doc])* #[serde(rename = $label)] $name,)*
         }
 
-        impl Reason {
-            /// Its word.
+        impl $set {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Its word in the journal, on the finding and in metrics.
             pub fn label(self) -> &'static str {
                 match self {
                     $(Self::$name => $label,)*
+                }
+            }
+
+            /// The same as a sentence, for the documents.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc,)*).trim_ascii(),)*
                 }
             }
         }
     };
 }
 
-reasons! {
-    /// The rules ask for it.
-    Asked = "asked",
-    /// The entry does not name the integrity log of the VM's own project.
-    LogUnproven = "log_unproven",
-    /// An early report, in a mode in which only late ones are answered.
-    Early = "early_report",
-    /// The report does not say whether the check passed.
-    NotStated = "result_not_stated",
-    /// The report lacks a register, or cannot be read in full.
-    Incomplete = "incomplete_report",
-    /// No baseline knows the measurements, and the mode says to report that.
-    NotKnownGood = "not_known_good",
-    /// There is no usable baseline at all.
-    NoBaselines = "no_baselines",
-    /// INTEGRITY_ACTION was changed after it was planned.
-    ModeChanged = "mode_changed",
-    /// It could not be done in time.
-    TooLate = "too_late",
-    /// The VM is not there.
-    Gone = "instance_gone",
-    /// What answers to the id is another VM.
-    IdDiffers = "id_differs",
-    /// It is in another project or zone.
-    PlaceDiffers = "place_differs",
-    /// It does not run.
-    NotRunning = "not_running",
-    /// It was started after the report.
-    Restarted = "restarted_since",
-    /// Compute Engine does not say when it was started.
-    StartUnknown = "start_unknown",
-    /// A report of a later boot was seen.
-    NewerBoot = "newer_boot_seen",
-    /// A newer report of the same check was seen.
-    NewerReport = "newer_report_seen",
-    /// The check has passed since.
-    PassedSince = "passed_since",
-    /// Integrity monitoring is off: the report cannot be its own.
-    MonitoringOff = "monitoring_off",
-    /// It has the label that exempts.
-    ExemptLabel = "exempt_label",
-    /// A managed instance group would repair it.
-    GroupMember = "group_member",
-    /// A GKE cluster would repair it.
-    GkeNode = "gke_node",
-    /// It has local SSDs, whose data would be lost.
-    LocalSsd = "local_ssd",
-    /// The cap of an hour is reached.
-    CapHour = "cap_hour",
-    /// The cap of an hour for one project is reached.
-    CapProject = "cap_project",
-    /// The cap of all actions is reached.
-    CapOverall = "cap_overall",
-    /// A snapshot could not be made.
-    SnapshotFailed = "snapshot_failed",
-    /// Compute Engine refuses: a permission is missing.
-    Forbidden = "forbidden",
-    /// Compute Engine refuses the call for another reason.
-    Rejected = "rejected",
-    /// The operation ended with an error.
-    OperationFailed = "operation_failed",
-    /// The operation did not end in time.
-    OperationSlow = "operation_slow",
-    /// The operation ended well, but the VM does not look it.
-    NotConfirmed = "not_confirmed",
-    /// The connector was interrupted, and things have changed since: whether the call arrived is not known.
-    Interrupted = "interrupted",
+words! {
+    /// How it ended.
+    Result {
+        /// It will be done as soon as Compute Engine confirms what the report says.
+        Planned = "planned",
+        /// The rules say that this is only reported.
+        Reported = "reported",
+        /// It was done, and seen to be done.
+        Done = "done",
+        /// It would have been done; this is a dry run.
+        DryRun = "dry_run",
+        /// It was not done, for a reason that is a rule of ours.
+        Refused = "refused",
+        /// It was tried, and did not work, or is not known to have worked.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// Why it ended so.
+    Reason {
+        /// The rules ask for it.
+        Asked = "asked",
+        /// The entry does not name the integrity log of the VM's own project.
+        LogUnproven = "log_unproven",
+        /// An early report, in a mode in which only late ones are answered.
+        Early = "early_report",
+        /// The report does not say whether the check passed.
+        NotStated = "result_not_stated",
+        /// The report lacks a register, or cannot be read in full.
+        Incomplete = "incomplete_report",
+        /// No baseline knows the measurements, and the mode says to report that.
+        NotKnownGood = "not_known_good",
+        /// There is no usable baseline at all, and `INTEGRITY_STOP_WITHOUT_BASELINES` is not set.
+        NoBaselines = "no_baselines",
+        /// `INTEGRITY_ACTION` was changed after it was planned.
+        ModeChanged = "mode_changed",
+        /// It could not be done in time.
+        TooLate = "too_late",
+        /// The VM is not there.
+        Gone = "instance_gone",
+        /// What answers to the id is another VM.
+        IdDiffers = "id_differs",
+        /// It is in another project or zone.
+        PlaceDiffers = "place_differs",
+        /// It does not run.
+        NotRunning = "not_running",
+        /// It was started after the report.
+        Restarted = "restarted_since",
+        /// Compute Engine does not say when it was started.
+        StartUnknown = "start_unknown",
+        /// A report of a later boot was seen.
+        NewerBoot = "newer_boot_seen",
+        /// A newer report of the same check was seen.
+        NewerReport = "newer_report_seen",
+        /// The check has passed since.
+        PassedSince = "passed_since",
+        /// Integrity monitoring is off: the report cannot be its own.
+        MonitoringOff = "monitoring_off",
+        /// It has the label that exempts, `INTEGRITY_EXEMPT_LABEL`.
+        ExemptLabel = "exempt_label",
+        /// A managed instance group would repair it, and `INTEGRITY_ACT_ON_GROUPS` is not set.
+        GroupMember = "group_member",
+        /// A GKE cluster would repair it, and `INTEGRITY_ACT_ON_GROUPS` is not set.
+        GkeNode = "gke_node",
+        /// It has local SSDs, whose data would be lost, and `INTEGRITY_DISCARD_LOCAL_SSD` is not set.
+        LocalSsd = "local_ssd",
+        /// The cap of an hour is reached, `INTEGRITY_ACTIONS_PER_HOUR`.
+        CapHour = "cap_hour",
+        /// The cap of an hour for one project is reached, `INTEGRITY_ACTIONS_PER_PROJECT_HOUR`.
+        CapProject = "cap_project",
+        /// The cap of all actions is reached, `INTEGRITY_ACTIONS_OVERALL`.
+        CapOverall = "cap_overall",
+        /// A snapshot could not be made, and `INTEGRITY_SNAPSHOT_FIRST` asks for one.
+        SnapshotFailed = "snapshot_failed",
+        /// Compute Engine refuses: a permission is missing.
+        Forbidden = "forbidden",
+        /// Compute Engine refuses the call for another reason.
+        Rejected = "rejected",
+        /// The operation ended with an error.
+        OperationFailed = "operation_failed",
+        /// The operation did not end in time.
+        OperationSlow = "operation_slow",
+        /// The operation ended well, but the VM does not look it.
+        NotConfirmed = "not_confirmed",
+        /// The connector was interrupted, and things have changed since: whether the call arrived is not known.
+        Interrupted = "interrupted",
+    }
 }
 
 /// What was done about a report.

@@ -109,11 +109,12 @@ impl Baselines {
         now: DateTime<Utc>,
     ) -> Result<bool, StateError> {
         let Some(found) = self.store.read(KIND, name).await? else { return Ok(false) };
-        let mut body = found.body.clone();
         let text = at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-        body.insert("expiresAt".to_owned(), text.into());
-        let change = change(name, What::Expire, who, now, Some(found.body), Some(body.clone()));
-        self.journalled(&change, self.store.write(KIND, name, &body, Expected::Version(found.version))).await?;
+        let members = Body::from_iter([("expiresAt".to_owned(), text.into())]);
+        let mut after = found.body.clone();
+        after.extend(members.clone());
+        let change = change(name, What::Expire, who, now, Some(found.body.clone()), Some(after));
+        self.journalled(&change, self.store.amend(KIND, &found, &members)).await?;
         Ok(true)
     }
 

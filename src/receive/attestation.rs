@@ -65,11 +65,6 @@ pub fn codelab(path: &str) -> actix_web::Resource {
     web::resource(path.to_owned()).guard(actix_web::guard::Get()).route(web::get().to(codelab_secret))
 }
 
-/// Whether a request shows anything: for a path that is also something else's.
-pub fn shows_authorization(context: &actix_web::guard::GuardContext<'_>) -> bool {
-    context.head().headers().contains_key(header::AUTHORIZATION)
-}
-
 fn limit() -> web::PayloadConfig {
     web::PayloadConfig::new(BODY)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::firestore_value::{from_fields, to_fields};
+use super::firestore_value::{ValueError, from_fields, to_fields, to_fields_like};
 use super::{Body, Document, Expected, Listing, Page, StateError, Store, Version};
 use crate::google::firestore::{self as wire, Client, Database, Precondition};
 use crate::google::{ApiError, TokenSource};
@@ -83,13 +83,29 @@ impl Store for FirestoreStore {
         expected: Expected,
     ) -> BoxFuture<'a, Result<Version, StateError>> {
         Box::pin(async move {
-            let fields = to_fields(body).map_err(|error| StateError::Unfit {
-                kind: kind.to_owned(),
-                key: key.to_owned(),
-                source: Box::new(error),
-            })?;
+            let fields = to_fields(body).map_err(|error| unfit(kind, key, error))?;
             let written = self.client.write(&collection(kind), &escape(key), fields, precondition(&expected)).await;
             let written = written.map_err(|error| self.guarded_trouble(error, kind, key, &expected))?;
+            Ok(Version(written))
+        })
+    }
+
+    /// Other programs' documents have values of kinds that a body cannot tell apart, so only what changes is written.
+    fn amend<'a>(
+        &'a self,
+        kind: &'a str,
+        seen: &'a Document,
+        members: &'a Body,
+    ) -> BoxFuture<'a, Result<Version, StateError>> {
+        Box::pin(async move {
+            let (collection, id) = (collection(kind), escape(&seen.key));
+            let expected = Expected::Version(seen.version.clone());
+            let stands = self.client.fetch(&collection, &id).await.map_err(|error| self.trouble(error))?;
+            // That it is another revision by now is left to the guard of the write.
+            let before = stands.map(|stands| stands.fields).unwrap_or_default();
+            let fields = to_fields_like(members, &before).map_err(|error| unfit(kind, &seen.key, error))?;
+            let written = self.client.amend(&collection, &id, fields, precondition(&expected)).await;
+            let written = written.map_err(|error| self.guarded_trouble(error, kind, &seen.key, &expected))?;
             Ok(Version(written))
         })
     }
@@ -134,6 +150,10 @@ impl Store for FirestoreStore {
             self.client.fetch(&collection("ping"), "ping").await.map(drop).map_err(|error| self.trouble(error))
         })
     }
+}
+
+fn unfit(kind: &str, key: &str, error: ValueError) -> StateError {
+    StateError::Unfit { kind: kind.to_owned(), key: key.to_owned(), source: Box::new(error) }
 }
 
 fn collection(kind: &str) -> String {

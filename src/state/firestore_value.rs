@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use chrono::DateTime;
 use serde_json::{Map, Number, Value, json};
 
 use super::Body;
@@ -31,6 +32,18 @@ pub(super) fn to_fields(body: &Body) -> Result<Map<String, Value>, ValueError> {
 /// Firestore's fields as a body. Times, references and bytes become text.
 pub(super) fn from_fields(fields: &Map<String, Value>) -> Result<Body, ValueError> {
     fields.iter().map(|(name, value)| Ok((name.clone(), untag(value)?))).collect()
+}
+
+/// A body's members as fields that take the place of those in `before`: a text that names a time stays a time there.
+pub(super) fn to_fields_like(body: &Body, before: &Map<String, Value>) -> Result<Map<String, Value>, ValueError> {
+    let like = |name: &str, value: &Value| {
+        let is_time = before.get(name).is_some_and(|old| old.get("timestampValue").is_some());
+        match value.as_str().filter(|text| is_time && DateTime::parse_from_rfc3339(text).is_ok()) {
+            Some(text) => Ok(json!({"timestampValue": text})),
+            None => tag(value),
+        }
+    };
+    body.iter().map(|(name, value)| Ok((name.clone(), like(name, value)?))).collect()
 }
 
 fn tag(value: &Value) -> Result<Value, ValueError> {
@@ -121,6 +134,24 @@ mod tests {
             json!({"m": {"mapValue": {}}, "a": {"arrayValue": {}}, "t": {"timestampValue": "2026-01-01T00:00:00Z"}});
         let body = from_fields(fields.as_object().unwrap()).unwrap();
         assert_eq!(Value::Object(body), json!({"m": {}, "a": [], "t": "2026-01-01T00:00:00Z"}));
+    }
+
+    #[test]
+    fn a_time_stays_a_time_and_all_else_is_what_it_is() {
+        let old =
+            json!({"a": {"timestampValue": "2026-01-01T00:00:00Z"}, "b": {"stringValue": "2026-01-01T00:00:00Z"}});
+        let old = old.as_object().unwrap();
+        let time = "2027-01-31T00:00:00Z";
+        for (name, value, tagged) in [
+            ("a", json!(time), json!({"timestampValue": time})),
+            ("a", json!("soon"), json!({"stringValue": "soon"})),
+            ("a", json!(null), json!({"nullValue": null})),
+            ("b", json!(time), json!({"stringValue": time})),
+            ("new", json!(time), json!({"stringValue": time})),
+        ] {
+            let body = Body::from_iter([(name.to_owned(), value)]);
+            assert_eq!(Value::Object(to_fields_like(&body, old).unwrap()), json!({name: tagged}));
+        }
     }
 
     #[test]

@@ -123,6 +123,21 @@ pub trait Store: Send + Sync + fmt::Debug {
         expected: Expected,
     ) -> BoxFuture<'a, Result<Version, StateError>>;
 
+    /// Sets some members of a fact that still is as it was `seen`, else [`StateError::Conflict`]. The other members stay
+    /// as the store has them, also where it has values that JSON has not. Answers the new revision.
+    fn amend<'a>(
+        &'a self,
+        kind: &'a str,
+        seen: &'a Document,
+        members: &'a Body,
+    ) -> BoxFuture<'a, Result<Version, StateError>> {
+        Box::pin(async move {
+            let mut body = seen.body.clone();
+            body.extend(members.clone());
+            self.write(kind, &seen.key, &body, Expected::Version(seen.version.clone())).await
+        })
+    }
+
     /// Removes the fact if `expected` holds, else [`StateError::Conflict`]. Answers whether it was there.
     fn remove<'a>(&'a self, kind: &'a str, key: &'a str, expected: Expected)
     -> BoxFuture<'a, Result<bool, StateError>>;

@@ -471,6 +471,14 @@ async fn a_store_that_cannot_be_used_is_told() {
     let checked = ground.with("STATE_URL", "sqlite::memory:").check().await;
     checked.says("state", "warning", "in memory", "STATE_URL");
 
+    let ground = Ground::new(&scc.url);
+    let one = ground.path().join("s.db").display().to_string();
+    let ground = ground.with("OUTBOX_URL", "sqlite:./s.db").with("STATE_URL", &format!("sqlite:{one}"));
+    let checked = ground.check_with(&["--offline"]).await;
+    checked.says("STATE_URL", "failed", "names the file of OUTBOX_URL", "a file of its own");
+    let checked = ground.with("OUTBOX_URL", "sqlite::memory:").check_with(&["--offline"]).await;
+    checked.says("OUTBOX_URL", "failed", "gone with the process", "outlives the process");
+
     let refuses = scc_saying(403, error(403, "PERMISSION_DENIED", "IAM_PERMISSION_DENIED"));
     let ground = Ground::new(&scc.url).with("STATE_URL", "firestore://acme/(default)");
     let checked = ground.with("FIRESTORE_EMULATOR_HOST", &refuses.url).check().await;
@@ -498,6 +506,17 @@ async fn a_secret_is_read_by_its_name_and_never_told() {
     checked.says("Sysdig token", "ok", "robot@example.com", "");
     let checked = ground.with("SYSDIG_TOKEN", "sm://acme/other").check().await;
     checked.says("SYSDIG_TOKEN", "failed", "PERMISSION_DENIED", "roles/secretmanager.secretAccessor");
+}
+
+#[tokio::test]
+async fn attestation_that_could_not_work_is_told_without_asking_anybody() {
+    let ground = Ground::new("http://127.0.0.1:1").with("ATTESTATION_POLICIES", "policies");
+    let ground = ground.with("ATTESTATION_ENDPOINT", "http://example.com");
+    let ground = ground.with("ATTESTATION_SECRETS", "db=codelab:file:/nonexist");
+    let checked = ground.with("ATTESTATION_CODELAB_PATH", "/metrics").check_with(&["--offline"]).await;
+    checked.says("ATTESTATION_ENDPOINT", "failed", "neither https nor http on this machine", "https://");
+    checked.says("ATTESTATION_SECRETS", "failed", "/nonexist", "put the file there");
+    checked.says("ATTESTATION_CODELAB_PATH", "failed", "/metrics is answered by the connector", "use /");
 }
 
 #[tokio::test]

@@ -30,6 +30,16 @@ fn the_metrics_page_is_what_the_program_prints() {
 }
 
 #[test]
+fn the_page_on_acting_is_what_the_program_prints() {
+    same("docs/actions.md", &reference::actions_page(), "actions");
+}
+
+#[test]
+fn the_page_on_policies_is_what_the_program_prints() {
+    same("docs/policy.md", &reference::policy_page(), "policy");
+}
+
+#[test]
 fn exactly_the_documented_settings_are_read() {
     let documented: BTreeSet<_> = AREAS.iter().flat_map(|area| area.settings).map(|setting| setting.name).collect();
     let mut env = Env::default();

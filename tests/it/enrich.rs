@@ -155,6 +155,32 @@ async fn two_of_one_name_are_none_unless_the_place_tells_them_apart() {
 }
 
 #[tokio::test]
+async fn of_several_of_one_name_the_address_in_the_hardware_address_tells_which() {
+    let compute = filled();
+    let zones = compute.state().zones.clone();
+    for (zone, id, ip) in [(1, 111, "10.0.0.2"), (2, 112, "10.0.0.3"), (3, 113, "10.0.0.4"), (4, 114, "10.0.0.4")] {
+        let twin = instance(PROJECT, &zones[zone], "dup", id, ip);
+        compute.state().projects[0].2.push(twin);
+    }
+    let enrichment = enrichment(&compute, &[]);
+    let gap = "4 instances answer to dup; which one it was is not known";
+    for (mac, expected) in [
+        ("42:01:0a:00:00:03", Some("112")),
+        ("42:01:0a:00:00:02", Some("111")),
+        // Two have it, nobody has it, there is none.
+        ("42:01:0a:00:00:04", None),
+        ("42:01:0a:00:00:09", None),
+        ("", None),
+    ] {
+        let found = enrichment.enrich(&event(json!({"host.hostName": "dup"}), mac)).await;
+        assert_eq!(found.instance.as_ref().map(|i| i.id.as_str()), expected, "{mac}: {:?}", found.gaps);
+        assert_eq!(found.gaps, expected.map_or(vec![gap], |_| vec![]), "{mac}");
+        assert_eq!(found.found_by, expected.map(|_| FoundBy::Name));
+    }
+    assert_eq!(compute.state().lists, 1, "what was found is asked for once");
+}
+
+#[tokio::test]
 async fn a_zone_that_does_not_answer_leaves_the_question_open() {
     let compute = filled();
     let zone = compute.state().zones[5].clone();

@@ -99,6 +99,40 @@ async fn firestore_holds_the_tutorials_data_model_and_the_program_reads_and_writ
     assert_eq!(error.label(), "unavailable", "never an empty list");
 }
 
+/// People keep more in the console's documents than this program knows of.
+#[tokio::test]
+async fn expiring_a_baseline_in_firestore_leaves_every_other_field_and_its_type() {
+    let Some(emulator) = Emulator::firestore(&[]).await else { return };
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let root = "projects/demo-int/databases/(default)/documents";
+    let url = format!("http://{}/v1/{root}/known_good_measurements", emulator.host());
+    let time = json!({"timestampValue": "2026-01-01T00:00:00Z"});
+    let others = json!({
+        "time": time, "list": {"arrayValue": {"values": [time]}}, "a.b": {"bytesValue": "AQID"},
+        "place": {"geoPointValue": {"latitude": 1.0, "longitude": 2.0}}, "nan": {"doubleValue": "NaN"},
+        "who": {"referenceValue": format!("{root}/people/alice")}, "big": {"integerValue": "9007199254740993"},
+    });
+    let settings = [("STATE_URL", "firestore://demo-int/(default)"), ("FIRESTORE_EMULATOR_HOST", &emulator.host())];
+    let config = StateConfig::read(&mut Env::from_pairs(settings)).unwrap();
+    let store = state::open(&config, &TokenSource::none()).await.unwrap();
+    let baselines = Baselines::new(store, TimeDelta::zero());
+    let at = "2027-01-31T00:00:00Z";
+    for (name, before, after) in [
+        ("time", Some(json!({"timestampValue": "2030-01-01T00:00:00Z"})), json!({"timestampValue": at})),
+        ("text", Some(json!({"stringValue": "2030-01-01T00:00:00Z"})), json!({"stringValue": at})),
+        ("none", None, json!({"stringValue": at})),
+    ] {
+        let mut fields = others.clone();
+        before.into_iter().for_each(|before| fields["expiresAt"] = before);
+        let made = http.post(format!("{url}?documentId={name}")).bearer_auth("owner").json(&json!({"fields": fields}));
+        made.send().await.unwrap().error_for_status().unwrap();
+        assert!(baselines.expire(name, at.parse().unwrap(), "alice", Utc::now()).await.unwrap());
+        let found = http.get(format!("{url}/{name}")).bearer_auth("owner").send().await.unwrap();
+        fields["expiresAt"] = after;
+        assert_eq!(found.json::<Value>().await.unwrap()["fields"], fields, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn an_early_failure_without_a_late_report_becomes_a_finding_of_its_own() {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
@@ -174,6 +208,14 @@ fn the_commands_explain_approve_compare_and_journal() {
     assert!(!good && text.contains("--replace"), "{text}");
     let (good, text) = program(&state, &["baseline", "import", "--from-entry", &path("early_failed_only_pcr7")]);
     assert!(!good && text.contains("no late boot report"), "{text}");
+    for name in ["", "  "] {
+        let (good, text) = program(&state, &["baseline", "import", name, "--from-entry", &failed]);
+        assert!(!good && text.contains("the name is empty"), "{text}");
+    }
+    let (good, text) = program(&state, &["baseline", "import", "brief", "--from-entry", &failed, "--days", "0"]);
+    assert!(!good && text.contains("would have ended already"), "{text}");
+    let (_, text) = program(&state, &["baseline", "list"]);
+    assert!(!text.contains("brief") && text.matches("every VM").count() == 1, "{text}");
     assert!(program(&state, &["baseline", "expire", "nov"]).0);
     let (_, text) = program(&state, &["baseline", "diff", "--from-entry", &failed]);
     assert!(text.contains("has these very values, but it expired"), "{text}");

@@ -38,6 +38,13 @@ async fn keeps_its_promises(store: &dyn Store) {
     let again = store.write("k", "a/b", &first, Expected::Absent).await.unwrap();
     assert!(again != one && again != two, "a version never comes back");
     store.write("k", "a/b", &second, Expected::Any).await.unwrap();
+
+    let seen = store.read("k", "a/b").await.unwrap().unwrap();
+    let members = body(json!({"a.b`c": true}));
+    let amended = store.amend("k", &seen, &members).await.unwrap();
+    let found = store.read("k", "a/b").await.unwrap().unwrap();
+    assert_eq!((&found.body, &found.version), (&body(json!({"n": 2, "a.b`c": true})), &amended));
+    assert!(store.amend("k", &seen, &body(json!({"n": 3}))).await.unwrap_err().is_conflict());
 }
 
 /// 160 is more than the emulator's largest page.

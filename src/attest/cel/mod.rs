@@ -15,6 +15,7 @@ mod number;
 mod operators;
 mod parse;
 mod pattern;
+pub mod reference;
 mod stack;
 mod text;
 mod time;

@@ -33,6 +33,9 @@ pub enum Variable {
 }
 
 impl Variable {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Assertion, Self::Google, Self::Attribute];
+
     /// Its name in an expression.
     pub fn name(self) -> &'static str {
         match self {
@@ -44,7 +47,7 @@ impl Variable {
 
     /// The variable with this name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Assertion, Self::Google, Self::Attribute].into_iter().find(|variable| variable.name() == name)
+        Self::ALL.into_iter().find(|variable| variable.name() == name)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod condition;
 pub mod file;
+pub mod form;
 mod guards;
 mod hint;
 pub mod known;
