@@ -26,6 +26,8 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(sandbox: bool) -> anyhow::Result<ExitCode> {
+    // Before anything else: whoever reads that it listens may stop it at once.
+    let stop = stop_signal()?;
     let mut env = Env::from_process();
     let stage = if sandbox { Some(super::stage::Stage::start(&mut env).await?) } else { None };
     secrets::resolve(&mut env).await;
@@ -42,7 +44,7 @@ async fn serve(sandbox: bool) -> anyhow::Result<ExitCode> {
         }
         None => tracing::info!(%address, endpoint = %config.scc.endpoint, "sysdig-scc listens"),
     }
-    app.run(stop_signal()?).await;
+    app.run(stop).await;
     if let Some(stage) = stage {
         stage.stop().await;
     }

@@ -163,7 +163,10 @@ pub(super) fn vm(entry: &Map<String, Value>) -> Result<Vm, Unreadable> {
         None => return Err(Unreadable("resource.labels.instance_id is missing".to_owned())),
     };
     let id = id.ok_or_else(|| Unreadable("resource.labels.instance_id is not a 64-bit number".to_owned()))?;
-    Ok(Vm { project, zone: text(labels, "zone"), id, name: None })
+    // What is no zone's name must not come into the name of a resource.
+    let is_name = |zone: &String| zone.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let zone = Some(text(labels, "zone")).filter(is_name).unwrap_or_default();
+    Ok(Vm { project, zone, id, name: None })
 }
 
 /// The entry's own time, else when Logging received it, else when we did.

@@ -166,6 +166,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_zones_name_comes_into_no_resources_name() {
+        let mut entry = report();
+        entry["resource"]["labels"]["zone"] = json!("../x");
+        let Reading::Entry(entry) = read(&entry, Utc::now()).unwrap() else { panic!() };
+        assert_eq!(entry.vm.zone, "");
+    }
+
+    #[test]
     fn an_audit_entry_counts_only_from_the_audit_log_of_its_own_project() {
         for (expected, name) in [
             ("taken", json!(AUDIT)),
