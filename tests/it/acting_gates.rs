@@ -17,7 +17,9 @@ use crate::world::World;
 fn of(number: u64) -> Value {
     let mut entry = late(3);
     entry["resource"]["labels"]["instance_id"] = json!((10_000 + number).to_string());
-    entry["resource"]["labels"]["project_id"] = json!(format!("demo-{}", number % 4));
+    let project = format!("demo-{}", number % 4);
+    entry["logName"] = json!(format!("projects/{project}/logs/compute.googleapis.com%2Fshielded_vm_integrity"));
+    entry["resource"]["labels"]["project_id"] = json!(project);
     entry
 }
 

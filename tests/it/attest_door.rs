@@ -189,7 +189,7 @@ async fn without_authorization_the_codelabs_path_is_401_and_health_is_still_told
     std::fs::create_dir(place("policies")).unwrap();
     std::fs::write(folder.path().join("policies/ours.yaml"), POLICY).unwrap();
     std::fs::write(place("secret"), SECRET).unwrap();
-    for path in ["/", "/healthz"] {
+    for path in ["/", "/secret"] {
         let world = World::with(&[
             ("ATTESTATION_POLICIES", &place("policies")),
             ("ATTESTATION_ENDPOINT", &issuer.url),
