@@ -1,11 +1,14 @@
 //! Attestation: which policies, which secrets, and how strict.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+mod secrets;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use url::Url;
+
+pub use secrets::{ATTESTATION_SECRETS, SecretRule, SecretSource};
 
 use super::env::{Area, Env, Setting};
 use crate::google::http::may_carry_a_token;
@@ -41,16 +44,6 @@ pub static ATTESTATION_LOG_POLICY: Setting = Setting {
     doc: "The policies that judge tokens found in the log gotpm, by name, separated by commas; the first that allows \
           decides. Audience and age are not looked at, as these tokens were made for another service. Not set: such \
           tokens are verified and compared with their entry, and no condition is asked.",
-};
-/// `ATTESTATION_SECRETS`.
-pub static ATTESTATION_SECRETS: Setting = Setting {
-    name: "ATTESTATION_SECRETS",
-    aliases: &[],
-    default: None,
-    example: "db=production-confidential-space:sm://acme-data/db-password",
-    secret: false,
-    doc: "The secrets that can be released, NAME=POLICY:SOURCE, separated by commas. A source is sm://project/secret, \
-          file:PATH or env:VARIABLE; files and variables must be there at start.",
 };
 /// `ATTESTATION_CODELAB_PATH`.
 pub static ATTESTATION_CODELAB_PATH: Setting = Setting {
@@ -214,30 +207,6 @@ pub static AREA: Area = Area {
     ],
 };
 
-/// Where a secret is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretSource {
-    /// Secret Manager: `sm://project/secret[/version]`, as given.
-    Manager(String),
-    /// A file, read at each release.
-    File(PathBuf),
-    /// A variable of the environment, by name.
-    Variable(String),
-}
-
-/// A secret that can be released.
-#[derive(Debug, Clone)]
-pub struct SecretRule {
-    /// Its name in the path.
-    pub name: String,
-    /// The policy a token must satisfy.
-    pub policy: String,
-    /// Where it is.
-    pub source: SecretSource,
-    /// Its value, when it is a variable.
-    pub value: Option<SecretString>,
-}
-
 /// The attestation's settings.
 #[derive(Debug, Clone)]
 pub struct AttestationConfig {
@@ -284,7 +253,7 @@ pub struct AttestationConfig {
 impl AttestationConfig {
     /// Reads this area.
     pub fn read(env: &mut Env) -> Option<Self> {
-        let secrets = secrets(env);
+        let secrets = secrets::read(env);
         let codelab = codelab(env, &secrets);
         let nonce_key = env.secret(&ATTESTATION_NONCE_KEY);
         if nonce_key.as_ref().is_some_and(|key| secrecy::ExposeSecret::expose_secret(key).len() < 32) {
@@ -330,71 +299,6 @@ fn small(env: &mut Env, setting: &'static Setting, bounds: std::ops::RangeInclus
     env.number(setting, bounds).and_then(|number| u32::try_from(number).ok())
 }
 
-fn secrets(env: &mut Env) -> Vec<SecretRule> {
-    let mut rules: Vec<SecretRule> = Vec::new();
-    for item in env.list(&ATTESTATION_SECRETS) {
-        let parts = item.split_once('=').and_then(|(name, rest)| {
-            let (policy, source) = rest.split_once(':')?;
-            let plain = |text: &str| {
-                (1..=100).contains(&text.len())
-                    && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-            };
-            (plain(name.trim()) && plain(policy.trim())).then(|| (name.trim(), policy.trim(), source.trim()))
-        });
-        let source = parts.and_then(|(_, _, source)| read_source(source));
-        let (Some((name, policy, _)), Some(source)) = (parts, source) else {
-            let shown = item.split('=').next().unwrap_or_default().to_owned();
-            env.problem(
-                ATTESTATION_SECRETS.name,
-                &format!("cannot be read at {shown:?}"),
-                "write NAME=POLICY:SOURCE with a source sm://project/secret, file:PATH or env:VARIABLE",
-            );
-            continue;
-        };
-        if rules.iter().any(|rule| rule.name == name) {
-            env.problem(ATTESTATION_SECRETS.name, &format!("names {name} twice"), "give each secret one name");
-            continue;
-        }
-        let value = match &source {
-            SecretSource::Variable(variable) => value(env, name, variable),
-            SecretSource::File(path) => {
-                require_file(env, name, path);
-                None
-            }
-            SecretSource::Manager(_) => None,
-        };
-        rules.push(SecretRule { name: name.to_owned(), policy: policy.to_owned(), source, value });
-    }
-    rules
-}
-
-fn value(env: &mut Env, name: &str, variable: &str) -> Option<SecretString> {
-    let value = env.variable(variable).map(SecretString::from);
-    if value.is_none() {
-        let wrong = format!("takes {name} from {variable}, which is not set");
-        env.problem(ATTESTATION_SECRETS.name, &wrong, "set the variable");
-    }
-    value
-}
-
-/// A file that cannot be read now is told now, not to the workload that asks for its secret.
-fn require_file(env: &mut Env, name: &str, path: &Path) {
-    let cause = match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => "is a folder".to_owned(),
-        // Whatever else is no plain file could wait for a writer when it is opened.
-        Ok(found) if !found.is_file() => "is no plain file".to_owned(),
-        found => match found.and_then(|_| File::open(path)) {
-            Ok(_) => return,
-            Err(error) => format!("cannot be read: {error}"),
-        },
-    };
-    env.problem(
-        ATTESTATION_SECRETS.name,
-        &format!("takes {name} from the file {}, which {cause}", path.display()),
-        "correct the path, or put the file there, readable for the user this runs as",
-    );
-}
-
 fn endpoint(env: &mut Env) -> Option<String> {
     let text = env.given(&ATTESTATION_ENDPOINT)?;
     if Url::parse(&text).is_ok_and(|url| may_carry_a_token(&url)) {
@@ -404,16 +308,6 @@ fn endpoint(env: &mut Env) -> Option<String> {
     let wrong = format!("is neither https nor http on this machine: {text:?}");
     env.problem(ATTESTATION_ENDPOINT.name, &wrong, &format!("for example {}", ATTESTATION_ENDPOINT.example));
     None
-}
-
-fn read_source(text: &str) -> Option<SecretSource> {
-    if text.strip_prefix("sm://").is_some_and(|path| path.contains('/')) {
-        return Some(SecretSource::Manager(text.to_owned()));
-    }
-    if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
-        return Some(SecretSource::File(PathBuf::from(path)));
-    }
-    text.strip_prefix("env:").filter(|name| !name.is_empty()).map(|name| SecretSource::Variable(name.to_owned()))
 }
 
 fn codelab(env: &mut Env, secrets: &[SecretRule]) -> Option<(String, String)> {
@@ -485,22 +379,6 @@ mod tests {
             assert_eq!(told.is_empty(), good, "{endpoint}: {told}");
             assert!(good || told.contains("ATTESTATION_ENDPOINT  is neither https nor http on this machine"), "{told}");
         }
-    }
-
-    #[test]
-    fn a_secret_is_where_the_setting_says() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        std::fs::write(at("there"), "x").unwrap();
-        let told = |path: &str| {
-            let secrets = format!("db=ours:file:{path}");
-            problems(&[("ATTESTATION_POLICIES", "p"), ("ATTESTATION_SECRETS", &secrets)])
-        };
-        assert_eq!(told(&at("there")), "");
-        let missing = told(&at("missing"));
-        assert!(missing.contains("takes db from the file") && missing.contains("cannot be read"), "{missing}");
-        assert!(told(&at("")).contains("is a folder"));
-        assert!(told("/dev/null").contains("is no plain file"));
     }
 
     #[test]

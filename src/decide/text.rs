@@ -1,6 +1,9 @@
 //! Small things done to foreign text before it is shown.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
 
 /// At most this many bytes, cut between characters.
 pub fn cut(text: &str, most: usize) -> &str {
@@ -111,33 +114,19 @@ pub fn matches(pattern: &str, name: &str) -> bool {
 
 /// What stands for a secret that was left out.
 const HIDDEN: &str = "[redacted]";
-/// Words after which a secret follows, directly or after one of `=`, `:` and spaces.
-const MARKERS: [&str; 24] = [
-    "bearer ",
-    "authorization:",
-    "authorization=",
-    "password=",
-    "password:",
-    "password\":",
-    "--password ",
-    "passwd=",
-    "passphrase=",
-    "pwd=",
-    "token=",
-    "token:",
-    "token\":",
-    "--token ",
-    "secret=",
-    "secret:",
-    "secret\":",
-    "--secret ",
-    "secret_access_key=",
-    "secret_key=",
-    "private_key=",
-    "api-key=",
-    "apikey=",
-    "api_key=",
-];
+/// Words after which a secret follows, directly or after one of `=`, `:`, quotes and spaces, and the secret.
+static MARKED: LazyLock<Regex> = LazyLock::new(|| {
+    let words = r#"bearer |authorization[:=]|password"?[:=]|--password |passwd=|passphrase=|pwd=|token"?[:=]|--token |secret"?[:=]|--secret |secret_access_key=|secret_key=|private_key=|api[-_]?key="#;
+    pattern(&format!(r#"(?i)((?:{words})[ =:"']*(?:(?:bearer|basic|cscc) )?)[^\s"'&;,]+"#))
+});
+/// The password in an address, `https://user:password@host`; or an image, `docker://name:tag@sha256:digest`.
+static IN_ADDRESS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(://[^\s/?#:]*:)[^\s/?#]+@(sha256:)?"));
+/// The password that curl is told.
+static FOR_CURL: LazyLock<Regex> = LazyLock::new(|| pattern(r#"( (?:-u|--user) ['"]?[^\s:'"]*:)\S+"#));
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a constant of this file, which the tests compile")
+}
 
 /// The text without what follows words like `Bearer`, `password=` or `--token`, and without the passwords in addresses
 /// (`https://user:password@host`) and of `curl -u user:password`.
@@ -146,63 +135,25 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     if !may_mark || !is_suspicious(text.as_bytes()) {
         return Cow::Borrowed(text);
     }
-    let lower = text.to_ascii_lowercase();
-    let mut shown = String::with_capacity(text.len());
-    let mut from = 0;
-    while let Some(after) = next_marker(&lower, from) {
-        let start =
-            after + lower[after..].bytes().take_while(|b| matches!(b, b' ' | b'=' | b':' | b'"' | b'\'')).count();
-        let scheme = ["bearer ", "basic ", "cscc "].iter().find(|scheme| lower[start..].starts_with(**scheme));
-        let start = start + scheme.map_or(0, |scheme| scheme.len());
-        let length = lower[start..].find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '&' | ';' | ','));
-        let end = length.map_or(lower.len(), |length| start + length);
-        shown.push_str(&text[from..start]);
-        if end > start {
-            shown.push_str(HIDDEN);
-        }
-        from = end.max(after);
+    let mut shown = MARKED.replace_all(text, format!("${{1}}{HIDDEN}")).into_owned();
+    if shown.contains('@') {
+        let without = IN_ADDRESS.replace_all(&shown, |found: &Captures<'_>| match found.get(2) {
+            Some(_) => found[0].to_owned(),
+            None => format!("{}{HIDDEN}@", &found[1]),
+        });
+        shown = without.into_owned();
     }
-    shown.push_str(&text[from..]);
-    Cow::Owned(without_passwords(&shown))
-}
-
-/// Without what stands behind the colon of `user:password`, in addresses and behind curl's `-u`.
-fn without_passwords(text: &str) -> String {
-    let is_curl = text.to_ascii_lowercase().contains("curl");
-    let opens = |rest: &str| {
-        let opening = ["://", " -u ", " --user "].into_iter().find(|opening| rest.starts_with(opening))?;
-        (opening == "://" || is_curl).then_some(opening)
-    };
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((at, opening)) = rest.char_indices().find_map(|(at, _)| Some((at, opens(&rest[at..])?))) {
-        let start = at + opening.len();
-        shown.push_str(&rest[..start]);
-        rest = &rest[start..];
-        let length = rest.find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#')).unwrap_or(rest.len());
-        let word = &rest[..length];
-        // An image is named `name:tag@sha256:digest`: nothing secret in it.
-        let pair = match opening {
-            "://" => word.rsplit_once('@').filter(|(_, host)| !host.starts_with("sha256:")).map(|(pair, _)| pair),
-            _ => Some(word),
-        };
-        if let Some((user, password)) =
-            pair.and_then(|pair| pair.split_once(':')).filter(|(_, password)| !password.is_empty())
-        {
-            shown.push_str(user);
-            shown.push(':');
-            shown.push_str(HIDDEN);
-            rest = &rest[user.len() + 1 + password.len()..];
-        }
+    if shown.to_ascii_lowercase().contains("curl") {
+        shown = FOR_CURL.replace_all(&shown, format!("${{1}}{HIDDEN}")).into_owned();
     }
-    shown.push_str(rest);
-    shown
+    Cow::Owned(shown)
 }
 
 /// A cheap look before the careful one: most texts hold none of these.
 fn is_suspicious(text: &[u8]) -> bool {
     let starts =
         |at: usize, stem: &[u8]| text.get(at..at + stem.len()).is_some_and(|part| part.eq_ignore_ascii_case(stem));
+    let has_at = text.contains(&b'@');
     text.windows(2).enumerate().any(|(at, pair)| match (pair[0] | 0x20, pair[1] | 0x20) {
         (b'b', b'e') => starts(at, b"bearer"),
         (b'a', b'u') => starts(at, b"authorization"),
@@ -212,15 +163,10 @@ fn is_suspicious(text: &[u8]) -> bool {
         (b'p', b'w') => starts(at, b"pwd="),
         (b't', b'o') => starts(at, b"token"),
         (b's', b'e') => starts(at, b"secret"),
-        (b':', b'/') => starts(at, b"://") && text[at..].contains(&b'@'),
+        (b':', b'/') => has_at && starts(at, b"://"),
         (b'c', b'u') => starts(at, b"curl"),
         _ => false,
     })
-}
-
-fn next_marker(lower: &str, from: usize) -> Option<usize> {
-    let found = MARKERS.iter().filter_map(|marker| lower[from..].find(marker).map(|at| (at, from + at + marker.len())));
-    found.min().map(|(_, after)| after)
 }
 
 #[cfg(test)]
@@ -229,7 +175,36 @@ mod tests {
 
     #[test]
     fn the_quick_look_misses_no_marker() {
-        assert!(MARKERS.iter().all(|marker| marker.bytes().last().is_some_and(may_end_marker)));
+        for words in [
+            "bearer ",
+            "authorization:",
+            "authorization=",
+            "password=",
+            "password:",
+            "password\":",
+            "--password ",
+            "passwd=",
+            "passphrase=",
+            "pwd=",
+            "token=",
+            "token:",
+            "token\":",
+            "--token ",
+            "secret=",
+            "secret:",
+            "secret\":",
+            "--secret ",
+            "secret_access_key=",
+            "secret_key=",
+            "private_key=",
+            "api-key=",
+            "apikey=",
+            "api_key=",
+        ] {
+            for word in [words.to_owned(), words.to_ascii_uppercase()] {
+                assert_eq!(redact(&format!("x {word}hunter2 y")), format!("x {word}[redacted] y"));
+            }
+        }
     }
 
     #[test]
@@ -250,6 +225,7 @@ mod tests {
             ("git clone https://me:hunter2@host/x.git?a=b", "git clone https://me:[redacted]@host/x.git?a=b"),
             ("ftp://a:b@c:1 http://d@e https://f:9/g@h", "ftp://a:[redacted]@c:1 http://d@e https://f:9/g@h"),
             ("curl -u me:hunter2 https://x --user a:b", "curl -u me:[redacted] https://x --user a:[redacted]"),
+            ("Curl -u 'me:hun'ter2' https://x", "Curl -u 'me:[redacted] https://x"),
             ("docker run -u 1000:1000 x", "docker run -u 1000:1000 x"),
             ("docker://nginx:1.25@sha256:abc", "docker://nginx:1.25@sha256:abc"),
         ] {

@@ -119,8 +119,8 @@ impl Client {
         fields: Map<String, Value>,
         when: Precondition<'_>,
     ) -> Result<String, ApiError> {
-        let name = format!("{}/{collection}/{id}", self.name);
-        self.commit(json!({"update": {"name": name, "fields": fields}}), when).await
+        let update = json!({"name": self.name_of(collection, id), "fields": fields});
+        self.commit(json!({"update": update}), when).await
     }
 
     /// Writes these fields of the document and leaves the others alone. Answers its update time.
@@ -132,13 +132,13 @@ impl Client {
         when: Precondition<'_>,
     ) -> Result<String, ApiError> {
         let paths: Vec<String> = fields.keys().map(|name| field_path(name)).collect();
-        let update = json!({"name": format!("{}/{collection}/{id}", self.name), "fields": fields});
+        let update = json!({"name": self.name_of(collection, id), "fields": fields});
         self.commit(json!({"update": update, "updateMask": {"fieldPaths": paths}}), when).await
     }
 
     /// Removes the document. Without a precondition, a missing one is no error.
     pub async fn remove(&self, collection: &str, id: &str, when: Precondition<'_>) -> Result<(), ApiError> {
-        self.commit(json!({"delete": format!("{}/{collection}/{id}", self.name)}), when).await.map(drop)
+        self.commit(json!({"delete": self.name_of(collection, id)}), when).await.map(drop)
     }
 
     /// One page of a collection, ordered by id. The service may answer fewer than `size` although more are left.
@@ -147,6 +147,10 @@ impl Client {
         let query = [("pageSize", size.as_str()), ("pageToken", token.unwrap_or_default())];
         let used = if token.is_some() { &query[..] } else { &query[..1] };
         self.http.get_json(&format!("{}/{}", self.path, segment(collection)), used).await
+    }
+
+    fn name_of(&self, collection: &str, id: &str) -> String {
+        format!("{}/{collection}/{id}", self.name)
     }
 
     /// One write. Guards go in the body: as query parameters the emulator does not understand a time.

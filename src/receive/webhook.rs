@@ -70,31 +70,25 @@ impl Webhook {
             return Err(Refusal::unsupported_encoding());
         }
         // `x-gzip` is the old name.
-        if ["gzip", "x-gzip"].iter().any(|gzip| encoding.trim().eq_ignore_ascii_case(gzip)) {
-            return self.read_gzip(payload).await;
-        }
-        let mut payload = payload.into_inner();
-        let reading = web::Bytes::from_request(request, &mut payload);
-        match tokio::time::timeout(BODY_TIME, reading).await {
-            Ok(Ok(body)) => Ok(body),
-            Ok(Err(error)) if error.as_response_error().status_code() == 413 => {
-                Err(Refusal::too_large(self.body_limit))
-            }
-            Ok(Err(_)) => Err(Refusal::unreadable_body()),
-            Err(_) => Err(Refusal::too_slow()),
-        }
+        let is_gzip = ["gzip", "x-gzip"].iter().any(|gzip| encoding.trim().eq_ignore_ascii_case(gzip));
+        let reading =
+            async { if is_gzip { self.read_gzip(payload).await } else { self.read_plain(request, payload).await } };
+        tokio::time::timeout(BODY_TIME, reading).await.unwrap_or_else(|_| Err(Refusal::too_slow()))
+    }
+
+    async fn read_plain(&self, request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Refusal> {
+        let body = web::Bytes::from_request(request, &mut payload.into_inner()).await;
+        body.map_err(|error| match error.as_response_error().status_code().as_u16() {
+            413 => Refusal::too_large(self.body_limit),
+            _ => Refusal::unreadable_body(),
+        })
     }
 
     // The framework reads the first member of a gzip file only, and takes what follows for an error.
     async fn read_gzip(&self, payload: web::Payload) -> Result<web::Bytes, Refusal> {
-        let reading = payload.to_bytes_limited(self.body_limit);
-        let packed = match tokio::time::timeout(BODY_TIME, reading).await {
-            Ok(Ok(Ok(packed))) => packed,
-            Ok(Ok(Err(_))) => return Err(Refusal::unreadable_body()),
-            Ok(Err(_)) => return Err(Refusal::too_large(self.body_limit)),
-            Err(_) => return Err(Refusal::too_slow()),
-        };
         let limit = self.body_limit;
+        let packed = payload.to_bytes_limited(limit).await.map_err(|_| Refusal::too_large(limit))?;
+        let packed = packed.map_err(|_| Refusal::unreadable_body())?;
         // Even a small one may unpack to the largest body.
         let unpacked = tokio::task::spawn_blocking(move || unpacked(&packed, limit)).await;
         unpacked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map_err(|why| match why {

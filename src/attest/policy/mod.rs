@@ -1,5 +1,6 @@
 //! Policies: which tokens, which audience, and a condition in the Common Expression Language.
 
+mod anchor;
 pub mod condition;
 pub mod file;
 pub mod form;
