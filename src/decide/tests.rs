@@ -247,6 +247,13 @@ fn secrets_in_command_lines_are_left_out() {
     assert!(!serde_json::to_string(&found).unwrap().contains("hunter2"));
     assert_eq!(found.severity, FindingSeverity::High);
     assert_eq!(found.containers[0].uri.as_deref(), Some("docker.io/library/redis:7"));
+
+    let mut event = forwarder();
+    event["content"]["fields"]["proc.cmdline"] = "curl -u me:hunter2 https://a:hunter2@h/x --token hunter2".into();
+    event["content"]["fields"]["proc.args"] = "-u me:hunter2 https://a:hunter2@h/x --token hunter2".into();
+    let found = finding(&event);
+    assert!(!serde_json::to_string(&found).unwrap().contains("hunter2"), "{found:?}");
+    assert_eq!(found.processes[0].args.len(), 5);
 }
 
 #[test]

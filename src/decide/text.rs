@@ -121,15 +121,17 @@ static MARKED: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// The password in an address, `https://user:password@host`; or an image, `docker://name:tag@sha256:digest`.
 static IN_ADDRESS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(://[^\s/?#:]*:)[^\s/?#]+@(sha256:)?"));
-/// The password that curl is told.
-static FOR_CURL: LazyLock<Regex> = LazyLock::new(|| pattern(r#"( (?:-u|--user) ['"]?[^\s:'"]*:)\S+"#));
+/// The password that curl and its like are told, `-u user:password`; or a container's user, `-u 1000:1000`. A list of
+/// arguments does not say whose they are.
+static BEHIND_USER: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r#"(?:^|\s)(?:-u|--user)(?:\s+|=)['"]?([^\s:'"]*):(\S+)"#));
 
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a constant of this file, which the tests compile")
 }
 
 /// The text without what follows words like `Bearer`, `password=` or `--token`, and without the passwords in addresses
-/// (`https://user:password@host`) and of `curl -u user:password`.
+/// (`https://user:password@host`) and behind `-u user:password`.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let may_mark = text.bytes().fold(false, |found, b| found | may_end_marker(b));
     if !may_mark || !is_suspicious(text.as_bytes()) {
@@ -143,10 +145,13 @@ pub fn redact(text: &str) -> Cow<'_, str> {
         });
         shown = without.into_owned();
     }
-    if shown.to_ascii_lowercase().contains("curl") {
-        shown = FOR_CURL.replace_all(&shown, format!("${{1}}{HIDDEN}")).into_owned();
-    }
-    Cow::Owned(shown)
+    let numeric = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let shown = BEHIND_USER.replace_all(&shown, |found: &Captures<'_>| {
+        let (all, password) = (&found[0], &found[2]);
+        let ids = numeric(&found[1]) && numeric(password);
+        if ids { all.to_owned() } else { format!("{}{HIDDEN}", &all[..all.len() - password.len()]) }
+    });
+    Cow::Owned(shown.into_owned())
 }
 
 /// A cheap look before the careful one: most texts hold none of these.
@@ -164,7 +169,7 @@ fn is_suspicious(text: &[u8]) -> bool {
         (b't', b'o') => starts(at, b"token"),
         (b's', b'e') => starts(at, b"secret"),
         (b':', b'/') => has_at && starts(at, b"://"),
-        (b'c', b'u') => starts(at, b"curl"),
+        (b'-', b'u') => starts(at, b"-u") || starts(at, b"-user"),
         _ => false,
     })
 }
@@ -226,6 +231,7 @@ mod tests {
             ("ftp://a:b@c:1 http://d@e https://f:9/g@h", "ftp://a:[redacted]@c:1 http://d@e https://f:9/g@h"),
             ("curl -u me:hunter2 https://x --user a:b", "curl -u me:[redacted] https://x --user a:[redacted]"),
             ("Curl -u 'me:hun'ter2' https://x", "Curl -u 'me:[redacted] https://x"),
+            ("-u 1:2 -u  me:12345 --user=a:b", "-u 1:2 -u  me:[redacted] --user=a:[redacted]"),
             ("docker run -u 1000:1000 x", "docker run -u 1000:1000 x"),
             ("docker://nginx:1.25@sha256:abc", "docker://nginx:1.25@sha256:abc"),
         ] {
