@@ -17,8 +17,8 @@ use super::policy::TokenKind;
 use super::token::{Parts, TokenHash, take_apart};
 use super::verify::{Reason, Trust, Verified, signed};
 use crate::decide::text::ellipsis;
+use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category};
-use crate::event::finding::Properties;
 
 /// The kinds of entries in the log `gotpm`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,7 +215,7 @@ fn labels_that_differ(entry: &Json, claims: Claims<'_>) -> Vec<&'static str> {
 /// are, they are one occurrence in each stretch of time.
 fn forged(entry: &Json, reason: &Reason, now: DateTime<Utc>) -> Attestation {
     let mut properties = named(entry);
-    properties.insert("reason".into(), json!(reason.code()));
+    properties.insert("reason", reason.code());
     Attestation {
         category: Category::AttestationTokenInvalid,
         open: true,
@@ -230,10 +230,10 @@ fn forged(entry: &Json, reason: &Reason, now: DateTime<Utc>) -> Attestation {
 
 fn properties(claims: Claims<'_>, hash: TokenHash, entry: &Json) -> Properties {
     let mut found = Properties::new();
-    found.insert("token_sha256".into(), json!(hash.to_string()));
+    found.insert("token_sha256", hash.to_string());
     for name in ["iss", "aud", "hwmodel", "swname"] {
         if let Some(text) = claims.text(name) {
-            found.insert(name.into(), json!(text));
+            found.insert(name, text);
         }
     }
     found.extend(named(entry));

@@ -11,8 +11,8 @@ use super::claims::Claims;
 use super::policy::{Explanation, Policy, Truth, known};
 pub use super::told::{Expected, Flood, Told};
 use super::verify::{Reason, Verified};
+use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category};
-use crate::event::finding::Properties;
 
 /// The subject of what is about this service rather than about a machine.
 pub const SERVICE: &str = "attestation-service";
@@ -184,7 +184,7 @@ fn properties(decided: Decided<'_>) -> Properties {
     let mut found = Properties::new();
     let mut put = |name: &'static str, value: Option<Json>| {
         if let Some(value) = value {
-            found.insert(name.into(), value);
+            found.insert(name, value);
         }
     };
     put("token_sha256", Some(json!(verified.hash.to_string())));

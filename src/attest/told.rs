@@ -7,8 +7,8 @@ use serde_json::{Value as Json, json};
 
 use super::outcome::SERVICE;
 use super::verify::Reason;
+use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category};
-use crate::event::finding::Properties;
 
 /// Tokens that nobody vouched for, counted by reason; told at once and then at most once a period.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl Flood {
                 self.total
             ),
             occurrence: now.timestamp().to_string(),
-            properties: properties.into(),
+            properties: properties.into_iter().collect(),
         };
         Some(event)
     }

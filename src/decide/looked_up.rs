@@ -208,7 +208,7 @@ mod tests {
             properties["gke_cluster"],
             "//container.googleapis.com/projects/acme/locations/us-central1/clusters/prod"
         );
-        assert!(!properties.contains_key("compute_project_number"), "what is not known is left out");
+        assert!(properties.get("compute_project_number").is_none(), "what is not known is left out");
     }
 
     // Compute Engine allows international letters in a label's key; Security Command Center takes none in a property's.

@@ -1,13 +1,12 @@
 //! The source properties: what analysts' queries already rely on, then everything else the event tells, bounded.
 
 use std::borrow::Cow;
-use std::collections::btree_map::Entry;
 
 use serde_json::Value;
 
 use super::resource::Resource;
 use super::text::{cut, shown};
-use crate::event::finding::Properties;
+use crate::event::Properties;
 use crate::event::runtime::Runtime;
 
 /// Most keys of one finding.
@@ -191,20 +190,18 @@ impl Bag {
 
     /// Puts a text under a key that is free, within the limits. `false` when another one stands there.
     fn stands(&mut self, key: Cow<'static, str>, value: &str) -> bool {
-        let keys = self.found.len();
-        let place = match self.found.entry(key) {
-            Entry::Occupied(known) => return known.get().as_str() == Some(&*shown(cut(value, LONGEST_VALUE))),
-            Entry::Vacant(place) => place,
-        };
         let shown = shown(cut(value, LONGEST_VALUE));
-        let weight = self.weight + place.key().len() + 6 + escaped(&shown);
-        if !fits(keys, weight) {
+        if let Some(known) = self.found.get(&key) {
+            return known.as_str() == Some(&*shown);
+        }
+        let weight = self.weight + key.len() + 6 + escaped(&shown);
+        if !fits(self.found.len(), weight) {
             self.truncated = true;
             return true;
         }
         self.weight = weight;
-        let cut_off = (value.len() > LONGEST_VALUE).then(|| place.key().clone());
-        place.insert(Value::String(shown.into_owned()));
+        let cut_off = (value.len() > LONGEST_VALUE).then(|| key.clone());
+        self.found.insert_absent(key, Value::String(shown.into_owned()));
         if let Some(key) = cut_off {
             self.mark(&key);
         }
@@ -226,24 +223,18 @@ impl Bag {
         if self.found.len() + 2 < MOST_KEYS {
             let key = format!("{}{MARK}", cut(key, LONGEST_KEY - MARK.len()));
             self.weight += key.len() + 10;
-            self.found.insert(key.into(), Value::Bool(true));
+            self.found.insert(key, true);
         }
     }
 
     fn finish(mut self) -> Properties {
-        // A mark whose value fell victim to another limit says nothing.
-        let orphans: Vec<_> = self
-            .found
-            .iter()
-            .filter(|(key, value)| **value == Value::Bool(true) && key.ends_with(MARK))
-            .filter(|(key, _)| !self.found.contains_key(key.trim_end_matches(MARK)))
-            .map(|(key, _)| key.clone())
-            .collect();
-        orphans.iter().filter(|key| key.len() < LONGEST_KEY).for_each(|key| {
-            self.found.remove(key);
-        });
         if self.truncated {
-            self.found.insert("truncated".into(), Value::Bool(true));
+            // A mark whose value fell victim to another limit says nothing.
+            let marks = self.found.iter().filter(|(key, value)| **value == Value::Bool(true) && key.ends_with(MARK));
+            let orphans = marks.filter(|(key, _)| self.found.get(key.trim_end_matches(MARK)).is_none());
+            let orphans: Vec<String> = orphans.map(|(key, _)| key.to_owned()).collect();
+            self.found.retain(|key, _| key.len() >= LONGEST_KEY || !orphans.iter().any(|orphan| orphan == key));
+            self.found.insert("truncated", true);
         }
         self.found
     }
@@ -274,9 +265,13 @@ fn legal_key(name: &str) -> String {
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         key.extend_from_slice(b"x_");
     }
-    // One underscore for a whole character: its further bytes are left out.
-    let starts = name.bytes().filter(|b| !matches!(b, 0x80..=0xbf));
-    key.extend(starts.map(|b| if b.is_ascii_alphanumeric() { b } else { b'_' }));
+    let legal = |b: u8| if b.is_ascii_alphanumeric() { b } else { b'_' };
+    if name.is_ascii() {
+        key.extend(name.bytes().map(legal));
+    } else {
+        // One underscore for a whole character: its further bytes are left out.
+        key.extend(name.bytes().filter(|b| !matches!(b, 0x80..=0xbf)).map(legal));
+    }
     let mut key = String::from_utf8(key).expect("letters, digits and underscores are UTF-8");
     key.truncate(cut(key.trim_end_matches('_'), LONGEST_KEY).len());
     key
@@ -295,10 +290,10 @@ pub(super) fn shorten_values(properties: &mut Properties, most: usize) {
     }
     for mark in marks {
         if properties.len() + 1 < MOST_KEYS {
-            properties.insert(mark.into(), Value::Bool(true));
+            properties.insert(mark, true);
         }
     }
-    properties.insert("truncated".into(), Value::Bool(true));
+    properties.insert("truncated", true);
 }
 
 #[cfg(test)]
@@ -332,7 +327,7 @@ mod tests {
         let mut bag = Bag::default();
         bag.text("summary", Some("curl --token s3cret"));
         bag.fact("summary", "curl --token s3cret");
-        assert_eq!(bag.finish().into_values().collect::<Vec<_>>(), ["curl --token [redacted]"]);
+        assert_eq!(bag.finish().into_iter().map(|(_, value)| value).collect::<Vec<_>>(), ["curl --token [redacted]"]);
     }
 
     #[test]

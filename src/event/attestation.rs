@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::FindingId;
-use super::finding::{FindingClass, FindingSeverity, Properties};
+use super::finding::{FindingClass, FindingSeverity};
+use super::{FindingId, Properties};
 
 /// What is wrong, or was done. One finding a machine and category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

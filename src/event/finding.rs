@@ -3,19 +3,15 @@
 //! 64-bit integers are sent as strings, as proto3 JSON has it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::FindingId;
+use super::{FindingId, Properties};
 
 /// A name of one of the API's enums, from a closed table when we send it, from the wire when we read it.
 pub type EnumName = Cow<'static, str>;
-
-/// The properties of a finding: keys of letters, digits and underscores, any JSON value.
-pub type Properties = BTreeMap<Cow<'static, str>, serde_json::Value>;
 
 macro_rules! message {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $kind:ident $(<$inner:ty>)?),* $(,)? }) => {
@@ -90,7 +86,7 @@ pub struct Finding {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_entries: Vec<LogEntry>,
     /// Everything else.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
     pub source_properties: Properties,
 }
 

@@ -5,6 +5,7 @@ pub mod facts;
 pub mod finding;
 pub mod id;
 pub mod outcome;
+pub mod properties;
 pub mod runtime;
 pub mod severity;
 
@@ -14,6 +15,7 @@ pub use attestation::Attestation;
 pub use finding::{Finding, FindingChange};
 pub use id::FindingId;
 pub use outcome::Outcome;
+pub use properties::Properties;
 pub use runtime::Runtime;
 pub use severity::Severity;
 

@@ -3,7 +3,6 @@
 //! HTTP/1.1 with kept connections: measured faster than HTTP/2 here, and without its tail. No redirect is followed,
 //! no answer is read beyond a limit, and a token goes only to https or to loopback.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +10,12 @@ use std::time::Duration;
 use chrono::Utc;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response};
-use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
 use super::auth::{Token, TokenSource};
+use super::confirmation::confirms;
 use super::error::{self, ApiError, GoogleError, Refusal};
 
 /// What we call ourselves.
@@ -163,17 +163,19 @@ impl Client {
         self.read(&method, path, text)
     }
 
-    /// Makes a call whose answer has to be a whole object that tells of no error, with nothing else to learn from it: any
-    /// other may come from a proxy that knows nothing of what became of the call.
-    pub async fn done(&self, call: Call<'_>) -> Result<(), ApiError> {
+    /// Makes a call that creates what is called `…{name}`, and has nothing else to learn from the answer.
+    pub async fn create(&self, call: Call<'_>, name: &str) -> Result<(), ApiError> {
         let (method, path) = (call.method.clone(), call.path);
         let body = self.bytes(call).await?;
-        self.read::<Done>(&method, path, &body).map(drop)
+        confirms(&body, name).map_err(|source| self.unreadable(&method, path, source))
     }
 
     fn read<T: DeserializeOwned>(&self, method: &Method, path: &str, text: &[u8]) -> Result<T, ApiError> {
-        serde_json::from_slice(text)
-            .map_err(|source| ApiError::Body { call: self.name(method, path), source: source_without_text(source) })
+        serde_json::from_slice(text).map_err(|source| self.unreadable(method, path, source))
+    }
+
+    fn unreadable(&self, method: &Method, path: &str, source: serde_json::Error) -> ApiError {
+        ApiError::Body { call: self.name(method, path), source: source_without_text(source) }
     }
 
     /// Any call, answered with bytes. A 401 is met once with a new token.
@@ -289,41 +291,6 @@ impl Client {
 
     fn name(&self, method: &Method, path: &str) -> String {
         format!("{method} {}{path}", self.0.base)
-    }
-}
-
-/// An object without a member `error`.
-struct Done;
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "lowercase")]
-enum Member {
-    Error,
-    #[serde(other)]
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Done {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Done)
-    }
-}
-
-impl<'de> Visitor<'de> for Done {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object that tells of no error")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
-        while let Some(member) = members.next_key()? {
-            match member {
-                Member::Error => return Err(serde::de::Error::custom("it tells of an error")),
-                Member::Other => members.next_value::<IgnoredAny>()?,
-            };
-        }
-        Ok(Self)
     }
 }
 

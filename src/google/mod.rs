@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod compute;
 pub mod compute_acts;
+mod confirmation;
 pub mod credentials;
 pub mod error;
 mod exchange;

@@ -166,8 +166,7 @@ impl Scc {
     pub async fn create(&self, id: &str, body: Vec<u8>) -> Result<(), ApiError> {
         let (path, query) = (self.findings(), [("findingId", id)]);
         let call = Call { method: Method::POST, path: &path, query: &query, body: Some(body) };
-        // The answer repeats the finding.
-        self.http.done(call).await
+        self.http.create(call, &format!("/findings/{id}")).await
     }
 
     /// Changes the members named in `mask` (never empty: an empty mask replaces everything, triage included).

@@ -14,9 +14,8 @@ use super::matching::Judgement;
 use super::measurement::Measurements;
 use super::words::{boot_report, headline, notes, summary};
 use crate::decide::{shell, text};
-use crate::event::finding::{
-    Access, CloudLoggingEntry, Finding, FindingClass, FindingSeverity, LogEntry, MitreAttack, Properties,
-};
+use crate::event::Properties;
+use crate::event::finding::{Access, CloudLoggingEntry, Finding, FindingClass, FindingSeverity, LogEntry, MitreAttack};
 
 /// The longest text in a property, in bytes.
 const LONGEST: usize = 2_000;
@@ -56,7 +55,7 @@ pub fn finding(entry: &Entry, check: Check, context: &Context, now: DateTime<Utc
             additional_tactics: vec![Cow::Borrowed("DEFENSE_EVASION")],
             ..MitreAttack::default()
         });
-        finding.source_properties.insert("mitre_attack_technique".into(), json!("T1542 Pre-OS Boot"));
+        finding.source_properties.insert("mitre_attack_technique", json!("T1542 Pre-OS Boot"));
     }
     finding
 }
@@ -270,7 +269,7 @@ fn access(by: &Audit) -> Access {
 
 fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
     let mut properties = Properties::new();
-    let mut put = |key: &'static str, value: Option<Value>| value.map(|value| properties.insert(key.into(), value));
+    let mut put = |key: &'static str, value: Option<Value>| value.map(|value| properties.insert(key, value));
     put("check", Some(json!(check.label())));
     put("VM_Instance_Id", Some(json!(entry.vm.id.to_string())));
     put("VM_Instance_Name", context.name.clone().or_else(|| entry.vm.name.clone()).map(Value::from));

@@ -433,7 +433,7 @@ fn decided(body: &[u8]) {
         assert!((1..=255).contains(&finding.category.len()) && finding.category.is_ascii());
         assert!(finding.event_time < received());
         assert!(finding.source_properties.len() <= 100);
-        for key in finding.source_properties.keys() {
+        for (key, _) in finding.source_properties.iter() {
             assert!(key.len() <= 255 && key.starts_with(|c: char| c.is_ascii_alphabetic()), "{key}");
             assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{key}");
         }

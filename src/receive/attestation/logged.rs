@@ -28,7 +28,7 @@ impl Attestor {
         let Examined { events: mut found, live } = self.examined(entry, now).await?;
         for event in found.iter_mut().filter(|event| event.category == Category::AttestationTokenInvalid) {
             let count = self.0.forged.fetch_add(1, Ordering::Relaxed) + 1;
-            event.properties.insert("count_since_start".into(), count.into());
+            event.properties.insert("count_since_start", count);
         }
         if let Some(verified) = live {
             self.0.told.learn(&found).await;
