@@ -29,36 +29,61 @@ pub(super) const IMAGE: Guards = DIGEST | REFERENCE | SIGNED;
 
 /// Every way in which `condition` can be true, by what it asks for.
 pub(super) fn ways(condition: &Node, mapping: &Mapping) -> BTreeSet<Guards> {
-    Ways { mapping }.of(condition, true)
+    Asking { mapping }.of(condition).to_truth
 }
 
-struct Ways<'m> {
+/// The ways through a term.
+struct Ways {
+    to_truth: BTreeSet<Guards>,
+    to_falsehood: BTreeSet<Guards>,
+}
+
+struct Asking<'m> {
     mapping: &'m Mapping,
 }
 
-impl Ways<'_> {
-    /// The ways in which `node` becomes `truth`.
-    fn of(&self, node: &Node, truth: bool) -> BTreeSet<Guards> {
+impl Asking<'_> {
+    /// Both at once: looking at each by itself would take twice as long with every condition within a condition.
+    fn of(&self, node: &Node) -> Ways {
+        let nothing = || BTreeSet::from([0]);
         match node {
             Node::And(parts) | Node::Or(parts) => {
-                let parts = parts.iter().map(|part| self.of(part, truth));
-                if matches!(node, Node::And(_)) == truth {
-                    parts.fold(BTreeSet::from([0]), |all, part| both(&all, &part))
+                let parts: Vec<Ways> = parts.iter().map(|part| self.of(part)).collect();
+                let to_truth = parts.iter().map(|part| &part.to_truth);
+                let to_falsehood = parts.iter().map(|part| &part.to_falsehood);
+                if matches!(node, Node::And(_)) {
+                    Ways {
+                        to_truth: to_truth.fold(nothing(), |all, part| both(&all, part)),
+                        to_falsehood: any(to_falsehood),
+                    }
                 } else {
-                    parts.flatten().collect()
+                    Ways {
+                        to_truth: any(to_truth),
+                        to_falsehood: to_falsehood.fold(nothing(), |all, part| both(&all, part)),
+                    }
                 }
             }
-            Node::Not(inner) => self.of(inner, !truth),
+            Node::Not(inner) => {
+                let Ways { to_truth, to_falsehood } = self.of(inner);
+                Ways { to_truth: to_falsehood, to_falsehood: to_truth }
+            }
             Node::Conditional(parts) => {
-                let [asked, then, otherwise] = parts.as_ref();
-                let then = both(&self.of(asked, true), &self.of(then, truth));
-                let otherwise = both(&self.of(asked, false), &self.of(otherwise, truth));
-                then.union(&otherwise).copied().collect()
+                let [asked, then, otherwise] = parts.as_ref().each_ref().map(|part| self.of(part));
+                let joined = |then, otherwise| {
+                    any([&both(&asked.to_truth, then), &both(&asked.to_falsehood, otherwise)].into_iter())
+                };
+                Ways {
+                    to_truth: joined(&then.to_truth, &otherwise.to_truth),
+                    to_falsehood: joined(&then.to_falsehood, &otherwise.to_falsehood),
+                }
             }
             term => match term.constant() {
-                Some(value) if value == truth => BTreeSet::from([0]),
-                Some(_) => BTreeSet::new(),
-                None => BTreeSet::from([self.asked(term, truth)]),
+                Some(true) => Ways { to_truth: nothing(), to_falsehood: BTreeSet::new() },
+                Some(false) => Ways { to_truth: BTreeSet::new(), to_falsehood: nothing() },
+                None => Ways {
+                    to_truth: BTreeSet::from([self.asked(term, true)]),
+                    to_falsehood: BTreeSet::from([self.asked(term, false)]),
+                },
             },
         }
     }
@@ -75,6 +100,10 @@ impl Ways<'_> {
         let made_of = self.mapping.entries().filter(|(mapped, _)| *mapped == key);
         made_of.flat_map(|(_, expression)| named(expression.root())).fold(0, |found, path| found | guard(&path))
     }
+}
+
+fn any<'a>(parts: impl Iterator<Item = &'a BTreeSet<Guards>>) -> BTreeSet<Guards> {
+    parts.flatten().copied().collect()
 }
 
 fn both(left: &BTreeSet<Guards>, right: &BTreeSet<Guards>) -> BTreeSet<Guards> {

@@ -361,6 +361,13 @@ mod tests {
         && assertion.submods.container.image_digest == 'sha256:1' && assertion.submods.gce.project_id == 'p'";
     const VM: &str = "assertion.swname == 'GCE' && assertion.submods.gce.project_id == 'p'";
 
+    // Looking at every condition twice would take longer than anybody waits.
+    #[test]
+    fn conditions_within_conditions_are_looked_at_once() {
+        let nested = (0..40).fold("assertion.secboot".to_owned(), |inner, _| format!("({inner}) ? assertion.a : {VM}"));
+        assert!(rules(&nested).contains(&"any-project"));
+    }
+
     #[test]
     fn every_branch_must_ask_for_itself() {
         let all = ["no-software-name", "any-image", "any-project"].as_slice();
