@@ -246,7 +246,7 @@ async fn keep_house(senders: Arc<Senders>) {
 fn secret_manager(config: &Config) -> Result<Option<Resolver>, StartError> {
     let needed = config.attestation.secrets.iter().any(|rule| matches!(rule.source, SecretSource::Manager(_)));
     let Some(base) = config.attestation.secret_manager.clone().filter(|_| needed) else { return Ok(None) };
-    let rehearsal = base.scheme() == "http" && crate::google::http::is_loopback(&base);
+    let rehearsal = base.scheme() == "http" && crate::calls::is_loopback(&base);
     let tokens = if rehearsal { TokenSource::none() } else { config.google.default_source()? };
     let client = Client::new(HttpSettings::new(base), tokens).map_err(StartError::SecretManager)?;
     Ok(Some(attestation::secrets::manager(client)))

@@ -14,6 +14,7 @@
 
 pub mod app;
 pub mod attest;
+pub mod calls;
 pub mod cli;
 pub mod config;
 pub mod decide;

@@ -14,7 +14,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 
 use super::keys::VerifyingKey;
-use super::verify::Reason;
+use super::reason::Reason;
 
 /// The SHA-256 fingerprint of Google's Confidential Space Root CA, valid to 2034-01-16.
 pub const GOOGLE_ROOT: &str = "148b293821bb0c6a317f413c8ba475814091cb22d49b9e3c94198db8e8f86c39";

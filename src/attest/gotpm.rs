@@ -3,19 +3,17 @@
 //! The entries are written by the guest, with labels the guest chose; only a verified token is believed. The token
 //! is a credential until it expires, so it is cut out of everything that is kept.
 
-use std::borrow::Cow;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use regex::Regex;
 use serde_json::{Value as Json, json};
 
 use super::claims::Claims;
 use super::json;
 use super::policy::TokenKind;
-use super::token::{Parts, TokenHash, take_apart};
-use super::verify::{Reason, Trust, Verified, signed};
+use super::reason::Reason;
+use super::token::{Parts, TokenHash, cut, take_apart};
+use super::verify::{Trust, Verified, signed};
 use crate::decide::text::ellipsis;
 use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category};
@@ -38,18 +36,9 @@ const FORGED_EVERY: i64 = 600;
 /// The longest text of an entry that comes into a finding, in bytes.
 const LONGEST: usize = 512;
 
-static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*").expect("a constant that the tests compile")
-});
-
 /// Whether an entry is of the log `gotpm`, whatever its form.
 pub fn is_logged(entry: &Json) -> bool {
     entry.get("logName").and_then(Json::as_str).is_some_and(|log| log.ends_with("/logs/gotpm"))
-}
-
-/// A text without the tokens in it.
-pub fn cut(text: &str) -> Cow<'_, str> {
-    TOKEN.replace_all(text, "[token removed]")
 }
 
 /// Which kind a log entry is; `None` when it is not of the log `gotpm`, or of no known form.

@@ -15,6 +15,7 @@ pub mod nonce;
 pub mod outcome;
 pub mod policies;
 pub mod policy;
+pub mod reason;
 pub mod seal;
 pub mod seen;
 pub mod token;

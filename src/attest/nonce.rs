@@ -8,7 +8,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::verify::Reason;
+use super::reason::Reason;
 
 /// Makes and recognises nonces. Replicas that share the key recognise each other's.
 #[derive(Debug, Clone)]

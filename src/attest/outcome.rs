@@ -9,8 +9,9 @@ use serde_json::{Value as Json, json};
 
 use super::claims::Claims;
 use super::policy::{Explanation, Policy, Truth, known};
+use super::reason::Reason;
 pub use super::told::{Expected, Flood, Told};
-use super::verify::{Reason, Verified};
+use super::verify::Verified;
 use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category};
 

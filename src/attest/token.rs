@@ -1,17 +1,26 @@
 //! A token's text taken apart, strictly. Nothing here is trusted: only [`super::verify`] makes claims of it.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use regex::Regex;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::json;
-use super::verify::Reason;
+use super::reason::{LIMIT, Reason};
 
-/// The longest token, in bytes. One with a certificate chain has about 11 kB.
-pub const LIMIT: usize = 32 << 10;
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*").expect("a constant that the tests compile")
+});
+
+/// A text without the tokens in it.
+pub fn cut(text: &str) -> Cow<'_, str> {
+    TOKEN.replace_all(text, "[token removed]")
+}
 
 /// What identifies a token without being one: SHA-256 over its decoded header, payload and signature.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

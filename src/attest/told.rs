@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 
 use super::outcome::SERVICE;
-use super::verify::Reason;
+use super::reason::Reason;
 use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category};
 

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::integrity::known_entries;
+use super::log_file::known_entries;
 use super::{Format, table};
 use crate::config::enrich::COMPUTE_ENDPOINT;
 use crate::config::google::{Account, GoogleConfig};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
 
 use super::Format;
+use super::probe::line::{Line, State};
 use super::probe::{self, Ask};
 use crate::config::{Config, Env, Problem, secrets};
 
@@ -23,32 +23,6 @@ pub(super) struct CheckArgs {
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-/// One line of the answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Line {
-    /// What was looked at.
-    pub(crate) what: String,
-    /// How it stands.
-    pub(crate) state: State,
-    /// What was found.
-    pub(crate) found: String,
-    /// The command, role or setting that mends it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) remedy: Option<String>,
-}
-
-/// How a line stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum State {
-    /// All is well.
-    Ok,
-    /// The connector works, but not as it could.
-    Warning,
-    /// The connector, or a part of it that was asked for, will not work.
-    Failed,
 }
 
 /// Checks. Status 0 when nothing failed.

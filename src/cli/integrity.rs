@@ -1,18 +1,16 @@
 //! `integrity explain` (and `integrity actions`, `integrity baseline`): what a Shielded VM's log entries say, in words.
 
-use std::io::{IsTerminal, Read};
-use std::path::Path;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
-use chrono::Utc;
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::log_file::{Opened, contents, named, opened};
 use super::{Format, actions, baseline};
-use crate::integrity::envelope::{Item, entries};
+use crate::integrity::envelope::entries;
 use crate::integrity::explain::{Paint, explain};
-use crate::integrity::{Entry, Reading, read};
 
 /// Shielded VM integrity: explain reports, manage known-good baselines.
 #[derive(Debug, Args)]
@@ -79,56 +77,4 @@ fn explain_file(file: &str, format: Format) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if unreadable == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-enum Opened {
-    Entry(Box<Entry>),
-    Foreign(String),
-    Unreadable(String),
-}
-
-fn opened(item: Item) -> Opened {
-    match item {
-        Item::NoData => Opened::Foreign("The message has no data.".to_owned()),
-        Item::Unreadable { reason, .. } => Opened::Unreadable(hint(reason)),
-        Item::Entry(json) => match read(&json, Utc::now()) {
-            Ok(Reading::Entry(entry)) => Opened::Entry(entry),
-            Ok(Reading::Foreign(foreign)) => Opened::Foreign(foreign.reason().to_owned()),
-            Err(error) => Opened::Unreadable(error.0),
-        },
-    }
-}
-
-fn hint(reason: String) -> String {
-    if reason.starts_with("it is not JSON") { format!("{reason}; with gcloud, add --format=json") } else { reason }
-}
-
-/// Every entry in a file that is news about a Shielded VM.
-///
-/// # Errors
-/// When the file cannot be read, or something in it cannot.
-pub(super) fn known_entries(file: &str) -> anyhow::Result<Vec<Entry>> {
-    let mut found = Vec::new();
-    for item in entries(&contents(file)?) {
-        match opened(item) {
-            Opened::Entry(entry) => found.push(*entry),
-            Opened::Foreign(_) => {}
-            Opened::Unreadable(reason) => bail!("{} cannot be read: {reason}", named(file)),
-        }
-    }
-    Ok(found)
-}
-
-/// The bytes of a file, or of standard input.
-fn contents(file: &str) -> anyhow::Result<Vec<u8>> {
-    if file != "-" {
-        return std::fs::read(Path::new(file)).with_context(|| format!("{file} cannot be read"));
-    }
-    let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes).context("standard input cannot be read")?;
-    Ok(bytes)
-}
-
-fn named(file: &str) -> &str {
-    if file == "-" { "standard input" } else { file }
 }

@@ -9,6 +9,7 @@ mod demo;
 mod demo_samples;
 mod health;
 mod integrity;
+mod log_file;
 mod outbox;
 mod poll;
 mod probe;

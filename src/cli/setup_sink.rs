@@ -7,12 +7,13 @@ use url::Url;
 
 use super::probe::google::{Asked, remedy};
 use super::setup_sink_plan::{Differences, Push, Wanted, differences, filter, sink_changes};
+use crate::calls::is_loopback;
 use crate::config::Env;
 use crate::config::enrich::RESOURCE_MANAGER_ENDPOINT;
 use crate::config::google::{Account, GoogleConfig};
 use crate::config::pubsub::PubsubConfig;
 use crate::config::secrets::environment;
-use crate::google::http::{Client as Http, HttpSettings, is_loopback};
+use crate::google::http::{Client as Http, HttpSettings};
 use crate::google::logging::{self, Sink};
 use crate::google::pubsub::{Client, Subscription};
 use crate::google::resource_manager::ResourceManager;

@@ -11,8 +11,8 @@ use url::Url;
 pub use secrets::{ATTESTATION_SECRETS, SecretRule, SecretSource};
 
 use super::env::{Area, Env, Setting};
-use crate::google::http::may_carry_a_token;
-use crate::server;
+use super::server::taken;
+use crate::calls::may_carry_a_token;
 
 /// `ATTESTATION_POLICIES`.
 pub static ATTESTATION_POLICIES: Setting = Setting {
@@ -344,7 +344,7 @@ fn codelab_path(env: &mut Env, text: &str) -> Option<String> {
         env.problem(ATTESTATION_CODELAB_PATH.name, &format!("is not a plain path: {text:?}"), remedy);
         return None;
     }
-    if let Some(route) = server::taken(path) {
+    if let Some(route) = taken(path) {
         env.problem(
             ATTESTATION_CODELAB_PATH.name,
             &format!("is {path:?}, which is taken: {route} is answered by the connector itself"),

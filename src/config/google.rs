@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{Area, Env, Setting};
-use crate::google::http::is_loopback;
+use crate::calls::is_loopback;
 use crate::google::{AuthError, CLOUD_PLATFORM, Credentials, TokenSource};
 
 /// The key that findings are written with.

@@ -4,8 +4,8 @@ use url::Url;
 
 use super::state::emulator;
 use super::{Area, Env, Setting};
+use crate::calls::{is_loopback, may_carry_a_token};
 use crate::google::TokenSource;
-use crate::google::http::{is_loopback, may_carry_a_token};
 use crate::google::logging;
 
 const PUBSUB: &str = "https://pubsub.googleapis.com";

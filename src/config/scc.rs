@@ -5,8 +5,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::{Area, Env, Setting};
+use crate::calls::is_loopback;
 use crate::deliver::pace::PaceSettings;
-use crate::google::http::is_loopback;
 use crate::google::scc::{SourceName, is_location, organization, source_text};
 
 /// The organization.

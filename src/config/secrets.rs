@@ -6,7 +6,7 @@ use url::Url;
 use super::AREAS;
 use super::env::{Area, Env, Setting};
 use super::google::GoogleConfig;
-use crate::google::http::is_loopback;
+use crate::calls::is_loopback;
 use crate::google::secret_manager::{ENDPOINT, SecretName, is_place, read};
 use crate::google::{Client, HttpSettings, TokenSource};
 use crate::telemetry::chain;

@@ -7,6 +7,17 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::env::{Area, Env, Setting};
 
+/// Every path that the connector answers, but for `/`, which the codelab may have too. One that ends in a slash stands for
+/// all below it.
+pub const ROUTES: [&str; 8] =
+    ["/events", "/pubsub/push", "/healthz", "/readyz", "/health", "/metrics", "/attestation/", "/_ah/"];
+
+/// The route that a path would take away.
+pub fn taken(path: &str) -> Option<&'static str> {
+    let takes = |route: &&str| path == *route || (route.ends_with('/') && path.starts_with(*route));
+    ROUTES.into_iter().find(takes)
+}
+
 /// `PORT`.
 pub static PORT: Setting = Setting {
     name: "PORT",

@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use url::Url;
 
 use super::{Area, Env, Setting};
+use crate::calls::is_loopback;
 use crate::google::TokenSource;
-use crate::google::http::is_loopback;
 
 const FIRESTORE: &str = "https://firestore.googleapis.com";
 

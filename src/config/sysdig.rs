@@ -6,8 +6,9 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::env::{Area, Env, Setting};
+use crate::calls::is_loopback;
 use crate::sysdig::access::IBM_IAM_URL;
-use crate::sysdig::region::{base_url, is_loopback};
+use crate::sysdig::region::base_url;
 use crate::sysdig::{Access, Credential};
 
 /// Who we are at Sysdig.

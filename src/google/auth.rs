@@ -3,7 +3,6 @@
 //! A token is fetched once for all who wait (single flight), and again five minutes before it ends, in the background:
 //! callers go on with the old one meanwhile. When that fails, the old one is used for as long as it is valid.
 
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
+use super::auth_error::AuthError;
 use super::credentials::{Credentials, Impersonated, ServiceAccount};
 use super::exchange::{self, Granted};
 use crate::telemetry::metrics::{TOKEN_EXPIRY, TOKEN_FETCHES};
@@ -37,59 +37,6 @@ const PATIENCE: TimeDelta = TimeDelta::seconds(30);
 const ASSUMED_LIFE: TimeDelta = TimeDelta::minutes(30);
 /// A service account's exchange may take this long.
 const DEADLINE: Duration = Duration::from_secs(20);
-
-/// Why there is no token: the credential's kind, what is wrong, and the remedy. Never holds key material.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{kind} credentials: {message}{}{remedy}", if .remedy.is_empty() { "" } else { "; " })]
-pub struct AuthError {
-    kind: &'static str,
-    message: String,
-    remedy: &'static str,
-    retryable: bool,
-    source: Option<Arc<dyn Error + Send + Sync>>,
-}
-
-impl AuthError {
-    /// Nothing will change until someone changes the credentials or the settings.
-    pub(super) fn settings(kind: &'static str, message: String, remedy: &'static str) -> Self {
-        Self { kind, message, remedy, retryable: false, source: None }
-    }
-
-    /// It may pass by itself.
-    pub(super) fn passing(kind: &'static str, message: String, remedy: &'static str) -> Self {
-        Self { retryable: true, ..Self::settings(kind, message, remedy) }
-    }
-
-    pub(super) fn because(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
-        self.source = Some(Arc::new(cause));
-        self
-    }
-
-    pub(super) fn with_remedy(mut self, remedy: &'static str) -> Self {
-        self.remedy = remedy;
-        self
-    }
-
-    /// Whether trying again may help without anyone changing anything.
-    pub fn is_retryable(&self) -> bool {
-        self.retryable
-    }
-
-    /// The credential's kind.
-    pub fn kind(&self) -> &'static str {
-        self.kind
-    }
-
-    /// What is wrong, without the remedy.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// What would help.
-    pub fn remedy(&self) -> &'static str {
-        self.remedy
-    }
-}
 
 /// One access token. `Debug` does not show it.
 #[derive(Debug)]

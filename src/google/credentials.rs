@@ -12,8 +12,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::auth::AuthError;
-use super::http::is_loopback;
+use super::auth_error::AuthError;
+use crate::calls::is_loopback;
 
 const GOOGLE_TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
 

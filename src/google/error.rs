@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::auth::AuthError;
+use super::auth_error::AuthError;
 
 /// No wait longer than this is believed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);

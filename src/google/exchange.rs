@@ -11,8 +11,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::auth::AuthError;
+use super::auth_error::AuthError;
 use super::credentials::{AuthorizedUser, ExternalAccount, ImpersonationOptions, SubjectFormat};
+use crate::calls::USER_AGENT;
 
 /// How long one step of an exchange may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -29,7 +30,7 @@ pub(super) struct Granted {
 pub(super) fn client() -> Result<reqwest::Client, AuthError> {
     reqwest::Client::builder()
         .http1_only()
-        .user_agent(super::http::USER_AGENT)
+        .user_agent(USER_AGENT)
         .connect_timeout(Duration::from_secs(5))
         .timeout(DEADLINE)
         .redirect(reqwest::redirect::Policy::none())

@@ -3,7 +3,6 @@
 //! HTTP/1.1 with kept connections: measured faster than HTTP/2 here, and without its tail. No redirect is followed,
 //! no answer is read beyond a limit, and a token goes only to https or to loopback.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +11,12 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use url::{Host, Url};
+use url::Url;
 
 use super::auth::{Token, TokenSource};
 use super::confirmation::confirms;
 use super::error::{self, ApiError, GoogleError, Refusal};
-
-/// What we call ourselves.
-pub const USER_AGENT: &str = concat!("sysdig-scc/", env!("CARGO_PKG_VERSION"));
+use crate::calls::{USER_AGENT, may_carry_a_token};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
@@ -294,25 +291,6 @@ impl Client {
     }
 }
 
-/// Whether a token may be sent to this address.
-pub fn may_carry_a_token(url: &Url) -> bool {
-    url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
-}
-
-/// Whether the address is on this machine.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).to_canonical().is_loopback(),
-        // RFC 6761: these names must resolve to loopback.
-        Some(Host::Domain(name)) => {
-            let name = name.trim_end_matches('.');
-            name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
-        }
-        None => false,
-    }
-}
-
 /// One path segment, encoded: what is not unreserved or a few harmless marks becomes `%XX`.
 pub fn segment(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -340,27 +318,6 @@ fn source_without_text(error: serde_json::Error) -> serde_json::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_token_travels_over_https_or_stays_on_this_machine() {
-        for (url, expected) in [
-            ("https://securitycenter.googleapis.com", true),
-            ("http://127.0.0.1:8089", true),
-            ("http://127.9.9.9", true),
-            ("http://[::1]:80", true),
-            ("http://[::ffff:127.0.0.1]:80", true),
-            ("http://localhost:1", true),
-            ("http://LOCALHOST.:1", true),
-            ("http://scc.localhost", true),
-            ("http://localhost.evil.example", false),
-            ("http://127.0.0.1.evil.example", false),
-            ("http://10.0.0.1", false),
-            ("http://0.0.0.0", false),
-            ("ftp://127.0.0.1", false),
-        ] {
-            assert_eq!(may_carry_a_token(&Url::parse(url).unwrap()), expected, "{url}");
-        }
-    }
 
     #[test]
     fn plain_http_beyond_loopback_is_refused_with_a_token_and_accepted_without() {

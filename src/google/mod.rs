@@ -1,6 +1,7 @@
 //! Google Cloud: tokens, one authorised HTTP client, and the calls we make. Knows no event.
 
 pub mod auth;
+mod auth_error;
 pub mod compute;
 pub mod compute_acts;
 mod confirmation;
@@ -15,7 +16,8 @@ pub mod resource_manager;
 pub mod scc;
 pub mod secret_manager;
 
-pub use auth::{AuthError, SILENCED, Token, TokenSource};
+pub use auth::{SILENCED, Token, TokenSource};
+pub use auth_error::AuthError;
 pub use credentials::Credentials;
 pub use error::{ApiError, GoogleError};
 pub use http::{Client, HttpSettings};

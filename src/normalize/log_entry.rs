@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::{Element, Ignored};
-use crate::attest::gotpm;
+use crate::attest::{gotpm, token};
 use crate::event::Event;
 use crate::integrity::envelope::{self, Item};
 use crate::integrity::{Fact, Foreign, Reading, read};
@@ -51,7 +51,7 @@ pub(super) fn stored(body: &str, received: DateTime<Utc>) -> Option<Element> {
 
 /// Attestation tokens may pass by here; they never come into the ledger.
 fn unreadable(reason: String, body: &str) -> Element {
-    let body = gotpm::cut(body);
+    let body = token::cut(body);
     let body =
         if body.len() > LARGEST_KEPT { crate::decide::text::ellipsis(&body, LARGEST_KEPT) } else { body.into_owned() };
     Element::Unreadable { reason, body }

@@ -30,8 +30,7 @@ pub use secrets::{Resolver, Secrets};
 pub use service::{Attestor, BuildError, Parts};
 
 use super::client;
-use crate::attest::token::LIMIT;
-use crate::attest::verify::Reason;
+use crate::attest::reason::{LIMIT, Reason};
 
 /// The largest body: a token, and a public key beside it.
 const BODY: usize = LIMIT + (16 << 10);

@@ -22,17 +22,6 @@ use crate::telemetry::metrics as names;
 use health::Health;
 use refusal::Refusal;
 
-/// Every path that is answered here, but for `/`, which the codelab may have too. One that ends in a slash stands for
-/// all below it.
-const ROUTES: [&str; 8] =
-    ["/events", "/pubsub/push", "/healthz", "/readyz", "/health", "/metrics", "/attestation/", "/_ah/"];
-
-/// The route that a path would take away.
-pub fn taken(path: &str) -> Option<&'static str> {
-    let takes = |route: &&str| path == *route || (route.ends_with('/') && path.starts_with(*route));
-    ROUTES.into_iter().find(takes)
-}
-
 /// What the server serves.
 #[derive(Debug, Clone)]
 pub struct Doors {
@@ -205,6 +194,7 @@ mod tests {
     use actix_web::test::{TestRequest, call_service, init_service};
 
     use super::*;
+    use crate::config::server::{ROUTES, taken};
 
     #[tokio::test]
     async fn every_route_is_known_to_be_taken_and_is_there() {

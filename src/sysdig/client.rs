@@ -88,7 +88,7 @@ impl Client {
     /// A client. Redirects are not followed: they would mean that the address is wrong, and could carry the token away.
     pub fn new(access: Access, patience: Patience) -> Result<Self, SysdigError> {
         let http = reqwest::Client::builder()
-            .user_agent(concat!("sysdig-scc/", env!("CARGO_PKG_VERSION")))
+            .user_agent(crate::calls::USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
             .timeout(patience.timeout)
             .connect_timeout(patience.timeout.min(Duration::from_secs(10)))

@@ -2,6 +2,8 @@
 
 use url::Url;
 
+use crate::calls::is_loopback;
+
 /// The regions' ids and the addresses of Sysdig Secure there. Older regions break the pattern of the newer ones.
 pub const REGIONS: [(&str, &str); 10] = [
     ("us1", "https://secure.sysdig.com"),
@@ -59,16 +61,6 @@ pub fn base_url(text: &str) -> Result<Url, RegionError> {
     let path = path.strip_suffix("/secure").unwrap_or(path).trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
-}
-
-/// Whether `url` is on this machine.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 fn region_ids() -> String {

@@ -6,7 +6,8 @@ use sysdig_scc::attest::chain::Roots;
 use sysdig_scc::attest::keys::KeySet;
 use sysdig_scc::attest::outcome::{Decided, Flood, Told, events};
 use sysdig_scc::attest::policy::Policy;
-use sysdig_scc::attest::verify::{Reason, Trust, Verified, explain, judge, verify};
+use sysdig_scc::attest::reason::Reason;
+use sysdig_scc::attest::verify::{Trust, Verified, explain, judge, verify};
 use sysdig_scc::event::attestation::Category;
 
 use crate::attest_issuer::{Chain, ChainShape, ISSUER, KEY, NEXT, SPACE, Signer, VM, base64url, claims, jwks};

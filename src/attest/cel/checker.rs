@@ -3,9 +3,9 @@
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo};
 
 use super::functions::{Function, NAMES};
+use super::limits::{Limits, Refusal};
 use super::macros::macro_parts;
 use super::node::{Literal, Loop, Node, Operator, Variable};
-use super::parse::{Limits, Refusal};
 use super::pattern::Literals;
 
 /// Walks a tree once; stops at the first thing that is refused.

@@ -8,6 +8,7 @@
 mod checker;
 pub mod eval;
 mod functions;
+mod limits;
 mod loops;
 mod macros;
 pub mod node;
@@ -22,7 +23,8 @@ mod time;
 pub mod value;
 
 pub use eval::{Budget, EvalError, Scope};
+pub use limits::{Limits, Refusal};
 pub use node::Expression;
-pub use parse::{Limits, Refusal, compile_all};
+pub use parse::compile_all;
 pub use text::{Tree, split_terms};
 pub use value::Value;

@@ -1,6 +1,6 @@
 //! What can be said about an expression's text before anything parses it: its size, and the operands of `&&` and `||`.
 
-use super::parse::{Limits, Refusal};
+use super::limits::{Limits, Refusal};
 
 /// The `&&`/`||` tree at the top of an expression, with each operand's exact text.
 #[derive(Debug, Clone, PartialEq, Eq)]

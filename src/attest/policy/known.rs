@@ -128,7 +128,7 @@ fn mask(secret: bool, value: &serde_json::Value, left: &mut usize) -> serde_json
         Json::Null | Json::Bool(_) => value.clone(),
         Json::String(_) | Json::Number(_) if secret => Json::from("***"),
         // A JSON Web Token in any claim is a credential, whatever the claim is called.
-        Json::String(text) if text.contains("eyJ") => Json::from(shortened(&crate::attest::gotpm::cut(text))),
+        Json::String(text) if text.contains("eyJ") => Json::from(shortened(&crate::attest::token::cut(text))),
         Json::String(text) => Json::from(shortened(text)),
         Json::Number(_) => value.clone(),
     }

@@ -15,8 +15,9 @@ use crate::attest::claims::Claims;
 use crate::attest::key_source::{FetchRules, KeySource};
 use crate::attest::keys::KeySet;
 use crate::attest::policy::{Explanation, Policy};
+use crate::attest::reason::Reason;
 use crate::attest::token::take_apart;
-use crate::attest::verify::{Reason, Trust, Verified, judge_and_explain, verify};
+use crate::attest::verify::{Trust, Verified, judge_and_explain, verify};
 
 #[derive(Debug, Args)]
 pub(super) struct Verify {

@@ -6,9 +6,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::DATE;
 use url::Url;
 
-use super::super::check::State;
+use super::line::State;
 use super::{Ask, Report};
-use crate::google::http::USER_AGENT;
+use crate::calls::USER_AGENT;
 
 /// From here on it is said.
 const NOTICED: TimeDelta = TimeDelta::seconds(30);

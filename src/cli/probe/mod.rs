@@ -8,6 +8,7 @@ mod compute;
 mod disk;
 pub(super) mod google;
 mod kubernetes;
+pub(super) mod line;
 mod pubsub;
 mod scc;
 mod sysdig;
@@ -17,8 +18,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::check::{Line, State};
 use crate::config::Config;
+use line::{Line, State};
 
 /// What every probe is given.
 #[derive(Debug, Clone)]

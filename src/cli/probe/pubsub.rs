@@ -2,9 +2,9 @@
 
 use super::google::{self, Asked};
 use super::{Ask, Report};
+use crate::calls::USER_AGENT;
 use crate::config::google::Account;
 use crate::config::pubsub::Push;
-use crate::google::http::USER_AGENT;
 use crate::google::pubsub::{Client, Subscription};
 use crate::telemetry::chain;
 

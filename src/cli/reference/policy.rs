@@ -6,7 +6,7 @@ use crate::attest::cel::node::Variable;
 use crate::attest::cel::{Budget, Limits, reference};
 use crate::attest::policy::form::{Member, OWN, PROVIDER};
 use crate::attest::policy::known::{CLAIMS, is_secret};
-use crate::attest::verify::Reason;
+use crate::attest::reason::Reason;
 
 const INTRODUCTION: &str = "# Attestation policies\n\n\
     A policy is a file in the folder `ATTESTATION_POLICIES`, in YAML (`.yaml`, `.yml`) or JSON (`.json`), in our own form or as gcloud prints a \

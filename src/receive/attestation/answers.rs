@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::decision::Checked;
 use crate::attest::policy::{Explanation, TokenKind};
+use crate::attest::reason::Reason;
 use crate::attest::seal;
-use crate::attest::verify::Reason;
 
 /// What a caller shows.
 #[derive(Clone, Copy)]

@@ -10,8 +10,9 @@ use super::journal::Entry;
 use super::service::Attestor;
 use crate::attest::claims::Claims;
 use crate::attest::policy::{Policy, TokenKind};
+use crate::attest::reason::Reason;
 use crate::attest::token::take_apart;
-use crate::attest::verify::{Reason, Trust, Verified, kind, meant_for, signed};
+use crate::attest::verify::{Trust, Verified, kind, meant_for, signed};
 use crate::telemetry::metrics as names;
 
 /// How often tokens nobody vouched for are told.

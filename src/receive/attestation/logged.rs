@@ -14,7 +14,8 @@ use crate::attest::key_source::Unavailable;
 use crate::attest::outcome::{Decided, closed, opened};
 use crate::attest::policy::file::GOOGLE;
 use crate::attest::policy::{Explanation, Policy};
-use crate::attest::verify::{Reason, Trust, Verified, judge_and_explain};
+use crate::attest::reason::Reason;
+use crate::attest::verify::{Trust, Verified, judge_and_explain};
 use crate::event::Attestation;
 use crate::event::attestation::Category;
 

@@ -11,9 +11,10 @@ use super::answers::{Refused, Released, Shown};
 use super::decision::{Asked, Checked, count, entry};
 use super::service::Attestor;
 use crate::attest::claims::Claims;
+use crate::attest::reason::Reason;
 use crate::attest::seal::{self, Randomness};
 use crate::attest::seen::Use;
-use crate::attest::verify::{Reason, Verified, explain, judge};
+use crate::attest::verify::{Verified, explain, judge};
 use crate::telemetry::{chain, metrics as names};
 
 impl Attestor {

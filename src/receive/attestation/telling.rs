@@ -9,7 +9,7 @@ use super::decision::{Asked, Checked};
 use super::service::Attestor;
 use crate::attest::outcome::{Decided, closed, opened};
 use crate::attest::policy::Explanation;
-use crate::attest::verify::Reason;
+use crate::attest::reason::Reason;
 use crate::event::{Attestation, Event};
 use crate::normalize::Element;
 use crate::receive::Door;

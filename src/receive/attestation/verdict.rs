@@ -9,7 +9,8 @@ use super::answers::{Refused, Verdict};
 use super::decision::{Asked, Checked, count, entry};
 use super::service::Attestor;
 use crate::attest::policy::{Explanation, Policy};
-use crate::attest::verify::{Reason, Verified, judge_and_explain};
+use crate::attest::reason::Reason;
+use crate::attest::verify::{Verified, judge_and_explain};
 
 type Judged = (Checked, Option<Reason>, Explanation);
 

@@ -1,0 +1,111 @@
+//! Why a token is refused.
+
+/// The longest token, in bytes. One with a certificate chain has about 11 kB.
+pub const LIMIT: usize = 32 << 10;
+
+/// Why a token is refused. Codes are stable; texts hold no claim values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each member's text says it")]
+pub enum Reason {
+    #[error("there is no token")]
+    TokenMissing,
+    #[error("the token is larger than {} bytes", LIMIT)]
+    TokenTooLarge,
+    #[error("the token is malformed: {0}")]
+    Malformed(&'static str),
+    #[error("the token is not signed with RS256")]
+    Algorithm,
+    #[error("the token's header asks for an extension that is not understood")]
+    CriticalHeader,
+    #[error("tokens of this kind are not accepted here: {0}")]
+    KindNotAccepted(&'static str),
+    #[error("the token names no key")]
+    KeyMissing,
+    #[error("the token's key is not among the issuer's keys")]
+    KeyUnknown,
+    #[error("the key is not an RSA key of at least 2048 bits with the exponent 65537")]
+    KeyUnsuitable,
+    #[error("the issuer's keys cannot be had at the moment")]
+    KeysUnavailable,
+    #[error("the certificate chain is not accepted: {0}")]
+    Chain(&'static str),
+    #[error("a certificate of the chain is not valid at this time")]
+    ChainExpired,
+    #[error("the signature does not match")]
+    Signature,
+    #[error("the claims are malformed: {0}")]
+    Claims(&'static str),
+    #[error("the issuer is not the expected one")]
+    Issuer,
+    #[error("the audience is not one that is accepted here")]
+    Audience,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    #[error("the token's life is longer than accepted")]
+    Lifetime,
+    #[error("the token is older than accepted here; get a fresh one")]
+    TooOld,
+    #[error("the token holds no nonce of a challenge made here for this purpose")]
+    NonceMissing,
+    #[error("the challenge has expired; ask for a new one")]
+    NonceExpired,
+    #[error("the token or its nonce was used before")]
+    Replayed,
+    #[error("the token is of another family than the policy accepts")]
+    Family,
+    #[error("the policy's condition is false")]
+    PolicyDenied,
+    #[error("the policy's condition has no answer for this token")]
+    PolicyError,
+}
+
+impl Reason {
+    /// A stable code for callers, metrics and the journal.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TokenMissing => "token_missing",
+            Self::TokenTooLarge => "token_too_large",
+            Self::Malformed(_) => "token_malformed",
+            Self::Algorithm => "algorithm_not_accepted",
+            Self::CriticalHeader => "header_not_understood",
+            Self::KindNotAccepted(_) => "kind_not_accepted",
+            Self::KeyMissing => "key_missing",
+            Self::KeyUnknown => "key_unknown",
+            Self::KeyUnsuitable => "key_unsuitable",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::Chain(_) => "chain_not_accepted",
+            Self::ChainExpired => "chain_expired",
+            Self::Signature => "signature_invalid",
+            Self::Claims(_) => "claims_malformed",
+            Self::Issuer => "issuer_not_accepted",
+            Self::Audience => "audience_not_accepted",
+            Self::Expired => "token_expired",
+            Self::NotYetValid => "token_not_yet_valid",
+            Self::Lifetime => "lifetime_not_accepted",
+            Self::TooOld => "token_too_old",
+            Self::NonceMissing => "nonce_missing",
+            Self::NonceExpired => "nonce_expired",
+            Self::Replayed => "replayed",
+            Self::Family => "family_not_accepted",
+            Self::PolicyDenied => "policy_denied",
+            Self::PolicyError => "policy_error",
+        }
+    }
+
+    /// The HTTP status it is answered with.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Family | Self::PolicyDenied | Self::PolicyError => 403,
+            Self::Replayed => 409,
+            Self::KeysUnavailable => 503,
+            _ => 401,
+        }
+    }
+
+    /// Whether the signature was good, so that the claims are known to be the issuer's.
+    pub fn is_verified(&self) -> bool {
+        matches!(self, Self::Replayed | Self::Family | Self::PolicyDenied | Self::PolicyError)
+    }
+}

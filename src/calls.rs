@@ -1,0 +1,53 @@
+//! Calls to other services: what we call ourselves, and which addresses may be told a token.
+
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+/// What we call ourselves.
+pub const USER_AGENT: &str = concat!("sysdig-scc/", env!("CARGO_PKG_VERSION"));
+
+/// Whether a token may be sent to this address.
+pub fn may_carry_a_token(url: &Url) -> bool {
+    url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
+}
+
+/// Whether the address is on this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).to_canonical().is_loopback(),
+        // RFC 6761: these names must resolve to loopback.
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_travels_over_https_or_stays_on_this_machine() {
+        for (url, expected) in [
+            ("https://securitycenter.googleapis.com", true),
+            ("http://127.0.0.1:8089", true),
+            ("http://127.9.9.9", true),
+            ("http://[::1]:80", true),
+            ("http://[::ffff:127.0.0.1]:80", true),
+            ("http://localhost:1", true),
+            ("http://LOCALHOST.:1", true),
+            ("http://scc.localhost", true),
+            ("http://localhost.evil.example", false),
+            ("http://127.0.0.1.evil.example", false),
+            ("http://10.0.0.1", false),
+            ("http://0.0.0.0", false),
+            ("ftp://127.0.0.1", false),
+        ] {
+            assert_eq!(may_carry_a_token(&Url::parse(url).unwrap()), expected, "{url}");
+        }
+    }
+}
