@@ -10,7 +10,7 @@
 //! Beside the path: [`state`] keeps small durable facts, [`integrity`] reads Shielded VM reports, [`respond`] acts on a failed boot
 //! behind gates, [`attest`] verifies
 //! attestation tokens, [`sandbox`] is a small Security Command Center for rehearsals, [`google`] and [`sysdig`] speak
-//! to the outside services, and [`app`] is the only place where the parts meet.
+//! to the outside services, by the rules of [`calls`], and [`app`] is the only place where the parts meet.
 
 pub mod app;
 pub mod attest;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::Answered;
 use super::diff::{Change, Difference, compare};
 use super::measurement::Measurements;
+use super::moment::Moment;
 use crate::event::FindingId;
 
 /// The log of boot reports, decoded.
@@ -210,6 +211,11 @@ impl Check {
 }
 
 impl Entry {
+    /// When it happened: its time, and the boot it belongs to.
+    pub fn moment(&self) -> Moment {
+        Moment { time: self.time, boot: self.boot }
+    }
+
     /// The check it bears on; `None` for starting and stopping.
     pub fn check(&self) -> Option<Check> {
         Some(match &self.fact {

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::entry::BootReport;
-use super::lifecycle::Moment;
 use super::measurement::Measurements;
+use super::moment::Moment;
 
 /// What a VM should have learned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,15 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::{BootReport, Check, Entry, Fact};
 use super::learning::{Learned, Learning};
-
-/// When something happened to a VM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Moment {
-    /// The entry's time.
-    pub time: DateTime<Utc>,
-    /// The boot counter, when the entry has one.
-    pub boot: Option<u64>,
-}
+use super::moment::Moment;
 
 /// What is known about one check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +74,7 @@ pub struct Step {
 pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
     let mut record = known.cloned().unwrap_or_default();
     let mut actions = Vec::new();
-    let moment = Moment { time: entry.time, boot: entry.boot };
+    let moment = entry.moment();
     record.see(entry, moment);
     let mut timer = Timer::Leave;
     let check = entry.check();

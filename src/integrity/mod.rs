@@ -15,11 +15,15 @@ pub mod lifecycle;
 pub mod matching;
 pub mod meaning;
 pub mod measurement;
+mod members;
+pub mod moment;
 pub mod parse;
 mod parse_audit;
+mod reading;
 pub mod source;
 pub mod tracker;
 pub mod words;
 
 pub use entry::{Check, Entry, Fact, Vm};
-pub use parse::{Foreign, Reading, read};
+pub use parse::read;
+pub use reading::{Foreign, Reading, Unreadable};

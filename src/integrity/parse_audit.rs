@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::entry::{Audit, Entry, Fact, Vm};
-use super::parse::{Foreign, Reading, Unreadable, flag, log_line, text, time, vm};
+use super::members::{flag, text};
+use super::reading::{Foreign, Reading, Unreadable};
+use super::source::{log_line, time, vm};
 
 /// Reads an entry that has a `protoPayload`.
 pub(super) fn read(

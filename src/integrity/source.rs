@@ -1,10 +1,12 @@
-//! Where a log entry comes from. Only Compute Engine writes into its own logs of a VM's project, but anybody with the
+//! Where a log entry comes from: which log, which VM, when. Only Compute Engine writes into its own logs of a VM's project, but anybody with the
 //! right to write log entries chooses payload, labels and the rest of what an entry says: so the log's name decides.
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::entry::INTEGRITY_LOG;
-use super::parse::{Foreign, text};
+use super::entry::{INTEGRITY_LOG, LogLine, Vm};
+use super::members::text;
+use super::reading::{Foreign, Unreadable};
 
 /// The audit log that changes of a VM's options and baseline stand in, decoded.
 pub const ACTIVITY_LOG: &str = "cloudaudit.googleapis.com/activity";
@@ -58,6 +60,43 @@ pub(super) fn check(entry: &Map<String, Value>, id: &str) -> Result<(), Foreign>
     }
 }
 
+/// Which VM: from the resource's labels.
+pub(super) fn vm(entry: &Map<String, Value>) -> Result<Vm, Unreadable> {
+    let labels = entry.get("resource").and_then(|resource| resource.get("labels")).unwrap_or(&Value::Null);
+    let project = Some(text(labels, "project_id")).filter(|project| !project.is_empty()).or_else(|| {
+        let log = LogName::of(entry)?;
+        log.container.strip_prefix("projects/").map(str::to_owned)
+    });
+    let project = project.ok_or_else(|| Unreadable("resource.labels.project_id is missing".to_owned()))?;
+    let id = match labels.get("instance_id") {
+        Some(Value::String(id)) => id.trim().parse().ok(),
+        Some(id) => id.as_u64(),
+        None => return Err(Unreadable("resource.labels.instance_id is missing".to_owned())),
+    };
+    let id = id.ok_or_else(|| Unreadable("resource.labels.instance_id is not a 64-bit number".to_owned()))?;
+    // What is no zone's name must not come into the name of a resource.
+    let is_name = |zone: &String| zone.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let zone = Some(text(labels, "zone")).filter(is_name).unwrap_or_default();
+    Ok(Vm { project, zone, id, name: None })
+}
+
+/// The entry's own time, else when Logging received it, else when we did.
+pub(super) fn time(entry: &Map<String, Value>, received: DateTime<Utc>) -> DateTime<Utc> {
+    let read = |name: &str| DateTime::parse_from_rfc3339(entry.get(name)?.as_str()?.trim()).ok();
+    read("timestamp").or_else(|| read("receiveTimestamp")).map_or(received, |time| time.with_timezone(&Utc))
+}
+
+/// Where the entry stands.
+pub(super) fn log_line(entry: &Map<String, Value>) -> LogLine {
+    let insert_id = match entry.get("insertId") {
+        Some(Value::String(id)) => id.clone(),
+        Some(Value::Number(id)) => id.to_string(),
+        _ => String::new(),
+    };
+    let (container, log_id) = LogName::of(entry).map(|log| (log.container, log.id)).unwrap_or_default();
+    LogLine { insert_id, log_id, container }
+}
+
 /// Whether an entry that stands in `log_id` of `container` can be Compute Engine's own about a VM of `project`. What
 /// is good enough for a finding (no name at all, a project's number) is not good enough for acting.
 ///
@@ -85,7 +124,6 @@ fn is_number(project: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use chrono::Utc;
     use serde_json::json;
 
     use super::*;

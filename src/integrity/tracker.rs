@@ -12,9 +12,10 @@ use super::baselines::Baselines;
 use super::entry::{Check, Entry, Fact, Vm, finding_id};
 use super::finding::{Context, finding};
 use super::learning::Learning;
-use super::lifecycle::{Action, Moment, Record, Step, Timer, step};
+use super::lifecycle::{Action, Record, Step, Timer, step};
 use super::matching::{Judgement, judge};
 use super::measurement::{Measurements, Slot};
+use super::moment::Moment;
 use super::words::boot_report;
 use crate::config::acting::ActingConfig;
 use crate::event::FindingChange;
@@ -161,7 +162,7 @@ impl Tracker {
         let report = &answered.report;
         let record = self.record(&report.vm).await?.unwrap_or_default();
         let Some(check) = report.check() else { return Ok(Followed::Nothing("The report has no finding.")) };
-        let moment = Moment { time: report.time, boot: report.boot };
+        let moment = report.moment();
         if record.checks.get(&check).and_then(|standing| standing.failed).is_some_and(|failed| failed > moment) {
             return Ok(Followed::Nothing("The finding is about a newer report by now."));
         }
@@ -186,7 +187,7 @@ impl Tracker {
         let (Some(check), Some(true)) = (entry.check(), entry.failed()) else { return Ok(None) };
         let Some(document) = self.store.read(KIND, &entry.vm.key()).await? else { return Ok(None) };
         let record: Record = document.parse(KIND)?;
-        let passed = record.passed_since(check, Moment { time: entry.time, boot: entry.boot });
+        let passed = record.passed_since(check, entry.moment());
         Ok(passed.map(|passed| FindingChange::Close { id: finding_id(&entry.vm, check), time: passed.time }))
     }
 
@@ -270,7 +271,7 @@ impl Tracker {
     async fn went_on(&self, early: &Entry) -> Result<bool, StateError> {
         let Some(document) = self.store.read(KIND, &early.vm.key()).await? else { return Ok(false) };
         let record: Record = document.parse(KIND)?;
-        let moment = Moment { time: early.time, boot: early.boot };
+        let moment = early.moment();
         Ok(record.newest(Check::LateBoot).is_some_and(|late| late >= moment))
     }
 

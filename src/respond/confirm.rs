@@ -8,7 +8,7 @@ use crate::config::acting::ActingConfig;
 use crate::google::compute::{Instance, last_part, project_in};
 use crate::integrity::answer::{Action, Reason};
 use crate::integrity::entry::Entry;
-use crate::integrity::lifecycle::{Moment, Record};
+use crate::integrity::lifecycle::Record;
 
 /// Why not: a reason, and the rest of a sentence that begins "nothing was done: ".
 pub type Refusal = (Reason, String);
@@ -95,7 +95,7 @@ fn nothing_newer(report: &Entry, seen: &Record) -> Result<(), Refusal> {
         return Err((Reason::NewerBoot, format!("a log entry of {boot} was seen, newer than the report")));
     }
     let Some(check) = report.check() else { return Ok(()) };
-    let moment = Moment { time: report.time, boot: report.boot };
+    let moment = report.moment();
     if let Some(passed) = seen.passed_since(check, moment) {
         return Err((Reason::PassedSince, format!("the check has passed since, on {}", stamp(passed.time))));
     }
@@ -143,6 +143,7 @@ mod tests {
     use crate::config::acting::Label;
     use crate::integrity::entry::{BootReport, Check, Fact, LogLine, Vm};
     use crate::integrity::lifecycle::Standing;
+    use crate::integrity::moment::Moment;
 
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000 + second, 500_000_000).unwrap()

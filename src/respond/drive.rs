@@ -16,7 +16,6 @@ use crate::google::compute::Instance;
 use crate::google::compute_acts::{Operation, Target};
 use crate::integrity::answer::{Action, Reason, Result as Ended};
 use crate::integrity::learning::Learning;
-use crate::integrity::lifecycle::Moment;
 use crate::integrity::words::boot_report;
 use crate::state::StateError;
 
@@ -252,7 +251,7 @@ impl<'a> Driver<'a> {
         let report = &self.plan().report;
         let Some(boot) = boot_report(report) else { return Ok(()) };
         let learning = Learning {
-            boot: Moment { time: report.time, boot: report.boot },
+            boot: report.moment(),
             approved: boot.actual.clone(),
             before: boot.policy.clone(),
             baseline: self.plan().baseline.clone().unwrap_or_default(),
@@ -265,7 +264,7 @@ impl<'a> Driver<'a> {
     pub(super) async fn forget(&self, action: Action) -> Step<()> {
         if action == Action::Relearn {
             let report = &self.plan().report;
-            self.responder.tracker.forget(&report.vm, Moment { time: report.time, boot: report.boot }).await?;
+            self.responder.tracker.forget(&report.vm, report.moment()).await?;
         }
         Ok(())
     }
