@@ -25,6 +25,9 @@ const REFUSED_STATE: Duration = Duration::from_secs(60);
 /// be changed later.
 const LOOK_AGAIN: u32 = 3;
 
+/// A look-up that asks for a longer pause is tried again after this one, and the finding goes out without it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// The stages behind the outbox, joined.
 #[derive(Debug)]
 pub struct Journey {
@@ -68,7 +71,8 @@ impl Journey {
         let placed = matches!(*event, Event::Integrity(_));
         if !placed && enriched.unsettled && enriched.instance.is_none() && entry.attempts < LOOK_AGAIN {
             let reason = format!("where it happened is not known yet: {}", enriched.gaps.join("; "));
-            return Attempt::Failed { reason, verdict: Verdict::Retry(None), label: "enrich" };
+            let pause = enriched.again_after.map(|pause| pause.min(LONGEST_PAUSE));
+            return Attempt::Failed { reason, verdict: Verdict::Retry(pause), label: "enrich" };
         }
         match decide::decide(&event, &enriched, &self.rules, now) {
             Decision::Filtered(note) => Attempt::Done { outcome: Outcome::Filtered, note: Some(note) },

@@ -1,14 +1,63 @@
 //! What the look-ups add to a finding beyond its resource: the workload, the node pool, digests, and properties.
 
+use std::borrow::Cow;
+
 use super::text::cut;
 use crate::enrich::{Enriched, FoundBy, Instance, PodContainer, Workload};
 use crate::event::finding::{Container, Finding, Label, NodePool, Object};
-use crate::event::runtime::Runtime;
+use crate::event::runtime::{Cloud, Runtime};
 
 /// Labels of one pod or instance that are repeated.
 const MOST_LABELS: usize = 32;
 
-/// Fills what the event itself left open; what it says is never changed.
+/// The event with what it left open: node, workload, image, machine. What it says is never changed.
+pub(super) fn filled<'e>(event: &'e Runtime, enriched: &Enriched) -> Cow<'e, Runtime> {
+    if enriched.workload.is_none() && enriched.instance.is_none() {
+        return Cow::Borrowed(event);
+    }
+    let mut event = event.clone();
+    if let Some(workload) = &enriched.workload {
+        let running = running(&event, workload).cloned().unwrap_or_default();
+        let (place, container) = (&mut event.kubernetes, &mut event.container);
+        if place.workload.is_none() && place.deployment.is_none() && !workload.kind.is_empty() {
+            fill(&mut place.workload, &workload.name);
+            fill(&mut place.workload_kind, &workload.kind.to_ascii_lowercase());
+        }
+        fill(&mut place.node, &workload.node);
+        fill(&mut container.name, &running.name);
+        fill(&mut container.image, &running.image);
+        fill(&mut container.digest, &running.digest);
+        if let Some([project, zone, name]) = workload.machine() {
+            of_machine(&mut event.cloud, project, zone, name);
+        }
+    }
+    if let Some(instance) = &enriched.instance {
+        of_machine(&mut event.cloud, &instance.project, &instance.zone, &instance.name);
+        if let Some(cluster) = &instance.cluster {
+            fill(&mut event.kubernetes.node, &instance.name);
+            fill(&mut event.kubernetes.cluster, &cluster.name);
+            fill(&mut event.cloud.location, &cluster.location);
+        }
+    }
+    Cow::Owned(event)
+}
+
+fn of_machine(cloud: &mut Cloud, project: &str, zone: &str, name: &str) {
+    fill(&mut cloud.provider, "gcp");
+    if cloud.project().is_none() {
+        fill(&mut cloud.project_id, project);
+    }
+    fill(&mut cloud.zone, zone);
+    fill(&mut cloud.instance_name, name);
+}
+
+fn fill(place: &mut Option<String>, value: &str) {
+    if place.is_none() {
+        *place = bounded(value);
+    }
+}
+
+/// What no event has a place for: labels, groups, node pools, the digests of what runs.
 pub(super) fn complete(finding: &mut Finding, event: &Runtime, enriched: &Enriched) {
     if let Some(workload) = &enriched.workload {
         let running = running(event, workload);
@@ -23,10 +72,14 @@ pub(super) fn complete(finding: &mut Finding, event: &Runtime, enriched: &Enrich
                 pod.labels = workload.labels.iter().take(MOST_LABELS).map(label).collect();
             }
         }
-        let known = |object: &Object| {
-            object.kind.as_deref() == Some(&workload.kind) && object.name.as_deref() == Some(&workload.name)
+        let known = |object: &&mut Object| {
+            let same_kind = object.kind.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case(&workload.kind));
+            same_kind && object.name.as_deref() == Some(&workload.name)
         };
-        if !workload.name.is_empty() && !kubernetes.objects.iter().any(known) {
+        if let Some(object) = kubernetes.objects.iter_mut().find(known) {
+            object.kind = bounded(&workload.kind);
+            object.group = bounded(&workload.api_version);
+        } else if !workload.name.is_empty() {
             kubernetes.objects.push(Object {
                 group: bounded(&workload.api_version),
                 kind: bounded(&workload.kind),
@@ -36,7 +89,9 @@ pub(super) fn complete(finding: &mut Finding, event: &Runtime, enriched: &Enrich
             });
         }
     }
-    let pool = enriched.instance.as_ref().and_then(|instance| instance.node_pool.as_deref());
+    let by_node = || enriched.workload.as_ref().map(|workload| workload.node_pool.as_str());
+    let pool = enriched.instance.as_ref().and_then(|instance| instance.node_pool.as_deref()).or_else(by_node);
+    let pool = pool.filter(|pool| !pool.is_empty());
     if let (Some(kubernetes), Some(pool)) = (&mut finding.kubernetes, pool)
         && kubernetes.node_pools.is_empty()
     {
@@ -221,6 +276,57 @@ mod tests {
         assert_eq!(properties["compute_label_gr__e"], "klein");
         assert_eq!(properties["compute_label_cost_centre"], "1");
         assert_eq!(properties["compute_label_cost_centre_2"], "2");
+    }
+
+    #[test]
+    fn what_kubernetes_knows_reaches_the_resource_the_usual_keys_and_the_steps() {
+        let mut workload = enriched().workload.unwrap();
+        workload.provider_id = "gce://acme/us-central1-c/gke-prod-1".into();
+        workload.instance_id = "648229130641697001".into();
+        workload.node = "gke-prod-1".into();
+        workload.node_pool = "default-pool".into();
+        workload.containers[1].image = "gcr.io/acme/web:1".into();
+        let found = finding(&Enriched { workload: Some(workload.clone()), ..Enriched::default() });
+        let name = "//compute.googleapis.com/projects/acme/zones/us-central1-c/instances/648229130641697001";
+        assert_eq!(found.resource_name, name);
+        let properties = &found.source_properties;
+        for (key, value) in [
+            ("resource_resolution", "instance_from_kubernetes"),
+            ("Container_Image_Uri", "gcr.io/acme/web:1"),
+            ("container_image", "gcr.io/acme/web:1"),
+            ("VM_Instance_Name", "gke-prod-1"),
+            ("kubernetes_deployment_name", "web"),
+        ] {
+            assert_eq!(properties[key], value, "{key}");
+        }
+        let kubernetes = found.kubernetes.unwrap();
+        assert_eq!(kubernetes.nodes[0].name.as_deref(), Some(name));
+        assert_eq!(kubernetes.node_pools[0].name.as_deref(), Some("default-pool"));
+        assert_eq!(kubernetes.objects.len(), 1);
+        let steps = found.next_steps.unwrap();
+        for command in [
+            "kubectl cordon gke-prod-1",
+            "get deployment web",
+            "describe gke-prod-1 --zone us-central1-c --project acme",
+        ] {
+            assert!(steps.contains(command), "{command}: {steps}");
+        }
+        for not_a_number in ["", "7x", "../1"] {
+            workload.instance_id = not_a_number.into();
+            let found = finding(&Enriched { workload: Some(workload.clone()), ..Enriched::default() });
+            assert_eq!(found.resource_name, "//cloudresourcemanager.googleapis.com/organizations/123");
+        }
+    }
+
+    #[test]
+    fn a_machine_of_a_cluster_is_its_node() {
+        let found = finding(&Enriched { workload: None, ..enriched() });
+        assert_eq!(found.source_properties["VM_Instance_Name"], "n");
+        assert_eq!(found.source_properties["kubernetes_cluster_name"], "prod");
+        let kubernetes = found.kubernetes.unwrap();
+        assert_eq!(kubernetes.nodes[0].name.as_deref(), Some(&*found.resource_name));
+        assert_eq!(kubernetes.node_pools[0].name.as_deref(), Some("pool"));
+        assert!(found.next_steps.unwrap().contains("get-credentials prod --location us-central1 --project acme"));
     }
 
     #[test]

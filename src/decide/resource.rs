@@ -24,8 +24,11 @@ pub(super) fn resolve(event: &Runtime, enriched: &Enriched, organization: &str) 
             .filter(|i| !i.id.is_empty() && !i.project.is_empty())
             .map(|i| instance(&i.project, &i.zone, &i.id))
     };
-    let how = if labelled.is_some() { "instance_from_labels" } else { "instance_from_compute" };
-    if let Some(name) = labelled.or_else(looked_up) {
+    let found = labelled
+        .map(|name| (name, "instance_from_labels"))
+        .or_else(|| looked_up().map(|name| (name, "instance_from_compute")))
+        .or_else(|| instance_from_node(enriched).map(|name| (name, "instance_from_kubernetes")));
+    if let Some((name, how)) = found {
         return Resource { name: name.clone(), how, instance: Some(name) };
     }
     let (name, how) = cluster_from_labels(event)
@@ -45,6 +48,15 @@ fn instance_from_labels(event: &Runtime) -> Option<String> {
     let cloud = &event.cloud;
     let zone = cloud.zone.as_deref().or(cloud.location.as_deref()).filter(|zone| is_zone(zone))?;
     Some(instance(cloud.project()?, zone, cloud.instance_id.as_deref()?))
+}
+
+/// GKE writes on every node which instance it is.
+fn instance_from_node(enriched: &Enriched) -> Option<String> {
+    let workload = enriched.workload.as_ref()?;
+    let [project, zone, _] = workload.machine()?;
+    let id =
+        Some(workload.instance_id.as_str()).filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))?;
+    is_zone(zone).then(|| instance(project, zone, id))
 }
 
 fn cluster_from_labels(event: &Runtime) -> Option<String> {

@@ -37,6 +37,8 @@ pub(super) fn unwanted(event: &Runtime, config: &FindingConfig) -> Option<String
 /// The finding.
 pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: DateTime<Utc>) -> Finding {
     let resource = resource::resolve(event, enriched, &rules.organization);
+    let event = looked_up::filled(event, enriched);
+    let event = &*event;
     let severity = rules.finding.severities[usize::from(event.severity.level().min(7))];
     let latest = now - Duration::seconds(1);
     let mut finding = Finding::new(

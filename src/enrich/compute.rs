@@ -13,7 +13,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::Semaphore;
 
 use super::cache::{Keep, Lookups};
-use super::{Cluster, Enriched, Enricher, FoundBy, Gap, Instance, Shielded, Subject};
+use super::{Cluster, Enriched, Enricher, FoundBy, Gap, Instance, Shielded, Subject, Workload};
 use crate::google::ApiError;
 use crate::google::compute::{self, Compute, Place, Project, Scope, last_part, project_in};
 use crate::google::resource_manager::ResourceManager;
@@ -127,7 +127,7 @@ impl Enricher for ComputeEnricher {
                     break;
                 }
             }
-            Err(Gap { text: not_found(&questions), label: "not_found", transient: false })
+            Err(Gap { text: not_found(&questions), label: "not_found", transient: false, pause: None })
         })
     }
 }
@@ -135,8 +135,7 @@ impl Enricher for ComputeEnricher {
 /// What to ask, the surest first.
 fn questions(subject: &Subject, found: &Enriched, projects: &[String]) -> Vec<Question> {
     let ask = |by, text: String| Question { by, text, location: subject.location.clone(), projects: projects.to_vec() };
-    let node = found.workload.as_ref().map(|workload| workload.provider_id.as_str()).unwrap_or_default();
-    if let Some([project, zone, name]) = provider_id(node) {
+    if let Some([project, zone, name]) = found.workload.as_ref().and_then(Workload::machine) {
         let (projects, location) = (vec![project.to_owned()], Some(zone.to_owned()));
         return vec![Question { by: FoundBy::Node, text: name.to_owned(), location, projects }];
     }
@@ -147,12 +146,6 @@ fn questions(subject: &Subject, found: &Enriched, projects: &[String]) -> Vec<Qu
         all.extend(subject.address.map(|address| ask(FoundBy::Address, address.to_string())));
     }
     all
-}
-
-/// Project, zone and name in a node's provider id: `gce://PROJECT/ZONE/NAME`.
-fn provider_id(text: &str) -> Option<[&str; 3]> {
-    let parts: Vec<&str> = text.strip_prefix("gce://")?.split('/').collect();
-    <[&str; 3]>::try_from(parts).ok().filter(|parts| parts.iter().all(|part| !part.is_empty()))
 }
 
 fn not_found(questions: &[Question]) -> String {
@@ -200,6 +193,7 @@ impl Inner {
                 text: format!("the project {named} is not among those of COMPUTE_PROJECT_ID"),
                 label: "other_project",
                 transient: false,
+                pause: None,
             }),
         }
     }
@@ -236,6 +230,7 @@ impl Inner {
                     ),
                     label: "ambiguous",
                     transient: false,
+                    pause: None,
                 }),
             },
         }
@@ -285,6 +280,7 @@ impl Inner {
                 text: format!("Compute Engine did not answer for {} of project {project}", unreachable.join(", ")),
                 label: "partial",
                 transient: true,
+                pause: None,
             });
         }
         Ok(found)
@@ -357,7 +353,9 @@ impl Inner {
 
     fn pause(&self, project: &str) -> Option<Gap> {
         let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
-        pauses.get(project).filter(|(until, _)| Instant::now() < *until).map(|(_, gap)| gap.clone())
+        let (until, gap) = pauses.get(project)?;
+        let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+        Some(Gap { pause: Some(left), ..gap.clone() })
     }
 
     /// What a failed call means; the project is left alone for a while.
@@ -376,9 +374,12 @@ impl Inner {
             false if error.is_quota() => format!("Compute Engine's quota for reading project {project} is used up"),
             false => format!("Compute Engine could not be asked about project {project}"),
         };
-        let gap = Gap { text, label: error.label(), transient: !refused && error.is_retryable() };
+        let gap = Gap { text, label: error.label(), transient: !refused && error.is_retryable(), pause: Some(wait) };
         let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
-        if pauses.insert(project.to_owned(), (Instant::now() + wait, gap.clone())).is_none_or(|(_, old)| old != gap) {
+        if pauses
+            .insert(project.to_owned(), (Instant::now() + wait, gap.clone()))
+            .is_none_or(|(_, old)| old.text != gap.text)
+        {
             tracing::warn!(project, error = %chain(error), wait_secs = wait.as_secs(), "{}", gap.text);
         }
         gap

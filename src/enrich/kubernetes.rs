@@ -132,6 +132,7 @@ impl Enricher for KubernetesEnricher {
                     text: format!("the Kubernetes API server knows no pod {namespace}/{pod}; it may be gone already"),
                     label: "not_found",
                     transient: false,
+                    pause: None,
                 }),
             }
         })
@@ -154,6 +155,8 @@ impl Inner {
         if is_name(&workload.node) {
             let nodes: Api<Node> = Api::all(self.client.clone());
             if let Some(node) = self.left_out("nodes", nodes.get_opt(&workload.node).await) {
+                let labels = node.metadata.labels.unwrap_or_default();
+                workload.node_pool = labels.get("cloud.google.com/gke-nodepool").cloned().unwrap_or_default();
                 let annotations = node.metadata.annotations.unwrap_or_default();
                 workload.instance_id =
                     annotations.get("container.googleapis.com/instance_id").cloned().unwrap_or_default();
@@ -218,10 +221,14 @@ impl Inner {
                 text: format!("the Kubernetes API server refuses to show {resource}"),
                 label: "forbidden",
                 transient: false,
+                pause: None,
             },
-            false => {
-                Gap { text: "the Kubernetes API server did not answer".into(), label: "unavailable", transient: true }
-            }
+            false => Gap {
+                text: "the Kubernetes API server did not answer".into(),
+                label: "unavailable",
+                transient: true,
+                pause: None,
+            },
         }
     }
 }

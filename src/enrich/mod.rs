@@ -41,6 +41,8 @@ pub struct Enriched {
     /// Whether a gap may close by itself: something did not answer in time. Worth another try before a finding is
     /// written, because its resource cannot be changed later.
     pub unsettled: bool,
+    /// How long until it can: earlier, nothing is asked.
+    pub again_after: Option<Duration>,
 }
 
 /// A project's two names.
@@ -157,6 +159,8 @@ pub struct Workload {
     pub provider_id: String,
     /// The numeric id of the node's instance, when the node's annotation says it.
     pub instance_id: String,
+    /// The GKE node pool of its node, when the node's label says it.
+    pub node_pool: String,
     /// The service account it runs as.
     pub service_account: String,
     /// The pod's labels.
@@ -165,6 +169,14 @@ pub struct Workload {
     pub containers: Vec<PodContainer>,
     /// Whether it shares the node's network, process or IPC namespace; which, in that order.
     pub host_namespaces: Vec<String>,
+}
+
+impl Workload {
+    /// Project, zone and name of the virtual machine that is its node.
+    pub fn machine(&self) -> Option<[&str; 3]> {
+        let parts: Vec<&str> = self.provider_id.strip_prefix("gce://")?.split('/').collect();
+        <[&str; 3]>::try_from(parts).ok().filter(|parts| parts.iter().all(|part| !part.is_empty()))
+    }
 }
 
 /// One container of a pod.
@@ -192,6 +204,8 @@ pub struct Gap {
     pub label: &'static str,
     /// Whether it may close by itself soon.
     pub transient: bool,
+    /// How long nothing is asked, so that it cannot close before.
+    pub pause: Option<Duration>,
 }
 
 /// One source of facts.
@@ -249,7 +263,7 @@ impl Enrichment {
             Ok(Err(gap)) => note(found, gap),
             Err(_) => {
                 let text = format!("the {name} look-up did not end within {:.1} s", share.as_secs_f64());
-                note(found, Gap { text, label: "timeout", transient: true })
+                note(found, Gap { text, label: "timeout", transient: true, pause: None })
             }
         };
         metrics::counter!(ENRICH_LOOKUPS.name, "source" => name, "result" => result).increment(1);
@@ -260,6 +274,7 @@ impl Enrichment {
 fn note(found: &mut Enriched, gap: Gap) -> &'static str {
     found.gaps.push(gap.text);
     found.unsettled |= gap.transient;
+    found.again_after = found.again_after.max(gap.pause.filter(|_| gap.transient));
     gap.label
 }
 

@@ -205,6 +205,8 @@ async fn a_used_up_quota_stops_the_asking_for_a_while() {
         for n in 1..20 {
             let found = look(&enrichment, json!({"host.hostName": format!("vm-{n}")})).await;
             assert!(found.unsettled && found.gaps[0].contains("quota"), "{:?}", found.gaps);
+            // An earlier look would find the pause instead of the instance.
+            assert!(found.again_after.is_some_and(|wait| wait > Duration::from_secs(25)), "{:?}", found.again_after);
         }
         assert_eq!(compute.server.asked().len(), 1);
     }
