@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::text::{cut, printable, redact};
+use super::secrets::redact;
+use super::text::{cut, printable};
 use crate::event::finding::{Access, Connection, File, FileOperation, Indicator, Int64, Operation, Process, Protocol};
 use crate::event::runtime::Runtime;
 
@@ -41,7 +42,11 @@ fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command
     // The command line starts with the program; its arguments come after the first word.
     let after_program = |line: &str| line.trim().split_once(char::is_whitespace).map(|(_, rest)| rest.to_owned());
     let line = args.map(str::to_owned).or_else(|| command.and_then(after_program)).unwrap_or_default();
-    let line = redact(cut(&line, LONGEST_LINE));
+    let program = command.and_then(|line| line.split_whitespace().next()).or(name).unwrap_or_default();
+    // What an option of one letter means, only its program tells.
+    let whole = format!("{program} {}", cut(&line, LONGEST_LINE));
+    let shown = redact(&whole);
+    let line = shown.strip_prefix(program).unwrap_or(&shown).trim_start();
     let words: Vec<&str> = line.split_whitespace().collect();
     let truncated = line.len() >= LONGEST_LINE
         || words.len() > MOST_ARGUMENTS

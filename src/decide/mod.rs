@@ -2,6 +2,7 @@
 
 mod activity;
 mod attestation;
+mod audited;
 mod compliance;
 pub mod looked_up;
 pub mod mitre;
@@ -10,6 +11,7 @@ mod next_steps;
 mod properties;
 mod resource;
 mod runtime;
+mod secrets;
 pub mod shell;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::{Rules, activity, compliance, looked_up, mitre, next_steps, properties, resource, text, workload};
+use super::{Rules, activity, compliance, looked_up, mitre, next_steps, properties, resource, secrets, text, workload};
 use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
 use crate::event::FindingId;
@@ -11,6 +11,8 @@ use crate::event::runtime::{Runtime, Shape};
 
 /// The longest category Security Command Center shows and filters by.
 const LONGEST_CATEGORY: usize = 255;
+/// As much of a name is kept before the mark that tells it apart.
+const LONGEST_TOLD: usize = 160;
 /// The longest description, in bytes.
 const LONGEST_DESCRIPTION: usize = 4 * 1024;
 /// What one finding may weigh as JSON, in bytes; the service documents no limit, this one is ours.
@@ -85,9 +87,13 @@ fn category(event: &Runtime, prefix: &str) -> String {
     let general = admission.unwrap_or("Runtime event");
     let title = event.title().filter(|title| !title.trim().is_empty()).map(|title| {
         let plain = text::ascii(title);
-        // Of a name in another script nothing is left that could tell one rule from another.
-        let is_told = plain.bytes().any(|b| b.is_ascii_alphanumeric()) || title.is_ascii();
-        if is_told { plain } else { format!("{general} {}", &FindingId::from_key("category", title).as_str()[..8]) }
+        if !text::loses_letters(title) {
+            return plain;
+        }
+        // What is left of a name in another script may be left of another rule's too.
+        let told = plain.bytes().any(|b| b.is_ascii_alphanumeric());
+        let told = if told { text::cut(&plain, LONGEST_TOLD) } else { general };
+        format!("{told} {}", &FindingId::from_key("category", title).as_str()[..8])
     });
     let title = title.unwrap_or_else(|| general.to_owned());
     let whole = if prefix.is_empty() { title } else { format!("{} {title}", text::ascii(prefix)) };
@@ -127,7 +133,7 @@ fn filled(template: &str, values: &[(&str, &str)]) -> String {
 fn description(event: &Runtime) -> Option<String> {
     let mut parts: Vec<String> = Vec::new();
     parts.extend(
-        event.summary.as_deref().map(|summary| text::redact(text::cut(summary, LONGEST_DESCRIPTION)).into_owned()),
+        event.summary.as_deref().map(|summary| secrets::redact(text::cut(summary, LONGEST_DESCRIPTION)).into_owned()),
     );
     let purpose = event.policy.description.as_deref().filter(|purpose| event.summary.as_deref() != Some(*purpose));
     match (event.policy.name.as_deref(), purpose) {

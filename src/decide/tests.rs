@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Decision, Rules, decide};
 use crate::enrich::{Enriched, Instance};
-use crate::event::finding::{Finding, FindingClass, FindingSeverity, Operation, Protocol, State};
+use crate::event::finding::{Finding, FindingClass, FindingSeverity, Operation, Protocol, RoleKind, State};
 use crate::event::{Event, FindingChange};
 use crate::normalize::{Element, delivery};
 
@@ -266,6 +266,94 @@ fn a_finding_survives_its_own_json() {
     }
 }
 
+#[test]
+fn rules_of_other_scripts_have_categories_of_their_own() {
+    let category = |rule: &str| {
+        let mut event = forwarder();
+        event["content"]["ruleName"] = json!(rule);
+        finding(&event).category
+    };
+    for (one, other) in
+        [("監視ルール A", "検知ルール A"), ("규칙 1", "规则 1"), ("Shell (容器)", "Shell (主机)"), ("シェル", "監視")]
+    {
+        let (one, other) = (category(one), category(other));
+        assert_ne!(one, other);
+        assert!(one.is_ascii() && one.len() <= 255);
+    }
+    assert_eq!(category("Écriture → /etc…"), "Ecriture -> /etc...");
+    assert!(category("Shell (容器)").starts_with("Shell (??) "));
+    assert!(category(&"容a".repeat(300)).len() <= 255);
+}
+
+#[test]
+fn a_record_of_the_audit_log_names_its_object() {
+    let audited = |fields: Value| {
+        finding(&json!([{
+            "id": "17dec715376910362c8c3f62a4ced001", "type": "policy", "timestamp": 1_720_031_001_639_981_110_i64, "name": "P",
+            "severity": 4, "source": "k8s_audit", "content": {"ruleName": "R", "output": "x", "fields": fields},
+            "labels": {"kubernetes.cluster.name": "prod", "host.hostName": "agent-node"},
+        }]))
+    };
+    let found = audited(json!({"ka.target.resource": "pods", "ka.target.name": "evil", "ka.target.namespace": "shop",
+        "ka.req.pod.containers.image": "(gcr.io/p/x:1,y:2)"}));
+    let pod = &found.kubernetes.as_ref().unwrap().pods[0];
+    assert_eq!((pod.name.as_deref(), pod.ns.as_deref()), (Some("evil"), Some("shop")));
+    assert_eq!(found.containers[0].uri.as_deref(), Some("gcr.io/p/x:1"));
+    assert_eq!(found.source_properties["Pod_Name"], "evil");
+    assert_eq!(found.source_properties["VM_Instance_Name"], Value::Null, "the agent's machine is not the pod's");
+    for (resource, expected) in [
+        ("deployments", json!({"objects": [{"group": "apps/v1", "kind": "Deployment", "ns": "shop", "name": "n"}]})),
+        ("widgets", json!({"objects": [{"kind": "Widgets", "ns": "shop", "name": "n"}]})),
+        ("roles", json!({"roles": [{"kind": "ROLE", "ns": "shop", "name": "n"}]})),
+        (
+            "clusterrolebindings",
+            json!({"bindings": [{"ns": "shop", "name": "n", "role": {"kind": "CLUSTER_ROLE", "name": "cluster-admin"}}]}),
+        ),
+    ] {
+        let fields = json!({"ka.target.resource": resource, "ka.target.name": "n", "ka.target.namespace": "shop",
+            "ka.req.binding.role": "cluster-admin"});
+        assert_eq!(serde_json::to_value(audited(fields).kubernetes.unwrap()).unwrap(), expected, "{resource}");
+    }
+}
+
+#[test]
+fn kinds_digests_tags_and_severities_as_they_were_sent() {
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut event = forwarder();
+        change(&mut event);
+        finding(&event)
+    };
+    let objects = |kind: &str| {
+        let found = with(&|event| {
+            event["labels"]["kubernetes.workload.type"] = json!(kind);
+            event["labels"]["kubernetes.workload.name"] = json!("w");
+        });
+        found.kubernetes.unwrap().objects.into_iter().map(|object| object.kind.unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(objects("pod"), [""; 0]);
+    assert_eq!(objects("rollout"), ["Rollout"]);
+    assert_eq!(objects("widget"), ["Widget"]);
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let found = with(&|event| {
+        let content = event["content"].as_object_mut().unwrap();
+        content["fields"]["container.image"] = json!(format!("gcr.io/p/x@{digest}"));
+        ["container.image.repo", "container.image.tag", "container.image.digest"].iter().for_each(|name| {
+            event["labels"].as_object_mut().unwrap().remove(*name);
+        });
+    });
+    assert_eq!(found.containers[0].image_id.as_deref(), Some(&*digest));
+    let found = with(&|event| {
+        let tags: Vec<String> = (0..500).map(|n| format!("t{n}")).chain(["MITRE_T1059_x".to_owned()]).collect();
+        event["content"]["ruleTags"] = json!(tags);
+    });
+    assert!(found.mitre_attack.is_some());
+    for (sent, told) in
+        [(json!(8), json!(8)), (json!(-1), json!(-1)), (json!("loud"), json!("loud")), (json!(3), json!(3))]
+    {
+        assert_eq!(with(&|event| event["severity"] = sent.clone()).source_properties["sysdig_severity"], told);
+    }
+}
+
 /// The enum names of the API: copied facts, and the service's own description when it lies beside the project.
 fn known_enums() -> Vec<Value> {
     let copied: Value = serde_json::from_str(include_str!("../../tests/data/scc/enums.json")).unwrap();
@@ -280,7 +368,7 @@ fn known_enums() -> Vec<Value> {
             "finding.state": names("Finding", "state"), "finding.severity": names("Finding", "severity"),
             "finding.findingClass": names("Finding", "findingClass"), "connection.protocol": names("Connection", "protocol"),
             "fileOperation.type": names("FileOperation", "type"), "mitreAttack.tactic": names("MitreAttack", "primaryTactic"),
-            "mitreAttack.technique": names("MitreAttack", "primaryTechniques"),
+            "mitreAttack.technique": names("MitreAttack", "primaryTechniques"), "role.kind": names("Role", "kind"),
         })
     });
     std::iter::once(copied).chain(described).collect()
@@ -289,12 +377,13 @@ fn known_enums() -> Vec<Value> {
 #[test]
 fn every_enum_name_that_can_be_sent_is_known_to_the_api() {
     let (tactics, techniques) = super::mitre::names();
-    let sent: [(&str, Vec<&str>); 7] = [
+    let sent: [(&str, Vec<&str>); 8] = [
         ("finding.state", State::ALL.iter().map(|value| value.name()).collect()),
         ("finding.severity", FindingSeverity::ALL.iter().map(|value| value.name()).collect()),
         ("finding.findingClass", FindingClass::ALL.iter().map(|value| value.name()).collect()),
         ("connection.protocol", Protocol::ALL.iter().map(|value| value.name()).collect()),
         ("fileOperation.type", Operation::ALL.iter().map(|value| value.name()).collect()),
+        ("role.kind", RoleKind::ALL.iter().map(|value| value.name()).collect()),
         ("mitreAttack.tactic", tactics.collect()),
         ("mitreAttack.technique", techniques.collect()),
     ];

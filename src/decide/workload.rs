@@ -1,5 +1,6 @@
 //! The Kubernetes objects and containers of a runtime event.
 
+use super::audited;
 use super::resource::Resource;
 use super::text::cut;
 use crate::event::finding::{Container, Kubernetes, Node, Object, Pod};
@@ -28,19 +29,22 @@ pub(super) fn kubernetes(event: &Runtime, resource: &Resource, containers: &[Con
     });
     let is_node = known.node.is_some() || known.pod.is_some() || known.cluster.is_some();
     let node = resource.instance.as_ref().filter(|_| is_node).map(|name| Node { name: Some(name.clone()) });
-    let kubernetes = Kubernetes {
+    let mut kubernetes = Kubernetes {
         pods: pod.into_iter().collect(),
         nodes: node.into_iter().collect(),
-        node_pools: Vec::new(),
         objects: workload(event).into_iter().chain(reviewed(event)).collect(),
+        ..Kubernetes::default()
     };
+    audited::add(event, &mut kubernetes);
     (kubernetes != Kubernetes::default()).then_some(kubernetes)
 }
 
 /// The node's name, when it is a node.
 pub(super) fn node_name(event: &Runtime) -> Option<&str> {
     let known = &event.kubernetes;
-    let on_cluster = known.pod.is_some() || known.cluster.is_some();
+    // Of a record of the audit log only the API server's place is known, not the pod's.
+    let audited = event.origin.source.as_deref() == Some("k8s_audit");
+    let on_cluster = (known.pod.is_some() || known.cluster.is_some()) && !audited;
     known.node.as_deref().or_else(|| event.machine().filter(|_| on_cluster))
 }
 
@@ -48,7 +52,9 @@ fn workload(event: &Runtime) -> Option<Object> {
     let known = &event.kubernetes;
     let name = known.workload.as_deref().or(known.deployment.as_deref())?;
     let kind = if known.workload.is_some() { known.workload_kind.as_deref() } else { Some("deployment") };
-    Some(object(kind?, name, known.namespace.as_deref()))
+    // These two have places of their own.
+    let kind = kind.filter(|kind| !matches!(*kind, "pod" | "node"))?;
+    Some(object(kind, name, known.namespace.as_deref()))
 }
 
 fn reviewed(event: &Runtime) -> Option<Object> {
@@ -56,7 +62,7 @@ fn reviewed(event: &Runtime) -> Option<Object> {
     Some(object(review.kind.as_deref()?, review.name.as_deref()?, event.kubernetes.namespace.as_deref()))
 }
 
-fn object(kind: &str, name: &str, namespace: Option<&str>) -> Object {
+pub(super) fn object(kind: &str, name: &str, namespace: Option<&str>) -> Object {
     let (group, kind) = group_and_kind(kind);
     Object {
         group: group.map(str::to_owned),
@@ -69,7 +75,7 @@ fn object(kind: &str, name: &str, namespace: Option<&str>) -> Object {
 
 /// The API group and the spelling of a kind that came in any case.
 fn group_and_kind(kind: &str) -> (Option<&'static str>, String) {
-    const KINDS: [(&str, &str); 10] = [
+    const KINDS: [(&str, &str); 14] = [
         ("apps/v1", "Deployment"),
         ("apps/v1", "StatefulSet"),
         ("apps/v1", "DaemonSet"),
@@ -80,9 +86,19 @@ fn group_and_kind(kind: &str) -> (Option<&'static str>, String) {
         ("v1", "Service"),
         ("v1", "Pod"),
         ("v1", "Namespace"),
+        ("v1", "ConfigMap"),
+        ("v1", "Secret"),
+        ("v1", "ServiceAccount"),
+        ("argoproj.io/v1alpha1", "Rollout"),
     ];
     let known = KINDS.iter().find(|(_, name)| name.eq_ignore_ascii_case(kind));
-    known.map_or_else(|| (None, kind.to_owned()), |(group, name)| (Some(*group), (*name).to_owned()))
+    known.map_or_else(|| (None, capitalised(kind)), |(group, name)| (Some(*group), (*name).to_owned()))
+}
+
+/// Kinds begin with a capital; labels say them in lower case.
+fn capitalised(kind: &str) -> String {
+    let mut letters = kind.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 fn bounded(text: &str) -> String {

@@ -193,6 +193,16 @@ closed! {
 }
 
 closed! {
+    /// The kinds of roles.
+    RoleKind {
+        /// For one namespace.
+        Role = "ROLE",
+        /// For the whole cluster.
+        ClusterRole = "CLUSTER_ROLE",
+    }
+}
+
+closed! {
     /// The protocols a connection can have.
     Protocol {
         /// ICMP.
@@ -267,8 +277,34 @@ message! {
         nodes: Vec<Node>,
         /// Node pools.
         node_pools: Vec<NodePool>,
+        /// Roles.
+        roles: Vec<Role>,
+        /// Role bindings.
+        bindings: Vec<Binding>,
         /// Objects of any other kind.
         objects: Vec<Object>,
+    }
+}
+message! {
+    /// A Role or ClusterRole.
+    Role {
+        /// Which of the two.
+        kind: Option<RoleKind>,
+        /// The namespace of a Role.
+        ns: Option<String>,
+        /// The name.
+        name: Option<String>,
+    }
+}
+message! {
+    /// A RoleBinding or ClusterRoleBinding.
+    Binding {
+        /// The namespace of a RoleBinding.
+        ns: Option<String>,
+        /// The name.
+        name: Option<String>,
+        /// The role that is bound.
+        role: Option<Role>,
     }
 }
 message! {

@@ -20,6 +20,9 @@ pub struct Runtime {
     pub time: DateTime<Utc>,
     /// How bad the sender says it is.
     pub severity: Severity,
+    /// What was sent in the place of a severity, when it is none of the scale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub odd_severity: Option<String>,
     /// The sender's priority word (Falco, agentless detections).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::json::Json;
-use super::sysdig::{derived_id, facts, fields, first, shorten, unescape};
+use super::sysdig::{MOST_TAGS, derived_id, facts, fields, first, shorten, unescape};
 use super::{place, time};
 use crate::event::runtime::{Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};
@@ -39,6 +39,7 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
         shape: Shape::Falco,
         time,
         severity,
+        odd_severity: None,
         priority,
         policy: Policy::default(),
         rule: object.member("rule").owned(),
@@ -48,7 +49,7 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
             .list()
             .iter()
             .filter_map(Json::owned)
-            .take(200)
+            .take(MOST_TAGS)
             .map(|t| shorten(&t, 256).to_owned())
             .collect(),
         summary: first(&[object.member("output")])

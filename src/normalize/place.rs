@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::json::meaningful;
 use super::names;
 use crate::event::facts::Facts;
 use crate::event::runtime::{Cloud, Container, Host, Kubernetes};
@@ -44,15 +45,24 @@ fn container(pick: &impl Fn(&[&str]) -> Option<String>, id: Option<String>) -> C
     let tag = pick(&["container.image.tag"]);
     let image = match (repository, tag) {
         (Some(repository), Some(tag)) => Some(format!("{repository}:{tag}")),
-        (repository, _) => pick(&["container.image", "container.image.name"]).or(repository),
+        (repository, _) => pick(&["container.image", "container.image.name"])
+            .or(repository)
+            .or_else(|| pick(&["ka.req.pod.containers.image"]).as_deref().and_then(first_of_list)),
     };
+    let in_image = image.as_deref().and_then(|image| image.split_once('@')).map(|(_, digest)| digest.to_owned());
     Container {
         id,
         name: pick(&["container.label.io.kubernetes.container.name", "container.name", "k8s.container.name"])
             .filter(|name| name != "host"),
         image,
-        digest: pick(&["container.image.digest"]),
+        digest: pick(&["container.image.digest"]).or(in_image.filter(|digest| digest.starts_with("sha256:"))),
     }
+}
+
+/// The first of several, as Falco writes lists: `(a,b)`.
+fn first_of_list(text: &str) -> Option<String> {
+    let first = text.trim_start_matches('(').split([',', ')']).next().unwrap_or_default().trim();
+    meaningful(first).map(str::to_owned)
 }
 
 fn host(pick: &impl Fn(&[&str]) -> Option<String>, hints: &[Cow<'_, str>]) -> Host {
@@ -100,12 +110,19 @@ fn kubernetes(pick: &impl Fn(&[&str]) -> Option<String>) -> Kubernetes {
             "container.label.io.kubernetes.pod.name",
             "k8s.pod.name",
             "k8smeta.pod.name",
-        ]),
+        ])
+        .or_else(|| reviewed_pod(pick)),
         node: pick(&["kubernetes.node.name", "k8s.node.name", "k8smeta.node.name"]),
         workload_kind: workload.is_some().then_some(kind).flatten(),
         workload,
         deployment,
     }
+}
+
+/// The pod that a record of the Kubernetes audit log is about.
+fn reviewed_pod(pick: &impl Fn(&[&str]) -> Option<String>) -> Option<String> {
+    pick(&["ka.target.resource"]).filter(|resource| resource == "pods")?;
+    pick(&["ka.target.name"])
 }
 
 /// Google's labels are a trap: `gcp.projectId` holds the project's *number* and `gcp.projectName` its id. So that a

@@ -17,6 +17,8 @@ use crate::event::{Runtime, Severity};
 const LONGEST_VALUE: usize = 16 * 1024;
 /// Longest name kept of a field or label.
 const LONGEST_NAME: usize = 1_024;
+/// Most tags kept of one event; what a finding shows of them has its own limit, and says so.
+pub(super) const MOST_TAGS: usize = 1_000;
 /// Most fields or labels kept of one event.
 const MOST_FACTS: usize = 1_000;
 
@@ -93,6 +95,11 @@ pub(super) fn event(
         id: String::new(),
         shape: shape(object, content, envelope),
         time,
+        odd_severity: object
+            .member("severity")
+            .any_text()
+            .filter(|_| level(object.member("severity")).is_none())
+            .map(|text| shorten(&text, 40).to_owned()),
         severity,
         priority,
         policy,
@@ -294,7 +301,7 @@ fn tags(first: &Json<'_>, second: &Json<'_>) -> Vec<String> {
     let mut tags: Vec<String> = Vec::new();
     for list in [first, second] {
         let single = list.str().into_iter().flat_map(|text| text.split(',')).filter_map(meaningful).map(str::to_owned);
-        for tag in list.list().iter().filter_map(Json::owned).chain(single).take(200) {
+        for tag in list.list().iter().filter_map(Json::owned).chain(single).take(MOST_TAGS) {
             let tag = shorten(&tag, 256).to_owned();
             if !tags.contains(&tag) {
                 tags.push(tag);

@@ -1,0 +1,213 @@
+//! Secrets in command lines, sentences and addresses, found by the words before them or by their own form.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+/// What stands for a secret that was left out.
+const HIDDEN: &str = "[redacted]";
+
+/// The shortest of the tokens that are known by their own form.
+const SHORTEST_TOKEN: usize = 30;
+
+/// A value: in quotes, in quotes that are escaped, or one word.
+const VALUE: &str = r#"(?:\\"[^"\\]+|"[^"]+"?|'[^']+'?|[^\s"'&;,\\]+)"#;
+
+/// What a text with a secret in it holds in any case. Most texts hold none of these.
+static STEMS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|--user|mysql|mariadb|redis-cli|login|eyJ|gh[opsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza",
+    )
+});
+
+/// A name that says what its value is, and the value: `DB_PASSWORD=…`, `"token": "…"`, `X-Api-Key: …`, `--secret …`.
+static NAMED: LazyLock<Regex> = LazyLock::new(|| {
+    let names = "password|passwd|passphrase|pwd|token|secret|api[-_]?key|access[-_]?key|secret[-_]?key|private[-_]?key";
+    let told = format!(r#"(?:authorization|\bpass|_pass|[?&]sig|[?&]signature|{names})(?:\\?["'])?\s*[:=]\s*"#);
+    let behind_option = format!(r"(?:--?[\w-]*(?:pass|{names})|secret_access_key)\s+");
+    pattern(&format!(r"(?i)((?:{told}|{behind_option}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"))
+});
+
+/// The password in an address, `https://user:password@host`; or an image, `docker://name:tag@sha256:digest`.
+static IN_ADDRESS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(://[^\s/?#:]*:)([^\s/?#]+)@(sha256:)?"));
+
+/// The password that curl and its like are told, `-u user:password`; or a container's user, `-u 1000:1000`. A list of
+/// arguments does not say whose they are.
+static BEHIND_USER: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r#"(?:^|\s)(?:-u|--user)(?:\s+|=)['"]?([^\s:'"]*):(\S+)"#));
+
+/// Options of one letter, which only their program gives a meaning: `mysql -pSECRET`, `sshpass -p SECRET`,
+/// `docker login -p SECRET`, `redis-cli -a SECRET`.
+static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
+    let start = r"(?:\b(?:mysql|mariadb)\w*\b[^|;]*?\s-p|\bsshpass\s+-p\s*|\blogin\b[^|;]*?\s-p[\s=]+|\bredis-cli\b[^|;]*?\s-a\s+)";
+    pattern(&format!(r"({start})({VALUE})"))
+});
+
+/// Tokens that are known by their own form: JSON Web Tokens, those of GitHub, GitLab, Slack and Google, private keys.
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"()(\beyJ[\w-]{8,}\.eyJ[\w-]+\.[\w-]+|\b(?:gh[opsu]_|github_pat_)\w{20,}|\bglpat-[\w-]{20,}|\bxox[abprs]-[\w-]{20,}|\bya29\.[\w-]{20,}|\bAIza[\w-]{35}|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*)",
+    )
+});
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a constant of this file, which the tests compile")
+}
+
+/// Whether a secret may be in the text, at a glance.
+pub(super) fn may_hold(text: &str) -> bool {
+    // Looked through to the end on purpose: without an early exit the compiler takes many bytes at once.
+    text.len() >= SHORTEST_TOKEN || text.bytes().fold(false, |found, b| found | matches!(b, b' ' | b'=' | b':'))
+}
+
+/// The text without its secrets.
+pub(super) fn redact(text: &str) -> Cow<'_, str> {
+    if !may_hold(text) || !STEMS.is_match(text) {
+        return Cow::Borrowed(text);
+    }
+    let text = NAMED.replace_all(text, hidden);
+    let text = then(text, &OF_PROGRAM, hidden);
+    let text = then(text, &IN_ADDRESS, |found| match found.get(3) {
+        Some(_) => found[0].to_owned(),
+        None => format!("{}{HIDDEN}@", &found[1]),
+    });
+    let text = then(text, &BEHIND_USER, |found| {
+        let numeric = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        let (all, password) = (&found[0], &found[2]);
+        let ids = numeric(&found[1]) && numeric(password);
+        if ids { all.to_owned() } else { format!("{}{HIDDEN}", &all[..all.len() - password.len()]) }
+    });
+    then(text, &TOKEN, hidden)
+}
+
+fn then<'t>(text: Cow<'t, str>, pattern: &Regex, told: impl Fn(&Captures<'_>) -> String) -> Cow<'t, str> {
+    match text {
+        Cow::Borrowed(text) => pattern.replace_all(text, told),
+        Cow::Owned(text) => Cow::Owned(pattern.replace_all(&text, told).into_owned()),
+    }
+}
+
+/// What was found, with the secret left out and its quotes kept.
+fn hidden(found: &Captures<'_>) -> String {
+    let (before, value) = (&found[1], &found[2]);
+    let (opening, closing) = match value.as_bytes() {
+        [b'\\', b'"', ..] => (r#"\""#, ""),
+        [quote @ (b'"' | b'\''), .., last] => {
+            let quote = if *quote == b'"' { "\"" } else { "'" };
+            (quote, if *last == quote.as_bytes()[0] { quote } else { "" })
+        }
+        _ => ("", ""),
+    };
+    format!("{before}{opening}{HIDDEN}{closing}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_telling_words_stand_before_is_left_out() {
+        for word in [
+            "bearer ",
+            "authorization:",
+            "authorization=",
+            "password=",
+            "password:",
+            "--password ",
+            "passwd=",
+            "--passphrase ",
+            "passphrase=",
+            "pwd=",
+            "DB_PASS=",
+            "pass:",
+            "token=",
+            "token: ",
+            "--token ",
+            "-token ",
+            "--auth-token=",
+            "secret=",
+            "secret:",
+            "--secret ",
+            "--client_secret ",
+            "--client-secret=",
+            "--secret-access-key ",
+            "secret_access_key=",
+            "aws configure set aws_secret_access_key ",
+            "secret_key=",
+            "private_key=",
+            "api-key=",
+            "apikey=",
+            "X-Api-Key: ",
+            "PRIVATE-TOKEN: ",
+            "x?sig=",
+            "x?a=b&signature=",
+        ] {
+            let upper = word.to_uppercase();
+            assert_eq!(redact(&format!("x {upper}hunter2 y")), format!("x {upper}[redacted] y"));
+            behind(word);
+        }
+        for word in ["sshpass -p ", "sshpass -p", "mysql -u root -p", "docker login -u me -p ", "redis-cli -h x -a "] {
+            behind(word);
+        }
+
+        fn behind(word: &str) {
+            assert_eq!(redact(&format!("x {word}hunter2 y")), format!("x {word}[redacted] y"));
+            for quote in ['"', '\''] {
+                let text = format!("x {word}{quote}hunter2 and more{quote} y");
+                assert_eq!(redact(&text), format!("x {word}{quote}[redacted]{quote} y"));
+            }
+            assert!(!redact(&format!("x {word}\"hunter2 and more")).contains("hunter2"), "cut off: {word}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_left_out_and_all_else_stays() {
+        for (text, expected) in [
+            (
+                "curl -H 'Authorization: Bearer abc.def' https://x",
+                "curl -H 'Authorization: Bearer [redacted]' https://x",
+            ),
+            ("mysql --password=hunter2 -u root", "mysql --password=[redacted] -u root"),
+            ("x?token=abc&y=1", "x?token=[redacted]&y=1"),
+            ("BEARER xyz", "BEARER [redacted]"),
+            ("bash -i", "bash -i"),
+            ("password=", "password="),
+            (r#"password="" x"#, r#"password="" x"#),
+            ("x --password-stdin y", "x --password-stdin y"),
+            ("password_file=/etc/x bypass=1 tokens: 5", "password_file=/etc/x bypass=1 tokens: 5"),
+            ("X-Vault-Token: s.abc", "X-Vault-Token: [redacted]"),
+            (r#"{"password":"hunter2","user":"x"}"#, r#"{"password":"[redacted]","user":"x"}"#),
+            (r#"{\"password\":\"hunter2\",\"user\":\"x\"}"#, r#"{\"password\":\"[redacted]\",\"user\":\"x\"}"#),
+            ("AWS_SECRET_ACCESS_KEY=abc/def aws s3 ls", "AWS_SECRET_ACCESS_KEY=[redacted] aws s3 ls"),
+            ("git clone https://me:hunter2@host/x.git?a=b", "git clone https://me:[redacted]@host/x.git?a=b"),
+            ("ftp://a:b@c:1 http://d@e https://f:9/g@h", "ftp://a:[redacted]@c:1 http://d@e https://f:9/g@h"),
+            ("curl -u me:hunter2 https://x --user a:b", "curl -u me:[redacted] https://x --user a:[redacted]"),
+            ("Curl -u 'me:hun'ter2' https://x", "Curl -u 'me:[redacted] https://x"),
+            ("-u 1:2 -u  me:12345 --user=a:b", "-u 1:2 -u  me:[redacted] --user=a:[redacted]"),
+            ("docker run -u 1000:1000 -p 80:80 x", "docker run -u 1000:1000 -p 80:80 x"),
+            ("docker://nginx:1.25@sha256:abc", "docker://nginx:1.25@sha256:abc"),
+            ("mysql -p shop", "mysql -p shop"),
+            ("ssh -p 22 host", "ssh -p 22 host"),
+        ] {
+            assert_eq!(redact(text), expected);
+        }
+    }
+
+    #[test]
+    fn tokens_are_known_by_their_form() {
+        for token in [
+            "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
+            "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+            "github_pat_11ABCDEFG0abcdefghijklmnop",
+            "glpat-abcdefghij0123456789",
+            "xoxb-1234567890-abcdefghijkl",
+            "ya29.a0AfB_abcdefghijklmnop",
+            "AIzaSyA-abcdefghijklmnopqrstuvwxyz01234",
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA",
+        ] {
+            assert_eq!(redact(&format!("echo {token}")), "echo [redacted]", "{token}");
+        }
+        assert_eq!(redact("ghp_abcdefghijklmnopqrstuvwxyz0123456789"), HIDDEN);
+    }
+}
