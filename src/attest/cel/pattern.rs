@@ -90,7 +90,7 @@ pub(super) fn compile(pattern: &str) -> Result<Pattern, String> {
 fn rewrite(pattern: &str) -> Result<String, String> {
     let chars: Vec<char> = pattern.chars().collect();
     let mut out = String::with_capacity(pattern.len() + 16);
-    let (mut at, mut class) = (0, false);
+    let (mut at, mut class, mut repeats) = (0, false, Repeats::default());
     while at < chars.len() {
         let c = chars[at];
         match c {
@@ -98,7 +98,10 @@ fn rewrite(pattern: &str) -> Result<String, String> {
                 at = escape(&chars, at, class, &mut out)?;
                 continue;
             }
-            '[' if class => out.push_str(if chars.get(at + 1) == Some(&':') { "[" } else { "\\[" }),
+            '[' if class => match named_class(&chars[at..])? {
+                true => out.push('['),
+                false => out.push_str("\\["),
+            },
             '[' => {
                 at = open_class(&chars, at, &mut out);
                 class = true;
@@ -112,21 +115,41 @@ fn rewrite(pattern: &str) -> Result<String, String> {
                 out.push('\\');
                 out.push(c);
             }
-            '-' if class && chars.get(at + 1) == Some(&'-') => out.push_str("\\-"),
+            '-' if class && chars.get(at + 1) == Some(&'-') => {
+                return Err(r"has -- in a class, which is a range here and something else elsewhere; write \-".into());
+            }
             '{' if !class && !counts(&chars[at..]) => out.push_str("\\{"),
-            '{' if !class && too_many(&chars[at..]) => return Err("repeats more than 1000 times".into()),
+            '{' if !class => {
+                repeats.see(&chars[at..])?;
+                out.push('{');
+                // The counts stand for no characters that could be repeated.
+                let end = chars[at..].iter().position(|c| *c == '}').unwrap_or_default();
+                out.extend(&chars[at + 1..=at + end]);
+                at += end + 1;
+                continue;
+            }
             '(' if !class => {
                 if let Some(flags) = flags(&chars[at..])
                     && flags.contains(['x', 'u', 'R'])
                 {
                     return Err(format!("has a flag that is not part of the syntax: {flags}"));
                 }
+                repeats.see(&chars[at..])?;
                 out.push('(');
+            }
+            ')' if !class => {
+                repeats.see(&chars[at..])?;
+                out.push(')');
             }
             '*' | '+' | '?' if !class && at >= 1 && repeats_twice(&chars, at) => {
                 return Err("repeats a repetition".into());
             }
-            _ => out.push(c),
+            _ => {
+                if !matches!(c, '*' | '+' | '?') {
+                    repeats.last = 1;
+                }
+                out.push(c);
+            }
         }
         at += 1;
     }
@@ -173,7 +196,10 @@ fn escape(chars: &[char], at: usize, class: bool, out: &mut String) -> Result<us
     if matches!(next, 'p' | 'P' | 'x') && chars.get(at + 2) == Some(&'{') {
         // A name or number in braces belongs to the escape.
         let end = chars[at..].iter().position(|c| *c == '}').ok_or("has an escape without its closing brace")?;
-        out.extend(&chars[at..=at + end]);
+        match next {
+            'x' => out.extend(&chars[at..=at + end]),
+            _ => out.push_str(&of_unicode(*next == 'P', &chars[at + 3..at + end].iter().collect::<String>())?),
+        }
         return Ok(at + end + 1);
     }
     let ascii = match (next, class) {
@@ -196,7 +222,10 @@ fn escape(chars: &[char], at: usize, class: bool, out: &mut String) -> Result<us
             let closed = if rest.contains("\\E") { 2 } else { 0 };
             return Ok(at + 2 + quoted.chars().count() + closed);
         }
-        ('<' | '>' | 'u' | 'U' | 'Z' | 'G' | 'k', _) => return Err(format!("has the unknown escape \\{next}")),
+        // What is no letter stands for itself.
+        ('<', _) => "<",
+        ('>', _) => ">",
+        ('u' | 'U' | 'Z' | 'G' | 'k', _) => return Err(format!("has the unknown escape \\{next}")),
         ('1'..='9', _) if !chars.get(at + 2).is_some_and(|c| ('0'..='7').contains(c)) => {
             return Err("refers back to a group, which a linear-time engine cannot do".into());
         }
@@ -211,17 +240,77 @@ fn escape(chars: &[char], at: usize, class: bool, out: &mut String) -> Result<us
     Ok(at + 2)
 }
 
+/// `\p{Greek}`, `\p{^Lu}`: a general category or a script, by the names that RE2 knows.
+fn of_unicode(negated: bool, name: &str) -> Result<String, String> {
+    const CATEGORIES: &str =
+        " C Cc Cf Co Cs L Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No P Pc Pd Pe Pf Pi Po Ps S Sc Sk Sm So Z Zl Zp Zs Any ";
+    let plain = name.trim_start_matches('^');
+    let letter = if negated == name.starts_with('^') { 'p' } else { 'P' };
+    let is_name = |b: u8| b.is_ascii_alphabetic() || b == b'_';
+    let told = !plain.is_empty() && plain.bytes().all(is_name) && name.len() <= plain.len() + 1;
+    if told && CATEGORIES.contains(&format!(" {plain} ")) {
+        return Ok(format!("\\{letter}{{{plain}}}"));
+    }
+    let script = format!("\\{letter}{{Script={plain}}}");
+    let is_script = told && plain.starts_with(|c: char| c.is_ascii_uppercase()) && Regex::new(&script).is_ok();
+    if is_script { Ok(script) } else { Err(format!("has the unknown class \\p{{{name}}}")) }
+}
+
+/// Whether `[:name:]` begins here; a name that is not known is refused.
+fn named_class(rest: &[char]) -> Result<bool, String> {
+    const NAMES: [&str; 14] = [
+        "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper",
+        "word", "xdigit",
+    ];
+    let text: String = rest.iter().take(16).collect();
+    let Some((name, _)) = text.strip_prefix("[:").and_then(|text| text.split_once(":]")) else { return Ok(false) };
+    if NAMES.contains(&name.strip_prefix('^').unwrap_or(name)) {
+        return Ok(true);
+    }
+    Err(format!("has the unknown class [:{name}:]"))
+}
+
+/// How often the innermost part of nested counted repetitions is repeated, at most.
+#[derive(Default)]
+struct Repeats {
+    open: Vec<u32>,
+    /// The most within the group that is open now.
+    most: u32,
+    /// The most within what stands last.
+    last: u32,
+}
+
+impl Repeats {
+    /// One more character that is copied.
+    fn see(&mut self, rest: &[char]) -> Result<(), String> {
+        match rest[0] {
+            '(' => self.open.push(std::mem::take(&mut self.most)),
+            ')' => {
+                self.last = self.most.max(1);
+                self.most = self.most.max(self.open.pop().unwrap_or_default());
+                return Ok(());
+            }
+            '{' => {
+                let inner: String = rest.iter().skip(1).take_while(|c| **c != '}').collect();
+                let times = inner.split(',').filter_map(|count| count.parse::<u32>().ok()).max().unwrap_or(1);
+                let product = times.saturating_mul(self.last.max(1));
+                if product > 1000 {
+                    return Err("repeats more than 1000 times".into());
+                }
+                self.most = self.most.max(product);
+            }
+            _ => {}
+        }
+        self.last = 1;
+        Ok(())
+    }
+}
+
 fn counts(rest: &[char]) -> bool {
     let inner: String = rest.iter().skip(1).take_while(|c| **c != '}').take(12).collect();
     let closed = rest.get(inner.chars().count() + 1) == Some(&'}');
     let (low, high) = inner.split_once(',').unwrap_or((&inner, ""));
     closed && !low.is_empty() && low.bytes().all(|b| b.is_ascii_digit()) && high.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// RE2's bound of a counted repetition.
-fn too_many(rest: &[char]) -> bool {
-    let inner: String = rest.iter().skip(1).take_while(|c| **c != '}').collect();
-    inner.split(',').any(|count| count.parse::<u32>().is_ok_and(|count| count > 1000))
 }
 
 fn flags(rest: &[char]) -> Option<String> {
@@ -255,11 +344,39 @@ mod tests {
             (r"\*\*", "**", true),
             (r"^\p{Greek}+$", "αβ", true),
             (r"^\x{1F600}$", "\u{1F600}", true),
+            (r"^\p{^Lu}$", "a", true),
+            (r"^\P{^Lu}$", "a", false),
+            (r"^\p{Any}[\p{Latin}]$", "1a", true),
+            (r"^\<\>$", "<>", true),
+            ("^[[:^alpha:]]$", "1", true),
+            ("^[[:x]$", ":", true),
+            ("^(a{2}b{500}){2}$", "a", false),
+            ("^a{2}{2}$", "aaaa", true),
         ];
         for (pattern, text, expected) in cases {
             assert_eq!(compile(pattern).unwrap().is_match(text), expected, "{pattern} on {text}");
         }
-        for bad in ["(", "(?=a)", r"(a)\1", r"\C", "a**", "(?x)a", "a\\", "a{1001}", r"\p{"] {
+        for bad in [
+            "(",
+            "(?=a)",
+            r"(a)\1",
+            r"\C",
+            "a**",
+            "(?x)a",
+            "a\\",
+            "a{1001}",
+            r"\p{",
+            r"\p{Alphabetic}",
+            r"\p{gc=L}",
+            r"\p{Script=Latin}",
+            r"\p{greek}",
+            r"\p{^^L}",
+            "[a--b]",
+            "[[:foo:]]",
+            "(a{500}){3}",
+            "((a{50}b){10}c){3}",
+            "(a|b{20}){51}",
+        ] {
             assert!(compile(bad).is_err(), "{bad}");
         }
         assert!(compile(&"(a{1000}){1000}".repeat(3)).is_err());
