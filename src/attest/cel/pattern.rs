@@ -95,6 +95,7 @@ fn rewrite(pattern: &str) -> Result<String, String> {
         let c = chars[at];
         match c {
             '\\' => {
+                repeats.last = 1;
                 at = escape(&chars, at, class, &mut out)?;
                 continue;
             }
@@ -108,7 +109,7 @@ fn rewrite(pattern: &str) -> Result<String, String> {
                 continue;
             }
             ']' if class && !posix_end(&chars, at) => {
-                class = false;
+                (class, repeats.last) = (false, 1);
                 out.push(']');
             }
             '&' | '~' if class => {
@@ -119,6 +120,7 @@ fn rewrite(pattern: &str) -> Result<String, String> {
                 return Err(r"has -- in a class, which is a range here and something else elsewhere; write \-".into());
             }
             '{' if !class && !counts(&chars[at..]) => out.push_str("\\{"),
+            '{' | '*' | '+' if !class && at >= 1 && repeats.ended == at => return Err("repeats a repetition".into()),
             '{' if !class => {
                 repeats.see(&chars[at..])?;
                 out.push('{');
@@ -126,6 +128,7 @@ fn rewrite(pattern: &str) -> Result<String, String> {
                 let end = chars[at..].iter().position(|c| *c == '}').unwrap_or_default();
                 out.extend(&chars[at + 1..=at + end]);
                 at += end + 1;
+                repeats.ended = at;
                 continue;
             }
             '(' if !class => {
@@ -278,6 +281,8 @@ struct Repeats {
     most: u32,
     /// The most within what stands last.
     last: u32,
+    /// Where the last one ended.
+    ended: usize,
 }
 
 impl Repeats {
@@ -351,7 +356,8 @@ mod tests {
             ("^[[:^alpha:]]$", "1", true),
             ("^[[:x]$", ":", true),
             ("^(a{2}b{500}){2}$", "a", false),
-            ("^a{2}{2}$", "aaaa", true),
+            ("^a{2}?$", "aa", true),
+            (r"(a{500})\d{3}[b]{400}$", "b", false),
         ];
         for (pattern, text, expected) in cases {
             assert_eq!(compile(pattern).unwrap().is_match(text), expected, "{pattern} on {text}");
@@ -376,6 +382,8 @@ mod tests {
             "(a{500}){3}",
             "((a{50}b){10}c){3}",
             "(a|b{20}){51}",
+            "a{2}{2}",
+            "a{2}*",
         ] {
             assert!(compile(bad).is_err(), "{bad}");
         }
