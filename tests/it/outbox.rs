@@ -1,5 +1,7 @@
 //! The ledger: nothing leaves silently, whatever happens in between.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -206,6 +208,65 @@ async fn a_file_from_a_newer_version_and_a_file_that_is_none_are_refused() {
     let text = folder.path().join("text.db");
     std::fs::write(&text, "this is no database ".repeat(500)).unwrap();
     assert!(matches!(Sqlite::open(&text, keep()).unwrap_err(), StoreError::Database(_)));
+}
+
+/// The names of the files in a folder, and what may be done with each.
+fn modes(folder: &Path) -> Vec<(String, u32)> {
+    let files = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let mode = |file: &std::fs::DirEntry| file.metadata().unwrap().permissions().mode() & 0o777;
+    files.map(|file| (file.file_name().into_string().unwrap(), mode(&file))).collect()
+}
+
+#[tokio::test]
+async fn its_files_are_private_also_when_they_are_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let store = open(&path);
+    for (key, removed) in [("a", false), ("b", true)] {
+        if removed {
+            std::fs::remove_file(&path).unwrap();
+        }
+        store.accept(vec![entry(key, 1)], 0, now()).await.unwrap();
+        let modes = modes(folder.path());
+        for file in ["outbox.db", "outbox.db-wal", "outbox.db-shm", "outbox.db.lock"] {
+            assert!(modes.contains(&(file.into(), 0o600)), "{file} is missing, or not private: {modes:?}");
+        }
+        assert!(modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+    }
+    assert_eq!(stats(&store).await.waiting, 2);
+}
+
+/// Whether SQLite's lock on the file is held. Closing any other handle of a file gives up all that its process has on it,
+/// and then another program's SQLite, the last user as it thinks, removes the log under our feet.
+fn is_locked(path: &Path) -> bool {
+    let inode = std::fs::metadata(path).unwrap().ino();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    locks.lines().any(|line| line.contains("POSIX") && line.contains(&format!(":{inode} ")))
+}
+
+#[tokio::test]
+async fn other_programs_find_the_file_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    for (key, removed) in [("new", false), ("opened again", false), ("written anew", true)] {
+        let store = open(&path);
+        if removed {
+            std::fs::remove_file(&path).unwrap();
+        }
+        store.accept(vec![entry(key, 1)], 0, now()).await.unwrap();
+        assert!(is_locked(&path), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_there_keeps_its_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    std::fs::write(&path, "").unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+    let store = open(&path);
+    store.accept(vec![entry("a", 1)], 0, now()).await.unwrap();
+    assert!(modes(folder.path()).contains(&("outbox.db".into(), 0o640)));
 }
 
 #[tokio::test]
