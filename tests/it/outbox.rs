@@ -304,6 +304,30 @@ async fn parked_rows_are_listed_shown_retried_and_discarded() {
     assert_eq!(lease(&store, 9, now()).await[0].attempts, 0);
 }
 
+#[tokio::test]
+async fn rows_are_not_chosen_by_a_reason_that_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let store = open(&path);
+    store.accept(vec![unreadable("x"), unreadable("y")], 0, now()).await.unwrap();
+    let outbox = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(crate::recovery::program());
+        command.arg("outbox").args(arguments).env_clear().current_dir(folder.path());
+        let output = command.env("OUTBOX_URL", format!("sqlite:{}", path.display())).output().unwrap();
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    for command in ["retry", "discard"] {
+        for nothing in ["", "  "] {
+            let (fine, text) = outbox(&[command, "--reason", nothing]);
+            assert!(!fine && text.contains("--reason") && text.contains("--all for every parked row"), "{text}");
+        }
+    }
+    assert_eq!(stats(&store).await.closed["parked"], 2);
+    let (fine, text) = outbox(&["discard", "--reason", "severity"]);
+    assert!(fine && text.contains("2 discarded"), "{text}");
+    assert_eq!(stats(&store).await.closed["discarded"], 2);
+}
+
 /// What can happen to a ledger, in any order.
 #[derive(Debug, Clone)]
 enum Deed {
