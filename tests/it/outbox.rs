@@ -294,6 +294,8 @@ async fn parked_rows_are_listed_shown_retried_and_discarded() {
     let mut admin = Admin::open(&path).unwrap();
     let parked = admin.list(&Selection { state: Some("parked".into()), reason: None, limit: 9 }).unwrap();
     assert_eq!(parked.len(), 2);
+    let failed: Vec<_> = parked.iter().map(|row| (row.key.as_str(), row.attempts, row.first_failed)).collect();
+    assert_eq!(failed, [("y", 1, Some(now())), ("x", 0, None)], "what was never tried has not failed");
     let shown = admin.show("x").unwrap().unwrap();
     assert_eq!((shown.delivered.as_str(), shown.event), ("body of x", None));
     assert!(admin.retry(id, None).unwrap());
@@ -301,7 +303,26 @@ async fn parked_rows_are_listed_shown_retried_and_discarded() {
     assert!(admin.discard(shown.listed.id, now()).unwrap());
     let stats = stats(&store).await;
     assert_eq!((stats.waiting, stats.closed["parked"], stats.closed["discarded"]), (1, 0, 1));
-    assert_eq!(lease(&store, 9, now()).await[0].attempts, 0);
+    let again = lease(&store, 9, now()).await.remove(0);
+    assert_eq!((again.attempts, again.first_failed), (0, None));
+}
+
+#[tokio::test]
+async fn giving_up_counts_the_last_attempt_and_keeps_the_time_of_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let store = open(&path);
+    store.accept(vec![entry("a", 1), entry("b", 1)], 0, now()).await.unwrap();
+    let (at, retried) = (now() + TimeDelta::seconds(30), lease(&store, 2, now()).await);
+    let retry = |row: &Leased| Settlement { id: row.id, ending: Ending::Retry { at, reason: "503".into() } };
+    store.settle(retried.iter().map(retry).collect(), now()).await.unwrap();
+    let rows = lease(&store, 2, at).await;
+    store.settle(vec![close(rows[0].id, Outcome::Parked), close(rows[1].id, Outcome::Delivered)], at).await.unwrap();
+    let admin = Admin::open(&path).unwrap();
+    for (row, attempts) in rows.iter().zip([2, 1]) {
+        let listed = admin.show(&row.key).unwrap().unwrap().listed;
+        assert_eq!((listed.attempts, listed.first_failed), (attempts, Some(now())), "{}", row.key);
+    }
 }
 
 #[tokio::test]
