@@ -315,6 +315,47 @@ async fn v1_answers_alike_with_names_without_locations_unless_refused() {
 }
 
 #[tokio::test]
+async fn v1_knows_names_with_and_without_locations_and_answers_those_without() {
+    let stage = Stage::new().await;
+    stage.create("f1", shell()).await;
+    stage.create("f2", shell()).await;
+    stage.patch(&format!("{FINDINGS}/f1/externalSystems/jira"), json!({"status": "open"})).await;
+    let found = async |filter: &str| {
+        let filter: String = url::form_urlencoded::byte_serialize(filter.as_bytes()).collect();
+        let (code, body) = stage.get(&format!("{V1_FINDINGS}?filter={filter}")).await;
+        assert_eq!(code, 200, "{body}");
+        body["totalSize"].as_u64().unwrap()
+    };
+    let (v1, v2) = (&V1_FINDINGS[4..], &FINDINGS[4..]);
+    for findings in [v1, v2] {
+        let parent = findings.strip_suffix("/findings").unwrap();
+        assert_eq!(found(&format!("name=\"{findings}/f1\"")).await, 1);
+        assert_eq!(found(&format!("-name=\"{findings}/f1\"")).await, 1);
+        assert_eq!(found(&format!("parent=\"{parent}\" AND name : \"f2\"")).await, 1);
+        let canonical = findings.replace("organizations/123456789012", "projects/shop");
+        assert_eq!(found(&format!("canonical_name=\"{canonical}/f1\"")).await, 1);
+        assert_eq!(found(&format!("security_marks.name=\"{findings}/f1/securityMarks\"")).await, 1);
+        let system = format!("external_systems.jira.name=\"{findings}/f1/externalSystems/jira\"");
+        assert_eq!(found(&system).await, 1);
+    }
+    let (_, listed) = stage.get(&format!("{V1_FINDINGS}?orderBy=name")).await;
+    let first = &listed["listFindingsResults"][0]["finding"];
+    assert_eq!(first["externalSystems"]["jira"]["name"], format!("{v1}/f1/externalSystems/jira"));
+    assert!(!first.to_string().contains("/locations/global"), "{first}");
+    for (path, findings) in [(V1_FINDINGS, v1), (FINDINGS, v2)] {
+        let (_, groups) = stage.post(&format!("{path}:group"), json!({"groupBy": "name,parent"})).await;
+        let parent = findings.strip_suffix("/findings").unwrap();
+        let one = json!({"properties": {"name": format!("{findings}/f1"), "parent": parent}, "count": "1"});
+        assert_eq!(groups["groupByResults"][0], one);
+        let bulk = format!("{}/organizations/123456789012/findings:bulkMute", &path[..3]);
+        let (code, muted) = stage.post(&bulk, json!({"filter": format!("name=\"{findings}/f1\"")})).await;
+        assert_eq!(code, 200, "{muted}");
+        assert_eq!(found("mute=\"MUTED\"").await, 1);
+        stage.post(&format!("{path}/f1:setMute"), json!({"mute": "UNDEFINED"})).await;
+    }
+}
+
+#[tokio::test]
 async fn sources_are_made_found_and_changed() {
     let stage = Stage::new().await;
     let sources = "/v2/organizations/42/sources";
