@@ -1,5 +1,7 @@
 //! The sandbox over real HTTP: what Security Command Center documents, held to the letter.
 
+use std::io::{BufRead, BufReader};
+
 use chrono::TimeDelta;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
@@ -479,6 +481,41 @@ async fn a_token_is_asked_for_when_it_was_set() {
         stage.client.get(&metadata).header("Metadata-Flavor", "Google").send().await.unwrap().json().await.unwrap();
     let token = token["access_token"].as_str().unwrap();
     assert_eq!(stage.client.get(&url).bearer_auth(token).send().await.unwrap().status(), 200);
+}
+
+/// The command `sandbox` as a process, ended when this is dropped.
+struct Process(std::process::Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[tokio::test]
+async fn the_command_asks_for_the_token_it_is_given_and_does_not_print_it() {
+    let mut command = std::process::Command::new(crate::recovery::program());
+    command.env_clear().args(["sandbox", "--listen", "127.0.0.1:0", "--require-token", "letmein"]);
+    let mut process = Process(command.stdout(std::process::Stdio::piped()).spawn().unwrap());
+    let lines = BufReader::new(process.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let said: Vec<String> = lines.take_while(|line| !line.starts_with("Ctrl-C")).collect();
+    let page = said.iter().find_map(|line| line.trim().strip_prefix("findings")).unwrap().trim();
+    let url = format!("{}{FINDINGS}", page.trim_end_matches('/'));
+    assert!(said.concat().contains("Authorization: Bearer") && !said.concat().contains("letmein"), "{said:?}");
+    let client = Client::builder().no_proxy().build().unwrap();
+    for (token, code) in [("wrong", 401), ("letmein", 200)] {
+        assert_eq!(client.get(&url).bearer_auth(token).send().await.unwrap().status(), code, "{token}");
+    }
+    let refused = client.get(&url).send().await.unwrap();
+    assert_eq!((refused.status().as_u16(), refused.headers()["www-authenticate"].to_str().unwrap()), (401, "Bearer"));
+    let body: Value = refused.json().await.unwrap();
+    assert_eq!((&body["error"]["code"], status(&body)), (&json!(401), "UNAUTHENTICATED"));
+    assert_eq!(
+        client.get(format!("{page}sandbox/stats")).send().await.unwrap().status(),
+        200,
+        "steering stays as it is"
+    );
 }
 
 #[tokio::test]
