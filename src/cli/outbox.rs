@@ -60,8 +60,16 @@ struct Which {
     #[arg(long)]
     all: bool,
     /// Every parked row whose reason holds this text.
-    #[arg(long)]
+    #[arg(long, value_parser = part_of_a_reason)]
     reason: Option<String>,
+}
+
+/// An empty text is in every reason: who means every row is to say so.
+fn part_of_a_reason(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() {
+        return Err("every reason holds an empty text; write a part of the reason, or --all for every parked row");
+    }
+    Ok(text.to_owned())
 }
 
 /// Runs the command.

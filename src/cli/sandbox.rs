@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use secrecy::SecretString;
 
 use crate::sandbox::{self, DEFAULT_ORGANIZATION, DEFAULT_SOURCE, Quotas, SeedSource, Settings, V1};
 
@@ -24,6 +25,10 @@ pub(super) struct SandboxArgs {
     /// A source that exists from the start, as ID or ID=NAME; may be given several times
     #[arg(long = "source", value_name = "ID[=NAME]", default_value = DEFAULT_SOURCE)]
     sources: Vec<String>,
+    /// Answer 401 to calls of the API without `Authorization: Bearer TOKEN`. Whoever asks the sandbox for a token gets it:
+    /// it is for rehearsing refusals, and protects nothing
+    #[arg(long, value_name = "TOKEN", value_parser = token)]
+    require_token: Option<SecretString>,
     /// Refuse /v1, as organizations that know only API v2 do
     #[arg(long)]
     refuse_v1: bool,
@@ -45,6 +50,7 @@ impl SandboxArgs {
             beyond_loopback: self.beyond_loopback,
             organization: self.organization,
             sources: self.sources.iter().map(|text| seed(text)).collect(),
+            require_token: self.require_token,
             v1: if self.refuse_v1 { V1::Refuse } else { V1::On },
             strict_event_time: !self.lenient_event_time,
             quotas: if self.no_quotas { Quotas::LIFTED } else { Quotas::default() },
@@ -59,6 +65,14 @@ fn seed(text: &str) -> SeedSource {
     SeedSource { id: id.to_owned(), display_name: name.to_owned() }
 }
 
+/// An empty token is what a call without a token shows, and no header holds spaces around one.
+fn token(text: &str) -> Result<SecretString, &'static str> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("a token is one word of ASCII letters, digits and signs, without spaces");
+    }
+    Ok(text.into())
+}
+
 /// Runs until Ctrl-C or SIGTERM.
 pub(super) fn run(args: SandboxArgs) -> anyhow::Result<ExitCode> {
     super::block_on(serve(args.settings()))?;
@@ -67,6 +81,7 @@ pub(super) fn run(args: SandboxArgs) -> anyhow::Result<ExitCode> {
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let parent = format!("organizations/{}/sources/{}", settings.organization, first(&settings));
+    let asks = settings.require_token.is_some();
     let running = sandbox::start(settings).await?;
     let url = running.url();
     println!("Sandbox: a rehearsal stage for Security Command Center, not Google. Everything is kept in memory only.");
@@ -74,6 +89,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     println!("  API        {url}/v2/{parent}/locations/global/findings");
     println!("  steering   {url}/sandbox/stats · faults · quotas · reset");
     println!("  gcloud     export CLOUDSDK_API_ENDPOINT_OVERRIDES_SECURITYCENTER={url}/");
+    if asks {
+        println!("  token      calls of the API must show the token that was given: Authorization: Bearer TOKEN");
+    }
     println!("Ctrl-C ends it.");
     ended().await.context("cannot wait for signals")?;
     running.stop().await;
@@ -89,5 +107,18 @@ async fn ended() -> std::io::Result<()> {
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted,
         _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_one_that_a_call_can_show() {
+        assert!(token("letmein").is_ok() && token("ya29.a0_b-c/d=").is_ok());
+        for no_token in ["", " ", "two words", "ä", "line\n"] {
+            assert!(token(no_token).is_err(), "{no_token:?}");
+        }
     }
 }

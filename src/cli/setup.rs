@@ -7,13 +7,14 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
 use super::setup_sink::{self, SinkArgs};
+use crate::app::SOURCE_DISPLAY_NAME;
 use crate::config::google::{Account, GoogleConfig};
 use crate::config::scc::{ORG_ID, SccConfig};
 use crate::config::secrets::environment;
 use crate::config::server::ServerConfig;
 use crate::config::sysdig::{SYSDIG_TOKEN, SysdigConfig, WEBHOOK_URL};
 use crate::config::{Env, Problems};
-use crate::google::scc::{Source, create_source, sources};
+use crate::google::scc::{Source, create_source, is_source_name, sources};
 use crate::google::{Client as GoogleClient, HttpSettings};
 use crate::sysdig::channels::{Change, ChannelSpec};
 use crate::sysdig::forwarders::ForwarderSpec;
@@ -37,8 +38,8 @@ pub(super) struct SetupArgs {
 enum What {
     /// The source of findings in Security Command Center; prints what belongs into SOURCE_ID.
     Source {
-        /// The source's display name.
-        #[arg(long, default_value = "Sysdig Secure")]
+        /// The source's display name: 1 to 32 letters, digits, spaces, hyphens and underscores.
+        #[arg(long, default_value = SOURCE_DISPLAY_NAME, value_parser = source_name)]
         name: String,
     },
     /// Sysdig's notification channel that sends to WEBHOOK_URL.
@@ -67,6 +68,15 @@ pub(super) fn run(args: SetupArgs) -> anyhow::Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn source_name(text: &str) -> Result<String, &'static str> {
+    if !is_source_name(text) {
+        return Err(
+            "a name is 1 to 32 letters, digits, spaces, hyphens and underscores, with a letter or digit at both ends",
+        );
+    }
+    Ok(text.to_owned())
 }
 
 async fn source(name: &str, dry_run: bool) -> anyhow::Result<()> {

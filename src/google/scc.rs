@@ -254,9 +254,29 @@ pub async fn create_source(
     http.post_json(&format!("/v2/organizations/{organization}/sources"), &[], &body).await
 }
 
+/// Whether a source may be called so: 1 to 32 letters, digits, spaces, hyphens and underscores, beginning and ending with a
+/// letter or digit.
+pub fn is_source_name(name: &str) -> bool {
+    (1..=32).contains(&name.chars().count())
+        && name.starts_with(char::is_alphanumeric)
+        && name.ends_with(char::is_alphanumeric)
+        && name.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sources_name_keeps_to_the_rule() {
+        let (longest, longer) = ("x".repeat(32), "x".repeat(33));
+        for name in ["Sysdig Secure", "a", "7", "Prüfstand_2 - Süd", &longest] {
+            assert!(is_source_name(name), "{name:?}");
+        }
+        for name in ["", " ", "-x", "x_", "x ", "a.b", "a/b", "x!", "a\tb", &longer] {
+            assert!(!is_source_name(name), "{name:?}");
+        }
+    }
 
     #[test]
     fn a_source_is_read_in_every_form_people_copy() {

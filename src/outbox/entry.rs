@@ -87,7 +87,7 @@ pub struct Settlement {
 /// What happens to a row when its lease ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// It is finished.
+    /// It is finished; one that is parked has failed, and the attempt counts.
     Close {
         /// How.
         outcome: Outcome,

@@ -12,7 +12,7 @@ use super::faults::Faults;
 use super::findings::{self, Ask, for_version, known};
 use super::listing;
 use super::message::{enum_value, object};
-use super::names::{Parent, Place, Version};
+use super::names::{Place, Version};
 use super::query::Query;
 use super::quota::Meter;
 use super::route::{self, Call, FindingCall, SourceCall};
@@ -162,7 +162,7 @@ impl Sandbox {
                 listing::list(&self.store(), place, query, self.settings.clock.now()).map(plain)
             }
             Call::GroupFindings(place) => listing::group(&self.store(), place, &object(body)?).map(plain),
-            Call::BulkMute(parent, location) => self.bulk_mute(parent, location, object(body)?).map(plain),
+            Call::BulkMute(place) => self.bulk_mute(place, object(body)?).map(plain),
             Call::Operation(name) => self.operation(name).map(plain),
             Call::Finding(call, place, id) => self.finding(call, (place, id), query, object(body)?).map(plain),
         }
@@ -190,7 +190,7 @@ impl Sandbox {
     }
 
     /// BulkMuteFindings: done at once; the answer is an operation that is finished.
-    fn bulk_mute(&self, parent: &Parent, location: &str, body: Object) -> Result<Object, Refusal> {
+    fn bulk_mute(&self, place: &Place, body: Object) -> Result<Object, Refusal> {
         known(&body, &["parent", "filter", "muteState", "mute_state", "muteAnnotation", "mute_annotation"])?;
         let state = body.get("muteState").or_else(|| body.get("mute_state")).cloned().unwrap_or(json!("MUTED"));
         let state = enum_value("Finding.Mute", "mute_state", state)?;
@@ -200,14 +200,13 @@ impl Sandbox {
             _ => return Err(Refusal::field("mute_state", "mute_state must be MUTED or UNDEFINED.")),
         };
         let filter = body.get("filter").and_then(Value::as_str).unwrap_or_default();
-        let place =
-            Place { version: Version::V2, parent: parent.clone(), source: "-".into(), location: location.into() };
         let mut store = self.store();
-        for at in listing::matching(&store, &place, filter)? {
+        for at in listing::matching(&store, place, filter)? {
             findings::mute_at(&mut store, at, state, self.settings.clock.now())?;
         }
-        let name = format!("{parent}/operations/bulkMute{}", store.operations.len() + 1);
-        let kind = "type.googleapis.com/google.cloud.securitycenter.v2.BulkMuteFindingsResponse";
+        let name = format!("{}/operations/bulkMute{}", place.parent, store.operations.len() + 1);
+        let version = if place.version == Version::V1 { "v1" } else { "v2" };
+        let kind = format!("type.googleapis.com/google.cloud.securitycenter.{version}.BulkMuteFindingsResponse");
         let operation = json!({"name": name, "done": true, "response": {"@type": kind}});
         if store.operations.len() >= MOST_OPERATIONS {
             store.operations.remove(0);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::error::{Refusal, Status, Violation};
 use super::mask::Mask;
 use super::message::{enum_value, normalize, time_text};
-use super::names::{Parent, Place, Version};
+use super::names::{Parent, Place, Version, without_location};
 use super::query::Query;
 use super::resource;
 use super::store::{Slot, Store};
@@ -370,22 +370,21 @@ pub(crate) fn known(body: &Object, names: &[&str]) -> Result<(), Refusal> {
 /// Rewrites the names in a finding, marks or external system for version 1, which has no locations.
 pub(crate) fn for_version(mut object: Object, version: Version) -> Object {
     if version == Version::V1 {
-        for name in ["name", "parent", "canonicalName"] {
-            if let Some(Value::String(text)) = object.get_mut(name) {
-                *text = without_location(text);
-            }
-        }
-        if let Some(Value::Object(marks)) = object.remove("securityMarks") {
-            object.insert("securityMarks".into(), Value::Object(for_version(marks, version)));
-        }
+        rename(&mut object);
     }
     object
 }
 
-fn without_location(name: &str) -> String {
-    let Some((before, after)) = name.split_once("/locations/") else { return name.to_owned() };
-    match after.split_once('/') {
-        Some((_, rest)) => format!("{before}/{rest}"),
-        None => before.to_owned(),
+fn rename(object: &mut Object) {
+    for name in ["name", "parent", "canonicalName"] {
+        if let Some(Value::String(text)) = object.get_mut(name) {
+            *text = without_location(text);
+        }
+    }
+    if let Some(Value::Object(marks)) = object.get_mut("securityMarks") {
+        rename(marks);
+    }
+    if let Some(Value::Object(systems)) = object.get_mut("externalSystems") {
+        systems.values_mut().filter_map(Value::as_object_mut).for_each(rename);
     }
 }

@@ -16,7 +16,7 @@ use super::names::{Parent, Place, Version};
 use super::query::{Query, paths};
 use super::resource;
 use super::schema::SCHEMA;
-use super::store::{Record, Seen, Store};
+use super::store::{Record, Store};
 
 type Object = Map<String, Value>;
 
@@ -77,7 +77,7 @@ fn fits(store: &Store, record: &Record, (place, only): (&Place, Option<usize>), 
     };
     // `-` as a location means all of them, as for sources; v1 knows no locations.
     let located = place.version == Version::V1 || place.location == "-" || *record.location == *place.location;
-    in_place && located && holds(expr, &Seen::new(record, organization))
+    in_place && located && holds(expr, &store.seen(record, place.version))
 }
 
 /// ListFindings.
@@ -88,7 +88,7 @@ pub(crate) fn list(store: &Store, place: &Place, query: &Query, now: DateTime<Ut
     let start = query.page_token.as_deref().map_or(Ok(0), |token| Page::read(token, &key))?;
     let (size, order, mask) = (page_size(query.page_size)?, order(order_text)?, field_mask(&query.field_mask)?);
     let mut found = matching(store, place, filter)?;
-    sort(store, &mut found, &order);
+    sort(store, &mut found, &order, place.version);
     let page = found.get(start..).unwrap_or_default();
     let page = &page[..page.len().min(size)];
     let results: Vec<Value> = page.iter().map(|at| result(store, &store.findings[*at], place.version, &mask)).collect();
@@ -191,13 +191,12 @@ fn one_order(part: &str) -> Result<(Field, bool), Refusal> {
     Ok((field, descending))
 }
 
-fn sort(store: &Store, found: &mut [usize], order: &[(Field, bool)]) {
+fn sort(store: &Store, found: &mut [usize], order: &[(Field, bool)], version: Version) {
     if order.is_empty() {
         return;
     }
     found.sort_by_cached_key(|at| {
-        let record = &store.findings[*at];
-        let seen = Seen::new(record, store.organization_of(record));
+        let seen = store.seen(&store.findings[*at], version);
         let key = |(field, descending): &(Field, bool)| {
             let key = sort_key(field, &seen);
             if *descending { Direction::Down(std::cmp::Reverse(key)) } else { Direction::Up(key) }
@@ -239,7 +238,7 @@ pub(crate) fn group(store: &Store, place: &Place, body: &Object) -> Result<Objec
     let key = format!("group {} {group_by} {filter}", place.text());
     let start = Page::read(text("pageToken", "page_token"), &key)?;
     let size = page_size(body.get("pageSize").or_else(|| body.get("page_size")).and_then(whole))?;
-    let groups = count(store, &matching(store, place, filter)?, &fields);
+    let groups = count(store, &matching(store, place, filter)?, &fields, place.version);
     let total = groups.len();
     let page: Vec<Value> = groups
         .into_iter()
@@ -270,11 +269,10 @@ fn group_field(name: &str) -> Result<(String, Field), Refusal> {
     Ok((name.to_owned(), field))
 }
 
-fn count(store: &Store, found: &[usize], fields: &[(String, Field)]) -> Vec<(Vec<String>, usize)> {
+fn count(store: &Store, found: &[usize], fields: &[(String, Field)], version: Version) -> Vec<(Vec<String>, usize)> {
     let mut groups: BTreeMap<Vec<String>, usize> = BTreeMap::new();
     for at in found {
-        let record = &store.findings[*at];
-        let seen = Seen::new(record, store.organization_of(record));
+        let seen = store.seen(&store.findings[*at], version);
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let key = fields.iter().map(|(_, f)| values(f, &seen).first().map(|v| text(v)).unwrap_or_default()).collect();
         *groups.entry(key).or_default() += 1;

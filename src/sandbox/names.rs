@@ -1,4 +1,4 @@
-//! Resource names: who owns a source, which source, which finding.
+//! Resource names: who owns a source, which source, which finding. They are kept as version 2 has them.
 
 use std::fmt;
 
@@ -48,5 +48,14 @@ impl Place {
 
     pub(crate) fn all_sources(&self) -> bool {
         self.source == "-"
+    }
+}
+
+/// A name as version 1 has it.
+pub(crate) fn without_location(name: &str) -> String {
+    let Some((before, after)) = name.split_once("/locations/") else { return name.to_owned() };
+    match after.split_once('/') {
+        Some((_, rest)) => format!("{before}/{rest}"),
+        None => before.to_owned(),
     }
 }

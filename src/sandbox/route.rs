@@ -12,7 +12,7 @@ pub(crate) enum Call {
     CreateFinding(Place),
     ListFindings(Place),
     GroupFindings(Place),
-    BulkMute(Parent, String),
+    BulkMute(Place),
     Operation(String),
     Finding(FindingCall, Place, String),
 }
@@ -41,7 +41,7 @@ impl Call {
     /// Whether the call counts against the writes.
     pub(crate) fn writes(&self) -> bool {
         match self {
-            Self::CreateSource(_) | Self::CreateFinding(_) | Self::BulkMute(..) | Self::Finding(..) => true,
+            Self::CreateSource(_) | Self::CreateFinding(_) | Self::BulkMute(_) | Self::Finding(..) => true,
             Self::Source(call, ..) => matches!(call, SourceCall::Patch | SourceCall::SetIamPolicy),
             Self::ListSources(_) | Self::ListFindings(_) | Self::GroupFindings(_) | Self::Operation(_) => false,
         }
@@ -60,7 +60,7 @@ impl Call {
             Self::CreateFinding(_) => "findings.create",
             Self::ListFindings(_) => "findings.list",
             Self::GroupFindings(_) => "findings.group",
-            Self::BulkMute(..) => "findings.bulkMute",
+            Self::BulkMute(_) => "findings.bulkMute",
             Self::Operation(_) => "operations.get",
             Self::Finding(FindingCall::Patch, ..) => "findings.patch",
             Self::Finding(FindingCall::SetState, ..) => "findings.setState",
@@ -115,9 +115,11 @@ fn find(version: Version, method: &str, parts: &[&str], verb: Option<&str>) -> R
             Some(call) => Call::Source(call, parent, (*source).to_owned()),
             None => return Ok(None),
         },
-        (["findings"], Some("bulkMute"), "POST") => Call::BulkMute(parent, "global".to_owned()),
+        (["findings"], Some("bulkMute"), "POST") => {
+            Call::BulkMute(Place { version, parent, source: "-".into(), location: "global".into() })
+        }
         (["locations", location, "findings"], Some("bulkMute"), "POST") => {
-            Call::BulkMute(parent, (*location).to_owned())
+            Call::BulkMute(Place { version, parent, source: "-".into(), location: (*location).into() })
         }
         (["operations", name], None, "GET") => Call::Operation(format!("{parent}/operations/{name}")),
         (["sources", source, "locations", location, "findings", rest @ ..], verb, method) => {

@@ -63,13 +63,8 @@ impl Record {
 pub(crate) struct Seen<'a> {
     record: &'a Record,
     organization: &'a str,
+    version: Version,
     document: OnceCell<Value>,
-}
-
-impl<'a> Seen<'a> {
-    pub(crate) fn new(record: &'a Record, organization: &'a str) -> Self {
-        Self { record, organization, document: OnceCell::new() }
-    }
 }
 
 impl Subject for Seen<'_> {
@@ -84,6 +79,10 @@ impl Subject for Seen<'_> {
             finding.insert("resource".to_owned(), resource::describe(name, self.organization, Version::V2));
             Value::Object(finding)
         })
+    }
+
+    fn version(&self) -> Version {
+        self.version
     }
 }
 
@@ -198,6 +197,11 @@ impl Store {
     /// Bytes of all findings as JSON.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// A finding as a filter of that version sees it.
+    pub(crate) fn seen<'a>(&'a self, record: &'a Record, version: Version) -> Seen<'a> {
+        Seen { record, organization: self.organization_of(record), version, document: OnceCell::new() }
     }
 
     /// The organisation a finding stands in.

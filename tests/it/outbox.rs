@@ -1,5 +1,7 @@
 //! The ledger: nothing leaves silently, whatever happens in between.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,6 +210,65 @@ async fn a_file_from_a_newer_version_and_a_file_that_is_none_are_refused() {
     assert!(matches!(Sqlite::open(&text, keep()).unwrap_err(), StoreError::Database(_)));
 }
 
+/// The names of the files in a folder, and what may be done with each.
+fn modes(folder: &Path) -> Vec<(String, u32)> {
+    let files = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let mode = |file: &std::fs::DirEntry| file.metadata().unwrap().permissions().mode() & 0o777;
+    files.map(|file| (file.file_name().into_string().unwrap(), mode(&file))).collect()
+}
+
+#[tokio::test]
+async fn its_files_are_private_also_when_they_are_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let store = open(&path);
+    for (key, removed) in [("a", false), ("b", true)] {
+        if removed {
+            std::fs::remove_file(&path).unwrap();
+        }
+        store.accept(vec![entry(key, 1)], 0, now()).await.unwrap();
+        let modes = modes(folder.path());
+        for file in ["outbox.db", "outbox.db-wal", "outbox.db-shm", "outbox.db.lock"] {
+            assert!(modes.contains(&(file.into(), 0o600)), "{file} is missing, or not private: {modes:?}");
+        }
+        assert!(modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+    }
+    assert_eq!(stats(&store).await.waiting, 2);
+}
+
+/// Whether SQLite's lock on the file is held. Closing any other handle of a file gives up all that its process has on it,
+/// and then another program's SQLite, the last user as it thinks, removes the log under our feet.
+fn is_locked(path: &Path) -> bool {
+    let inode = std::fs::metadata(path).unwrap().ino();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    locks.lines().any(|line| line.contains("POSIX") && line.contains(&format!(":{inode} ")))
+}
+
+#[tokio::test]
+async fn other_programs_find_the_file_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    for (key, removed) in [("new", false), ("opened again", false), ("written anew", true)] {
+        let store = open(&path);
+        if removed {
+            std::fs::remove_file(&path).unwrap();
+        }
+        store.accept(vec![entry(key, 1)], 0, now()).await.unwrap();
+        assert!(is_locked(&path), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_there_keeps_its_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    std::fs::write(&path, "").unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+    let store = open(&path);
+    store.accept(vec![entry("a", 1)], 0, now()).await.unwrap();
+    assert!(modes(folder.path()).contains(&("outbox.db".into(), 0o640)));
+}
+
 #[tokio::test]
 async fn while_the_file_is_locked_nothing_is_taken_and_afterwards_everything() {
     let folder = tempfile::tempdir().unwrap();
@@ -233,6 +294,8 @@ async fn parked_rows_are_listed_shown_retried_and_discarded() {
     let mut admin = Admin::open(&path).unwrap();
     let parked = admin.list(&Selection { state: Some("parked".into()), reason: None, limit: 9 }).unwrap();
     assert_eq!(parked.len(), 2);
+    let failed: Vec<_> = parked.iter().map(|row| (row.key.as_str(), row.attempts, row.first_failed)).collect();
+    assert_eq!(failed, [("y", 1, Some(now())), ("x", 0, None)], "what was never tried has not failed");
     let shown = admin.show("x").unwrap().unwrap();
     assert_eq!((shown.delivered.as_str(), shown.event), ("body of x", None));
     assert!(admin.retry(id, None).unwrap());
@@ -240,7 +303,50 @@ async fn parked_rows_are_listed_shown_retried_and_discarded() {
     assert!(admin.discard(shown.listed.id, now()).unwrap());
     let stats = stats(&store).await;
     assert_eq!((stats.waiting, stats.closed["parked"], stats.closed["discarded"]), (1, 0, 1));
-    assert_eq!(lease(&store, 9, now()).await[0].attempts, 0);
+    let again = lease(&store, 9, now()).await.remove(0);
+    assert_eq!((again.attempts, again.first_failed), (0, None));
+}
+
+#[tokio::test]
+async fn giving_up_counts_the_last_attempt_and_keeps_the_time_of_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let store = open(&path);
+    store.accept(vec![entry("a", 1), entry("b", 1)], 0, now()).await.unwrap();
+    let (at, retried) = (now() + TimeDelta::seconds(30), lease(&store, 2, now()).await);
+    let retry = |row: &Leased| Settlement { id: row.id, ending: Ending::Retry { at, reason: "503".into() } };
+    store.settle(retried.iter().map(retry).collect(), now()).await.unwrap();
+    let rows = lease(&store, 2, at).await;
+    store.settle(vec![close(rows[0].id, Outcome::Parked), close(rows[1].id, Outcome::Delivered)], at).await.unwrap();
+    let admin = Admin::open(&path).unwrap();
+    for (row, attempts) in rows.iter().zip([2, 1]) {
+        let listed = admin.show(&row.key).unwrap().unwrap().listed;
+        assert_eq!((listed.attempts, listed.first_failed), (attempts, Some(now())), "{}", row.key);
+    }
+}
+
+#[tokio::test]
+async fn rows_are_not_chosen_by_a_reason_that_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let store = open(&path);
+    store.accept(vec![unreadable("x"), unreadable("y")], 0, now()).await.unwrap();
+    let outbox = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(crate::recovery::program());
+        command.arg("outbox").args(arguments).env_clear().current_dir(folder.path());
+        let output = command.env("OUTBOX_URL", format!("sqlite:{}", path.display())).output().unwrap();
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    for command in ["retry", "discard"] {
+        for nothing in ["", "  "] {
+            let (fine, text) = outbox(&[command, "--reason", nothing]);
+            assert!(!fine && text.contains("--reason") && text.contains("--all for every parked row"), "{text}");
+        }
+    }
+    assert_eq!(stats(&store).await.closed["parked"], 2);
+    let (fine, text) = outbox(&["discard", "--reason", "severity"]);
+    assert!(fine && text.contains("2 discarded"), "{text}");
+    assert_eq!(stats(&store).await.closed["discarded"], 2);
 }
 
 /// What can happen to a ledger, in any order.

@@ -1,5 +1,7 @@
 //! The sandbox over real HTTP: what Security Command Center documents, held to the letter.
 
+use std::io::{BufRead, BufReader};
+
 use chrono::TimeDelta;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
@@ -315,6 +317,47 @@ async fn v1_answers_alike_with_names_without_locations_unless_refused() {
 }
 
 #[tokio::test]
+async fn v1_knows_names_with_and_without_locations_and_answers_those_without() {
+    let stage = Stage::new().await;
+    stage.create("f1", shell()).await;
+    stage.create("f2", shell()).await;
+    stage.patch(&format!("{FINDINGS}/f1/externalSystems/jira"), json!({"status": "open"})).await;
+    let found = async |filter: &str| {
+        let filter: String = url::form_urlencoded::byte_serialize(filter.as_bytes()).collect();
+        let (code, body) = stage.get(&format!("{V1_FINDINGS}?filter={filter}")).await;
+        assert_eq!(code, 200, "{body}");
+        body["totalSize"].as_u64().unwrap()
+    };
+    let (v1, v2) = (&V1_FINDINGS[4..], &FINDINGS[4..]);
+    for findings in [v1, v2] {
+        let parent = findings.strip_suffix("/findings").unwrap();
+        assert_eq!(found(&format!("name=\"{findings}/f1\"")).await, 1);
+        assert_eq!(found(&format!("-name=\"{findings}/f1\"")).await, 1);
+        assert_eq!(found(&format!("parent=\"{parent}\" AND name : \"f2\"")).await, 1);
+        let canonical = findings.replace("organizations/123456789012", "projects/shop");
+        assert_eq!(found(&format!("canonical_name=\"{canonical}/f1\"")).await, 1);
+        assert_eq!(found(&format!("security_marks.name=\"{findings}/f1/securityMarks\"")).await, 1);
+        let system = format!("external_systems.jira.name=\"{findings}/f1/externalSystems/jira\"");
+        assert_eq!(found(&system).await, 1);
+    }
+    let (_, listed) = stage.get(&format!("{V1_FINDINGS}?orderBy=name")).await;
+    let first = &listed["listFindingsResults"][0]["finding"];
+    assert_eq!(first["externalSystems"]["jira"]["name"], format!("{v1}/f1/externalSystems/jira"));
+    assert!(!first.to_string().contains("/locations/global"), "{first}");
+    for (path, findings) in [(V1_FINDINGS, v1), (FINDINGS, v2)] {
+        let (_, groups) = stage.post(&format!("{path}:group"), json!({"groupBy": "name,parent"})).await;
+        let parent = findings.strip_suffix("/findings").unwrap();
+        let one = json!({"properties": {"name": format!("{findings}/f1"), "parent": parent}, "count": "1"});
+        assert_eq!(groups["groupByResults"][0], one);
+        let bulk = format!("{}/organizations/123456789012/findings:bulkMute", &path[..3]);
+        let (code, muted) = stage.post(&bulk, json!({"filter": format!("name=\"{findings}/f1\"")})).await;
+        assert_eq!(code, 200, "{muted}");
+        assert_eq!(found("mute=\"MUTED\"").await, 1);
+        stage.post(&format!("{path}/f1:setMute"), json!({"mute": "UNDEFINED"})).await;
+    }
+}
+
+#[tokio::test]
 async fn sources_are_made_found_and_changed() {
     let stage = Stage::new().await;
     let sources = "/v2/organizations/42/sources";
@@ -438,6 +481,41 @@ async fn a_token_is_asked_for_when_it_was_set() {
         stage.client.get(&metadata).header("Metadata-Flavor", "Google").send().await.unwrap().json().await.unwrap();
     let token = token["access_token"].as_str().unwrap();
     assert_eq!(stage.client.get(&url).bearer_auth(token).send().await.unwrap().status(), 200);
+}
+
+/// The command `sandbox` as a process, ended when this is dropped.
+struct Process(std::process::Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[tokio::test]
+async fn the_command_asks_for_the_token_it_is_given_and_does_not_print_it() {
+    let mut command = std::process::Command::new(crate::recovery::program());
+    command.env_clear().args(["sandbox", "--listen", "127.0.0.1:0", "--require-token", "letmein"]);
+    let mut process = Process(command.stdout(std::process::Stdio::piped()).spawn().unwrap());
+    let lines = BufReader::new(process.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let said: Vec<String> = lines.take_while(|line| !line.starts_with("Ctrl-C")).collect();
+    let page = said.iter().find_map(|line| line.trim().strip_prefix("findings")).unwrap().trim();
+    let url = format!("{}{FINDINGS}", page.trim_end_matches('/'));
+    assert!(said.concat().contains("Authorization: Bearer") && !said.concat().contains("letmein"), "{said:?}");
+    let client = Client::builder().no_proxy().build().unwrap();
+    for (token, code) in [("wrong", 401), ("letmein", 200)] {
+        assert_eq!(client.get(&url).bearer_auth(token).send().await.unwrap().status(), code, "{token}");
+    }
+    let refused = client.get(&url).send().await.unwrap();
+    assert_eq!((refused.status().as_u16(), refused.headers()["www-authenticate"].to_str().unwrap()), (401, "Bearer"));
+    let body: Value = refused.json().await.unwrap();
+    assert_eq!((&body["error"]["code"], status(&body)), (&json!(401), "UNAUTHENTICATED"));
+    assert_eq!(
+        client.get(format!("{page}sandbox/stats")).send().await.unwrap().status(),
+        200,
+        "steering stays as it is"
+    );
 }
 
 #[tokio::test]

@@ -205,6 +205,17 @@ async fn the_source_is_found_over_all_pages_else_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_no_source_may_have_is_refused_before_anybody_is_asked() {
+    let scc = Loopback::start(|_| Answer::Json(200, json!({})));
+    let settings = [("ORG_ID", "534901558763"), ("SCC_ENDPOINT", scc.url.as_str())];
+    for name in ["", &"x".repeat(40), "-x!"] {
+        let (fine, text) = program(&["setup", "source", &format!("--name={name}")], &settings).await;
+        assert!(!fine && text.contains("--name") && text.contains("1 to 32 letters"), "{text}");
+    }
+    assert!(scc.asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backfill_prints_what_it_would_send_and_then_takes_it_once() {
     let sysdig = FakeSysdig::start();
     let now = chrono::Utc::now().timestamp();

@@ -45,7 +45,8 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the file, creating it and its folder, and takes back what a dead process had leased.
+    /// Opens the file, creating it (readable by its owner only) and its folder, and takes back what a dead process had
+    /// leased.
     ///
     /// A file that cannot be written *now* (full or read-only disk, locked) is not an error here: the store opens,
     /// refuses to accept until it can, and mends itself.
@@ -120,6 +121,15 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), StoreEr
     thread.map(drop).map_err(|source| StoreError::Folder { path: name.to_owned(), source })
 }
 
+/// How a file is made: readable by its owner only, because events may hold secrets. One that is there keeps its mode.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
 /// Makes the folder and takes the lock beside the file. The lock file carries no data and is left behind on purpose:
 /// removing it would let two processes lock two different files of one name.
 fn lock(path: &Path) -> Result<File, StoreError> {
@@ -129,7 +139,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let file = match OpenOptions::new().create(true).truncate(false).write(true).open(&name) {
+    let file = match private().create(true).truncate(false).open(&name) {
         Ok(file) => file,
         // On a disk that became read-only the existing file still serves as the lock.
         Err(error) => File::open(&name).map_err(|_| folder_error(error))?,

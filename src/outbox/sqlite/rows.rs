@@ -255,7 +255,8 @@ impl<'t> Batch<'t> {
         self.end(id, PARKED, Outcome::Parked, Some(reason), now)
     }
 
-    // `state < 2`: a row that was closed while this lease ran out is not closed, nor counted, twice.
+    // `state < 2`: a row that was closed while this lease ran out is not closed, nor counted, twice. What is parked (3) has
+    // failed once more, as what is tried again.
     fn end(
         &mut self,
         id: i64,
@@ -265,7 +266,9 @@ impl<'t> Batch<'t> {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut end = self.transaction.prepare_cached(
-            "UPDATE entry SET state = ?1, lease_ms = NULL, closed_ms = ?2, outcome = ?3, reason = ?4 WHERE id = ?5 AND state < 2",
+            "UPDATE entry SET state = ?1, lease_ms = NULL, closed_ms = ?2, outcome = ?3, reason = ?4,
+             attempts = attempts + (?1 = 3), first_failed_ms = iif(?1 = 3, coalesce(first_failed_ms, ?2), first_failed_ms)
+             WHERE id = ?5 AND state < 2",
         )?;
         let ended = end.execute(params![state, now.timestamp_millis(), outcome.label(), note.map(cut), id])?;
         self.count(outcome, as_sum(ended as u64));

@@ -53,9 +53,14 @@ const MIGRATIONS: &[&str] = &["
     INSERT INTO ledger VALUES ('accepted', 0);
 "];
 
-/// Opens the file for writing, creating it and bringing its schema up to date.
+/// Opens the file for writing, creating it (readable by its owner only) and bringing its schema up to date.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    let mut connection = Connection::open(path)?;
+    // Made before SQLite would: its side files get the mode of this one. What cannot be made, SQLite says in its own words.
+    // Closed before SQLite opens it, and one that is there is not opened: closing a handle of a file gives up all locks
+    // that this process has on it.
+    drop(super::private().create_new(true).open(path));
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
     // Waits this long for an `outbox retry` or a backup to finish; then the sender is told 503.
     connection.busy_timeout(Duration::from_secs(2))?;
     // Readers (metrics, commands) never block the writer, and a commit is one sequential write.

@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::super::names::{Version, without_location};
 use super::super::schema::Kind;
 use super::{Expr, Field, Literal, Op, Step, Test};
 
@@ -16,6 +17,10 @@ pub(crate) trait Subject {
     fn column(&self, name: &str) -> Option<Option<Cow<'_, str>>>;
     /// The finding in full, with its resource under `resource`.
     fn document(&self) -> &Value;
+    /// The version it is asked in. What it answers has the names of version 2 in any case.
+    fn version(&self) -> Version {
+        Version::V2
+    }
 }
 
 impl Subject for Value {
@@ -46,8 +51,20 @@ pub(crate) fn holds(expr: &Expr, subject: &impl Subject) -> bool {
     }
 }
 
-/// All values at a path; lists on the way are entered. Empty texts stand for absent ones.
+/// All values at a path; lists on the way are entered. In version 1 a name has two: its own comes first, that of
+/// version 2 follows.
 pub(crate) fn values<'a>(field: &Field, subject: &'a impl Subject) -> Vec<Cow<'a, Value>> {
+    let found = stored(field, subject);
+    if subject.version() == Version::V2 || !field.is_name() {
+        return found;
+    }
+    let own: Vec<Value> =
+        found.iter().filter_map(|name| name.as_str()).map(|name| without_location(name).into()).collect();
+    own.into_iter().map(Cow::Owned).chain(found).collect()
+}
+
+/// Empty texts stand for absent ones.
+fn stored<'a>(field: &Field, subject: &'a impl Subject) -> Vec<Cow<'a, Value>> {
     if let Some(found) = field.column().and_then(|name| subject.column(name)) {
         return found.map(|text| Cow::Owned(Value::String(text.into_owned()))).into_iter().collect();
     }

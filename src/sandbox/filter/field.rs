@@ -52,6 +52,16 @@ impl Field {
         }
     }
 
+    /// Whether it is a name that holds the finding's location, its own or that of something under it.
+    pub(super) fn is_name(&self) -> bool {
+        match self.steps.as_slice() {
+            [name] => matches!(name.text(), "name" | "parent" | "canonicalName"),
+            [marks, name] => marks.text() == "securityMarks" && matches!(name.text(), "name" | "canonicalName"),
+            [systems, _, name] => systems.text() == "externalSystems" && name.text() == "name",
+            _ => false,
+        }
+    }
+
     /// The first step's name, when the path has one step only.
     pub(crate) fn column(&self) -> Option<&str> {
         match self.steps.as_slice() {
