@@ -1,6 +1,6 @@
 //! The outbox: where it lies, how long closed rows are kept, when an event is given up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::env::{Area, Env, Setting};
@@ -133,7 +133,7 @@ fn path(env: &mut Env) -> Option<PathBuf> {
         env.problem(OUTBOX_URL.name, &format!("has an unknown kind: {url:?}"), remedy);
         return None;
     };
-    if path.is_empty() || path.ends_with('/') {
+    if path.is_empty() || path.ends_with('/') || Path::new(path).is_dir() {
         env.problem(OUTBOX_URL.name, "names no file", remedy);
         return None;
     }
@@ -185,6 +185,7 @@ mod tests {
             ("sqlite:file::memory:", None),
             ("sqlite:file:o.db?mode=memory", None),
             ("sqlite:data/", None),
+            ("sqlite:src", None),
         ] {
             let mut env = Env::from_pairs([("OUTBOX_URL", url)]);
             assert_eq!(OutboxConfig::read_path(&mut env), file.map(PathBuf::from), "{url}");

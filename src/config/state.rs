@@ -139,7 +139,8 @@ fn parse(text: &str) -> Option<StateUrl> {
         return Some(StateUrl::Memory);
     }
     // SQLite would read `file:` as an address, which may name memory or options.
-    (!path.is_empty() && !path.starts_with("file:")).then(|| StateUrl::Sqlite(path.into()))
+    let is_file = !path.is_empty() && !path.starts_with("file:") && !Path::new(path).is_dir();
+    is_file.then(|| StateUrl::Sqlite(path.into()))
 }
 
 /// A file's one name, of which only the last folders need not be there yet: absolute, without links and dots.
