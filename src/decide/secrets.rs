@@ -57,8 +57,10 @@ fn pattern(text: &str) -> Regex {
 
 /// Whether a secret may be in the text, at a glance.
 pub(super) fn may_hold(text: &str) -> bool {
-    // Looked through to the end on purpose: without an early exit the compiler takes many bytes at once.
-    text.len() >= SHORTEST_TOKEN || text.bytes().fold(false, |found, b| found | matches!(b, b' ' | b'=' | b':'))
+    // Looked through to the end on purpose: without an early exit the compiler takes many bytes at once. Tokens are of
+    // mixed case, names of objects are not.
+    let long = text.len() >= SHORTEST_TOKEN;
+    text.bytes().fold(false, |found, b| found | matches!(b, b' ' | b'=' | b':') | (long & b.is_ascii_uppercase()))
 }
 
 /// The text without its secrets.
@@ -208,6 +210,6 @@ mod tests {
         ] {
             assert_eq!(redact(&format!("echo {token}")), "echo [redacted]", "{token}");
         }
-        assert_eq!(redact("ghp_abcdefghijklmnopqrstuvwxyz0123456789"), HIDDEN);
+        assert_eq!(redact("ghp_ABCdefghijklmnopqrstuvwxyz0123456789"), HIDDEN);
     }
 }
