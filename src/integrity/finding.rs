@@ -180,10 +180,16 @@ fn next_steps(entry: &Entry, check: Check, context: &Context) -> String {
     };
     let place = format!("--project={project} --zone={zone}");
     let id = entry.vm.id;
-    let read = format!(
-        "gcloud logging read 'resource.type=\"gce_instance\" AND resource.labels.instance_id=\"{id}\" AND log_id(\"{INTEGRITY_LOG}\") AND timestamp=\"{}\"' --project={project} --format=json",
+    let read_entries = |which: &str| {
+        format!(
+            "gcloud logging read 'resource.type=\"gce_instance\" AND resource.labels.instance_id=\"{id}\" AND log_id(\"{INTEGRITY_LOG}\") AND {which}' --project={project} --format=json"
+        )
+    };
+    let read = read_entries(&format!("timestamp=\"{}\"", stamp(entry.time)));
+    let later_reports = read_entries(&format!(
+        "timestamp>=\"{}\" AND (jsonPayload.earlyBootReportEvent:* OR jsonPayload.lateBootReportEvent:*)",
         stamp(entry.time)
-    );
+    ));
     let stop = format!("gcloud compute instances stop {vm} {place}");
     let relearn = format!("gcloud compute instances update {vm} {place} --shielded-learn-integrity-policy");
     let disks = format!("gcloud compute instances describe {vm} {place} --format='value(disks[].source.basename())'");
@@ -217,7 +223,7 @@ fn next_steps(entry: &Entry, check: Check, context: &Context) -> String {
         Check::VtpmCleared => vec![
             "Ask whoever maintains the VM whether the vTPM was cleared on purpose (a firmware menu, a guest's TPM tools).".to_owned(),
             "Have recovery keys at hand for disks sealed to the vTPM.".to_owned(),
-            format!("Compare the next boot's reports: `{read}`"),
+            format!("Compare the next boot's reports: `{later_reports} | sysdig-scc integrity explain -`"),
         ],
         Check::Options => vec![
             format!("See what is on: `{describe}`"),

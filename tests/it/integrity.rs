@@ -79,6 +79,10 @@ async fn every_kind_of_bad_news_has_its_finding_and_good_news_has_none() {
             .unwrap()
             .contains("debugging")
     );
+    let cleared = finding(&world, "vTPM Cleared").await.unwrap();
+    let steps = cleared["nextSteps"].as_str().unwrap();
+    let reports = "AND timestamp>=\"2026-11-20T10:11:12.902113871Z\" AND (jsonPayload.earlyBootReportEvent:* OR jsonPayload.lateBootReportEvent:*)' --project=demo-int --format=json | sysdig-scc integrity explain -`";
+    assert!(steps.contains(reports), "the reports of the next boot, not the entry itself: {steps}");
     let relearned = finding(&world, "Integrity Baseline Relearned").await.unwrap();
     assert_eq!(relearned["access"]["principalEmail"], "alice@example.com");
     assert!(relearned["description"].as_str().unwrap().contains("relearned by alice@example.com"));
