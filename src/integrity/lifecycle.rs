@@ -2,6 +2,7 @@
 //!
 //! Entries come in any order and more than once. For every check the newest failure and the newest pass are kept; an
 //! entry older than what decides is news no more. Moments are ordered by the entry's time, then by its boot counter.
+//! What audit entries say adds up instead, in [`super::changes`].
 
 use std::collections::BTreeMap;
 

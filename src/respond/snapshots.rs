@@ -88,7 +88,7 @@ impl Driver<'_> {
         let mut pause = self.responder.pause;
         loop {
             match self.responder.hands.find_snapshot(&disk.project, name).await {
-                Ok(None) => return Ok(Err("there is none of this name".to_owned())),
+                Ok(None) => return Ok(Err("there is no snapshot of this name after all".to_owned())),
                 Ok(Some(found)) => match evidence(&found, disk) {
                     Evidence::Ready => break,
                     Evidence::BeingMade => {}
