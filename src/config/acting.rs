@@ -263,7 +263,12 @@ impl ActingConfig {
             Mode::Suspend => &["compute.instances.suspend"],
         });
         if self.snapshot_first && self.mode != Mode::RelearnOrReport {
-            needed.extend(["compute.disks.createSnapshot", "compute.snapshots.create", "compute.regionOperations.get"]);
+            needed.extend([
+                "compute.disks.createSnapshot",
+                "compute.snapshots.create",
+                "compute.snapshots.get",
+                "compute.regionOperations.get",
+            ]);
         }
         needed
     }

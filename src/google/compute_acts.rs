@@ -48,6 +48,16 @@ pub struct SnapshotWish<'a> {
     pub description: &'a str,
 }
 
+/// A snapshot, as far as we read it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Snapshot {
+    /// `CREATING`, `UPLOADING`, `READY`, `FAILED`, `DELETING`.
+    pub status: String,
+    /// The URL of the disk that it was made of.
+    pub source_disk: String,
+}
+
 /// An operation, as far as we read it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -176,6 +186,15 @@ impl ComputeActs {
         let path = format!("/compute/v1/projects/{project}/{}/disks/{name}/createSnapshot", place(&disk.place));
         let body = json!({ "name": wish.name, "description": wish.description });
         self.http.post_json(&path, &[("requestId", request)], &body).await
+    }
+
+    /// Reads a snapshot; `None` when there is none of this name.
+    pub async fn find_snapshot(&self, project: &str, name: &str) -> Result<Option<Snapshot>, ApiError> {
+        let path = format!("/compute/v1/projects/{}/global/snapshots/{}", segment(project), segment(name));
+        match self.http.get_json(&path, &[]).await {
+            Err(error) if error.status() == Some(404) => Ok(None),
+            answer => answer.map(Some),
+        }
     }
 
     /// Waits for an operation by its path: at most two minutes, possibly less, and it may still run then.

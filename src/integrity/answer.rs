@@ -177,7 +177,7 @@ words! {
         OperationFailed = "operation_failed",
         /// The operation did not end in time.
         OperationSlow = "operation_slow",
-        /// The operation ended well, but the VM does not look it.
+        /// The call was taken, but the VM does not look it, or nothing shows how the operation ended.
         NotConfirmed = "not_confirmed",
         /// The connector was interrupted, and things have changed since: whether the call arrived is not known.
         Interrupted = "interrupted",

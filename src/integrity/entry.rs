@@ -105,6 +105,13 @@ pub enum Fact {
         /// Integrity monitoring, when it was set.
         monitoring: Option<bool>,
     },
+    /// What somebody asked for through the Compute API came to nothing: its operation ended with an error.
+    ChangeFailed {
+        /// Who and how.
+        by: Audit,
+        /// What it was about: the options, or relearning.
+        check: Check,
+    },
     /// A report was answered. We say this, not the log.
     Answered(Box<Answered>),
 }
@@ -227,14 +234,15 @@ impl Entry {
             Fact::Launch(_) => Check::Launch,
             Fact::BaselineRelearned(_) => Check::Relearned,
             Fact::OptionsChanged { .. } => Check::Options,
+            Fact::ChangeFailed { check, .. } => *check,
             Fact::Answered(answered) => return answered.report.check(),
         })
     }
 
-    /// Whether it is bad news; `None` for starting and stopping.
+    /// Whether it is bad news; `None` for starting, stopping, and what came to nothing.
     pub fn failed(&self) -> Option<bool> {
         Some(match &self.fact {
-            Fact::Startup | Fact::Shutdown => return None,
+            Fact::Startup | Fact::Shutdown | Fact::ChangeFailed { .. } => return None,
             Fact::EarlyBoot(report) | Fact::LateBoot(report) => !report.passed(),
             Fact::Launch(report) => report.alarming(),
             Fact::VtpmCleared | Fact::BootIncomplete { .. } | Fact::BaselineRelearned(_) | Fact::Answered(_) => true,
@@ -242,6 +250,14 @@ impl Entry {
                 [secure_boot, vtpm, monitoring].contains(&&Some(false))
             }
         })
+    }
+
+    /// Who did what through the Compute API, when it is about that.
+    pub fn audit(&self) -> Option<&Audit> {
+        match &self.fact {
+            Fact::BaselineRelearned(by) | Fact::OptionsChanged { by, .. } | Fact::ChangeFailed { by, .. } => Some(by),
+            _ => None,
+        }
     }
 
     /// What identifies the entry: the same for every delivery of it, different for every boot and report.
@@ -253,12 +269,13 @@ impl Entry {
         let kind = self.check().map_or("lifecycle", Check::label);
         let own = match &self.fact {
             Fact::BaselineRelearned(by) | Fact::OptionsChanged { by, .. } => by.operation.clone(),
+            Fact::ChangeFailed { by, .. } => by.operation.as_ref().map(|operation| format!("{operation}/failed")),
             Fact::Startup => Some("startup".to_owned()),
             Fact::Shutdown => Some("shutdown".to_owned()),
             _ => None,
         };
         let own = match own {
-            // Both entries of an operation are the same news.
+            // Both entries of an operation are the same news, unless the last one says that it failed.
             Some(operation) if self.check().is_some() => operation,
             Some(word) => format!("{word}/{}", self.stamp()),
             None => self.stamp(),

@@ -35,7 +35,7 @@ pub struct Context {
 
 /// The finding about an entry that is bad news. `now` keeps its time out of the future.
 pub fn finding(entry: &Entry, check: Check, context: &Context, now: DateTime<Utc>) -> Finding {
-    let time = entry.time.min(now - TimeDelta::seconds(1));
+    let time = context.record.told(check).unwrap_or(entry.time).min(now - TimeDelta::seconds(1));
     let mut finding = Finding::new(category(check), severity(entry, check, context), resource(entry), time);
     finding.id = Some(super::entry::finding_id(&entry.vm, check));
     finding.finding_class = class(check);
@@ -44,10 +44,7 @@ pub fn finding(entry: &Entry, check: Check, context: &Context, now: DateTime<Utc
     finding.next_steps = Some(next_steps(entry, check, context));
     finding.log_entries = log_entries(entry);
     finding.source_properties = properties(entry, check, context);
-    match &entry.fact {
-        Fact::BaselineRelearned(by) | Fact::OptionsChanged { by, .. } => finding.access = Some(access(by)),
-        _ => {}
-    }
+    finding.access = entry.audit().map(access);
     // Pre-OS Boot (T1542) is not among the techniques that Security Command Center knows.
     if matches!(check, Check::EarlyBoot | Check::LateBoot | Check::BootIncomplete | Check::NotApproved) {
         finding.mitre_attack = Some(MitreAttack {
@@ -141,11 +138,14 @@ fn description(entry: &Entry, check: Check, context: &Context) -> String {
     }
     parts.extend(notes(entry));
     parts.extend(context.judgement.as_ref().map(Judgement::sentence));
-    if let (Some((who, time)), true) = (&context.record.relearned, boot_report(entry).is_some()) {
+    let names_it = matches!(entry.fact, Fact::BaselineRelearned(_));
+    let about_it = boot_report(entry).is_some() || (check == Check::Relearned && !names_it);
+    if let (Some((who, time)), true) = (&context.record.relearned, about_it) {
         parts.push(format!("The baseline was last relearned by {who} on {}.", time.format("%Y-%m-%d %H:%M UTC")));
     }
     if entry.check() == Some(Check::Options) {
         parts.push(format!("Now off: {}.", context.record.off().join(", ")));
+        parts.extend(context.record.switched_off());
     }
     text::printable(&parts.join("\n")).into_owned()
 }
@@ -180,10 +180,16 @@ fn next_steps(entry: &Entry, check: Check, context: &Context) -> String {
     };
     let place = format!("--project={project} --zone={zone}");
     let id = entry.vm.id;
-    let read = format!(
-        "gcloud logging read 'resource.type=\"gce_instance\" AND resource.labels.instance_id=\"{id}\" AND log_id(\"{INTEGRITY_LOG}\") AND timestamp=\"{}\"' --project={project} --format=json",
-        entry.time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)
-    );
+    let read_entries = |which: &str| {
+        format!(
+            "gcloud logging read 'resource.type=\"gce_instance\" AND resource.labels.instance_id=\"{id}\" AND log_id(\"{INTEGRITY_LOG}\") AND {which}' --project={project} --format=json"
+        )
+    };
+    let read = read_entries(&format!("timestamp=\"{}\"", stamp(entry.time)));
+    let later_reports = read_entries(&format!(
+        "timestamp>=\"{}\" AND (jsonPayload.earlyBootReportEvent:* OR jsonPayload.lateBootReportEvent:*)",
+        stamp(entry.time)
+    ));
     let stop = format!("gcloud compute instances stop {vm} {place}");
     let relearn = format!("gcloud compute instances update {vm} {place} --shielded-learn-integrity-policy");
     let disks = format!("gcloud compute instances describe {vm} {place} --format='value(disks[].source.basename())'");
@@ -217,7 +223,7 @@ fn next_steps(entry: &Entry, check: Check, context: &Context) -> String {
         Check::VtpmCleared => vec![
             "Ask whoever maintains the VM whether the vTPM was cleared on purpose (a firmware menu, a guest's TPM tools).".to_owned(),
             "Have recovery keys at hand for disks sealed to the vTPM.".to_owned(),
-            format!("Compare the next boot's reports: `{read}`"),
+            format!("Compare the next boot's reports: `{later_reports} | sysdig-scc integrity explain -`"),
         ],
         Check::Options => vec![
             format!("See what is on: `{describe}`"),
@@ -234,11 +240,15 @@ fn next_steps(entry: &Entry, check: Check, context: &Context) -> String {
         ],
         Check::Relearned => vec![
             "If an update was being rolled out, nothing is to be done.".to_owned(),
-            format!("Else find out why: `gcloud logging read 'protoPayload.methodName:\"setShieldedInstanceIntegrityPolicy\" AND resource.labels.instance_id=\"{id}\" AND timestamp>=\"{}\"' --project={project} --format=json`", entry.time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)),
+            format!("Else find out why: `gcloud logging read 'protoPayload.methodName:\"setShieldedInstanceIntegrityPolicy\" AND resource.labels.instance_id=\"{id}\" AND timestamp>=\"{}\"' --project={project} --format=json`", stamp(context.record.relearned.as_ref().map_or(entry.time, |(_, time)| *time))),
             "Compare the next late boot report's policy with an approved baseline: the relearned values are now what the VM is measured against.".to_owned(),
         ],
     };
     steps.iter().enumerate().map(|(n, step)| format!("{}. {step}", n + 1)).collect::<Vec<_>>().join("\n")
+}
+
+fn stamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)
 }
 
 fn log_entries(entry: &Entry) -> Vec<LogEntry> {
@@ -330,14 +340,14 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
         Fact::BootIncomplete { minutes, .. } => {
             put("waited_minutes", Some(json!(minutes)));
         }
-        Fact::BaselineRelearned(by) | Fact::OptionsChanged { by, .. } => {
-            put("principal", Some(json!(text::ellipsis(&by.principal, 300))));
-            put("operation", by.operation.as_ref().map(|operation| json!(text::ellipsis(operation, 300))));
-            if check == Check::Options {
-                put("off", Some(json!(context.record.off())));
-            }
-        }
         _ => {}
+    }
+    if let Some(by) = entry.audit() {
+        put("principal", Some(json!(text::ellipsis(&by.principal, 300))));
+        put("operation", by.operation.as_ref().map(|operation| json!(text::ellipsis(operation, 300))));
+        if check == Check::Options {
+            put("off", Some(json!(context.record.off())));
+        }
     }
     properties
 }

@@ -2,12 +2,14 @@
 //!
 //! Entries come in any order and more than once. For every check the newest failure and the newest pass are kept; an
 //! entry older than what decides is news no more. Moments are ordered by the entry's time, then by its boot counter.
+//! What audit entries say adds up instead, in [`super::changes`].
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::changes::Changes;
 use super::entry::{BootReport, Check, Entry, Fact};
 use super::learning::{Learned, Learning};
 use super::moment::Moment;
@@ -37,6 +39,9 @@ pub struct Record {
     /// What it should have learned after we told it to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning: Option<Learning>,
+    /// What was asked of it, of which options and relearning above are the sum.
+    #[serde(skip_serializing_if = "Changes::is_empty")]
+    pub changes: Changes,
 }
 
 /// What an entry changes in Security Command Center.
@@ -77,23 +82,16 @@ pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
     let moment = entry.moment();
     record.see(entry, moment);
     let mut timer = Timer::Leave;
-    let check = entry.check();
+    let fresh = known.is_none();
     let failed = match &entry.fact {
-        Fact::OptionsChanged { secure_boot, vtpm, monitoring, .. } => record.switch(
-            &[("Secure Boot", *secure_boot), ("vTPM", *vtpm), ("integrity monitoring", *monitoring)],
-            entry.time,
-        ),
-        Fact::Launch(report) if report.passed.is_none() && !report.alarming() => None,
-        Fact::BaselineRelearned(by) => {
-            if record.relearned.as_ref().is_none_or(|(_, time)| *time <= entry.time) {
-                record.relearned = Some((by.principal.clone(), entry.time));
-            }
-            Some(true)
+        _ if entry.audit().is_some() => {
+            actions.extend(record.asked(entry, fresh));
+            None
         }
+        Fact::Launch(report) if report.passed.is_none() && !report.alarming() => None,
         _ => entry.failed(),
     };
-    if let (Some(check), Some(failed)) = (check, failed) {
-        let fresh = known.is_none();
+    if let (Some(check), Some(failed)) = (entry.check(), failed) {
         actions.extend(if failed { record.fail(check, moment) } else { record.pass(check, moment, fresh) });
     }
     match &entry.fact {
@@ -153,11 +151,6 @@ impl Record {
         }
     }
 
-    /// The options that are known to be off.
-    pub fn off(&self) -> Vec<&str> {
-        self.options.iter().filter(|(_, (on, _))| !on).map(|(name, _)| name.as_str()).collect()
-    }
-
     fn fail(&mut self, check: Check, moment: Moment) -> Option<Action> {
         let standing = self.checks.entry(check).or_default();
         let old = standing.passed.max(standing.failed).is_some_and(|newest| newest > moment);
@@ -173,19 +166,6 @@ impl Record {
         standing.passed = standing.passed.max(Some(moment));
         let open = standing.failed.map_or(anyway, |failed| failed < moment);
         (!old && open).then_some(Action::Close(check))
-    }
-
-    /// Notes the options; answers whether any is off now, or nothing when the entry is older than what is known.
-    fn switch(&mut self, options: &[(&str, Option<bool>)], time: DateTime<Utc>) -> Option<bool> {
-        let mut news = false;
-        for (name, on) in options {
-            let Some(on) = on else { continue };
-            if self.options.get(*name).is_none_or(|(_, since)| *since <= time) {
-                self.options.insert((*name).to_owned(), (*on, time));
-                news = true;
-            }
-        }
-        news.then(|| !self.off().is_empty())
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod baseline;
 pub mod baselines;
+pub mod changes;
 pub mod diff;
 pub mod entry;
 pub mod envelope;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::entry::{Audit, Entry, Fact, Vm};
+use super::entry::{Audit, Check, Entry, Fact, Vm};
 use super::members::{flag, text};
 use super::reading::{Foreign, Reading, Unreadable};
 use super::source::{log_line, time, vm};
@@ -17,13 +17,19 @@ pub(super) fn read(
     let method = audit.get("methodName").and_then(Value::as_str).unwrap_or_default();
     let refused = audit.get("status").and_then(|status| status.get("code")).and_then(Value::as_i64).unwrap_or(0) != 0;
     let by = who(entry, audit, method);
-    let fact = match method.rsplit_once("instances.").map(|(_, call)| call) {
-        _ if refused => None,
-        Some("setShieldedInstanceIntegrityPolicy" | "setShieldedVmIntegrityPolicy") => {
-            Some(Fact::BaselineRelearned(by))
-        }
-        Some("updateShieldedInstanceConfig" | "updateShieldedVmConfig") => options(audit, by),
+    let check = match method.rsplit_once("instances.").map(|(_, call)| call) {
+        Some("setShieldedInstanceIntegrityPolicy" | "setShieldedVmIntegrityPolicy") => Some(Check::Relearned),
+        Some("updateShieldedInstanceConfig" | "updateShieldedVmConfig") => Some(Check::Options),
         _ => None,
+    };
+    let first = marked(entry, "first");
+    let fact = match check {
+        // Refused at once: there was no beginning that has to be taken back.
+        Some(_) if refused && (first || by.operation.is_none()) => None,
+        Some(check) if refused => Some(Fact::ChangeFailed { by, check }),
+        Some(Check::Relearned) => relearned(audit, by, marked(entry, "last") && !first),
+        Some(_) => options(audit, by),
+        None => None,
     };
     let Some(fact) = fact else { return Ok(Reading::Foreign(Foreign::OtherAudit)) };
     let vm = Vm { name: name(audit), ..vm(entry)? };
@@ -45,6 +51,17 @@ fn who(entry: &Map<String, Value>, audit: &Map<String, Value>, method: &str) -> 
         user_agent: given(text(part("requestMetadata"), "callerSuppliedUserAgent")),
         operation: given(text(operation, "id")),
     }
+}
+
+/// Whether the entry is so marked among those of its operation.
+fn marked(entry: &Map<String, Value>, name: &str) -> bool {
+    flag(entry.get("operation").and_then(|operation| operation.get(name))) == Some(true)
+}
+
+/// `end`: it is the last entry of an operation whose first one has the request's members.
+fn relearned(audit: &Map<String, Value>, by: Audit, end: bool) -> Option<Fact> {
+    let asked = flag(audit.get("request").and_then(|request| request.get("updateAutoLearnPolicy")));
+    asked.unwrap_or(!end).then_some(Fact::BaselineRelearned(by))
 }
 
 /// Only the first entry of an operation has the request's members; the last one says nothing new.

@@ -50,7 +50,7 @@ impl Foreign {
             Self::OtherResource => "Its resource.type is not gce_instance.",
             Self::UnknownEvent => "It is an integrity event of a kind that this version does not know.",
             Self::OtherAudit => {
-                "It is an audit entry that changes no Shielded VM option: another method, a refused call, or the end of an operation whose beginning says more."
+                "It is an audit entry that changes no Shielded VM option: another method, a call that was refused at once, or the end of an operation whose beginning says more."
             }
         }
     }

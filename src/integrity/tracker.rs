@@ -100,6 +100,7 @@ impl Tracker {
         let step = self.advance(entry, now).await?;
         if step.actions.is_empty() {
             let note = match entry.failed() {
+                None if entry.audit().is_some() => "The operation failed, and nothing had been told of it.",
                 Some(true) => "A newer report of the same VM and check was seen before.",
                 Some(false) => "The check passed, and no failure was open.",
                 None => "A start is only noted.",
@@ -109,7 +110,10 @@ impl Tracker {
         let (mut changes, mut plan) = (Vec::new(), None);
         for action in &step.actions {
             changes.push(match *action {
-                Action::Close(check) => FindingChange::Close { id: finding_id(&entry.vm, check), time: entry.time },
+                Action::Close(check) => {
+                    let time = step.record.told(check).unwrap_or(entry.time);
+                    FindingChange::Close { id: finding_id(&entry.vm, check), time }
+                }
                 Action::Raise(check) => {
                     let assessment = self.assessed(entry, known, now).await?;
                     if let Some(assessment) = assessment.as_ref().filter(|_| entry.check() == Some(check)) {
@@ -184,11 +188,16 @@ impl Tracker {
     /// To be asked after the changes of `entry` were delivered: two workers may have delivered a failure and the pass
     /// after it in the wrong order; then the finding is closed here.
     pub async fn settle(&self, entry: &Entry) -> Result<Option<FindingChange>, StateError> {
-        let (Some(check), Some(true)) = (entry.check(), entry.failed()) else { return Ok(None) };
+        let Some(check) = entry.check().filter(|_| entry.failed() == Some(true) || entry.audit().is_some()) else {
+            return Ok(None);
+        };
         let Some(document) = self.store.read(KIND, &entry.vm.key()).await? else { return Ok(None) };
         let record: Record = document.parse(KIND)?;
-        let passed = record.passed_since(check, entry.moment());
-        Ok(passed.map(|passed| FindingChange::Close { id: finding_id(&entry.vm, check), time: passed.time }))
+        let passed = match entry.audit() {
+            Some(_) => record.ended(check),
+            None => record.passed_since(check, entry.moment()).map(|passed| passed.time),
+        };
+        Ok(passed.map(|time| FindingChange::Close { id: finding_id(&entry.vm, check), time }))
     }
 
     /// Boots that did not complete in time, as entries to be taken in like any other; then tell [`Tracker::taken`].

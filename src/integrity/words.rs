@@ -1,7 +1,7 @@
 //! A report in sentences: shared by `integrity explain` and the finding.
 
 use super::diff::{Change, Difference};
-use super::entry::{BootReport, Entry, Fact, LaunchReport};
+use super::entry::{BootReport, Check, Entry, Fact, LaunchReport};
 use super::known::{Known, Technology};
 
 /// The roll-over that makes many honest fleets fail with PCR_7 alone.
@@ -35,6 +35,12 @@ pub fn headline(entry: &Entry) -> String {
                 [word("Secure Boot", secure_boot), word("vTPM", vtpm), word("integrity monitoring", monitoring)];
             let changed: Vec<_> = changed.into_iter().flatten().collect();
             format!("Shielded VM options were changed by {}: {}", by.principal, changed.join(", "))
+        }
+        Fact::ChangeFailed { by, check: Check::Relearned } => {
+            format!("Relearning the integrity policy baseline, which {} asked for, failed", by.principal)
+        }
+        Fact::ChangeFailed { by, .. } => {
+            format!("A change of Shielded VM options that {} asked for failed", by.principal)
         }
     }
 }

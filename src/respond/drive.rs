@@ -238,12 +238,21 @@ impl<'a> Driver<'a> {
                     self.back(action.label(), maybe_taken);
                     self.put_off(after, told).await
                 }
-                Trouble::Never(reason, told) => {
-                    self.forget(action).await?;
-                    self.end(Ended::Failed, reason, format!("the VM was not {}: {told}.", action.done())).await
-                }
+                Trouble::Never(reason, told) => self.not_taken(action, reason, told).await,
             },
         }
+    }
+
+    /// Compute Engine does not take the call. Only a VM that is not there is gone: it may say "not found" of anything.
+    async fn not_taken(&mut self, action: Action, mut reason: Reason, told: String) -> Step<()> {
+        self.forget(action).await?;
+        if reason == Reason::Gone {
+            self.back(action.label(), false);
+            if self.look().await?.is_some() {
+                reason = Reason::Rejected;
+            }
+        }
+        self.end(Ended::Failed, reason, format!("the VM was not {}: {told}.", action.done())).await
     }
 
     /// The next late report is compared with this.

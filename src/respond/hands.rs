@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::google::ApiError;
 use crate::google::compute::{Compute, Instance, Scope};
-use crate::google::compute_acts::{ComputeActs, Disk, Operation, SnapshotWish, Target};
+use crate::google::compute_acts::{ComputeActs, Disk, Operation, Snapshot, SnapshotWish, Target};
 use crate::integrity::Vm;
 use crate::integrity::answer::{Action, Reason};
 use crate::telemetry::chain;
@@ -100,7 +100,7 @@ impl Hands {
         }
     }
 
-    /// Makes a snapshot. One of this name that stands there already is this one: the name is made of the event.
+    /// Makes a snapshot; `None` when one of this name stands there already, which has to be looked at.
     pub async fn snapshot(
         &self,
         disk: &Disk,
@@ -111,6 +111,11 @@ impl Hands {
             Err(error) if error.status() == Some(409) => Ok(None),
             answer => answer.map(Some),
         }
+    }
+
+    /// The snapshot of this name; `None` when there is none.
+    pub async fn find_snapshot(&self, project: &str, name: &str) -> Result<Option<Snapshot>, ApiError> {
+        self.acts.find_snapshot(project, name).await
     }
 
     /// Waits for an operation, at most two minutes.

@@ -6,11 +6,32 @@ use super::drive::{Driver, Step};
 use super::hands::Trouble;
 use super::plan::{CallState, What};
 use crate::google::compute::{AttachedDisk, Instance};
-use crate::google::compute_acts::{Disk, SnapshotWish};
+use crate::google::compute_acts::{Disk, Snapshot, SnapshotWish};
 use crate::integrity::answer::Reason;
 
 /// How long a snapshot's operation may take.
 const SNAPSHOT: TimeDelta = TimeDelta::minutes(45);
+
+/// What a snapshot that is there is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Evidence {
+    Ready,
+    BeingMade,
+    /// Nothing, and why.
+    None(String),
+}
+
+/// Anybody who may make snapshots can have made one of this name, of whatever disk.
+fn evidence(found: &Snapshot, disk: &Disk) -> Evidence {
+    if Disk::parse(&found.source_disk).as_ref() != Some(disk) {
+        return Evidence::None(format!("it is of another disk ({:?})", found.source_disk));
+    }
+    match found.status.as_str() {
+        "READY" => Evidence::Ready,
+        "CREATING" | "UPLOADING" => Evidence::BeingMade,
+        other => Evidence::None(format!("its status is {other:?}")),
+    }
+}
 
 impl Driver<'_> {
     /// A snapshot of every persistent disk.
@@ -51,10 +72,44 @@ impl Driver<'_> {
                 }
             }
         }
-        match self.operation(&name, SNAPSHOT).await? {
+        let made = match self.operation(&name, SNAPSHOT).await? {
+            Err((Reason::NotConfirmed, _)) => self.stands(&name, &disk).await?,
+            made => made.map_err(|(_, told)| told),
+        };
+        match made {
             Ok(()) => Ok(()),
-            Err((_, told)) => self.no_snapshot(format!("snapshot {name}: {told}")).await,
+            Err(told) => self.no_snapshot(format!("snapshot {name}: {told}")).await,
         }
+    }
+
+    /// Nobody can say how its making went, as it was there already or its operation is not known: the snapshot itself
+    /// is looked at until it is ready.
+    async fn stands(&mut self, name: &str, disk: &Disk) -> Step<Result<(), String>> {
+        let mut pause = self.responder.pause;
+        loop {
+            match self.responder.hands.find_snapshot(&disk.project, name).await {
+                Ok(None) => return Ok(Err("there is no snapshot of this name after all".to_owned())),
+                Ok(Some(found)) => match evidence(&found, disk) {
+                    Evidence::Ready => break,
+                    Evidence::BeingMade => {}
+                    Evidence::None(told) => return Ok(Err(told)),
+                },
+                Err(error) => {
+                    if let Trouble::Never(_, told) = Trouble::of(&error) {
+                        return Ok(Err(format!("it could not be looked at: {told}")));
+                    }
+                }
+            }
+            if self.since(name) > SNAPSHOT {
+                return Ok(Err(format!("it was not seen to be ready within {} minutes", SNAPSHOT.num_minutes())));
+            }
+            pause = self.pause(pause).await;
+        }
+        let now = self.now();
+        self.held.plan.call_mut(name, now).state = CallState::Finished;
+        self.note(What::Finished, format!("snapshot {name} is READY, of disk {}", disk.name));
+        self.save().await?;
+        Ok(Ok(()))
     }
 
     async fn no_snapshot<T>(&mut self, told: String) -> Step<T> {

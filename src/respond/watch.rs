@@ -15,71 +15,93 @@ impl Driver<'_> {
     /// The action's operation, then the VM itself.
     pub(super) async fn see_it_through(&mut self) -> Step<()> {
         let Some(action) = self.plan().action else { return Ok(()) };
-        if let Err((reason, told)) = self.operation(action.label(), OPERATION).await? {
-            if reason == Reason::OperationFailed {
-                self.forget(action).await?;
-            }
-            return self
-                .end(Ended::Failed, reason, format!("the VM may not have been {}: {told}.", action.done()))
-                .await;
-        }
-        let because = self.plan().because.clone();
-        let (wanted, passing): (&[&str], &[&str]) = match action {
-            Action::Relearn => {
-                let told = format!(
-                    "the VM was {}, because {because}. The policy of its next boot is compared with what was approved.",
-                    action.done()
-                );
-                return self.end(Ended::Done, Reason::Asked, told).await;
-            }
-            Action::Stop => (&["TERMINATED", "STOPPED"], &["STOPPING", "PENDING_STOP"]),
-            Action::Suspend => (&["SUSPENDED"], &["SUSPENDING"]),
-        };
-        let mut pause = self.responder.pause;
-        loop {
-            let status = self.look().await?.map(|instance| instance.status);
-            match status.as_deref() {
-                None => {
-                    return self
-                        .end(
-                            Ended::Done,
-                            Reason::Asked,
-                            format!("the VM was {}, because {because}; it has been deleted since.", action.done()),
-                        )
-                        .await;
+        match self.operation(action.label(), OPERATION).await? {
+            Ok(()) => self.look_at_it(action, None).await,
+            Err((Reason::NotConfirmed, told)) => self.look_at_it(action, Some(told)).await,
+            Err((reason, told)) => {
+                if reason == Reason::OperationFailed {
+                    self.forget(action).await?;
                 }
-                Some(status) if wanted.contains(&status) => {
-                    return self
-                        .end(
-                            Ended::Done,
-                            Reason::Asked,
-                            format!(
-                                "the VM was {}, because {because}; Compute Engine confirms that it is {status}.",
-                                action.done()
-                            ),
-                        )
-                        .await;
-                }
-                Some(status) if !passing.contains(&status) || self.since(action.label()) > OPERATION => {
-                    let told = format!(
-                        "the operation ended well, but the VM is {status}: somebody may have started it again."
-                    );
-                    return self.end(Ended::Failed, Reason::NotConfirmed, told).await;
-                }
-                Some(_) => pause = self.pause(pause).await,
+                let told = format!("the VM may not have been {}: {told}.", action.done());
+                self.end(Ended::Failed, reason, told).await
             }
         }
     }
 
-    /// Waits for the operation of a call: done well, or why not.
+    /// What the VM itself shows. `unknown`: why nobody can say how the operation ended.
+    async fn look_at_it(&mut self, action: Action, unknown: Option<String>) -> Step<()> {
+        let (wanted, passing): (&[&str], &[&str]) = match action {
+            Action::Relearn => return self.relearned(unknown).await,
+            Action::Stop => (&["TERMINATED", "STOPPED"], &["STOPPING", "PENDING_STOP"]),
+            Action::Suspend => (&["SUSPENDED"], &["SUSPENDING"]),
+        };
+        let because = self.plan().because.clone();
+        let mut pause = self.responder.pause;
+        loop {
+            let Some(instance) = self.look().await? else { return self.deleted(action, unknown).await };
+            let status = instance.status.as_str();
+            if wanted.contains(&status) {
+                let done = action.done();
+                let told =
+                    format!("the VM was {done}, because {because}; Compute Engine confirms that it is {status}.");
+                return self.end(Ended::Done, Reason::Asked, told).await;
+            }
+            if !passing.contains(&status) || self.since(action.label()) > OPERATION {
+                let told = match unknown {
+                    None => {
+                        format!("the operation ended well, but the VM is {status}: somebody may have started it again.")
+                    }
+                    Some(told) => {
+                        format!("the VM may not have been {}: {told}, and the VM is {status}.", action.done())
+                    }
+                };
+                return self.end(Ended::Failed, Reason::NotConfirmed, told).await;
+            }
+            pause = self.pause(pause).await;
+        }
+    }
+
+    /// A VM does not show what it learned before it boots again.
+    async fn relearned(&mut self, unknown: Option<String>) -> Step<()> {
+        let done = Action::Relearn.done();
+        let next = "The policy of its next boot is compared with what was approved.";
+        let Some(unknown) = unknown else {
+            let told = format!("the VM was {done}, because {}. {next}", self.plan().because);
+            return self.end(Ended::Done, Reason::Asked, told).await;
+        };
+        if self.look().await?.is_none() {
+            return self.deleted(Action::Relearn, Some(unknown)).await;
+        }
+        let told = format!("the VM may not have been {done}: {unknown}, and nothing else shows it. {next}");
+        self.end(Ended::Failed, Reason::NotConfirmed, told).await
+    }
+
+    async fn deleted(&mut self, action: Action, unknown: Option<String>) -> Step<()> {
+        let (done, because) = (action.done(), &self.plan().because);
+        match unknown {
+            None => {
+                let told = format!("the VM was {done}, because {because}; it has been deleted since.");
+                self.end(Ended::Done, Reason::Asked, told).await
+            }
+            Some(unknown) => {
+                let told = format!("the VM may not have been {done}: {unknown}, and the VM is not there any more.");
+                self.end(Ended::Failed, Reason::Gone, told).await
+            }
+        }
+    }
+
+    /// Waits for the operation of a call: done well, or why not. `NotConfirmed`: nobody can say how it ended.
     pub(super) async fn operation(&mut self, step: &str, deadline: TimeDelta) -> Step<Result<(), (Reason, String)>> {
         if self.plan().call(step).is_some_and(|call| call.state == CallState::Finished) {
             return Ok(Ok(()));
         }
-        let path = self.plan().call(step).and_then(|call| call.operation.clone());
+        let Some(path) = self.plan().call(step).and_then(|call| call.operation.clone()) else {
+            let told = "Compute Engine named no operation that could be waited for".to_owned();
+            return Ok(Err((Reason::NotConfirmed, told)));
+        };
         let mut pause = self.responder.pause;
-        while let Some(path) = &path {
-            match self.responder.hands.wait(path).await {
+        loop {
+            match self.responder.hands.wait(&path).await {
                 Ok(operation) if operation.is_done() => {
                     if let Some(told) = operation.failure() {
                         return Ok(Err((
@@ -92,6 +114,8 @@ impl Driver<'_> {
                 Ok(_) => {}
                 Err(error) => {
                     if let Trouble::Never(reason, told) = Trouble::of(&error) {
+                        // What is not there is the operation.
+                        let reason = if reason == Reason::Gone { Reason::NotConfirmed } else { reason };
                         return Ok(Err((reason, format!("its operation could not be waited for: {told}"))));
                     }
                 }

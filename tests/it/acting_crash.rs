@@ -1,5 +1,5 @@
 //! Plans that are interrupted: between the journal and the call, between the call and its answer, while its operation
-//! runs, and before the answer is taken in. Whatever happens is done once.
+//! runs, and before the answer is taken in. Whatever happens is done once. And calls whose operation cannot be asked.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,7 +23,8 @@ use sysdig_scc::respond::responder::Responder;
 use sysdig_scc::state::sqlite::SqliteStore;
 use sysdig_scc::state::{Expected, Store, body_of};
 
-use crate::acting::{approve, compute, late};
+use crate::acting::{PROJECT, ZONE, approve, compute, late};
+use crate::fakes::compute::refused;
 use crate::fakes::compute_world::{ComputeWorld, Fault};
 use crate::fakes::loopback::Answer;
 
@@ -349,5 +350,90 @@ impl Store for Failing {
 
     fn ping(&self) -> futures_util::future::BoxFuture<'_, Result<(), sysdig_scc::state::StateError>> {
         self.0.ping()
+    }
+}
+
+fn not_found() -> Fault {
+    Fault::Says(refused(404, "notFound", "it was not found"))
+}
+
+/// Taken, without naming an operation.
+fn unnamed() -> Fault {
+    Fault::Says(Answer::Json(200, json!({})))
+}
+
+#[tokio::test]
+async fn when_the_operation_is_not_known_the_vm_itself_tells() {
+    let told = |plan: &Plan| plan.answer.as_ref().unwrap().told.clone();
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    // Waiting and reading.
+    bench.compute.world().fails("wait", [not_found(), not_found()]);
+    let plan = bench.recovers().await;
+    assert_eq!(ended(&plan), ("done", "asked"), "Compute Engine says that it is TERMINATED");
+
+    let bench = Bench::new(rules(Mode::Suspend)).await;
+    bench.plan(&late(3)).await;
+    bench.compute.world().fails("suspend", [unnamed()]);
+    let plan = bench.recovers().await;
+    assert_eq!(ended(&plan), ("failed", "not_confirmed"), "it is there, and runs");
+    assert!(told(&plan).contains("named no operation") && told(&plan).contains("the VM is RUNNING"), "{}", told(&plan));
+
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    bench.compute.world().fails("wait", [Fault::Says(Answer::Hang)]);
+    bench.dies().await;
+    bench.compute.world().instances.clear();
+    bench.compute.world().operations.clear();
+    assert_eq!(ended(&bench.recovers().await), ("failed", "instance_gone"));
+}
+
+#[tokio::test]
+async fn a_relearn_that_nothing_proves_is_not_done() {
+    for (expected, verb, faults) in [
+        ("not_confirmed", "relearn", vec![unnamed()]),
+        ("not_confirmed", "wait", vec![not_found(), not_found()]),
+        ("rejected", "relearn", vec![not_found()]),
+    ] {
+        let bench = Bench::new(rules(Mode::RelearnOrReport)).await;
+        approve(&bench.store, "b", &late(3), json!({})).await;
+        bench.plan(&late(3)).await;
+        bench.compute.world().fails(verb, faults);
+        assert_eq!(ended(&bench.recovers().await), ("failed", expected), "{verb}");
+        let record = bench.tracker().record(&entry(&late(3)).vm).await.unwrap().unwrap();
+        assert_eq!(record.learning.is_some(), expected == "not_confirmed", "the next boot may still tell");
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_stands_there_already_counts_only_when_it_is_ready_and_of_the_disk() {
+    let other_disk = format!("https://www.googleapis.com/compute/v1/projects/{PROJECT}/zones/{ZONE}/disks/other");
+    for (expected, member, value) in [
+        (("done", "asked"), "status", json!("READY")),
+        (("refused", "snapshot_failed"), "status", json!("FAILED")),
+        (("refused", "snapshot_failed"), "status", json!("CREATING")),
+        (("refused", "snapshot_failed"), "sourceDisk", json!(other_disk)),
+        (("refused", "snapshot_failed"), "gone", json!(true)),
+    ] {
+        let mut bench = Bench::new(ActingConfig { snapshot_first: true, ..rules(Mode::Stop) }).await;
+        bench.plan(&late(3)).await;
+        bench.compute.world().fails("snapshot", [Fault::Does(Answer::Hang)]);
+        bench.dies().await;
+        {
+            let mut world = bench.compute.world();
+            world.fails("snapshot", [Fault::Says(refused(409, "alreadyExists", "it already exists"))]);
+            let snapshot = world.snapshots.values_mut().next().unwrap();
+            snapshot["status"] = json!("READY");
+            snapshot[member] = value.clone();
+            if member == "gone" {
+                world.snapshots.clear();
+            }
+        }
+        // What is never ready is given up in the end.
+        bench.tick = if value == "CREATING" { TimeDelta::minutes(3) } else { TimeDelta::zero() };
+        let plan = bench.recovers().await;
+        assert_eq!(ended(&plan), expected, "{member} {value}: {:#?}", plan.journal);
+        let stops = bench.compute.verbs().iter().filter(|verb| *verb == "stop").count();
+        assert_eq!(stops, usize::from(expected.0 == "done"));
     }
 }

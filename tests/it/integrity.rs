@@ -79,6 +79,10 @@ async fn every_kind_of_bad_news_has_its_finding_and_good_news_has_none() {
             .unwrap()
             .contains("debugging")
     );
+    let cleared = finding(&world, "vTPM Cleared").await.unwrap();
+    let steps = cleared["nextSteps"].as_str().unwrap();
+    let reports = "AND timestamp>=\"2026-11-20T10:11:12.902113871Z\" AND (jsonPayload.earlyBootReportEvent:* OR jsonPayload.lateBootReportEvent:*)' --project=demo-int --format=json | sysdig-scc integrity explain -`";
+    assert!(steps.contains(reports), "the reports of the next boot, not the entry itself: {steps}");
     let relearned = finding(&world, "Integrity Baseline Relearned").await.unwrap();
     assert_eq!(relearned["access"]["principalEmail"], "alice@example.com");
     assert!(relearned["description"].as_str().unwrap().contains("relearned by alice@example.com"));
@@ -127,4 +131,101 @@ async fn what_somebody_writes_into_a_log_of_his_own_is_not_believed() {
     assert_eq!(world.ledger().closed["ignored"], ignored + 13, "all are acknowledged, and none is an event");
     assert_eq!(state(&world, LATE).await.as_deref(), Some("ACTIVE"), "a forged pass closes nothing");
     assert_eq!(world.findings().await.len(), 1);
+}
+
+const SWITCHED_OFF: &str = "Secure Boot or Monitoring Switched Off";
+const RELEARNED: &str = "Integrity Baseline Relearned";
+
+/// The first entry of an operation.
+fn asked(sample_of: &str, operation: &str, second: u32, request: Value) -> Value {
+    let mut entry = sample(sample_of);
+    entry["operation"] = json!({"id": operation, "producer": "compute.googleapis.com", "first": true});
+    entry["timestamp"] = json!(format!("2026-11-20T10:30:{second:02}.5Z"));
+    entry["protoPayload"]["request"] = request;
+    entry
+}
+
+/// The last entry of an operation that failed.
+fn failed(first: &Value, second: u32) -> Value {
+    let mut entry = first.clone();
+    entry["operation"] = json!({"id": first["operation"]["id"], "producer": "compute.googleapis.com", "last": true});
+    entry["timestamp"] = json!(format!("2026-11-20T10:30:{second:02}.5Z"));
+    let payload = entry["protoPayload"].as_object_mut().unwrap();
+    payload.remove("request");
+    payload.insert("status".into(), json!({"code": 3, "message": "the instance is running"}));
+    entry
+}
+
+fn switched(operation: &str, second: u32, request: Value) -> Value {
+    asked("audit_secure_boot_off", operation, second, request)
+}
+
+#[tokio::test]
+async fn what_is_off_is_told_in_whatever_order_the_entries_come() {
+    let off = switched("o1", 0, json!({"enableSecureBoot": false}));
+    let vtpm_on = switched("o2", 30, json!({"enableVtpm": true}));
+    let monitoring_off = switched("o3", 20, json!({"enableIntegrityMonitoring": false}));
+    let on = switched("o4", 40, json!({"enableSecureBoot": true, "enableIntegrityMonitoring": true}));
+    for entries in [[&off, &monitoring_off, &vtpm_on], [&vtpm_on, &monitoring_off, &off]] {
+        let world = world().await;
+        for entry in entries {
+            push_entry(&world, entry).await;
+        }
+        let finding = finding(&world, SWITCHED_OFF).await.unwrap();
+        assert_eq!(finding["state"], "ACTIVE");
+        let description = finding["description"].as_str().unwrap();
+        assert!(description.contains("Now off: Secure Boot, integrity monitoring."), "{description}");
+        assert!(description.contains("Secure Boot was switched off by alice@example.com on 2026-11-20 10:30:00 UTC."));
+        push_entry(&world, &on).await;
+        assert_eq!(state(&world, SWITCHED_OFF).await.as_deref(), Some("INACTIVE"));
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_failed_is_taken_back_in_whatever_order_the_entries_come() {
+    let off = switched("o1", 0, json!({"enableSecureBoot": false}));
+    let world = world().await;
+    push_entry(&world, &off).await;
+    assert_eq!(state(&world, SWITCHED_OFF).await.as_deref(), Some("ACTIVE"));
+    push_entry(&world, &failed(&off, 2)).await;
+    assert_eq!(state(&world, SWITCHED_OFF).await.as_deref(), Some("INACTIVE"), "it is not off");
+
+    let again = switched("o2", 10, json!({"enableSecureBoot": false}));
+    push_entry(&world, &failed(&again, 12)).await;
+    push_entry(&world, &again).await;
+    assert_eq!(state(&world, SWITCHED_OFF).await.as_deref(), Some("INACTIVE"), "the end came first");
+
+    push_entry(&world, &switched("o3", 20, json!({"enableSecureBoot": false}))).await;
+    let on = switched("o4", 25, json!({"enableSecureBoot": true}));
+    push_entry(&world, &on).await;
+    push_entry(&world, &failed(&on, 26)).await;
+    let finding = finding(&world, SWITCHED_OFF).await.unwrap();
+    assert_eq!(finding["state"], "ACTIVE", "it is still off");
+    assert!(finding["description"].as_str().unwrap().contains("asked for failed"), "{finding:#}");
+    assert!(finding["description"].as_str().unwrap().contains("Now off: Secure Boot."), "{finding:#}");
+}
+
+#[tokio::test]
+async fn a_relearn_counts_only_when_it_was_asked_for_and_did_not_fail() {
+    let world = world().await;
+    let relearned = |operation, second, asks: bool| {
+        asked("audit_relearned", operation, second, json!({"updateAutoLearnPolicy": asks}))
+    };
+    let not_asked = relearned("o1", 0, false);
+    push_entry(&world, &not_asked).await;
+    let mut end = failed(&not_asked, 2);
+    end["protoPayload"].as_object_mut().unwrap().remove("status");
+    push_entry(&world, &end).await;
+    assert_eq!(state(&world, RELEARNED).await, None);
+    push_entry(&world, &relearned("o2", 10, true)).await;
+    assert_eq!(state(&world, RELEARNED).await.as_deref(), Some("ACTIVE"));
+    let later = relearned("o3", 20, true);
+    push_entry(&world, &later).await;
+    push_entry(&world, &failed(&later, 22)).await;
+    let finding = finding(&world, RELEARNED).await.unwrap();
+    let description = finding["description"].as_str().unwrap();
+    assert!(description.contains("last relearned by alice@example.com on 2026-11-20 10:30 UTC"), "{description}");
+    assert_eq!(finding["state"], "ACTIVE", "the one before it did not fail");
+    push_entry(&world, &failed(&relearned("o2", 10, true), 30)).await;
+    assert_eq!(state(&world, RELEARNED).await.as_deref(), Some("INACTIVE"), "none is left");
 }

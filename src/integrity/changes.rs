@@ -1,0 +1,378 @@
+//! What was asked of a VM through the Compute API: options switched, the baseline learned again. Pure.
+//!
+//! Entries come in any order, and the end of an operation may say that nothing came of its beginning. So the last
+//! changes of every kind are kept, not only the newest: one that failed is taken out, and the one before it counts
+//! again. A finding about them says how things stand now, so every update of it is told under a later time than the
+//! one before: an entry that arrives late would be old news otherwise.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::entry::{Audit, Check, Entry, Fact};
+use super::lifecycle::{Action, Record};
+use super::moment::Moment;
+
+/// How many changes of a kind are kept, and how many operations that failed: far more than run at once.
+const KEPT: usize = 16;
+
+/// What a relearned baseline is called among the changes.
+const BASELINE: &str = "baseline";
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The option's name, or that it was the baseline.
+    pub what: String,
+    /// Whether it was switched on.
+    pub on: bool,
+    /// Who asked for it; empty when an earlier version noted it.
+    #[serde(default)]
+    pub by: String,
+    /// When.
+    pub time: DateTime<Utc>,
+    /// The operation it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+}
+
+/// The last changes of a VM.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Changes {
+    made: Vec<Change>,
+    /// Operations that ended with an error, whose beginning may still arrive.
+    failed: Vec<String>,
+}
+
+impl Changes {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.made.is_empty() && self.failed.is_empty()
+    }
+
+    /// The newest change of a kind. Of two at the same time, being off counts.
+    pub fn newest(&self, what: &str) -> Option<&Change> {
+        self.made.iter().filter(|change| change.what == what).max_by_key(|change| (change.time, !change.on))
+    }
+
+    /// Notes a change; answers whether it is the newest of its kind.
+    fn take(&mut self, change: Change) -> bool {
+        if change.operation.as_ref().is_some_and(|operation| self.failed.contains(operation)) {
+            return false;
+        }
+        let what = change.what.clone();
+        if !self.made.contains(&change) {
+            self.made.push(change.clone());
+            self.forget_oldest(&what);
+        }
+        self.newest(&what) == Some(&change)
+    }
+
+    /// Takes back what an operation began.
+    fn take_back(&mut self, operation: &str) {
+        self.made.retain(|change| change.operation.as_deref() != Some(operation));
+        if !self.failed.iter().any(|known| known == operation) {
+            self.failed.push(operation.to_owned());
+            let many = self.failed.len().saturating_sub(KEPT);
+            self.failed.drain(..many);
+        }
+    }
+
+    fn forget_oldest(&mut self, what: &str) {
+        let of_kind = || self.made.iter().enumerate().filter(|(_, change)| change.what == what);
+        if of_kind().count() > KEPT
+            && let Some((oldest, _)) = of_kind().min_by_key(|(_, change)| (change.time, !change.on))
+        {
+            self.made.remove(oldest);
+        }
+    }
+}
+
+impl Record {
+    /// Takes in what an audit entry says, and answers what becomes of the finding about it. `fresh`: nothing was ever
+    /// seen of this VM.
+    pub(super) fn asked(&mut self, entry: &Entry, fresh: bool) -> Option<Action> {
+        let check = entry.check()?;
+        self.adopt();
+        let before = (self.options.clone(), self.relearned.clone());
+        let mut news = false;
+        match &entry.fact {
+            Fact::ChangeFailed { by, .. } => {
+                self.changes.take_back(by.operation.as_deref()?);
+                news = true;
+            }
+            fact => {
+                for change in asked_for(fact, entry.time) {
+                    news |= self.changes.take(change);
+                }
+            }
+        }
+        self.sum_up();
+        let changed = before != (self.options.clone(), self.relearned.clone());
+        if news || changed { self.tell(check, entry.time, changed, fresh) } else { None }
+    }
+
+    /// The time under which the finding about changes was told last; `None` for other checks, whose reports have times
+    /// of their own.
+    pub fn told(&self, check: Check) -> Option<DateTime<Utc>> {
+        if !matches!(check, Check::Options | Check::Relearned) {
+            return None;
+        }
+        Some(self.newest(check)?.time)
+    }
+
+    /// Whether the finding about changes was open and is not to be open any more, and since when.
+    pub(super) fn ended(&self, check: Check) -> Option<DateTime<Utc>> {
+        let standing = self.checks.get(&check)?;
+        let ended = standing.failed.is_some() && standing.passed > standing.failed;
+        ended.then_some(standing.passed?.time)
+    }
+
+    /// The options that are known to be off.
+    pub fn off(&self) -> Vec<&str> {
+        self.options.iter().filter(|(_, (on, _))| !on).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Who switched off what is off, in sentences.
+    pub fn switched_off(&self) -> Vec<String> {
+        let newest = self.off().into_iter().filter_map(|name| self.changes.newest(name));
+        newest
+            .filter(|change| !change.by.is_empty())
+            .map(|change| {
+                let when = change.time.format("%Y-%m-%d %H:%M:%S UTC");
+                format!("{} was switched off by {} on {when}.", change.what, change.by)
+            })
+            .collect()
+    }
+
+    /// What earlier versions noted becomes changes that cannot be taken back.
+    fn adopt(&mut self) {
+        let noted = |what: &str, on, by: &str, time| Change {
+            what: what.to_owned(),
+            on,
+            by: by.to_owned(),
+            time,
+            operation: None,
+        };
+        let options = self.options.iter().map(|(name, (on, time))| noted(name, *on, "", *time));
+        let relearned = self.relearned.iter().map(|(by, time)| noted(BASELINE, true, by, *time));
+        let unknown = options.chain(relearned).filter(|change| self.changes.newest(&change.what).is_none());
+        let unknown: Vec<Change> = unknown.collect();
+        self.changes.made.extend(unknown);
+    }
+
+    /// What the changes come to.
+    fn sum_up(&mut self) {
+        let newest = |what: &String| self.changes.newest(what).map(|change| (what.clone(), (change.on, change.time)));
+        let names = self.changes.made.iter().map(|change| &change.what).filter(|what| *what != BASELINE);
+        self.options = names.filter_map(newest).collect();
+        self.relearned = self.changes.newest(BASELINE).map(|change| (change.by.clone(), change.time));
+    }
+
+    /// The finding as it should be now. What changed nothing is told under the same time again: the first attempt may
+    /// have died before it was delivered.
+    fn tell(&mut self, check: Check, time: DateTime<Utc>, changed: bool, fresh: bool) -> Option<Action> {
+        let bad = if check == Check::Relearned { self.relearned.is_some() } else { !self.off().is_empty() };
+        let time = match self.told(check) {
+            Some(told) if changed => time.max(told + TimeDelta::milliseconds(1)),
+            Some(told) => told,
+            None if changed => time,
+            None => return None,
+        };
+        let standing = self.checks.entry(check).or_default();
+        let moment = Some(Moment { time, boot: None });
+        if bad {
+            standing.failed = moment;
+            return Some(Action::Raise(check));
+        }
+        standing.passed = moment;
+        // What was known may have been lost; then there may be a finding nevertheless.
+        (fresh || standing.failed.is_some()).then_some(Action::Close(check))
+    }
+}
+
+/// The changes that an entry says were asked for.
+fn asked_for(fact: &Fact, time: DateTime<Utc>) -> Vec<Change> {
+    let change = |what: &str, on: bool, by: &Audit| Change {
+        what: what.to_owned(),
+        on,
+        by: by.principal.clone(),
+        time,
+        operation: by.operation.clone(),
+    };
+    match fact {
+        Fact::BaselineRelearned(by) => vec![change(BASELINE, true, by)],
+        Fact::OptionsChanged { by, secure_boot, vtpm, monitoring } => {
+            let options = [("Secure Boot", secure_boot), ("vTPM", vtpm), ("integrity monitoring", monitoring)];
+            options.into_iter().filter_map(|(what, on)| Some(change(what, (*on)?, by))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::integrity::entry::{LogLine, Vm};
+    use crate::integrity::lifecycle::step;
+
+    fn entry(second: i64, fact: Fact) -> Entry {
+        let vm = Vm { project: "p".into(), zone: "z".into(), id: 1, name: None };
+        let time = DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap();
+        Entry { vm, time, boot: None, fact, log: LogLine::default() }
+    }
+
+    fn by(operation: i64) -> Audit {
+        Audit { principal: "alice".into(), operation: Some(format!("operation-{operation}")), ..Audit::default() }
+    }
+
+    /// Secure Boot, vTPM, monitoring.
+    type Options = (Option<bool>, Option<bool>, Option<bool>);
+
+    fn switched(operation: i64, second: i64, (secure_boot, vtpm, monitoring): Options) -> Entry {
+        entry(second, Fact::OptionsChanged { by: by(operation), secure_boot, vtpm, monitoring })
+    }
+
+    fn failed(operation: i64, second: i64, check: Check) -> Entry {
+        entry(second, Fact::ChangeFailed { by: by(operation), check })
+    }
+
+    /// Whether the finding is open after these entries, and what is off then. As Security Command Center has it: what
+    /// is no later than what it knows changes nothing.
+    fn ends(entries: &[Entry], check: Check) -> (bool, Vec<String>) {
+        let mut record: Option<Record> = None;
+        let mut stored: Option<(bool, DateTime<Utc>, Vec<String>)> = None;
+        for entry in entries {
+            // Twice: the first attempt died before it was delivered.
+            let first = step(record.as_ref(), entry);
+            let again = step(Some(&first.record), entry);
+            assert_eq!(first.record, again.record);
+            if record.is_some() {
+                assert_eq!(first.actions, again.actions, "{entry:?}");
+            }
+            let time = again.record.told(check);
+            let newer = stored.as_ref().is_none_or(|(_, known, _)| time > Some(*known));
+            let off = || again.record.off().into_iter().map(str::to_owned).collect();
+            match (first.actions.as_slice(), &mut stored) {
+                ([Action::Raise(_)], stored) if newer => *stored = Some((true, time.unwrap(), off())),
+                ([Action::Close(_)], Some(open)) if newer && open.0 => *open = (false, time.unwrap(), Vec::new()),
+                _ => {}
+            }
+            record = Some(again.record);
+        }
+        let (open, _, off) = stored.unwrap_or((false, DateTime::UNIX_EPOCH, Vec::new()));
+        (open, off)
+    }
+
+    /// The end of these entries, which is the same in every order.
+    fn in_every_order(entries: &[Entry], check: Check) -> (bool, Vec<String>) {
+        let end = ends(entries, check);
+        for order in orders(entries) {
+            assert_eq!(ends(&order, check), end, "{order:#?}");
+        }
+        end
+    }
+
+    fn orders(entries: &[Entry]) -> Vec<Vec<Entry>> {
+        if entries.is_empty() {
+            return vec![Vec::new()];
+        }
+        let mut all = Vec::new();
+        for first in 0..entries.len() {
+            let mut rest = entries.to_vec();
+            let first = rest.remove(first);
+            all.extend(orders(&rest).into_iter().map(|rest| [vec![first.clone()], rest].concat()));
+        }
+        all
+    }
+
+    const ON: Option<bool> = Some(true);
+    const OFF: Option<bool> = Some(false);
+
+    #[test]
+    fn what_is_off_in_the_end_does_not_depend_on_the_order() {
+        let off = |entries: &[Entry]| {
+            let (open, off) = in_every_order(entries, Check::Options);
+            assert_eq!(open, !off.is_empty());
+            off
+        };
+        let secure_boot_off = switched(1, 0, (OFF, None, None));
+        assert_eq!(off(&[secure_boot_off.clone(), switched(2, 30, (None, ON, None))]), ["Secure Boot"]);
+        let there_and_back = [switched(2, 10, (None, OFF, None)), switched(3, 20, (None, ON, None))];
+        assert_eq!(off(&[&there_and_back[..], std::slice::from_ref(&secure_boot_off)].concat()), ["Secure Boot"]);
+        let all_off = switched(1, 0, (OFF, OFF, OFF));
+        let one_by_one = [all_off, switched(2, 5, (None, None, ON)), switched(3, 10, (ON, ON, None))];
+        assert!(off(&one_by_one).is_empty());
+        let both = [secure_boot_off.clone(), switched(2, 10, (None, None, OFF))];
+        assert_eq!(off(&both), ["Secure Boot", "integrity monitoring"]);
+        assert_eq!(off(&[secure_boot_off, switched(2, 0, (ON, None, None))]), ["Secure Boot"], "at the same time");
+    }
+
+    #[test]
+    fn what_failed_is_taken_back() {
+        let secure_boot_off = switched(1, 0, (OFF, None, None));
+        let failed_off = [secure_boot_off.clone(), failed(1, 2, Check::Options)];
+        assert!(!in_every_order(&failed_off, Check::Options).0);
+        let failed_on = [secure_boot_off, switched(2, 5, (ON, None, None)), failed(2, 6, Check::Options)];
+        assert_eq!(in_every_order(&failed_on, Check::Options), (true, vec!["Secure Boot".to_owned()]));
+        let relearned = |operation, second| entry(second, Fact::BaselineRelearned(by(operation)));
+        assert!(!in_every_order(&[relearned(1, 0), failed(1, 2, Check::Relearned)], Check::Relearned).0);
+        let one_did = [relearned(1, 0), relearned(2, 5), failed(2, 6, Check::Relearned)];
+        assert!(in_every_order(&one_did, Check::Relearned).0);
+    }
+
+    #[test]
+    fn who_switched_it_off_is_told_whichever_entry_came_last() {
+        let first = step(None, &switched(2, 30, (None, ON, None))).record;
+        let last = step(Some(&first), &switched(1, 0, (OFF, None, None))).record;
+        assert_eq!(last.switched_off(), ["Secure Boot was switched off by alice on 2027-01-15 08:00:00 UTC."]);
+    }
+
+    #[test]
+    fn what_an_earlier_version_noted_is_kept() {
+        let time = "2027-01-15T08:00:00Z";
+        let old = json!({
+            "checks": {"options": {"failed": {"time": time, "boot": null}, "passed": null}},
+            "options": {"Secure Boot": [false, time]}, "relearned": ["bob", time],
+        });
+        let old: Record = serde_json::from_value(old).unwrap();
+        let vtpm_on = step(Some(&old), &switched(1, 60, (None, ON, None)));
+        assert_eq!((vtpm_on.record.off(), vtpm_on.actions), (vec!["Secure Boot"], vec![Action::Raise(Check::Options)]));
+        assert_eq!(vtpm_on.record.relearned, old.relearned);
+        let on = step(Some(&vtpm_on.record), &switched(2, 61, (ON, None, None)));
+        assert_eq!(on.actions, [Action::Close(Check::Options)]);
+        let back = step(Some(&on.record), &failed(2, 62, Check::Options));
+        assert_eq!((back.record.off(), back.actions), (vec!["Secure Boot"], vec![Action::Raise(Check::Options)]));
+    }
+
+    #[test]
+    fn only_the_last_changes_are_kept() {
+        let mut record = None;
+        for n in 0..100 {
+            let known = step(record.as_ref(), &switched(n, n, (Some(n % 2 == 0), OFF, None))).record;
+            record = Some(step(Some(&known), &failed(1_000 + n, n, Check::Options)).record);
+        }
+        let Record { changes, options, .. } = record.unwrap();
+        assert_eq!((changes.made.len(), changes.failed.len(), options.len()), (2 * KEPT, KEPT, 2));
+    }
+
+    proptest! {
+        #[test]
+        fn every_order_ends_the_same(
+            asked in prop::collection::vec((0..40_i64, any::<Options>(), prop::bool::weighted(0.3)), 1..4)
+        ) {
+            let mut entries = Vec::new();
+            for (operation, (second, options, fails)) in (0..).zip(asked) {
+                entries.push(switched(operation, second, options));
+                if fails && entries.len() < 5 {
+                    entries.push(failed(operation, second + 2, Check::Options));
+                }
+            }
+            let (open, off) = in_every_order(&entries, Check::Options);
+            prop_assert_eq!(open, !off.is_empty());
+        }
+    }
+}
