@@ -108,7 +108,10 @@ fn explained(args: &Explain) -> anyhow::Result<Explanation> {
     };
     Ok(match (mapping, scopes) {
         (Some(mapping), _) => condition.explain_mapped(&claims, &mapping).1,
-        (None, Some(scopes)) => condition.explain(&claims, &scopes),
+        (None, Some(scopes)) => match &policy {
+            Some(policy) => condition.explain_given(&claims, &scopes, &policy.mapping),
+            None => condition.explain(&claims, &scopes),
+        },
         (None, None) => condition.explain(&claims, &Mapped::default()),
     })
 }

@@ -277,6 +277,20 @@ fn verdicts_open_and_close_findings_of_the_machine() {
 }
 
 #[test]
+fn what_is_mapped_from_a_secret_claim_is_shown_nowhere() {
+    let text = "audiences: ['https://secrets.example.org']\nmapping:\n  google.subject: assertion.eat_nonce\n  \
+        attribute.path: assertion.submods.container.env.PATH\n  attribute.zone: assertion.submods.gce.zone\n\
+        condition: google.subject == 'x' && attribute.path == 'p' && attribute.zone == 'z'\n";
+    let policy = Policy::read(text, "p").unwrap();
+    let verified = check(&KEY.token(&claims(SPACE, NOW, json!({}))), &policy, NOW).unwrap();
+    // That looks into the events as the outbox would keep them.
+    assert!(told(&verified, &policy).contains(&(Category::AttestationPolicyDenied, true)));
+    let terms = explain(&verified, &policy).terms;
+    let shown: Vec<Option<&str>> = terms.iter().map(|term| term.values.values().next()?.as_str()).collect();
+    assert_eq!(shown, [Some("***"), Some("***"), verified.claims["submods"]["gce"]["zone"].as_str()]);
+}
+
+#[test]
 fn a_flood_is_one_finding_and_a_state_is_told_once() {
     let at = |seconds: i64| chrono::DateTime::from_timestamp(NOW + seconds, 0).unwrap();
     let period = chrono::TimeDelta::minutes(10);

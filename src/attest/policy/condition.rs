@@ -1,6 +1,6 @@
 //! A condition with its terms: asked in one go, and explained term by term.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -28,6 +28,21 @@ struct Look {
     path: ClaimPath,
     shown: String,
     secret: bool,
+}
+
+/// What a condition is explained over.
+struct Facts<'f> {
+    scope: Scope<'f>,
+    unmapped: Option<Unmapped<'f>>,
+    /// The mapped attributes whose values must not be shown.
+    secret: BTreeSet<&'f str>,
+}
+
+impl Facts<'_> {
+    fn hides(&self, path: &ClaimPath) -> bool {
+        let Some(name) = path.segments.first().filter(|_| path.variable != Variable::Assertion) else { return false };
+        !self.secret.is_empty() && self.secret.contains(format!("{}.{name}", path.variable.name()).as_str())
+    }
 }
 
 /// What a condition said.
@@ -118,34 +133,44 @@ impl Condition {
 
     /// Explains it.
     pub fn explain(&self, claims: &Json, mapped: &Mapped) -> Explanation {
+        self.explain_given(claims, mapped, &Mapping::default())
+    }
+
+    /// Explains it over attributes that were mapped elsewhere, by this mapping: it says which are made of secret claims.
+    pub fn explain_given(&self, claims: &Json, mapped: &Mapped, mapping: &Mapping) -> Explanation {
         let answer = self.ask(claims, mapped);
-        self.explanation(&answer, scope(claims, mapped), None)
+        self.explanation(
+            &answer,
+            Facts { scope: scope(claims, mapped), unmapped: None, secret: mapping.secret(claims) },
+        )
     }
 
     /// Maps the claims, asks the condition over them, and explains the answer. Claims that cannot be mapped are an
     /// error.
     pub fn explain_mapped(&self, claims: &Json, mapping: &Mapping) -> (Answer, Explanation) {
+        let secret = mapping.secret(claims);
         match mapping.apply(claims) {
             Ok(mapped) => {
                 let answer = self.ask(claims, &mapped);
-                let explained = self.explanation(&answer, scope(claims, &mapped), None);
+                let facts = Facts { scope: scope(claims, &mapped), unmapped: None, secret };
+                let explained = self.explanation(&answer, facts);
                 (answer, explained)
             }
             Err(error) => {
                 let answer = Answer::Error(error.to_string());
                 let nothing = Mapped::default();
-                let failed = Unmapped { mapping, error: &error };
-                let explained = self.explanation(&answer, scope(claims, &nothing), Some(failed));
+                let unmapped = Some(Unmapped { mapping, error: &error });
+                let explained = self.explanation(&answer, Facts { scope: scope(claims, &nothing), unmapped, secret });
                 (answer, explained)
             }
         }
     }
 
-    fn explanation(&self, answer: &Answer, scope: Scope<'_>, unmapped: Option<Unmapped<'_>>) -> Explanation {
+    fn explanation(&self, answer: &Answer, facts: Facts<'_>) -> Explanation {
         // All terms together get twice what the condition gets.
         let mut budget = Budget { steps: 2 * Budget::default().steps, ..Budget::default() };
         let terms = self.terms.iter().zip(&self.looks);
-        let terms = terms.map(|(term, looks)| explain_term(term, looks, (scope, unmapped), &mut budget)).collect();
+        let terms = terms.map(|(term, looks)| explain_term(term, looks, &facts, &mut budget)).collect();
         Explanation { allowed: *answer == Answer::True, error: answer.error(), terms }
     }
 }
@@ -167,23 +192,19 @@ fn answer(result: Result<Value<'_>, EvalError>) -> Answer {
     }
 }
 
-fn explain_term(
-    term: &Expression,
-    looks: &[Look],
-    (scope, unmapped): (Scope<'_>, Option<Unmapped<'_>>),
-    budget: &mut Budget,
-) -> Term {
+fn explain_term(term: &Expression, looks: &[Look], facts: &Facts<'_>, budget: &mut Budget) -> Term {
+    let scope = facts.scope;
     let result = term.evaluate_within(scope, budget);
     let (mut values, mut absent) = (BTreeMap::new(), Vec::new());
     for Look { path, shown, secret } in looks {
         match path.resolve(scope.root(path.variable)) {
             Some(value) => {
-                values.insert(shown.clone(), known::masked(*secret, value));
+                values.insert(shown.clone(), known::masked(*secret || facts.hides(path), value));
             }
             None => absent.push(shown.clone()),
         }
     }
-    let hints = hint::hints(term.root(), scope, unmapped, &result);
+    let hints = hint::hints(term.root(), scope, facts.unmapped, &result);
     let answer = answer(result);
     let truth = match answer {
         Answer::True => Truth::True,
