@@ -82,7 +82,7 @@ pub(super) struct Inner {
     pub(super) issuers: Issuers,
     pub(super) roots: Roots,
     pub(super) challenges: Challenges,
-    pub(super) used: Used,
+    pub(super) used: Arc<Used>,
     pub(super) require_nonce: bool,
     pub(super) allow_reuse: bool,
     pub(super) secrets: Secrets,
@@ -133,7 +133,7 @@ impl Attestor {
             roots: roots(config.root.as_deref())?,
             challenges: Challenges::new(&key, config.challenge_secs),
             told: Memory::new(parts.state.clone().filter(|_| !parts.forgetful), REPEAT),
-            used: Used::new(200_000, parts.state),
+            used: Arc::new(Used::new(200_000, parts.state)),
             require_nonce: config.require_nonce,
             allow_reuse: config.allow_reuse,
             secrets: Secrets::new(config.secrets.clone(), config.secret_cache, parts.resolver),
@@ -156,8 +156,8 @@ impl Attestor {
             async move { source.keep_fresh(stop).await }
         });
         let watching = self.0.policies.clone().watch(Duration::from_secs(2), stop.clone());
-        let missing = self.miss(stop.clone());
-        futures_util::future::join3(futures_util::future::join_all(keys), watching, missing).await;
+        let (missing, settling) = (self.miss(stop.clone()), self.settle(stop.clone()));
+        futures_util::future::join4(futures_util::future::join_all(keys), watching, missing, settling).await;
     }
 
     /// The policies in use.

@@ -66,6 +66,17 @@ impl Attestor {
         true
     }
 
+    /// Removes marks of tokens that released nothing, until `stop`: sooner than a caller that was told to come again does.
+    pub(super) async fn settle(&self, stop: tokio_util::sync::CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(5)) => {}
+            }
+            self.0.used.settle(Utc::now().timestamp()).await;
+        }
+    }
+
     /// Looks every minute for machines that are missed, and tidies up, until `stop`.
     pub(super) async fn miss(&self, stop: tokio_util::sync::CancellationToken) {
         loop {
