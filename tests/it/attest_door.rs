@@ -503,6 +503,31 @@ async fn changed_policies_are_taken_and_broken_ones_are_not() {
     assert_eq!(door.get("/attestation/secrets/db", &token(json!({"oemid": 2}))).await.0, 403);
 }
 
+#[tokio::test]
+async fn a_reload_asks_for_all_that_the_start_asks_for() {
+    let settings = [("ATTESTATION_POLICY", "asked"), ("ATTESTATION_LOG_POLICY", "asked")];
+    let door = Door::beside(&settings, Parts::default(), &[("asked.yaml", POLICY)]);
+    let folder = door.folder.path().join("policies");
+    let refused = || {
+        let error = door.attestor.policies().reload().unwrap_err();
+        (door.attestor.policies().all().len(), format!("{:#}", anyhow::Error::from(error)))
+    };
+    for (file, text, told) in [
+        ("ours.yaml", format!("name: renamed\n{POLICY}"), "ATTESTATION_SECRETS names the policy ours"),
+        ("asked.yaml", format!("name: renamed\n{POLICY}"), "ATTESTATION_POLICY names the policy asked"),
+        ("ours.yaml", format!("issuer: http://keys.example.org\n{POLICY}"), "issuer of the policy ours: "),
+    ] {
+        std::fs::write(folder.join(file), text).unwrap();
+        let (left, error) = refused();
+        assert_eq!((left, error.contains(told)), (2, true), "{error}");
+        std::fs::write(folder.join(file), POLICY).unwrap();
+        door.attestor.policies().reload().unwrap();
+    }
+    std::fs::remove_file(folder.join("ours.yaml")).unwrap();
+    assert_eq!(refused().0, 2);
+    assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200);
+}
+
 #[test]
 fn tokens_in_logs_are_recognised_cut_out_and_compared() {
     use sysdig_scc::attest::chain::Roots;
