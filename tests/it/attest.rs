@@ -4,11 +4,11 @@ use aws_lc_rs::rsa::KeySize;
 use serde_json::json;
 use sysdig_scc::attest::chain::Roots;
 use sysdig_scc::attest::keys::KeySet;
-use sysdig_scc::attest::outcome::{Decided, Flood, Told, events};
+use sysdig_scc::attest::outcome::{Decided, Flood, Forged, Told, events};
 use sysdig_scc::attest::policy::Policy;
 use sysdig_scc::attest::reason::Reason;
 use sysdig_scc::attest::verify::{Trust, Verified, explain, judge, verify};
-use sysdig_scc::event::attestation::Category;
+use sysdig_scc::event::attestation::{Attestation, Category};
 
 use crate::attest_issuer::{Chain, ChainShape, ISSUER, KEY, NEXT, SPACE, Signer, VM, base64url, claims, jwks};
 
@@ -300,6 +300,21 @@ fn a_flood_is_one_finding_and_a_state_is_told_once() {
     assert_eq!(events[1].properties["count"], 601);
     assert_eq!(events[0].finding_id(), events[1].finding_id());
     assert!(events[0].resource.is_none());
+    assert!(flood.due(at(1199), period).is_none(), "the ten minutes are not over");
+    let last = flood.due(at(1200), period).unwrap();
+    assert_eq!((&last.properties["count"], last.time), (&json!(1000), at(999)));
+    assert_ne!(last.key(), events[1].key());
+    assert!(flood.due(at(9999), period).is_none(), "nothing came since");
+    flood.put_back(&last);
+    assert_eq!(flood.due(at(10000), period).unwrap().properties["count"], 1000);
+    let mut forged = Forged::default();
+    for number in 1..=3 {
+        forged.note(&mut Attestation { occurrence: "7".into(), time: at(number), ..last.clone() });
+    }
+    assert!(forged.due(at(600), period).is_none());
+    let end = forged.due(at(603), period).unwrap();
+    assert_eq!((&end.properties["count_since_start"], end.time), (&json!(3), at(3)));
+    assert!(end.occurrence != "7" && forged.due(at(9999), period).is_none());
     let production = sample("production-confidential-space");
     let verified =
         check(&KEY.token(&claims(SPACE, NOW, json!({"hwmodel": "GCP_SHIELDED_VM"}))), &production, NOW).unwrap();

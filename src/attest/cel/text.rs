@@ -14,6 +14,19 @@ pub enum Tree {
 }
 
 impl Tree {
+    /// How many terms there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Term(_) => 1,
+            Self::And(parts) | Self::Or(parts) => parts.iter().map(Self::len).sum(),
+        }
+    }
+
+    /// Never: there is at least one term.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
     /// The terms from left to right.
     pub fn terms(&self) -> Vec<&str> {
         match self {

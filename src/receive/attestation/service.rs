@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::attest::chain::{RootError, Roots};
 use crate::attest::key_source::FetchRules;
 use crate::attest::keys::KeySetError;
 use crate::attest::nonce::Challenges;
-use crate::attest::outcome::{Expected, Flood};
+use crate::attest::outcome::{Expected, Flood, Forged};
 use crate::attest::policies::{Check, FolderError, Policies};
 use crate::config::Setting;
 use crate::config::attestation::{ATTESTATION_LOG_POLICY, ATTESTATION_POLICY, ATTESTATION_SECRETS, AttestationConfig};
@@ -88,7 +87,7 @@ pub(super) struct Inner {
     pub(super) failures: DefaultKeyedRateLimiter<IpAddr>,
     pub(super) intake: Option<Intake>,
     pub(super) flood: Mutex<Flood>,
-    pub(super) forged: AtomicU64,
+    pub(super) forged: Mutex<Forged>,
     pub(super) told: Memory,
     pub(super) attested: Mutex<Expected>,
     pub(super) released_findings: bool,
@@ -135,7 +134,7 @@ impl Attestor {
             failures: RateLimiter::keyed(quota),
             intake: parts.intake,
             flood: Mutex::default(),
-            forged: AtomicU64::new(0),
+            forged: Mutex::default(),
             attested: Mutex::new(Expected::every(config.expect_every_hours)),
             released_findings: config.released_findings,
             trusted_hops: parts.trusted_hops,
