@@ -1,7 +1,10 @@
 //! Tokens and what is made of them: every trap closed, and the policies' samples.
 
 use aws_lc_rs::rsa::KeySize;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use sysdig_scc::attest::chain::Roots;
 use sysdig_scc::attest::keys::KeySet;
 use sysdig_scc::attest::outcome::{Decided, Flood, Forged, Told, events};
@@ -335,4 +338,35 @@ fn a_flood_is_one_finding_and_a_state_is_told_once() {
 
 fn all(decided: Decided<'_>) -> Vec<sysdig_scc::event::Attestation> {
     events(decided)
+}
+
+#[test]
+fn a_refused_token_is_identified_as_a_good_one_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let token = KEY.token(&claims(SPACE, NOW, json!({})));
+    let text = "audiences: ['https://secrets.example.org']\ncondition: assertion.secboot\n";
+    for (name, text) in [("token", token.as_str()), ("jwks", &jwks(&[&KEY])), ("p.yaml", text)] {
+        std::fs::write(place(name), text).unwrap();
+    }
+    let verified = |now: i64| {
+        let output = std::process::Command::new(crate::recovery::program())
+            .args(["attest", "verify", "--offline", "--format", "json", "--now", &now.to_string()])
+            .args(["--token", &place("token"), "--jwks", &place("jwks"), "--policy", &place("p.yaml")])
+            .output()
+            .unwrap();
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    // As docs/attestation.md says: over the decoded parts, each after its length.
+    let mut hashed = Sha256::new();
+    for part in token.split('.') {
+        let part = URL_SAFE_NO_PAD.decode(part).unwrap();
+        hashed.update((part.len() as u64).to_be_bytes());
+        hashed.update(part);
+    }
+    let hash = json!(hex::encode(hashed.finalize()));
+    for (now, reason) in [(NOW, json!(null)), (NOW + 9000, json!("token_expired"))] {
+        let told = verified(now);
+        assert_eq!((&told["reason"], &told["token_sha256"]), (&reason, &hash), "{told}");
+    }
 }
