@@ -8,9 +8,9 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 
 use super::claims::Claims;
-use super::policy::{Explanation, Policy, Truth, known};
+use super::policy::{Explanation, Policy, known};
 use super::reason::Reason;
-pub use super::told::{Expected, Flood, Told};
+pub use super::told::{Expected, Flood, Forged, Told};
 use super::verify::Verified;
 use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category};
@@ -143,7 +143,7 @@ fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Categor
 }
 
 fn failed<'d>(decided: Decided<'d>) -> Vec<&'d super::policy::Term> {
-    decided.explanation.map(|e| e.terms.iter().filter(|term| term.result != Truth::True).collect()).unwrap_or_default()
+    decided.explanation.map(|explanation| explanation.causes().collect()).unwrap_or_default()
 }
 
 fn error_of(decided: Decided<'_>) -> String {

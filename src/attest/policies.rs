@@ -7,16 +7,29 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+use super::key_source::FetchError;
 use super::policy::{Policy, PolicyError};
+use crate::telemetry::metrics as names;
 
 /// Policies by name.
 pub type Table = BTreeMap<String, Arc<Policy>>;
 
+/// What else a folder's policies must fulfil: the start asks it, and so does every reload.
+pub type Check = Box<dyn Fn(&Table) -> Result<(), FolderError> + Send + Sync>;
+
 /// The policies in use.
-#[derive(Debug)]
 pub struct Policies {
     folder: Option<PathBuf>,
     table: watch::Sender<Arc<Table>>,
+    check: Option<Check>,
+    /// The files when they were read.
+    stamps: Vec<Stamp>,
+}
+
+impl std::fmt::Debug for Policies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policies").field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 /// Why a folder of policies cannot be used.
@@ -43,6 +56,23 @@ pub enum FolderError {
     /// Two files have a policy of the same name.
     #[error("two policies are called {0}")]
     Twice(String),
+    /// A setting names a policy that is not there.
+    #[error("{setting} names the policy {name}, which is not in the folder")]
+    Missing {
+        /// The setting.
+        setting: &'static str,
+        /// The policy.
+        name: String,
+    },
+    /// A policy's issuer cannot be asked for its keys.
+    #[error("the issuer of the policy {policy}")]
+    Issuer {
+        /// The policy.
+        policy: String,
+        /// Why.
+        #[source]
+        source: FetchError,
+    },
 }
 
 impl Policies {
@@ -51,14 +81,24 @@ impl Policies {
     /// # Errors
     /// The first one that is not.
     pub fn load(folder: &Path) -> Result<Self, FolderError> {
-        let table = read_folder(folder)?;
-        Ok(Self { folder: Some(folder.to_owned()), table: watch::Sender::new(Arc::new(table)) })
+        let stamps = stamps(folder);
+        let table = watch::Sender::new(Arc::new(read_folder(folder)?));
+        Ok(Self { folder: Some(folder.to_owned()), table, check: None, stamps })
+    }
+
+    /// Makes sure that the policies fulfil something more, now and whenever they are reloaded.
+    ///
+    /// # Errors
+    /// What they do not fulfil now.
+    pub fn checked(self, check: Check) -> Result<Self, FolderError> {
+        check(&self.table.borrow())?;
+        Ok(Self { check: Some(check), ..self })
     }
 
     /// Policies that are not files.
     pub fn fixed(policies: Vec<Policy>) -> Self {
         let table = policies.into_iter().map(|policy| (policy.name.clone(), Arc::new(policy))).collect();
-        Self { folder: None, table: watch::Sender::new(Arc::new(table)) }
+        Self { folder: None, table: watch::Sender::new(Arc::new(table)), check: None, stamps: Vec::new() }
     }
 
     /// The policy of this name, as it is now.
@@ -77,14 +117,16 @@ impl Policies {
     /// Why the folder's present state is not used.
     pub fn reload(&self) -> Result<(), FolderError> {
         let Some(folder) = &self.folder else { return Ok(()) };
-        self.table.send_replace(Arc::new(read_folder(folder)?));
+        let table = read_folder(folder)?;
+        self.check.as_ref().map_or(Ok(()), |check| check(&table))?;
+        self.table.send_replace(Arc::new(table));
         Ok(())
     }
 
     /// Looks for changed files every `pause`, until `stop`.
     pub async fn watch(self: Arc<Self>, pause: Duration, stop: tokio_util::sync::CancellationToken) {
         let Some(folder) = self.folder.clone() else { return };
-        let mut before = stamps(&folder);
+        let mut before = self.stamps.clone();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -98,6 +140,8 @@ impl Policies {
             let this = self.clone();
             // Compiling waits for a thread of its own: not something for the runtime's threads.
             let reloaded = tokio::task::spawn_blocking(move || this.reload()).await;
+            let label = if matches!(reloaded, Ok(Ok(()))) { "taken" } else { "refused" };
+            metrics::counter!(names::ATTESTATION_RELOADS.name, "result" => label).increment(1);
             match reloaded {
                 Ok(Ok(())) => {
                     tracing::info!(policies = self.table.borrow().len(), "the attestation policies were reloaded")
@@ -128,7 +172,10 @@ fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn stamps(folder: &Path) -> Vec<(PathBuf, Option<SystemTime>, u64)> {
+/// A file, when it was changed, and its length.
+type Stamp = (PathBuf, Option<SystemTime>, u64);
+
+fn stamps(folder: &Path) -> Vec<Stamp> {
     let stamp = |path: PathBuf| {
         let meta = std::fs::metadata(&path).ok();
         (path, meta.as_ref().and_then(|meta| meta.modified().ok()), meta.map_or(0, |meta| meta.len()))

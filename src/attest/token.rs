@@ -22,7 +22,8 @@ pub fn cut(text: &str) -> Cow<'_, str> {
     TOKEN.replace_all(text, "[token removed]")
 }
 
-/// What identifies a token without being one: SHA-256 over its decoded header, payload and signature.
+/// What identifies a token without being one: SHA-256 over its decoded header, payload and signature,
+/// each after its length as 8 bytes, big endian.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenHash(pub [u8; 32]);
 

@@ -31,6 +31,9 @@ enum Command {
     /// Say, term by term, why claims satisfy a condition or do not. Ends with 0 allowed, 1 denied, 2 refused.
     Explain(Explain),
     /// Verify a token and ask a policy. Ends with 0 allowed, 1 refused, 2 when policy, keys or files cannot be used.
+    ///
+    /// The token's sha256 is made of its decoded header, payload and signature, each after its length as 8 bytes, big
+    /// endian: not of its text. So it is in the journal and in findings too.
     Verify(verify::Verify),
     /// Look for what is probably wrong with a policy. Ends with 0 clean, 1 with warnings or errors, 2 unreadable.
     Lint(Lint),
@@ -108,7 +111,10 @@ fn explained(args: &Explain) -> anyhow::Result<Explanation> {
     };
     Ok(match (mapping, scopes) {
         (Some(mapping), _) => condition.explain_mapped(&claims, &mapping).1,
-        (None, Some(scopes)) => condition.explain(&claims, &scopes),
+        (None, Some(scopes)) => match &policy {
+            Some(policy) => condition.explain_given(&claims, &scopes, &policy.mapping),
+            None => condition.explain(&claims, &scopes),
+        },
         (None, None) => condition.explain(&claims, &Mapped::default()),
     })
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::Deserialize;
 
 use super::error::ApiError;
@@ -43,6 +43,12 @@ pub enum SecretError {
     /// What arrived is not what was sent, by its checksum.
     #[error("secret {name} arrived damaged: its checksum differs")]
     Damaged {
+        /// Its place.
+        name: SecretName,
+    },
+    /// What arrived is not what Secret Manager sends.
+    #[error("secret {name} arrived damaged: it is not in base64")]
+    NotBase64 {
         /// Its place.
         name: SecretName,
     },
@@ -91,6 +97,16 @@ pub fn is_place(text: &str) -> bool {
 /// # Errors
 /// [`SecretError`]; never holds the secret.
 pub async fn read(http: &Client, name: &SecretName) -> Result<SecretString, SecretError> {
+    let bytes = read_bytes(http, name).await?;
+    let text = std::str::from_utf8(bytes.expose_secret());
+    text.map(SecretString::from).map_err(|_| SecretError::NotText { name: name.clone() })
+}
+
+/// Reads a secret that need not be text. Line breaks at the end of text are dropped, other bytes are as they are.
+///
+/// # Errors
+/// [`SecretError`]; never holds the secret.
+pub async fn read_bytes(http: &Client, name: &SecretName) -> Result<SecretSlice<u8>, SecretError> {
     #[derive(Deserialize)]
     struct Version {
         payload: Payload,
@@ -103,7 +119,6 @@ pub async fn read(http: &Client, name: &SecretName) -> Result<SecretString, Secr
         #[serde(default, rename = "dataCrc32c")]
         checksum: Option<serde_json::Value>,
     }
-    use secrecy::ExposeSecret;
     let path = format!(
         "/v1/projects/{}/secrets/{}/versions/{}:access",
         segment(&name.project),
@@ -112,14 +127,16 @@ pub async fn read(http: &Client, name: &SecretName) -> Result<SecretString, Secr
     );
     let version: Version =
         http.get_json(&path, &[]).await.map_err(|source| SecretError::Call { name: name.clone(), source })?;
-    let not_text = || SecretError::NotText { name: name.clone() };
-    let bytes = STANDARD.decode(version.payload.data.expose_secret()).map_err(|_| not_text())?;
+    let decoded = STANDARD.decode(version.payload.data.expose_secret());
+    let bytes = SecretSlice::from(decoded.map_err(|_| SecretError::NotBase64 { name: name.clone() })?);
     let said = version.payload.checksum.as_ref().and_then(|sum| sum.as_u64().or_else(|| sum.as_str()?.parse().ok()));
-    if said.is_some_and(|said| said != u64::from(crc32c(&bytes))) {
+    if said.is_some_and(|said| said != u64::from(crc32c(bytes.expose_secret()))) {
         return Err(SecretError::Damaged { name: name.clone() });
     }
-    let text = String::from_utf8(bytes).map_err(|_| not_text())?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned().into())
+    Ok(match std::str::from_utf8(bytes.expose_secret()) {
+        Ok(text) => SecretSlice::from(text.trim_end_matches(['\r', '\n']).as_bytes().to_vec()),
+        Err(_) => bytes,
+    })
 }
 
 /// CRC-32C (Castagnoli), bit by bit: secrets are small.

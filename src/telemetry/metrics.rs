@@ -46,6 +46,13 @@ pub const ATTESTATION_UNKNOWN_KIDS: Metric = Metric::new(
     &[],
     "Tokens whose key id was not among the keys held: a rotation, or somebody guessing.",
 );
+/// Reloads of policies.
+pub const ATTESTATION_RELOADS: Metric = Metric::new(
+    "sysdig_scc_attestation_policy_reloads_total",
+    "counter",
+    &["result"],
+    "Changes of the policies' folder: taken, refused. A refused one leaves the last good policies in use; the log says why.",
+);
 /// Secrets released.
 pub const ATTESTATION_SECRETS: Metric = Metric::new(
     "sysdig_scc_attestation_secrets_total",
@@ -183,6 +190,7 @@ pub const ALL: &[&Metric] = &[
     &ATTESTATION_DECISIONS,
     &ATTESTATION_KEY_FETCHES,
     &ATTESTATION_UNKNOWN_KIDS,
+    &ATTESTATION_RELOADS,
     &ATTESTATION_SECRETS,
 ];
 

@@ -1,14 +1,17 @@
 //! Tokens and what is made of them: every trap closed, and the policies' samples.
 
 use aws_lc_rs::rsa::KeySize;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use sysdig_scc::attest::chain::Roots;
 use sysdig_scc::attest::keys::KeySet;
-use sysdig_scc::attest::outcome::{Decided, Flood, Told, events};
+use sysdig_scc::attest::outcome::{Decided, Flood, Forged, Told, events};
 use sysdig_scc::attest::policy::Policy;
 use sysdig_scc::attest::reason::Reason;
 use sysdig_scc::attest::verify::{Trust, Verified, explain, judge, verify};
-use sysdig_scc::event::attestation::Category;
+use sysdig_scc::event::attestation::{Attestation, Category};
 
 use crate::attest_issuer::{Chain, ChainShape, ISSUER, KEY, NEXT, SPACE, Signer, VM, base64url, claims, jwks};
 
@@ -277,6 +280,20 @@ fn verdicts_open_and_close_findings_of_the_machine() {
 }
 
 #[test]
+fn what_is_mapped_from_a_secret_claim_is_shown_nowhere() {
+    let text = "audiences: ['https://secrets.example.org']\nmapping:\n  google.subject: assertion.eat_nonce\n  \
+        attribute.path: assertion.submods.container.env.PATH\n  attribute.zone: assertion.submods.gce.zone\n\
+        condition: google.subject == 'x' && attribute.path == 'p' && attribute.zone == 'z'\n";
+    let policy = Policy::read(text, "p").unwrap();
+    let verified = check(&KEY.token(&claims(SPACE, NOW, json!({}))), &policy, NOW).unwrap();
+    // That looks into the events as the outbox would keep them.
+    assert!(told(&verified, &policy).contains(&(Category::AttestationPolicyDenied, true)));
+    let terms = explain(&verified, &policy).terms;
+    let shown: Vec<Option<&str>> = terms.iter().map(|term| term.values.values().next()?.as_str()).collect();
+    assert_eq!(shown, [Some("***"), Some("***"), verified.claims["submods"]["gce"]["zone"].as_str()]);
+}
+
+#[test]
 fn a_flood_is_one_finding_and_a_state_is_told_once() {
     let at = |seconds: i64| chrono::DateTime::from_timestamp(NOW + seconds, 0).unwrap();
     let period = chrono::TimeDelta::minutes(10);
@@ -286,6 +303,21 @@ fn a_flood_is_one_finding_and_a_state_is_told_once() {
     assert_eq!(events[1].properties["count"], 601);
     assert_eq!(events[0].finding_id(), events[1].finding_id());
     assert!(events[0].resource.is_none());
+    assert!(flood.due(at(1199), period).is_none(), "the ten minutes are not over");
+    let last = flood.due(at(1200), period).unwrap();
+    assert_eq!((&last.properties["count"], last.time), (&json!(1000), at(999)));
+    assert_ne!(last.key(), events[1].key());
+    assert!(flood.due(at(9999), period).is_none(), "nothing came since");
+    flood.put_back(&last);
+    assert_eq!(flood.due(at(10000), period).unwrap().properties["count"], 1000);
+    let mut forged = Forged::default();
+    for number in 1..=3 {
+        forged.note(&mut Attestation { occurrence: "7".into(), time: at(number), ..last.clone() });
+    }
+    assert!(forged.due(at(600), period).is_none());
+    let end = forged.due(at(603), period).unwrap();
+    assert_eq!((&end.properties["count_since_start"], end.time), (&json!(3), at(3)));
+    assert!(end.occurrence != "7" && forged.due(at(9999), period).is_none());
     let production = sample("production-confidential-space");
     let verified =
         check(&KEY.token(&claims(SPACE, NOW, json!({"hwmodel": "GCP_SHIELDED_VM"}))), &production, NOW).unwrap();
@@ -306,4 +338,35 @@ fn a_flood_is_one_finding_and_a_state_is_told_once() {
 
 fn all(decided: Decided<'_>) -> Vec<sysdig_scc::event::Attestation> {
     events(decided)
+}
+
+#[test]
+fn a_refused_token_is_identified_as_a_good_one_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let token = KEY.token(&claims(SPACE, NOW, json!({})));
+    let text = "audiences: ['https://secrets.example.org']\ncondition: assertion.secboot\n";
+    for (name, text) in [("token", token.as_str()), ("jwks", &jwks(&[&KEY])), ("p.yaml", text)] {
+        std::fs::write(place(name), text).unwrap();
+    }
+    let verified = |now: i64| {
+        let output = std::process::Command::new(crate::recovery::program())
+            .args(["attest", "verify", "--offline", "--format", "json", "--now", &now.to_string()])
+            .args(["--token", &place("token"), "--jwks", &place("jwks"), "--policy", &place("p.yaml")])
+            .output()
+            .unwrap();
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    // As docs/attestation.md says: over the decoded parts, each after its length.
+    let mut hashed = Sha256::new();
+    for part in token.split('.') {
+        let part = URL_SAFE_NO_PAD.decode(part).unwrap();
+        hashed.update((part.len() as u64).to_be_bytes());
+        hashed.update(part);
+    }
+    let hash = json!(hex::encode(hashed.finalize()));
+    for (now, reason) in [(NOW, json!(null)), (NOW + 9000, json!("token_expired"))] {
+        let told = verified(now);
+        assert_eq!((&told["reason"], &told["token_sha256"]), (&reason, &hash), "{told}");
+    }
 }

@@ -261,6 +261,21 @@ async fn the_verdict_is_explained_and_uses_nothing_up() {
 }
 
 #[tokio::test]
+async fn of_several_policies_the_nearest_is_explained() {
+    let rest = POLICY.split_once("condition").unwrap().0;
+    let vm = format!("{rest}family: confidential_vm\ncondition: assertion.secboot\n");
+    let far = format!("{rest}condition: assertion.oemid == 1 && assertion.hwmodel == 'x'\n");
+    let near = format!("{rest}condition: assertion.secboot && assertion.hwmodel == 'x'\n");
+    let further =
+        [("a.yaml", vm.as_str()), ("b.yaml", far.as_str()), ("c.yaml", near.as_str()), ("d.yaml", near.as_str())];
+    let door = Door::beside(&[], Parts::default(), &further);
+    let unlike = token(json!({"submods.gce.project_id": "other", "hwmodel": "GCP_INTEL_TDX"}));
+    let (status, body) = door.post("/attestation/verify", json!({"token": unlike})).await;
+    let body: Json = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &body["policy"], &body["reason"]), (200, &json!("c"), &json!("policy_denied")), "{body}");
+}
+
+#[tokio::test]
 async fn a_challenge_is_answered_once_and_for_its_purpose() {
     let door = Door::open(&[("ATTESTATION_REQUIRE_NONCE", "true")]);
     assert!(door.get("/attestation/secrets/db", &token(json!({}))).await.1.contains("nonce_missing"));
@@ -460,14 +475,19 @@ async fn a_token_is_good_once_at_all_replicas() {
 async fn a_secret_comes_from_where_it_is_and_its_absence_is_503() {
     let resolver: sysdig_scc::receive::attestation::Resolver = Arc::new(|place: String| {
         Box::pin(async move {
-            let known = place == "sm://acme-data/db";
-            if known { Ok(SECRET.to_owned().into()) } else { Err("denied".to_owned()) }
+            match place.as_str() {
+                "sm://acme-data/db" => Ok(SECRET.as_bytes().to_vec().into()),
+                "sm://acme-data/bytes" => Ok(vec![0, 255, 254].into()),
+                _ => Err("denied".to_owned()),
+            }
         })
     });
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), SECRET).unwrap();
-    let secrets =
-        format!("db=ours:sm://acme-data/db,gone=ours:sm://acme-data/gone,disk=ours:file:{}", file.path().display());
+    let secrets = format!(
+        "db=ours:sm://acme-data/db,gone=ours:sm://acme-data/gone,bytes=ours:sm://acme-data/bytes,disk=ours:file:{}",
+        file.path().display()
+    );
     let parts = Parts { resolver: Some(resolver), ..Parts::default() };
     let door = Door::with_parts(&[("ATTESTATION_SECRETS", &secrets)], parts);
     let one = token(json!({"oemid": 1}));
@@ -478,6 +498,13 @@ async fn a_secret_comes_from_where_it_is_and_its_absence_is_503() {
         "nothing was released for it before"
     );
     assert_eq!(door.get("/attestation/secrets/disk", &token(json!({"oemid": 2}))).await, (200, SECRET.to_owned()));
+    let bytes = door.client.get(format!("{}/attestation/secrets/bytes", door.url));
+    let answer = bytes.bearer_auth(token(json!({"oemid": 3}))).send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (200, &"application/octet-stream".parse().unwrap())
+    );
+    assert_eq!(answer.bytes().await.unwrap()[..], [0, 255, 254]);
 }
 
 #[tokio::test]
@@ -501,6 +528,31 @@ async fn changed_policies_are_taken_and_broken_ones_are_not() {
     std::fs::write(&file, "audiences: ['https://secrets.example.org']\ncondition: 'false'\n").unwrap();
     door.attestor.policies().reload().unwrap();
     assert_eq!(door.get("/attestation/secrets/db", &token(json!({"oemid": 2}))).await.0, 403);
+}
+
+#[tokio::test]
+async fn a_reload_asks_for_all_that_the_start_asks_for() {
+    let settings = [("ATTESTATION_POLICY", "asked"), ("ATTESTATION_LOG_POLICY", "asked")];
+    let door = Door::beside(&settings, Parts::default(), &[("asked.yaml", POLICY)]);
+    let folder = door.folder.path().join("policies");
+    let refused = || {
+        let error = door.attestor.policies().reload().unwrap_err();
+        (door.attestor.policies().all().len(), format!("{:#}", anyhow::Error::from(error)))
+    };
+    for (file, text, told) in [
+        ("ours.yaml", format!("name: renamed\n{POLICY}"), "ATTESTATION_SECRETS names the policy ours"),
+        ("asked.yaml", format!("name: renamed\n{POLICY}"), "ATTESTATION_POLICY names the policy asked"),
+        ("ours.yaml", format!("issuer: http://keys.example.org\n{POLICY}"), "issuer of the policy ours: "),
+    ] {
+        std::fs::write(folder.join(file), text).unwrap();
+        let (left, error) = refused();
+        assert_eq!((left, error.contains(told)), (2, true), "{error}");
+        std::fs::write(folder.join(file), POLICY).unwrap();
+        door.attestor.policies().reload().unwrap();
+    }
+    std::fs::remove_file(folder.join("ours.yaml")).unwrap();
+    assert_eq!(refused().0, 2);
+    assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200);
 }
 
 #[test]

@@ -164,12 +164,15 @@ async fn without_a_token_nothing_is_sent() {
 #[tokio::test]
 async fn a_secret_is_read_from_secret_manager_and_never_shown() {
     use secrecy::ExposeSecret;
-    use sysdig_scc::google::secret_manager::{SecretName, read};
+    use sysdig_scc::google::secret_manager::{SecretName, read, read_bytes};
     let name: SecretName = "sm://p/webhook-token".parse().unwrap();
     let wire = Wire::start(|_| Answer::json(200, json!({ "name": "n", "payload": { "data": "UzNDUkVUCg==" } }))).await;
     let secret = read(&client(&wire, fixed()), &name).await.unwrap();
     assert_eq!(secret.expose_secret(), "S3CRET");
     assert_eq!(wire.asked()[0].target, "/v1/projects/p/secrets/webhook-token/versions/latest:access");
+    let wire = Wire::start(|_| Answer::json(200, json!({ "payload": { "data": "AP/+Cg==" } }))).await;
+    assert_eq!(read_bytes(&client(&wire, fixed()), &name).await.unwrap().expose_secret(), [0, 255, 254, b'\n']);
+    assert!(read(&client(&wire, fixed()), &name).await.unwrap_err().to_string().contains("does not hold text"));
     for answer in [
         Answer::json(200, json!({ "payload": { "data": "not base64 S3CRET" } })),
         Answer::text(200, "S3CRET"),

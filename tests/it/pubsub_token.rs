@@ -37,7 +37,11 @@ impl Key {
     }
 
     fn sign(&self, claims: &Value) -> String {
-        let header = Header { kid: Some(self.id.into()), ..Header::new(Algorithm::RS256) };
+        self.sign_as(Header::new(Algorithm::RS256), claims)
+    }
+
+    fn sign_as(&self, header: Header, claims: &Value) -> String {
+        let header = Header { kid: Some(self.id.into()), ..header };
         let der: aws_lc_rs::encoding::Pkcs8V1Der<'static> = self.pair.as_der().unwrap();
         // The RSA key itself stands behind 26 bytes that say that it is one.
         encode(&header, claims, &EncodingKey::from_rsa_der(&der.as_ref()[26..])).unwrap()
@@ -88,6 +92,7 @@ async fn only_tokens_of_the_right_key_issuer_audience_and_account_open_the_door(
     let hs256 =
         encode(&Header { kid: Some("k1".into()), ..Header::default() }, &claims(&[]), &EncodingKey::from_secret(b"x"))
             .unwrap();
+    let asking = Header { crit: Some(vec!["exp".into()]), ..Header::new(Algorithm::RS256) };
     let bearer = |token: String| Some(format!("Bearer {token}"));
     for (code, status, authorization) in [
         ("missing", 401, None),
@@ -95,6 +100,7 @@ async fn only_tokens_of_the_right_key_issuer_audience_and_account_open_the_door(
         ("malformed", 401, Some("Bearer nonsense".to_owned())),
         ("algorithm", 401, Some(unsigned("none"))),
         ("algorithm", 401, bearer(hs256)),
+        ("extension", 401, bearer(key.sign_as(asking, &claims(&[])))),
         ("signature", 401, bearer(foreign.sign(&claims(&[])))),
         ("issuer", 401, bearer(key.sign(&claims(&[("iss", json!("https://evil.example"))])))),
         ("audience", 401, bearer(key.sign(&claims(&[("aud", json!("https://other.example"))])))),

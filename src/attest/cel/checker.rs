@@ -3,13 +3,14 @@
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo};
 
 use super::functions::{Function, NAMES};
-use super::limits::{Limits, Refusal};
+use super::limits::{Limits, Place, Refusal};
 use super::macros::macro_parts;
 use super::node::{Literal, Loop, Node, Operator, Variable};
 use super::pattern::Literals;
 
 /// Walks a tree once; stops at the first thing that is refused.
 pub(super) struct Checker<'c> {
+    source: &'c str,
     limits: &'c Limits,
     info: &'c SourceInfo,
     patterns: &'c mut Literals,
@@ -20,8 +21,8 @@ pub(super) struct Checker<'c> {
 }
 
 impl<'c> Checker<'c> {
-    pub(super) fn new(limits: &'c Limits, info: &'c SourceInfo, patterns: &'c mut Literals) -> Self {
-        Self { limits, info, patterns, scope: Vec::new(), nodes: 0, macros: 0, slots: 0 }
+    pub(super) fn new(source: &'c str, limits: &'c Limits, info: &'c SourceInfo, patterns: &'c mut Literals) -> Self {
+        Self { source, limits, info, patterns, scope: Vec::new(), nodes: 0, macros: 0, slots: 0 }
     }
 
     /// How many loop variables there are in all.
@@ -74,11 +75,11 @@ impl<'c> Checker<'c> {
     }
 
     fn syntax(&self, tree: &IdedExpr, message: &str) -> Refusal {
-        Refusal::Syntax { column: self.column(tree), message: message.to_owned() }
+        Refusal::Syntax { place: self.place(tree), message: message.to_owned() }
     }
 
-    fn column(&self, tree: &IdedExpr) -> usize {
-        self.info.offset_for(tree.id).map_or(1, |(start, _)| start as usize + 1)
+    fn place(&self, tree: &IdedExpr) -> Place {
+        Place::after(self.source, self.info.offset_for(tree.id).map_or(0, |(start, _)| start as usize))
     }
 
     fn name(&self, tree: &IdedExpr, name: &str) -> Result<Node, Refusal> {
@@ -97,7 +98,7 @@ impl<'c> Checker<'c> {
             || "; the variables are assertion, google and attribute, and a text needs quotes".to_owned(),
             |near| format!("; did you mean {near}?"),
         );
-        Err(Refusal::Undeclared(format!("there is no variable {plain} (column {}){near}", self.column(tree))))
+        Err(Refusal::Undeclared(format!("there is no variable {plain} ({}){near}", self.place(tree))))
     }
 
     fn call(&mut self, tree: &IdedExpr, call: &CallExpr, depth: usize) -> Result<Node, Refusal> {
@@ -139,8 +140,8 @@ impl<'c> Checker<'c> {
             Some(near) => format!("; did you mean {near}?"),
             None => String::new(),
         };
-        let column = self.column(tree);
-        Refusal::Undeclared(format!("there is no {how} {name} with {count} argument(s) (column {column}){near}"))
+        let place = self.place(tree);
+        Refusal::Undeclared(format!("there is no {how} {name} with {count} argument(s) ({place}){near}"))
     }
 
     fn operator(&mut self, call: &CallExpr, depth: usize) -> Result<Option<Node>, Refusal> {

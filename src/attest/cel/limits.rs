@@ -25,6 +25,34 @@ impl Limits {
     pub const MAPPING: Self = Self { characters: 2048, ..Self::CONDITION };
 }
 
+/// A place in an expression. The line is only told of an expression that has several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The line, from 1.
+    line: Option<usize>,
+    /// The character in it, from 1.
+    column: usize,
+}
+
+impl Place {
+    /// By the number of bytes before it.
+    pub(super) fn after(source: &str, bytes: usize) -> Self {
+        let before = &source[..source.floor_char_boundary(bytes)];
+        let begun = before.rsplit('\n').next().unwrap_or_default();
+        let several = source.trim_end().contains('\n');
+        Self { line: several.then(|| before.matches('\n').count() + 1), column: begun.chars().count() + 1 }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}, ")?;
+        }
+        write!(f, "column {}", self.column)
+    }
+}
+
 /// Why an expression is refused before anything is evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -56,10 +84,10 @@ pub enum Refusal {
         limit: usize,
     },
     /// Not the language.
-    #[error("syntax error at column {column}: {message}")]
+    #[error("syntax error at {place}: {message}")]
     Syntax {
-        /// Where, from 1.
-        column: usize,
+        /// Where.
+        place: Place,
         /// What is wrong.
         message: String,
     },

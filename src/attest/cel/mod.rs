@@ -28,3 +28,8 @@ pub use node::Expression;
 pub use parse::compile_all;
 pub use text::{Tree, split_terms};
 pub use value::Value;
+
+/// What is wrong with a pattern of `matches()`, if anything is.
+pub fn pattern_problem(pattern: &str) -> Option<String> {
+    pattern::compile(pattern).err()
+}

@@ -2,7 +2,7 @@
 //! its recursion follows the text; the tree it makes is turned into ours and dropped there too.
 
 use super::checker::Checker;
-use super::limits::{Limits, Refusal};
+use super::limits::{Limits, Place, Refusal};
 use super::node::Expression;
 use super::pattern::Literals;
 use super::stack::on_large_stack;
@@ -24,24 +24,33 @@ fn parse(source: &str, limits: &Limits, patterns: &mut Literals) -> Result<Expre
     let parser = cel::parser::Parser::new().enable_ident_escape_syntax(true).max_recursion_depth(250);
     let (tree, info) = parser.parse_with_source_info(source).map_err(|errors| {
         let first = errors.errors.first();
-        let column = first.map_or(1, |error| column(source, error.pos));
+        let place = place(source, first.map_or((1, 1), |error| error.pos));
         let message = first.map_or_else(String::new, |error| error.msg.clone());
         if message.to_ascii_lowercase().contains("recursion limit") {
             return Refusal::TooDeep { limit: limits.depth };
         }
-        Refusal::Syntax {
-            column,
-            message: message.trim().trim_start_matches("Syntax error: ").chars().take(200).collect(),
-        }
+        Refusal::Syntax { place, message: in_words(message.trim().trim_start_matches("Syntax error: ")) }
     })?;
-    let mut checker = Checker::new(limits, &info, patterns);
+    let mut checker = Checker::new(source, limits, &info, patterns);
     let root = checker.node(&tree, 0)?;
     Ok(Expression { source: source.to_owned(), root, slots: checker.slots() })
 }
 
-/// A place by line and column as one column of the whole text, in characters from 1.
-fn column(source: &str, (line, column): (isize, isize)) -> usize {
-    let line = usize::try_from(line).unwrap_or(1).max(1);
-    let before: usize = source.split_inclusive('\n').take(line - 1).map(|line| line.chars().count()).sum();
-    before + usize::try_from(column).unwrap_or(1).max(1)
+/// The parser counts lines and their characters from 1.
+fn place(source: &str, (line, column): (isize, isize)) -> Place {
+    let from_zero = |number| usize::try_from(number).unwrap_or(1).max(1) - 1;
+    let begun: usize = source.split_inclusive('\n').take(from_zero(line)).map(str::len).sum();
+    let within: usize = source[begun..].chars().take(from_zero(column)).map(char::len_utf8).sum();
+    Place::after(source, begun + within)
+}
+
+/// The parser's sentence, or a plainer one for what people write most.
+fn in_words(said: &str) -> String {
+    match said.strip_prefix("token recognition error at: '") {
+        Some(rest) if rest.starts_with('=') => "a single = is no operator: write ==".to_owned(),
+        Some(rest) if rest.starts_with(['\'', '"']) => {
+            "a text begins here that does not end: its quote is missing".to_owned()
+        }
+        _ => said.chars().take(200).collect(),
+    }
 }

@@ -1,6 +1,6 @@
 //! What can be said about an expression's text before anything parses it: its size, and the operands of `&&` and `||`.
 
-use super::limits::{Limits, Refusal};
+use super::limits::{Limits, Place, Refusal};
 
 /// The `&&`/`||` tree at the top of an expression, with each operand's exact text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,19 @@ pub enum Tree {
 }
 
 impl Tree {
+    /// How many terms there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Term(_) => 1,
+            Self::And(parts) | Self::Or(parts) => parts.iter().map(Self::len).sum(),
+        }
+    }
+
+    /// Never: there is at least one term.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
     /// The terms from left to right.
     pub fn terms(&self) -> Vec<&str> {
         match self {
@@ -32,8 +45,8 @@ pub(super) fn check(text: &str, limits: &Limits) -> Result<(), Refusal> {
     if text.trim().is_empty() {
         return Err(Refusal::Empty);
     }
-    if let Some(at) = text.chars().position(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        return Err(Refusal::Syntax { column: at + 1, message: "a control character".into() });
+    if let Some(at) = text.find(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        return Err(Refusal::Syntax { place: Place::after(text, at), message: "a control character".into() });
     }
     let mut depth = 0usize;
     for token in tokens(text) {

@@ -1,6 +1,6 @@
 //! A condition with its terms: asked in one go, and explained term by term.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -9,7 +9,9 @@ use super::hint::{self, Unmapped};
 use super::known;
 use super::mapping::{Mapped, Mapping};
 use crate::attest::cel::node::{ClaimPath, Variable};
-use crate::attest::cel::{Budget, EvalError, Expression, Limits, Refusal, Scope, Value, compile_all, split_terms};
+use crate::attest::cel::{
+    Budget, EvalError, Expression, Limits, Refusal, Scope, Tree, Value, compile_all, split_terms,
+};
 
 /// A compiled condition.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub struct Condition {
     pub whole: Expression,
     /// Each operand of the `&&`/`||` tree at its top.
     pub terms: Vec<Expression>,
+    /// How the terms are joined.
+    tree: Tree,
     /// What each term looks at.
     looks: Vec<Vec<Look>>,
 }
@@ -28,6 +32,21 @@ struct Look {
     path: ClaimPath,
     shown: String,
     secret: bool,
+}
+
+/// What a condition is explained over.
+struct Facts<'f> {
+    scope: Scope<'f>,
+    unmapped: Option<Unmapped<'f>>,
+    /// The mapped attributes whose values must not be shown.
+    secret: BTreeSet<&'f str>,
+}
+
+impl Facts<'_> {
+    fn hides(&self, path: &ClaimPath) -> bool {
+        let Some(name) = path.segments.first().filter(|_| path.variable != Variable::Assertion) else { return false };
+        !self.secret.is_empty() && self.secret.contains(format!("{}.{name}", path.variable.name()).as_str())
+    }
 }
 
 /// What a condition said.
@@ -65,6 +84,13 @@ pub struct Explanation {
     pub terms: Vec<Term>,
 }
 
+impl Explanation {
+    /// The terms because of which the condition is not true.
+    pub fn causes(&self) -> impl Iterator<Item = &Term> {
+        self.terms.iter().filter(|term| term.cause)
+    }
+}
+
 /// One operand of the condition's `&&`/`||` tree.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Term {
@@ -79,6 +105,9 @@ pub struct Term {
     /// The claims it looks at that are not there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<String>,
+    /// Whether the condition is not true because of it: not so in a `||` that is true all the same.
+    #[serde(skip)]
+    pub cause: bool,
     /// What would make it true, and what was perhaps meant.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hints: Vec<String>,
@@ -98,17 +127,22 @@ impl Condition {
     /// Compiles a condition and each of its terms.
     pub fn compile(text: &str) -> Result<Self, Refusal> {
         // Too long a text is not even divided.
-        let terms = if text.chars().count() > Limits::CONDITION.characters { Vec::new() } else { terms_of(text) };
+        let whole = || Tree::Term(text.to_owned());
+        let tree = if text.chars().count() > Limits::CONDITION.characters { whole() } else { split_terms(text) };
+        let terms = tree.terms().into_iter().map(str::to_owned).collect();
         let mut compiled = compile_all([vec![text.to_owned()], terms].concat(), Limits::CONDITION).into_iter();
-        let whole = compiled.next().unwrap_or(Err(Refusal::TimedOut))?;
+        let root = compiled.next().unwrap_or(Err(Refusal::TimedOut))?;
         // A term that does not stand alone would be a mistake of ours, not of the text: then the whole is the term.
-        let terms = match compiled.collect::<Result<Vec<_>, _>>() {
-            Ok(terms) => terms,
-            Err(_) => compile_all(vec![text.to_owned()], Limits::CONDITION).into_iter().collect::<Result<_, _>>()?,
+        let (tree, terms) = match compiled.collect::<Result<Vec<_>, _>>() {
+            Ok(terms) => (tree, terms),
+            Err(_) => {
+                let again = compile_all(vec![text.to_owned()], Limits::CONDITION);
+                (whole(), again.into_iter().collect::<Result<_, _>>()?)
+            }
         };
         let look = |path: ClaimPath| Look { shown: path.to_string(), secret: known::is_secret(&path.segments), path };
         let looks = terms.iter().map(|term| term.root().claims().into_iter().map(look).collect()).collect();
-        Ok(Self { whole, terms, looks })
+        Ok(Self { whole: root, terms, tree, looks })
     }
 
     /// Asks it.
@@ -118,40 +152,68 @@ impl Condition {
 
     /// Explains it.
     pub fn explain(&self, claims: &Json, mapped: &Mapped) -> Explanation {
+        self.explain_given(claims, mapped, &Mapping::default())
+    }
+
+    /// Explains it over attributes that were mapped elsewhere, by this mapping: it says which are made of secret claims.
+    pub fn explain_given(&self, claims: &Json, mapped: &Mapped, mapping: &Mapping) -> Explanation {
         let answer = self.ask(claims, mapped);
-        self.explanation(&answer, scope(claims, mapped), None)
+        self.explanation(
+            &answer,
+            Facts { scope: scope(claims, mapped), unmapped: None, secret: mapping.secret(claims) },
+        )
     }
 
     /// Maps the claims, asks the condition over them, and explains the answer. Claims that cannot be mapped are an
     /// error.
     pub fn explain_mapped(&self, claims: &Json, mapping: &Mapping) -> (Answer, Explanation) {
+        let secret = mapping.secret(claims);
         match mapping.apply(claims) {
             Ok(mapped) => {
                 let answer = self.ask(claims, &mapped);
-                let explained = self.explanation(&answer, scope(claims, &mapped), None);
+                let facts = Facts { scope: scope(claims, &mapped), unmapped: None, secret };
+                let explained = self.explanation(&answer, facts);
                 (answer, explained)
             }
             Err(error) => {
                 let answer = Answer::Error(error.to_string());
                 let nothing = Mapped::default();
-                let failed = Unmapped { mapping, error: &error };
-                let explained = self.explanation(&answer, scope(claims, &nothing), Some(failed));
+                let unmapped = Some(Unmapped { mapping, error: &error });
+                let explained = self.explanation(&answer, Facts { scope: scope(claims, &nothing), unmapped, secret });
                 (answer, explained)
             }
         }
     }
 
-    fn explanation(&self, answer: &Answer, scope: Scope<'_>, unmapped: Option<Unmapped<'_>>) -> Explanation {
+    fn explanation(&self, answer: &Answer, facts: Facts<'_>) -> Explanation {
         // All terms together get twice what the condition gets.
         let mut budget = Budget { steps: 2 * Budget::default().steps, ..Budget::default() };
         let terms = self.terms.iter().zip(&self.looks);
-        let terms = terms.map(|(term, looks)| explain_term(term, looks, (scope, unmapped), &mut budget)).collect();
+        let mut terms: Vec<Term> = terms.map(|(term, looks)| explain_term(term, looks, &facts, &mut budget)).collect();
+        find_causes(&self.tree, &mut terms);
         Explanation { allowed: *answer == Answer::True, error: answer.error(), terms }
     }
 }
 
-fn terms_of(text: &str) -> Vec<String> {
-    split_terms(text).terms().into_iter().map(str::to_owned).collect()
+/// Marks the terms because of which their tree is not true; whether it is true.
+fn find_causes(tree: &Tree, terms: &mut [Term]) -> bool {
+    let (Tree::And(parts) | Tree::Or(parts)) = tree else {
+        return terms.iter_mut().all(|term| {
+            term.cause = term.result != Truth::True;
+            !term.cause
+        });
+    };
+    let (mut rest, mut holding) = (&mut *terms, 0);
+    for part in parts {
+        let (own, after) = rest.split_at_mut(part.len());
+        holding += usize::from(find_causes(part, own));
+        rest = after;
+    }
+    let holds = holding == parts.len() || (matches!(tree, Tree::Or(_)) && holding > 0);
+    if holds {
+        terms.iter_mut().for_each(|term| term.cause = false);
+    }
+    holds
 }
 
 fn scope<'a>(claims: &'a Json, mapped: &'a Mapped) -> Scope<'a> {
@@ -167,23 +229,19 @@ fn answer(result: Result<Value<'_>, EvalError>) -> Answer {
     }
 }
 
-fn explain_term(
-    term: &Expression,
-    looks: &[Look],
-    (scope, unmapped): (Scope<'_>, Option<Unmapped<'_>>),
-    budget: &mut Budget,
-) -> Term {
+fn explain_term(term: &Expression, looks: &[Look], facts: &Facts<'_>, budget: &mut Budget) -> Term {
+    let scope = facts.scope;
     let result = term.evaluate_within(scope, budget);
     let (mut values, mut absent) = (BTreeMap::new(), Vec::new());
     for Look { path, shown, secret } in looks {
         match path.resolve(scope.root(path.variable)) {
             Some(value) => {
-                values.insert(shown.clone(), known::masked(*secret, value));
+                values.insert(shown.clone(), known::masked(*secret || facts.hides(path), value));
             }
             None => absent.push(shown.clone()),
         }
     }
-    let hints = hint::hints(term.root(), scope, unmapped, &result);
+    let hints = hint::hints(term.root(), scope, facts.unmapped, &result);
     let answer = answer(result);
     let truth = match answer {
         Answer::True => Truth::True,
@@ -194,7 +252,7 @@ fn explain_term(
         Answer::NotBoolean(kind) => Some(format!("the term is neither true nor false: it gives {kind}")),
         other => other.error(),
     };
-    Term { source: term.source.clone(), result: truth, error, values, absent, hints }
+    Term { source: term.source.clone(), result: truth, error, values, absent, cause: false, hints }
 }
 
 /// The claims as a condition's `assertion`, from a text that is either the claims or an object of scopes.
@@ -211,4 +269,28 @@ pub fn read_scopes(json: Json) -> Result<(Json, Option<Mapped>), &'static str> {
     let assertion = take("assertion");
     let mapped = Mapped { google: take("google"), attribute: take("attribute") };
     Ok((assertion, Some(mapped)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_term_is_a_cause_only_where_its_own_conjunct_failed() {
+        let claims = json!({"a": true, "b": false, "l": []});
+        for (condition, expected) in [
+            ("(!has(assertion.x) || size(assertion.x) == 0) && assertion.b", ["assertion.b"].as_slice()),
+            ("assertion.a || assertion.b", &[]),
+            ("(assertion.b || assertion.x) && assertion.a", &["assertion.b", "assertion.x"]),
+            ("assertion.b || (assertion.a && assertion.x)", &["assertion.b", "assertion.x"]),
+            ("assertion.a && (assertion.b || (assertion.a && !assertion.b)) && !assertion.a", &["!assertion.a"]),
+            ("(assertion.a ? assertion.a : assertion.b) && assertion.b", &["assertion.b"]),
+        ] {
+            let explained = Condition::compile(condition).unwrap().explain(&claims, &Mapped::default());
+            let causes: Vec<&str> = explained.causes().map(|term| term.source.as_str()).collect();
+            assert_eq!(causes, expected, "{condition}");
+        }
+    }
 }

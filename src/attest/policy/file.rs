@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
+use url::Url;
 
 use super::condition::Condition;
 use super::mapping::Mapping;
+use super::members;
 use super::{Policy, PolicyError};
 use crate::attest::json;
 use crate::attest::keys::KeySet;
@@ -90,10 +92,14 @@ struct Oidc {
 
 /// Reads a policy from the text of a file. `fallback` is its name when the text has none: the file's stem.
 pub fn read(text: &str, fallback: &str) -> Result<Policy, PolicyError> {
-    let json = to_json(text)?;
+    let mut json = to_json(text)?;
     let members =
-        json.as_object().ok_or_else(|| PolicyError::Form("a policy is a mapping of names to values".into()))?;
+        json.as_object_mut().ok_or_else(|| PolicyError::Form("a policy is a mapping of names to values".into()))?;
     let provider = ["attributeMapping", "attributeCondition", "oidc"].iter().any(|name| members.contains_key(*name));
+    members::check(members, if provider { &members::PROVIDER } else { &members::OWN })?;
+    if let Some(oidc) = members.get_mut("oidc").and_then(Json::as_object_mut).filter(|_| provider) {
+        members::check(oidc, &members::OIDC)?;
+    }
     let hash = super::sha256_hex(text.as_bytes());
     if provider { from_provider(json, fallback, hash) } else { from_own(json, fallback, hash) }
 }
@@ -105,10 +111,28 @@ fn to_json(text: &str) -> Result<Json, PolicyError> {
     if text.trim_start().starts_with('{') {
         return json::read(text.as_bytes(), json::DEPTH).map_err(|error| PolicyError::Form(error.to_string()));
     }
-    serde_saphyr::from_str(text).map_err(|error| {
-        let said = error.to_string();
-        PolicyError::Form(said.lines().next().unwrap_or_default().to_owned())
-    })
+    serde_saphyr::from_str(text).map_err(|error| PolicyError::Form(in_yaml(&error)))
+}
+
+/// What is wrong with YAML, without what the library advises its callers.
+fn in_yaml(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    let (error, place) = (error.without_snippet(), error.location());
+    let what = match error {
+        Error::DuplicateMappingKey { key, .. } => format!("{} stands twice", key.as_deref().unwrap_or("a name")),
+        Error::MultipleDocuments { .. } => "a second document begins, and a file is one policy".to_owned(),
+        Error::Budget { .. } => "there is more in it than a policy may hold".to_owned(),
+        other => {
+            let said = other.to_string();
+            let line = said.lines().next().unwrap_or_default();
+            let line =
+                line.split_once(" column ").and_then(|(_, rest)| rest.split_once(": ")).map_or(line, |(_, said)| said);
+            let advice = |part: &&str| part.contains("Options") || part.contains("from_");
+            line.split_inclusive([',', ';']).take_while(|part| !advice(part)).collect::<String>()
+        }
+    };
+    let what = what.trim_end_matches([',', ';']);
+    place.map_or_else(|| what.to_owned(), |place| format!("line {}, column {}: {what}", place.line(), place.column()))
 }
 
 fn from_own(json: Json, fallback: &str, hash: String) -> Result<Policy, PolicyError> {
@@ -121,10 +145,12 @@ fn from_own(json: Json, fallback: &str, hash: String) -> Result<Policy, PolicyEr
     if own.audiences.is_empty() {
         return Err(PolicyError::Form("audiences is missing: name the audience that the token is made for".into()));
     }
+    let issuer = issuer(own.issuer.as_deref().unwrap_or(GOOGLE), "issuer")?;
+    named(&own.audiences, "audiences")?;
     Ok(Policy {
         name: own.name.unwrap_or_else(|| fallback.to_owned()),
         description: own.description,
-        issuer: own.issuer.as_deref().unwrap_or(GOOGLE).trim_end_matches('/').to_owned(),
+        issuer,
         audiences: own.audiences,
         tokens: own.tokens.unwrap_or_else(|| vec![TokenKind::Oidc]),
         family: own.family,
@@ -143,6 +169,7 @@ fn from_own(json: Json, fallback: &str, hash: String) -> Result<Policy, PolicyEr
 fn from_provider(json: Json, fallback: &str, hash: String) -> Result<Policy, PolicyError> {
     let provider: Provider = serde_json::from_value(json).map_err(|error| PolicyError::Form(error.to_string()))?;
     let oidc = provider.oidc.ok_or_else(|| PolicyError::Form("the provider has no oidc member".into()))?;
+    named(&oidc.allowed_audiences, "oidc.allowedAudiences")?;
     let resource = provider.name.as_deref().filter(|name| name.contains("/providers/"));
     let audiences = match (oidc.allowed_audiences.is_empty(), resource) {
         (false, _) => oidc.allowed_audiences,
@@ -160,7 +187,7 @@ fn from_provider(json: Json, fallback: &str, hash: String) -> Result<Policy, Pol
         } else {
             provider.description
         },
-        issuer: oidc.issuer_uri.trim_end_matches('/').to_owned(),
+        issuer: issuer(&oidc.issuer_uri, "oidc.issuerUri")?,
         audiences,
         tokens: vec![TokenKind::Oidc],
         family: Family::Any,
@@ -178,6 +205,27 @@ fn from_provider(json: Json, fallback: &str, hash: String) -> Result<Policy, Pol
             .map_err(|error| PolicyError::Form(format!("jwksJson: {error}")))?,
         hash,
     })
+}
+
+/// An issuer is named by its address. Whether its keys can be asked for there is seen at start.
+fn issuer(text: &str, member: &str) -> Result<String, PolicyError> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "https" | "http") && url.has_host() => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err(PolicyError::Form(format!(
+            "{member} is {text:?}, which is not a URL: write the claim iss of the tokens, for example {GOOGLE}"
+        ))),
+    }
+}
+
+fn named(audiences: &[String], member: &str) -> Result<(), PolicyError> {
+    match audiences.iter().any(|audience| audience.trim().is_empty()) {
+        true => {
+            Err(PolicyError::Form(format!("{member} holds an empty text, which no token is made for: leave it out")))
+        }
+        false => Ok(()),
+    }
 }
 
 /// A condition whose type is plain from its text and is no boolean can never allow anything: a mistake.

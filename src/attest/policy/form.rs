@@ -63,7 +63,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use super::super::file::read;
+    use super::super::{file::read, members};
     use super::*;
 
     fn refused(text: &str) -> String {
@@ -108,6 +108,54 @@ mod tests {
             without.as_object_mut().unwrap().remove(name);
             assert!(refused(&without.to_string()).contains(name));
         }
+    }
+
+    #[test]
+    fn a_wrong_policy_is_told_by_member_place_and_remedy() {
+        let with = |text: &str| format!("name: p\naudiences: [x]\n{text}\ncondition: assertion.secboot\n");
+        for (text, told) in [
+            ("audiences: https://x".to_owned(), "put it in brackets, audiences: [https://x]"),
+            (
+                with("leeway_seconds: '30'"),
+                "leeway_seconds is the text \"30\", not a whole number: leave out the quotes",
+            ),
+            (with("leeway_seconds: -1"), "leeway_seconds is the number -1, not a whole number from 0"),
+            (with("allow_everything: 'yes'"), "allow_everything is the text \"yes\": write true or false"),
+            (with("mapping: [a]"), "mapping is a list: write names and their values"),
+            (with("mapping: {google.subject: 1}"), "mapping holds the number 1, not only texts: put it in quotes"),
+            (with("family: vm"), "family: unknown variant `vm`"),
+            (with("tokens: oidc"), "put it in brackets, tokens: [oidc]"),
+            (with("issuer: foo"), "issuer is \"foo\", which is not a URL"),
+            ("audiences: ['']\ncondition: assertion.secboot\n".to_owned(), "audiences holds an empty text"),
+            ("audiences:\ncondition: assertion.secboot\n".to_owned(), "audiences is missing"),
+            ("audiences: [x]\ncondition: false\n".to_owned(), "put it in quotes, condition: 'false'"),
+            (with("name: q"), "line 3, column 1: name stands twice"),
+            (with("---\nname: q"), "a second document begins"),
+            (
+                "audiences: [x]\ncondition: |\n  assertion.swname == 'A'\n  && assertion.secboot = true\n".to_owned(),
+                "syntax error at line 2, column 22: a single = is no operator: write ==",
+            ),
+            ("audiences: [x]\ncondition: |\n  'é' == 'é' &&\n  'é' == asertion.x\n".to_owned(), "(line 2, column 8)"),
+            ("audiences: [x]\ncondition: assertion.a == 'é' = 1\n".to_owned(), "at column 20: a single ="),
+            (
+                "audiences: [x]\ncondition: assertion.a == \"x\n".to_owned(),
+                "at column 16: a text begins here that does not end",
+            ),
+            (
+                r#"{"oidc": {"issuerUri": "https://x", "allowedAudiences": "a"}, "attributeCondition": "assertion.x"}"#
+                    .to_owned(),
+                "allowedAudiences: [a]",
+            ),
+        ] {
+            let refused = refused(&text);
+            assert!(refused.contains(told), "{refused}");
+            assert!(!refused.contains("Options") && !refused.contains("from_str"), "{refused}");
+        }
+        let kinds = |kinds: &[(&'static str, _)]| kinds.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>();
+        assert_eq!(kinds(&members::OWN), OWN.iter().map(|member| member.name).collect());
+        let oidc = members::OIDC.map(|(name, _)| format!("oidc.{name}"));
+        let provider = PROVIDER.iter().map(|member| member.name).filter(|name| !oidc.contains(&(*name).to_owned()));
+        assert_eq!(provider.chain(["oidc"]).collect::<BTreeSet<_>>(), kinds(&members::PROVIDER));
     }
 
     #[test]

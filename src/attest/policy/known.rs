@@ -1,5 +1,7 @@
 //! The claims that Google's attestation tokens are known to have, for suggestions and for the linter.
 
+use crate::attest::cel::node::Node;
+
 /// Every known claim by its path under `assertion`. A path that ends in `.*` has free names below.
 pub const CLAIMS: &[&str] = &[
     "iss",
@@ -78,6 +80,31 @@ pub fn meant(segments: &[String]) -> Option<&'static str> {
 /// Whether a claim's value must not be shown.
 pub fn is_secret(segments: &[String]) -> bool {
     segments.iter().any(|segment| names_secret(segment))
+}
+
+/// Whether an expression takes something from a claim that must not be shown, or from one that holds such a claim.
+/// Whether a claim is there is no secret.
+pub fn takes_secret(expression: &Node, claims: &serde_json::Value) -> bool {
+    let mut waiting = vec![expression];
+    while let Some(node) = waiting.pop() {
+        match node.path() {
+            _ if matches!(node, Node::Has { .. }) => {}
+            Some(path) if is_secret(&path.segments) || path.resolve(claims).is_some_and(holds_secret) => return true,
+            Some(_) => {}
+            None => waiting.extend(node.children()),
+        }
+    }
+    false
+}
+
+fn holds_secret(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Object(entries) => {
+            entries.iter().any(|(name, value)| names_secret(name) || holds_secret(value))
+        }
+        serde_json::Value::Array(items) => items.iter().any(holds_secret),
+        _ => false,
+    }
 }
 
 fn names_secret(name: &str) -> bool {

@@ -7,6 +7,8 @@ use super::guards::{DIGEST, Guards, IMAGE, OWNER, PLAIN_VM, PRODUCTION, REFERENC
 use super::known;
 use super::{Family, Policy};
 use crate::attest::cel::node::{ClaimPath, Literal, Macro, Node, Operator, Variable};
+use crate::attest::cel::pattern_problem;
+use crate::attest::discovery::safe;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -46,6 +48,7 @@ pub fn lint(policy: &Policy) -> Vec<Remark> {
     root.visit(&mut |node| found.node(node, root));
     found.names();
     found.missing(policy, root);
+    found.attributes(policy, root);
     found.around(policy);
     found.remarks.sort_by_key(|remark| std::cmp::Reverse(remark.level));
     found.remarks.dedup();
@@ -73,6 +76,7 @@ impl Found {
                 "matches() looks for the pattern anywhere in the text: write ^...$, and ^(...|...)$ around alternatives, \
                  as ^ and $ belong to the first and last of them only",
             ),
+            Node::Call { function, arguments } if function.name() == "matches" => self.pattern(arguments),
             Node::Call { function, arguments }
                 if function.name() == "contains" && leaf(&arguments[0], "image_reference") =>
             {
@@ -93,6 +97,41 @@ impl Found {
         }
         if let Some(path) = node.path().filter(|path| matches!(node, Node::Select { .. }) && overridable(path)) {
             self.guarded(&path, root);
+        }
+    }
+
+    /// A literal pattern that compiles is no call any more.
+    fn pattern(&mut self, arguments: &[Node]) {
+        if let [_, Node::Literal(Literal::Text(source))] = arguments
+            && let Some(problem) = pattern_problem(source)
+        {
+            self.add(
+                Level::Error,
+                "invalid-pattern",
+                format!("the pattern {source:?} cannot be used: {problem}"),
+                "the term is an error for every token, and an error denies",
+            );
+        }
+    }
+
+    /// `google` and `attribute` have only what the mapping gives them, and nothing while it is being made.
+    fn attributes(&mut self, policy: &Policy, root: &Node) {
+        let mapped: Vec<&str> = policy.mapping.entries().map(|(key, _)| key).collect();
+        let in_mapping = policy.mapping.entries().flat_map(|(_, expression)| expression.root().claims());
+        let lacking = root.claims().into_iter().filter(|path| {
+            let key = path.segments.first().map(|name| format!("{}.{name}", path.variable.name()));
+            key.is_some_and(|key| !mapped.contains(&key.as_str()))
+        });
+        let attribute = |path: &ClaimPath| path.variable != Variable::Assertion;
+        let paths: Vec<ClaimPath> = lacking.chain(in_mapping).filter(attribute).collect();
+        for path in paths {
+            self.add(
+                Level::Error,
+                "unmapped-attribute",
+                format!("{path} is not mapped"),
+                "google and attribute hold what the mapping makes of assertion, and nothing else: without it the term is an \
+                 error, and an error denies",
+            );
         }
     }
 
@@ -302,6 +341,15 @@ impl Found {
                 );
             }
         }
+        if policy.keys.is_none() && url::Url::parse(&policy.issuer).is_ok_and(|url| !safe(&url)) {
+            self.add(
+                Level::Error,
+                "issuer-address",
+                format!("the issuer {} is neither https nor on this machine", policy.issuer),
+                "whoever can change keys on their way can sign any token, so such keys are not asked for: serve refuses the \
+                 policy",
+            );
+        }
         if policy.audiences.iter().any(|audience| audience.trim_end_matches('/') == STS) {
             self.add(
                 Level::Note,
@@ -422,6 +470,25 @@ mod tests {
         }
         let deny = Policy::read("audiences: [a]\ncondition: 'false'\n", "p").unwrap();
         assert_eq!(lint(&deny).iter().map(|remark| remark.level).collect::<Vec<_>>(), [Level::Note]);
+    }
+
+    #[test]
+    fn what_can_never_hold_is_told() {
+        let vm = |rest: &str| rules(&format!("{VM} && {rest}"));
+        for (rest, rule) in [
+            ("assertion.x.matches('(')", "invalid-pattern"),
+            ("google.subject == 'x'", "unmapped-attribute"),
+            ("has(attribute.a.b)", "unmapped-attribute"),
+        ] {
+            assert_eq!(vm(rest)[0], rule);
+        }
+        let of = |head: &str| {
+            let text = format!("audiences: [a]\n{head}\ncondition: {VM} && attribute.a == 'x'\n");
+            lint(&Policy::read(&text, "p").unwrap()).into_iter().map(|remark| remark.rule).collect::<Vec<_>>()
+        };
+        assert_eq!(of("mapping: {attribute.a: assertion.swname}"), [""; 0]);
+        assert_eq!(of("mapping: {attribute.a: google.subject}"), ["unmapped-attribute"]);
+        assert_eq!(of("issuer: http://x.example\nmapping: {attribute.a: assertion.swname}"), ["issuer-address"]);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Attribute mapping: what a provider makes of the claims before its condition is asked.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value as Json};
 
+use super::known;
 use crate::attest::cel::{Budget, EvalError, Expression, Limits, Refusal, Scope, compile_all};
 
 /// The most bytes of `google.subject`.
@@ -113,6 +116,12 @@ impl Mapping {
     /// The mapped keys with their expressions.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Expression)> {
         self.entries.iter().map(|(key, expression)| (key.as_str(), expression))
+    }
+
+    /// The attributes whose values must not be shown, as they are made of a claim whose value must not be.
+    pub fn secret(&self, claims: &Json) -> BTreeSet<&str> {
+        let secret = self.entries.iter().filter(|(_, expression)| known::takes_secret(expression.root(), claims));
+        secret.map(|(key, _)| key.as_str()).collect()
     }
 
     /// Maps the claims.
@@ -227,5 +236,27 @@ mod tests {
         assert!(matches!(mapping.apply(&json!({})), Err(MappingError::Failed { .. })));
         assert!(Mapping::compile(&pairs("attribute.Upper", "'a'")).is_err());
         assert!(Mapping::compile(&pairs("attribute.a", &format!("'{}'", "x".repeat(2050)))).is_err());
+    }
+
+    #[test]
+    fn what_is_made_of_a_secret_claim_is_secret() {
+        let claims =
+            json!({"eat_nonce": ["n"], "sub": "s", "submods": {"container": {"env": {"A": "b"}, "args": ["x"]}}});
+        for (text, secret) in [
+            ("assertion.sub", false),
+            ("assertion.submods.container.args[0]", false),
+            ("has(assertion.submods.container.env.A) ? 'y' : 'n'", false),
+            ("'x-' + assertion.eat_nonce[0]", true),
+            ("assertion['eat_nonce'][0]", true),
+            ("assertion['eat_' + 'nonce'][0]", true),
+            ("assertion.submods.container.env.A", true),
+            ("assertion.submods.container['e' + 'nv'].A", true),
+            ("assertion.submods.exists(k, assertion.submods[k].env.A == 'b') ? 'y' : 'n'", true),
+            ("[assertion][0].eat_nonce[0]", true),
+            ("assertion.eat_nonce.map(n, n + '!')[0]", true),
+        ] {
+            let mapping = Mapping::compile(&[("attribute.a".to_owned(), text.to_owned())]).unwrap();
+            assert_eq!(mapping.secret(&claims).contains("attribute.a"), secret, "{text}");
+        }
     }
 }

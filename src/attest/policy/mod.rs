@@ -9,6 +9,7 @@ mod hint;
 pub mod known;
 pub mod lint;
 pub mod mapping;
+mod members;
 
 use std::time::Duration;
 

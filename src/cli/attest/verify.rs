@@ -16,7 +16,7 @@ use crate::attest::key_source::{FetchRules, KeySource};
 use crate::attest::keys::KeySet;
 use crate::attest::policy::{Explanation, Policy};
 use crate::attest::reason::Reason;
-use crate::attest::token::take_apart;
+use crate::attest::token::{TokenHash, take_apart};
 use crate::attest::verify::{Trust, Verified, judge_and_explain, verify};
 
 #[derive(Debug, Args)]
@@ -80,6 +80,8 @@ pub(super) fn run(args: &Verify, out: &mut dyn Write) -> anyhow::Result<u8> {
 /// What became of one token.
 struct Outcome {
     policy: Policy,
+    /// What identifies the token, when it could be taken apart.
+    hash: Option<TokenHash>,
     verified: Option<Verified>,
     reason: Option<Reason>,
     explanation: Option<Explanation>,
@@ -95,7 +97,7 @@ impl Outcome {
             "message": self.reason.as_ref().map(ToString::to_string),
             "policy": self.policy.name,
             "policy_sha256": self.policy.hash,
-            "token_sha256": verified.map(|verified| verified.hash.to_string()),
+            "token_sha256": self.hash.map(|hash| hash.to_string()),
             "kid": verified.and_then(|verified| verified.kid.clone()),
             "resource": verified.and_then(|v| Claims(&v.claims).instance()).map(|instance| instance.resource_name()),
             "explanation": self.explanation,
@@ -104,7 +106,10 @@ impl Outcome {
 
     fn print(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         match (&self.reason, &self.verified) {
-            (Some(reason), None) => writeln!(out, "{}: {reason} [{}]", paint("not verified", RED), reason.code())?,
+            (Some(reason), None) => {
+                writeln!(out, "{}: {reason} [{}]", paint("not verified", RED), reason.code())?;
+                self.hash.map_or(Ok(()), |hash| writeln!(out, "  token  sha256 {hash}"))?;
+            }
             (_, None) => {}
             (reason, Some(verified)) => {
                 writeln!(out, "{}: the issuer signed it, it is for us and in time", paint("verified", GREEN))?;
@@ -137,12 +142,13 @@ fn verified(args: &Verify) -> anyhow::Result<Outcome> {
             .or_else(|_| Roots::certificates(&read_bytes(Path::new(text))?).map_err(anyhow::Error::from))?,
     };
     let now = args.now.unwrap_or_else(|| chrono::Utc::now().timestamp());
+    let hash = take_apart(token).ok().map(|parts| parts.hash);
     let result = verify(token, &policy, Trust { keys: keys.as_deref(), roots: &roots }, now);
     Ok(match result {
-        Err(reason) => Outcome { policy, verified: None, reason: Some(reason), explanation: None },
+        Err(reason) => Outcome { policy, hash, verified: None, reason: Some(reason), explanation: None },
         Ok(verified) => {
             let (judgement, explanation) = judge_and_explain(&verified, &policy);
-            Outcome { policy, verified: Some(verified), reason: judgement.err(), explanation: Some(explanation) }
+            Outcome { policy, hash, verified: Some(verified), reason: judgement.err(), explanation: Some(explanation) }
         }
     })
 }

@@ -1,7 +1,7 @@
 //! A decision: about which token, asked for what, and its line in the journal and the metrics.
 
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -16,7 +16,7 @@ use crate::attest::verify::{Trust, Verified, kind, meant_for, signed};
 use crate::telemetry::metrics as names;
 
 /// How often tokens nobody vouched for are told.
-const FLOOD: TimeDelta = TimeDelta::minutes(10);
+pub(super) const FLOOD: TimeDelta = TimeDelta::minutes(10);
 
 /// A token whose issuer vouches for it, beside the policy it was verified for.
 #[derive(Debug)]
@@ -84,8 +84,8 @@ impl Attestor {
             return Refused::Token(reason);
         }
         count(Some(&reason));
-        let event = self.0.flood.lock().unwrap_or_else(PoisonError::into_inner).note(&reason, asked.now, FLOOD);
-        self.tell(event.into_iter().collect()).await;
+        let event = self.flood().note(&reason, asked.now, FLOOD);
+        self.tell_flood(event).await;
         if let Err(throttled) = self.throttle(asked.address) {
             return throttled;
         }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::service::BuildError;
 use crate::attest::key_source::{FetchError, FetchRules, KeySource};
 use crate::attest::keys::KeySet;
-use crate::attest::policies::Table;
+use crate::attest::policies::{FolderError, Table};
 use crate::attest::policy::file::GOOGLE;
 use crate::config::attestation::AttestationConfig;
 
@@ -32,17 +32,22 @@ impl Issuers {
             }
             None => None,
         };
-        let keys = Self {
+        Ok(Self {
             sources: Mutex::default(),
             file,
             stand_in: stand_in(config, table),
             cache: config.keys_cache.clone(),
             rules,
-        };
+        })
+    }
+
+    /// Holds a source for every issuer that must be asked.
+    pub(super) fn hold(&self, table: &Table) -> Result<(), FolderError> {
         for policy in table.values().filter(|policy| policy.keys.is_none()) {
-            keys.source(&policy.issuer)?;
+            let unusable = |source| FolderError::Issuer { policy: policy.name.clone(), source };
+            self.source(&policy.issuer).map_err(unusable)?;
         }
-        Ok(keys)
+        Ok(())
     }
 
     fn source(&self, issuer: &str) -> Result<Arc<KeySource>, FetchError> {

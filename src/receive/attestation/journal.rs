@@ -29,7 +29,7 @@ pub struct Entry<'e> {
     /// The SHA-256 of the policy's file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_sha256: Option<&'e str>,
-    /// The SHA-256 of the token's parts.
+    /// The SHA-256 of the token's decoded parts, each after its length.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_sha256: Option<&'e str>,
     /// The machine, once verified.

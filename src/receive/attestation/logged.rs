@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
 
 use super::service::Attestor;
+use super::verdict::distance;
 use crate::attest::claims::Claims;
 use crate::attest::gotpm::{self, Examined};
 use crate::attest::key_source::Unavailable;
@@ -19,6 +19,8 @@ use crate::attest::verify::{Trust, Verified, judge_and_explain};
 use crate::event::Attestation;
 use crate::event::attestation::Category;
 
+type Judged = (Arc<Policy>, Option<Reason>, Explanation);
+
 impl Attestor {
     /// What an entry of the log `gotpm` with a token says: verified, compared with the entry's labels, judged. Nothing
     /// is told from here: the caller takes it in, and may ask again for the same entry.
@@ -28,8 +30,7 @@ impl Attestor {
     pub async fn logged(&self, entry: &serde_json::Value, now: DateTime<Utc>) -> Result<Vec<Attestation>, Unavailable> {
         let Examined { events: mut found, live } = self.examined(entry, now).await?;
         for event in found.iter_mut().filter(|event| event.category == Category::AttestationTokenInvalid) {
-            let count = self.0.forged.fetch_add(1, Ordering::Relaxed) + 1;
-            event.properties.insert("count_since_start", count);
+            self.0.forged.lock().unwrap_or_else(PoisonError::into_inner).note(event);
         }
         if let Some(verified) = live {
             self.0.told.learn(&found).await;
@@ -94,18 +95,22 @@ impl Attestor {
         more
     }
 
-    /// The first policy for logged tokens that allows, else the first that denies; none when none is configured for
+    /// The first policy for logged tokens that allows, else the one that came nearest; none when none is configured for
     /// tokens of this issuer and kind. Audience and age are not looked at: the token was made for another service.
-    fn judged(&self, verified: &Verified) -> Option<(Arc<Policy>, Option<Reason>, Explanation)> {
+    fn judged(&self, verified: &Verified) -> Option<Judged> {
         let issuer = Claims(&verified.claims).text("iss")?;
-        let mut denied = None;
+        let mut denied: Option<Judged> = None;
         for policy in self.0.logged.iter().filter_map(|name| self.0.policies.find(name)) {
             if policy.issuer != issuer || !policy.tokens.contains(&verified.kind) {
                 continue;
             }
             match judge_and_explain(verified, &policy) {
                 (Ok(()), explanation) => return Some((policy, None, explanation)),
-                (Err(reason), explanation) => denied = denied.or(Some((policy, Some(reason), explanation))),
+                (Err(reason), explanation) => {
+                    let near = |(_, reason, explanation): &Judged| distance(reason.as_ref(), explanation);
+                    let this = (policy, Some(reason), explanation);
+                    denied = Some(denied.filter(|other| near(other) <= near(&this)).unwrap_or(this));
+                }
             }
         }
         denied

@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 use super::answers::{Refused, Released, Shown};
 use super::decision::{Asked, Checked, count, entry};
 use super::service::Attestor;
+use super::used::{Held, Taken};
 use crate::attest::claims::Claims;
 use crate::attest::reason::Reason;
 use crate::attest::seal::{self, Randomness};
-use crate::attest::seen::Use;
 use crate::attest::verify::{Verified, explain, judge};
 use crate::telemetry::{chain, metrics as names};
 
@@ -53,11 +53,10 @@ impl Attestor {
             Err(other) => return Err(other),
         };
         let released = self.judge_and_fetch(name, shown, &checked, asked).await;
-        if released.is_err()
-            && let Some(used) = used
-        {
-            // Nothing was released for it, so it is not used up.
-            self.0.used.give_back(&used).await;
+        match (used, &released) {
+            (Some(held), Ok(_)) => held.use_up(),
+            (Some(held), Err(_)) => held.give_back().await,
+            (None, _) => {}
         }
         released
     }
@@ -97,7 +96,7 @@ impl Attestor {
     }
 
     /// A nonce made here for this secret, never used; else, unless nonces are required, a token never used.
-    async fn fresh(&self, name: &str, verified: &Verified, now: DateTime<Utc>) -> Result<Option<[u8; 32]>, Refused> {
+    async fn fresh(&self, name: &str, verified: &Verified, now: DateTime<Utc>) -> Result<Option<Held>, Refused> {
         let nonces = Claims(&verified.claims).nonces();
         let found = self.0.challenges.find(&nonces, &format!("secret:{name}"), now.timestamp());
         let (what, until) = match found {
@@ -112,9 +111,9 @@ impl Attestor {
             tracing::error!(error = chain(&error), "what was used before cannot be looked up; no secrets are released");
             Refused::StateUnavailable
         })? {
-            Use::First => Ok(Some(what)),
-            Use::Again => Err(Refused::Token(Reason::Replayed)),
-            Use::Full => Err(Refused::Full),
+            Taken::First(held) => Ok(Some(held)),
+            Taken::Again => Err(Refused::Token(Reason::Replayed)),
+            Taken::Full => Err(Refused::Full),
         }
     }
 

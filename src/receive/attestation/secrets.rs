@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, ExposeSecretMut, SecretSlice, SecretString};
 use crate::config::attestation::{SecretRule, SecretSource};
 
 /// Asks Secret Manager: `sm://project/secret[/version]` → its value, or a sentence without it.
-pub type Resolver = Arc<dyn Fn(String) -> BoxFuture<'static, Result<SecretString, String>> + Send + Sync>;
+pub type Resolver = Arc<dyn Fn(String) -> BoxFuture<'static, Result<SecretSlice<u8>, String>> + Send + Sync>;
 
 /// Secret Manager behind a client.
 pub fn manager(client: crate::google::Client) -> Resolver {
@@ -20,7 +20,8 @@ pub fn manager(client: crate::google::Client) -> Resolver {
         let client = client.clone();
         Box::pin(async move {
             let name = place.parse().map_err(|error| crate::telemetry::chain(&error))?;
-            crate::google::secret_manager::read(&client, &name).await.map_err(|error| crate::telemetry::chain(&error))
+            let read = crate::google::secret_manager::read_bytes(&client, &name).await;
+            read.map_err(|error| crate::telemetry::chain(&error))
         })
     })
 }
@@ -86,7 +87,7 @@ impl Secrets {
             SecretSource::Manager(address) => {
                 let resolver =
                     self.resolver.as_ref().ok_or_else(|| SecretError::Manager("it is not connected".into()))?;
-                let value = bytes(&resolver(address.clone()).await.map_err(SecretError::Manager)?);
+                let value = resolver(address.clone()).await.map_err(SecretError::Manager)?;
                 self.remember(&rule.name, &value);
                 Ok(value)
             }

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,12 +16,13 @@ use super::memory::Memory;
 use super::secrets::{Resolver, Secrets};
 use super::used::Used;
 use crate::attest::chain::{RootError, Roots};
-use crate::attest::key_source::{FetchError, FetchRules};
+use crate::attest::key_source::FetchRules;
 use crate::attest::keys::KeySetError;
 use crate::attest::nonce::Challenges;
-use crate::attest::outcome::{Expected, Flood};
-use crate::attest::policies::{FolderError, Policies};
-use crate::config::attestation::AttestationConfig;
+use crate::attest::outcome::{Expected, Flood, Forged};
+use crate::attest::policies::{Check, FolderError, Policies};
+use crate::config::Setting;
+use crate::config::attestation::{ATTESTATION_LOG_POLICY, ATTESTATION_POLICY, ATTESTATION_SECRETS, AttestationConfig};
 use crate::receive::{Intake, client};
 
 /// How often a state that stays is told again.
@@ -57,16 +57,12 @@ impl std::fmt::Debug for Parts {
 pub enum BuildError {
     #[error("the attestation policies cannot be used")]
     Policies(#[from] FolderError),
-    #[error("{0} names a policy that is not in the folder")]
-    UnknownPolicy(String),
     #[error("ATTESTATION_ROOT cannot be used")]
     Root(#[from] RootError),
     #[error("ATTESTATION_ROOT or ATTESTATION_JWKS_FILE cannot be read")]
     File(#[source] std::io::Error),
     #[error("ATTESTATION_JWKS_FILE cannot be used")]
     Keys(#[from] KeySetError),
-    #[error("the issuer's keys cannot be fetched as configured")]
-    Fetch(#[from] FetchError),
     #[error("ATTESTATION_JOURNAL cannot be written")]
     Journal(#[source] std::io::Error),
 }
@@ -79,10 +75,10 @@ pub(super) struct Inner {
     pub(super) policies: Arc<Policies>,
     pub(super) asked: Vec<String>,
     pub(super) logged: Vec<String>,
-    pub(super) issuers: Issuers,
+    pub(super) issuers: Arc<Issuers>,
     pub(super) roots: Roots,
     pub(super) challenges: Challenges,
-    pub(super) used: Used,
+    pub(super) used: Arc<Used>,
     pub(super) require_nonce: bool,
     pub(super) allow_reuse: bool,
     pub(super) secrets: Secrets,
@@ -91,7 +87,7 @@ pub(super) struct Inner {
     pub(super) failures: DefaultKeyedRateLimiter<IpAddr>,
     pub(super) intake: Option<Intake>,
     pub(super) flood: Mutex<Flood>,
-    pub(super) forged: AtomicU64,
+    pub(super) forged: Mutex<Forged>,
     pub(super) told: Memory,
     pub(super) attested: Mutex<Expected>,
     pub(super) released_findings: bool,
@@ -115,25 +111,21 @@ impl Attestor {
     pub fn build(config: &AttestationConfig, parts: Parts) -> Result<Option<Self>, BuildError> {
         let Some(folder) = &config.policies else { return Ok(None) };
         let policies = Policies::load(folder)?;
-        let table = policies.all();
-        let secrets = config.secrets.iter().map(|rule| &rule.policy);
-        let named = config.asked.iter().chain(&config.logged).chain(secrets);
-        if let Some(unknown) = named.into_iter().find(|name| !table.contains_key(*name)) {
-            return Err(BuildError::UnknownPolicy(unknown.clone()));
-        }
+        let issuers = Arc::new(Issuers::new(config, &policies.all(), parts.fetch)?);
+        let policies = policies.checked(usable(named(config), Arc::clone(&issuers)))?;
         let mut key = [0u8; 32];
         rand::fill(&mut key);
         let key = config.nonce_key.as_ref().map_or(key.to_vec(), |key| key.expose_secret().as_bytes().to_vec());
         let quota = Quota::per_minute(NonZeroU32::new(config.failures_per_minute).unwrap_or(NonZeroU32::MIN));
         Ok(Some(Self(Arc::new(Inner {
-            issuers: Issuers::new(config, &table, parts.fetch)?,
+            issuers,
             policies: Arc::new(policies),
             asked: config.asked.clone(),
             logged: config.logged.clone(),
             roots: roots(config.root.as_deref())?,
             challenges: Challenges::new(&key, config.challenge_secs),
             told: Memory::new(parts.state.clone().filter(|_| !parts.forgetful), REPEAT),
-            used: Used::new(200_000, parts.state),
+            used: Arc::new(Used::new(200_000, parts.state)),
             require_nonce: config.require_nonce,
             allow_reuse: config.allow_reuse,
             secrets: Secrets::new(config.secrets.clone(), config.secret_cache, parts.resolver),
@@ -142,7 +134,7 @@ impl Attestor {
             failures: RateLimiter::keyed(quota),
             intake: parts.intake,
             flood: Mutex::default(),
-            forged: AtomicU64::new(0),
+            forged: Mutex::default(),
             attested: Mutex::new(Expected::every(config.expect_every_hours)),
             released_findings: config.released_findings,
             trusted_hops: parts.trusted_hops,
@@ -156,8 +148,8 @@ impl Attestor {
             async move { source.keep_fresh(stop).await }
         });
         let watching = self.0.policies.clone().watch(Duration::from_secs(2), stop.clone());
-        let missing = self.miss(stop.clone());
-        futures_util::future::join3(futures_util::future::join_all(keys), watching, missing).await;
+        let (missing, settling) = (self.miss(stop.clone()), self.settle(stop.clone()));
+        futures_util::future::join4(futures_util::future::join_all(keys), watching, missing, settling).await;
     }
 
     /// The policies in use.
@@ -194,6 +186,22 @@ impl Attestor {
     pub(super) fn throttle(&self, address: &IpAddr) -> Result<(), Refused> {
         self.0.failures.check_key(&client::key(*address)).map_err(|_| Refused::Throttled)
     }
+}
+
+/// The policies that settings name.
+fn named(config: &AttestationConfig) -> Vec<(&'static str, String)> {
+    let of = |setting: &'static Setting| move |name: &String| (setting.name, name.clone());
+    let secrets = config.secrets.iter().map(|rule| &rule.policy).map(of(&ATTESTATION_SECRETS));
+    let asked = config.asked.iter().map(of(&ATTESTATION_POLICY));
+    secrets.chain(asked).chain(config.logged.iter().map(of(&ATTESTATION_LOG_POLICY))).collect()
+}
+
+/// Every policy that is named is there, and every issuer can be asked.
+fn usable(named: Vec<(&'static str, String)>, issuers: Arc<Issuers>) -> Check {
+    Box::new(move |table| match named.iter().find(|(_, name)| !table.contains_key(name)) {
+        Some((setting, name)) => Err(FolderError::Missing { setting, name: name.clone() }),
+        None => issuers.hold(table),
+    })
 }
 
 fn roots(given: Option<&str>) -> Result<Roots, BuildError> {

@@ -1,13 +1,13 @@
 //! What the findings should say: of verified tokens, of machines that are missed, never of what nobody vouches for.
 
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
-use super::decision::{Asked, Checked};
+use super::decision::{Asked, Checked, FLOOD};
 use super::service::Attestor;
-use crate::attest::outcome::{Decided, closed, opened};
+use crate::attest::outcome::{Decided, Flood, closed, opened};
 use crate::attest::policy::Explanation;
 use crate::attest::reason::Reason;
 use crate::event::{Attestation, Event};
@@ -66,6 +66,17 @@ impl Attestor {
         true
     }
 
+    /// Removes marks of tokens that released nothing, until `stop`: sooner than a caller that was told to come again does.
+    pub(super) async fn settle(&self, stop: tokio_util::sync::CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(5)) => {}
+            }
+            self.0.used.settle(Utc::now().timestamp()).await;
+        }
+    }
+
     /// Looks every minute for machines that are missed, and tidies up, until `stop`.
     pub(super) async fn miss(&self, stop: tokio_util::sync::CancellationToken) {
         loop {
@@ -80,6 +91,26 @@ impl Attestor {
             let missed = self.0.attested.lock().unwrap_or_else(PoisonError::into_inner).missed(Utc::now());
             // Remembered as open, so that the next good attestation is news and closes them.
             self.tell_news(missed).await;
+            self.tell_trailing(Utc::now()).await;
         }
+    }
+
+    /// Tells how many tokens nobody vouched for when those after the first have ended without being told.
+    pub(super) async fn tell_trailing(&self, now: DateTime<Utc>) {
+        let event = self.flood().due(now, FLOOD);
+        self.tell_flood(event).await;
+        let forged = self.0.forged.lock().unwrap_or_else(PoisonError::into_inner).due(now, FLOOD);
+        self.tell(forged.into_iter().collect()).await;
+    }
+
+    pub(super) async fn tell_flood(&self, event: Option<Attestation>) {
+        let Some(event) = event else { return };
+        if !self.tell(vec![event.clone()]).await {
+            self.flood().put_back(&event);
+        }
+    }
+
+    pub(super) fn flood(&self) -> MutexGuard<'_, Flood> {
+        self.0.flood.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -37,7 +37,7 @@ impl Attestor {
         Ok(Verdict::new(&checked, reason.as_ref(), explanation))
     }
 
-    /// The first policy that allows decides, else the first that the token is meant for.
+    /// The first policy that allows decides, else the one that came nearest of those that the token is meant for.
     async fn first_that_allows(
         &self,
         token: &str,
@@ -60,7 +60,11 @@ impl Attestor {
                 Err(reason) => refused = refused.or(Some((policy, reason))),
                 Ok(checked) => match judge_and_explain(&checked.verified, &policy) {
                     (Ok(()), explanation) => return Ok((checked, None, explanation)),
-                    (Err(reason), explanation) => denied = denied.or(Some((checked, Some(reason), explanation))),
+                    (Err(reason), explanation) => {
+                        let near = |(_, reason, explanation): &Judged| distance(reason.as_ref(), explanation);
+                        let this = (checked, Some(reason), explanation);
+                        denied = Some(denied.filter(|other| near(other) <= near(&this)).unwrap_or(this));
+                    }
                 },
             }
         }
@@ -80,6 +84,11 @@ impl Attestor {
             None => self.0.asked.iter().map(|name| one(name)).collect(),
         }
     }
+}
+
+/// How far a policy was from letting a token pass: one for another family is the farthest, then the number of terms counts.
+pub(super) fn distance(reason: Option<&Reason>, explanation: &Explanation) -> (bool, usize) {
+    (reason == Some(&Reason::Family), explanation.causes().count().max(1))
 }
 
 fn same_keys(one: &Policy, other: &Policy) -> bool {
