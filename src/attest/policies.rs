@@ -172,13 +172,27 @@ fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A file, when it was changed, and its length.
-type Stamp = (PathBuf, Option<SystemTime>, u64);
+/// A file, when it was changed, by itself and in its entry, and its length. What keeps a file's time when it copies it
+/// cannot keep the entry's.
+type Stamp = (PathBuf, Option<SystemTime>, (i64, i64), u64);
+
+#[cfg(unix)]
+fn entry_changed(meta: &std::fs::Metadata) -> (i64, i64) {
+    use std::os::unix::fs::MetadataExt;
+    (meta.ctime(), meta.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn entry_changed(_: &std::fs::Metadata) -> (i64, i64) {
+    (0, 0)
+}
 
 fn stamps(folder: &Path) -> Vec<Stamp> {
     let stamp = |path: PathBuf| {
         let meta = std::fs::metadata(&path).ok();
-        (path, meta.as_ref().and_then(|meta| meta.modified().ok()), meta.map_or(0, |meta| meta.len()))
+        let meta = meta.as_ref();
+        let entry = meta.map(entry_changed).unwrap_or_default();
+        (path, meta.and_then(|meta| meta.modified().ok()), entry, meta.map_or(0, |meta| meta.len()))
     };
     files(folder).unwrap_or_default().into_iter().map(stamp).collect()
 }
@@ -200,4 +214,25 @@ fn read_folder(folder: &Path) -> Result<Table, FolderError> {
         }
     }
     Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_change_that_keeps_time_and_length_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.yaml");
+        std::fs::write(&path, "a").unwrap();
+        let (before, time) = (stamps(folder.path()), std::fs::metadata(&path).unwrap().modified().unwrap());
+        let new = folder.path().join("new");
+        std::fs::write(&new, "b").unwrap();
+        std::fs::File::options().write(true).open(&new).unwrap().set_modified(time).unwrap();
+        std::fs::rename(&new, &path).unwrap();
+        let after = stamps(folder.path());
+        assert_eq!((before[0].1, before[0].3), (after[0].1, after[0].3));
+        assert_ne!(before, after);
+    }
 }

@@ -17,6 +17,8 @@ pub struct Flood {
     counts: BTreeMap<&'static str, u64>,
     total: u64,
     told: Option<DateTime<Utc>>,
+    /// Not before this is anything told again.
+    next: Option<DateTime<Utc>>,
     /// When the last one came, if it was not told.
     untold: Option<DateTime<Utc>>,
 }
@@ -33,18 +35,18 @@ impl Flood {
     /// The event to tell, if some are counted that were not told, and it is time.
     pub fn due(&mut self, now: DateTime<Utc>, period: chrono::TimeDelta) -> Option<Attestation> {
         let last = self.untold?;
-        if self.told.is_some_and(|told| now - told < period) {
+        if self.next.is_some_and(|next| now < next) {
             return None;
         }
         // A finding is only changed by what is later than what it says.
         let time = self.told.map_or(last, |told| last.max(told + chrono::TimeDelta::milliseconds(1)));
-        (self.told, self.untold) = (Some(now), None);
+        (self.told, self.next, self.untold) = (Some(now), Some(now + period), None);
         Some(self.event(time, now))
     }
 
-    /// What was to be told could not be.
+    /// What was to be told could not be: it is tried again in a minute.
     pub fn put_back(&mut self, event: &Attestation) {
-        self.told = None;
+        self.next = self.told.map(|told| told + chrono::TimeDelta::minutes(1));
         self.untold = self.untold.max(Some(event.time));
     }
 

@@ -309,7 +309,8 @@ fn a_flood_is_one_finding_and_a_state_is_told_once() {
     assert_ne!(last.key(), events[1].key());
     assert!(flood.due(at(9999), period).is_none(), "nothing came since");
     flood.put_back(&last);
-    assert_eq!(flood.due(at(10000), period).unwrap().properties["count"], 1000);
+    assert!(flood.note(&Reason::Signature, at(1259), period).is_none());
+    assert_eq!(flood.due(at(1260), period).unwrap().properties["count"], 1001);
     let mut forged = Forged::default();
     for number in 1..=3 {
         forged.note(&mut Attestation { occurrence: "7".into(), time: at(number), ..last.clone() });

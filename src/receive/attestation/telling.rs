@@ -73,7 +73,10 @@ impl Attestor {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(Duration::from_secs(5)) => {}
             }
-            self.0.used.settle(Utc::now().timestamp()).await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.0.used.settle(Utc::now().timestamp()) => {}
+            }
         }
     }
 
