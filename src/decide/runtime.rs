@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::{Rules, activity, compliance, looked_up, mitre, next_steps, properties, resource, secrets, text, workload};
+use super::{Rules, activity, compliance, looked_up, mitre, next_steps, properties, resource, text, workload};
 use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
 use crate::event::FindingId;
@@ -132,9 +132,7 @@ fn filled(template: &str, values: &[(&str, &str)]) -> String {
 
 fn description(event: &Runtime) -> Option<String> {
     let mut parts: Vec<String> = Vec::new();
-    parts.extend(
-        event.summary.as_deref().map(|summary| secrets::redact(text::cut(summary, LONGEST_DESCRIPTION)).into_owned()),
-    );
+    parts.extend(event.summary.as_deref().map(|summary| text::cut(summary, LONGEST_DESCRIPTION).to_owned()));
     let purpose = event.policy.description.as_deref().filter(|purpose| event.summary.as_deref() != Some(*purpose));
     match (event.policy.name.as_deref(), purpose) {
         (Some(name), Some(purpose)) => parts.push(format!("Policy \"{name}\": {purpose}")),
@@ -151,7 +149,7 @@ fn description(event: &Runtime) -> Option<String> {
         });
     }
     let joined = parts.join("\n");
-    let whole = text::printable(&joined);
+    let whole = text::shown(&joined);
     (!whole.is_empty()).then(|| text::ellipsis(&whole, LONGEST_DESCRIPTION))
 }
 

@@ -25,7 +25,7 @@ static STEMS: LazyLock<Regex> = LazyLock::new(|| {
 static NAMED: LazyLock<Regex> = LazyLock::new(|| {
     let names = "password|passwd|passphrase|pwd|token|secret|api[-_]?key|access[-_]?key|secret[-_]?key|private[-_]?key";
     let told = format!(r#"(?:authorization|\bpass|_pass|[?&]sig|[?&]signature|{names})(?:\\?["'])?\s*[:=]\s*"#);
-    let behind_option = format!(r"(?:--?[\w-]*(?:pass|{names})|secret_access_key)\s+");
+    let behind_option = format!(r"(?:--?[\w-]*(?:pass|{names})|secret_access_key)(?:\s*[:=]\s*|\s+)");
     pattern(&format!(r"(?i)((?:{told}|{behind_option}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"))
 });
 
@@ -189,6 +189,7 @@ mod tests {
             ("-u 1:2 -u  me:12345 --user=a:b", "-u 1:2 -u  me:[redacted] --user=a:[redacted]"),
             ("docker run -u 1000:1000 -p 80:80 x", "docker run -u 1000:1000 -p 80:80 x"),
             ("docker://nginx:1.25@sha256:abc", "docker://nginx:1.25@sha256:abc"),
+            ("x --password = hunter2 y", "x --password = [redacted] y"),
             ("mysql -p shop", "mysql -p shop"),
             ("ssh -p 22 host", "ssh -p 22 host"),
         ] {
