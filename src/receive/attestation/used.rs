@@ -4,13 +4,14 @@
 //! syncs of the disk. Each is answered only after its own mark is durable.
 //!
 //! A mark may stand although nothing was released for it: the store's answer was lost, the secret could not be had, the
-//! caller hung up. A mark therefore says whose it is, under a random name that this process remembers as long as nothing
+//! request was dropped. A mark therefore says whose it is, under a random name that this process remembers as long as nothing
 //! was released. The next try here takes its own mark over, and in the background such marks are removed for the other
 //! replicas. What another process marked is used, whatever became of it: only that process knows. Marks are taken over
 //! and removed by revision and every try changes them, so that a change that arrives late cannot undo a later one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -23,6 +24,8 @@ use crate::telemetry::chain;
 const KIND: &str = "attestation-used";
 /// The most marks that are written together.
 const BATCH: usize = 256;
+/// How long the store is waited for: its caller should still be there to be told, and a secret must not go to nobody.
+const PATIENCE: Duration = Duration::from_secs(8);
 /// How often a mark that released nothing is looked for when it is not there: it may still be on its way.
 const LOOKS: u8 = 2;
 
@@ -83,7 +86,8 @@ impl Held {
     pub(super) async fn give_back(mut self) {
         let Some(mark) = self.mark.take() else { return };
         self.used.leave(mark.clone());
-        if let Err(error) = self.used.remove(&mark).await {
+        let removed = tokio::time::timeout(PATIENCE, self.used.remove(&mark)).await;
+        if let Err(error) = removed.unwrap_or_else(|late| Err(unavailable(late))) {
             tracing::warn!(
                 error = chain(&error),
                 "a token that released nothing stays marked as used for the other replicas until the store is back"
@@ -137,7 +141,8 @@ impl Used {
         let held = Held { used: Arc::clone(self), mark: Some(mark.clone()) };
         let Some(everywhere) = &self.everywhere else { return Ok(Taken::First(held)) };
         // Without an answer `held` is dropped: the mark may stand, and nothing was released for it.
-        if everywhere.mark(&mark).await? {
+        let marked = tokio::time::timeout(PATIENCE, everywhere.mark(&mark)).await;
+        if marked.unwrap_or_else(|late| Err(unavailable(late)))? {
             return Ok(Taken::First(held));
         }
         held.use_up();
@@ -277,9 +282,7 @@ impl Everywhere {
             // A task of its own: a caller that hangs up must not leave the others without an answer.
             tokio::spawn(Arc::clone(self).write_all());
         }
-        answered.await.unwrap_or_else(|gone| {
-            Err(StateError::Unavailable { place: "the state store".to_owned(), after: None, source: Box::new(gone) })
-        })
+        answered.await.unwrap_or_else(|gone| Err(unavailable(gone)))
     }
 
     /// Puts one into the queue; whether nobody is writing.
@@ -312,6 +315,10 @@ impl Everywhere {
     }
 }
 
+fn unavailable(source: impl std::error::Error + Send + Sync + 'static) -> StateError {
+    StateError::Unavailable { place: "the state store".to_owned(), after: None, source: Box::new(source) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -321,16 +328,28 @@ mod tests {
     use super::*;
     use crate::state::{Listing, Version, sqlite::SqliteStore};
 
-    /// A store that does what it is asked and, while it is deaf, does not say so.
+    /// A store that does what it is asked and, while it is deaf, does not say so; while it is slow, it says so in a minute.
     #[derive(Debug)]
     struct Mute {
         inner: SqliteStore,
         deaf: AtomicBool,
+        slow: AtomicBool,
     }
 
     impl Mute {
         async fn new() -> Arc<Self> {
-            Arc::new(Self { inner: SqliteStore::in_memory().await.unwrap(), deaf: AtomicBool::new(false) })
+            Arc::new(Self {
+                inner: SqliteStore::in_memory().await.unwrap(),
+                deaf: AtomicBool::new(false),
+                slow: AtomicBool::new(false),
+            })
+        }
+
+        async fn said<T>(&self, result: Result<T, StateError>) -> Result<T, StateError> {
+            if self.slow.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+            self.heard(result)
         }
 
         fn deaf(&self, deaf: bool) {
@@ -355,7 +374,7 @@ mod tests {
             body: &'a Body,
             expected: Expected,
         ) -> BoxFuture<'a, Result<Version, StateError>> {
-            Box::pin(async move { self.heard(self.inner.write(kind, key, body, expected).await) })
+            Box::pin(async move { self.said(self.inner.write(kind, key, body, expected).await).await })
         }
 
         fn remove<'a>(
@@ -426,6 +445,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_slow_store_is_not_waited_for_until_nobody_is_there_any_more() {
+        let store = Mute::new().await;
+        let [one, two] = replicas(&store);
+        store.slow.store(true, Ordering::SeqCst);
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        one.take([1; 32], 100, 10).await.unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(9));
+        store.slow.store(false, Ordering::SeqCst);
+        one.settle(10).await;
+        assert!(first(&two, 1, 10).await);
+    }
+
+    #[tokio::test]
     async fn what_could_not_be_given_back_is_taken_again_here_and_given_back_later() {
         let store = Mute::new().await;
         let [one, two] = replicas(&store);
@@ -441,7 +474,7 @@ mod tests {
         }
         assert!(first(&one, 3, 10).await);
         one.settle(10).await;
-        assert!(first(&two, 4, 10).await, "its caller had hung up");
+        assert!(first(&two, 4, 10).await, "its request was dropped");
         assert!(!first(&two, 3, 10).await);
     }
 
