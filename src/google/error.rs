@@ -71,6 +71,10 @@ impl GoogleError {
                 Some(title) => format!("with an HTML page: {}", printable(title, 100)),
                 None => "with an HTML page".to_owned(),
             },
+            // An answer of some kind after all: what it holds may be what must not stand in a log.
+            other if other.starts_with(['{', '[']) => {
+                "with a body that is not Google's JSON of an error; it is not repeated here".to_owned()
+            }
             other => format!("with a body that is not Google's JSON: {}", printable(other, 100)),
         };
         Self { message, page, ..Self::default() }
