@@ -67,7 +67,7 @@ fn may_be_control(b: u8) -> bool {
     (b < 0x20 && !matches!(b, b'\n' | b'\t')) || matches!(b, 0x7f | 0xc2)
 }
 
-/// Without secrets and control characters: [`redact`] and [`printable`].
+/// Without secrets and control characters.
 pub fn shown(text: &str) -> Cow<'_, str> {
     if !may_hold(text) {
         return printable(text);
