@@ -128,21 +128,10 @@ impl Poller {
             let remedy = error.remedy();
             tracing::warn!(error = %chain(&error), remedy, "Sysdig's events feed cannot be read now; polling goes on trying.");
         }
-        let mut was_ahead = false;
         loop {
-            let ours = Utc::now();
-            let now = self.believed(ours);
-            if now != ours && !was_ahead {
-                let ahead_secs = (ours - now).num_seconds();
-                tracing::warn!(
-                    ahead_secs,
-                    "This machine's clock is ahead of Sysdig's; events are read up to Sysdig's time."
-                );
-            }
-            was_ahead = now != ours;
             let outcome = tokio::select! {
                 () = stop.cancelled() => break,
-                outcome = self.step(now) => outcome,
+                outcome = self.step(Utc::now()) => outcome,
             };
             let pause = self.pause(&outcome);
             if let Err(error) = &outcome {
@@ -154,11 +143,6 @@ impl Poller {
             }
         }
         self.give_up_lease().await;
-    }
-
-    /// What time it is: ours, unless it is ahead of what Sysdig's answers have said.
-    pub fn believed(&self, ours: DateTime<Utc>) -> DateTime<Utc> {
-        window::believed(ours, self.reader.client().clock().now())
     }
 
     /// Lets another replica, or our own next start, poll at once.

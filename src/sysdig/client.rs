@@ -13,7 +13,6 @@ use serde_json::Value;
 use url::Url;
 
 use super::access::{Access, Identity};
-use super::clock::Clock;
 use super::error::{SysdigError, message_of, shorten};
 
 /// The largest answer read, in bytes: a page of 200 events is a few megabytes at worst.
@@ -50,7 +49,6 @@ pub struct Client {
     base: Url,
     identity: Identity,
     patience: Patience,
-    clock: Arc<Clock>,
     /// The public feed answered 404: this installation has only the older one.
     pub(super) old_feed: Arc<AtomicBool>,
 }
@@ -97,17 +95,12 @@ impl Client {
             .build()
             .map_err(|source| SysdigError::transport("the HTTP client", source))?;
         let identity = Identity::new(access.credential);
-        Ok(Self { http, base: access.base, identity, patience, clock: Arc::default(), old_feed: Arc::default() })
+        Ok(Self { http, base: access.base, identity, patience, old_feed: Arc::default() })
     }
 
     /// The installation's address.
     pub fn base(&self) -> &Url {
         &self.base
-    }
-
-    /// What time it is there.
-    pub fn clock(&self) -> &Clock {
-        &self.clock
     }
 
     /// Asks, and reads the answer as JSON.
@@ -145,9 +138,6 @@ impl Client {
             response = self.send(call).await?;
         }
         let status = response.status();
-        if status.is_success() {
-            self.clock.hear(response.headers());
-        }
         let retry_after = retry_after(response.headers(), Utc::now());
         let body = bounded_body(call.name, response).await;
         if !status.is_success() {

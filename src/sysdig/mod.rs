@@ -8,7 +8,6 @@ pub mod access;
 pub mod account;
 pub mod channels;
 pub mod client;
-pub mod clock;
 pub mod error;
 pub mod events;
 pub mod forwarders;

@@ -275,18 +275,6 @@ async fn a_clock_that_steps_back_does_no_harm() {
 }
 
 #[tokio::test]
-async fn sysdigs_own_time_counts_where_ours_is_ahead() {
-    let world = World::new().await;
-    let mut poller = world.poller("one");
-    let tomorrow = Utc::now() + TimeDelta::days(1);
-    assert_eq!(poller.believed(tomorrow), tomorrow, "nothing was heard yet");
-    poller.step(at(300)).await.unwrap();
-    assert!(poller.believed(tomorrow) < tomorrow - TimeDelta::hours(23));
-    let yesterday = Utc::now() - TimeDelta::days(1);
-    assert_eq!(poller.believed(yesterday), yesterday);
-}
-
-#[tokio::test]
 async fn a_window_with_too_many_pages_is_read_in_halves() {
     let world = World::new().await;
     let mut poller = world.poller("one");

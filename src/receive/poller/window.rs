@@ -14,7 +14,7 @@ pub const REACH: TimeDelta = TimeDelta::days(14);
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(1);
 
 /// How far back is read after a clock was found to have been ahead: for how long it was, nobody knows.
-pub const AFTER_CLOCK_ERROR: TimeDelta = TimeDelta::days(1);
+const AFTER_CLOCK_ERROR: TimeDelta = TimeDelta::days(1);
 
 /// The shortest window; what does not fit into it is not split further.
 const SHORTEST: TimeDelta = TimeDelta::seconds(1);
@@ -54,12 +54,6 @@ pub struct Reading {
     pub clock_was_ahead: bool,
     /// Whether there is more to read at once.
     pub more: bool,
-}
-
-/// What time it is: ours, unless it is ahead of Sysdig's own. A window that is read before its time has come misses what
-/// happens in it.
-pub fn believed(ours: DateTime<Utc>, theirs: Option<DateTime<Utc>>) -> DateTime<Utc> {
-    theirs.filter(|theirs| ours > *theirs + CLOCK_TOLERANCE).unwrap_or(ours)
 }
 
 /// Where the very first window begins.
@@ -157,19 +151,6 @@ mod tests {
         assert!(reading.clock_was_ahead);
         assert!(reading.window.to <= at(-10) && reading.more);
         assert_eq!(reading.new_from, at(-10) - AFTER_CLOCK_ERROR);
-    }
-
-    #[test]
-    fn a_clock_that_is_ahead_of_sysdigs_is_not_believed() {
-        for (ours, theirs, believed_to_be) in [
-            (1000, None, 1000),
-            (1000, Some(1000), 1000),
-            (1000, Some(950), 1000),
-            (1000, Some(2000), 1000),
-            (90_000, Some(10), 10),
-        ] {
-            assert_eq!(believed(at(ours), theirs.map(at)), at(believed_to_be), "{ours} {theirs:?}");
-        }
     }
 
     #[test]
