@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 use sysdig_scc::attest::chain::Roots;
 use sysdig_scc::attest::keys::KeySet;
 use sysdig_scc::attest::policy::Policy;
-use sysdig_scc::attest::token::{LIMIT, take_apart};
+use sysdig_scc::attest::reason::LIMIT;
+use sysdig_scc::attest::token::take_apart;
 use sysdig_scc::attest::verify::{Trust, verify};
 
 /// A key whose private half nobody has any more.
