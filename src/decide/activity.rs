@@ -42,15 +42,14 @@ fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command
     // The command line starts with the program; its arguments come after the first word.
     let after_program = |line: &str| line.trim().split_once(char::is_whitespace).map(|(_, rest)| rest.to_owned());
     let line = args.map(str::to_owned).or_else(|| command.and_then(after_program)).unwrap_or_default();
+    let cut_off = line.len() > LONGEST_LINE;
     let program = command.and_then(|line| line.split_whitespace().next()).or(name).unwrap_or_default();
     // What an option of one letter means, only its program tells.
     let whole = format!("{program} {}", cut(&line, LONGEST_LINE));
     let shown = redact(&whole);
     let line = shown.strip_prefix(program).unwrap_or(&shown).trim_start();
     let words: Vec<&str> = line.split_whitespace().collect();
-    let truncated = line.len() >= LONGEST_LINE
-        || words.len() > MOST_ARGUMENTS
-        || words.iter().any(|word| word.len() > LONGEST_ARGUMENT);
+    let truncated = cut_off || words.len() > MOST_ARGUMENTS || words.iter().any(|word| word.len() > LONGEST_ARGUMENT);
     let from_command =
         || command.and_then(|line| line.split_whitespace().next()).and_then(|path| path.rsplit('/').next());
     Process {

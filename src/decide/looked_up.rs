@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::text::cut;
 use crate::enrich::{Enriched, FoundBy, Instance, PodContainer, Workload};
-use crate::event::finding::{Container, Finding, Label, NodePool, Object};
+use crate::event::finding::{Finding, Label, NodePool, Object};
 use crate::event::runtime::{Cloud, Runtime};
 
 /// Labels of one pod or instance that are repeated.
@@ -57,16 +57,11 @@ fn fill(place: &mut Option<String>, value: &str) {
     }
 }
 
-/// What no event has a place for: labels, groups, node pools, the digests of what runs.
-pub(super) fn complete(finding: &mut Finding, event: &Runtime, enriched: &Enriched) {
+/// What no event has a place for: labels, API groups, node pools.
+pub(super) fn complete(finding: &mut Finding, enriched: &Enriched) {
     if let Some(workload) = &enriched.workload {
-        let running = running(event, workload);
-        for container in &mut finding.containers {
-            identify(container, running);
-        }
         let kubernetes = finding.kubernetes.get_or_insert_default();
         for pod in kubernetes.pods.iter_mut().filter(|pod| pod.name.as_deref() == Some(&workload.pod)) {
-            pod.containers.iter_mut().for_each(|container| identify(container, running));
             if pod.labels.is_empty() {
                 let label = |(name, value): (&String, &String)| Label { name: bounded(name), value: bounded(value) };
                 pod.labels = workload.labels.iter().take(MOST_LABELS).map(label).collect();
@@ -106,13 +101,6 @@ fn running<'a>(event: &Runtime, workload: &'a Workload) -> Option<&'a PodContain
     let by_name = |c: &&PodContainer| name == Some(c.name.as_str());
     let all = &workload.containers;
     all.iter().find(by_id).or_else(|| all.iter().find(by_name)).or_else(|| all.first().filter(|_| all.len() == 1))
-}
-
-fn identify(container: &mut Container, running: Option<&PodContainer>) {
-    let Some(running) = running else { return };
-    container.name = container.name.take().or_else(|| bounded(&running.name));
-    container.uri = container.uri.take().or_else(|| bounded(&running.image));
-    container.image_id = container.image_id.take().or_else(|| bounded(&running.digest));
 }
 
 /// The properties, the most telling first.

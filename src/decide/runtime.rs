@@ -60,7 +60,7 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
     finding.compliances = compliance::read(&event.tags);
     finding.containers = workload::containers(event);
     finding.kubernetes = workload::kubernetes(event, &resource, &finding.containers);
-    looked_up::complete(&mut finding, event, enriched);
+    looked_up::complete(&mut finding, enriched);
     finding.processes = activity::processes(event);
     finding.files = activity::files(event);
     finding.connections = activity::connections(event);

@@ -56,7 +56,7 @@ fn pattern(text: &str) -> Regex {
 }
 
 /// Whether a secret may be in the text, at a glance.
-pub(super) fn may_hold(text: &str) -> bool {
+fn may_hold(text: &str) -> bool {
     // Looked through to the end on purpose: without an early exit the compiler takes many bytes at once. Tokens are of
     // mixed case, names of objects are not.
     let long = text.len() >= SHORTEST_TOKEN;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::secrets::{may_hold, redact};
+use super::secrets::redact;
 
 /// At most this many bytes, cut between characters.
 pub fn cut(text: &str, most: usize) -> &str {
@@ -69,9 +69,6 @@ fn may_be_control(b: u8) -> bool {
 
 /// Without secrets and control characters.
 pub fn shown(text: &str) -> Cow<'_, str> {
-    if !may_hold(text) {
-        return printable(text);
-    }
     match redact(text) {
         Cow::Borrowed(text) => printable(text),
         Cow::Owned(text) => Cow::Owned(printable(&text).into_owned()),
