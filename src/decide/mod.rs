@@ -4,6 +4,7 @@ mod activity;
 mod attestation;
 mod audited;
 mod compliance;
+mod glance;
 pub mod looked_up;
 pub mod mitre;
 mod mitre_table;

@@ -8,9 +8,12 @@ use super::resource::Resource;
 use super::text::{cut, shown};
 use crate::event::Properties;
 use crate::event::runtime::Runtime;
+use crate::event::sieve::Sieve;
 
 /// Most keys of one finding.
 const MOST_KEYS: usize = 100;
+/// As many as there usually are.
+const USUAL_KEYS: usize = 64;
 /// Keys set aside for the marks of truncation.
 const SPARE_KEYS: usize = 6;
 /// The longest value, in bytes.
@@ -19,6 +22,8 @@ const LONGEST_VALUE: usize = 4 * 1024;
 const LARGEST_TOTAL: usize = 32 * 1024;
 /// The longest key Security Command Center takes.
 const LONGEST_KEY: usize = 255;
+/// The longest list that is made room for at once.
+const LONGEST_LIST: usize = 64;
 const MARK: &str = "_truncated";
 
 /// What the properties need to know beside the event.
@@ -35,7 +40,7 @@ pub(super) struct Context<'a> {
 
 /// Everything, the most important first, so that a cap cuts off what matters least.
 pub(super) fn collect(event: &Runtime, context: &Context<'_>) -> Properties {
-    let mut bag = Bag::default();
+    let mut bag = Bag { found: Properties::with_room(USUAL_KEYS), ..Bag::default() };
     original(event, &mut bag);
     container_threat_detection(event, context.node, &mut bag);
     provenance(event, context, &mut bag);
@@ -144,15 +149,18 @@ fn described(action: &crate::event::runtime::Action) -> String {
 #[derive(Default)]
 struct Bag {
     found: Properties,
+    keys: Sieve,
     weight: usize,
     truncated: bool,
+    /// Where keys are made.
+    made: String,
 }
 
 impl Bag {
     /// A value of our own naming; absent ones are left out.
     fn text(&mut self, key: &'static str, value: Option<&str>) {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
-            self.stands(key.into(), value);
+            self.stands(Name::Ours(key), value);
         }
     }
 
@@ -162,7 +170,7 @@ impl Bag {
             return;
         }
         let mut left = LONGEST_VALUE;
-        let mut kept = Vec::new();
+        let mut kept = Vec::with_capacity(values.len().min(LONGEST_LIST));
         for value in values {
             let value = shown(value);
             if value.len() > left {
@@ -180,21 +188,23 @@ impl Bag {
     /// A field or label under the sender's name, made into a legal key. The same name with the same value is
     /// there already; with another value it gets a number.
     fn fact(&mut self, name: &str, value: &str) {
-        let key = legal_key(name);
-        // Two values under one key are rare: only then is the key made again.
-        if self.stands(Cow::Owned(key), value) {
-            return;
+        let mut key = std::mem::take(&mut self.made);
+        legal_key(name, &mut key);
+        if !self.stands(Name::Theirs(&key), value) {
+            key.truncate(cut(&key, LONGEST_KEY - 2).len());
+            let stands = (2..10).any(|number| self.stands(Name::Theirs(&format!("{key}_{number}")), value));
+            self.truncated |= !stands;
         }
-        let key = legal_key(name);
-        let numbered = |number| Cow::Owned(format!("{}_{number}", cut(&key, LONGEST_KEY - 2)));
-        let stands = (2..10).any(|number| self.stands(numbered(number), value));
-        self.truncated |= !stands;
+        self.made = key;
     }
 
     /// Puts a text under a key that is free, within the limits. `false` when another one stands there.
-    fn stands(&mut self, key: Cow<'static, str>, value: &str) -> bool {
+    fn stands(&mut self, name: Name<'_>, value: &str) -> bool {
+        let key = name.text();
         let shown = shown(cut(value, LONGEST_VALUE));
-        if let Some(known) = self.found.get(&key) {
+        if self.keys.may_hold(key)
+            && let Some(known) = self.found.get(key)
+        {
             return known.as_str() == Some(&*shown);
         }
         let weight = self.weight + key.len() + 6 + escaped(&shown);
@@ -203,10 +213,10 @@ impl Bag {
             return true;
         }
         self.weight = weight;
-        let cut_off = (value.len() > LONGEST_VALUE).then(|| key.clone());
-        self.found.insert_absent(key, Value::String(shown.into_owned()));
-        if let Some(key) = cut_off {
-            self.mark(&key);
+        self.keys.add(key);
+        self.found.insert_absent(name.kept(), Value::String(shown.into_owned()));
+        if value.len() > LONGEST_VALUE {
+            self.mark(key);
         }
         true
     }
@@ -218,6 +228,7 @@ impl Bag {
             return;
         }
         self.weight = weight;
+        self.keys.add(&key);
         self.found.insert(key, value);
     }
 
@@ -226,6 +237,7 @@ impl Bag {
         if self.found.len() + 2 < MOST_KEYS {
             let key = format!("{}{MARK}", cut(key, LONGEST_KEY - MARK.len()));
             self.weight += key.len() + 10;
+            self.keys.add(&key);
             self.found.insert(key, true);
         }
     }
@@ -262,22 +274,41 @@ fn weight(value: &Value) -> usize {
     }
 }
 
+/// A key on its way in: one of ours costs no memory.
+#[derive(Clone, Copy)]
+enum Name<'a> {
+    Ours(&'static str),
+    Theirs(&'a str),
+}
+
+impl<'a> Name<'a> {
+    fn text(self) -> &'a str {
+        match self {
+            Self::Ours(key) => key,
+            Self::Theirs(key) => key,
+        }
+    }
+
+    fn kept(self) -> Cow<'static, str> {
+        match self {
+            Self::Ours(key) => key.into(),
+            Self::Theirs(key) => key.to_owned().into(),
+        }
+    }
+}
+
 /// A key as Security Command Center takes it: starts with a letter, then letters, digits, underscores.
-fn legal_key(name: &str) -> String {
-    let mut key = Vec::with_capacity(name.len() + 2);
+fn legal_key(name: &str, key: &mut String) {
+    key.clear();
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        key.extend_from_slice(b"x_");
+        key.push_str("x_");
     }
-    let legal = |b: u8| if b.is_ascii_alphanumeric() { b } else { b'_' };
-    if name.is_ascii() {
-        key.extend(name.bytes().map(legal));
+    if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        key.push_str(name);
     } else {
-        // One underscore for a whole character: its further bytes are left out.
-        key.extend(name.bytes().filter(|b| !matches!(b, 0x80..=0xbf)).map(legal));
+        key.extend(name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }));
     }
-    let mut key = String::from_utf8(key).expect("letters, digits and underscores are UTF-8");
     key.truncate(cut(key.trim_end_matches('_'), LONGEST_KEY).len());
-    key
 }
 
 /// Cuts every longer text down to this many bytes, marking it; used when the finding as a whole is too heavy.
@@ -313,7 +344,9 @@ mod tests {
             ("a.b", "a_b"),
             ("aéä-b", "a___b"),
         ] {
-            assert_eq!(legal_key(name), key, "{name}");
+            let mut made = "the last one".to_owned();
+            legal_key(name, &mut made);
+            assert_eq!(made, key, "{name}");
         }
     }
 

@@ -5,11 +5,10 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
+use super::glance::Glance;
+
 /// What stands for a secret that was left out.
 const HIDDEN: &str = "[redacted]";
-
-/// The shortest of the tokens that are known by their own form.
-const SHORTEST_TOKEN: usize = 30;
 
 /// A value: in quotes, in quotes that are escaped, or one word.
 const VALUE: &str = r#"(?:\\"[^"\\]+|"[^"]+"?|'[^']+'?|[^\s"'&;,\\]+)"#;
@@ -55,17 +54,14 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a constant of this file, which the tests compile")
 }
 
-/// Whether a secret may be in the text, at a glance.
-fn may_hold(text: &str) -> bool {
-    // Looked through to the end on purpose: without an early exit the compiler takes many bytes at once. Tokens are of
-    // mixed case, names of objects are not.
-    let long = text.len() >= SHORTEST_TOKEN;
-    text.bytes().fold(false, |found, b| found | matches!(b, b' ' | b'=' | b':') | (long & b.is_ascii_uppercase()))
-}
-
 /// The text without its secrets.
 pub(super) fn redact(text: &str) -> Cow<'_, str> {
-    if !may_hold(text) || !STEMS.is_match(text) {
+    if Glance::at(text).may_hold_secret() { without(text) } else { Cow::Borrowed(text) }
+}
+
+/// The same for a text in which a glance has found that it may hold one.
+pub(super) fn without(text: &str) -> Cow<'_, str> {
+    if !STEMS.is_match(text) {
         return Cow::Borrowed(text);
     }
     let text = NAMED.replace_all(text, hidden);

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::secrets::redact;
+use super::glance::Glance;
+use super::secrets::without;
 
 /// At most this many bytes, cut between characters.
 pub fn cut(text: &str, most: usize) -> &str {
@@ -62,24 +63,25 @@ fn without_mark(c: char) -> &'static str {
     }
 }
 
-/// Bytes that a control character may begin with. 0xc2 begins the two-byte spelling of those above ASCII.
-fn may_be_control(b: u8) -> bool {
-    (b < 0x20 && !matches!(b, b'\n' | b'\t')) || matches!(b, 0x7f | 0xc2)
-}
-
 /// Without secrets and control characters.
 pub fn shown(text: &str) -> Cow<'_, str> {
-    match redact(text) {
-        Cow::Borrowed(text) => printable(text),
-        Cow::Owned(text) => Cow::Owned(printable(&text).into_owned()),
+    let glance = Glance::at(text);
+    let text = if glance.may_hold_secret() { without(text) } else { Cow::Borrowed(text) };
+    if !glance.may_hold_control() {
+        return text;
+    }
+    match text {
+        Cow::Borrowed(text) => blanked(text),
+        Cow::Owned(text) => Cow::Owned(blanked(&text).into_owned()),
     }
 }
 
 /// Control characters but line breaks and tabs become spaces.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.bytes().fold(false, |bad, b| bad | may_be_control(b)) {
-        return Cow::Borrowed(text);
-    }
+    if Glance::at(text).may_hold_control() { blanked(text) } else { Cow::Borrowed(text) }
+}
+
+fn blanked(text: &str) -> Cow<'_, str> {
     let bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     if text.contains(bad) { Cow::Owned(text.replace(bad, " ")) } else { Cow::Borrowed(text) }
 }

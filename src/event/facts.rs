@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::sieve::Sieve;
+
 /// Names and values as the sensor gave them, sorted by name, without the absent ones. Numbers are kept as their decimal
 /// text. Of equal names the last counts.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Facts {
     /// Name, value, name, value.
     text: String,
     places: Vec<Place>,
+    /// Of the names. An event is asked for a hundred, and has few of them.
+    names: Sieve,
 }
 
 /// Where in the text a name and its value stand: the value follows the name.
@@ -26,6 +30,9 @@ struct Place {
 impl Facts {
     /// The value of this name.
     pub fn get(&self, name: &str) -> Option<&str> {
+        if !self.names.may_hold(name) {
+            return None;
+        }
         // Most names differ in length already: that is faster than a search of fifty.
         let found =
             self.places.iter().find(|place| place.value - place.start == name.len() && self.name(**place) == name);
@@ -63,13 +70,18 @@ impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Facts {
         // Stable: of equal names the last stays the last.
         pairs.sort_by(|one, other| one.0.as_ref().cmp(other.0.as_ref()));
         let length = pairs.iter().map(|(name, value)| name.as_ref().len() + value.as_ref().len()).sum();
-        let mut facts = Self { text: String::with_capacity(length), places: Vec::with_capacity(pairs.len()) };
+        let mut facts = Self {
+            text: String::with_capacity(length),
+            places: Vec::with_capacity(pairs.len()),
+            names: Sieve::default(),
+        };
         for (at, (name, value)) in pairs.iter().enumerate() {
             if pairs.get(at + 1).is_some_and(|next| next.0.as_ref() == name.as_ref()) {
                 continue;
             }
             let start = facts.text.len();
             facts.text.push_str(name.as_ref());
+            facts.names.add(name.as_ref());
             let middle = facts.text.len();
             facts.text.push_str(value.as_ref());
             facts.places.push(Place { start, value: middle, end: facts.text.len() });
@@ -114,6 +126,7 @@ impl<'de> Visitor<'de> for Pairs {
                 return Ok(facts.in_order());
             }
             let value = facts.text.len();
+            facts.names.add(&facts.text[start..]);
             map.next_value_seed(Appended(&mut facts.text))?;
             facts.places.push(Place { start, value, end: facts.text.len() });
         }

@@ -8,6 +8,7 @@ pub mod outcome;
 pub mod properties;
 pub mod runtime;
 pub mod severity;
+pub(crate) mod sieve;
 
 use serde::{Deserialize, Serialize};
 

@@ -21,6 +21,11 @@ impl Properties {
         Self::default()
     }
 
+    /// None yet, and room for so many.
+    pub fn with_room(most: usize) -> Self {
+        Self(Vec::with_capacity(most))
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -1,0 +1,53 @@
+//! What a text may hold, at a glance: most texts of an event need no closer look.
+
+/// May begin a control character that is no line break and no tab. 0xc2 begins the two-byte spelling of those above ASCII.
+const CONTROL: u8 = 1;
+/// Stands between the name of a secret and its value.
+const BETWEEN: u8 = 2;
+/// Tokens are of mixed case, names of objects are not.
+const CAPITAL: u8 = 4;
+
+/// The shortest of the tokens that are known by their own form.
+const SHORTEST_TOKEN: usize = 30;
+
+/// What is told of each byte.
+static TOLD: [u8; 256] = {
+    let mut told = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        told[byte] = match byte as u8 {
+            b'\n' | b'\t' => 0,
+            0x00..0x20 | 0x7f | 0xc2 => CONTROL,
+            b' ' | b'=' | b':' => BETWEEN,
+            b'A'..=b'Z' => CAPITAL,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    told
+};
+
+/// One look at every byte of a text.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Glance {
+    found: u8,
+    long: bool,
+}
+
+impl Glance {
+    /// Looks at the text.
+    pub(super) fn at(text: &str) -> Self {
+        let found = text.bytes().fold(0, |found, byte| found | TOLD[usize::from(byte)]);
+        Self { found, long: text.len() >= SHORTEST_TOKEN }
+    }
+
+    /// Whether a control character may be in it.
+    pub(super) fn may_hold_control(self) -> bool {
+        self.found & CONTROL != 0
+    }
+
+    /// Whether a secret may be in it.
+    pub(super) fn may_hold_secret(self) -> bool {
+        self.found & BETWEEN != 0 || (self.long && self.found & CAPITAL != 0)
+    }
+}
