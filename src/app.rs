@@ -252,12 +252,9 @@ fn secret_manager(config: &Config) -> Result<Option<Resolver>, StartError> {
     Ok(Some(attestation::secrets::manager(client)))
 }
 
-fn rules(config: &Config) -> Rules {
-    let console = config.sysdig.access.as_ref().map(|access| access.base.to_string());
-    let rules =
-        Rules { finding: config.finding.clone(), ..Rules::new(config.scc.organization.as_deref().unwrap_or_default()) };
-    match console {
-        Some(console) => Rules { console: console.trim_end_matches('/').to_owned(), ..rules },
-        None => rules,
-    }
+/// The rules that the settings make.
+pub(crate) fn rules(config: &Config) -> Rules {
+    let organization = config.scc.organization.as_deref().unwrap_or_default();
+    let console = config.sysdig.base.as_str().trim_end_matches('/').to_owned();
+    Rules { console, finding: config.finding.clone(), ..Rules::new(organization) }
 }

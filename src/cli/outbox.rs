@@ -40,7 +40,7 @@ enum Command {
     },
     /// One row whole: what was delivered, what it became, what happened to it.
     Show {
-        /// The row's number, or the event's key (the finding's id).
+        /// The row's number, or the event's key (the finding's id); a number is a row's, if there is such a row.
         row: String,
     },
     /// Put parked rows back to be delivered. What could not be read is read again.

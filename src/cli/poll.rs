@@ -138,8 +138,7 @@ fn moment(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
 
 fn destination(config: &Config, dry_run: bool) -> anyhow::Result<Arc<dyn Destination>> {
     if dry_run {
-        let organization = config.scc.organization.as_deref().unwrap_or_default();
-        return Ok(Arc::new(Print(Rules { finding: config.finding.clone(), ..Rules::new(organization) })));
+        return Ok(Arc::new(Print(crate::app::rules(config))));
     }
     match Sqlite::open(&config.outbox.path, config.outbox.keep) {
         Ok(store) => {

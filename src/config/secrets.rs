@@ -1,4 +1,5 @@
-//! Secret settings given as `sm://PROJECT/SECRET[/VERSION]` are read from Secret Manager before the settings are read.
+//! Secret settings given as `sm://PROJECT/SECRET[/VERSION]` are read from Secret Manager before the settings are read. In
+//! a list, some values may be names and others the secrets themselves.
 
 use secrecy::ExposeSecret;
 use url::Url;
@@ -41,7 +42,7 @@ pub async fn environment() -> Env {
 pub fn named(env: &mut Env) -> Vec<&'static str> {
     let settings = AREAS.iter().flat_map(|area| area.settings).filter(|setting| setting.secret);
     settings
-        .filter(|setting| env.given(setting).is_some_and(|text| is_place(&text)))
+        .filter(|setting| env.given(setting).is_some_and(|text| names_any(&text)))
         .map(|setting| setting.name)
         .collect()
 }
@@ -50,7 +51,7 @@ pub fn named(env: &mut Env) -> Vec<&'static str> {
 pub async fn resolve(env: &mut Env) {
     let settings = AREAS.iter().flat_map(|area| area.settings).copied().filter(|setting| setting.secret);
     let named: Vec<(&'static Setting, String)> = settings
-        .filter_map(|setting| env.given(setting).filter(|text| is_place(text)).map(|text| (setting, text)))
+        .filter_map(|setting| env.given(setting).filter(|text| names_any(text)).map(|text| (setting, text)))
         .collect();
     if named.is_empty() {
         return;
@@ -65,10 +66,19 @@ pub async fn resolve(env: &mut Env) {
     }
 }
 
+/// Whether the value, or one of several, is a name in Secret Manager.
+fn names_any(text: &str) -> bool {
+    text.split(',').any(|one| is_place(one.trim()))
+}
+
 /// One value; a list of names gives a list of secrets.
 async fn resolved(env: &mut Env, client: &Client, setting: &'static Setting, text: &str) -> Option<String> {
     let mut values = Vec::new();
     for place in text.split(',').map(str::trim).filter(|place| !place.is_empty()) {
+        if !is_place(place) {
+            values.push(place.to_owned());
+            continue;
+        }
         let value = match place.parse::<SecretName>() {
             Ok(name) => read(client, &name).await,
             Err(error) => Err(error),

@@ -199,6 +199,8 @@ pub static AREA: Area = Area {
 /// The Sysdig side's settings.
 #[derive(Debug, Clone)]
 pub struct SysdigConfig {
+    /// The address of Sysdig Secure, which links to events begin with.
+    pub base: Url,
     /// Where the API is and who we are; `None` without a token.
     pub access: Option<Access>,
     /// How long one call may take.
@@ -240,7 +242,8 @@ pub const LONGEST_BACKFILL: Duration = Duration::from_secs(14 * 24 * 3600);
 impl SysdigConfig {
     /// Reads the area. `None` when something is wrong; the problems are in `env`.
     pub fn read(env: &mut Env) -> Option<Self> {
-        let access = read_access(env);
+        let base = read_base(env);
+        let credential = read_credential(env);
         let timeout = env.number(&SYSDIG_TIMEOUT_SECS, 1..=600);
         let polling = env.flag(&SYSDIG_POLL);
         let reading = PollConfig::read(env);
@@ -248,13 +251,14 @@ impl SysdigConfig {
         let webhook_allow_insecure = env.flag(&WEBHOOK_ALLOW_INSECURE);
         let auto_channel = env.flag(&SYSDIG_AUTO_CHANNEL);
         let channel_name = env.required(&SYSDIG_CHANNEL_NAME);
-        if polling == Some(true) && matches!(access, Some(None)) {
+        if polling == Some(true) && matches!(credential, Some(None)) {
             env.problem(SYSDIG_TOKEN.name, "is required, as SYSDIG_POLL is on", "set it, or set SYSDIG_POLL=false");
             return None;
         }
-        let reading = reading?;
+        let (reading, base) = (reading?, base?);
         Some(Self {
-            access: access?,
+            access: credential?.map(|credential| Access { base: base.clone(), credential }),
+            base,
             timeout: Duration::from_secs(timeout?),
             poll: polling?.then(|| reading.clone()),
             reading,
@@ -290,15 +294,17 @@ impl PollConfig {
     }
 }
 
+fn read_base(env: &mut Env) -> Option<Url> {
+    let text = env.required(&SYSDIG_URL)?;
+    let base = base_url(&text);
+    if let Err(error) = &base {
+        env.problem(SYSDIG_URL.name, &error.to_string(), "use a region such as eu1, or an https address");
+    }
+    base.ok()
+}
+
 /// `Some(None)` without a token; `None` when something is wrong.
-fn read_access(env: &mut Env) -> Option<Option<Access>> {
-    let base = env.required(&SYSDIG_URL).and_then(|text| match base_url(&text) {
-        Ok(url) => Some(url),
-        Err(error) => {
-            env.problem(SYSDIG_URL.name, &error.to_string(), "use a region such as eu1, or an https address");
-            None
-        }
-    });
+fn read_credential(env: &mut Env) -> Option<Option<Credential>> {
     let token = read_token(env);
     let instance = env.text(&SYSDIG_IBM_INSTANCE_ID);
     let team = env.text(&SYSDIG_TEAM_ID);
@@ -309,14 +315,11 @@ fn read_access(env: &mut Env) -> Option<Option<Access>> {
             return None;
         }
     }
-    let Some(token) = token? else {
-        return base.map(|_| None);
-    };
-    let credential = match instance {
+    let Some(token) = token? else { return Some(None) };
+    Some(Some(match instance {
         None => Credential::Token(token),
         Some(instance) => Credential::Ibm { api_key: token, instance, team, iam: iam?? },
-    };
-    Some(Some(Access { base: base?, credential }))
+    }))
 }
 
 fn read_token(env: &mut Env) -> Option<Option<SecretString>> {
@@ -415,8 +418,16 @@ mod tests {
     }
 
     #[test]
-    fn polling_needs_a_token() {
-        let (config, problems) = read(&[("SYSDIG_POLL", "true")]);
-        assert!(config.is_none() && problems.contains("SYSDIG_TOKEN"), "{problems}");
+    fn polling_needs_a_token_whatever_else_is_wrong() {
+        for url in ["eu1", "zz"] {
+            let (config, problems) = read(&[("SYSDIG_POLL", "true"), ("SYSDIG_URL", url)]);
+            assert!(config.is_none() && problems.contains("SYSDIG_TOKEN"), "{problems}");
+        }
+    }
+
+    #[test]
+    fn the_webhook_alone_knows_where_sysdig_is() {
+        let (config, problems) = read(&[("SYSDIG_URL", "eu1")]);
+        assert_eq!((problems.as_str(), config.unwrap().base.as_str()), ("", "https://eu1.app.sysdig.com/"));
     }
 }

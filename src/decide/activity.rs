@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::secrets::redact;
+use super::command_line::{base_name, is_path, is_windows_path, split, words};
+use super::secrets::redact_arguments;
 use super::text::{cut, printable};
 use crate::event::finding::{Access, Connection, File, FileOperation, Indicator, Int64, Operation, Process, Protocol};
 use crate::event::runtime::Runtime;
@@ -26,34 +27,29 @@ pub(super) fn processes(event: &Runtime) -> Vec<Process> {
     let path = event
         .field("proc.exepath")
         .or_else(|| learned.and_then(|learned| learned.exe.as_deref()))
-        .or_else(|| event.field("proc.exe").filter(|exe| exe.starts_with('/')));
+        .or_else(|| event.field("proc.exe").filter(|exe| is_path(exe)));
     let mut process = described(event.field("proc.name"), path, event.field("proc.args"), command);
     process.pid = number(event.field("proc.pid").or_else(|| event.field("proc.vpid")));
     process.parent_pid = number(event.field("proc.ppid").or_else(|| event.field("proc.pvpid")));
     process.user_id = number(event.field("user.uid"));
-    let parent_path =
-        event.field("proc.pexepath").or_else(|| event.field("proc.pexe").filter(|exe| exe.starts_with('/')));
+    let parent_path = event.field("proc.pexepath").or_else(|| event.field("proc.pexe").filter(|exe| is_path(exe)));
     let mut parent = described(event.field("proc.pname"), parent_path, None, event.field("proc.pcmdline"));
     parent.pid = process.parent_pid.filter(|_| parent != Process::default());
     [process, parent].into_iter().filter(|process| *process != Process::default()).collect()
 }
 
 fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command: Option<&str>) -> Process {
-    // The command line starts with the program; its arguments come after the first word.
-    let after_program = |line: &str| line.trim().split_once(char::is_whitespace).map(|(_, rest)| rest.to_owned());
-    let line = args.map(str::to_owned).or_else(|| command.and_then(after_program)).unwrap_or_default();
+    let (first, rest) = command.map(split).unwrap_or_default();
+    let line = args.unwrap_or(rest);
     let cut_off = line.len() > LONGEST_LINE;
-    let program = command.and_then(|line| line.split_whitespace().next()).or(name).unwrap_or_default();
-    // What an option of one letter means, only its program tells.
-    let whole = format!("{program} {}", cut(&line, LONGEST_LINE));
-    let shown = redact(&whole);
-    let line = shown.strip_prefix(program).unwrap_or(&shown).trim_start();
-    let words: Vec<&str> = line.split_whitespace().collect();
+    let program = if first.is_empty() { name.unwrap_or_default() } else { first };
+    let shown = redact_arguments(program, cut(line, LONGEST_LINE));
+    let words = words(&shown, is_windows_path(path.unwrap_or(program)));
     let truncated = cut_off || words.len() > MOST_ARGUMENTS || words.iter().any(|word| word.len() > LONGEST_ARGUMENT);
-    let from_command =
-        || command.and_then(|line| line.split_whitespace().next()).and_then(|path| path.rsplit('/').next());
+    let from_command = || Some(base_name(first)).filter(|name| !name.is_empty());
+    let from_path = || path.filter(|path| is_windows_path(path)).map(base_name);
     Process {
-        name: name.or_else(from_command).map(bounded),
+        name: name.or_else(from_command).or_else(from_path).map(bounded),
         binary: path.map(|path| File { path: Some(bounded(path)), ..File::default() }),
         args: words
             .into_iter()
@@ -67,10 +63,10 @@ fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command
 
 /// The file the event is about, when it is about one.
 pub(super) fn files(event: &Runtime) -> Vec<File> {
-    let is_path = |path: &&str| path.starts_with('/') && !path.contains("->");
+    let is_file = |path: &&str| is_path(path) && !path.contains("->");
     let names =
         ["fd.name", "fs.path.name", "fs.path.target", "evt.arg.path", "evt.arg.name", "evt.abspath", "file.path"];
-    let Some(path) = names.iter().filter_map(|name| event.field(name)).find(is_path) else { return executed(event) };
+    let Some(path) = names.iter().filter_map(|name| event.field(name)).find(is_file) else { return executed(event) };
     let operation = operation(event).map(|operation| FileOperation { r#type: Some(operation) });
     let file = File {
         path: Some(bounded(path)),
@@ -138,11 +134,11 @@ pub(super) fn connections(event: &Runtime) -> Vec<Connection> {
         source_ip: address("fd.cip")
             .or_else(|| address("fd.lip").filter(|_| named.source_ip.is_none()))
             .or(named.source_ip),
-        source_port: port("fd.cport").or(named.source_port),
+        source_port: port("fd.cport").or(named.source_port).or_else(|| port("fd.lport")),
         destination_ip: address("fd.sip")
             .or_else(|| address("fd.rip").filter(|_| named.destination_ip.is_none()))
             .or(named.destination_ip),
-        destination_port: port("fd.sport").or(named.destination_port),
+        destination_port: port("fd.sport").or(named.destination_port).or_else(|| port("fd.rport")),
         protocol: event.field("fd.l4proto").and_then(Protocol::from_name),
     };
     let known = connection.source_ip.is_some() || connection.destination_ip.is_some();
@@ -240,12 +236,22 @@ pub(super) fn access(event: &Runtime) -> Option<Access> {
         "github.user",
         "azure.user",
     ]);
-    let caller = pick(&["gcp.callerIP", "gcp.callerIp", "ct.srcip", "ka.sourceips", "okta.client.ip"]);
+    let principal = principal.or_else(|| event.label("cloudProvider.user")).or_else(|| event.label("aws.user"));
+    let caller = pick(&[
+        "gcp.callerIP",
+        "gcp.callerIp",
+        "ct.srcip",
+        "ka.sourceips",
+        "okta.client.ip",
+        "sequence.sourceIpAddress",
+    ]);
+    // One, or several as Falco writes lists, `(a,b)`, or as JSON does, `["a","b"]`.
+    let around = [',', '(', ')', '[', ']', '"', ' '];
     let is_email = |name: &&str| name.contains('@') && !name.contains(char::is_whitespace) && name.len() <= 320;
     let access = Access {
         principal_email: principal.filter(is_email).map(bounded),
         principal_subject: principal.filter(|name| !is_email(name)).map(bounded),
-        caller_ip: caller.and_then(|list| list.split(',').find_map(ip)),
+        caller_ip: caller.and_then(|list| list.split(around).find_map(ip)),
         user_agent: pick(&["gcp.userAgent", "ct.useragent", "ka.useragent"]).map(bounded),
         service_name: pick(&["gcp.serviceName", "ct.src"]).map(bounded),
         method_name: pick(&["gcp.methodName", "ct.name", "okta.evt.type", "github.action"])

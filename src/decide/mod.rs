@@ -3,6 +3,7 @@
 mod activity;
 mod attestation;
 mod audited;
+mod command_line;
 mod compliance;
 mod glance;
 pub mod looked_up;

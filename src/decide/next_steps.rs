@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Display, Write};
 
+use super::command_line::is_windows_path;
 use super::resource::{Resource, is_zone, location};
 use super::shell::word;
 use super::text::{ascii, cut};
@@ -52,7 +53,9 @@ pub(super) fn write(event: &Runtime, enriched: &Enriched, resource: &Resource, l
 
 fn case(event: &Runtime) -> Case {
     let title = event.title().unwrap_or_default().to_ascii_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| title.contains(word));
+    // "privileged" is not in "unprivileged", nor "mining" in "determining".
+    let starts = |at: usize| !title[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+    let has = |words: &[&str]| words.iter().any(|word| title.match_indices(word).any(|(at, _)| starts(at)));
     let tagged = |word: &str| {
         let named =
             |tag: &String| tag.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
@@ -70,11 +73,7 @@ fn case(event: &Runtime) -> Case {
             Case::CloudAudit
         }
         () if source == "k8s_audit" => Case::KubernetesAudit,
-        () if origin.category.as_deref() == Some("miner")
-            || kind == "11"
-            || has(&["miner", "mining", "crypto", "xmrig", "stratum"])
-            || tagged("t1496") =>
-        {
+        () if origin.category.as_deref() == Some("miner") || kind == "11" || has(MINERS) || tagged("t1496") => {
             Case::CryptoMiner
         }
         () if engine == "malware" || matches!(kind, "8" | "RULE_TYPE_MALWARE") || has(&["malware"]) => Case::Malware,
@@ -82,7 +81,9 @@ fn case(event: &Runtime) -> Case {
         () if event.kubernetes.namespace.as_deref() == Some("kube-system") => Case::SystemNamespace,
         () if has(&["sensitive mount", "sensitive host mount"]) => Case::SensitiveMount,
         () if has(&["privileged"]) => Case::Privileged,
-        () if has(&["shell", "attach/exec", "attach or exec", "redirect stdout"]) => Case::Shell,
+        () if has(&["shell", "powershell", "webshell", "attach/exec", "attach or exec", "redirect stdout"]) => {
+            Case::Shell
+        }
         () if !in_workload => Case::Host,
         () if kind == "1"
             || kind == "RULE_TYPE_PROCESS"
@@ -92,6 +93,29 @@ fn case(event: &Runtime) -> Case {
         }
         () => Case::General,
     }
+}
+
+/// What the names of rules about mining hold.
+const MINERS: &[&str] = &[
+    "miner",
+    "mining",
+    "cryptomin",
+    "crypto min",
+    "crypto-min",
+    "cryptojack",
+    "cryptocurrenc",
+    "coinmin",
+    "coinhive",
+    "xmrig",
+    "stratum",
+];
+
+/// Whether it happened on Windows.
+fn is_windows(event: &Runtime) -> bool {
+    let system = event.label("host.os.name").or_else(|| event.label("host.os.type")).unwrap_or_default();
+    let programs = ["proc.exepath", "proc.exe", "proc.cmdline"].into_iter().filter_map(|name| event.field(name));
+    system.to_ascii_lowercase().contains("windows")
+        || programs.into_iter().any(|line| is_windows_path(line.trim_start_matches('"')))
 }
 
 /// Names as shell words, ready to be put into commands.
@@ -296,7 +320,10 @@ fn removal(case: Case, target: &Target, steps: &mut Steps) {
 
 fn host(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
     steps.say(question(case));
-    if let (Some(instance), Some(zone), Some(project)) = (&target.instance, &target.zone, &target.project) {
+    let is_windows = is_windows(event);
+    if let (Some(instance), Some(zone), Some(project), false) =
+        (&target.instance, &target.zone, &target.project, is_windows)
+    {
         let command = format!(
             "gcloud compute ssh {instance} --zone {zone} --project {project} --command 'ps -eo pid,ppid,user,lstart,args --forest'"
         );
@@ -305,10 +332,16 @@ fn host(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
         steps.say(format_args!("Look at the processes, log-ins and scheduled jobs of the host {host}."));
     }
     let id = event.container.id.as_deref().filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric())).and_then(word);
+    let kubernetes = &event.kubernetes;
+    let on_node = kubernetes.node.is_some() || kubernetes.namespace.is_some() || kubernetes.cluster.is_some();
+    if let Some(id) = id.as_ref().filter(|_| !on_node) {
+        steps.say(format_args!("Inspect the container {id} with the tools of what runs it, and keep what they say."));
+    }
+    let id = id.filter(|_| on_node);
     if let Some(id) = &id {
         steps.run("On the node, inspect the container:", format_args!("sudo crictl inspect {id}"));
     }
-    if let Some(user) = event.field("user.name").filter(|user| *user != "root").and_then(word) {
+    if let Some(user) = event.field("user.name").filter(|user| *user != "root" && !is_windows).and_then(word) {
         steps.run("On the host, see when the user logged in:", format_args!("last -w {user}"));
     }
     snapshot(target, steps);

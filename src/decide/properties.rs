@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::resource::Resource;
+use super::secrets::{HIDDEN, is_secret, redact_arguments};
 use super::text::{cut, shown};
 use crate::event::Properties;
 use crate::event::runtime::Runtime;
@@ -45,9 +46,21 @@ pub(super) fn collect(event: &Runtime, context: &Context<'_>) -> Properties {
     container_threat_detection(event, context.node, &mut bag);
     provenance(event, context, &mut bag);
     for facts in [&event.fields, &event.labels] {
-        facts.iter().for_each(|(name, value)| bag.fact(name, value));
+        facts.iter().for_each(|(name, value)| bag.fact(name, &told(event, name, value)));
     }
     bag.finish()
+}
+
+/// The value of a field or label, without what its name or the program beside it says is secret.
+fn told<'a>(event: &Runtime, name: &str, value: &'a str) -> Cow<'a, str> {
+    let program = match name {
+        "proc.args" | "evt.arg.args" => ["proc.name", "proc.exe"],
+        "proc.pargs" => ["proc.pname", "proc.pexe"],
+        _ if is_secret(name) => return Cow::Borrowed(HIDDEN),
+        _ => return Cow::Borrowed(value),
+    };
+    let program = program.iter().find_map(|name| event.field(name)).unwrap_or_default();
+    redact_arguments(program, value)
 }
 
 /// The keys of the original connector, values as strings.

@@ -8,7 +8,7 @@ use regex::{Captures, Regex};
 use super::glance::Glance;
 
 /// What stands for a secret that was left out.
-const HIDDEN: &str = "[redacted]";
+pub(super) const HIDDEN: &str = "[redacted]";
 
 /// A value: in quotes, in quotes that are escaped, or one word.
 const VALUE: &str = r#"(?:\\"[^"\\]+|"[^"]+"?|'[^']+'?|[^\s"'&;,\\]+)"#;
@@ -34,7 +34,7 @@ static IN_ADDRESS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(://[^\s/?#:]*:)
 /// The password that curl and its like are told, `-u user:password`; or a container's user, `-u 1000:1000`. A list of
 /// arguments does not say whose they are.
 static BEHIND_USER: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r#"(?:^|\s)(?:-u|--user)(?:\s+|=)['"]?([^\s:'"]*):(\S+)"#));
+    LazyLock::new(|| pattern(r#"(?:^|\s)(?:-u(?:\s+|=)?|--user(?:\s+|=))['"]?([^\s:'"]*):(\S+)"#));
 
 /// Options of one letter, which only their program gives a meaning: `mysql -pSECRET`, `sshpass -p SECRET`,
 /// `docker login -p SECRET`, `redis-cli -a SECRET`.
@@ -57,6 +57,29 @@ fn pattern(text: &str) -> Regex {
 /// The text without its secrets.
 pub(super) fn redact(text: &str) -> Cow<'_, str> {
     if Glance::at(text).may_hold_secret() { without(text) } else { Cow::Borrowed(text) }
+}
+
+/// The arguments of a program without their secrets: what an option of one letter means, only the program tells.
+pub(super) fn redact_arguments<'t>(program: &str, arguments: &'t str) -> Cow<'t, str> {
+    if !Glance::at(arguments).may_hold_secret() && !arguments.starts_with('-') {
+        return Cow::Borrowed(arguments);
+    }
+    let whole = format!("{program} {arguments}");
+    match redact(&whole) {
+        Cow::Borrowed(_) => Cow::Borrowed(arguments),
+        Cow::Owned(shown) => Cow::Owned(shown.strip_prefix(program).unwrap_or(&shown).trim_start().to_owned()),
+    }
+}
+
+/// Whether a name says that its value is a secret: `db.password`, `api_token`.
+pub(super) fn is_secret(name: &str) -> bool {
+    const WORDS: [&str; 8] =
+        ["password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "private_key"];
+    let last = name.rsplit('.').next().unwrap_or(name).as_bytes();
+    let ends = |word: &&str| {
+        last.len().checked_sub(word.len()).is_some_and(|from| last[from..].eq_ignore_ascii_case(word.as_bytes()))
+    };
+    WORDS.iter().any(ends)
 }
 
 /// The same for a text in which a glance has found that it may hold one.

@@ -1,5 +1,7 @@
 //! Whole findings of the main shapes, and what hostile events cannot do.
 
+mod systems;
+
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};
 

@@ -27,7 +27,7 @@ pub(super) fn kubernetes(event: &Runtime, resource: &Resource, containers: &[Con
         labels: Vec::new(),
         containers: containers.to_vec(),
     });
-    let is_node = known.node.is_some() || known.pod.is_some() || known.cluster.is_some();
+    let is_node = known.node.is_some() || (known.pod.is_some() || known.cluster.is_some()) && !is_audited(event);
     let node = resource.instance.as_ref().filter(|_| is_node).map(|name| Node { name: Some(name.clone()) });
     let mut kubernetes = Kubernetes {
         pods: pod.into_iter().collect(),
@@ -42,10 +42,13 @@ pub(super) fn kubernetes(event: &Runtime, resource: &Resource, containers: &[Con
 /// The node's name, when it is a node.
 pub(super) fn node_name(event: &Runtime) -> Option<&str> {
     let known = &event.kubernetes;
-    // Of a record of the audit log only the API server's place is known, not the pod's.
-    let audited = event.origin.source.as_deref() == Some("k8s_audit");
-    let on_cluster = (known.pod.is_some() || known.cluster.is_some()) && !audited;
+    let on_cluster = (known.pod.is_some() || known.cluster.is_some()) && !is_audited(event);
     known.node.as_deref().or_else(|| event.machine().filter(|_| on_cluster))
+}
+
+/// Whether it is a record of the audit log: of these only the API server's place is known, not the pod's.
+fn is_audited(event: &Runtime) -> bool {
+    event.origin.source.as_deref() == Some("k8s_audit")
 }
 
 fn workload(event: &Runtime) -> Option<Object> {

@@ -44,6 +44,11 @@ impl Facts {
         self.places.iter().map(|place| (self.name(*place), self.value(*place)))
     }
 
+    /// These without one name.
+    pub fn without(&self, name: &str) -> Self {
+        self.iter().filter(|(known, _)| *known != name).collect()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()

@@ -10,6 +10,7 @@ pub mod log_entry;
 pub mod names;
 mod notification;
 mod place;
+mod stateful;
 mod sysdig;
 #[cfg(test)]
 mod tests;
@@ -188,7 +189,7 @@ impl Elements {
     fn object(&mut self, json: &Json<'_>, text: &str) {
         match json {
             Json::Null => self.keep(Element::Ignored(Ignored::Empty)),
-            Json::Map(_) if json.member("entities").is_list() => self.notification(json, text),
+            Json::Map(_) if notification::is_one(json) => self.notification(json, text),
             Json::Map(_) if falco::is_falco(json) => self.event(falco::event(json, self.received), text),
             Json::Map(_) if json.member("policyEvents").is_list() => self.page(text, "policyEvents"),
             Json::Map(_) if is_page(json) => self.page(text, "data"),
@@ -239,7 +240,11 @@ impl Elements {
             return self.keep(Element::Ignored(Ignored::from_notification(json)));
         }
         let wrapping = Wrapping::new(text);
-        for (index, entity) in json.member("entities").list().iter().enumerate() {
+        for (index, entity) in notification::entities(json).iter().enumerate() {
+            if !matches!(entity, Json::Map(_) | Json::Null) {
+                let reason = format!("entities[{index}] is {}, not an object", entity.kind());
+                self.keep(Element::Unreadable { reason, body: wrapping.bare(index) });
+            }
             let envelope = Envelope::of(json, entity);
             let events = entity.member("policyEvents");
             let events = match events {

@@ -70,11 +70,26 @@ pub(super) fn is_resolved(notification: &Json<'_>) -> bool {
     over || notification.member("resolved").truth() == Some(true)
 }
 
-/// Whether any entity has policy events.
+/// Whether an object is a notification: it has entities.
+pub(super) fn is_one(object: &Json<'_>) -> bool {
+    let entities = object.member("entities");
+    entities.is_list() || entities.is_map()
+}
+
+/// The entities; one that stands alone is a list of one.
+pub(super) fn entities<'n, 'a>(notification: &'n Json<'a>) -> &'n [Json<'a>] {
+    match notification.member("entities") {
+        Json::List(entities) => entities,
+        Json::Null => &[],
+        single => std::slice::from_ref(single),
+    }
+}
+
+/// Whether any entity has policy events, or cannot be read.
 pub(super) fn has_events(notification: &Json<'_>) -> bool {
-    notification.member("entities").list().iter().any(|entity| match entity.member("policyEvents") {
-        Json::Null => false,
-        Json::List(events) => !events.is_empty(),
+    entities(notification).iter().any(|entity| match (entity, entity.member("policyEvents")) {
+        (Json::Null, _) | (Json::Map(_), Json::Null) => false,
+        (Json::Map(_), Json::List(events)) => !events.is_empty(),
         _ => true,
     })
 }
@@ -88,6 +103,7 @@ pub(super) struct Wrapping<'a> {
 
 #[derive(Debug)]
 struct Entity<'a> {
+    text: &'a str,
     policies: Vec<&'a str>,
     events: Vec<&'a str>,
 }
@@ -102,8 +118,14 @@ impl<'a> Wrapping<'a> {
                 head.push_str(&format!("\"{name}\":{value},"));
             }
         }
-        let entities = raw_member(&members, "entities").map(raw_items).unwrap_or_default();
+        let entities = raw_member(&members, "entities").map(all).unwrap_or_default();
         Self { head, entities: entities.into_iter().map(entity).collect() }
+    }
+
+    /// An entity that is no object, in an envelope of its own.
+    pub(super) fn bare(&self, entity: usize) -> String {
+        let text = self.entities.get(entity).map_or("null", |entity| entity.text);
+        format!("{}\"entities\":[{text}]}}", self.head)
     }
 
     /// One event in an envelope of its own, with the policies it may refer to.
@@ -121,13 +143,16 @@ impl<'a> Wrapping<'a> {
     }
 }
 
+/// The items of a list; what stands alone is a list of one.
+fn all(text: &str) -> Vec<&str> {
+    if text.starts_with('[') { raw_items(text) } else { vec![text] }
+}
+
 fn entity(text: &str) -> Entity<'_> {
     let members: Vec<(Cow<'_, str>, &str)> = raw_members(text);
-    let events = raw_member(&members, "policyEvents").map(|text| match text.as_bytes().first() {
-        Some(b'[') => raw_items(text),
-        _ => vec![text],
-    });
+    let events = raw_member(&members, "policyEvents").map(all);
     Entity {
+        text,
         policies: raw_member(&members, "policies").map(raw_items).unwrap_or_default(),
         events: events.unwrap_or_default(),
     }

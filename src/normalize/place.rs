@@ -39,6 +39,14 @@ pub(super) fn read(fields: &Facts, labels: &Facts, hints: &[Cow<'_, str>], conta
     place
 }
 
+/// Whether `host` as the container's name is the sensor's way of saying that it was none: no container's id is told.
+pub(super) fn is_on_host(fields: &Facts, labels: &Facts, id: Option<&str>) -> bool {
+    let told = |name: &str| [labels.get(name), fields.get(name)];
+    let named = told("container.name").into_iter().flatten().any(|name| name == "host");
+    let mut ids = ["container.id", "containerd.id"].into_iter().flat_map(told).chain([id]).flatten();
+    named && ids.all(|id| id == "host")
+}
+
 fn container(pick: &impl Fn(&[&str]) -> Option<String>, id: Option<String>) -> Container {
     let id = id.or_else(|| pick(&["container.id", "containerd.id"])).filter(|id| id != "host");
     let repository = pick(&["container.image.repo", "container.image.repository"]);
@@ -59,9 +67,10 @@ fn container(pick: &impl Fn(&[&str]) -> Option<String>, id: Option<String>) -> C
     }
 }
 
-/// The first of several, as Falco writes lists: `(a,b)`.
+/// The first of several, as Falco writes lists, `(a,b)`, or as JSON does, `["a","b"]`.
 fn first_of_list(text: &str) -> Option<String> {
-    let first = text.trim_start_matches('(').split([',', ')']).next().unwrap_or_default().trim();
+    let around = |c: char| matches!(c, '(' | ')' | '[' | ']' | '"' | ' ');
+    let first = text.split(',').next().unwrap_or_default().trim_matches(around);
     meaningful(first).map(str::to_owned)
 }
 
@@ -90,14 +99,15 @@ fn kubernetes(pick: &impl Fn(&[&str]) -> Option<String>) -> Kubernetes {
     let mut workload = pick(&["kubernetes.workload.name"]);
     if workload.is_none() {
         // The kind without the name: the member of that kind, else whatever workload is named.
-        let named = KINDS.iter().filter(|(name, ..)| kind.as_deref().is_none_or(|kind| kind == *name));
+        let named = |name: &str| kind.as_deref() == Some(name);
+        let named = KINDS.iter().filter(|(name, ..)| named(name)).chain(&KINDS);
         if let Some((name, found)) = named.into_iter().find_map(|(name, a, b)| Some((*name, pick(&[a, b])?))) {
             kind = Some(name.to_owned());
             workload = Some(found);
         }
     }
-    Kubernetes {
-        cluster: pick(&["kubernetes.cluster.name", "k8s.cluster.name", "agent.tag.cluster"]),
+    let mut found = Kubernetes {
+        cluster: pick(&["kubernetes.cluster.name", "k8s.cluster.name"]),
         namespace: pick(&[
             "kubernetes.namespace.name",
             "container.label.io.kubernetes.pod.namespace",
@@ -116,7 +126,12 @@ fn kubernetes(pick: &impl Fn(&[&str]) -> Option<String>) -> Kubernetes {
         workload_kind: workload.is_some().then_some(kind).flatten(),
         workload,
         deployment,
+    };
+    // The agent's tag is free text; a fleet of plain machines has one too.
+    if found != Kubernetes::default() {
+        found.cluster = found.cluster.or_else(|| pick(&["agent.tag.cluster"]));
     }
+    found
 }
 
 /// The pod that a record of the Kubernetes audit log is about.

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::json::{Json, meaningful};
 use super::notification::Envelope;
-use super::{names, place, time};
+use super::{names, place, stateful, time};
 use crate::event::facts::Facts;
 use crate::event::runtime::{Action, Admission, Learned, Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};
@@ -43,8 +43,18 @@ pub(super) fn event(
 ) -> Result<Runtime, String> {
     let content = object.member("content");
     let mut notes = Vec::new();
-    let fields = fields(&[content.member("fields"), object.member("fields")]);
-    let labels = facts(&[object.member("labels"), object.member("eventLabels")]);
+    let mut fields = fields(&[content.member("fields"), object.member("fields")]);
+    let stateful = stateful::fields(content);
+    if !stateful.is_empty() {
+        let known = fields.iter().map(|(name, value)| (name, Cow::Borrowed(value)));
+        fields = stateful.iter().map(|(name, value)| (&**name, Cow::Borrowed(&**value))).chain(known).collect();
+    }
+    let mut labels = facts(&[object.member("labels"), object.member("eventLabels")]);
+    let container_id = first(&[object.member("containerId")]);
+    if place::is_on_host(&fields, &labels, container_id.as_deref()) {
+        fields = fields.without("container.name");
+        labels = labels.without("container.name");
+    }
 
     let policy = policy(object, content, envelope);
     let rule = first(&[content.member("ruleName"), object.member("ruleName")])
@@ -80,7 +90,6 @@ pub(super) fn event(
     });
     let (severity, priority) = severity(object, content, envelope, policy.id.as_deref(), &mut notes);
     let hints: Vec<Cow<'_, str>> = object.member("metrics").list().iter().filter_map(Json::text).collect();
-    let container_id = first(&[object.member("containerId")]);
     let mut place = place::read(&fields, &labels, &hints, container_id);
     place.host.mac = [object.member("hostMac"), object.member("machineId")]
         .iter()
@@ -228,7 +237,8 @@ fn actions(object: &Json<'_>, content: &Json<'_>) -> Vec<Action> {
     lists
         .iter()
         .flat_map(|list| list.list())
-        .filter(|action| action.is_map())
+        // A type may be the empty string (sysdig.md §5.3): then only what else is told counts.
+        .filter(|action| action.members().iter().any(|(name, value)| name != "isSuccessful" && value.text().is_some()))
         .take(20)
         .map(|action| Action {
             kind: action.member("type").text().map_or_else(|| "unnamed".to_owned(), |kind| action_kind(&kind)),
@@ -318,8 +328,24 @@ pub(super) fn facts(sources: &[&Json<'_>]) -> Facts {
 
 /// As [`facts`], without environment variables: they are where secrets live, and no finding needs them.
 pub(super) fn fields(sources: &[&Json<'_>]) -> Facts {
-    let is_environment = |name: &str| name.starts_with("proc.env") || name.starts_with("proc.aenv");
-    sources.iter().flat_map(|source| pairs(source)).filter(|(name, _)| !is_environment(name)).collect()
+    let is_environment =
+        |name: &str| ["proc.env", "proc.aenv", "evt.arg.env"].iter().any(|prefix| name.starts_with(prefix));
+    let pairs = sources.iter().flat_map(|source| pairs(source)).filter(|(name, _)| !is_environment(name));
+    pairs
+        .map(|(name, value)| if name == "evt.args" { (name, without_environment(value)) } else { (name, value) })
+        .collect()
+}
+
+/// All arguments of a system call in one text, `res=0 exe=/bin/sh env=A=1.B=2. tty=0`, without the environment.
+fn without_environment(arguments: Cow<'_, str>) -> Cow<'_, str> {
+    let Some((before, environment)) = arguments.split_once("env=") else { return arguments };
+    if !before.is_empty() && !before.ends_with(' ') {
+        return arguments;
+    }
+    // What follows the environment in execve's arguments; its own values may hold anything.
+    let after = [" tty=", " vpgid=", " pgid=", " loginuid=", " cgroups="];
+    let rest = after.iter().filter_map(|name| environment.rfind(name)).min().map_or("", |at| &environment[at..]);
+    Cow::Owned(format!("{before}env=[left out]{rest}"))
 }
 
 /// Names and values, from an object or from a list of `{"key": …, "value": …}`. Absent values are left out.
@@ -337,14 +363,9 @@ fn pairs<'j>(json: &'j Json<'_>) -> Vec<(Cow<'j, str>, Cow<'j, str>)> {
         let name = if name.len() > LONGEST_NAME { Cow::Owned(shorten(&name, LONGEST_NAME).to_owned()) } else { name };
         Some((name, value_of(pair.member("value"))?))
     });
-    let mut pairs: Vec<_> = members.chain(listed).take(MOST_FACTS).collect();
     // `host` as a container id is the sensor's way of saying that it was none.
-    let says_host = |name: &str| pairs.iter().rev().find(|pair| pair.0 == name).is_some_and(|pair| pair.1 == "host");
-    if says_host("container.id") {
-        let no_name = says_host("container.name");
-        pairs.retain(|(name, _)| name != "container.id" && !(no_name && name == "container.name"));
-    }
-    pairs
+    let is_one = |(name, value): &(Cow<'_, str>, Cow<'_, str>)| !(name == "container.id" && value == "host");
+    members.chain(listed).filter(is_one).take(MOST_FACTS).collect()
 }
 
 /// The first of these that has a value.

@@ -1,5 +1,7 @@
 //! Every recorded shape, and what goes wrong with it.
 
+mod places;
+
 use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 
@@ -235,7 +237,7 @@ fn quirks_do_not_become_values() {
     assert_eq!(event.field("evt.num"), Some("18446744073709551615"));
     assert_eq!(event.summary, some("Redirect (image=<NA>)"));
     assert_eq!(event.host.name, some("gke-prod-default-pool-66250c41-vd1o"));
-    assert_eq!(event.actions[0].kind, "unnamed");
+    assert!(event.actions.is_empty(), "a type without a word is none");
 }
 
 #[test]

@@ -254,10 +254,19 @@ fn nanoseconds(time: DateTime<Utc>) -> String {
 fn place(element: &RawValue, keys: &RandomState) -> (u64, Option<DateTime<Utc>>) {
     let placed: Option<Placed> = serde_json::from_str(element.get()).ok();
     let key = match placed.as_ref().and_then(|p| p.id.as_ref()) {
-        Some(id) if !id.is_null() => keys.hash_one(id.to_string()),
+        Some(id) if tells_apart(id) => keys.hash_one(id.to_string()),
         _ => keys.hash_one(element.get()),
     };
     (key, placed.and_then(|p| time_of(&p)))
+}
+
+/// Whether it is an id: nothing, zero and the empty string are ways of having none.
+fn tells_apart(id: &Value) -> bool {
+    match id {
+        Value::String(id) => !matches!(id.trim(), "" | "0"),
+        Value::Number(id) => id.as_i64() != Some(0),
+        _ => false,
+    }
 }
 
 fn time_of(placed: &Placed) -> Option<DateTime<Utc>> {
@@ -317,6 +326,17 @@ mod tests {
             let raw: Box<RawValue> = serde_json::from_str(body).unwrap();
             assert_eq!(place(&raw, &RandomState::new()).1, None, "{body}");
         }
+    }
+
+    #[test]
+    fn events_without_an_id_are_told_apart_by_all_they_say() {
+        let keys = RandomState::new();
+        let key = |body: &str| place(&serde_json::from_str::<Box<RawValue>>(body).unwrap(), &keys).0;
+        for none in [r#""""#, r#"" ""#, r#""0""#, "0", "null"] {
+            let with = |name: &str| key(&format!(r#"{{"id":{none},"name":"{name}"}}"#));
+            assert_ne!(with("a"), with("b"), "{none}");
+        }
+        assert_eq!(key(r#"{"id":"x","name":"a"}"#), key(r#"{"id":"x","name":"b"}"#));
     }
 
     #[test]

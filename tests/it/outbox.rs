@@ -308,6 +308,17 @@ async fn parked_rows_are_listed_shown_retried_and_discarded() {
 }
 
 #[tokio::test]
+async fn a_row_is_found_by_its_number_before_an_event_of_that_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let store = open(&path);
+    store.accept(vec![unreadable("2"), unreadable("1"), unreadable("9")], 0, now()).await.unwrap();
+    let admin = Admin::open(&path).unwrap();
+    let row = |name: &str| admin.show(name).unwrap().map(|row| row.listed.id);
+    assert_eq!((row("1"), row("2"), row("9"), row("8")), (Some(1), Some(2), Some(3), None));
+}
+
+#[tokio::test]
 async fn giving_up_counts_the_last_attempt_and_keeps_the_time_of_the_first() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outbox.db");

@@ -271,6 +271,15 @@ async fn a_secret_may_be_given_by_its_place() {
     assert!(fine, "{text}");
     let header = sysdig.state().channels[0]["options"]["additionalHeaders"]["Authorization"].clone();
     assert_eq!(header, "Bearer from-the-manager");
+    settings.push(("WEBHOOK_AUTHENTICATION_TOKEN", "spoken, sm://acme/hook/3"));
+    let (fine, text) = program(&["setup", "channel"], &settings).await;
+    assert!(fine, "{text}");
+    let header = sysdig.state().channels[0]["options"]["additionalHeaders"]["Authorization"].clone();
+    assert_eq!(header, "Bearer spoken", "while tokens change, one may be a name and the other the token");
+    settings.push(("WEBHOOK_AUTHENTICATION_TOKEN", "spoken, sm://acme/absent"));
+    let (fine, text) = program(&["setup", "channel"], &settings).await;
+    assert!(!fine && text.contains("WEBHOOK_AUTHENTICATION_TOKEN"), "a name is no token: {text}");
+    settings.push(("WEBHOOK_AUTHENTICATION_TOKEN", "sm://acme/hook/3"));
     settings.push(("SYSDIG_TOKEN", "sm://acme/damaged"));
     let (fine, text) = program(&["setup", "channel"], &settings).await;
     assert!(!fine && text.contains("arrived damaged"), "{text}");

@@ -145,13 +145,15 @@ impl Admin {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// One row whole, by its number or its key.
+    /// One row whole, by its number or its key. A sender may choose a number as its event's key: the row of that number
+    /// goes first.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn show(&self, name: &str) -> Result<Option<Shown>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS}, delivered, event FROM entry JOIN body ON entry_id = id WHERE key = ?1 OR id = ?2 LIMIT 1"
+            "SELECT {COLUMNS}, delivered, event FROM entry JOIN body ON entry_id = id WHERE key = ?1 OR id = ?2
+             ORDER BY id = ?2 DESC LIMIT 1"
         );
         let shown = self.connection.query_row(&sql, params![name, name.parse::<i64>().ok()], |row| {
             let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

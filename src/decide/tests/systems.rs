@@ -1,0 +1,115 @@
+//! Findings of machines that are no Linux node: Windows, plain hosts, and what detections over many calls tell.
+
+use super::*;
+
+fn with(fields: Value, labels: Value) -> Finding {
+    finding(&json!([{
+        "id": "17dec715376910362c8c3f62a4ced001", "type": "policy", "timestamp": 1_720_031_001_639_981_110_i64, "name": "P",
+        "severity": 4, "source": "syscall", "content": {"ruleName": "R", "output": "x", "fields": fields}, "labels": labels,
+    }]))
+}
+
+#[test]
+fn windows_has_its_own_paths_and_no_commands_of_linux() {
+    let found = with(
+        json!({"proc.cmdline": "\"C:\\Program Files\\a b\\cmd.exe\" /c \"dir /s\"", "proc.exe": "C:\\Program Files\\a b\\cmd.exe",
+            "fd.name": "C:\\Users\\x.txt", "user.name": "CORP\\bob"}),
+        json!({"gcp.projectId": "1234567", "gcp.availabilityZone": "us-central1-c", "gcp.instanceId": "77",
+            "gcp.instanceName": "win-1", "cloudProvider.name": "gcp"}),
+    );
+    let process = &found.processes[0];
+    assert_eq!(
+        (process.name.as_deref(), process.args.as_slice()),
+        (Some("cmd.exe"), &["/c".into(), "dir /s".into()][..])
+    );
+    assert_eq!(process.binary.as_ref().unwrap().path.as_deref(), Some("C:\\Program Files\\a b\\cmd.exe"));
+    assert_eq!(found.files[0].path.as_deref(), Some("C:\\Users\\x.txt"));
+    let steps = found.next_steps.unwrap();
+    assert!(!steps.contains("ps -eo") && !steps.contains("last -w") && steps.contains("win-1"), "{steps}");
+}
+
+#[test]
+fn a_container_without_kubernetes_is_not_asked_of_crictl() {
+    let id = json!({"container.id": "6949e5f10829", "container.name": "web"});
+    let steps = with(id.clone(), json!({"host.hostName": "docker-1"})).next_steps.unwrap();
+    assert!(!steps.contains("crictl") && steps.contains("6949e5f10829"), "{steps}");
+    let steps = with(id, json!({"kubernetes.node.name": "n"})).next_steps.unwrap();
+    assert!(steps.contains("sudo crictl inspect 6949e5f10829"), "{steps}");
+}
+
+#[test]
+fn words_within_words_make_no_case() {
+    let steps = |rule: &str| {
+        let mut event = forwarder();
+        event["content"]["ruleName"] = json!(rule);
+        event["content"]["ruleTags"] = json!([]);
+        finding(&event).next_steps.unwrap()
+    };
+    for rule in ["Determining the time", "Weak cryptographic algorithm"] {
+        assert!(!steps(rule).contains("process mines"), "{rule}");
+    }
+    for rule in ["Detect crypto miners using the Stratum protocol", "Crypto Mining", "Cryptominer started", "XMRig"] {
+        assert!(steps(rule).contains("process mines"), "{rule}");
+    }
+    assert!(!steps("Unprivileged user").contains("must be privileged"));
+}
+
+#[test]
+fn an_audit_record_names_no_node_and_reads_lists_of_both_kinds() {
+    let found = finding(&json!([{
+        "id": "17dec715376910362c8c3f62a4ced001", "type": "policy", "timestamp": 1_720_031_001_639_981_110_i64, "name": "P",
+        "severity": 4, "source": "k8s_audit",
+        "content": {"ruleName": "R", "output": "x", "fields": {"ka.target.resource": "pods", "ka.target.name": "evil",
+            "ka.target.namespace": "shop", "ka.sourceips": "(203.0.113.2)", "ka.req.pod.containers.image": "[\"nginx:1\",\"b:2\"]"}},
+        "labels": {"gcp.projectId": "1234567", "gcp.availabilityZone": "us-central1-c", "gcp.instanceId": "77",
+            "cloudProvider.name": "gcp", "kubernetes.cluster.name": "prod"},
+    }]));
+    assert!(found.kubernetes.unwrap().nodes.is_empty(), "the agent's machine is not the pod's");
+    assert_eq!(found.access.unwrap().caller_ip.as_deref(), Some("203.0.113.2"));
+    assert_eq!(found.containers[0].uri.as_deref(), Some("nginx:1"));
+}
+
+#[test]
+fn a_detection_over_several_calls_keeps_its_substance() {
+    let found = finding(&json!([{
+        "id": "17dec715376910362c8c3f62a4ced001", "type": "policy", "timestamp": 1_720_031_001_639_981_110_i64, "name": "P",
+        "severity": 4, "source": "aws_cloudtrail", "labels": {"cloudProvider.user": "mallory", "cloudProvider.name": "aws"},
+        "content": {"type": "statefulDetections", "ruleName": "R", "output": "x", "integrationType": "aws", "integrationId": "i-1",
+            "stats": [{"api": "GetObject", "count": 41}],
+            "sequence": [{"eventName": "ListBuckets", "region": "us-east-1", "source": "s3", "sourceIpAddress": "203.0.113.9",
+                "eventTime": "2024-07-03T18:23:21Z"}]},
+    }]));
+    let access = found.access.unwrap();
+    assert_eq!(
+        (access.principal_subject.as_deref(), access.caller_ip.as_deref()),
+        (Some("mallory"), Some("203.0.113.9"))
+    );
+    let properties = &found.source_properties;
+    assert_eq!(properties["stats_GetObject"], "41");
+    assert_eq!(properties["sequence_0"], "2024-07-03T18:23:21Z s3 ListBuckets us-east-1 203.0.113.9");
+    assert_eq!((&properties["integrationType"], &properties["integrationId"]), (&json!("aws"), &json!("i-1")));
+}
+
+#[test]
+fn secrets_that_only_a_name_or_a_program_tells_are_left_out() {
+    let found = with(
+        json!({"proc.name": "mysql", "proc.args": "-u root -phunter2x shop", "app.db.password": "hunter3x", "api_token": "hunter4x",
+            "proc.pname": "curl", "proc.pcmdline": "curl -ume:hunter5x https://h/", "evt.arg.env": "A=hunter6x",
+            "evt.args": "res=0 exe=/bin/sh env=STRIPE_KEY=hunter7x.B=a tty=1 b. tty=34816 pgid=1", "x.secretName": "kept"}),
+        json!({"label.of.glpat": "glpat-abcdefghijHUNTER8xyz"}),
+    );
+    let whole = serde_json::to_string(&found).unwrap();
+    assert!(!whole.to_ascii_lowercase().contains("hunter"), "{whole}");
+    let properties = &found.source_properties;
+    assert_eq!(properties["proc_args"], "-u root -p[redacted] shop");
+    assert_eq!(properties["evt_args"], "res=0 exe=/bin/sh env=[left out] tty=34816 pgid=1");
+    assert_eq!(properties["x_secretName"], "kept");
+}
+
+#[test]
+fn ports_of_both_ends_are_read_under_all_their_names() {
+    let found =
+        with(json!({"fd.lip": "10.0.0.1", "fd.lport": "4000", "fd.rip": "203.0.113.7", "fd.rport": "443"}), json!({}));
+    let connection = &found.connections[0];
+    assert_eq!((connection.source_port, connection.destination_port), (Some(4000), Some(443)));
+}

@@ -1,0 +1,87 @@
+//! Where it happened, and where it did not.
+
+use serde_json::json;
+
+use super::*;
+
+fn runtime(event: &serde_json::Value) -> Runtime {
+    let found = delivery(event.to_string().as_bytes(), DateTime::UNIX_EPOCH).unwrap();
+    match found.as_slice() {
+        [Element::Event { event: Event::Runtime(event), .. }] => (**event).clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn event(fields: serde_json::Value, labels: serde_json::Value) -> serde_json::Value {
+    json!({"id": "1", "type": "policy", "name": "P", "severity": 4, "content": {"ruleName": "R", "fields": fields}, "labels": labels})
+}
+
+#[test]
+fn an_agents_tag_makes_no_cluster_of_a_plain_machine() {
+    let plain =
+        runtime(&event(json!({}), json!({"agent.tag.cluster": "fleet", "gcp.projectId": "1", "host.hostName": "vm"})));
+    assert_eq!(plain.kubernetes.cluster, None);
+    let node = runtime(&event(json!({}), json!({"agent.tag.cluster": "prod", "kubernetes.namespace.name": "shop"})));
+    assert_eq!(node.kubernetes.cluster.as_deref(), Some("prod"));
+}
+
+#[test]
+fn host_is_never_a_containers_name_without_a_containers_id() {
+    let fields = json!({"container.name": "host"});
+    let mut on_top = event(fields.clone(), json!({}));
+    on_top["containerId"] = json!("host");
+    for event in [
+        event(fields.clone(), json!({})),
+        on_top,
+        event(json!({"container.id": "host"}), json!({"container.name": "host"})),
+    ] {
+        let event = runtime(&event);
+        let told =
+            [&event.fields, &event.labels].map(|facts| facts.get("container.name").or(facts.get("container.id")));
+        assert_eq!((told, event.container.name, event.container.id), ([None, None], None, None));
+    }
+}
+
+#[test]
+fn a_kind_without_its_member_leaves_the_workload_that_is_named() {
+    let labels = json!({"kubernetes.workload.type": "deployment", "kubernetes.replicaSet.name": "web-5"});
+    let found = runtime(&event(json!({}), labels)).kubernetes;
+    assert_eq!((found.workload_kind.as_deref(), found.workload.as_deref()), (Some("replicaset"), Some("web-5")));
+}
+
+#[test]
+fn an_action_without_a_word_is_none() {
+    let mut quirk = event(json!({}), json!({}));
+    quirk["actions"] = json!([{"type": ""}, {"type": "capture", "isSuccessful": true}]);
+    let actions = runtime(&quirk).actions;
+    assert_eq!(actions.iter().map(|action| action.kind.as_str()).collect::<Vec<_>>(), ["capture"]);
+}
+
+#[test]
+fn nothing_among_the_entities_vanishes() {
+    let one =
+        |id: &str| json!({"id": id, "name": "P", "containerId": "c1", "fields": [], "policyId": 7, "timestampNs": 1});
+    let told = |entities: serde_json::Value| {
+        let body = json!({"timestamp": 1_500_000_000, "entities": entities}).to_string();
+        let found = delivery(body.as_bytes(), DateTime::UNIX_EPOCH).unwrap();
+        found
+            .into_iter()
+            .map(|element| match element {
+                Element::Event { .. } => "event".to_owned(),
+                Element::Ignored(_) => "ignored".to_owned(),
+                Element::Unreadable { reason, body } => {
+                    // Read again, it is kept again, and nothing else with it.
+                    let again = stored(&body, DateTime::UNIX_EPOCH).unwrap();
+                    assert!(matches!(again, Element::Unreadable { .. }), "{again:?}");
+                    reason
+                }
+            })
+            .collect::<Vec<_>>()
+    };
+    let good = json!({"policyEvents": [one("1")]});
+    assert_eq!(told(json!([good, "garbage"])), ["event", "entities[1] is a string, not an object"]);
+    assert_eq!(told(json!([good, [good]])), ["event", "entities[1] is an array, not an object"]);
+    assert_eq!(told(json!(["garbage"])), ["entities[0] is a string, not an object"]);
+    assert_eq!(told(good.clone()), ["event"], "one that stands alone");
+    assert_eq!(told(json!([{"policyEvents": []}, null])), ["ignored"]);
+}
