@@ -67,9 +67,8 @@ impl Journey {
             return Attempt::Done { outcome: Outcome::Filtered, note: Some(note) };
         }
         let enriched = self.enrichment.enrich(&event).await;
-        // A Shielded VM's entry names its VM itself: what else a look-up would add is worth no delay.
-        let placed = matches!(*event, Event::Integrity(_));
-        if !placed && enriched.unsettled && enriched.instance.is_none() && entry.attempts < LOOK_AGAIN {
+        let waits = enriched.unsettled && enriched.instance.is_none() && entry.attempts < LOOK_AGAIN;
+        if waits && !decide::is_placed(&event) {
             let reason = format!("where it happened is not known yet: {}", enriched.gaps.join("; "));
             let pause = enriched.again_after.map(|pause| pause.min(LONGEST_PAUSE));
             return Attempt::Failed { reason, verdict: Verdict::Retry(pause), label: "enrich" };

@@ -7,6 +7,9 @@ const BETWEEN: u8 = 2;
 /// Tokens are of mixed case, names of objects are not.
 const CAPITAL: u8 = 4;
 
+/// JSON writes it as two.
+const ESCAPED: u8 = 8;
+
 /// The shortest of the tokens that are known by their own form.
 const SHORTEST_TOKEN: usize = 24;
 
@@ -16,7 +19,7 @@ static TOLD: [u8; 256] = {
     let mut byte = 0;
     while byte < 256 {
         told[byte] = match byte as u8 {
-            b'\n' | b'\t' => 0,
+            b'\n' | b'\t' | b'"' | b'\\' => ESCAPED,
             0x00..0x20 | 0x7f | 0xc2 => CONTROL,
             b' ' | b'=' | b':' => BETWEEN,
             b'A'..=b'Z' => CAPITAL,
@@ -44,6 +47,11 @@ impl Glance {
     /// Whether a control character may be in it.
     pub(super) fn may_hold_control(self) -> bool {
         self.found & CONTROL != 0
+    }
+
+    /// Whether JSON writes some of it as two characters.
+    pub(super) fn holds_escaped(self) -> bool {
+        self.found & ESCAPED != 0
     }
 
     /// Whether a secret may be in it.

@@ -68,6 +68,16 @@ pub fn unwanted(event: &Event, rules: &Rules) -> Option<String> {
     }
 }
 
+/// Whether the event itself tells where it happened, so that no look-up is worth a delay.
+pub fn is_placed(event: &Event) -> bool {
+    match event {
+        Event::Runtime(event) => resource::instance_from_labels(event).is_some(),
+        // A Shielded VM's entry names its VM.
+        Event::Integrity(_) => true,
+        Event::Attestation(_) => false,
+    }
+}
+
 /// What should happen with `event`, given what enrichment found and what time it is.
 pub fn decide(event: &Event, enriched: &Enriched, rules: &Rules, now: DateTime<Utc>) -> Decision {
     if let Some(sentence) = unwanted(event, rules) {

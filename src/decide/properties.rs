@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::glance::Glance;
 use super::resource::Resource;
 use super::secrets::{HIDDEN, is_secret, redact_arguments};
 use super::text::{cut, shown};
@@ -275,7 +276,8 @@ fn fits(keys: usize, weight: usize) -> bool {
 
 /// What a text weighs as JSON, without its quotes.
 fn escaped(text: &str) -> usize {
-    text.len() + text.bytes().filter(|b| matches!(b, b'"' | b'\\' | b'\n' | b'\t')).count()
+    let two = |text: &str| text.bytes().filter(|b| matches!(b, b'"' | b'\\' | b'\n' | b'\t')).count();
+    text.len() + if Glance::at(text).holds_escaped() { two(text) } else { 0 }
 }
 
 /// About what a value weighs as JSON.
@@ -316,8 +318,11 @@ fn legal_key(name: &str, key: &mut String) {
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         key.push_str("x_");
     }
-    if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        key.push_str(name);
+    if name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')) {
+        for (at, part) in name.split('.').enumerate() {
+            key.push_str(if at > 0 { "_" } else { "" });
+            key.push_str(part);
+        }
     } else {
         key.extend(name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }));
     }

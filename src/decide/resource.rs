@@ -44,7 +44,7 @@ fn instance(project: &str, zone: &str, id: &str) -> String {
 }
 
 /// The full set of Compute Engine labels names the instance without any look-up.
-fn instance_from_labels(event: &Runtime) -> Option<String> {
+pub(super) fn instance_from_labels(event: &Runtime) -> Option<String> {
     let cloud = &event.cloud;
     let zone = cloud.zone.as_deref().or(cloud.location.as_deref()).filter(|zone| is_zone(zone))?;
     Some(instance(cloud.project()?, zone, cloud.instance_id.as_deref()?))

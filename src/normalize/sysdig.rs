@@ -365,7 +365,9 @@ fn pairs<'j>(json: &'j Json<'_>) -> Vec<(Cow<'j, str>, Cow<'j, str>)> {
     });
     // `host` as a container id is the sensor's way of saying that it was none.
     let is_one = |(name, value): &(Cow<'_, str>, Cow<'_, str>)| !(name == "container.id" && value == "host");
-    members.chain(listed).filter(is_one).take(MOST_FACTS).collect()
+    let mut pairs = Vec::with_capacity((json.members().len() + json.list().len()).min(MOST_FACTS));
+    pairs.extend(members.chain(listed).filter(is_one).take(MOST_FACTS));
+    pairs
 }
 
 /// The first of these that has a value.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::fakes::loopback::{Answer, Loopback};
 use crate::world::{World, batch, event};
 
 #[tokio::test]
@@ -86,4 +87,17 @@ async fn what_a_stop_leaves_behind_is_delivered_after_the_next_start() {
     world.start(&[]).await;
     world.settle().await;
     assert_eq!(world.findings().await.len(), 50);
+}
+
+#[tokio::test]
+async fn an_event_whose_labels_name_its_machine_waits_for_no_look_up() {
+    let busy = || Answer::With(503, vec![("Retry-After", "300".into())], json!({"error": {"code": 503}}));
+    let compute = Loopback::start(move |_| busy());
+    let world = World::with(&[("COMPUTE_PROJECT_ID", "acme-prod"), ("COMPUTE_ENDPOINT", &compute.url)]).await;
+    world.sends(include_str!("../data/sysdig/forwarder_single.json")).await;
+    let stats = world.settle().await;
+    assert_eq!(stats.closed["delivered"], 1);
+    let found = world.findings().await.remove(0);
+    assert_eq!(found["sourceProperties"]["resource_resolution"], "instance_from_labels");
+    assert!(!compute.asked().is_empty(), "what else it knows is asked once");
 }
