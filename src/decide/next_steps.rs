@@ -1,7 +1,7 @@
 //! What to do about it: numbered steps with the event's real names, commands that run as printed. A step whose facts
 //! are missing is left out; a name that no honest thing bears is never put into a command.
 
-use std::fmt::{self, Display, Write};
+use std::fmt::{Display, Write};
 
 use super::command_line::is_windows_path;
 use super::resource::{Resource, is_zone, location};
@@ -410,20 +410,24 @@ struct Steps {
 
 impl Steps {
     fn say(&mut self, sentence: impl Display) {
-        self.step(format_args!("{sentence}"));
+        self.step("", sentence);
     }
 
     /// A sentence, and below it a command on a line of its own.
     fn run(&mut self, sentence: &str, command: impl Display) {
-        self.step(format_args!("{sentence}\n   {command}"));
+        self.step(sentence, command);
     }
 
     /// A step that does not fit into what is left is left out.
-    fn step(&mut self, step: fmt::Arguments<'_>) {
+    fn step(&mut self, sentence: &str, last: impl Display) {
         let before = self.text.len();
-        let line_break = if self.count > 0 { "\n" } else { "" };
-        let written = write!(self.text, "{line_break}{}. {step}", self.count + 1);
-        if written.is_err() || self.text.len() > LONGEST {
+        let line_break = if before > 0 { "\n" } else { "" };
+        let written = write!(self.text, "{line_break}{}. ", self.count + 1);
+        if !sentence.is_empty() {
+            self.text.push_str(sentence);
+            self.text.push_str("\n   ");
+        }
+        if written.and_then(|()| write!(self.text, "{last}")).is_err() || self.text.len() > LONGEST {
             self.text.truncate(before);
         } else {
             self.count += 1;
