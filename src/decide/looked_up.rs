@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::text::cut;
+use super::workload::has_own_place;
 use crate::enrich::{Enriched, FoundBy, Instance, PodContainer, Workload};
 use crate::event::finding::{Finding, Label, NodePool, Object};
 use crate::event::runtime::{Cloud, Runtime};
@@ -74,7 +75,7 @@ pub(super) fn complete(finding: &mut Finding, enriched: &Enriched) {
         if let Some(object) = kubernetes.objects.iter_mut().find(known) {
             object.kind = bounded(&workload.kind);
             object.group = bounded(&workload.api_version);
-        } else if !workload.name.is_empty() {
+        } else if !workload.name.is_empty() && !has_own_place(&workload.kind) {
             kubernetes.objects.push(Object {
                 group: bounded(&workload.api_version),
                 kind: bounded(&workload.kind),
@@ -315,6 +316,17 @@ mod tests {
         assert_eq!(kubernetes.nodes[0].name.as_deref(), Some(&*found.resource_name));
         assert_eq!(kubernetes.node_pools[0].name.as_deref(), Some("pool"));
         assert!(found.next_steps.unwrap().contains("get-credentials prod --location us-central1 --project acme"));
+    }
+
+    // The kubelet owns its static pods by the node: that is no object in a namespace.
+    #[test]
+    fn the_node_that_owns_a_static_pod_is_no_object() {
+        let mut found = enriched();
+        let workload = found.workload.as_mut().unwrap();
+        (workload.kind, workload.name, workload.api_version) = ("Node".into(), "gke-prod-1".into(), "v1".into());
+        let finding = finding(&found);
+        assert_eq!(finding.kubernetes.unwrap().objects, []);
+        assert_eq!(finding.source_properties["kubernetes_workload"], "Node/gke-prod-1");
     }
 
     #[test]
