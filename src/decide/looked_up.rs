@@ -187,10 +187,15 @@ mod tests {
     use crate::normalize::{self, Element};
 
     fn finding(enriched: &Enriched) -> Finding {
+        finding_in(None, enriched)
+    }
+
+    fn finding_in(cluster: Option<&str>, enriched: &Enriched) -> Finding {
         let body = serde_json::json!([{
             "id": "17dec715376910362c8c3f62a4ced001", "type": "policy", "timestamp": 1_720_031_001_639_981_110_i64, "name": "P",
             "severity": 4, "containerId": "6949e5f10829", "content": {"ruleName": "R", "output": "x", "fields": {}},
-            "labels": {"kubernetes.namespace.name": "shop", "kubernetes.pod.name": "web-1", "container.name": "web"},
+            "labels": {"kubernetes.namespace.name": "shop", "kubernetes.pod.name": "web-1", "container.name": "web",
+                       "kubernetes.cluster.name": cluster},
         }]);
         let now = chrono::Utc::now();
         let Element::Event { event, .. } = normalize::delivery(body.to_string().as_bytes(), now).unwrap().remove(0)
@@ -316,6 +321,18 @@ mod tests {
         assert_eq!(kubernetes.nodes[0].name.as_deref(), Some(&*found.resource_name));
         assert_eq!(kubernetes.node_pools[0].name.as_deref(), Some("pool"));
         assert!(found.next_steps.unwrap().contains("get-credentials prod --location us-central1 --project acme"));
+    }
+
+    // The label may be any text of the agent's settings.
+    #[test]
+    fn commands_name_the_cluster_that_was_looked_up_and_properties_what_the_event_said() {
+        for said in ["fleet", "Prod_EU"] {
+            let found = finding_in(Some(said), &Enriched { workload: None, ..enriched() });
+            assert_eq!(found.source_properties["kubernetes_cluster_name"], said);
+            let steps = found.next_steps.unwrap();
+            let command = "get-credentials prod --location us-central1 --project acme";
+            assert!(steps.contains(command) && !steps.contains("clusters list"), "{steps}");
+        }
     }
 
     // The kubelet owns its static pods by the node: that is no object in a namespace.
