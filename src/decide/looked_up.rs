@@ -13,7 +13,7 @@ const MOST_LABELS: usize = 32;
 
 /// The event with what it left open: node, workload, image, machine. What it says is never changed.
 pub(super) fn filled<'e>(event: &'e Runtime, enriched: &Enriched) -> Cow<'e, Runtime> {
-    if enriched.workload.is_none() && enriched.instance.is_none() {
+    if enriched.workload.is_none() && enriched.node.is_none() && enriched.instance.is_none() {
         return Cow::Borrowed(event);
     }
     let mut event = event.clone();
@@ -28,7 +28,10 @@ pub(super) fn filled<'e>(event: &'e Runtime, enriched: &Enriched) -> Cow<'e, Run
         fill(&mut container.name, &running.name);
         fill(&mut container.image, &running.image);
         fill(&mut container.digest, &running.digest);
-        if let Some([project, zone, name]) = workload.machine() {
+    }
+    if let Some(node) = &enriched.node {
+        fill(&mut event.kubernetes.node, &node.name);
+        if let Some([project, zone, name]) = node.machine() {
             of_machine(&mut event.cloud, project, zone, name);
         }
     }
@@ -85,7 +88,7 @@ pub(super) fn complete(finding: &mut Finding, enriched: &Enriched) {
             });
         }
     }
-    let by_node = || enriched.workload.as_ref().map(|workload| workload.node_pool.as_str());
+    let by_node = || enriched.node.as_ref().map(|node| node.node_pool.as_str());
     let pool = enriched.instance.as_ref().and_then(|instance| instance.node_pool.as_deref()).or_else(by_node);
     let pool = pool.filter(|pool| !pool.is_empty());
     if let (Some(kubernetes), Some(pool)) = (&mut finding.kubernetes, pool)
@@ -182,7 +185,7 @@ mod tests {
 
     use super::*;
     use crate::decide::{Decision, Rules, decide};
-    use crate::enrich::Cluster;
+    use crate::enrich::{Cluster, Node};
     use crate::event::FindingChange;
     use crate::normalize::{self, Element};
 
@@ -275,12 +278,19 @@ mod tests {
     #[test]
     fn what_kubernetes_knows_reaches_the_resource_the_usual_keys_and_the_steps() {
         let mut workload = enriched().workload.unwrap();
-        workload.provider_id = "gce://acme/us-central1-c/gke-prod-1".into();
-        workload.instance_id = "648229130641697001".into();
         workload.node = "gke-prod-1".into();
-        workload.node_pool = "default-pool".into();
         workload.containers[1].image = "gcr.io/acme/web:1".into();
-        let found = finding(&Enriched { workload: Some(workload.clone()), ..Enriched::default() });
+        let mut node = Node {
+            name: "gke-prod-1".into(),
+            provider_id: "gce://acme/us-central1-c/gke-prod-1".into(),
+            instance_id: "648229130641697001".into(),
+            node_pool: "default-pool".into(),
+        };
+        let with = |node: &Node| {
+            let (workload, node) = (Some(workload.clone()), Some(node.clone()));
+            finding(&Enriched { workload, node, ..Enriched::default() })
+        };
+        let found = with(&node);
         let name = "//compute.googleapis.com/projects/acme/zones/us-central1-c/instances/648229130641697001";
         assert_eq!(found.resource_name, name);
         let properties = &found.source_properties;
@@ -306,8 +316,8 @@ mod tests {
             assert!(steps.contains(command), "{command}: {steps}");
         }
         for not_a_number in ["", "7x", "../1"] {
-            workload.instance_id = not_a_number.into();
-            let found = finding(&Enriched { workload: Some(workload.clone()), ..Enriched::default() });
+            node.instance_id = not_a_number.into();
+            let found = with(&node);
             assert_eq!(found.resource_name, "//cloudresourcemanager.googleapis.com/organizations/123");
         }
     }

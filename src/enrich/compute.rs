@@ -13,7 +13,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::Semaphore;
 
 use super::cache::{Keep, Lookups};
-use super::{Cluster, Enriched, Enricher, FoundBy, Gap, Instance, Shielded, Subject, Workload};
+use super::{Cluster, Enriched, Enricher, FoundBy, Gap, Instance, Node, Shielded, Subject};
 use crate::google::ApiError;
 use crate::google::compute::{self, Compute, Place, Project, Scope, last_part, project_in};
 use crate::google::resource_manager::ResourceManager;
@@ -135,7 +135,7 @@ impl Enricher for ComputeEnricher {
 /// What to ask, the surest first.
 fn questions(subject: &Subject, found: &Enriched, projects: &[String]) -> Vec<Question> {
     let ask = |by, text: String| Question { by, text, location: subject.location.clone(), projects: projects.to_vec() };
-    if let Some([project, zone, name]) = found.workload.as_ref().and_then(Workload::machine) {
+    if let Some([project, zone, name]) = found.node.as_ref().and_then(Node::machine) {
         let (projects, location) = (vec![project.to_owned()], Some(zone.to_owned()));
         return vec![Question { by: FoundBy::Node, text: name.to_owned(), location, projects }];
     }
