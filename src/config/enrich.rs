@@ -16,7 +16,8 @@ pub static COMPUTE_PROJECT_ID: Setting = Setting {
     example: "my-project,my-other-project",
     secret: false,
     doc: "The projects whose instances are looked up, by id or number, separated by commas. Empty means that no instance \
-          is looked up. Needs roles/compute.viewer in each.",
+          is looked up. Needs roles/compute.viewer in each: while one of them cannot be asked, no instance of the \
+          others is taken by its name alone.",
 };
 /// Which zones.
 pub static COMPUTE_ZONE: Setting = Setting {

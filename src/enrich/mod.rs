@@ -6,6 +6,8 @@
 pub mod cache;
 pub mod compute;
 pub mod images;
+mod instance;
+mod judge;
 pub mod kubernetes;
 pub mod subject;
 
