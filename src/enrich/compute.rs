@@ -3,7 +3,7 @@
 //! Asked by the node that Kubernetes named, else by the numeric id, else by the host's name, else by the internal
 //! address. Which of those that answer it was is decided in [`judge`](super::judge).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,8 @@ struct Inner {
     inventories: Lookups<String, Inventory>,
     projects: Lookups<String, Project>,
     pauses: Mutex<HashMap<String, (Instant, Gap)>>,
+    /// Project and zone, where the project has no such zone.
+    unknown_zones: Mutex<BTreeSet<(String, String)>>,
     calls: Semaphore,
 }
 
@@ -92,6 +94,7 @@ impl ComputeEnricher {
             projects: Lookups::new(forever),
             place,
             pauses: Mutex::default(),
+            unknown_zones: Mutex::default(),
             calls: Semaphore::new(CALLS_AT_ONCE),
         }))
     }
@@ -132,7 +135,8 @@ impl Enricher for ComputeEnricher {
                     break;
                 }
             }
-            let text = if others.is_empty() { not_found(&questions) } else { others.join("; ") };
+            let not_found = || format!("{}{}", not_found(&questions), self.0.unknown_zones());
+            let text = if others.is_empty() { not_found() } else { others.join("; ") };
             Err(Gap { text, label: "not_found", transient: false, pause: None })
         })
     }
@@ -294,16 +298,20 @@ impl Inner {
         project: &str,
         question: &Question,
     ) -> Result<Listed<compute::Instance>, ApiError> {
-        if let Some(zone) = question.location.as_ref().filter(|location| super::is_zone(location))
-            && let Some(instance) = self.compute.instance(project, zone, &question.text).await?
-        {
-            return Ok((vec![instance], Vec::new()));
+        if let Some(zone) = question.location.as_ref().filter(|location| super::is_zone(location)) {
+            match self.compute.instance(project, zone, &question.text).await {
+                Ok(Some(instance)) => return Ok((vec![instance], Vec::new())),
+                Ok(None) => {}
+                // The event's zone may be none of Google's.
+                Err(error) if is_nowhere(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
         let member = if question.by == FoundBy::Id { "id" } else { "name" };
         self.list(project, Some(&format!("{member} eq {}", question.text))).await
     }
 
-    /// Lists in the zones we are told, or in all.
+    /// Lists in the zones we are told, or in all. A zone that the project does not have is left out, unless all are.
     async fn list<T: serde::de::DeserializeOwned>(
         &self,
         project: &str,
@@ -313,20 +321,47 @@ impl Inner {
             let listing = self.compute.instances(project, Scope::All, filter).await?;
             return Ok((listing.instances, listing.unreachable));
         }
-        let (mut instances, mut unreachable, mut last) = (Vec::new(), Vec::new(), None);
+        let (mut instances, mut unreachable, mut answered) = (Vec::new(), Vec::new(), false);
+        let (mut silent, mut nowhere) = (None, Vec::new());
         for zone in &self.place.zones {
             match self.compute.instances(project, Scope::Zone(zone), filter).await {
-                Ok(listing) => instances.extend(listing.instances),
+                Ok(listing) => {
+                    answered = true;
+                    instances.extend(listing.instances);
+                }
                 Err(error) if error.is_retryable() && !error.is_quota() => {
                     unreachable.push(zone.clone());
-                    last = Some(error);
+                    silent = Some(error);
                 }
+                Err(error) if is_nowhere(&error) => nowhere.push((zone, error)),
                 Err(error) => return Err(error),
             }
         }
-        match last {
-            Some(error) if unreachable.len() == self.place.zones.len() => Err(error),
-            _ => Ok((instances, unreachable)),
+        if answered {
+            nowhere.into_iter().for_each(|(zone, error)| self.no_such_zone(project, zone, &error));
+            return Ok((instances, unreachable));
+        }
+        match silent.or_else(|| nowhere.pop().map(|(_, error)| error)) {
+            Some(error) => Err(error),
+            None => Ok((instances, unreachable)),
+        }
+    }
+
+    fn no_such_zone(&self, project: &str, zone: &str, error: &ApiError) {
+        let mut known = self.unknown_zones.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.insert((project.to_owned(), zone.to_owned())) {
+            let remedy = "correct COMPUTE_ZONE, or leave it empty for all zones";
+            tracing::warn!(project, zone, error = %chain(error), remedy, "Compute Engine knows no such zone.");
+        }
+    }
+
+    /// The end of a sentence about what was not found: a wrong zone may be why.
+    fn unknown_zones(&self) -> String {
+        let known = self.unknown_zones.lock().unwrap_or_else(PoisonError::into_inner);
+        let zones: BTreeSet<&str> = known.iter().map(|(_, zone)| zone.as_str()).collect();
+        match zones.is_empty() {
+            true => String::new(),
+            false => format!(", and knows no zone {} (COMPUTE_ZONE)", zones.into_iter().collect::<Vec<_>>().join(", ")),
         }
     }
 
@@ -359,21 +394,30 @@ impl Inner {
 
     /// What a failed call means; the project is left alone for a while.
     fn failed(&self, project: &str, error: &ApiError) -> Gap {
-        let refused = matches!(error.status(), Some(401 | 403 | 404)) && !error.is_quota();
+        let refused = matches!(error.status(), Some(401 | 403)) && !error.is_quota();
+        let zones = &self.place.zones;
+        let absent = error.status() == Some(404) || (is_nowhere(error) && !zones.is_empty());
         let wait = match error.retry_after() {
             Some(asked) => asked,
             None if error.is_quota() => AFTER_QUOTA,
-            None if refused => AFTER_REFUSAL,
+            None if refused || absent => AFTER_REFUSAL,
             None => AFTER_FAILURE,
         };
-        let text = match refused {
-            true => format!(
+        let text = match () {
+            () if refused => format!(
                 "Compute Engine refuses to list the instances of project {project} (roles/compute.viewer is needed there)"
             ),
-            false if error.is_quota() => format!("Compute Engine's quota for reading project {project} is used up"),
-            false => format!("Compute Engine could not be asked about project {project}"),
+            () if absent && zones.is_empty() => {
+                format!("Compute Engine knows no project {project} (COMPUTE_PROJECT_ID)")
+            }
+            () if absent => format!(
+                "Compute Engine knows no project {project}, or none of the zones {} (COMPUTE_PROJECT_ID, COMPUTE_ZONE)",
+                zones.join(", ")
+            ),
+            () if error.is_quota() => format!("Compute Engine's quota for reading project {project} is used up"),
+            () => format!("Compute Engine could not be asked about project {project}"),
         };
-        let gap = Gap { text, label: error.label(), transient: !refused && error.is_retryable(), pause: Some(wait) };
+        let gap = Gap { text, label: error.label(), transient: error.is_retryable(), pause: Some(wait) };
         let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
         if pauses
             .insert(project.to_owned(), (Instant::now() + wait, gap.clone()))
@@ -383,6 +427,11 @@ impl Inner {
         }
         gap
     }
+}
+
+/// Whether the project or the zone is not there: a zone is called invalid, too.
+fn is_nowhere(error: &ApiError) -> bool {
+    matches!(error.status(), Some(400 | 404))
 }
 
 fn both(project: &Project) -> super::Project {

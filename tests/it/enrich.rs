@@ -146,6 +146,39 @@ async fn only_the_zones_that_were_set_are_asked() {
 }
 
 #[tokio::test]
+async fn a_zone_that_is_not_there_costs_nothing_but_itself_and_is_named() {
+    let compute = filled();
+    let zones = compute.state().zones.clone();
+    let enrichment = enrichment(&compute, &[&zones[2], "us-central1-z", &zones[3]]);
+    for (host, mac) in [("vm-3", ""), ("vm-2", ""), ("", "42:01:0a:80:00:04")] {
+        let found = enrichment.enrich(&event(json!({"host.hostName": host}), mac)).await;
+        assert_eq!((found.instance.is_some(), found.gaps), (true, vec![]), "{host}{mac}");
+    }
+    let missed = look(&enrichment, json!({"host.hostName": "vm-4"})).await;
+    let gap = "Compute Engine has no instance with the name vm-4 in acme-prod, and knows no zone us-central1-z (COMPUTE_ZONE)";
+    assert_eq!((missed.gaps, missed.unsettled), (vec![gap.to_owned()], false));
+}
+
+#[tokio::test]
+async fn a_project_or_zones_that_are_not_there_are_told_as_that() {
+    let compute = filled();
+    let found =
+        look(&enrichment(&compute, &["us-central1-y", "us-central1-z"]), json!({"host.hostName": "vm-1"})).await;
+    let gap = "Compute Engine knows no project acme-prod, or none of the zones us-central1-y, us-central1-z \
+               (COMPUTE_PROJECT_ID, COMPUTE_ZONE)";
+    assert_eq!((found.gaps, found.unsettled), (vec![gap.to_owned()], false));
+    compute.state().failing = [(PROJECT.to_owned(), (refused(404, "notFound", "not found"), usize::MAX))].into();
+    let found = look(&enrichment(&compute, &[]), json!({"host.hostName": "vm-1"})).await;
+    assert_eq!(found.gaps, ["Compute Engine knows no project acme-prod (COMPUTE_PROJECT_ID)"]);
+    // The API calls a zone invalid, too; that of an event may be any text.
+    let trouble = refused(400, "invalid", "Invalid value for field 'zone': 'moon-base1-a'. Unknown zone.");
+    compute.state().failing = [(PROJECT.to_owned(), (trouble, 1))].into();
+    let labels = json!({"cloudProvider.name": "gcp", "host.hostName": "vm-1", "gcp.availabilityZone": "moon-base1-a"});
+    let found = look(&enrichment(&compute, &[]), labels).await;
+    assert_eq!(found.gaps, ["Compute Engine has no instance with the name vm-1 in acme-prod"], "it is elsewhere");
+}
+
+#[tokio::test]
 async fn two_of_one_name_are_none_unless_the_place_tells_them_apart() {
     let compute = filled();
     let zone = compute.state().zones[29].clone();

@@ -78,6 +78,9 @@ impl State {
                 let items: Vec<Value> = self.zones.iter().map(|zone| json!({"name": zone})).collect();
                 Answer::Json(200, json!({"kind": "compute#zoneList", "items": items}))
             }
+            ["zones", zone, "instances"] if !self.zones.iter().any(|known| known == zone) => {
+                refused(404, "notFound", &format!("The resource 'projects/{id}/zones/{zone}' was not found"))
+            }
             ["zones", zone, "instances"] => {
                 self.lists += 1;
                 let (page, next) = page(instances.iter().filter(|i| in_zone(i, zone)), asked);
