@@ -25,6 +25,9 @@ const REFUSED_STATE: Duration = Duration::from_secs(60);
 /// be changed later.
 const LOOK_AGAIN: u32 = 3;
 
+/// The same where the resource is known, and only what belongs to it is not: a workload may be told as its replica set.
+const LOOK_AGAIN_FOR_MORE: u32 = 1;
+
 /// A look-up that asks for a longer pause is tried again after this one, and the finding goes out without it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -67,8 +70,8 @@ impl Journey {
             return Attempt::Done { outcome: Outcome::Filtered, note: Some(note) };
         }
         let enriched = self.enrichment.enrich(&event).await;
-        let waits = enriched.unsettled && enriched.instance.is_none() && entry.attempts < LOOK_AGAIN;
-        if waits && !decide::is_placed(&event) {
+        let looks = if enriched.instance.is_none() { LOOK_AGAIN } else { LOOK_AGAIN_FOR_MORE };
+        if enriched.unsettled && entry.attempts < looks && !decide::is_placed(&event) {
             let reason = format!("where it happened is not known yet: {}", enriched.gaps.join("; "));
             let pause = enriched.again_after.map(|pause| pause.min(LONGEST_PAUSE));
             return Attempt::Failed { reason, verdict: Verdict::Retry(pause), label: "enrich" };

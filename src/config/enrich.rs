@@ -16,7 +16,8 @@ pub static COMPUTE_PROJECT_ID: Setting = Setting {
     example: "my-project,my-other-project",
     secret: false,
     doc: "The projects whose instances are looked up, by id or number, separated by commas. Empty means that no instance \
-          is looked up. Needs roles/compute.viewer in each.",
+          is looked up. Needs roles/compute.viewer in each: while one of them cannot be asked, no instance of the \
+          others is taken by its name alone.",
 };
 /// Which zones.
 pub static COMPUTE_ZONE: Setting = Setting {
@@ -25,7 +26,8 @@ pub static COMPUTE_ZONE: Setting = Setting {
     default: None,
     example: "europe-west3-a,europe-west3-b",
     secret: false,
-    doc: "The zones in which instances are looked up, separated by commas. Empty means all.",
+    doc: "The zones in which instances are looked up, separated by commas. Empty means all. A region is refused: name its \
+          zones.",
 };
 /// Where the service is.
 pub static COMPUTE_ENDPOINT: Setting = Setting {
@@ -173,7 +175,7 @@ impl EnrichConfig {
     pub fn read(env: &mut Env) -> Option<Self> {
         let projects =
             names(env, &COMPUTE_PROJECT_ID, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:".contains(&b));
-        let zones = names(env, &COMPUTE_ZONE, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let zones = zones(env);
         let compute_endpoint = endpoint(env, &COMPUTE_ENDPOINT);
         let rehearsal =
             compute_endpoint.as_ref().is_some_and(|url| url.as_str().trim_end_matches('/') != compute::ENDPOINT);
@@ -205,6 +207,20 @@ fn names(env: &mut Env, setting: &'static Setting, fits: impl Fn(u8) -> bool) ->
         return None;
     }
     Some(names)
+}
+
+fn zones(env: &mut Env) -> Option<Vec<String>> {
+    let zones = names(env, &COMPUTE_ZONE, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')?;
+    // A zone is its region and a letter behind one more hyphen: us-central1-a, and us-central1-ai1a.
+    let is_zone = |name: &str| name.matches('-').count() >= 2 && name.ends_with(|c: char| c.is_ascii_lowercase());
+    if let Some(wrong) = zones.iter().find(|name| !is_zone(name)) {
+        let is_region = wrong.matches('-').count() == 1 && wrong.ends_with(|c: char| c.is_ascii_digit());
+        let (what, such) = if is_region { ("is a region", wrong.as_str()) } else { ("is no zone", "europe-west3") };
+        let remedy = format!("name zones, such as {such}-a,{such}-b, or leave it empty for all zones");
+        env.problem(COMPUTE_ZONE.name, &format!("has {wrong:?}, which {what}"), &remedy);
+        return None;
+    }
+    Some(zones)
 }
 
 fn endpoint(env: &mut Env, setting: &'static Setting) -> Option<Url> {
@@ -266,6 +282,20 @@ mod tests {
         assert_eq!(config.compute_endpoint.as_str(), "http://127.0.0.1:9/");
         assert_eq!(config.resource_manager_endpoint, None, "a rehearsal does not ask Google");
         assert_eq!(config.kubernetes.unwrap().source, KubernetesSource::Kubeconfig(Some("c".into())));
+    }
+
+    #[test]
+    fn a_region_is_no_zone_and_the_remedy_is_named() {
+        for (zones, wrong, such) in [
+            ("us-central1", "has \"us-central1\", which is a region", "such as us-central1-a,us-central1-b"),
+            ("us-central1-a,us-central1-1", "has \"us-central1-1\", which is no zone", "such as europe-west3-a"),
+            ("us", "has \"us\", which is no zone", "such as europe-west3-a"),
+        ] {
+            let (config, problems) = read(&[("COMPUTE_ZONE", zones)]);
+            assert!(config.is_none() && problems.contains(wrong) && problems.contains(such), "{problems}");
+            assert!(problems.contains("leave it empty for all zones"), "{problems}");
+        }
+        assert_eq!(read(&[("COMPUTE_ZONE", "us-central1-a,us-central1-ai1a,northamerica-northeast1-b")]).1, "");
     }
 
     #[test]

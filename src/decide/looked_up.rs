@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::text::cut;
+use super::workload::has_own_place;
 use crate::enrich::{Enriched, FoundBy, Instance, PodContainer, Workload};
 use crate::event::finding::{Finding, Label, NodePool, Object};
 use crate::event::runtime::{Cloud, Runtime};
@@ -12,7 +13,7 @@ const MOST_LABELS: usize = 32;
 
 /// The event with what it left open: node, workload, image, machine. What it says is never changed.
 pub(super) fn filled<'e>(event: &'e Runtime, enriched: &Enriched) -> Cow<'e, Runtime> {
-    if enriched.workload.is_none() && enriched.instance.is_none() {
+    if enriched.workload.is_none() && enriched.node.is_none() && enriched.instance.is_none() {
         return Cow::Borrowed(event);
     }
     let mut event = event.clone();
@@ -27,7 +28,10 @@ pub(super) fn filled<'e>(event: &'e Runtime, enriched: &Enriched) -> Cow<'e, Run
         fill(&mut container.name, &running.name);
         fill(&mut container.image, &running.image);
         fill(&mut container.digest, &running.digest);
-        if let Some([project, zone, name]) = workload.machine() {
+    }
+    if let Some(node) = &enriched.node {
+        fill(&mut event.kubernetes.node, &node.name);
+        if let Some([project, zone, name]) = node.machine() {
             of_machine(&mut event.cloud, project, zone, name);
         }
     }
@@ -74,7 +78,7 @@ pub(super) fn complete(finding: &mut Finding, enriched: &Enriched) {
         if let Some(object) = kubernetes.objects.iter_mut().find(known) {
             object.kind = bounded(&workload.kind);
             object.group = bounded(&workload.api_version);
-        } else if !workload.name.is_empty() {
+        } else if !workload.name.is_empty() && !has_own_place(&workload.kind) {
             kubernetes.objects.push(Object {
                 group: bounded(&workload.api_version),
                 kind: bounded(&workload.kind),
@@ -84,7 +88,7 @@ pub(super) fn complete(finding: &mut Finding, enriched: &Enriched) {
             });
         }
     }
-    let by_node = || enriched.workload.as_ref().map(|workload| workload.node_pool.as_str());
+    let by_node = || enriched.node.as_ref().map(|node| node.node_pool.as_str());
     let pool = enriched.instance.as_ref().and_then(|instance| instance.node_pool.as_deref()).or_else(by_node);
     let pool = pool.filter(|pool| !pool.is_empty());
     if let (Some(kubernetes), Some(pool)) = (&mut finding.kubernetes, pool)
@@ -181,15 +185,20 @@ mod tests {
 
     use super::*;
     use crate::decide::{Decision, Rules, decide};
-    use crate::enrich::Cluster;
+    use crate::enrich::{Cluster, Node};
     use crate::event::FindingChange;
     use crate::normalize::{self, Element};
 
     fn finding(enriched: &Enriched) -> Finding {
+        finding_in(None, enriched)
+    }
+
+    fn finding_in(cluster: Option<&str>, enriched: &Enriched) -> Finding {
         let body = serde_json::json!([{
             "id": "17dec715376910362c8c3f62a4ced001", "type": "policy", "timestamp": 1_720_031_001_639_981_110_i64, "name": "P",
             "severity": 4, "containerId": "6949e5f10829", "content": {"ruleName": "R", "output": "x", "fields": {}},
-            "labels": {"kubernetes.namespace.name": "shop", "kubernetes.pod.name": "web-1", "container.name": "web"},
+            "labels": {"kubernetes.namespace.name": "shop", "kubernetes.pod.name": "web-1", "container.name": "web",
+                       "kubernetes.cluster.name": cluster},
         }]);
         let now = chrono::Utc::now();
         let Element::Event { event, .. } = normalize::delivery(body.to_string().as_bytes(), now).unwrap().remove(0)
@@ -269,12 +278,19 @@ mod tests {
     #[test]
     fn what_kubernetes_knows_reaches_the_resource_the_usual_keys_and_the_steps() {
         let mut workload = enriched().workload.unwrap();
-        workload.provider_id = "gce://acme/us-central1-c/gke-prod-1".into();
-        workload.instance_id = "648229130641697001".into();
         workload.node = "gke-prod-1".into();
-        workload.node_pool = "default-pool".into();
         workload.containers[1].image = "gcr.io/acme/web:1".into();
-        let found = finding(&Enriched { workload: Some(workload.clone()), ..Enriched::default() });
+        let mut node = Node {
+            name: "gke-prod-1".into(),
+            provider_id: "gce://acme/us-central1-c/gke-prod-1".into(),
+            instance_id: "648229130641697001".into(),
+            node_pool: "default-pool".into(),
+        };
+        let with = |node: &Node| {
+            let (workload, node) = (Some(workload.clone()), Some(node.clone()));
+            finding(&Enriched { workload, node, ..Enriched::default() })
+        };
+        let found = with(&node);
         let name = "//compute.googleapis.com/projects/acme/zones/us-central1-c/instances/648229130641697001";
         assert_eq!(found.resource_name, name);
         let properties = &found.source_properties;
@@ -300,8 +316,8 @@ mod tests {
             assert!(steps.contains(command), "{command}: {steps}");
         }
         for not_a_number in ["", "7x", "../1"] {
-            workload.instance_id = not_a_number.into();
-            let found = finding(&Enriched { workload: Some(workload.clone()), ..Enriched::default() });
+            node.instance_id = not_a_number.into();
+            let found = with(&node);
             assert_eq!(found.resource_name, "//cloudresourcemanager.googleapis.com/organizations/123");
         }
     }
@@ -315,6 +331,29 @@ mod tests {
         assert_eq!(kubernetes.nodes[0].name.as_deref(), Some(&*found.resource_name));
         assert_eq!(kubernetes.node_pools[0].name.as_deref(), Some("pool"));
         assert!(found.next_steps.unwrap().contains("get-credentials prod --location us-central1 --project acme"));
+    }
+
+    // The label may be any text of the agent's settings.
+    #[test]
+    fn commands_name_the_cluster_that_was_looked_up_and_properties_what_the_event_said() {
+        for said in ["fleet", "Prod_EU"] {
+            let found = finding_in(Some(said), &Enriched { workload: None, ..enriched() });
+            assert_eq!(found.source_properties["kubernetes_cluster_name"], said);
+            let steps = found.next_steps.unwrap();
+            let command = "get-credentials prod --location us-central1 --project acme";
+            assert!(steps.contains(command) && !steps.contains("clusters list"), "{steps}");
+        }
+    }
+
+    // The kubelet owns its static pods by the node: that is no object in a namespace.
+    #[test]
+    fn the_node_that_owns_a_static_pod_is_no_object() {
+        let mut found = enriched();
+        let workload = found.workload.as_mut().unwrap();
+        (workload.kind, workload.name, workload.api_version) = ("Node".into(), "gke-prod-1".into(), "v1".into());
+        let finding = finding(&found);
+        assert_eq!(finding.kubernetes.unwrap().objects, []);
+        assert_eq!(finding.source_properties["kubernetes_workload"], "Node/gke-prod-1");
     }
 
     #[test]

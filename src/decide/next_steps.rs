@@ -4,7 +4,7 @@
 use std::fmt::{Display, Write};
 
 use super::command_line::is_windows_path;
-use super::resource::{Resource, is_zone, location};
+use super::resource::{Resource, is_cluster_name, is_zone, location};
 use super::shell::word;
 use super::text::{ascii, cut};
 use super::workload::node_name;
@@ -146,13 +146,19 @@ impl Target {
         let owner = kubernetes.workload_kind.as_deref().zip(kubernetes.workload.as_deref());
         let owner = owner.or(kubernetes.deployment.as_deref().map(|name| ("deployment", name)));
         let owner = owner.filter(|(kind, _)| kind.bytes().all(|b| b.is_ascii_lowercase()) && !kind.is_empty());
+        // What an event calls its cluster may be any text of the agent's settings: what Compute Engine says is its name.
+        let looked_up = found.and_then(|instance| instance.cluster.as_ref()).filter(|c| is_cluster_name(&c.name));
+        let (cluster, place) = looked_up.map_or_else(
+            || (kubernetes.cluster.as_deref().filter(|name| is_cluster_name(name)), location(event)),
+            |cluster| (Some(cluster.name.as_str()), Some(cluster.location.as_str())),
+        );
         Self {
             pod: known(kubernetes.pod.as_deref()).filter(|_| known(kubernetes.namespace.as_deref()).is_some()),
             namespace: known(kubernetes.namespace.as_deref()),
             container: known(event.container.name.as_deref()),
             node: known(node_name(event)),
-            cluster: known(kubernetes.cluster.as_deref().filter(|name| super::resource::is_cluster_name(name))),
-            location: known(location(event)),
+            cluster: known(cluster),
+            location: known(place),
             project: known(found.map(|i| i.project.as_str()).or(cloud.project())),
             zone: known(found.map(|i| i.zone.as_str()).or(zone)),
             instance: known(found.map(|i| i.name.as_str()).or(instance)),

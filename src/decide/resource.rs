@@ -52,10 +52,9 @@ pub(super) fn instance_from_labels(event: &Runtime) -> Option<String> {
 
 /// GKE writes on every node which instance it is.
 fn instance_from_node(enriched: &Enriched) -> Option<String> {
-    let workload = enriched.workload.as_ref()?;
-    let [project, zone, _] = workload.machine()?;
-    let id =
-        Some(workload.instance_id.as_str()).filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))?;
+    let node = enriched.node.as_ref()?;
+    let [project, zone, _] = node.machine()?;
+    let id = Some(node.instance_id.as_str()).filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))?;
     is_zone(zone).then(|| instance(project, zone, id))
 }
 

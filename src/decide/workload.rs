@@ -55,9 +55,13 @@ fn workload(event: &Runtime) -> Option<Object> {
     let known = &event.kubernetes;
     let name = known.workload.as_deref().or(known.deployment.as_deref())?;
     let kind = if known.workload.is_some() { known.workload_kind.as_deref() } else { Some("deployment") };
-    // These two have places of their own.
-    let kind = kind.filter(|kind| !matches!(*kind, "pod" | "node"))?;
+    let kind = kind.filter(|kind| !has_own_place(kind))?;
     Some(object(kind, name, known.namespace.as_deref()))
+}
+
+/// Whether a finding has another place than `objects` for this kind, in any case of letters.
+pub(super) fn has_own_place(kind: &str) -> bool {
+    ["pod", "node"].iter().any(|own| own.eq_ignore_ascii_case(kind))
 }
 
 fn reviewed(event: &Runtime) -> Option<Object> {

@@ -32,11 +32,15 @@ impl<K, V> Debug for Lookups<K, V> {
     }
 }
 
-struct ByResult(Keep);
+struct ByResult<V> {
+    keep: Keep,
+    whole: fn(&V) -> bool,
+}
 
-impl<K, V> Expiry<K, Option<Arc<V>>> for ByResult {
+impl<K, V> Expiry<K, Option<Arc<V>>> for ByResult<V> {
     fn expire_after_create(&self, _: &K, value: &Option<Arc<V>>, _: Instant) -> Option<Duration> {
-        Some(if value.is_some() { self.0.found } else { self.0.missed })
+        let whole = value.as_ref().is_some_and(|value| (self.whole)(value));
+        Some(if whole { self.keep.found } else { self.keep.missed })
     }
 }
 
@@ -47,7 +51,13 @@ where
 {
     /// An empty cache.
     pub fn new(keep: Keep) -> Self {
-        Self { cache: Cache::builder().max_capacity(keep.entries).expire_after(ByResult(keep)).build() }
+        Self::judged(keep, |_| true)
+    }
+
+    /// An empty cache that keeps what is not `whole`, though found, no longer than a miss.
+    pub fn judged(keep: Keep, whole: fn(&V) -> bool) -> Self {
+        let expiry = ByResult { keep, whole };
+        Self { cache: Cache::builder().max_capacity(keep.entries).expire_after(expiry).build() }
     }
 
     /// What is known of `key`, else what `look_up` finds. Those who ask while a look-up runs wait for it. It goes on
@@ -120,5 +130,15 @@ mod tests {
         assert_eq!(find(&cache, &calls, Ok(None)).await, Ok(None));
         assert_eq!(find(&cache, &calls, Ok(None)).await, Ok(None));
         assert_eq!(calls.load(Ordering::SeqCst), 4);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_whole_is_kept_like_a_miss() {
+        let keep = Keep { found: Duration::from_secs(600), missed: Duration::ZERO, entries: 10 };
+        let (cache, calls) = (Lookups::judged(keep, |text: &String| text != "half"), Arc::default());
+        for answer in ["half", "half", "whole", "never asked for"] {
+            assert!(find(&cache, &calls, Ok(Some(answer.into()))).await.unwrap().is_some());
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 3);
     }
 }

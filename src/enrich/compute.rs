@@ -1,11 +1,9 @@
 //! Compute Engine: which instance it was, and what is known of it.
 //!
 //! Asked by the node that Kubernetes named, else by the numeric id, else by the host's name, else by the internal
-//! address, which also tells apart several of one name. Two instances that fit are none: a finding on the wrong machine is
-//! worse than one on its project.
+//! address. Which of those that answer it was is decided in [`judge`](super::judge).
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,9 +11,11 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::Semaphore;
 
 use super::cache::{Keep, Lookups};
-use super::{Cluster, Enriched, Enricher, FoundBy, Gap, Instance, Shielded, Subject, Workload};
+use super::instance::facts;
+use super::judge::{Answer, Judged, judge};
+use super::{Enriched, Enricher, FoundBy, Gap, Instance, Node, Subject};
 use crate::google::ApiError;
-use crate::google::compute::{self, Compute, Place, Project, Scope, last_part, project_in};
+use crate::google::compute::{self, Compute, Place, Project, Scope, last_part};
 use crate::google::resource_manager::ResourceManager;
 use crate::telemetry::chain;
 
@@ -54,6 +54,8 @@ struct Inner {
     inventories: Lookups<String, Inventory>,
     projects: Lookups<String, Project>,
     pauses: Mutex<HashMap<String, (Instant, Gap)>>,
+    /// Project and zone, where the project has no such zone.
+    unknown_zones: Mutex<BTreeSet<(String, String)>>,
     calls: Semaphore,
 }
 
@@ -67,18 +69,15 @@ struct Question {
     projects: Vec<String>,
 }
 
-/// What was found.
-#[derive(Debug)]
-enum Answer {
-    One(Box<Instance>),
-    Several(Vec<Instance>),
-}
-
 /// Instances, and the zones that did not answer.
 type Listed<T> = (Vec<T>, Vec<String>);
 
-/// Instances by internal address.
-type Inventory = HashMap<String, Vec<Place>>;
+/// Instances by internal address, and the zones that did not answer.
+#[derive(Debug)]
+struct Inventory {
+    places: HashMap<String, Vec<Place>>,
+    unreachable: Vec<String>,
+}
 
 impl ComputeEnricher {
     /// Looks in `place`. `names` is asked for a project's number where Compute does not say it.
@@ -87,11 +86,15 @@ impl ComputeEnricher {
         Self(Arc::new(Inner {
             compute,
             names,
-            instances: Lookups::new(place.keep),
-            inventories: Lookups::new(Keep { entries: place.projects.len().max(1) as u64, ..place.keep }),
+            instances: Lookups::judged(place.keep, Answer::is_whole),
+            inventories: Lookups::judged(
+                Keep { entries: place.projects.len().max(1) as u64, ..place.keep },
+                |inventory: &Inventory| inventory.unreachable.is_empty(),
+            ),
             projects: Lookups::new(forever),
             place,
             pauses: Mutex::default(),
+            unknown_zones: Mutex::default(),
             calls: Semaphore::new(CALLS_AT_ONCE),
         }))
     }
@@ -112,22 +115,29 @@ impl Enricher for ComputeEnricher {
             if questions.is_empty() {
                 return Ok(false);
             }
+            let mut others = Vec::new();
             for question in &questions {
-                if let Some(mut instance) = Inner::ask(&self.0, question, subject.address).await? {
-                    if let Some(project) = Inner::identity(&self.0, &instance.project).await {
-                        instance.project_number = project.number.0.clone();
-                        found.project = Some(both(&project));
+                match Inner::ask(&self.0, question, subject).await? {
+                    Judged::It(mut instance) => {
+                        if let Some(project) = Inner::identity(&self.0, &instance.project).await {
+                            instance.project_number = project.number.0.clone();
+                            found.project = Some(both(&project));
+                        }
+                        found.found_by = Some(question.by);
+                        found.instance = Some(*instance);
+                        return Ok(true);
                     }
-                    found.found_by = Some(question.by);
-                    found.instance = Some(instance);
-                    return Ok(true);
+                    Judged::Another(sentence) => others.push(sentence),
+                    Judged::Nobody => {}
                 }
                 // An id that is gone is gone: an instance that took over its name is another one.
                 if matches!(question.by, FoundBy::Id | FoundBy::Node) {
                     break;
                 }
             }
-            Err(Gap { text: not_found(&questions), label: "not_found", transient: false, pause: None })
+            let not_found = || format!("{}{}", not_found(&questions), self.0.unknown_zones());
+            let text = if others.is_empty() { not_found() } else { others.join("; ") };
+            Err(Gap { text, label: "not_found", transient: false, pause: None })
         })
     }
 }
@@ -135,7 +145,7 @@ impl Enricher for ComputeEnricher {
 /// What to ask, the surest first.
 fn questions(subject: &Subject, found: &Enriched, projects: &[String]) -> Vec<Question> {
     let ask = |by, text: String| Question { by, text, location: subject.location.clone(), projects: projects.to_vec() };
-    if let Some([project, zone, name]) = found.workload.as_ref().and_then(Workload::machine) {
+    if let Some([project, zone, name]) = found.node.as_ref().and_then(Node::machine) {
         let (projects, location) = (vec![project.to_owned()], Some(zone.to_owned()));
         return vec![Question { by: FoundBy::Node, text: name.to_owned(), location, projects }];
     }
@@ -213,58 +223,62 @@ impl Inner {
         this.projects.find(project.to_owned(), look_up).await.ok().flatten()
     }
 
-    /// The instance. Of several, it is the only one that has `address`.
-    async fn ask(this: &Arc<Self>, question: &Question, address: Option<Ipv4Addr>) -> Result<Option<Instance>, Gap> {
+    /// The event's instance among those that answer.
+    async fn ask(this: &Arc<Self>, question: &Question, subject: &Subject) -> Result<Judged, Gap> {
         let (inner, asked) = (Arc::clone(this), question.clone());
         let answer = this.instances.find(question.clone(), async move { Self::look_up(&inner, &asked).await }).await;
-        match answer.map_err(|gap| gap.as_ref().clone())?.as_deref() {
-            None => Ok(None),
-            Some(Answer::One(instance)) => Ok(Some(instance.as_ref().clone())),
-            Some(Answer::Several(instances)) => match with_address(instances, address) {
-                Some(instance) => Ok(Some(instance.clone())),
-                None => Err(Gap {
-                    text: format!(
-                        "{} instances answer to {}; which one it was is not known",
-                        instances.len(),
-                        question.text
-                    ),
-                    label: "ambiguous",
-                    transient: false,
-                    pause: None,
-                }),
-            },
+        match answer {
+            Ok(None) => Ok(Judged::Nobody),
+            Ok(Some(answer)) | Err(answer) => judge(&answer, question.by, &question.text, subject),
         }
     }
 
-    async fn look_up(this: &Arc<Self>, question: &Question) -> Result<Option<Answer>, Gap> {
+    /// Those that answer, in all projects. What a project that fails for the moment may change is not kept.
+    async fn look_up(this: &Arc<Self>, question: &Question) -> Result<Option<Answer>, Answer> {
         let all = join_all(question.projects.iter().map(|project| Self::in_project(this, project, question))).await;
-        let mut found: Vec<Instance> = Vec::new();
-        let mut gap = None;
+        let mut answer = Answer::default();
         for one in all {
             match one {
-                Ok(instances) => found.extend(instances),
-                Err(failed) => gap = Some(failed),
+                Ok((instances, unreachable)) => {
+                    answer.instances.extend(instances);
+                    answer.unreachable.extend(unreachable);
+                }
+                // What may change soon is worth waiting for.
+                Err(gap) if gap.transient || answer.open.is_none() => answer.open = Some(gap),
+                Err(_) => {}
             }
         }
-        found.dedup_by(|a, b| a.id == b.id && a.project == b.project);
-        match (found.len(), gap) {
-            (0, Some(gap)) => Err(gap),
-            (0, None) => Ok(None),
-            (1, _) => Ok(found.pop().map(|instance| Answer::One(Box::new(instance)))),
-            _ => Ok(Some(Answer::Several(found))),
+        answer.instances.dedup_by(|a, b| a.id == b.id && a.project == b.project);
+        match &answer.open {
+            Some(gap) if gap.transient => Err(answer),
+            None if answer.instances.is_empty() => Ok(None),
+            _ => Ok(Some(answer)),
         }
     }
 
-    async fn in_project(this: &Arc<Self>, project: &str, question: &Question) -> Result<Vec<Instance>, Gap> {
+    async fn in_project(this: &Arc<Self>, project: &str, question: &Question) -> Result<Listed<Instance>, Gap> {
         if let Some(gap) = this.pause(project) {
             return Err(gap);
         }
-        if question.by == FoundBy::Address {
-            return Self::by_address(this, project, question).await;
+        let (found, unreachable) = match question.by {
+            FoundBy::Address => Self::by_address(this, project, question).await?,
+            _ => this.by_id_or_name(project, question).await?,
+        };
+        if found.is_empty() && !unreachable.is_empty() {
+            return Err(Gap {
+                text: format!("Compute Engine did not answer for {} of project {project}", unreachable.join(", ")),
+                label: "partial",
+                transient: true,
+                pause: None,
+            });
         }
-        let _permit = this.calls.acquire().await;
-        let outcome = this.direct_or_listed(project, question).await;
-        let (instances, unreachable) = outcome.map_err(|error| this.failed(project, &error))?;
+        Ok((found, unreachable))
+    }
+
+    async fn by_id_or_name(&self, project: &str, question: &Question) -> Result<Listed<Instance>, Gap> {
+        let _permit = self.calls.acquire().await;
+        let outcome = self.direct_or_listed(project, question).await;
+        let (instances, unreachable) = outcome.map_err(|error| self.failed(project, &error))?;
         let fits = |instance: &compute::Instance| match question.by {
             FoundBy::Id => instance.id.0 == question.text,
             _ => instance.name == question.text,
@@ -275,15 +289,7 @@ impl Inner {
             .map(|instance| facts(project, instance))
             .filter(|instance| question.by == FoundBy::Id || lies_in(instance, question.location.as_deref()))
             .collect();
-        if found.is_empty() && !unreachable.is_empty() {
-            return Err(Gap {
-                text: format!("Compute Engine did not answer for {} of project {project}", unreachable.join(", ")),
-                label: "partial",
-                transient: true,
-                pause: None,
-            });
-        }
-        Ok(found)
+        Ok((found, unreachable))
     }
 
     /// By its path where the zone is known, else, or when it is not there, by a list with a filter.
@@ -292,16 +298,20 @@ impl Inner {
         project: &str,
         question: &Question,
     ) -> Result<Listed<compute::Instance>, ApiError> {
-        if let Some(zone) = question.location.as_ref().filter(|location| super::is_zone(location))
-            && let Some(instance) = self.compute.instance(project, zone, &question.text).await?
-        {
-            return Ok((vec![instance], Vec::new()));
+        if let Some(zone) = question.location.as_ref().filter(|location| super::is_zone(location)) {
+            match self.compute.instance(project, zone, &question.text).await {
+                Ok(Some(instance)) => return Ok((vec![instance], Vec::new())),
+                Ok(None) => {}
+                // The event's zone may be none of Google's.
+                Err(error) if is_nowhere(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
         let member = if question.by == FoundBy::Id { "id" } else { "name" };
         self.list(project, Some(&format!("{member} eq {}", question.text))).await
     }
 
-    /// Lists in the zones we are told, or in all.
+    /// Lists in the zones we are told, or in all. A zone that the project does not have is left out, unless all are.
     async fn list<T: serde::de::DeserializeOwned>(
         &self,
         project: &str,
@@ -311,44 +321,68 @@ impl Inner {
             let listing = self.compute.instances(project, Scope::All, filter).await?;
             return Ok((listing.instances, listing.unreachable));
         }
-        let (mut instances, mut unreachable, mut last) = (Vec::new(), Vec::new(), None);
+        let (mut instances, mut unreachable, mut answered) = (Vec::new(), Vec::new(), false);
+        let (mut silent, mut nowhere) = (None, Vec::new());
         for zone in &self.place.zones {
             match self.compute.instances(project, Scope::Zone(zone), filter).await {
-                Ok(listing) => instances.extend(listing.instances),
+                Ok(listing) => {
+                    answered = true;
+                    instances.extend(listing.instances);
+                }
                 Err(error) if error.is_retryable() && !error.is_quota() => {
                     unreachable.push(zone.clone());
-                    last = Some(error);
+                    silent = Some(error);
                 }
+                Err(error) if is_nowhere(&error) => nowhere.push((zone, error)),
                 Err(error) => return Err(error),
             }
         }
-        match last {
-            Some(error) if unreachable.len() == self.place.zones.len() => Err(error),
-            _ => Ok((instances, unreachable)),
+        if answered {
+            nowhere.into_iter().for_each(|(zone, error)| self.no_such_zone(project, zone, &error));
+            return Ok((instances, unreachable));
+        }
+        match silent.or_else(|| nowhere.pop().map(|(_, error)| error)) {
+            Some(error) => Err(error),
+            None => Ok((instances, unreachable)),
         }
     }
 
-    async fn by_address(this: &Arc<Self>, project: &str, question: &Question) -> Result<Vec<Instance>, Gap> {
+    fn no_such_zone(&self, project: &str, zone: &str, error: &ApiError) {
+        let mut known = self.unknown_zones.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.insert((project.to_owned(), zone.to_owned())) {
+            let remedy = "correct COMPUTE_ZONE, or leave it empty for all zones";
+            tracing::warn!(project, zone, error = %chain(error), remedy, "Compute Engine knows no such zone.");
+        }
+    }
+
+    /// The end of a sentence about what was not found: a wrong zone may be why.
+    fn unknown_zones(&self) -> String {
+        let known = self.unknown_zones.lock().unwrap_or_else(PoisonError::into_inner);
+        let zones: BTreeSet<&str> = known.iter().map(|(_, zone)| zone.as_str()).collect();
+        match zones.is_empty() {
+            true => String::new(),
+            false => format!(", and knows no zone {} (COMPUTE_ZONE)", zones.into_iter().collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    async fn by_address(this: &Arc<Self>, project: &str, question: &Question) -> Result<Listed<Instance>, Gap> {
         let (inner, name) = (Arc::clone(this), project.to_owned());
         let look_up = async move {
             let _permit = inner.calls.acquire().await;
             let (places, unreachable) = inner.list(&name, None).await.map_err(|error| inner.failed(&name, &error))?;
-            if !unreachable.is_empty() {
-                tracing::debug!(project = name, ?unreachable, "the inventory of instances lacks some zones");
-            }
-            Ok(Some(inventory(places)))
+            Ok(Some(inventory(places, unreachable)))
         };
         let known = this.inventories.find(project.to_owned(), look_up).await.map_err(|gap| Gap::clone(&gap))?;
-        let places = known.as_deref().and_then(|inventory| inventory.get(&question.text)).cloned().unwrap_or_default();
+        let Some(inventory) = known else { return Ok((Vec::new(), Vec::new())) };
         let mut found = Vec::new();
-        for place in places {
+        for place in inventory.places.get(&question.text).into_iter().flatten() {
             let _permit = this.calls.acquire().await;
             let instance = this.compute.instance(project, last_part(&place.zone), &place.name).await;
             let instance = instance.map_err(|error| this.failed(project, &error))?;
             found.extend(instance.map(|instance| facts(project, instance)));
         }
         found.retain(|instance| lies_in(instance, question.location.as_deref()));
-        Ok(found)
+        Ok((found, inventory.unreachable.clone()))
     }
 
     fn pause(&self, project: &str) -> Option<Gap> {
@@ -360,21 +394,30 @@ impl Inner {
 
     /// What a failed call means; the project is left alone for a while.
     fn failed(&self, project: &str, error: &ApiError) -> Gap {
-        let refused = matches!(error.status(), Some(401 | 403 | 404)) && !error.is_quota();
+        let refused = matches!(error.status(), Some(401 | 403)) && !error.is_quota();
+        let zones = &self.place.zones;
+        let absent = error.status() == Some(404) || (is_nowhere(error) && !zones.is_empty());
         let wait = match error.retry_after() {
             Some(asked) => asked,
             None if error.is_quota() => AFTER_QUOTA,
-            None if refused => AFTER_REFUSAL,
+            None if refused || absent => AFTER_REFUSAL,
             None => AFTER_FAILURE,
         };
-        let text = match refused {
-            true => format!(
+        let text = match () {
+            () if refused => format!(
                 "Compute Engine refuses to list the instances of project {project} (roles/compute.viewer is needed there)"
             ),
-            false if error.is_quota() => format!("Compute Engine's quota for reading project {project} is used up"),
-            false => format!("Compute Engine could not be asked about project {project}"),
+            () if absent && zones.is_empty() => {
+                format!("Compute Engine knows no project {project} (COMPUTE_PROJECT_ID)")
+            }
+            () if absent => format!(
+                "Compute Engine knows no project {project}, or none of the zones {} (COMPUTE_PROJECT_ID, COMPUTE_ZONE)",
+                zones.join(", ")
+            ),
+            () if error.is_quota() => format!("Compute Engine's quota for reading project {project} is used up"),
+            () => format!("Compute Engine could not be asked about project {project}"),
         };
-        let gap = Gap { text, label: error.label(), transient: !refused && error.is_retryable(), pause: Some(wait) };
+        let gap = Gap { text, label: error.label(), transient: error.is_retryable(), pause: Some(wait) };
         let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
         if pauses
             .insert(project.to_owned(), (Instant::now() + wait, gap.clone()))
@@ -386,25 +429,23 @@ impl Inner {
     }
 }
 
+/// Whether the project or the zone is not there: a zone is called invalid, too.
+fn is_nowhere(error: &ApiError) -> bool {
+    matches!(error.status(), Some(400 | 404))
+}
+
 fn both(project: &Project) -> super::Project {
     super::Project { id: project.id.clone(), number: project.number.0.clone() }
 }
 
-fn inventory(places: Vec<Place>) -> Inventory {
-    let mut inventory = Inventory::new();
-    for place in places {
+fn inventory(all: Vec<Place>, unreachable: Vec<String>) -> Inventory {
+    let mut places = HashMap::<String, Vec<Place>>::new();
+    for place in all {
         for interface in &place.network_interfaces {
-            inventory.entry(interface.network_ip.clone()).or_default().push(place.clone());
+            places.entry(interface.network_ip.clone()).or_default().push(place.clone());
         }
     }
-    inventory
-}
-
-/// The only one of them that has this internal address.
-fn with_address(instances: &[Instance], address: Option<Ipv4Addr>) -> Option<&Instance> {
-    let address = address?.to_string();
-    let mut fitting = instances.iter().filter(|instance| instance.addresses.contains(&address));
-    fitting.next().filter(|_| fitting.next().is_none())
+    Inventory { places, unreachable }
 }
 
 /// Whether the instance is where the event says; a place that is neither zone nor region says nothing.
@@ -413,58 +454,4 @@ fn lies_in(instance: &Instance, location: Option<&str>) -> bool {
         return true;
     };
     instance.zone == location || instance.zone.rsplit_once('-').is_some_and(|(region, _)| region == location)
-}
-
-/// The API's words as ours.
-fn facts(asked: &str, instance: compute::Instance) -> Instance {
-    let project = project_in(&instance.self_link).or_else(|| project_in(&instance.zone)).unwrap_or(asked).to_owned();
-    let metadata: BTreeMap<&str, &str> =
-        instance.metadata.items.iter().map(|item| (item.key.as_str(), item.value.as_str())).collect();
-    let said = |label: &str, key: &str| {
-        let label = instance.labels.get(label).map(String::as_str);
-        label.or_else(|| metadata.get(key).copied()).filter(|text| !text.is_empty()).map(str::to_owned)
-    };
-    let zone = last_part(&instance.zone).to_owned();
-    let cluster = said("goog-k8s-cluster-name", "cluster-name").map(|name| Cluster {
-        project: project.clone(),
-        location: said("goog-k8s-cluster-location", "cluster-location").unwrap_or_else(|| zone.clone()),
-        name,
-    });
-    let kube_labels = metadata.get("kube-labels").copied().unwrap_or_default();
-    let node_pool =
-        said("goog-k8s-node-pool-name", "").or_else(|| kube_label(kube_labels, "cloud.google.com/gke-nodepool"));
-    Instance {
-        id: instance.id.0,
-        name: instance.name,
-        machine_type: last_part(&instance.machine_type).to_owned(),
-        service_account: instance.service_accounts.into_iter().next().unwrap_or_default().email,
-        addresses: instance.network_interfaces.into_iter().map(|i| i.network_ip).filter(|ip| !ip.is_empty()).collect(),
-        shielded: instance.shielded_instance_config.map(|config| Shielded {
-            secure_boot: config.enable_secure_boot,
-            vtpm: config.enable_vtpm,
-            integrity_monitoring: config.enable_integrity_monitoring,
-        }),
-        confidential: instance.confidential_instance_config.and_then(confidential),
-        labels: instance.labels,
-        project,
-        project_number: String::new(),
-        zone,
-        cluster,
-        node_pool,
-    }
-}
-
-fn confidential(config: compute::ConfidentialConfig) -> Option<String> {
-    match config.confidential_instance_type.as_str() {
-        "" | "CONFIDENTIAL_INSTANCE_TYPE_UNSPECIFIED" => {
-            config.enable_confidential_compute.then(|| "CONFIDENTIAL".into())
-        }
-        kind => Some(kind.to_owned()),
-    }
-}
-
-/// A label in the form `a=1,b=2` that the kubelet is given.
-fn kube_label(labels: &str, name: &str) -> Option<String> {
-    let mut pairs = labels.split(',').filter_map(|pair| pair.split_once('='));
-    pairs.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
 }

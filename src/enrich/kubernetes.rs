@@ -1,8 +1,9 @@
 //! Kubernetes: the workload a pod belongs to, its node and what runs in it, as the cluster's API server says it.
 //!
-//! Reads only: `get` on pods, nodes, replica sets and jobs. What may not be read is left out, and said once in the log.
+//! Reads only: `get` on pods, nodes, replica sets and jobs. A part that cannot be read is a gap of its own: what failed for
+//! the moment is not kept, what may not be read is kept as long as a miss, and said once in the log.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use k8s_openapi::Metadata;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{self as core, ContainerStatus, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::PostParams;
 use kube::config::KubeConfigOptions;
@@ -19,7 +20,7 @@ use kube::{Api, Client, Config};
 use serde::de::DeserializeOwned;
 
 use super::cache::{Keep, Lookups};
-use super::{Enriched, Enricher, Gap, PodContainer, Subject, Workload};
+use super::{Enriched, Enricher, Gap, Node, PodContainer, Subject, Workload};
 use crate::config::enrich::{KubernetesConfig, KubernetesSource};
 use crate::telemetry::chain;
 
@@ -44,7 +45,8 @@ pub struct KubernetesEnricher(Arc<Inner>);
 struct Inner {
     client: Client,
     cluster: Option<String>,
-    pods: Lookups<(String, String), Workload>,
+    pods: Lookups<(String, String), Read<Workload>>,
+    nodes: Lookups<String, Read<Node>>,
     told: Mutex<HashSet<&'static str>>,
 }
 
@@ -80,7 +82,9 @@ impl KubernetesEnricher {
     /// Asks `client` about pods of the cluster named in `config`.
     pub fn new(client: Client, config: &KubernetesConfig, keep: Keep) -> Self {
         let cluster = config.cluster.clone();
-        Self(Arc::new(Inner { client, cluster, pods: Lookups::new(keep), told: Mutex::default() }))
+        let pods = Lookups::judged(keep, Read::is_whole);
+        let nodes = Lookups::judged(keep, Read::is_whole);
+        Self(Arc::new(Inner { client, cluster, pods, nodes, told: Mutex::default() }))
     }
 
     /// Which of [`READS`] we may do, for `check`.
@@ -113,124 +117,175 @@ impl Enricher for KubernetesEnricher {
 
     fn enrich<'a>(&'a self, subject: &'a Subject, found: &'a mut Enriched) -> BoxFuture<'a, Result<bool, Gap>> {
         Box::pin(async move {
+            let ours = self.0.cluster.as_ref().is_none_or(|ours| subject.cluster.as_ref().is_none_or(|c| c == ours));
             let (Some(namespace), Some(pod)) = (&subject.namespace, &subject.pod) else {
                 return Ok(false);
             };
-            let ours = self.0.cluster.as_ref().is_none_or(|ours| subject.cluster.as_ref().is_none_or(|c| c == ours));
             if !ours || !is_name(namespace) || !is_name(pod) {
                 return Ok(false);
             }
-            let key = (namespace.clone(), pod.clone());
-            let (inner, asked) = (Arc::clone(&self.0), key.clone());
-            let answer = self.0.pods.find(key, async move { inner.workload(&asked.0, &asked.1).await }).await;
-            match answer.map_err(|gap| Gap::clone(&gap))? {
-                Some(workload) => {
-                    found.workload = Some(workload.as_ref().clone());
-                    Ok(true)
-                }
-                None => Err(Gap {
-                    text: format!("the Kubernetes API server knows no pod {namespace}/{pod}; it may be gone already"),
-                    label: "not_found",
-                    transient: false,
-                    pause: None,
-                }),
+            let read = Inner::pod(&self.0, namespace, pod).await;
+            let mut gaps = read.gaps;
+            found.workload = read.found;
+            if let Some(node) = found.workload.as_ref().map(|workload| workload.node.clone()).filter(|n| is_name(n)) {
+                let read = Inner::node(&self.0, &node).await;
+                gaps.extend(read.gaps);
+                found.node = read.found;
             }
+            let last = gaps.pop();
+            for gap in gaps {
+                super::note(found, gap);
+            }
+            last.map_or(Ok(true), Err)
         })
     }
 }
 
+/// What was read of one thing, and which parts of it could not be.
+#[derive(Debug, Clone)]
+struct Read<T> {
+    found: Option<T>,
+    gaps: Vec<Gap>,
+}
+
+impl<T> Read<T> {
+    fn failed(gap: Gap) -> Self {
+        Self { found: None, gaps: vec![gap] }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.gaps.is_empty()
+    }
+
+    /// As a cache takes it: what may be whole when it is asked for again is not kept.
+    fn kept(self) -> Result<Option<Self>, Self> {
+        if self.gaps.iter().any(|gap| gap.transient) { Err(self) } else { Ok(Some(self)) }
+    }
+}
+
+/// What a cache of them answers.
+fn out<T: Clone>(answer: Result<Option<Arc<Read<T>>>, Arc<Read<T>>>) -> Read<T> {
+    match answer {
+        Ok(Some(read)) | Err(read) => read.as_ref().clone(),
+        Ok(None) => Read { found: None, gaps: Vec::new() },
+    }
+}
+
 impl Inner {
-    async fn workload(&self, namespace: &str, name: &str) -> Result<Option<Workload>, Gap> {
+    async fn pod(this: &Arc<Self>, namespace: &str, name: &str) -> Read<Workload> {
+        let key = (namespace.to_owned(), name.to_owned());
+        let (inner, asked) = (Arc::clone(this), key.clone());
+        out(this.pods.find(key, async move { inner.read_pod(&asked.0, &asked.1).await.kept() }).await)
+    }
+
+    async fn node(this: &Arc<Self>, name: &str) -> Read<Node> {
+        let (inner, asked) = (Arc::clone(this), name.to_owned());
+        out(this.nodes.find(name.to_owned(), async move { inner.read_node(&asked).await.kept() }).await)
+    }
+
+    async fn read_pod(&self, namespace: &str, name: &str) -> Read<Workload> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let pod = match pods.get_opt(name).await {
             Ok(Some(pod)) => pod,
-            Ok(None) => return Ok(None),
-            Err(error) => return Err(self.failed("pods", &error)),
+            Ok(None) => return Read::failed(gone(format!("pod {namespace}/{name}"))),
+            Err(error) => return Read::failed(self.failed("pods", &error)),
         };
-        let owner = self.owner(namespace, &pod.metadata).await;
+        let mut gaps = Vec::new();
+        let owner = self.owner(namespace, &pod.metadata, &mut gaps).await;
         let mut workload = facts(namespace, name, pod);
         if let Some(owner) = owner {
             (workload.kind, workload.name, workload.api_version) = (owner.kind, owner.name, owner.api_version);
         }
-        if is_name(&workload.node) {
-            let nodes: Api<Node> = Api::all(self.client.clone());
-            if let Some(node) = self.left_out("nodes", nodes.get_opt(&workload.node).await) {
-                let labels = node.metadata.labels.unwrap_or_default();
-                workload.node_pool = labels.get("cloud.google.com/gke-nodepool").cloned().unwrap_or_default();
-                let annotations = node.metadata.annotations.unwrap_or_default();
-                workload.instance_id =
-                    annotations.get("container.googleapis.com/instance_id").cloned().unwrap_or_default();
-                workload.provider_id = node.spec.and_then(|spec| spec.provider_id).unwrap_or_default();
-            }
-        }
-        Ok(Some(workload))
+        Read { found: Some(workload), gaps }
     }
 
-    /// The owner at the end of the chain.
-    async fn owner(&self, namespace: &str, metadata: &ObjectMeta) -> Option<OwnerReference> {
+    async fn read_node(&self, name: &str) -> Read<Node> {
+        let nodes: Api<core::Node> = Api::all(self.client.clone());
+        let node = match nodes.get_opt(name).await {
+            Ok(Some(node)) => node,
+            Ok(None) => return Read::failed(gone(format!("node {name}"))),
+            Err(error) => return Read::failed(self.failed("nodes", &error)),
+        };
+        let said = |map: Option<BTreeMap<String, String>>, key: &str| map.and_then(|mut map| map.remove(key));
+        let (labels, annotations) = (node.metadata.labels, node.metadata.annotations);
+        let found = Node {
+            name: name.to_owned(),
+            provider_id: node.spec.and_then(|spec| spec.provider_id).unwrap_or_default(),
+            instance_id: said(annotations, "container.googleapis.com/instance_id").unwrap_or_default(),
+            node_pool: said(labels, "cloud.google.com/gke-nodepool").unwrap_or_default(),
+        };
+        Read { found: Some(found), gaps: Vec::new() }
+    }
+
+    /// The owner at the end of the chain, as far as it can be read.
+    async fn owner(&self, namespace: &str, metadata: &ObjectMeta, gaps: &mut Vec<Gap>) -> Option<OwnerReference> {
         let mut owner = controller(metadata)?;
         for _ in 0..DEEPEST_CHAIN {
             let above = match (owner.kind.as_str(), owner.api_version.split('/').next()) {
                 ("ReplicaSet", Some("apps")) => self.above::<ReplicaSet>("replicasets", namespace, &owner).await,
                 ("Job", Some("batch")) => self.above::<Job>("jobs", namespace, &owner).await,
-                _ => None,
+                _ => Ok(None),
             };
             match above {
-                Some(above) => owner = above,
-                None => break,
+                Ok(Some(above)) => owner = above,
+                Ok(None) => break,
+                Err(gap) => {
+                    gaps.push(gap);
+                    break;
+                }
             }
         }
         Some(owner)
     }
 
-    async fn above<K>(&self, resource: &'static str, namespace: &str, owner: &OwnerReference) -> Option<OwnerReference>
+    async fn above<K>(
+        &self,
+        resource: &'static str,
+        namespace: &str,
+        owner: &OwnerReference,
+    ) -> Result<Option<OwnerReference>, Gap>
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
         K: Metadata<Ty = ObjectMeta> + Clone + std::fmt::Debug + DeserializeOwned,
     {
         if !is_name(&owner.name) {
-            return None;
+            return Ok(None);
         }
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let object = self.left_out(resource, api.get_opt(&owner.name).await)?;
+        let object = api.get_opt(&owner.name).await.map_err(|error| self.failed(resource, &error))?;
         // A later object of the same name is not the owner.
-        let metadata = Metadata::metadata(&object);
-        controller(metadata).filter(|_| metadata.uid.as_deref() == Some(owner.uid.as_str()))
-    }
-
-    /// What is read besides the pod may fail: it is left out, and told.
-    fn left_out<T>(&self, resource: &'static str, answer: Result<Option<T>, kube::Error>) -> Option<T> {
-        match answer {
-            Ok(object) => object,
-            Err(error) => {
-                self.failed(resource, &error);
-                None
-            }
+        let same = |object: &K| Metadata::metadata(object).uid.as_ref().is_none_or(|uid| *uid == owner.uid);
+        match object.filter(same) {
+            Some(object) => Ok(controller(Metadata::metadata(&object))),
+            None => Err(gone(format!("{} {namespace}/{}", owner.kind, owner.name))),
         }
     }
 
+    /// What a failed call means. A refusal lasts until somebody changes something, and is said once in the log.
     fn failed(&self, resource: &'static str, error: &kube::Error) -> Gap {
-        let refused = matches!(error, kube::Error::Api(status) if matches!(status.code, 401 | 403));
+        let status = match error {
+            kube::Error::Api(status) => Some(status.code),
+            _ => None,
+        };
+        let refused = matches!(status, Some(401 | 403));
+        let passing = !matches!(status, Some(400..=499)) || matches!(status, Some(408 | 409 | 425 | 429));
         let first = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(resource);
         if first || !refused {
             let remedy = "the look-up needs the verb get on pods, nodes, replicasets and jobs";
             tracing::warn!(resource, error = %chain(error), remedy, "The Kubernetes API server did not give what was asked for.");
         }
-        match refused {
-            true => Gap {
-                text: format!("the Kubernetes API server refuses to show {resource}"),
-                label: "forbidden",
-                transient: false,
-                pause: None,
-            },
-            false => Gap {
-                text: "the Kubernetes API server did not answer".into(),
-                label: "unavailable",
-                transient: true,
-                pause: None,
-            },
-        }
+        let (text, label) = match (refused, passing) {
+            (true, _) => (format!("the Kubernetes API server refuses to show {resource}"), "forbidden"),
+            (_, true) => (format!("the Kubernetes API server did not answer for {resource}"), "unavailable"),
+            (_, false) => (format!("the Kubernetes API server could not be asked for {resource}"), "client_error"),
+        };
+        Gap { text, label, transient: passing, pause: None }
     }
+}
+
+fn gone(what: String) -> Gap {
+    let text = format!("the Kubernetes API server knows no {what}; it may be gone already");
+    Gap { text, label: "not_found", transient: false, pause: None }
 }
 
 /// Whether a foreign text can be an object's name, and nothing else in a path.

@@ -6,6 +6,8 @@
 pub mod cache;
 pub mod compute;
 pub mod images;
+mod instance;
+mod judge;
 pub mod kubernetes;
 pub mod subject;
 
@@ -30,6 +32,8 @@ pub struct Enriched {
     pub instance: Option<Instance>,
     /// The Kubernetes workload, when the cluster's API server was asked and knows it.
     pub workload: Option<Workload>,
+    /// The Kubernetes node, when the API server knows it.
+    pub node: Option<Node>,
     /// The container's image, when it is in one of Google's registries.
     pub image: Option<images::Image>,
     /// The project's id and number, when both are known.
@@ -155,12 +159,6 @@ pub struct Workload {
     pub api_version: String,
     /// The node it runs on.
     pub node: String,
-    /// The node's provider id: `gce://PROJECT/ZONE/INSTANCE`.
-    pub provider_id: String,
-    /// The numeric id of the node's instance, when the node's annotation says it.
-    pub instance_id: String,
-    /// The GKE node pool of its node, when the node's label says it.
-    pub node_pool: String,
     /// The service account it runs as.
     pub service_account: String,
     /// The pod's labels.
@@ -171,8 +169,22 @@ pub struct Workload {
     pub host_namespaces: Vec<String>,
 }
 
-impl Workload {
-    /// Project, zone and name of the virtual machine that is its node.
+/// What the Kubernetes API server says about a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its provider id: `gce://PROJECT/ZONE/INSTANCE`.
+    pub provider_id: String,
+    /// The numeric id of its instance, when its annotation says it.
+    pub instance_id: String,
+    /// Its GKE node pool, when its label says it.
+    pub node_pool: String,
+}
+
+impl Node {
+    /// Project, zone and name of the virtual machine that it is.
     pub fn machine(&self) -> Option<[&str; 3]> {
         let parts: Vec<&str> = self.provider_id.strip_prefix("gce://")?.split('/').collect();
         <[&str; 3]>::try_from(parts).ok().filter(|parts| parts.iter().all(|part| !part.is_empty()))

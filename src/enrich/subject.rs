@@ -52,7 +52,9 @@ pub fn of(event: &Event) -> Option<Subject> {
     let instance_name = cloud.instance_name.as_deref().or_else(|| runtime.machine());
     let known = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     Some(Subject {
-        project: known(&cloud.project_id).or_else(|| known(&cloud.project_number)),
+        project: known(&cloud.project_id)
+            .or_else(|| known(&cloud.project_number))
+            .or_else(|| runtime.host.name.as_deref().and_then(project_of)),
         location: known(&cloud.zone).or_else(|| known(&cloud.location)).or_else(|| known(&cloud.region)),
         instance_id: known(&cloud.instance_id).filter(|id| id.bytes().all(|b| b.is_ascii_digit())),
         instance_name: instance_name.and_then(short_name),
@@ -80,6 +82,17 @@ pub fn address_of(mac: &str) -> Option<Ipv4Addr> {
         [0x42, 0x01, a, b, c, d] => Some(Ipv4Addr::new(*a, *b, *c, *d)),
         _ => None,
     }
+}
+
+/// The project in a full internal name: `VM.ZONE.c.PROJECT.internal`, or without the zone.
+fn project_of(host: &str) -> Option<String> {
+    let host = host.to_ascii_lowercase();
+    let parts: Vec<&str> = host.trim_end_matches('.').split('.').collect();
+    match parts.as_slice() {
+        [_, "c", project, "internal"] | [_, _, "c", project, "internal"] => Some((*project).to_owned()),
+        _ => None,
+    }
+    .filter(|project| !project.is_empty())
 }
 
 /// The instance's name in a host name, which may be a full internal name; `None` when no instance can be called so.
@@ -141,6 +154,20 @@ pub(super) mod tests {
         assert_eq!(subject.address, Some(Ipv4Addr::new(10, 128, 0, 5)));
         assert!(!subject.elsewhere);
         assert!(of(&event(&[("cloudProvider.name", "aws")])).unwrap().elsewhere);
+    }
+
+    #[test]
+    fn a_full_internal_name_tells_the_project() {
+        for (host, expected) in [
+            ("vm-1.us-central1-c.c.acme-prod.internal", Some("acme-prod")),
+            ("VM-1.c.acme-prod.internal.", Some("acme-prod")),
+            ("vm-1.c.acme-prod.example", None),
+            ("vm-1.corp.example.internal", None),
+            ("vm-1.c..internal", None),
+            ("vm-1", None),
+        ] {
+            assert_eq!(project_of(host).as_deref(), expected, "{host}");
+        }
     }
 
     #[test]

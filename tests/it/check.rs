@@ -413,6 +413,10 @@ async fn each_project_of_compute_engine_has_its_line() {
     one.check().await.says("Compute Engine acme", "failed", "accessNotConfigured", enable);
     compute.state().trouble.push_back(refused(403, "rateLimitExceeded", "slow down"));
     one.check().await.says("Compute Engine acme", "warning", "slow down", "try again");
+
+    compute.state().zones = vec!["us-central1-a".into()];
+    let zones = one.with("COMPUTE_ZONE", "us-central1-a,us-central1-z");
+    zones.check().await.says("Compute Engine acme", "failed", "was not found", "us-central1-z in COMPUTE_ZONE");
 }
 
 #[tokio::test]

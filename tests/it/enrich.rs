@@ -14,6 +14,7 @@ use sysdig_scc::normalize::{self, Element};
 
 use crate::fakes::compute::{FakeCompute, instance, refused};
 use crate::fakes::loopback::Answer;
+use crate::world::World;
 
 const PROJECT: &str = "acme-prod";
 const NUMBER: &str = "289600000042";
@@ -55,11 +56,16 @@ fn filled() -> FakeCompute {
 }
 
 fn enrichment(compute: &FakeCompute, zones: &[&str]) -> Enrichment {
+    enrichment_of(compute, &[PROJECT], zones)
+}
+
+fn enrichment_of(compute: &FakeCompute, projects: &[&str], zones: &[&str]) -> Enrichment {
     let settings =
         HttpSettings { timeout: Duration::from_secs(2), ..HttpSettings::new(compute.server.url.parse().unwrap()) };
     let client = Compute::new(Client::new(settings, TokenSource::none()).unwrap());
     let keep = Keep { found: Duration::from_secs(600), missed: Duration::from_secs(30), entries: 100 };
-    let place = Where { projects: vec![PROJECT.into()], zones: zones.iter().map(|z| (*z).to_owned()).collect(), keep };
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let place = Where { projects: owned(projects), zones: owned(zones), keep };
     Enrichment::new(vec![Arc::new(ComputeEnricher::new(client, None, place))], Duration::from_secs(5))
 }
 
@@ -140,6 +146,39 @@ async fn only_the_zones_that_were_set_are_asked() {
 }
 
 #[tokio::test]
+async fn a_zone_that_is_not_there_costs_nothing_but_itself_and_is_named() {
+    let compute = filled();
+    let zones = compute.state().zones.clone();
+    let enrichment = enrichment(&compute, &[&zones[2], "us-central1-z", &zones[3]]);
+    for (host, mac) in [("vm-3", ""), ("vm-2", ""), ("", "42:01:0a:80:00:04")] {
+        let found = enrichment.enrich(&event(json!({"host.hostName": host}), mac)).await;
+        assert_eq!((found.instance.is_some(), found.gaps), (true, vec![]), "{host}{mac}");
+    }
+    let missed = look(&enrichment, json!({"host.hostName": "vm-4"})).await;
+    let gap = "Compute Engine has no instance with the name vm-4 in acme-prod, and knows no zone us-central1-z (COMPUTE_ZONE)";
+    assert_eq!((missed.gaps, missed.unsettled), (vec![gap.to_owned()], false));
+}
+
+#[tokio::test]
+async fn a_project_or_zones_that_are_not_there_are_told_as_that() {
+    let compute = filled();
+    let found =
+        look(&enrichment(&compute, &["us-central1-y", "us-central1-z"]), json!({"host.hostName": "vm-1"})).await;
+    let gap = "Compute Engine knows no project acme-prod, or none of the zones us-central1-y, us-central1-z \
+               (COMPUTE_PROJECT_ID, COMPUTE_ZONE)";
+    assert_eq!((found.gaps, found.unsettled), (vec![gap.to_owned()], false));
+    compute.state().failing = [(PROJECT.to_owned(), (refused(404, "notFound", "not found"), usize::MAX))].into();
+    let found = look(&enrichment(&compute, &[]), json!({"host.hostName": "vm-1"})).await;
+    assert_eq!(found.gaps, ["Compute Engine knows no project acme-prod (COMPUTE_PROJECT_ID)"]);
+    // The API calls a zone invalid, too; that of an event may be any text.
+    let trouble = refused(400, "invalid", "Invalid value for field 'zone': 'moon-base1-a'. Unknown zone.");
+    compute.state().failing = [(PROJECT.to_owned(), (trouble, 1))].into();
+    let labels = json!({"cloudProvider.name": "gcp", "host.hostName": "vm-1", "gcp.availabilityZone": "moon-base1-a"});
+    let found = look(&enrichment(&compute, &[]), labels).await;
+    assert_eq!(found.gaps, ["Compute Engine has no instance with the name vm-1 in acme-prod"], "it is elsewhere");
+}
+
+#[tokio::test]
 async fn two_of_one_name_are_none_unless_the_place_tells_them_apart() {
     let compute = filled();
     let zone = compute.state().zones[29].clone();
@@ -178,6 +217,118 @@ async fn of_several_of_one_name_the_address_in_the_hardware_address_tells_which(
         assert_eq!(found.found_by, expected.map(|_| FoundBy::Name));
     }
     assert_eq!(compute.state().lists, 1, "what was found is asked for once");
+}
+
+/// Two projects, each with a `db-1`; the first also has a `win-1`, which is a node of the cluster `prod`.
+fn two_projects() -> FakeCompute {
+    let compute = FakeCompute::start();
+    let mut state = compute.state();
+    state.zones = vec!["us-central1-a".into(), "europe-west1-b".into()];
+    let mut win = instance("acme", "us-central1-a", "win-1", 1005, "10.7.0.1");
+    win["labels"] = json!({"goog-k8s-cluster-name": "prod"});
+    let ours = vec![instance("acme", "us-central1-a", "db-1", 1002, "10.128.0.9"), win];
+    let theirs = vec![instance("acme2", "europe-west1-b", "db-1", 1003, "10.1.0.9")];
+    state.projects = vec![("acme".into(), "1".into(), ours), ("acme2".into(), "2".into(), theirs)];
+    drop(state);
+    compute
+}
+
+const OURS: &str = "42:01:0a:80:00:09";
+const THEIRS: &str = "42:01:0a:01:00:09";
+
+fn id(found: &Enriched) -> Option<&str> {
+    found.instance.as_ref().map(|instance| instance.id.as_str())
+}
+
+#[tokio::test]
+async fn a_name_is_not_certain_while_another_project_cannot_be_asked() {
+    for (code, reason, lasting) in
+        [(503, "backendError", false), (429, "rateLimitExceeded", false), (403, "forbidden", true)]
+    {
+        let compute = two_projects();
+        compute.state().failing = [("acme2".to_owned(), (refused(code, reason, "no"), usize::MAX))].into();
+        let enrichment = enrichment_of(&compute, &["acme", "acme2"], &[]);
+        let host = json!({"host.hostName": "db-1"});
+        let found = look(&enrichment, host.clone()).await;
+        assert_eq!((id(&found), found.unsettled), (None, !lasting), "{code}: {:?}", found.gaps);
+        assert!(found.gaps[0].contains("project acme2"), "{:?}", found.gaps);
+        assert!(found.gaps[0].ends_with("whether it was db-1 of project acme is not known"), "{:?}", found.gaps);
+        // The address tells: this one, or one that cannot be asked for now.
+        let found = enrichment.enrich(&event(host.clone(), OURS)).await;
+        assert_eq!((id(&found), found.gaps.len(), found.found_by), (Some("1002"), 0, Some(FoundBy::Name)), "{code}");
+        let found = enrichment.enrich(&event(host.clone(), THEIRS)).await;
+        assert_eq!((id(&found), found.gaps.len(), found.unsettled), (None, 1, !lasting), "{code}");
+        // So do the project, in a label or in the host's full name, and the cluster.
+        for labels in [
+            json!({"host.hostName": "db-1", "gcp.projectName": "acme"}),
+            json!({"host.hostName": "db-1.us-central1-a.c.acme.internal"}),
+            json!({"host.hostName": "db-1.c.acme.internal"}),
+        ] {
+            let found = look(&enrichment, labels).await;
+            assert_eq!(id(&found), Some("1002"), "{code}: {:?}", found.gaps);
+        }
+        let found = look(&enrichment, json!({"host.hostName": "win-1", "kubernetes.cluster.name": "prod"})).await;
+        assert_eq!(id(&found), Some("1005"), "{code}: {:?}", found.gaps);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_project_is_not_asked_about_for_every_event() {
+    let compute = two_projects();
+    compute.state().failing = [("acme2".to_owned(), (refused(403, "forbidden", "no"), usize::MAX))].into();
+    let enrichment = enrichment_of(&compute, &["acme", "acme2"], &[]);
+    for _ in 0..5 {
+        assert_eq!(look(&enrichment, json!({"host.hostName": "db-1"})).await.gaps.len(), 1);
+    }
+    assert_eq!(compute.server.asked().len(), 2, "once each");
+}
+
+#[tokio::test]
+async fn an_instance_without_the_address_of_the_hardware_address_is_another_one() {
+    let compute = two_projects();
+    let enrichment = enrichment_of(&compute, &["acme", "acme2"], &[]);
+    let found = enrichment.enrich(&event(json!({"host.hostName": "win-1"}), "42:01:0a:63:00:01")).await;
+    let gap = "the instance win-1 of project acme does not have the internal address 10.99.0.1 of the event's MAC";
+    assert_eq!(id(&found), None);
+    assert_eq!((found.gaps, found.unsettled), (vec![gap.to_owned()], false));
+    // The machine that has it may be called otherwise.
+    let found = enrichment.enrich(&event(json!({"host.hostName": "win-1"}), THEIRS)).await;
+    assert_eq!((id(&found), found.found_by), (Some("1003"), Some(FoundBy::Address)), "{:?}", found.gaps);
+    // An id is of one machine, whatever addresses it has now.
+    let labels = json!({"gcp.instanceId": "1005", "gcp.projectName": "acme", "host.hostName": "win-1"});
+    let found = enrichment.enrich(&event(labels, "42:01:0a:63:00:01")).await;
+    assert_eq!((id(&found), found.found_by), (Some("1005"), Some(FoundBy::Id)), "{:?}", found.gaps);
+}
+
+#[tokio::test]
+async fn an_inventory_that_lacks_a_zone_leaves_the_question_open() {
+    let compute = filled();
+    let zone = compute.state().zones[1].clone();
+    compute.state().unreachable = vec![zone];
+    let enrichment = enrichment(&compute, &[]);
+    let missed = enrichment.enrich(&event(json!({}), "42:01:0a:80:00:02")).await;
+    assert!(missed.unsettled && missed.gaps[0].contains("did not answer"), "{:?}", missed.gaps);
+    let found = enrichment.enrich(&event(json!({}), "42:01:0a:80:00:03")).await;
+    assert_eq!(found.found_by, Some(FoundBy::Address), "{:?}", found.gaps);
+}
+
+/// The whole program: the finding waits for the project that did not answer, and is on the right machine.
+#[tokio::test]
+async fn a_project_that_fails_for_the_moment_delays_a_finding_instead_of_misplacing_it() {
+    let compute = two_projects();
+    let busy = json!({"error": {"code": 503, "message": "busy", "status": "UNAVAILABLE"}});
+    let busy = Answer::With(503, vec![("retry-after", "0".to_owned())], busy);
+    compute.state().failing = [("acme2".to_owned(), (busy, 1))].into();
+    let settings = [("COMPUTE_PROJECT_ID", "acme,acme2"), ("COMPUTE_ENDPOINT", compute.server.url.as_str())];
+    let mut world = World::with(&settings).await;
+    let mut one = crate::world::event(1);
+    one["labels"] = json!({"host.hostName": "db-1"});
+    one["hostMac"] = json!(THEIRS);
+    assert_eq!(world.sends(one.to_string()).await.0, 200);
+    world.settle().await;
+    let resource = "//compute.googleapis.com/projects/acme2/zones/europe-west1-b/instances/1003";
+    assert_eq!(world.findings().await[0]["resourceName"], resource);
+    world.stop().await;
 }
 
 #[tokio::test]

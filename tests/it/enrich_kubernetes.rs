@@ -15,6 +15,8 @@ use sysdig_scc::google::{Client, HttpSettings, TokenSource};
 use crate::enrich::event;
 use crate::fakes::compute::{FakeCompute, instance};
 use crate::fakes::kubernetes::FakeKubernetes;
+use crate::recovery::Process;
+use crate::world::World;
 
 const KEEP: Keep = Keep { found: Duration::from_secs(600), missed: Duration::from_secs(30), entries: 100 };
 
@@ -56,10 +58,14 @@ fn filled() -> FakeKubernetes {
 }
 
 async fn enricher(cluster: &FakeKubernetes) -> KubernetesEnricher {
+    enricher_with(cluster, KEEP).await
+}
+
+async fn enricher_with(cluster: &FakeKubernetes, keep: Keep) -> KubernetesEnricher {
     let mut config = kube::Config::new(cluster.server.url.parse().unwrap());
     config.default_retry = false;
     let settings = KubernetesConfig { source: KubernetesSource::InCluster, cluster: Some("prod".into()) };
-    KubernetesEnricher::new(kube::Client::try_from(config).unwrap(), &settings, KEEP)
+    KubernetesEnricher::new(kube::Client::try_from(config).unwrap(), &settings, keep)
 }
 
 fn labels() -> Value {
@@ -89,7 +95,7 @@ async fn the_workload_is_followed_to_its_deployment_and_the_node_to_its_instance
             (workload.kind.as_str(), workload.name.as_str(), workload.api_version.as_str()),
             ("Deployment", "web", "apps/v1")
         );
-        assert_eq!((workload.node.as_str(), workload.instance_id.as_str()), ("gke-prod-1", "4242"));
+        assert_eq!((workload.node.as_str(), found.node.unwrap().instance_id.as_str()), ("gke-prod-1", "4242"));
         assert_eq!((workload.service_account.as_str(), workload.labels["app"].as_str()), ("web", "web"));
         assert_eq!(workload.host_namespaces, ["network"]);
         let container = &workload.containers[0];
@@ -104,16 +110,88 @@ async fn the_workload_is_followed_to_its_deployment_and_the_node_to_its_instance
 }
 
 #[tokio::test]
-async fn what_may_not_be_read_is_left_out() {
+async fn what_may_not_be_read_is_left_out_and_told() {
     let cluster = filled();
     cluster.state().refused = vec!["nodes", "replicasets"];
     let enricher = enricher(&cluster).await;
     let permitted = enricher.permitted().await.unwrap();
     assert_eq!(permitted, [("pods", true), ("nodes", false), ("replicasets", false), ("jobs", true)]);
     let enrichment = Enrichment::new(vec![Arc::new(enricher)], Duration::from_secs(5));
-    let workload = enrichment.enrich(&event(labels(), "")).await.workload.unwrap();
-    assert_eq!((workload.kind.as_str(), workload.name.as_str()), ("ReplicaSet", "web-c65cf6446"));
-    assert_eq!(workload.provider_id, "");
+    let asked = cluster.server.asked().len();
+    for _ in 0..2 {
+        let found = enrichment.enrich(&event(labels(), "")).await;
+        let refusal = |resource: &str| format!("the Kubernetes API server refuses to show {resource}");
+        assert_eq!(found.gaps, [refusal("replicasets"), refusal("nodes")]);
+        assert!(!found.unsettled, "it lasts");
+        let workload = found.workload.unwrap();
+        assert_eq!((workload.kind.as_str(), workload.name.as_str()), ("ReplicaSet", "web-c65cf6446"));
+        assert_eq!(found.node, None);
+    }
+    assert_eq!(cluster.server.asked().len() - asked, 3, "a refusal is kept for a while");
+}
+
+#[tokio::test]
+async fn a_refusal_is_kept_no_longer_than_a_miss() {
+    let cluster = filled();
+    cluster.state().refused = vec!["nodes", "replicasets"];
+    let enricher = enricher_with(&cluster, Keep { missed: Duration::ZERO, ..KEEP }).await;
+    let enrichment = Enrichment::new(vec![Arc::new(enricher)], Duration::from_secs(5));
+    assert_eq!(enrichment.enrich(&event(labels(), "")).await.gaps.len(), 2);
+    cluster.state().refused.clear();
+    let found = enrichment.enrich(&event(labels(), "")).await;
+    assert_eq!(found.gaps, Vec::<String>::new());
+    assert_eq!((found.workload.unwrap().kind, found.node.unwrap().instance_id), ("Deployment".into(), "4242".into()));
+}
+
+#[tokio::test]
+async fn a_part_that_fails_for_the_moment_is_a_gap_that_is_not_kept() {
+    for (resource, code) in [("nodes", 503), ("nodes", 429), ("replicasets", 503), ("replicasets", 504), ("pods", 500)]
+    {
+        let cluster = filled();
+        let enrichment = Enrichment::new(vec![Arc::new(enricher(&cluster).await)], Duration::from_secs(5));
+        cluster.state().trouble = [(resource, code)].into();
+        let found = enrichment.enrich(&event(labels(), "")).await;
+        assert_eq!(found.gaps, [format!("the Kubernetes API server did not answer for {resource}")], "{code}");
+        assert!(found.unsettled, "{resource} {code}");
+        let found = enrichment.enrich(&event(labels(), "")).await;
+        assert_eq!((found.gaps, found.unsettled), (vec![], false), "{resource} {code}");
+        assert_eq!(
+            (found.workload.unwrap().kind, found.node.unwrap().instance_id),
+            ("Deployment".into(), "4242".into())
+        );
+    }
+}
+
+/// The whole program: the finding waits for the node, and the next event of the pod has it too.
+#[tokio::test]
+async fn a_node_that_cannot_be_read_once_costs_no_finding_its_instance() {
+    let cluster = filled();
+    cluster.state().trouble = [("nodes", 503)].into();
+    let mut world = World::new().await;
+    world.stop().await;
+    let kubeconfig = world.outbox.with_file_name("kubeconfig");
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "c", "cluster": {"server": cluster.server.url}}], "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+    });
+    std::fs::write(&kubeconfig, config.to_string()).unwrap();
+    let settings = [("KUBERNETES_ENRICH", "kubeconfig"), ("KUBECONFIG", kubeconfig.to_str().unwrap())];
+    let process = Process::with(&world, &settings);
+    world.url = process.url.clone();
+    for number in 1..3 {
+        let mut one = crate::world::event(number);
+        one["labels"]["kubernetes.pod.name"] = json!("web-c65cf6446-5s8kk");
+        assert_eq!(world.sends(one.to_string()).await.0, 200);
+        world.settle().await;
+    }
+    let instance = "//compute.googleapis.com/projects/acme-prod/zones/us-central1-c/instances/4242";
+    let findings = world.findings().await;
+    assert_eq!(findings.len(), 2);
+    for finding in findings {
+        assert_eq!(finding["resourceName"], instance);
+        assert_eq!(finding["sourceProperties"]["enrichment_gaps"], Value::Null);
+    }
 }
 
 #[tokio::test]

@@ -35,24 +35,40 @@ pub(super) async fn look(ask: Ask, report: Report) {
 }
 
 /// Aggregated, or each zone.
-async fn one(compute: &Compute, project: &str, zones: &[String]) -> Result<(), ApiError> {
+async fn one<'z>(compute: &Compute, project: &str, zones: &'z [String]) -> Result<(), Refused<'z>> {
     if zones.is_empty() {
-        return compute.may_list(project, Scope::All).await;
+        return compute.may_list(project, Scope::All).await.map_err(|error| Refused { error, zone: None });
     }
-    let asking = zones.iter().map(|zone| compute.may_list(project, Scope::Zone(zone)));
+    let asking = zones.iter().map(async |zone| {
+        compute.may_list(project, Scope::Zone(zone)).await.map_err(|error| Refused { error, zone: Some(zone) })
+    });
     futures_util::future::try_join_all(asking).await.map(drop)
 }
 
-fn say(project: &str, member: &str, answer: Result<(), ApiError>, report: &Report) {
+/// Why, and in which zone when one was asked.
+struct Refused<'z> {
+    error: ApiError,
+    zone: Option<&'z str>,
+}
+
+fn say(project: &str, member: &str, answer: Result<(), Refused<'_>>, report: &Report) {
     let what = format!("Compute Engine {project}");
-    let Err(error) = answer else { return report.ok(&what, "instances may be listed") };
+    let Err(Refused { error, zone }) = answer else { return report.ok(&what, "instances may be listed") };
+    let missing = zone.map_or_else(
+        || "check COMPUTE_PROJECT_ID".to_owned(),
+        |zone| format!("check COMPUTE_PROJECT_ID, and {zone} in COMPUTE_ZONE"),
+    );
+    if let Some(zone) = zone.filter(|_| error.status() == Some(400)) {
+        let remedy = format!("check {zone} in COMPUTE_ZONE, or leave it empty for all zones");
+        return report.fail(&what, chain(&error), remedy);
+    }
     let asked = Asked {
         api: "compute.googleapis.com",
         project: Some(project),
         grant: format!(
             "gcloud projects add-iam-policy-binding {project} --member {member} --role roles/compute.viewer"
         ),
-        missing: "check COMPUTE_PROJECT_ID and COMPUTE_ZONE".into(),
+        missing,
     };
     let remedy = google::remedy(&error, &asked);
     if error.is_quota() {

@@ -1,6 +1,6 @@
 //! A Compute Engine: projects, zones, instances, filters as our client and gcloud write them, pages, partial answers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use regex::Regex;
@@ -15,6 +15,8 @@ pub struct State {
     pub zones: Vec<String>,
     pub unreachable: Vec<String>,
     pub trouble: VecDeque<Answer>,
+    /// What is answered to what is asked about a project, and how often.
+    pub failing: BTreeMap<String, (Answer, usize)>,
     pub lists: usize,
     pub gets: usize,
 }
@@ -57,6 +59,10 @@ impl State {
             return trouble;
         }
         let parts: Vec<&str> = asked.path.trim_start_matches("/compute/v1/projects/").split('/').collect();
+        if let Some((trouble, left)) = self.failing.get_mut(parts[0]).filter(|(_, left)| *left > 0) {
+            *left -= 1;
+            return trouble.clone();
+        }
         let Some((id, number, instances)) =
             self.projects.iter().find(|(id, number, _)| id == parts[0] || number == parts[0])
         else {
@@ -71,6 +77,9 @@ impl State {
             ["zones"] => {
                 let items: Vec<Value> = self.zones.iter().map(|zone| json!({"name": zone})).collect();
                 Answer::Json(200, json!({"kind": "compute#zoneList", "items": items}))
+            }
+            ["zones", zone, "instances"] if !self.zones.iter().any(|known| known == zone) => {
+                refused(404, "notFound", &format!("The resource 'projects/{id}/zones/{zone}' was not found"))
             }
             ["zones", zone, "instances"] => {
                 self.lists += 1;

@@ -1,6 +1,6 @@
 //! A Kubernetes API server: objects by path, and paths that are refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
@@ -12,6 +12,8 @@ pub struct State {
     pub objects: BTreeMap<String, Value>,
     /// Resources that may not be read.
     pub refused: Vec<&'static str>,
+    /// A resource, and the status that its next readings are answered with.
+    pub trouble: VecDeque<(&'static str, u16)>,
 }
 
 #[derive(Debug)]
@@ -25,7 +27,7 @@ impl FakeKubernetes {
         let state = Arc::<Mutex<State>>::default();
         let shared = Arc::clone(&state);
         let server = Loopback::start(move |asked| {
-            let state = shared.lock().unwrap();
+            let mut state = shared.lock().unwrap();
             if asked.method == "POST" {
                 let mut review = asked.json();
                 let resource = review["spec"]["resourceAttributes"]["resource"].as_str().unwrap_or_default().to_owned();
@@ -38,6 +40,11 @@ impl FakeKubernetes {
                     "Forbidden",
                     &format!("{refused} is forbidden: User \"robot\" cannot get resource"),
                 );
+            }
+            if let Some((_, code)) =
+                state.trouble.pop_front_if(|(resource, _)| asked.path.contains(&format!("/{resource}/")))
+            {
+                return status(code, "ServiceUnavailable", "etcdserver: leader changed");
             }
             match state.objects.get(&asked.path) {
                 Some(object) => Answer::Json(200, object.clone()),
