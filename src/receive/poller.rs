@@ -38,6 +38,9 @@ const CATCH_UP_PACE: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
+/// The longest pause when Sysdig asks for one: what asks for more may be a mistake, and events end after 14 days.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+
 /// While a poll fails again and again, windows are not made shorter than this.
 const SHORTEST_CHUNK: TimeDelta = TimeDelta::seconds(60);
 
@@ -177,10 +180,13 @@ impl Poller {
         match outcome {
             Ok(Step::Read { more: true, .. }) => CATCH_UP_PACE,
             Ok(_) => self.settings.interval,
-            Err(error) => error.retry_after().unwrap_or_else(|| {
+            Err(error) => {
                 let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(10));
-                doubled.min(LONGEST_PAUSE).mul_f64(rand::rng().random_range(0.75..=1.0))
-            }),
+                let due = doubled.min(LONGEST_PAUSE).mul_f64(rand::rng().random_range(0.75..=1.0));
+                // Never earlier than asked, within reason; and never at once, whatever is asked.
+                let asked = error.retry_after().unwrap_or_default().min(LONGEST_ASKED);
+                due.max(asked.mul_f64(rand::rng().random_range(1.0..=1.25)).min(LONGEST_ASKED))
+            }
         }
     }
 

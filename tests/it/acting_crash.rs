@@ -238,6 +238,20 @@ async fn an_answer_that_was_not_taken_in_is_taken_in_later() {
 }
 
 #[tokio::test]
+async fn a_compute_engine_that_asks_for_no_patience_is_given_some() {
+    for (asked, least, most) in [("0", 2, 4), ("30", 30, 31), ("31536000", 3600, 3601)] {
+        let bench = Bench::new(rules(Mode::Stop)).await;
+        bench.plan(&late(3)).await;
+        let busy = Answer::With(503, vec![("Retry-After", asked.into())], json!({}));
+        bench.compute.world().fails("stop", [Fault::Says(busy)]);
+        bench.process().step().await.unwrap();
+        let open = Desk::new(Arc::clone(&bench.store)).open().await.unwrap();
+        let wait = (open[0].1.due - bench.now()).num_seconds();
+        assert!((least..=most).contains(&wait), "{asked}: {wait}");
+    }
+}
+
+#[tokio::test]
 async fn two_replicas_do_it_once() {
     let bench = Bench::new(rules(Mode::Stop)).await;
     bench.plan(&late(3)).await;
