@@ -4,6 +4,7 @@ mod destination;
 mod enrichment;
 mod integrity;
 mod sysdig;
+mod zeros;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::config::attestation::SecretSource;
 use crate::config::google::Account;
+use crate::config::pubsub::Push;
 use crate::config::state::StateUrl;
 use crate::decide::Rules;
 use crate::google::{ApiError, AuthError, Client, HttpSettings, TokenSource};
 use crate::journey::Journey;
 use crate::outbox::worker::{Manner, Worker};
 use crate::outbox::{Sqlite, Store, StoreError};
-use crate::receive::Intake;
+use crate::receive::{Door, Intake};
 use crate::receive::attestation::{self, Attestor, BuildError, Parts, Resolver};
 use crate::receive::entries::Entries;
 use crate::receive::overdue::Overdue;
@@ -33,6 +35,7 @@ use crate::receive::sender::Senders;
 use crate::receive::webhook::Webhook;
 use crate::respond::responder::Responder;
 use crate::server::health::Health;
+use crate::server::numbers::Numbers;
 use crate::server::{self, Doors, ListenError};
 use crate::state::{self, StateError};
 use crate::sysdig::SysdigError;
@@ -177,8 +180,20 @@ impl App {
                 heartbeat: worker.heartbeat(),
                 delivery: Arc::new(destination),
             },
-            store,
+            numbers: Numbers {
+                store,
+                heartbeat: worker.heartbeat(),
+                read_to: poller.as_ref().map(Poller::read_to),
+            },
         };
+        let pubsub = subscriber.is_some() || config.pubsub.push != Push::Closed;
+        let doors_open = [
+            Some(Door::Webhook),
+            poller.as_ref().map(|_| Door::Poller),
+            pubsub.then_some(Door::Pubsub),
+            attestor.as_ref().map(|_| Door::Attestation),
+        ];
+        zeros::show(doors_open.into_iter().flatten());
         let (server, address) = server::start(&config.server, doors)?;
         Ok(Self { address, server, worker, senders, attestor, poller, channel, overdue, subscriber, responder })
     }

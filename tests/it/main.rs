@@ -28,6 +28,7 @@ mod google_http;
 mod integrity;
 mod integrity_baselines;
 mod integrity_doors;
+mod metrics;
 mod outbox;
 mod poller;
 mod pubsub;

@@ -205,6 +205,30 @@ async fn what_sysdig_asks_for_is_heeded_within_bounds() {
 }
 
 #[tokio::test]
+async fn the_lag_grows_while_sysdig_cannot_be_read() {
+    let world = World::new().await;
+    let mut poller = world.poller("one");
+    let read_to = poller.read_to();
+    assert_eq!(read_to.lag_secs(at(0)), None, "not known yet");
+    world.clock(0);
+    poller.step(at(0)).await.unwrap();
+    assert_eq!(read_to.lag_secs(at(0)), Some(10), "what has settled is read");
+    world.sysdig.state().trouble = vec![Some(Answer::Text(502, "bad gateway")); 2].into();
+    poller.step(at(3600)).await.unwrap_err();
+    assert_eq!(read_to.lag_secs(at(3600)), Some(3610));
+    assert_eq!(read_to.lag_secs(at(7200)), Some(7210), "nobody has to poll for that");
+
+    // Another replica sees how far the one that polls has come, and a restart in an outage how far it was.
+    let mut other = world.poller("two");
+    assert_eq!(other.step(at(3601)).await.unwrap(), Step::NotOurs);
+    assert_eq!(other.read_to().lag_secs(at(7200)), Some(7210));
+    world.sysdig.state().trouble = vec![Some(Answer::Text(502, "bad gateway")); 2].into();
+    let mut restarted = world.poller("one");
+    restarted.step(at(3602)).await.unwrap_err();
+    assert_eq!(restarted.read_to().lag_secs(at(7200)), Some(7210));
+}
+
+#[tokio::test]
 async fn an_outage_of_hours_is_caught_up_in_chunks() {
     let world = World::new().await;
     let mut poller = world.poller("one");
