@@ -151,7 +151,11 @@ impl Poller {
 
     /// Polls until `stop`. Failures are told and tried again; nothing ends it.
     pub async fn run(mut self, stop: CancellationToken) {
-        if let Err(error) = self.reader.client().may_read_events(Utc::now()).await {
+        let asked = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            asked = self.reader.client().may_read_events(Utc::now()) => asked.map(drop),
+        };
+        if let Err(error) = asked {
             let remedy = error.remedy();
             tracing::warn!(error = %chain(&error), remedy, "Sysdig's events feed cannot be read now; polling goes on trying.");
         }

@@ -20,6 +20,7 @@ mod deliver;
 mod delivery;
 mod disk;
 mod documents;
+mod ending;
 mod enrich;
 mod enrich_kubernetes;
 mod fakes;
