@@ -1,6 +1,6 @@
 //! The server: where it listens, who may speak, how much may be said.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -114,6 +114,16 @@ pub static AREA: Area = Area {
         &HTTP_WORKERS,
     ],
 };
+
+/// Where a server that listens on `address` answers callers on this machine: an address that stands for all of them is
+/// no address to call, so it becomes the loopback address of its family.
+pub fn reachable(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    }
+}
 
 /// The server's settings.
 #[derive(Debug, Clone)]
