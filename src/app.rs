@@ -1,9 +1,11 @@
 //! The only place where the parts meet: build from settings, run, drain, stop.
 
 mod destination;
+mod ending;
 mod enrichment;
 mod integrity;
 mod sysdig;
+mod zeros;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,19 +13,19 @@ use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use chrono::Utc;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::config::attestation::SecretSource;
 use crate::config::google::Account;
+use crate::config::pubsub::Push;
 use crate::config::state::StateUrl;
 use crate::decide::Rules;
 use crate::google::{ApiError, AuthError, Client, HttpSettings, TokenSource};
 use crate::journey::Journey;
 use crate::outbox::worker::{Manner, Worker};
 use crate::outbox::{Sqlite, Store, StoreError};
-use crate::receive::Intake;
+use crate::receive::{Door, Intake};
 use crate::receive::attestation::{self, Attestor, BuildError, Parts, Resolver};
 use crate::receive::entries::Entries;
 use crate::receive::overdue::Overdue;
@@ -33,6 +35,7 @@ use crate::receive::sender::Senders;
 use crate::receive::webhook::Webhook;
 use crate::respond::responder::Responder;
 use crate::server::health::Health;
+use crate::server::numbers::Numbers;
 use crate::server::{self, Doors, ListenError};
 use crate::state::{self, StateError};
 use crate::sysdig::SysdigError;
@@ -177,8 +180,20 @@ impl App {
                 heartbeat: worker.heartbeat(),
                 delivery: Arc::new(destination),
             },
-            store,
+            numbers: Numbers {
+                store,
+                heartbeat: worker.heartbeat(),
+                read_to: poller.as_ref().map(Poller::read_to),
+            },
         };
+        let pubsub = subscriber.is_some() || config.pubsub.push != Push::Closed;
+        let doors_open = [
+            Some(Door::Webhook),
+            poller.as_ref().map(|_| Door::Poller),
+            pubsub.then_some(Door::Pubsub),
+            attestor.as_ref().map(|_| Door::Attestation),
+        ];
+        zeros::show(doors_open.into_iter().flatten());
         let (server, address) = server::start(&config.server, doors)?;
         Ok(Self { address, server, worker, senders, attestor, poller, channel, overdue, subscriber, responder })
     }
@@ -188,45 +203,36 @@ impl App {
         self.address
     }
 
-    /// Works until `stop` is done; then stops accepting, finishes what is in hand, gives back the rest, and returns.
+    /// Works until `stop` is done; then stops accepting, finishes what is in hand, gives back the rest, and returns, within
+    /// ten seconds whatever others do.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let stopping = CancellationToken::new();
-        let handle: ServerHandle = self.server.handle();
-        let server = tokio::spawn(self.server);
-        let worker = tokio::spawn(self.worker.run(stopping.clone()));
-        let mut beside: Vec<JoinHandle<()>> = vec![tokio::spawn(keep_house(self.senders))];
-        beside.push(tokio::spawn(self.overdue.run(stopping.clone())));
-        let responder = tokio::spawn(self.responder.run(stopping.clone()));
-        let subscriber = self.subscriber.map(|subscriber| tokio::spawn(subscriber.run(stopping.clone())));
-        beside.extend(self.attestor.map(|attestor| tokio::spawn(attestor.run(stopping.clone()))));
-        beside.extend(self.poller.map(|poller| tokio::spawn(poller.run(stopping.clone()))));
-        beside.extend(self.channel.map(|channel| tokio::spawn(channel.run(stopping.clone()))));
+        let (handle, server): (ServerHandle, Server) = (self.server.handle(), self.server);
+        let server = tokio::spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the server broke off");
+            }
+        });
+        let mut parts: Vec<ending::Part> = vec![
+            ("server", server),
+            ("worker", tokio::spawn(self.worker.run(stopping.clone()))),
+            // Gives its leases back, so that the next process goes on at once; so does the poller.
+            ("responder", tokio::spawn(self.responder.run(stopping.clone()))),
+        ];
+        // What was pulled is written down and acknowledged, so that it need not come again.
+        parts.extend(self.subscriber.map(|part| ("subscriber", tokio::spawn(part.run(stopping.clone())))));
+        parts.extend(self.poller.map(|part| ("poller", tokio::spawn(part.run(stopping.clone())))));
+        // What runs beside the path keeps nothing in memory that is not in a store.
+        let mut beside = vec![tokio::spawn(keep_house(self.senders)), tokio::spawn(self.overdue.run(stopping.clone()))];
+        beside.extend(self.attestor.map(|part| tokio::spawn(part.run(stopping.clone()))));
+        beside.extend(self.channel.map(|part| tokio::spawn(part.run(stopping.clone()))));
         stop.await;
         tracing::info!("stopping: no more events are accepted, those in hand are finished");
         stopping.cancel();
-        handle.stop(true).await;
-        // What was pulled is written down and acknowledged, so that it need not come again.
-        let subscriber = match subscriber {
-            Some(subscriber) => subscriber.await,
-            None => Ok(()),
-        };
-        let parts = [
-            ("server", server.await.map(drop)),
-            ("worker", worker.await),
-            ("subscriber", subscriber),
-            // Gives its leases back, so that the next process goes on at once.
-            ("responder", responder.await),
-        ];
-        for (part, ended) in parts {
-            if let Err(error) = ended {
-                tracing::error!(part, %error, "a part of the connector ended badly");
-            }
-        }
-        // What runs beside the path keeps nothing in memory that is not in a store.
-        beside.iter().for_each(JoinHandle::abort);
+        parts.push(("doors", tokio::spawn(handle.stop(true))));
+        ending::of(parts, ending::GRACE).await;
         for part in beside {
-            // Aborted, it still has to let go of the stores.
-            part.await.ok();
+            ending::at_once(part).await;
         }
         tracing::info!("stopped");
     }

@@ -1,5 +1,7 @@
 //! Why a token is refused.
 
+use super::seal::SealError;
+
 /// The longest token, in bytes. One with a certificate chain has about 11 kB.
 pub const LIMIT: usize = 32 << 10;
 
@@ -59,6 +61,8 @@ pub enum Reason {
     PolicyDenied,
     #[error("the policy's condition has no answer for this token")]
     PolicyError,
+    #[error("the key cannot be sealed to: {0}")]
+    Sealing(SealError),
 }
 
 impl Reason {
@@ -91,13 +95,15 @@ impl Reason {
             Self::Family => "family_not_accepted",
             Self::PolicyDenied => "policy_denied",
             Self::PolicyError => "policy_error",
+            Self::Sealing(_) => "key_not_accepted",
         }
     }
 
     /// The HTTP status it is answered with.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Family | Self::PolicyDenied | Self::PolicyError => 403,
+            Self::Sealing(SealError::Key | SealError::Failed) => 400,
+            Self::Family | Self::PolicyDenied | Self::PolicyError | Self::Sealing(SealError::NotInToken) => 403,
             Self::Replayed => 409,
             Self::KeysUnavailable => 503,
             _ => 401,
@@ -106,6 +112,6 @@ impl Reason {
 
     /// Whether the signature was good, so that the claims are known to be the issuer's.
     pub fn is_verified(&self) -> bool {
-        matches!(self, Self::Replayed | Self::Family | Self::PolicyDenied | Self::PolicyError)
+        matches!(self, Self::Replayed | Self::Family | Self::PolicyDenied | Self::PolicyError | Self::Sealing(_))
     }
 }

@@ -58,10 +58,15 @@ pub enum Format {
     Json,
 }
 
+/// How long what a finished command left running in the background may take: the look-up of a name has no end of its own.
+const LEFT_OVER: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Runs a command's future on the runtime that all commands share the shape of.
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(future)
+    let result = runtime.block_on(future);
+    runtime.shutdown_timeout(LEFT_OVER);
+    result
 }
 
 /// A table in the house's form.

@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
-use crate::config::Config;
+use crate::config::{Config, server};
 use crate::config::secrets::environment;
 use crate::config::sysdig::SYSDIG_TOKEN;
 use crate::decide::{Decision, Rules, decide};
@@ -222,9 +222,7 @@ struct Door {
 impl Door {
     fn new(config: &Config) -> anyhow::Result<Self> {
         let mut address = config.server.listen;
-        if address.ip().is_unspecified() {
-            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-        }
+        address.set_ip(server::reachable(address.ip()));
         if address.port() == 0 {
             bail!("a connector runs on this outbox, and PORT is 0: set the port it listens on, or stop it");
         }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::stage::Stage;
 use crate::app::App;
 use crate::config::{Config, Env, secrets};
 use crate::telemetry;
@@ -26,14 +27,13 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(sandbox: bool) -> anyhow::Result<ExitCode> {
-    // Before anything else: whoever reads that it listens may stop it at once.
+    // Before anything else: whoever starts it may stop it at once.
     let stop = stop_signal()?;
-    let mut env = Env::from_process();
-    let stage = if sandbox { Some(super::stage::Stage::start(&mut env).await?) } else { None };
-    secrets::resolve(&mut env).await;
-    let config = Config::read(env)?;
-    telemetry::logs::start(&config.telemetry);
-    let app = App::build(&config).await?;
+    tokio::pin!(stop);
+    let (stage, config, app) = tokio::select! {
+        started = start(sandbox) => started?,
+        () = &mut stop => return Ok(ExitCode::SUCCESS),
+    };
     let address = app.address();
     match &stage {
         Some(stage) => {
@@ -49,6 +49,16 @@ async fn serve(sandbox: bool) -> anyhow::Result<ExitCode> {
         stage.stop().await;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn start(sandbox: bool) -> anyhow::Result<(Option<Stage>, Config, App)> {
+    let mut env = Env::from_process();
+    let stage = if sandbox { Some(Stage::start(&mut env).await?) } else { None };
+    secrets::resolve(&mut env).await;
+    let config = Config::read(env)?;
+    telemetry::logs::start(&config.telemetry);
+    let app = App::build(&config).await?;
+    Ok((stage, config, app))
 }
 
 /// Done at the first SIGTERM or SIGINT.

@@ -1,6 +1,6 @@
 //! The server: where it listens, who may speak, how much may be said.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -64,10 +64,11 @@ pub static TRUST_FORWARDED_FOR: Setting = Setting {
     default: Some("0"),
     example: "1",
     secret: false,
-    doc: "How many proxies in front of this server append to `Forwarded` or `X-Forwarded-For`; the client's address is \
-          taken that many entries from the right. 0 ignores the headers. App Engine and Google's load balancers append \
-          two entries, the client's address and their own: set 2. If it is larger than the truth, a caller can pretend any address \
-          and escape the slowing down of wrong tokens.",
+    doc: "How many proxies in front of this server append to `X-Forwarded-For`; the client's address is \
+          taken that many entries from the right. 0 ignores the header. App Engine and Google's load balancers append \
+          two entries, the client's address and their own: set 2. `Forwarded` counts only in requests without \
+          `X-Forwarded-For`: behind proxies that write only `Forwarded`, have them remove the other. If it is larger \
+          than the truth, a caller can pretend any address and escape the slowing down of wrong tokens.",
 };
 /// `AUTH_FAILURES_PER_MINUTE`.
 pub static AUTH_FAILURES_PER_MINUTE: Setting = Setting {
@@ -113,6 +114,16 @@ pub static AREA: Area = Area {
         &HTTP_WORKERS,
     ],
 };
+
+/// Where a server that listens on `address` answers callers on this machine: an address that stands for all of them is
+/// no address to call, so it becomes the loopback address of its family.
+pub fn reachable(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    }
+}
 
 /// The server's settings.
 #[derive(Debug, Clone)]

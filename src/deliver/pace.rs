@@ -26,6 +26,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const FIRST_PROBE: Duration = Duration::from_secs(5);
 const LAST_PROBE: Duration = Duration::from_secs(300);
+/// The longest that a service may ask everybody to wait: what asks for more may be a mistake.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+/// The pause after a second refusal in a row, however short the wait that was asked for; it doubles up to the last.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How fast deliveries may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +97,8 @@ pub struct Pace {
 #[derive(Debug, Default)]
 struct Gate {
     not_before: Option<Instant>,
+    /// How often everybody was asked to wait since a call last went through.
+    asked: u32,
     hold: Option<Hold>,
 }
 
@@ -145,8 +152,8 @@ impl Pace {
         if self.writes.is_none() && self.bytes.is_none() {
             // Without budgets there is nothing to queue for unless the gate is closed.
             match self.look() {
-                Gated::Open => return Turn { pace: self, probe: false },
-                Gated::Probe => return Turn { pace: self, probe: true },
+                Gated::Open => return self.begin(false),
+                Gated::Probe => return self.begin(true),
                 Gated::Until(_) | Gated::Changed => {}
             }
         }
@@ -173,8 +180,8 @@ impl Pace {
             tokio::pin!(changed);
             changed.as_mut().enable();
             match self.look() {
-                Gated::Open => return Turn { pace: self, probe: false },
-                Gated::Probe => return Turn { pace: self, probe: true },
+                Gated::Open => return self.begin(false),
+                Gated::Probe => return self.begin(true),
                 Gated::Changed => changed.await,
                 Gated::Until(time) => tokio::select! {
                     () = tokio::time::sleep_until(time) => {}
@@ -182,6 +189,10 @@ impl Pace {
                 },
             }
         }
+    }
+
+    fn begin(&self, probe: bool) -> Turn<'_> {
+        Turn { pace: self, probe, asked: self.gate().asked }
     }
 
     /// Looks at the gate; claims the probe if there is one to be made.
@@ -240,12 +251,18 @@ impl Pace {
 pub struct Turn<'a> {
     pace: &'a Pace,
     probe: bool,
+    /// How often everybody had been asked to wait when it began.
+    asked: u32,
 }
 
 impl Turn<'_> {
     /// The service did, or knowingly declined, what it was asked: it works, and any hold ends.
     pub fn succeeded(self) {
-        let ended = self.pace.gate().hold.take();
+        let ended = {
+            let mut gate = self.pace.gate();
+            gate.asked = 0;
+            gate.hold.take()
+        };
         if let Some(hold) = ended {
             metrics::gauge!(HELD.name).set(0.0);
             tracing::info!(
@@ -255,10 +272,15 @@ impl Turn<'_> {
         }
     }
 
-    /// The service asked for patience: nobody goes before `wait` has passed.
+    /// The service asked for patience: nobody goes before `wait` has passed, an hour at most; nor, when it asks again
+    /// and again, before a pause that grows.
     pub fn later(self, wait: Duration) {
-        let time = Instant::now() + wait;
         let mut gate = self.pace.gate();
+        // Calls that were under way together and are refused together were asked once.
+        if self.asked == gate.asked {
+            gate.asked = gate.asked.saturating_add(1);
+        }
+        let time = Instant::now() + wait.min(LONGEST_ASKED).max(pause_after(gate.asked));
         gate.not_before = Some(gate.not_before.map_or(time, |known| known.max(time)));
     }
 
@@ -305,6 +327,12 @@ impl Drop for Turn<'_> {
         }
         self.pace.changed.notify_waiters();
     }
+}
+
+/// The least pause after so many refusals in a row, spread over +0..25 %.
+fn pause_after(refusals: u32) -> Duration {
+    let Some(doublings) = refusals.checked_sub(2) else { return Duration::ZERO };
+    FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LAST_PAUSE).mul_f64(rand::random_range(1.0..=1.25))
 }
 
 struct Waiting<'a>(&'a Pace);

@@ -8,13 +8,12 @@ pub const LONGEST: Duration = Duration::from_secs(3600);
 const FIRST: Duration = Duration::from_secs(1);
 const CEILING: Duration = Duration::from_secs(300);
 
-/// How long to wait after failed attempt number `attempt` (1 is the first): what the service asked for, else
-/// 1 s doubled each time up to 5 min. `jitter` in 0..1 spreads it over +0..25 %, never earlier than asked.
+/// How long to wait after failed attempt number `attempt` (1 is the first): 1 s doubled each time up to 5 min, or what
+/// the service asked for, if that is longer. `jitter` in 0..1 spreads it over +0..25 %, never earlier than asked.
 pub fn delay(attempt: u32, asked: Option<Duration>, jitter: f64) -> Duration {
-    let planned = asked.unwrap_or_else(|| {
-        let doublings = attempt.saturating_sub(1).min(16);
-        FIRST.saturating_mul(1 << doublings).min(CEILING)
-    });
+    let doublings = attempt.saturating_sub(1).min(16);
+    let due = FIRST.saturating_mul(1 << doublings).min(CEILING);
+    let planned = due.max(asked.unwrap_or_default());
     planned.min(LONGEST).mul_f64(1.0 + 0.25 * jitter.clamp(0.0, 1.0)).min(LONGEST)
 }
 
@@ -32,7 +31,14 @@ mod tests {
     #[test]
     fn what_the_service_asks_for_is_honoured_within_an_hour() {
         assert_eq!(delay(1, Some(Duration::from_secs(40)), 0.0).as_secs(), 40);
-        assert_eq!(delay(9, Some(Duration::from_secs(40)), 1.0).as_secs(), 50);
+        assert_eq!(delay(6, Some(Duration::from_secs(40)), 1.0).as_secs(), 50);
         assert_eq!(delay(1, Some(Duration::from_secs(1_000_000)), 1.0), LONGEST);
+    }
+
+    #[test]
+    fn a_service_that_asks_for_no_patience_is_given_some() {
+        let secs: Vec<u64> = (1..=11).map(|n| delay(n, Some(Duration::ZERO), 0.0).as_secs()).collect();
+        assert_eq!(secs, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!(delay(9, Some(Duration::from_secs(40)), 0.0).as_secs(), 256);
     }
 }

@@ -102,6 +102,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The labels of failures that a store in use can have.
+    pub const LABELS: [&str; 9] =
+        ["full", "read_only", "locked", "cannot_open", "replaced", "database", "batch", "corrupt", "closed"];
+
     /// The metric label.
     pub fn label(&self) -> &'static str {
         match self {

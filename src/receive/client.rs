@@ -2,12 +2,19 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{FORWARDED, HeaderMap, HeaderName, X_FORWARDED_FOR};
 
-/// The caller's address. `hops` is how many entries from the right of the forwarding headers it stands; what lies
+/// The caller's address. `hops` is how many entries from the right of the forwarding header it stands; what lies
 /// further left was written by the caller and proves nothing. Too few entries: the peer's own address.
+///
+/// Proxies that append to `X-Forwarded-For` (Google's load balancers, App Engine, ingress-nginx) pass `Forwarded` on as the
+/// caller wrote it. So `Forwarded` counts only where there is no `X-Forwarded-For` at all.
 pub fn address(headers: &HeaderMap, peer: Option<SocketAddr>, hops: usize) -> IpAddr {
-    let named = (hops > 0).then(|| forwarded(headers, hops).or_else(|| x_forwarded_for(headers, hops))).flatten();
+    let named = match hops {
+        0 => None,
+        hops if headers.contains_key(X_FORWARDED_FOR) => x_forwarded_for(headers, hops),
+        hops => forwarded(headers, hops),
+    };
     named.or(peer.map(|peer| peer.ip())).unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED))
 }
 
@@ -20,12 +27,12 @@ pub fn key(address: IpAddr) -> IpAddr {
 }
 
 fn x_forwarded_for(headers: &HeaderMap, hops: usize) -> Option<IpAddr> {
-    nth_from_right(headers, "x-forwarded-for", hops, parse)
+    nth_from_right(headers, &X_FORWARDED_FOR, hops, parse)
 }
 
 /// RFC 7239: `for=192.0.2.60;proto=http, for="[2001:db8::1]:4711"`.
 fn forwarded(headers: &HeaderMap, hops: usize) -> Option<IpAddr> {
-    nth_from_right(headers, "forwarded", hops, |element| {
+    nth_from_right(headers, &FORWARDED, hops, |element| {
         let pair =
             element.split(';').map(str::trim).find(|pair| pair.len() > 4 && pair[..4].eq_ignore_ascii_case("for="))?;
         parse(&pair[4..])
@@ -34,7 +41,7 @@ fn forwarded(headers: &HeaderMap, hops: usize) -> Option<IpAddr> {
 
 fn nth_from_right(
     headers: &HeaderMap,
-    name: &str,
+    name: &HeaderName,
     hops: usize,
     read: impl Fn(&str) -> Option<IpAddr>,
 ) -> Option<IpAddr> {
@@ -56,7 +63,7 @@ fn parse(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_web::http::header::HeaderValue;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -86,6 +93,17 @@ mod tests {
         assert_eq!(seen(&[("x-forwarded-for", "1.2.3.4:5678")], 1), "1.2.3.4");
         assert_eq!(seen(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")], 2), "1.1.1.1");
         assert_eq!(seen(&[("forwarded", "for=_hidden")], 1), "10.0.0.1");
+    }
+
+    #[test]
+    fn what_the_caller_says_of_itself_proves_nothing() {
+        let appended = ("x-forwarded-for", "6.6.6.6, 35.191.0.9");
+        assert_eq!(seen(&[appended], 2), "6.6.6.6");
+        assert_eq!(seen(&[("forwarded", "for=9.9.9.9, for=1.1.1.1"), appended], 2), "6.6.6.6");
+        let too_few = ("x-forwarded-for", "35.191.0.9");
+        assert_eq!(seen(&[("forwarded", "for=9.9.9.9, for=1.1.1.1"), too_few], 2), "10.0.0.1");
+        let unreadable = ("x-forwarded-for", "unknown, 35.191.0.9");
+        assert_eq!(seen(&[("forwarded", "for=9.9.9.9, for=1.1.1.1"), unreadable], 2), "10.0.0.1");
     }
 
     #[test]

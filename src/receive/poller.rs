@@ -9,6 +9,7 @@ pub mod reader;
 pub mod window;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -26,7 +27,7 @@ use crate::state::lease::{self, Claim, Lease};
 use crate::state::{Expected, Store, Version, body_of};
 use crate::sysdig::{Client, Window};
 use crate::telemetry::chain;
-use crate::telemetry::metrics::{POLL_LAG, POLL_LOST, POLL_WINDOWS};
+use crate::telemetry::metrics::{POLL_LOST, POLL_WINDOWS};
 
 /// The kind of the watermark's document, and the lease's name.
 const KIND: &str = "poll";
@@ -37,6 +38,9 @@ const CATCH_UP_PACE: Duration = Duration::from_secs(1);
 /// The first and the longest pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The longest pause when Sysdig asks for one: what asks for more may be a mistake, and events end after 14 days.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
 /// While a poll fails again and again, windows are not made shorter than this.
 const SHORTEST_CHUNK: TimeDelta = TimeDelta::seconds(60);
@@ -63,6 +67,23 @@ pub struct Poller {
     settings: PollConfig,
     key: String,
     failures: u32,
+    read_to: Arc<ReadTo>,
+}
+
+/// Up to where everything has been taken, as last seen: whoever shows the lag asks, so that it grows by itself.
+#[derive(Debug, Default)]
+pub struct ReadTo(AtomicI64);
+
+impl ReadTo {
+    /// How far that is behind, in seconds; `None` while it is not known.
+    pub fn lag_secs(&self, now: DateTime<Utc>) -> Option<u64> {
+        let mark = self.0.load(Ordering::Relaxed);
+        (mark != 0).then(|| u64::try_from(now.timestamp() - mark).unwrap_or_default())
+    }
+
+    fn is(&self, mark: DateTime<Utc>) {
+        self.0.store(mark.timestamp(), Ordering::Relaxed);
+    }
 }
 
 /// What one step did.
@@ -92,6 +113,7 @@ struct Watermark {
 /// Moves the watermark and keeps the lease while a window goes through.
 struct Advance<'a> {
     poller: &'a Place,
+    read_to: &'a ReadTo,
     mark: DateTime<Utc>,
     version: Version,
     now: DateTime<Utc>,
@@ -119,12 +141,21 @@ impl Poller {
     pub fn new(parts: Parts, settings: PollConfig) -> Self {
         let key = key_of(&parts.client);
         let reader = Reader::new(parts.client, parts.destination, settings.filter.clone());
-        Self { reader, state: parts.state, replica: parts.replica, settings, key, failures: 0 }
+        Self { reader, state: parts.state, replica: parts.replica, settings, key, failures: 0, read_to: Arc::default() }
+    }
+
+    /// Up to where it has read.
+    pub fn read_to(&self) -> Arc<ReadTo> {
+        Arc::clone(&self.read_to)
     }
 
     /// Polls until `stop`. Failures are told and tried again; nothing ends it.
     pub async fn run(mut self, stop: CancellationToken) {
-        if let Err(error) = self.reader.client().may_read_events(Utc::now()).await {
+        let asked = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            asked = self.reader.client().may_read_events(Utc::now()) => asked.map(drop),
+        };
+        if let Err(error) = asked {
             let remedy = error.remedy();
             tracing::warn!(error = %chain(&error), remedy, "Sysdig's events feed cannot be read now; polling goes on trying.");
         }
@@ -177,28 +208,40 @@ impl Poller {
         match outcome {
             Ok(Step::Read { more: true, .. }) => CATCH_UP_PACE,
             Ok(_) => self.settings.interval,
-            Err(error) => error.retry_after().unwrap_or_else(|| {
+            Err(error) => {
                 let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(10));
-                doubled.min(LONGEST_PAUSE).mul_f64(rand::rng().random_range(0.75..=1.0))
-            }),
+                let due = doubled.min(LONGEST_PAUSE).mul_f64(rand::rng().random_range(0.75..=1.0));
+                // Never earlier than asked, within reason; and never at once, whatever is asked.
+                let asked = error.retry_after().unwrap_or_default().min(LONGEST_ASKED);
+                due.max(asked.mul_f64(rand::rng().random_range(1.0..=1.25)).min(LONGEST_ASKED))
+            }
         }
     }
 
     async fn try_step(&mut self, now: DateTime<Utc>) -> Result<Step, PollError> {
         let place = self.place();
         if !place.hold(now).await? {
+            // Whoever polls moves the watermark.
+            if let Some((mark, _)) = place.known().await? {
+                self.read_to.is(mark);
+            }
             return Ok(Step::NotOurs);
         }
         let pace = self.pace();
         let (mark, version) = place.watermark(window::first(now, &pace)).await?;
-        let Plan::Read(reading) = window::plan(mark, now, &pace) else {
-            lag(now, mark);
-            return Ok(Step::Waited);
-        };
+        self.read_to.is(mark);
+        let Plan::Read(reading) = window::plan(mark, now, &pace) else { return Ok(Step::Waited) };
         let version = place.begin(&reading, mark, version).await?;
-        let mut advance = Advance { poller: &place, mark: reading.new_from, version, now, started: Instant::now() };
+        self.read_to.is(reading.new_from);
+        let mut advance = Advance {
+            poller: &place,
+            read_to: &self.read_to,
+            mark: reading.new_from,
+            version,
+            now,
+            started: Instant::now(),
+        };
         let receipt = self.reader.read(reading.window, now, &mut advance).await?;
-        lag(now, reading.window.to);
         tracing::debug!(window = %reading.window, accepted = receipt.accepted, "A window of Sysdig's events was read.");
         Ok(Step::Read { window: reading.window, receipt, more: reading.more })
     }
@@ -239,10 +282,16 @@ impl Place {
 
     /// The watermark; a first one is written at `first`, so that a first window that fails begins there again.
     async fn watermark(&self, first: DateTime<Utc>) -> Result<(DateTime<Utc>, Version), PollError> {
-        match self.state.read(KIND, &self.key).await? {
-            Some(document) => Ok((document.parse::<Watermark>(KIND)?.read_to, document.version)),
+        match self.known().await? {
+            Some(known) => Ok(known),
             None => Ok((first, self.write(first, Expected::Absent).await?)),
         }
+    }
+
+    /// The watermark, if there is one.
+    async fn known(&self) -> Result<Option<(DateTime<Utc>, Version)>, PollError> {
+        let Some(document) = self.state.read(KIND, &self.key).await? else { return Ok(None) };
+        Ok(Some((document.parse::<Watermark>(KIND)?.read_to, document.version)))
     }
 
     /// Tells what a reading gives up, and writes that down before it is read.
@@ -281,6 +330,7 @@ impl Progress for Advance<'_> {
                 let version = Expected::Version(self.version.clone());
                 self.version = self.poller.write(part.to, version).await?;
                 self.mark = part.to;
+                self.read_to.is(part.to);
             }
             Ok(())
         })
@@ -293,11 +343,6 @@ fn key_of(client: &Client) -> String {
     let host = base.host_str().unwrap_or("sysdig");
     let text = base.port().map_or_else(|| host.to_owned(), |port| format!("{host}-{port}"));
     text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '-' }).collect()
-}
-
-fn lag(now: DateTime<Utc>, read_to: DateTime<Utc>) {
-    #[expect(clippy::cast_precision_loss, reason = "a gauge of seconds")]
-    metrics::gauge!(POLL_LAG.name).set((now - read_to).num_seconds().max(0) as f64);
 }
 
 fn tell(error: &PollError, pause: Duration) {

@@ -34,6 +34,9 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Every label there is.
+    pub const LABELS: [&str; 4] = ["missing", "malformed", "wrong", "throttled"];
+
     /// The metric label and the stable code in the answer.
     pub fn label(self) -> &'static str {
         match self {

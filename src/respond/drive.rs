@@ -95,53 +95,81 @@ impl<'a> Driver<'a> {
             self.set_call(CallState::Running, None);
             return self.see_it_through().await;
         }
-        if under_way != Some(CallState::Intended) {
+        if under_way == Some(CallState::Intended) {
+            self.may_be_repeated().await?;
+        } else {
             self.decide_again(&instance).await?;
         }
-        let action = self.confirmed(&instance).await?;
+        let mut action = self.confirmed(&instance).await?;
         self.count().await?;
         if self.plan().dry_run {
-            let told = format!(
-                "the VM would have been {}, because {}; this is a dry run, and nothing was changed.",
-                action.done(),
-                self.plan().because
-            );
-            return self.end(Ended::DryRun, Reason::Asked, told).await;
+            return self.only_said(action).await;
         }
         let mut instance = instance;
         if action != Action::Relearn && self.responder.rules.snapshot_first && under_way != Some(CallState::Intended) {
             self.snapshots(&instance).await?;
-            // That took its time: the VM may be another one by now.
+            // That took its time: the VM may be another one by now, its measurements approved, the plan too old.
+            self.in_time().await?;
             instance = match self.look().await? {
                 Some(instance) => instance,
                 None => return self.refuse(Reason::Gone, "the VM is not there any more".to_owned()).await,
             };
-            self.confirmed(&instance).await?;
+            self.decide_again(&instance).await?;
+            action = self.confirmed(&instance).await?;
         }
         self.act(action, &instance).await?;
         self.see_it_through().await
     }
 
-    /// Settings may have changed since it was planned, and nothing is done hours later.
+    /// Settings may have changed since it was planned, and nothing is done hours later. Snapshots that were asked for
+    /// do not commit anybody to what should have followed them.
     async fn still_wanted(&mut self) -> Step<()> {
-        let rules = &self.responder.rules;
-        let age = self.now() - self.plan().planned;
-        if !self.plan().has_called() {
-            if rules.mode != self.plan().mode {
-                let told = format!(
-                    "INTEGRITY_ACTION was {} when it was planned and is {} now",
-                    self.plan().mode.name(),
-                    rules.mode.name()
-                );
+        if matches!(self.action_state(), None | Some(CallState::PutOff)) {
+            if let Some(told) = self.other_mode() {
                 return self.refuse(Reason::ModeChanged, told).await;
             }
-            self.held.plan.dry_run |= rules.dry_run;
+            self.held.plan.dry_run |= self.responder.rules.dry_run;
         }
-        if age > GIVE_UP {
+        self.in_time().await
+    }
+
+    /// A call whose fate is not known is only made once more while the settings still ask for it.
+    async fn may_be_repeated(&mut self) -> Step<()> {
+        if let Some(told) = self.other_mode() {
+            return self.refuse(Reason::ModeChanged, told).await;
+        }
+        if self.responder.rules.dry_run {
+            return self.refuse(Reason::ModeChanged, "INTEGRITY_DRY_RUN is true now".to_owned()).await;
+        }
+        Ok(())
+    }
+
+    fn other_mode(&self) -> Option<String> {
+        let (planned, now) = (self.plan().mode, self.responder.rules.mode);
+        (planned != now)
+            .then(|| format!("INTEGRITY_ACTION was {} when it was planned and is {} now", planned.name(), now.name()))
+    }
+
+    async fn in_time(&mut self) -> Step<()> {
+        if self.now() - self.plan().planned > GIVE_UP {
             let told = format!("it could not be done within {} hours of planning it", GIVE_UP.num_hours());
             return self.refuse(Reason::TooLate, told).await;
         }
         Ok(())
+    }
+
+    async fn only_said(&mut self, action: Action) -> Step<()> {
+        let beside = self.beside();
+        let (done, because) = (action.done(), &self.plan().because);
+        let told = format!(
+            "the VM would have been {done}, because {because}; this is a dry run, and nothing was changed{beside}."
+        );
+        self.end(Ended::DryRun, Reason::Asked, told).await
+    }
+
+    /// What was asked for although the VM was left alone.
+    fn beside(&self) -> &'static str {
+        if self.plan().has_called() { " beside snapshots that were asked for before" } else { "" }
     }
 
     pub(super) async fn look(&mut self) -> Step<Option<Instance>> {
@@ -364,7 +392,7 @@ impl<'a> Driver<'a> {
             }
             Some(CallState::PutOff) | None => {}
         }
-        self.end(Ended::Refused, reason, format!("nothing was done: {told}.")).await
+        self.end(Ended::Refused, reason, format!("nothing was done{}: {told}.", self.beside())).await
     }
 
     pub(super) async fn end<T>(&mut self, result: Ended, reason: Reason, told: String) -> Step<T> {

@@ -232,7 +232,8 @@ impl Responder {
         let mut driver = Driver::new(self, held);
         if let Progress::Later(after) = driver.drive().await? {
             let attempt = driver.plan().journal.iter().filter(|line| line.what == super::plan::What::Waiting).count();
-            let wait = after.unwrap_or_else(|| backoff(driver.plan(), attempt, now));
+            // Never earlier than the service asks, and never at once, whatever it asks.
+            let wait = backoff(driver.plan(), attempt, now).max(after.unwrap_or_default());
             self.desk.later(key, (self.clock)() + TimeDelta::from_std(wait).unwrap_or(TimeDelta::minutes(1))).await?;
             return Ok(Some(wait));
         }

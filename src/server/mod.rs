@@ -1,25 +1,24 @@
 //! Routes, limits, and the small pages around the doors.
 
 pub mod health;
+pub mod numbers;
 pub mod refusal;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServiceResponse};
 use actix_web::http::{StatusCode, header};
 use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, web};
-use chrono::Utc;
 
 use crate::config::server::ServerConfig;
-use crate::outbox::Store;
 use crate::receive::attestation::{self, Attestor};
 use crate::receive::pubsub::{self, PushDoor};
 use crate::receive::webhook::{self, Webhook};
 use crate::telemetry::metrics as names;
 use health::Health;
+use numbers::Numbers;
 use refusal::Refusal;
 
 /// What the server serves.
@@ -33,8 +32,8 @@ pub struct Doors {
     pub health: Health,
     /// `/attestation/...`, when it is switched on, and the codelab's path.
     pub attestation: Option<(Attestor, Option<String>)>,
-    /// `/metrics` asks it for the ledger's sums.
-    pub store: Arc<dyn Store>,
+    /// `/metrics`.
+    pub numbers: Numbers,
 }
 
 /// Why the server cannot start.
@@ -65,7 +64,7 @@ pub fn start(config: &ServerConfig, doors: Doors) -> Result<(Server, SocketAddr)
             .app_data(web::Data::new(doors.webhook))
             .app_data(web::Data::new(doors.push))
             .app_data(web::Data::new(doors.health))
-            .app_data(web::Data::from(doors.store))
+            .app_data(web::Data::new(doors.numbers))
             .configure(|config| attest(config, doors.attestation))
             .configure(routes)
     })
@@ -103,7 +102,7 @@ fn routes(config: &mut web::ServiceConfig) {
         ("/healthz", web::get().to(health::alive), web::head().to(health::alive)),
         ("/readyz", web::get().to(health::ready), web::head().to(health::ready)),
         ("/health", web::get().to(health::original), web::head().to(health::original)),
-        ("/metrics", web::get().to(metrics_page), web::head().to(metrics_page)),
+        ("/metrics", web::get().to(numbers::page), web::head().to(numbers::page)),
         // App Engine's own questions.
         ("/_ah/{question}", web::get().to(health::alive), web::head().to(health::alive)),
     ];
@@ -137,18 +136,6 @@ async fn wrong_method(allowed: &'static str) -> HttpResponse {
     let mut answer = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message).error_response();
     answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
     answer
-}
-
-async fn metrics_page(store: web::Data<dyn Store>) -> HttpResponse {
-    match store.stats(Utc::now()).await {
-        Ok(stats) => crate::telemetry::metrics::show_ledger(&stats),
-        Err(error) => {
-            tracing::warn!(error = crate::telemetry::chain(&error), "the ledger's sums could not be read for /metrics")
-        }
-    }
-    HttpResponse::Ok()
-        .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(crate::telemetry::metrics::render())
 }
 
 async fn count(

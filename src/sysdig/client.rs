@@ -125,11 +125,13 @@ impl Client {
         if !helps || failed >= self.patience.attempts {
             return None;
         }
-        if let Some(asked) = error.retry_after() {
-            return (asked <= self.patience.longest_wait).then_some(asked);
-        }
         let full = self.patience.first_wait.saturating_mul(1 << (failed - 1).min(16)).min(self.patience.longest_wait);
-        Some(full.mul_f64(rand::rng().random_range(0.5..=1.0)))
+        let due = full.mul_f64(rand::rng().random_range(0.5..=1.0));
+        match error.retry_after() {
+            Some(asked) if asked > self.patience.longest_wait => None,
+            Some(asked) => Some(asked.max(due)),
+            None => Some(due),
+        }
     }
 
     async fn try_json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, SysdigError> {
@@ -191,7 +193,28 @@ fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Credential;
     use super::*;
+
+    #[test]
+    fn what_is_asked_for_lengthens_a_pause_and_never_shortens_it() {
+        let base = Url::parse("https://sysdig.test").unwrap();
+        let access = Access { base, credential: Credential::Token("t".into()) };
+        let client = Client::new(access, Patience::default()).unwrap();
+        let call = Call::read("the events feed", "/");
+        let wait = |asked: Option<u64>, failed| {
+            let retry_after = asked.map(Duration::from_secs);
+            let error = SysdigError::Status { status: 503, call: "x", message: String::new(), retry_after };
+            client.wait_before_repeat(&call, &error, failed)
+        };
+        for failed in 1..=3 {
+            for asked in [None, Some(0)] {
+                assert!(wait(asked, failed).unwrap() >= Duration::from_millis(500 << (failed - 1)), "{asked:?} {failed}");
+            }
+            assert_eq!(wait(Some(30), failed), Some(Duration::from_secs(30)));
+            assert_eq!(wait(Some(66), failed), None);
+        }
+    }
 
     #[test]
     fn retry_after_is_read_in_both_forms() {

@@ -72,7 +72,7 @@ pub const RECEIVED: Metric = Metric::new(
     "sysdig_scc_received_total",
     "counter",
     &["door", "result"],
-    "Elements of deliveries by door and what became of them: accepted, duplicate, ignored, parked.",
+    "Elements of deliveries by door and what became of them: accepted, duplicate, ignored, parked. Each door that is open is there from the start.",
 );
 /// Ignored elements by kind.
 pub const IGNORED: Metric = Metric::new(
@@ -235,14 +235,19 @@ pub fn fold() {
     }
 }
 
+/// Shows what a gauge without labels stands at.
+pub fn show(metric: &Metric, value: u64) {
+    metrics::gauge!(metric.name).set(as_float(value));
+}
+
 /// Shows the ledger's sums, as just read from the store.
 pub fn show_ledger(stats: &crate::outbox::Stats) {
     let sums = [("accepted", stats.accepted), ("waiting", stats.waiting), ("leased", stats.leased)];
     for (sum, count) in sums.into_iter().chain(stats.closed.iter().map(|(outcome, count)| (*outcome, *count))) {
         metrics::gauge!(LEDGER.name, "sum" => sum).set(as_float(count));
     }
-    metrics::gauge!(OLDEST_WAITING.name).set(as_float(stats.oldest_waiting_secs.unwrap_or_default()));
-    metrics::gauge!(OUTBOX_BYTES.name).set(as_float(stats.bytes));
+    show(&OLDEST_WAITING, stats.oldest_waiting_secs.unwrap_or_default());
+    show(&OUTBOX_BYTES, stats.bytes);
 }
 
 // Prometheus knows only floating point; counts beyond 2^53 lose their last digit there, not in the ledger.
@@ -337,7 +342,7 @@ pub const POLL_LAG: Metric = Metric::new(
     "sysdig_scc_poll_lag_seconds",
     "gauge",
     &[],
-    "How far the poller's watermark is behind now. It grows while Sysdig cannot be read; after 14 days events are lost.",
+    "How far the poller's watermark is behind now, also on a replica that does not poll. It grows while Sysdig cannot be read; after 14 days events are lost.",
 );
 
 /// What was lost.

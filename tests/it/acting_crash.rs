@@ -238,6 +238,20 @@ async fn an_answer_that_was_not_taken_in_is_taken_in_later() {
 }
 
 #[tokio::test]
+async fn a_compute_engine_that_asks_for_no_patience_is_given_some() {
+    for (asked, least, most) in [("0", 2, 4), ("30", 30, 31), ("31536000", 3600, 3601)] {
+        let bench = Bench::new(rules(Mode::Stop)).await;
+        bench.plan(&late(3)).await;
+        let busy = Answer::With(503, vec![("Retry-After", asked.into())], json!({}));
+        bench.compute.world().fails("stop", [Fault::Says(busy)]);
+        bench.process().step().await.unwrap();
+        let open = Desk::new(Arc::clone(&bench.store)).open().await.unwrap();
+        let wait = (open[0].1.due - bench.now()).num_seconds();
+        assert!((least..=most).contains(&wait), "{asked}: {wait}");
+    }
+}
+
+#[tokio::test]
 async fn two_replicas_do_it_once() {
     let bench = Bench::new(rules(Mode::Stop)).await;
     bench.plan(&late(3)).await;
@@ -279,6 +293,86 @@ async fn settings_that_changed_and_plans_that_are_too_old_are_put_away() {
     bench.process().step().await.unwrap();
     assert_eq!(ended(&bench.the_plan().await), ("dry_run", "asked"));
     assert!(bench.compute.verbs().is_empty());
+}
+
+#[tokio::test]
+async fn a_snapshot_commits_nobody_to_what_should_have_followed_it() {
+    let snapshot_first = |mode, dry_run| ActingConfig { snapshot_first: true, dry_run, ..rules(mode) };
+    for (expected, changed) in [
+        (("dry_run", "asked"), snapshot_first(Mode::Stop, true)),
+        (("refused", "mode_changed"), snapshot_first(Mode::Report, false)),
+        (("refused", "mode_changed"), snapshot_first(Mode::Suspend, true)),
+    ] {
+        let mut bench = Bench::new(snapshot_first(Mode::Stop, false)).await;
+        bench.plan(&late(3)).await;
+        bench.compute.world().fails("wait", [Fault::Says(Answer::Hang)]);
+        bench.dies().await;
+        bench.rules = Arc::new(changed);
+        let plan = bench.recovers().await;
+        assert_eq!(ended(&plan), expected);
+        let told = &plan.answer.as_ref().unwrap().told;
+        assert!(told.contains("beside snapshots that were asked for before"), "{told}");
+        assert_eq!(bench.compute.verbs(), ["snapshot"], "{expected:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_of_unknown_fate_is_not_repeated_once_the_settings_say_otherwise() {
+    for changed in [ActingConfig { dry_run: true, ..rules(Mode::Stop) }, rules(Mode::Report)] {
+        let mut bench = Bench::new(rules(Mode::Stop)).await;
+        bench.plan(&late(3)).await;
+        bench.compute.world().fails("stop", [Fault::Says(Answer::Hang)]);
+        bench.dies().await;
+        bench.rules = Arc::new(changed.clone());
+        let plan = bench.recovers().await;
+        assert_eq!(ended(&plan), ("failed", "interrupted"), "{changed:?}");
+        assert!(bench.compute.verbs().is_empty(), "{changed:?}");
+
+        // What has had its effect is still told as it is.
+        let mut bench = Bench::new(rules(Mode::Stop)).await;
+        bench.plan(&late(3)).await;
+        bench.compute.world().fails("stop", [Fault::Does(Answer::Hang)]);
+        bench.dies().await;
+        bench.rules = Arc::new(changed);
+        assert_eq!(ended(&bench.recovers().await), ("done", "asked"));
+        assert_eq!(bench.compute.verbs(), ["stop"]);
+    }
+}
+
+#[tokio::test]
+async fn while_snapshots_are_made_baselines_and_the_hour_go_on() {
+    let stop = |mode| ActingConfig { snapshot_first: true, ..rules(mode) };
+    let bench = Bench::new(ActingConfig { stop_without_baselines: true, ..stop(Mode::RelearnOrStop) }).await;
+    bench.plan(&late(3)).await;
+    bench.compute.world().looks = Some(usize::MAX);
+    let process = bench.process();
+    let task = tokio::spawn(async move { process.step().await });
+    while bench.compute.verbs().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    approve(&bench.store, "b", &late(3), json!({})).await;
+    bench.compute.world().looks = None;
+    task.await.unwrap().unwrap();
+    let plan = bench.the_plan().await;
+    assert_eq!(ended(&plan), ("done", "asked"), "{:#?}", plan.journal);
+    assert_eq!(bench.compute.verbs(), ["snapshot", "relearn"], "what was approved meanwhile is not stopped");
+
+    let mut bench = Bench::new(stop(Mode::Stop)).await;
+    bench.tick = TimeDelta::minutes(3);
+    {
+        let mut world = bench.compute.world();
+        let disk = world.vm("web-1")["disks"][0].clone();
+        let disks = (0..12).map(|number| {
+            let mut disk = disk.clone();
+            disk["source"] = json!(format!("{}-{number}", disk["source"].as_str().unwrap()));
+            disk
+        });
+        world.vm("web-1")["disks"] = disks.collect();
+    }
+    bench.plan(&late(3)).await;
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.the_plan().await), ("refused", "too_late"));
+    assert!(!bench.compute.verbs().contains(&"stop".to_owned()), "{:?}", bench.compute.verbs());
 }
 
 #[tokio::test]

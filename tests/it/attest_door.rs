@@ -492,6 +492,8 @@ async fn a_secret_comes_from_where_it_is_and_its_absence_is_503() {
     let door = Door::with_parts(&[("ATTESTATION_SECRETS", &secrets)], parts);
     let one = token(json!({"oemid": 1}));
     assert_eq!(door.get("/attestation/secrets/gone", &one).await.0, 503);
+    let journal = door.journal(1).await;
+    assert!(journal.contains("\"denied\"") && journal.contains("\"secret_unavailable\""), "{journal}");
     assert_eq!(
         door.get("/attestation/secrets/db", &one).await,
         (200, SECRET.to_owned()),
@@ -516,6 +518,41 @@ async fn failures_are_slowed_down_and_good_tokens_are_not() {
     }
     assert_eq!(statuses, [401, 401, 401, 401, 401, 429, 429, 429]);
     assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_key_the_token_does_not_vouch_for_is_a_refusal_like_others() {
+    let door = Door::open(&[("ATTESTATION_FAILURES_PER_MINUTE", "3")]);
+    let stolen = token(json!({}));
+    let mut statuses = Vec::new();
+    for key in ["bm9ib2R5J3M=", "no key at all!", "bm9ib2R5J3M=", "bm9ib2R5J3M=", "bm9ib2R5J3M="] {
+        let asked = json!({"token": stolen, "public_key": key});
+        statuses.push(door.post("/attestation/secrets/db", asked).await.0);
+    }
+    assert_eq!(statuses, [403, 400, 403, 429, 429]);
+    let journal = door.journal(3).await;
+    let lines: Vec<Json> = journal.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "what is answered 429 is not written: {journal}");
+    for line in lines {
+        let told = (&line["verdict"], &line["reason"], &line["secret"], &line["policy"]);
+        assert_eq!(told, (&json!("denied"), &json!("key_not_accepted"), &json!("db"), &json!("ours")));
+        assert!(line["instance"].is_string() && line["token_sha256"].is_string(), "{line}");
+    }
+    assert_eq!(door.get("/attestation/secrets/db", &stolen).await.0, 200, "nothing was released for it before");
+}
+
+#[tokio::test]
+async fn beyond_its_share_an_address_does_not_fill_the_journal() {
+    let door = Door::open(&[("ATTESTATION_FAILURES_PER_MINUTE", "2")]);
+    let used = token(json!({}));
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        statuses.push(door.get("/attestation/secrets/db", &used).await.0);
+    }
+    assert_eq!(statuses, [200, 409, 409, 429, 429, 429]);
+    // One more that is waited for: all before it are on the disk.
+    assert_eq!(door.get("/attestation/secrets/db", &token(json!({"oemid": 1}))).await.0, 200);
+    assert_eq!(door.journal(4).await.lines().count(), 4);
 }
 
 #[tokio::test]

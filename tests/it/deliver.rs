@@ -311,6 +311,32 @@ async fn nobody_goes_before_the_time_the_service_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_asks_for_no_patience_again_and_again_is_left_alone_for_longer() {
+    let pace = patient(0, 0);
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        // Refused together, asked once.
+        let together = futures_util::future::join_all((0..8).map(|_| pace.admit(1))).await;
+        together.into_iter().for_each(|turn| turn.unwrap().later(Duration::ZERO));
+        let began = Instant::now();
+        drop(pace.admit(1).await.unwrap());
+        waits.push(began.elapsed().as_secs());
+    }
+    let due = [0, 1, 2, 4, 8, 16, 32, 60, 60];
+    assert!(waits.iter().zip(due).all(|(wait, due)| (due..=due + due / 4 + 1).contains(wait)), "{waits:?}");
+    pace.admit(1).await.unwrap().succeeded();
+    pace.admit(1).await.unwrap().later(Duration::ZERO);
+    assert_eq!(pace.report().not_before, None, "it begins anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_cannot_ask_for_more_than_an_hour() {
+    let pace = patient(0, 0);
+    pace.admit(1).await.unwrap().later(Duration::MAX);
+    assert_eq!(pace.report().not_before, Some(Duration::from_secs(3600)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_limits_nobody_waits() {
     let pace = patient(0, 0);
     let began = Instant::now();

@@ -62,6 +62,32 @@ fn every_metric_is_on_the_list_once() {
 }
 
 #[test]
+fn every_metric_is_set_somewhere() {
+    let defined = regex::Regex::new(r"(?s)pub const ([A-Z_]+): Metric =\s*Metric::new\(").unwrap();
+    let used = regex::Regex::new(r"\b([A-Z_]+)\.name\b|\bshow\(&(?:metrics::)?([A-Z_]+)\b").unwrap();
+    let mut folders = vec![format!("{}/src", env!("CARGO_MANIFEST_DIR")).into()];
+    let mut seen = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir::<std::path::PathBuf>(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for found in used.captures_iter(&text) {
+                seen.extend(found.iter().skip(1).flatten().map(|name| name.as_str().to_owned()));
+            }
+        }
+    }
+    let source = file("src/telemetry/metrics.rs");
+    let names: Vec<_> = defined.captures_iter(&source).map(|found| found[1].to_owned()).collect();
+    assert_eq!(names.len(), metrics::ALL.len());
+    let never: Vec<_> = names.into_iter().filter(|name| !seen.contains(name)).collect();
+    assert!(never.is_empty(), "documented, never set: {never:?}");
+}
+
+#[test]
 fn dashboards_and_alerts_show_only_metrics_that_exist() {
     let known: BTreeSet<_> = metrics::ALL.iter().map(|metric| metric.name).collect();
     let word = regex::Regex::new(r"sysdig_scc_[a-z_]+").unwrap();

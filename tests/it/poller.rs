@@ -185,6 +185,50 @@ async fn hours_with_late_events_trouble_and_kills_bring_every_event_exactly_once
 }
 
 #[tokio::test]
+async fn what_sysdig_asks_for_is_heeded_within_bounds() {
+    let world = World::new().await;
+    let asks = |seconds: &str| Some(Answer::With(503, vec![("Retry-After", seconds.into())], json!({})));
+    let mut poller = world.poller("one");
+    world.clock(0);
+    for (asked, least, most) in [
+        ("0", 3.75, 5.0),
+        ("0", 7.5, 10.0),
+        ("40", 40.0, 50.0),
+        ("0", 30.0, 40.0),
+        ("31536000", 3600.0, 3600.0),
+    ] {
+        world.sysdig.state().trouble = vec![asks(asked); 2].into();
+        let outcome = poller.step(at(0)).await;
+        let pause = poller.pause(&outcome).as_secs_f64();
+        assert!((least..=most).contains(&pause), "{asked}: {pause}");
+    }
+}
+
+#[tokio::test]
+async fn the_lag_grows_while_sysdig_cannot_be_read() {
+    let world = World::new().await;
+    let mut poller = world.poller("one");
+    let read_to = poller.read_to();
+    assert_eq!(read_to.lag_secs(at(0)), None, "not known yet");
+    world.clock(0);
+    poller.step(at(0)).await.unwrap();
+    assert_eq!(read_to.lag_secs(at(0)), Some(10), "what has settled is read");
+    world.sysdig.state().trouble = vec![Some(Answer::Text(502, "bad gateway")); 2].into();
+    poller.step(at(3600)).await.unwrap_err();
+    assert_eq!(read_to.lag_secs(at(3600)), Some(3610));
+    assert_eq!(read_to.lag_secs(at(7200)), Some(7210), "nobody has to poll for that");
+
+    // Another replica sees how far the one that polls has come, and a restart in an outage how far it was.
+    let mut other = world.poller("two");
+    assert_eq!(other.step(at(3601)).await.unwrap(), Step::NotOurs);
+    assert_eq!(other.read_to().lag_secs(at(7200)), Some(7210));
+    world.sysdig.state().trouble = vec![Some(Answer::Text(502, "bad gateway")); 2].into();
+    let mut restarted = world.poller("one");
+    restarted.step(at(3602)).await.unwrap_err();
+    assert_eq!(restarted.read_to().lag_secs(at(7200)), Some(7210));
+}
+
+#[tokio::test]
 async fn an_outage_of_hours_is_caught_up_in_chunks() {
     let world = World::new().await;
     let mut poller = world.poller("one");

@@ -78,6 +78,19 @@ async fn forwarding_headers_count_only_when_told_to() {
 }
 
 #[tokio::test]
+async fn a_caller_behind_a_load_balancer_does_not_escape_by_writing_forwarded_itself() {
+    let world = World::with(&[("AUTH_FAILURES_PER_MINUTE", "1"), ("TRUST_FORWARDED_FOR", "2")]).await;
+    let mut seen = Vec::new();
+    for number in 0..4 {
+        let request = world.http.post(format!("{}/events", world.url)).bearer_auth("wrong");
+        let request = request.header("forwarded", format!("for=9.9.{number}.1, for=1.1.1.1"));
+        let sent = request.header("x-forwarded-for", format!("9.8.{number}.1, 6.6.6.6, 35.191.0.9")).body("[]");
+        seen.push(sent.send().await.unwrap().status().as_u16());
+    }
+    assert_eq!(seen, [401, 429, 429, 429]);
+}
+
+#[tokio::test]
 async fn gzip_is_taken_and_a_bomb_is_not() {
     let world = World::with(&[("BODY_LIMIT_BYTES", "100000")]).await;
     let send = async |body: Vec<u8>, encoding: &str| {

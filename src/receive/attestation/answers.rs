@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::decision::Checked;
 use crate::attest::policy::{Explanation, TokenKind};
 use crate::attest::reason::Reason;
-use crate::attest::seal;
 
 /// What a caller shows.
 #[derive(Clone, Copy)]
@@ -48,8 +47,6 @@ pub enum Refused {
     UnknownPolicy,
     #[error("the purpose is empty, too long, or names a secret that is not there")]
     Purpose,
-    #[error("the key cannot be sealed to: {0}")]
-    Seal(seal::SealError),
     #[error("the secret cannot be had at the moment")]
     SecretUnavailable,
     #[error("the decision cannot be written down at the moment")]
@@ -69,7 +66,6 @@ impl Refused {
             Self::UnknownSecret => "unknown_secret",
             Self::UnknownPolicy => "unknown_policy",
             Self::Purpose => "purpose_not_accepted",
-            Self::Seal(_) => "key_not_accepted",
             Self::SecretUnavailable => "secret_unavailable",
             Self::JournalUnavailable => "journal_unavailable",
             Self::Full => "busy",
@@ -84,8 +80,6 @@ impl Refused {
             Self::Throttled => 429,
             Self::UnknownSecret | Self::UnknownPolicy => 404,
             Self::Purpose => 400,
-            Self::Seal(seal::SealError::NotInToken) => 403,
-            Self::Seal(_) => 400,
             Self::SecretUnavailable | Self::JournalUnavailable | Self::Full | Self::StateUnavailable => 503,
         }
     }

@@ -83,7 +83,7 @@ impl Attestor {
         if reason == Reason::KeysUnavailable {
             return Refused::Token(reason);
         }
-        count(Some(&reason));
+        count(Some(reason.code()));
         let event = self.flood().note(&reason, asked.now, FLOOD);
         self.tell_flood(event).await;
         if let Err(throttled) = self.throttle(asked.address) {
@@ -102,15 +102,15 @@ impl Attestor {
     }
 }
 
-/// A decision's line in the journal.
-pub(super) fn entry<'e>(asked: Asked<'e>, checked: &'e Checked, reason: Option<&Reason>) -> Entry<'e> {
+/// A decision's line in the journal: allowed, or denied for a reason with this code.
+pub(super) fn entry<'e>(asked: Asked<'e>, checked: &'e Checked, reason: Option<&'static str>) -> Entry<'e> {
     Entry {
         policy: Some(&checked.policy.name),
         policy_sha256: Some(&checked.policy.hash),
         token_sha256: Some(&checked.token),
         instance: checked.resource.as_deref(),
         verdict: if reason.is_none() { "allowed" } else { "denied" },
-        reason: reason.map(Reason::code),
+        reason,
         ..blank(asked)
     }
 }
@@ -130,8 +130,8 @@ fn blank(asked: Asked<'_>) -> Entry<'_> {
     }
 }
 
-/// Counts a decision.
-pub(super) fn count(reason: Option<&Reason>) {
-    let (verdict, reason) = reason.map_or(("allowed", "none"), |reason| ("denied", reason.code()));
+/// Counts a decision: allowed, or denied for a reason with this code.
+pub(super) fn count(reason: Option<&'static str>) {
+    let (verdict, reason) = reason.map_or(("allowed", "none"), |reason| ("denied", reason));
     metrics::counter!(names::ATTESTATION_DECISIONS.name, "verdict" => verdict, "reason" => reason).increment(1);
 }

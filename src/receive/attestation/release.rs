@@ -50,7 +50,7 @@ impl Attestor {
         let used = match self.fresh(name, &checked.verified, asked.now).await {
             Ok(used) => used,
             Err(Refused::Token(reason)) => return Err(self.refuse(&checked, reason, asked).await),
-            Err(other) => return Err(other),
+            Err(unavailable) => return Err(self.undecided(&checked, unavailable, asked)),
         };
         let released = self.judge_and_fetch(name, shown, &checked, asked).await;
         match (used, &released) {
@@ -71,7 +71,10 @@ impl Attestor {
         if let Err(reason) = judge(&checked.verified, &checked.policy) {
             return Err(self.refuse(checked, reason, asked).await);
         }
-        let key = sealing_key(shown.public_key, &checked.verified).map_err(Refused::Seal)?;
+        let key = match sealing_key(shown.public_key, &checked.verified) {
+            Ok(key) => key,
+            Err(error) => return Err(self.refuse(checked, Reason::Sealing(error), asked).await),
+        };
         let rule = self.0.secrets.rule(name).ok_or(Refused::UnknownSecret)?;
         let value = self.0.secrets.value(rule).await.map_err(|error| {
             tracing::error!(
@@ -79,13 +82,14 @@ impl Attestor {
                 error = chain(&error),
                 "a secret could not be had for a token that may have it"
             );
-            Refused::SecretUnavailable
+            self.undecided(checked, Refused::SecretUnavailable, asked)
         })?;
         let released = match key {
             None => Released::Plain(value),
-            Some(key) => {
-                Released::Sealed(seal::seal(&key, value.expose_secret(), randomness()).map_err(Refused::Seal)?)
-            }
+            Some(key) => match seal::seal(&key, value.expose_secret(), randomness()) {
+                Ok(sealed) => Released::Sealed(sealed),
+                Err(error) => return Err(self.refuse(checked, Reason::Sealing(error), asked).await),
+            },
         };
         if !self.0.journal.write(&entry(asked, checked, None)).await {
             return Err(Refused::JournalUnavailable);
@@ -119,12 +123,22 @@ impl Attestor {
 
     async fn refuse(&self, checked: &Checked, reason: Reason, asked: Asked<'_>) -> Refused {
         let throttled = self.throttle(asked.address);
-        count(Some(&reason));
-        self.0.journal.note(&entry(asked, checked, Some(&reason)));
+        count(Some(reason.code()));
+        // What is beyond an address's share must not fill the disk.
+        if throttled.is_ok() {
+            self.0.journal.note(&entry(asked, checked, Some(reason.code())));
+        }
         let judged = matches!(reason, Reason::PolicyDenied | Reason::PolicyError);
         let explanation = judged.then(|| explain(&checked.verified, &checked.policy));
         self.tell_of(checked, Some(&reason), explanation.as_ref(), asked).await;
         throttled.err().unwrap_or(Refused::Token(reason))
+    }
+
+    /// Nothing was released, for a reason that is ours: noted, and not held against the caller.
+    fn undecided(&self, checked: &Checked, unavailable: Refused, asked: Asked<'_>) -> Refused {
+        count(Some(unavailable.code()));
+        self.0.journal.note(&entry(asked, checked, Some(unavailable.code())));
+        unavailable
     }
 }
 

@@ -28,9 +28,10 @@ impl Attestor {
     ) -> Result<Verdict, Refused> {
         let asked = Asked { what: "verify", secret: None, address, now };
         let (checked, reason, explanation) = self.first_that_allows(token, self.asked(policy)?, asked).await?;
-        count(reason.as_ref());
+        let code = reason.as_ref().map(Reason::code);
+        count(code);
         // Not waited for, as nothing is released; but what cannot be written down is not allowed.
-        if !self.0.journal.note(&entry(asked, &checked, reason.as_ref())) && reason.is_none() {
+        if !self.0.journal.note(&entry(asked, &checked, code)) && reason.is_none() {
             return Err(Refused::JournalUnavailable);
         }
         self.tell_of(&checked, reason.as_ref(), Some(&explanation), asked).await;

@@ -1,0 +1,38 @@
+//! `/metrics`: what was counted since the start, and what is only known by asking at that moment.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, web};
+use chrono::Utc;
+
+use crate::outbox::Store;
+use crate::outbox::worker::Heartbeat;
+use crate::receive::poller::ReadTo;
+use crate::telemetry::{chain, metrics};
+
+/// Who is asked when somebody looks.
+#[derive(Debug, Clone)]
+pub struct Numbers {
+    /// The ledger's sums.
+    pub store: Arc<dyn Store>,
+    /// When the worker last looked for due events.
+    pub heartbeat: Arc<Heartbeat>,
+    /// Up to where the poller has read, when it is on.
+    pub read_to: Option<Arc<ReadTo>>,
+}
+
+/// `GET /metrics`. What stands still is measured here, as whatever stands still cannot report it.
+pub async fn page(numbers: web::Data<Numbers>) -> HttpResponse {
+    let now = Utc::now();
+    match numbers.store.stats(now).await {
+        Ok(stats) => metrics::show_ledger(&stats),
+        Err(error) => tracing::warn!(error = chain(&error), "the ledger's sums could not be read for /metrics"),
+    }
+    if let Some(idle) = numbers.heartbeat.idle_secs(now) {
+        metrics::show(&metrics::WORKER_LAST_STEP, idle);
+    }
+    if let Some(lag) = numbers.read_to.as_ref().and_then(|read_to| read_to.lag_secs(now)) {
+        metrics::show(&metrics::POLL_LAG, lag);
+    }
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics::render())
+}
