@@ -25,7 +25,6 @@ use crate::google::{ApiError, AuthError, Client, HttpSettings, TokenSource};
 use crate::journey::Journey;
 use crate::outbox::worker::{Manner, Worker};
 use crate::outbox::{Sqlite, Store, StoreError};
-use crate::receive::{Door, Intake};
 use crate::receive::attestation::{self, Attestor, BuildError, Parts, Resolver};
 use crate::receive::entries::Entries;
 use crate::receive::overdue::Overdue;
@@ -33,6 +32,7 @@ use crate::receive::poller::Poller;
 use crate::receive::pubsub_pull::Subscriber;
 use crate::receive::sender::Senders;
 use crate::receive::webhook::Webhook;
+use crate::receive::{Door, Intake};
 use crate::respond::responder::Responder;
 use crate::server::health::Health;
 use crate::server::numbers::Numbers;
@@ -180,11 +180,7 @@ impl App {
                 heartbeat: worker.heartbeat(),
                 delivery: Arc::new(destination),
             },
-            numbers: Numbers {
-                store,
-                heartbeat: worker.heartbeat(),
-                read_to: poller.as_ref().map(Poller::read_to),
-            },
+            numbers: Numbers { store, heartbeat: worker.heartbeat(), read_to: poller.as_ref().map(Poller::read_to) },
         };
         let pubsub = subscriber.is_some() || config.pubsub.push != Push::Closed;
         let doors_open = [

@@ -15,9 +15,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
-use crate::config::{Config, server};
 use crate::config::secrets::environment;
 use crate::config::sysdig::SYSDIG_TOKEN;
+use crate::config::{Config, server};
 use crate::decide::{Decision, Rules, decide};
 use crate::enrich::Enriched;
 use crate::event::FindingChange;

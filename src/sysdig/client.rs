@@ -209,7 +209,10 @@ mod tests {
         };
         for failed in 1..=3 {
             for asked in [None, Some(0)] {
-                assert!(wait(asked, failed).unwrap() >= Duration::from_millis(500 << (failed - 1)), "{asked:?} {failed}");
+                assert!(
+                    wait(asked, failed).unwrap() >= Duration::from_millis(500 << (failed - 1)),
+                    "{asked:?} {failed}"
+                );
             }
             assert_eq!(wait(Some(30), failed), Some(Duration::from_secs(30)));
             assert_eq!(wait(Some(66), failed), None);

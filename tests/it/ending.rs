@@ -48,7 +48,11 @@ async fn a_start_that_hangs_can_be_stopped() {
     let mut world = World::new().await;
     world.stop().await;
     let mut command = Command::new(program());
-    command.arg("serve").env_clear().envs(world.settings(&[("SCC_ENDPOINT", scc.url.as_str())])).env_remove("SOURCE_ID");
+    command
+        .arg("serve")
+        .env_clear()
+        .envs(world.settings(&[("SCC_ENDPOINT", scc.url.as_str())]))
+        .env_remove("SOURCE_ID");
     let mut child = command.stderr(Stdio::null()).spawn().unwrap();
     until(|| !scc.asked().is_empty()).await;
     let began = Instant::now();

@@ -190,13 +190,9 @@ async fn what_sysdig_asks_for_is_heeded_within_bounds() {
     let asks = |seconds: &str| Some(Answer::With(503, vec![("Retry-After", seconds.into())], json!({})));
     let mut poller = world.poller("one");
     world.clock(0);
-    for (asked, least, most) in [
-        ("0", 3.75, 5.0),
-        ("0", 7.5, 10.0),
-        ("40", 40.0, 50.0),
-        ("0", 30.0, 40.0),
-        ("31536000", 3600.0, 3600.0),
-    ] {
+    for (asked, least, most) in
+        [("0", 3.75, 5.0), ("0", 7.5, 10.0), ("40", 40.0, 50.0), ("0", 30.0, 40.0), ("31536000", 3600.0, 3600.0)]
+    {
         world.sysdig.state().trouble = vec![asks(asked); 2].into();
         let outcome = poller.step(at(0)).await;
         let pause = poller.pause(&outcome).as_secs_f64();
