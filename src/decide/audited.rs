@@ -1,7 +1,6 @@
 //! The object that a record of the Kubernetes audit log is about, under Falco's field names (`ka.*`).
 
-use super::text::cut;
-use super::workload::object;
+use super::object::{bounded, object};
 use crate::event::finding::{Binding, Kubernetes, Role, RoleKind};
 use crate::event::runtime::Runtime;
 
@@ -10,7 +9,7 @@ pub(super) fn add(event: &Runtime, kubernetes: &mut Kubernetes) {
     let (Some(resource), Some(name)) = (event.field("ka.target.resource"), event.field("ka.target.name")) else {
         return;
     };
-    let bounded = |text: &str| Some(cut(text, 1024).to_owned());
+    let bounded = |text: &str| Some(bounded(text));
     let ns = event.field("ka.target.namespace").and_then(bounded);
     match resource {
         "pods" | "nodes" => {}

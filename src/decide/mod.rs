@@ -10,6 +10,7 @@ pub mod looked_up;
 pub mod mitre;
 mod mitre_table;
 mod next_steps;
+mod object;
 mod properties;
 mod resource;
 mod runtime;
