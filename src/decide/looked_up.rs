@@ -118,6 +118,7 @@ pub(super) fn properties(event: &Runtime, enriched: &Enriched) -> Vec<(String, S
         let word = match by {
             FoundBy::Id => "instance_id",
             FoundBy::Node => "kubernetes_node",
+            FoundBy::NodeName => "kubernetes_node_name",
             FoundBy::Name => "host_name",
             FoundBy::Address => "internal_address",
         };

@@ -1,7 +1,7 @@
 //! Compute Engine: which instance it was, and what is known of it.
 //!
-//! Asked by the node that Kubernetes named, else by the numeric id, else by the host's name, else by the internal
-//! address. Which of those that answer it was is decided in [`judge`](super::judge).
+//! Asked by the node that Kubernetes named, else by the numeric id, else by the node's name, the host's name, and the
+//! internal address. Which of those that answer it was is decided in [`judge`](super::judge).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::cache::{Keep, Lookups};
 use super::instance::facts;
 use super::judge::{Answer, Judged, judge};
+use super::subject::short_name;
 use super::{Enriched, Enricher, FoundBy, Gap, Instance, Node, Subject};
 use crate::google::ApiError;
 use crate::google::compute::{self, Compute, Place, Project, Scope, last_part};
@@ -152,10 +153,27 @@ fn questions(subject: &Subject, found: &Enriched, projects: &[String]) -> Vec<Qu
     let mut all = Vec::new();
     if !projects.is_empty() {
         all.extend(subject.instance_id.clone().map(|id| ask(FoundBy::Id, id)));
-        all.extend(subject.instance_name.clone().map(|name| ask(FoundBy::Name, name)));
+        all.extend(names(subject, found).into_iter().map(|(by, name)| ask(by, name)));
         all.extend(subject.address.map(|address| ask(FoundBy::Address, address.to_string())));
     }
     all
+}
+
+/// What the instance may be called, the surest first: a host may call itself anything, a node is called as its instance.
+fn names(subject: &Subject, found: &Enriched) -> Vec<(FoundBy, String)> {
+    // Where the pod is now is not where it was, if the event says that.
+    let now = || found.workload.as_ref().map(|workload| workload.node.as_str());
+    let node = subject.node.as_deref().or_else(now).and_then(short_name);
+    let mut names: Vec<(FoundBy, String)> = Vec::new();
+    for (by, name) in [
+        (FoundBy::Name, subject.instance_name.clone()),
+        (FoundBy::NodeName, node),
+        (FoundBy::Name, subject.host_name.clone()),
+    ] {
+        let name = name.filter(|name| names.iter().all(|(_, known)| known != name));
+        names.extend(name.map(|name| (by, name)));
+    }
+    names
 }
 
 fn not_found(questions: &[Question]) -> String {
@@ -164,7 +182,7 @@ fn not_found(questions: &[Question]) -> String {
         .map(|question| {
             let by = match question.by {
                 FoundBy::Id => "the id",
-                FoundBy::Node | FoundBy::Name => "the name",
+                FoundBy::Node | FoundBy::NodeName | FoundBy::Name => "the name",
                 FoundBy::Address => "the address",
             };
             format!("{by} {}", question.text)

@@ -118,16 +118,22 @@ impl Enricher for KubernetesEnricher {
     fn enrich<'a>(&'a self, subject: &'a Subject, found: &'a mut Enriched) -> BoxFuture<'a, Result<bool, Gap>> {
         Box::pin(async move {
             let ours = self.0.cluster.as_ref().is_none_or(|ours| subject.cluster.as_ref().is_none_or(|c| c == ours));
-            let (Some(namespace), Some(pod)) = (&subject.namespace, &subject.pod) else {
-                return Ok(false);
-            };
-            if !ours || !is_name(namespace) || !is_name(pod) {
+            let pod = subject.namespace.as_deref().zip(subject.pod.as_deref());
+            let pod = pod.filter(|(namespace, pod)| ours && is_name(namespace) && is_name(pod));
+            let mut node = subject.node.clone().filter(|node| ours && is_name(node));
+            if pod.is_none() && node.is_none() {
                 return Ok(false);
             }
-            let read = Inner::pod(&self.0, namespace, pod).await;
-            let mut gaps = read.gaps;
-            found.workload = read.found;
-            if let Some(node) = found.workload.as_ref().map(|workload| workload.node.clone()).filter(|n| is_name(n)) {
+            let mut gaps = Vec::new();
+            if let Some((namespace, pod)) = pod {
+                let read = Inner::pod(&self.0, namespace, pod).await;
+                gaps.extend(read.gaps);
+                found.workload = read.found;
+                // Where the pod is now is not where it was, if the event says that.
+                let now = || found.workload.as_ref().map(|workload| workload.node.clone());
+                node = node.or_else(now).filter(|node| is_name(node));
+            }
+            if let Some(node) = node {
                 let read = Inner::node(&self.0, &node).await;
                 gaps.extend(read.gaps);
                 found.node = read.found;

@@ -66,7 +66,9 @@ pub enum FoundBy {
     Id,
     /// By the provider's id of the Kubernetes node.
     Node,
-    /// By the host's name.
+    /// By the name of the Kubernetes node.
+    NodeName,
+    /// By the host's name, or by the instance's in the cloud's labels.
     Name,
     /// By the internal address, derived from the host's hardware address.
     Address,

@@ -13,14 +13,18 @@ pub struct Subject {
     pub location: Option<String>,
     /// The numeric id of the instance.
     pub instance_id: Option<String>,
-    /// The instance's name, as the host calls itself.
+    /// The instance's name, as the cloud's labels have it.
     pub instance_name: Option<String>,
+    /// The instance's name, as the host calls itself.
+    pub host_name: Option<String>,
     /// The internal address that the hardware address was made from.
     pub address: Option<Ipv4Addr>,
     /// The cloud is known and is not Google's: there is no instance of ours.
     pub elsewhere: bool,
     /// The Kubernetes cluster's name.
     pub cluster: Option<String>,
+    /// The node's name.
+    pub node: Option<String>,
     /// The namespace.
     pub namespace: Option<String>,
     /// The pod.
@@ -49,7 +53,6 @@ pub fn of(event: &Event) -> Option<Subject> {
         _ => return None,
     };
     let cloud = &runtime.cloud;
-    let instance_name = cloud.instance_name.as_deref().or_else(|| runtime.machine());
     let known = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     Some(Subject {
         project: known(&cloud.project_id)
@@ -57,10 +60,12 @@ pub fn of(event: &Event) -> Option<Subject> {
             .or_else(|| runtime.host.name.as_deref().and_then(project_of)),
         location: known(&cloud.zone).or_else(|| known(&cloud.location)).or_else(|| known(&cloud.region)),
         instance_id: known(&cloud.instance_id).filter(|id| id.bytes().all(|b| b.is_ascii_digit())),
-        instance_name: instance_name.and_then(short_name),
+        instance_name: cloud.instance_name.as_deref().and_then(short_name),
+        host_name: runtime.host.name.as_deref().and_then(short_name),
         address: runtime.host.mac.as_deref().and_then(address_of),
         elsewhere: cloud.provider.as_deref().is_some_and(|provider| provider != "gcp"),
         cluster: known(&runtime.kubernetes.cluster),
+        node: known(&runtime.kubernetes.node),
         namespace: known(&runtime.kubernetes.namespace),
         pod: known(&runtime.kubernetes.pod),
         container: known(&runtime.container.name),
@@ -96,7 +101,7 @@ fn project_of(host: &str) -> Option<String> {
 }
 
 /// The instance's name in a host name, which may be a full internal name; `None` when no instance can be called so.
-fn short_name(host: &str) -> Option<String> {
+pub(super) fn short_name(host: &str) -> Option<String> {
     let name = host.split('.').next().unwrap_or_default().to_ascii_lowercase();
     let starts = name.starts_with(|c: char| c.is_ascii_lowercase());
     let fits = name.len() <= 63 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
@@ -148,7 +153,7 @@ pub(super) mod tests {
         ]))
         .unwrap();
         assert_eq!(subject.project.as_deref(), Some("289600000042"));
-        assert_eq!(subject.instance_name.as_deref(), Some("gke-prod-1"));
+        assert_eq!(subject.host_name.as_deref(), Some("gke-prod-1"));
         assert_eq!(subject.location.as_deref(), Some("us-central1"));
         assert_eq!(subject.cluster.as_deref(), Some("prod"));
         assert_eq!(subject.address, Some(Ipv4Addr::new(10, 128, 0, 5)));

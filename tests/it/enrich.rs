@@ -312,6 +312,41 @@ async fn an_inventory_that_lacks_a_zone_leaves_the_question_open() {
     assert_eq!(found.found_by, Some(FoundBy::Address), "{:?}", found.gaps);
 }
 
+#[tokio::test]
+async fn the_node_s_name_is_asked_for_before_the_host_s() {
+    let compute = two_projects();
+    compute.state().projects[0].2.push(instance("acme", "us-central1-a", "gke-prod-n1", 1001, "10.128.0.5"));
+    let enrichment = enrichment_of(&compute, &["acme", "acme2"], &[]);
+    let on = |host: &str, node: &str| json!({"host.hostName": host, "kubernetes.node.name": node, "kubernetes.pod.name": "p", "kubernetes.namespace.name": "n"});
+    let falco = json!({
+        "rule": "R", "priority": "Notice", "output": "x", "time": "2024-05-17T09:06:09Z", "hostname": "falco-x7abc",
+        "output_fields": {"k8s.pod.name": "web", "k8s.ns.name": "n", "k8smeta.node.name": "gke-prod-n1"},
+    });
+    let Element::Event { event: falco, .. } =
+        normalize::delivery(falco.to_string().as_bytes(), chrono::DateTime::UNIX_EPOCH).unwrap().remove(0)
+    else {
+        panic!("not an event")
+    };
+    for (event, expected, by) in [
+        (event(on("node1.corp.example", "gke-prod-n1"), ""), Some("1001"), FoundBy::NodeName),
+        (event(on("win-1", "gke-prod-n1"), ""), Some("1001"), FoundBy::NodeName),
+        (falco, Some("1001"), FoundBy::NodeName),
+        // A cluster may call its nodes otherwise.
+        (event(on("win-1", "worker-7"), ""), Some("1005"), FoundBy::Name),
+        (
+            event(json!({"host.hostName": "node1", "kubernetes.node.name": "gke-prod-n1"}), ""),
+            Some("1001"),
+            FoundBy::NodeName,
+        ),
+    ] {
+        let found = enrichment.enrich(&event).await;
+        assert_eq!((id(&found), found.found_by), (expected, Some(by)), "{:?}", found.gaps);
+    }
+    let found = look(&enrichment, on("node1.corp.example", "worker-7")).await;
+    let gap = "Compute Engine has no instance with the name worker-7 or the name node1 in acme, acme2";
+    assert_eq!(found.gaps, [gap]);
+}
+
 /// The whole program: the finding waits for the project that did not answer, and is on the right machine.
 #[tokio::test]
 async fn a_project_that_fails_for_the_moment_delays_a_finding_instead_of_misplacing_it() {

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sysdig_scc::config::enrich::{KubernetesConfig, KubernetesSource};
+use sysdig_scc::decide::{Decision, Rules, decide};
 use sysdig_scc::enrich::cache::Keep;
 use sysdig_scc::enrich::compute::{ComputeEnricher, Where};
 use sysdig_scc::enrich::kubernetes::KubernetesEnricher;
 use sysdig_scc::enrich::{Enrichment, FoundBy};
+use sysdig_scc::event::FindingChange;
 use sysdig_scc::google::compute::Compute;
 use sysdig_scc::google::{Client, HttpSettings, TokenSource};
 
@@ -192,6 +194,52 @@ async fn a_node_that_cannot_be_read_once_costs_no_finding_its_instance() {
         assert_eq!(finding["resourceName"], instance);
         assert_eq!(finding["sourceProperties"]["enrichment_gaps"], Value::Null);
     }
+}
+
+#[tokio::test]
+async fn a_node_is_asked_about_for_an_event_of_the_host_too() {
+    let cluster = filled();
+    let enrichment = Enrichment::new(vec![Arc::new(enricher(&cluster).await)], Duration::from_secs(5));
+    let host = |node: &str, cluster: &str| json!({"kubernetes.node.name": node, "kubernetes.cluster.name": cluster});
+    let found = enrichment.enrich(&event(host("gke-prod-1", "prod"), "")).await;
+    assert_eq!((found.gaps, found.workload), (vec![], None));
+    let node = found.node.unwrap();
+    assert_eq!(
+        (node.instance_id.as_str(), node.provider_id.as_str()),
+        ("4242", "gce://acme-prod/us-central1-c/gke-prod-1")
+    );
+    let asked = cluster.server.asked().len();
+    let elsewhere = enrichment.enrich(&event(host("gke-prod-1", "staging"), "")).await;
+    assert_eq!((elsewhere.node, cluster.server.asked().len()), (None, asked));
+    let gone = enrichment.enrich(&event(host("gke-prod-9", "prod"), "")).await;
+    assert_eq!(gone.gaps, ["the Kubernetes API server knows no node gke-prod-9; it may be gone already"]);
+    // A pod that is gone, or elsewhere by now, leaves the node that the event names.
+    for pod in ["web-gone", "web-c65cf6446-5s8kk"] {
+        let mut labels = labels();
+        labels["kubernetes.pod.name"] = json!(pod);
+        labels["kubernetes.node.name"] = json!("gke-prod-2");
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "gke-prod-2"},
+                          "spec": {"providerID": "gce://acme-prod/us-central1-c/gke-prod-2"}});
+        cluster.state().objects.insert("/api/v1/nodes/gke-prod-2".into(), node);
+        let found = enrichment.enrich(&event(labels, "")).await;
+        assert_eq!(found.node.map(|node| node.name).as_deref(), Some("gke-prod-2"), "{pod}");
+    }
+}
+
+/// The whole way: an event of a node that no pod is in gets the instance that its annotation names.
+#[tokio::test]
+async fn an_event_of_a_node_is_on_its_instance() {
+    let cluster = filled();
+    let enrichment = Enrichment::new(vec![Arc::new(enricher(&cluster).await)], Duration::from_secs(5));
+    let event = event(json!({"kubernetes.node.name": "gke-prod-1", "kubernetes.cluster.name": "prod"}), "");
+    let found = enrichment.enrich(&event).await;
+    let Decision::Deliver(changes) = decide(&event, &found, &Rules::new("123"), chrono::Utc::now()) else {
+        panic!("{found:?}")
+    };
+    let [FindingChange::Create { finding, .. }] = changes.as_slice() else { panic!("{changes:?}") };
+    let instance = "//compute.googleapis.com/projects/acme-prod/zones/us-central1-c/instances/4242";
+    assert_eq!(finding.resource_name, instance);
+    assert_eq!(finding.kubernetes.as_ref().unwrap().nodes[0].name.as_deref(), Some(instance));
 }
 
 #[tokio::test]
