@@ -60,6 +60,15 @@ where
         Self { cache: Cache::builder().max_capacity(keep.entries).expire_after(expiry).build() }
     }
 
+    /// Whoever asks next looks up.
+    pub async fn forget<Q>(&self, key: &Q)
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.cache.invalidate(key).await;
+    }
+
     /// What is known of `key`, else what `look_up` finds. Those who ask while a look-up runs wait for it. It goes on
     /// when nobody waits any more, so that the next to ask has the answer.
     pub async fn find<E, F>(&self, key: K, look_up: F) -> Result<Option<Arc<V>>, Arc<E>>

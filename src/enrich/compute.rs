@@ -78,6 +78,7 @@ type Listed<T> = (Vec<T>, Vec<String>);
 struct Inventory {
     places: HashMap<String, Vec<Place>>,
     unreachable: Vec<String>,
+    made: Instant,
 }
 
 impl ComputeEnricher {
@@ -383,14 +384,25 @@ impl Inner {
         }
     }
 
-    async fn by_address(this: &Arc<Self>, project: &str, question: &Question) -> Result<Listed<Instance>, Gap> {
+    async fn inventory(this: &Arc<Self>, project: &str) -> Result<Option<Arc<Inventory>>, Gap> {
         let (inner, name) = (Arc::clone(this), project.to_owned());
         let look_up = async move {
             let _permit = inner.calls.acquire().await;
             let (places, unreachable) = inner.list(&name, None).await.map_err(|error| inner.failed(&name, &error))?;
             Ok(Some(inventory(places, unreachable)))
         };
-        let known = this.inventories.find(project.to_owned(), look_up).await.map_err(|gap| Gap::clone(&gap))?;
+        this.inventories.find(project.to_owned(), look_up).await.map_err(|gap| Gap::clone(&gap))
+    }
+
+    async fn by_address(this: &Arc<Self>, project: &str, question: &Question) -> Result<Listed<Instance>, Gap> {
+        let asked = Instant::now();
+        let mut known = Self::inventory(this, project).await?;
+        // What is not in it may have been made since: an inventory knows of what is missing no longer than a miss is kept.
+        let lacks = |inventory: &Arc<Inventory>| !inventory.places.contains_key(&question.text);
+        if known.as_ref().is_some_and(|known| lacks(known) && known.made + this.place.keep.missed < asked) {
+            this.inventories.forget(project).await;
+            known = Self::inventory(this, project).await?;
+        }
         let Some(inventory) = known else { return Ok((Vec::new(), Vec::new())) };
         let mut found = Vec::new();
         for place in inventory.places.get(&question.text).into_iter().flatten() {
@@ -463,7 +475,7 @@ fn inventory(all: Vec<Place>, unreachable: Vec<String>) -> Inventory {
             places.entry(interface.network_ip.clone()).or_default().push(place.clone());
         }
     }
-    Inventory { places, unreachable }
+    Inventory { places, unreachable, made: Instant::now() }
 }
 
 /// Whether the instance is where the event says; a place that is neither zone nor region says nothing.

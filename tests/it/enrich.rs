@@ -60,10 +60,14 @@ fn enrichment(compute: &FakeCompute, zones: &[&str]) -> Enrichment {
 }
 
 fn enrichment_of(compute: &FakeCompute, projects: &[&str], zones: &[&str]) -> Enrichment {
+    enrichment_keeping(compute, projects, zones, Duration::from_secs(30))
+}
+
+fn enrichment_keeping(compute: &FakeCompute, projects: &[&str], zones: &[&str], missed: Duration) -> Enrichment {
     let settings =
         HttpSettings { timeout: Duration::from_secs(2), ..HttpSettings::new(compute.server.url.parse().unwrap()) };
     let client = Compute::new(Client::new(settings, TokenSource::none()).unwrap());
-    let keep = Keep { found: Duration::from_secs(600), missed: Duration::from_secs(30), entries: 100 };
+    let keep = Keep { found: Duration::from_secs(600), missed, entries: 100 };
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let place = Where { projects: owned(projects), zones: owned(zones), keep };
     Enrichment::new(vec![Arc::new(ComputeEnricher::new(client, None, place))], Duration::from_secs(5))
@@ -310,6 +314,23 @@ async fn an_inventory_that_lacks_a_zone_leaves_the_question_open() {
     assert!(missed.unsettled && missed.gaps[0].contains("did not answer"), "{:?}", missed.gaps);
     let found = enrichment.enrich(&event(json!({}), "42:01:0a:80:00:03")).await;
     assert_eq!(found.found_by, Some(FoundBy::Address), "{:?}", found.gaps);
+}
+
+#[tokio::test]
+async fn a_machine_made_after_the_inventory_is_missed_no_longer_than_any() {
+    let compute = two_projects();
+    let new = || compute.state().projects[0].2.push(instance("acme", "us-central1-a", "new", 77, "10.99.0.7"));
+    let by_address = async |enrichment: &Enrichment| {
+        let found = enrichment.enrich(&event(json!({}), "42:01:0a:63:00:07")).await;
+        id(&found).map(str::to_owned)
+    };
+    let (soon, later) =
+        (enrichment_keeping(&compute, &["acme"], &[], Duration::ZERO), enrichment_of(&compute, &["acme"], &[]));
+    assert_eq!((by_address(&soon).await, by_address(&later).await, compute.state().lists), (None, None, 2));
+    new();
+    assert_eq!(by_address(&soon).await.as_deref(), Some("77"));
+    assert_eq!(by_address(&later).await, None, "half a minute has not passed");
+    assert_eq!(compute.state().lists, 3);
 }
 
 #[tokio::test]
