@@ -21,7 +21,7 @@ pub(super) fn containers(event: &Runtime) -> Vec<Container> {
 /// Pod, node and workload.
 pub(super) fn kubernetes(event: &Runtime, resource: &Resource, containers: &[Container]) -> Option<Kubernetes> {
     let known = &event.kubernetes;
-    let pod = known.pod.as_deref().map(|name| Pod {
+    let pod = known.pod.as_deref().or_else(|| reviewed_pod(event)).map(|name| Pod {
         ns: known.namespace.as_deref().map(bounded),
         name: Some(bounded(name)),
         labels: Vec::new(),
@@ -64,7 +64,13 @@ pub(super) fn has_own_place(kind: &str) -> bool {
     ["pod", "node"].iter().any(|own| own.eq_ignore_ascii_case(kind))
 }
 
+fn reviewed_pod(event: &Runtime) -> Option<&str> {
+    let review = event.admission.as_ref()?;
+    review.kind.as_deref().filter(|kind| kind.eq_ignore_ascii_case("pod")).and(review.name.as_deref())
+}
+
 fn reviewed(event: &Runtime) -> Option<Object> {
     let review = event.admission.as_ref()?;
-    Some(object(review.kind.as_deref()?, review.name.as_deref()?, event.kubernetes.namespace.as_deref()))
+    let kind = review.kind.as_deref().filter(|kind| !has_own_place(kind))?;
+    Some(object(kind, review.name.as_deref()?, event.kubernetes.namespace.as_deref()))
 }

@@ -113,3 +113,15 @@ fn ports_of_both_ends_are_read_under_all_their_names() {
     let connection = &found.connections[0];
     assert_eq!((connection.source_port, connection.destination_port), (Some(4000), Some(443)));
 }
+
+#[test]
+fn an_admission_review_of_a_pod_is_about_a_pod() {
+    let reviewed = |kind: &str| {
+        let content = json!({"type": "k8sAdmissionReview", "namespace": "shop", "resourceKind": kind, "resourceName": "n", "scanResult": {}});
+        let event = json!({"id": "1", "type": "policy", "name": "P", "severity": 4, "content": content, "labels": {}});
+        serde_json::to_value(finding(&event).kubernetes.unwrap()).unwrap()
+    };
+    assert_eq!(reviewed("Pod"), json!({"pods": [{"ns": "shop", "name": "n"}]}));
+    let object = json!({"group": "apps/v1", "kind": "Deployment", "ns": "shop", "name": "n"});
+    assert_eq!(reviewed("deployment"), json!({"objects": [object]}));
+}
