@@ -1,5 +1,6 @@
 //! Verified claims, read by name. Missing members are `None`; nothing is guessed.
 
+use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 
 /// The claims of a token.
@@ -25,6 +26,11 @@ impl Instance {
 }
 
 impl<'c> Claims<'c> {
+    /// When the token was issued.
+    pub fn issued(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp(self.at("iat")?.as_i64()?, 0)
+    }
+
     /// A text by its way, such as `submods.gce.zone`.
     pub fn text(&self, path: &str) -> Option<&'c str> {
         self.at(path)?.as_str()

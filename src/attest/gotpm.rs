@@ -16,7 +16,7 @@ use super::token::{Parts, TokenHash, cut, take_apart};
 use super::verify::{Trust, Verified, signed};
 use crate::decide::text::ellipsis;
 use crate::event::Properties;
-use crate::event::attestation::{Attestation, Category};
+use crate::event::attestation::{Attestation, Category, Evidence};
 
 /// The kinds of entries in the log `gotpm`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +167,7 @@ fn told(entry: &Json, verified: &Verified, now: DateTime<Utc>) -> Vec<Attestatio
         time: now,
         description,
         occurrence: verified.hash.to_string(),
+        evidence: Evidence { issued: claims.issued(), policy: None },
         properties: properties(claims, verified.hash, entry),
     };
     let mut found = Vec::new();
@@ -213,6 +214,7 @@ fn forged(entry: &Json, reason: &Reason, now: DateTime<Utc>) -> Attestation {
         time: now,
         description: format!("The log gotpm holds a token that no accepted issuer vouches for: {reason}."),
         occurrence: (now.timestamp() / FORGED_EVERY).to_string(),
+        evidence: Evidence::default(),
         properties,
     }
 }

@@ -18,6 +18,7 @@ pub mod policy;
 pub mod reason;
 pub mod seal;
 pub mod seen;
+pub mod standing;
 pub mod token;
 pub mod told;
 pub mod verify;

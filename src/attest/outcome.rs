@@ -10,10 +10,11 @@ use serde_json::{Value as Json, json};
 use super::claims::Claims;
 use super::policy::{Explanation, Policy, known};
 use super::reason::Reason;
-pub use super::told::{Expected, Flood, Forged, Told};
+pub use super::standing::{Live, Told};
+pub use super::told::{Expected, Flood, Forged};
 use super::verify::Verified;
 use crate::event::Properties;
-use crate::event::attestation::{Attestation, Category};
+use crate::event::attestation::{Attestation, Category, Evidence};
 
 /// The subject of what is about this service rather than about a machine.
 pub const SERVICE: &str = "attestation-service";
@@ -175,8 +176,14 @@ fn make(decided: Decided<'_>, category: Category, open: bool, description: Strin
         time: decided.now,
         description,
         occurrence: verified.hash.to_string(),
+        evidence: evidence(decided),
         properties,
     }
+}
+
+fn evidence(decided: Decided<'_>) -> Evidence {
+    let claims = Claims(&decided.verified.claims);
+    Evidence { issued: claims.issued(), policy: Some(decided.policy.name.clone()) }
 }
 
 fn properties(decided: Decided<'_>) -> Properties {

@@ -1,14 +1,14 @@
-//! What was told of which machine, what is counted instead of told, and which machines are missed.
+//! What is counted instead of told, and which machines are missed.
 
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::outcome::SERVICE;
 use super::reason::Reason;
 use crate::event::Properties;
-use crate::event::attestation::{Attestation, Category};
+use crate::event::attestation::{Attestation, Category, Evidence};
 
 /// Tokens that nobody vouched for, counted by reason; told at once and then at most once a period. When a flood stops, its
 /// last count is told once the period is over.
@@ -63,6 +63,7 @@ impl Flood {
                 self.total
             ),
             occurrence: now.timestamp().to_string(),
+            evidence: Evidence::default(),
             properties: properties.into_iter().collect(),
         }
     }
@@ -94,109 +95,6 @@ impl Forged {
     pub fn due(&mut self, now: DateTime<Utc>, stretch: chrono::TimeDelta) -> Option<Attestation> {
         let last = self.last.take_if(|last| now - last.time >= stretch)?;
         Some(Attestation { occurrence: format!("{}-last", last.occurrence), ..last })
-    }
-}
-
-/// What was told about each machine, so that a thousand tokens in the same state are told once.
-#[derive(Debug)]
-pub struct Told {
-    machines: HashMap<String, Machine>,
-    limit: usize,
-}
-
-#[derive(Debug, Default)]
-struct Machine {
-    told: HashMap<Category, (bool, DateTime<Utc>)>,
-    /// Whether all that is open is in `told`, so that there is nothing else to close.
-    complete: bool,
-}
-
-impl Machine {
-    fn may_be_open(&self, category: Category) -> bool {
-        self.told.get(&category).map_or(!self.complete, |(open, _)| *open)
-    }
-}
-
-impl Told {
-    /// Remembers so many machines.
-    pub fn new(limit: usize) -> Self {
-        Self { machines: HashMap::new(), limit }
-    }
-
-    /// Leaves only what is news: what opens or closes, and what is still open after `repeat`.
-    pub fn news(&mut self, events: Vec<Attestation>, repeat: chrono::TimeDelta) -> Vec<Attestation> {
-        events.into_iter().filter(|event| self.is_news(event, repeat)).collect()
-    }
-
-    /// Remembers what is told another way.
-    pub fn note(&mut self, event: &Attestation) {
-        if event.category.closes_itself() {
-            self.machine(&event.subject).told.insert(event.category, (event.open, event.time));
-        }
-    }
-
-    /// Whether anything is remembered of it.
-    pub fn knows(&self, subject: &str) -> bool {
-        self.machines.contains_key(subject)
-    }
-
-    /// Whether a finding of it may be open: it is, or nothing is known.
-    pub fn may_be_open(&self, subject: &str, category: Category) -> bool {
-        self.machines.get(subject).is_none_or(|machine| machine.may_be_open(category))
-    }
-
-    /// Whether it is known that nothing of it is open, so that nothing can be closed.
-    pub fn settled(&self, subject: &str) -> bool {
-        self.machines.get(subject).is_some_and(|machine| {
-            Category::ALL.into_iter().filter(|one| one.closes_itself()).all(|one| !machine.may_be_open(one))
-        })
-    }
-
-    /// What is open: categories with the time they were last told.
-    pub fn open(&self, subject: &str) -> serde_json::Map<String, Json> {
-        let told = self.machines.get(subject).into_iter().flat_map(|machine| &machine.told);
-        told.filter(|(_, (open, _))| *open).map(|(category, (_, at))| (category.name().to_owned(), json!(at))).collect()
-    }
-
-    /// Everything that is open of a machine that is not known yet, as [`Told::open`] gave it.
-    pub fn recall(&mut self, subject: &str, open: &serde_json::Map<String, Json>) {
-        if self.knows(subject) {
-            return;
-        }
-        let at = |category: Category| {
-            let text = open.get(category.name())?.as_str()?;
-            Some((category, (true, DateTime::parse_from_rfc3339(text).ok()?.to_utc())))
-        };
-        let told = Category::ALL.into_iter().filter_map(at).collect();
-        *self.machine(subject) = Machine { told, complete: true };
-    }
-
-    /// Forgets a machine.
-    pub fn forget(&mut self, subject: &str) {
-        self.machines.remove(subject);
-    }
-
-    fn machine(&mut self, subject: &str) -> &mut Machine {
-        if self.machines.len() >= self.limit && !self.machines.contains_key(subject) {
-            self.machines.clear();
-        }
-        self.machines.entry(subject.to_owned()).or_default()
-    }
-
-    fn is_news(&mut self, event: &Attestation, repeat: chrono::TimeDelta) -> bool {
-        // Each replay and each release is an event of its own.
-        if !event.category.closes_itself() {
-            return true;
-        }
-        let machine = self.machine(&event.subject);
-        let news = match machine.told.get(&event.category) {
-            None => event.open || !machine.complete,
-            Some((open, at)) => *open != event.open || (event.open && event.time - *at >= repeat),
-        };
-        if news {
-            machine.told.insert(event.category, (event.open, event.time));
-        }
-        news
     }
 }
 
@@ -245,6 +143,7 @@ impl Expected {
                         self.hours
                     ),
                     occurrence: last.timestamp().to_string(),
+                    evidence: Evidence::default(),
                     properties: Properties::new(),
                 }
             })

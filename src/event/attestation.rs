@@ -106,6 +106,11 @@ impl Category {
         )
     }
 
+    /// Whether it is one policy's answer, and not a state of the machine.
+    pub fn is_of_a_policy(self) -> bool {
+        matches!(self, Self::AttestationPolicyDenied | Self::AttestationPolicyError | Self::AttestationImageMismatch)
+    }
+
     /// What a person should do, one step a line, numbered.
     pub fn next_steps(self) -> &'static str {
         match self {
@@ -176,8 +181,27 @@ pub struct Attestation {
     pub description: String,
     /// What sets this occurrence apart: the token's hash, or a period.
     pub occurrence: String,
+    /// What it rests on.
+    #[serde(default, skip_serializing_if = "Evidence::is_none")]
+    pub evidence: Evidence,
     /// Everything else.
     pub properties: Properties,
+}
+
+/// What a statement about a machine rests on: it tells later from earlier, whatever order things arrive in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// When the token was issued.
+    pub issued: Option<DateTime<Utc>>,
+    /// The policy that judged it.
+    pub policy: Option<String>,
+}
+
+impl Evidence {
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Attestation {

@@ -331,10 +331,10 @@ fn a_flood_is_one_finding_and_a_state_is_told_once() {
         released: None,
         now: at(0),
     };
-    assert!(!told.news(all(decided), chrono::TimeDelta::hours(1)).is_empty());
-    assert!(told.news(all(decided), chrono::TimeDelta::hours(1)).is_empty());
+    assert!(!told.news(all(decided), chrono::TimeDelta::hours(1), &|_| true).is_empty());
+    assert!(told.news(all(decided), chrono::TimeDelta::hours(1), &|_| true).is_empty());
     let later = Decided { now: at(3601), ..decided };
-    assert_eq!(told.news(all(later), chrono::TimeDelta::hours(1)).len(), 1);
+    assert_eq!(told.news(all(later), chrono::TimeDelta::hours(1), &|_| true).len(), 1);
 }
 
 fn all(decided: Decided<'_>) -> Vec<sysdig_scc::event::Attestation> {

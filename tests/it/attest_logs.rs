@@ -241,6 +241,63 @@ async fn logged_tokens_are_judged_by_the_policies_configured_for_them() {
     assert!(states(&scene).await.contains(&("ATTESTATION_WEAK_HARDWARE".to_owned(), "INACTIVE".to_owned())));
 }
 
+/// A token issued so many seconds ago.
+fn issued(ago: i64, changes: Json) -> String {
+    KEY.token(&claims(VM, Utc::now().timestamp() - ago, changes))
+}
+
+async fn state_of(scene: &Scene, category: &str) -> Option<String> {
+    states(scene).await.into_iter().find(|(known, _)| known == category).map(|(_, state)| state)
+}
+
+const DENIED: &str = "ATTESTATION_POLICY_DENIED";
+
+#[tokio::test]
+async fn entries_that_come_late_or_twice_close_and_open_nothing_newer() {
+    let scene = Scene::new(None, &[("ATTESTATION_LOG_POLICY", "ours".to_owned())]).await;
+    let bad = |ago| entry(&json!({"token": issued(ago, json!({"hwmodel": "GCP_SHIELDED_VM"}))}), MACHINE);
+    let good = |ago| entry(&json!({"token": issued(ago, json!({"oemid": ago}))}), MACHINE);
+    let (first, between) = (bad(300), good(250));
+    for (entry, state, why) in [
+        (&first, "ACTIVE", "denied"),
+        (&between, "INACTIVE", "good since"),
+        (&first, "INACTIVE", "delivered again"),
+        (&bad(200), "ACTIVE", "denied again"),
+        (&between, "ACTIVE", "delivered again, older than the denial"),
+        (&good(240), "ACTIVE", "late, older than the denial"),
+        (&good(100), "INACTIVE", "good since"),
+        (&bad(50), "ACTIVE", "and again"),
+        (&good(40), "INACTIVE", "and again"),
+    ] {
+        assert_eq!(scene.push(entry).await, 204);
+        assert_eq!(state_of(&scene, DENIED).await.as_deref(), Some(state), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_shown_twice_changes_what_it_says_each_time() {
+    let strict = POLICY.replace("== 'GCP_AMD_SEV'", "== 'GCP_AMD_SEV' && assertion.oemid == 7");
+    let mut scene = Scene::new(None, &[]).await;
+    std::fs::write(scene.folder.path().join("policies/strict.yaml"), strict).unwrap();
+    scene.restart().await;
+    let (bad, good) = (issued(100, json!({"hwmodel": "GCP_SHIELDED_VM"})), issued(90, json!({})));
+    let denied_by_strict = issued(80, json!({}));
+    for (token, policy, state, why) in [
+        (&bad, "ours", "ACTIVE", "denied"),
+        (&good, "ours", "INACTIVE", "good since"),
+        (&bad, "ours", "ACTIVE", "shown again, it is denied again"),
+        (&good, "ours", "INACTIVE", "shown again, newer than what was denied"),
+        (&denied_by_strict, "strict", "ACTIVE", "another policy"),
+        (&issued(70, json!({})), "ours", "ACTIVE", "what allows is not what denied"),
+        (&issued(60, json!({"oemid": 7})), "strict", "INACTIVE", "what denied allows"),
+    ] {
+        let url = format!("{}/attestation/verify", scene.world.url);
+        let asked = scene.world.http.post(url).json(&json!({"token": token, "policy": policy})).send().await.unwrap();
+        assert!(asked.status().is_success() || asked.status() == 403, "{why}: {}", asked.status());
+        assert_eq!(state_of(&scene, DENIED).await.as_deref(), Some(state), "{why}");
+    }
+}
+
 #[tokio::test]
 async fn labels_that_agree_again_close_what_labels_that_differed_opened() {
     for policy in [None, Some(("ATTESTATION_LOG_POLICY", "ours".to_owned()))] {

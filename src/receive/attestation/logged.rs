@@ -33,12 +33,10 @@ impl Attestor {
             self.0.forged.lock().unwrap_or_else(PoisonError::into_inner).note(event);
         }
         if let Some(verified) = live {
-            self.0.told.learn(&found).await;
             let more = self.of_live(&verified, &found, now);
             found.extend(more);
         }
-        self.0.told.note(&found).await;
-        Ok(found)
+        Ok(self.0.told.standing(found, &|policy| self.0.policies.find(policy).is_some()).await)
     }
 
     async fn examined(&self, entry: &serde_json::Value, now: DateTime<Utc>) -> Result<Examined, Unavailable> {
@@ -76,21 +74,21 @@ impl Attestor {
         };
         let Some((policy, refused, explanation)) = self.judged(verified) else {
             let Some(exposed) = found.first() else { return Vec::new() };
-            return self.closing(exposed, closes);
+            return closing(exposed, closes);
         };
         let (refused, explanation) = (refused.as_ref(), Some(&explanation));
         let decided = Decided { verified, policy: &policy, refused, explanation, released: None, now };
         let mut more = opened(decided);
         let all = [found, &more].concat();
-        if agrees && !self.0.told.settled(&machine) {
+        if agrees {
             more.extend(closed(decided, &all));
         }
         if refused.is_some()
             && let Some(exposed) = found.first()
         {
-            more.extend(
-                self.closing(exposed, |category| closes(category) && all.iter().all(|one| one.category != category)),
-            );
+            more.extend(closing(exposed, |category| {
+                closes(category) && all.iter().all(|one| one.category != category)
+            }));
         }
         more
     }
@@ -115,17 +113,16 @@ impl Attestor {
         }
         denied
     }
+}
 
-    /// The events that close what `closes` says, of the machine of another event.
-    fn closing(&self, like: &Attestation, closes: impl Fn(Category) -> bool) -> Vec<Attestation> {
-        let wanted = |category: &Category| closes(*category) && self.0.told.may_be_open(&like.subject, *category);
-        let close = |category: Category| Attestation {
-            category,
-            open: false,
-            description: String::new(),
-            properties: Default::default(),
-            ..like.clone()
-        };
-        Category::ALL.into_iter().filter(wanted).map(close).collect()
-    }
+/// The events that close what `closes` says, of the machine of another event.
+fn closing(like: &Attestation, closes: impl Fn(Category) -> bool) -> Vec<Attestation> {
+    let close = |category: Category| Attestation {
+        category,
+        open: false,
+        description: String::new(),
+        properties: Default::default(),
+        ..like.clone()
+    };
+    Category::ALL.into_iter().filter(|category| closes(*category)).map(close).collect()
 }

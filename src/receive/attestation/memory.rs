@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::TimeDelta;
 
-use crate::attest::outcome::Told;
+use crate::attest::outcome::{Live, Told};
 use crate::event::Attestation;
-use crate::event::attestation::Category;
 use crate::state::{Expected, StateError, Store};
 use crate::telemetry::chain;
 
@@ -29,40 +28,25 @@ impl Memory {
     }
 
     /// What of these is news. Once it is told, or cannot be, say so to [`Memory::keep`] or [`Memory::forget`].
-    pub(super) async fn news(&self, events: Vec<Attestation>) -> Vec<Attestation> {
+    pub(super) async fn news(&self, events: Vec<Attestation>, live: Live<'_>) -> Vec<Attestation> {
         if events.is_empty() {
             return events;
         }
         self.recall(&events).await;
-        self.told().news(events, self.repeat)
+        self.told().news(events, self.repeat, live)
     }
 
-    /// Remembers what is told another way.
-    pub(super) async fn note(&self, events: &[Attestation]) {
-        self.recall(events).await;
-        {
-            let mut told = self.told();
-            events.iter().for_each(|event| told.note(event));
-        }
-        self.keep(events).await;
+    /// What stands of what a log tells; it is remembered as told.
+    pub(super) async fn standing(&self, events: Vec<Attestation>, live: Live<'_>) -> Vec<Attestation> {
+        self.recall(&events).await;
+        let standing = self.told().standing(events, live);
+        self.keep(&standing).await;
+        standing
     }
 
     /// Whether it is known that nothing of a machine is open.
     pub(super) fn settled(&self, machine: &str) -> bool {
         self.told().settled(machine)
-    }
-
-    /// Whether a finding of a machine may be open: it is, or nothing is known.
-    pub(super) fn may_be_open(&self, machine: &str, category: Category) -> bool {
-        self.told().may_be_open(machine, category)
-    }
-
-    /// Reads what is known about these events' machines.
-    pub(super) async fn learn(&self, events: &[Attestation]) {
-        let Some(store) = &self.store else { return };
-        for subject in events.iter().map(|event| event.subject.as_str()).collect::<BTreeSet<_>>() {
-            self.recall_one(store, subject).await;
-        }
     }
 
     /// Writes down which findings of these events' machines are open.
@@ -122,6 +106,7 @@ mod tests {
     use chrono::{DateTime, Utc};
 
     use super::*;
+    use crate::event::attestation::Category;
 
     fn event(category: Category, open: bool) -> Attestation {
         Attestation {
@@ -132,6 +117,7 @@ mod tests {
             time: DateTime::<Utc>::UNIX_EPOCH,
             description: String::new(),
             occurrence: "o".into(),
+            evidence: Default::default(),
             properties: Default::default(),
         }
     }
@@ -145,19 +131,19 @@ mod tests {
     async fn after_a_restart_only_what_is_open_is_closed() {
         let store: Arc<dyn Store> = Arc::new(crate::state::sqlite::SqliteStore::in_memory().await.unwrap());
         let memory = || Memory::new(Some(store.clone()), TimeDelta::hours(1));
-        assert!(memory().news(closings()).await.is_empty(), "nothing was ever told");
+        assert!(memory().news(closings(), &|_| true).await.is_empty(), "nothing was ever told");
         let opened = vec![event(Category::AttestationWeakHardware, true)];
         let first = memory();
-        assert_eq!(first.news(opened.clone()).await, opened);
+        assert_eq!(first.news(opened.clone(), &|_| true).await, opened);
         first.forget(&opened);
-        assert_eq!(first.news(opened.clone()).await, opened, "it could not be taken in before");
+        assert_eq!(first.news(opened.clone(), &|_| true).await, opened, "it could not be taken in before");
         first.keep(&opened).await;
         let second = memory();
-        assert!(second.news(opened.clone()).await.is_empty(), "told an hour ago at most");
-        let closed = second.news(closings()).await;
+        assert!(second.news(opened.clone(), &|_| true).await.is_empty(), "told an hour ago at most");
+        let closed = second.news(closings(), &|_| true).await;
         assert_eq!(closed, [event(Category::AttestationWeakHardware, false)]);
         second.keep(&closed).await;
-        assert!(memory().news(closings()).await.is_empty());
+        assert!(memory().news(closings(), &|_| true).await.is_empty());
         assert!(store.read(KIND, "machine/1").await.unwrap().is_none());
     }
 }

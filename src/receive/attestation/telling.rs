@@ -37,11 +37,15 @@ impl Attestor {
         if allowed && !settled {
             events.extend(closed(decided, &events));
         }
+        // A token may be shown again after the machine's state changed: each change is an occurrence of its own.
+        let change = format!("{}-{}", checked.token, asked.now.timestamp_micros());
+        let states = events.iter_mut().filter(|event| event.category.closes_itself());
+        states.for_each(|event| event.occurrence.clone_from(&change));
         self.tell_news(events).await;
     }
 
     pub(super) async fn tell_news(&self, events: Vec<Attestation>) {
-        let news = self.0.told.news(events).await;
+        let news = self.0.told.news(events, &|policy| self.0.policies.find(policy).is_some()).await;
         if news.is_empty() {
             return;
         }
