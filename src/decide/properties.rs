@@ -319,10 +319,13 @@ fn legal_key(name: &str, key: &mut String) {
         key.push_str("x_");
     }
     if name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')) {
-        for (at, part) in name.split('.').enumerate() {
-            key.push_str(if at > 0 { "_" } else { "" });
-            key.push_str(part);
+        let mut from = 0;
+        for at in name.bytes().enumerate().filter(|(_, b)| *b == b'.').map(|(at, _)| at) {
+            key.push_str(&name[from..at]);
+            key.push('_');
+            from = at + 1;
         }
+        key.push_str(&name[from..]);
     } else {
         key.extend(name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }));
     }

@@ -75,9 +75,9 @@ pub(super) fn redact_arguments<'t>(program: &str, arguments: &'t str) -> Cow<'t,
 pub(super) fn is_secret(name: &str) -> bool {
     const WORDS: [&str; 8] =
         ["password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "private_key"];
-    let last = name.rsplit('.').next().unwrap_or(name).as_bytes();
+    let name = name.as_bytes();
     let ends = |word: &&str| {
-        last.len().checked_sub(word.len()).is_some_and(|from| last[from..].eq_ignore_ascii_case(word.as_bytes()))
+        name.len().checked_sub(word.len()).is_some_and(|from| name[from..].eq_ignore_ascii_case(word.as_bytes()))
     };
     WORDS.iter().any(ends)
 }

@@ -428,7 +428,8 @@ impl Inner {
         let zones = &self.place.zones;
         let absent = error.status() == Some(404) || (is_nowhere(error) && !zones.is_empty());
         let wait = match error.retry_after() {
-            Some(asked) => asked,
+            // Not at once, whatever is asked.
+            Some(asked) => asked.max(AFTER_FAILURE),
             None if error.is_quota() => AFTER_QUOTA,
             None if refused || absent => AFTER_REFUSAL,
             None => AFTER_FAILURE,
