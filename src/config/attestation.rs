@@ -150,8 +150,8 @@ pub static ATTESTATION_FAILURES_PER_MINUTE: Setting = Setting {
     default: Some("60"),
     example: "60",
     secret: false,
-    doc: "Refused tokens and challenges that one address may have a minute before it is answered 429. A good token is \
-          always let in.",
+    doc: "Refused tokens that one address may have a minute before it is answered 429, and, counted apart, challenges \
+          that it may ask for. A good token is always let in, and refusals keep nobody from a challenge.",
 };
 /// `ATTESTATION_JOURNAL`.
 pub static ATTESTATION_JOURNAL: Setting = Setting {

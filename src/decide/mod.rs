@@ -14,7 +14,7 @@ mod object;
 mod properties;
 mod resource;
 mod runtime;
-mod secrets;
+pub(crate) mod secrets;
 pub mod shell;
 #[cfg(test)]
 mod tests;

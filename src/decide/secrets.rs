@@ -8,7 +8,7 @@ use regex::{Captures, Regex};
 use super::glance::Glance;
 
 /// What stands for a secret that was left out.
-pub(super) const HIDDEN: &str = "[redacted]";
+pub(crate) const HIDDEN: &str = "[redacted]";
 
 /// A value: in quotes, in quotes that are escaped, or one word.
 const VALUE: &str = r#"(?:\\"[^"\\]+|"[^"]+"?|'[^']+'?|[^\s"'&;,\\]+)"#;
@@ -55,7 +55,7 @@ fn pattern(text: &str) -> Regex {
 }
 
 /// The text without its secrets.
-pub(super) fn redact(text: &str) -> Cow<'_, str> {
+pub(crate) fn redact(text: &str) -> Cow<'_, str> {
     if Glance::at(text).may_hold_secret() { without(text) } else { Cow::Borrowed(text) }
 }
 
@@ -68,6 +68,37 @@ pub(super) fn redact_arguments<'t>(program: &str, arguments: &'t str) -> Cow<'t,
     match redact(&whole) {
         Cow::Borrowed(_) => Cow::Borrowed(arguments),
         Cow::Owned(shown) => Cow::Owned(shown.strip_prefix(program).unwrap_or(&shown).trim_start().to_owned()),
+    }
+}
+
+/// A list of arguments without its secrets: one command line, of which an element may be what those before it say.
+pub(crate) fn redact_list<'t>(arguments: &'t [Cow<'t, str>]) -> Vec<Cow<'t, str>> {
+    if !STEMS.is_match(&arguments.join(" ")) {
+        return arguments.iter().map(|argument| Cow::Borrowed(&**argument)).collect();
+    }
+    let behind = |(at, argument): (usize, &'t Cow<'t, str>)| redact_behind(&arguments[..at], argument);
+    arguments.iter().enumerate().map(behind).collect()
+}
+
+/// How many elements before one say what it is; the program always does.
+const BEFORE: usize = 16;
+
+fn redact_behind<'t>(before: &[Cow<'_, str>], argument: &'t str) -> Cow<'t, str> {
+    if before.is_empty() || argument.is_empty() {
+        return redact(argument);
+    }
+    let near = before.len().saturating_sub(BEFORE);
+    let before = [&before[..near.min(1)], &before[near..]].concat().join(" ");
+    // What would hide any word behind it hides all of the element, whatever blanks and quotes are in it.
+    if without(&format!("{before} x")).ends_with(HIDDEN) {
+        return Cow::Borrowed(HIDDEN);
+    }
+    let whole = format!("{before} {argument}");
+    let shown = without(&whole);
+    match shown.strip_prefix(&*without(&before)).and_then(|rest| rest.strip_prefix(' ')) {
+        Some(same) if same == argument => Cow::Borrowed(argument),
+        Some(shown) => Cow::Owned(shown.to_owned()),
+        None => Cow::Borrowed(HIDDEN),
     }
 }
 
@@ -214,6 +245,27 @@ mod tests {
         ] {
             assert_eq!(redact(text), expected);
         }
+    }
+
+    #[test]
+    fn an_element_of_a_list_is_what_those_before_it_say() {
+        for (list, expected) in [
+            (&["/app", "--token", "tok888", "--debug"][..], &["/app", "--token", "[redacted]", "--debug"][..]),
+            (&["--password", "two words 'x", "y"], &["--password", "[redacted]", "y"]),
+            (&["/app", "--password=pw777"], &["/app", "--password=[redacted]"]),
+            (&["curl", "-u", "me:pw", "https://a:b@c"], &["curl", "-u", "me:[redacted]", "https://a:[redacted]@c"]),
+            (&["-H", "Authorization: Bearer abc"], &["-H", "Authorization: Bearer [redacted]"]),
+            (&["mysql", "-h", "db", "-phunter2"], &["mysql", "-h", "db", "-p[redacted]"]),
+            (&["sshpass", "-p", "hunter2", "ssh"], &["sshpass", "-p", "[redacted]", "ssh"]),
+            (&["-----BEGIN PRIVATE KEY-----", "MIIE", "--x"], &["[redacted]", "[redacted]", "[redacted]"]),
+            (&["", "--token", "", "x"], &["", "--token", "", "[redacted]"]),
+            (&["/app", "--mode", "token", "x"], &["/app", "--mode", "token", "x"]),
+        ] {
+            let list: Vec<_> = list.iter().map(|text| Cow::Borrowed(*text)).collect();
+            assert_eq!(redact_list(&list), expected);
+        }
+        let long: Vec<_> = ["mysql"].into_iter().chain(["x"; 40]).chain(["-phunter2"]).map(Cow::Borrowed).collect();
+        assert_eq!(redact_list(&long)[41], "-p[redacted]");
     }
 
     #[test]

@@ -28,9 +28,6 @@ pub(crate) fn read_finding(body: Object, now: DateTime<Utc>) -> Result<Object, R
     for member in ["name", "parent"] {
         finding.remove(member);
     }
-    if finding.get("state").and_then(Value::as_str) == Some("STATE_UNSPECIFIED") {
-        finding.remove("state");
-    }
     // The provider must not set them; only setMute does.
     finding.remove("mute");
     finding.remove("muteInitiator");
@@ -268,19 +265,17 @@ pub(crate) fn marks(store: &mut Store, id: &str, ask: Ask<'_>) -> Result<Object,
         return Err(Refusal::field("update_mask", "Invalid update_mask: only `marks` and `marks.KEY` can be updated."));
     }
     let all = keys.len() < paths.len() || paths.is_empty();
+    // Keys have no case, wherever they are told.
+    let asked = |mark: &str| all || keys.iter().any(|key| key.eq_ignore_ascii_case(mark));
+    new.retain(|key, _| asked(key));
     let finding = change(store, id, ask.place, |finding| {
         let Some(Value::Object(holder)) = finding.get_mut("securityMarks") else { return Ok(()) };
         let old = holder.remove("marks").and_then(|m| if let Value::Object(m) = m { Some(m) } else { None });
         let mut marks = if all { Object::new() } else { old.unwrap_or_default() };
+        marks.retain(|mark, _| !asked(mark));
         for (key, value) in new {
-            if all || keys.contains(&key.as_str()) {
-                marks.retain(|k, _| !k.eq_ignore_ascii_case(&key));
-                marks.insert(key, value);
-            }
-        }
-        if !all {
-            let sent = body.get("marks").and_then(Value::as_object);
-            marks.retain(|k, _| !keys.contains(&k.as_str()) || sent.is_some_and(|s| s.contains_key(k)));
+            marks.retain(|mark, _| !mark.eq_ignore_ascii_case(&key));
+            marks.insert(key, value);
         }
         if !marks.is_empty() {
             holder.insert("marks".into(), Value::Object(marks));

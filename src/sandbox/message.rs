@@ -66,7 +66,7 @@ impl Reader {
                 self.path.push('.');
             }
             self.path.push_str(&name);
-            if let Some(value) = self.value(&member.kind, value) {
+            if let Some(value) = self.value(&member.kind, value).filter(|value| !is_default(&member.kind, value)) {
                 if out.contains_key(&member.name) {
                     self.wrong("sent twice, in two spellings");
                 } else {
@@ -177,6 +177,11 @@ fn expected(kind: &Kind) -> String {
 }
 
 /// proto3 enums are open: a number nobody published is kept as it is, an unknown name is not.
+/// Whether it says what a member that is not there says.
+fn is_default(kind: &Kind, value: &Value) -> bool {
+    matches!(kind, Kind::Enum(name) if value.as_str().is_some_and(|text| SCHEMA.choice(name).is_default(text)))
+}
+
 fn enum_text(name: &str, value: Value) -> Result<Value, Value> {
     let choice = SCHEMA.choice(name);
     match &value {

@@ -61,6 +61,11 @@ impl Choice {
         self.numbers.contains_key(name)
     }
 
+    /// Whether it is the name that stands for no value: a member with it is as one that is not there.
+    pub(crate) fn is_default(&self, name: &str) -> bool {
+        self.has(name) && name.ends_with("_UNSPECIFIED")
+    }
+
     pub(crate) fn name_of(&self, number: i64) -> Option<&str> {
         self.names.get(&i32::try_from(number).ok()?).map(String::as_str)
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use sysdig_scc::attest::chain::Roots;
 use sysdig_scc::attest::keys::KeySet;
-use sysdig_scc::attest::outcome::{Decided, Flood, Forged, Told, events};
+use sysdig_scc::attest::outcome::{Decided, Flood, Forged, Told, events, opened};
 use sysdig_scc::attest::policy::Policy;
 use sysdig_scc::attest::reason::Reason;
 use sysdig_scc::attest::verify::{Trust, Verified, explain, judge, verify};
@@ -291,6 +291,34 @@ fn what_is_mapped_from_a_secret_claim_is_shown_nowhere() {
     let terms = explain(&verified, &policy).terms;
     let shown: Vec<Option<&str>> = terms.iter().map(|term| term.values.values().next()?.as_str()).collect();
     assert_eq!(shown, [Some("***"), Some("***"), verified.claims["submods"]["gce"]["zone"].as_str()]);
+}
+
+#[test]
+fn secrets_among_the_workloads_arguments_are_shown_nowhere() {
+    let text = "audiences: ['https://secrets.example.org']\nmapping:\n  google.subject: assertion.submods.container.args[4]\n\
+        condition: >-\n  !('--debug' in assertion.submods.container.args) && assertion.submods.container.args[4] == 'x' &&\n  \
+        google.subject == 'y' && size(assertion.submods.container.cmd_override) == 0\n";
+    let policy = Policy::read(text, "p").unwrap();
+    let args = json!(["/app", "--password=pw777", "--debug", "--token", "tok888"]);
+    let changes = json!({"submods.container.args": args, "submods.container.cmd_override": args});
+    let verified = check(&KEY.token(&claims(SPACE, NOW, changes)), &policy, NOW).unwrap();
+    let explained = explain(&verified, &policy);
+    let shown = json!(["/app", "--password=[redacted]", "--debug", "--token", "[redacted]"]);
+    assert_eq!(explained.terms[0].values["assertion.submods.container.args"], shown);
+    assert_eq!(explained.terms[3].values["assertion.submods.container.cmd_override"], shown);
+    let alone: Vec<_> = explained.terms[1..3].iter().flat_map(|term| term.values.values()).collect();
+    assert_eq!(alone, ["[redacted]", "***"]);
+    let events = opened(Decided {
+        verified: &verified,
+        policy: &policy,
+        refused: Some(&Reason::PolicyDenied),
+        explanation: Some(&explained),
+        released: None,
+        now: chrono::DateTime::from_timestamp(NOW, 0).unwrap(),
+    });
+    assert!(events.iter().any(|event| event.category == Category::AttestationWorkloadOverridden));
+    let told = format!("{events:?} {}", serde_json::to_string(&explained).unwrap());
+    assert!(told.contains("--debug") && !told.contains("pw777") && !told.contains("tok888"), "{told}");
 }
 
 #[test]

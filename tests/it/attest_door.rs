@@ -521,6 +521,26 @@ async fn failures_are_slowed_down_and_good_tokens_are_not() {
 }
 
 #[tokio::test]
+async fn refusals_keep_nobody_at_the_address_from_a_challenge() {
+    let door = Door::open(&[("ATTESTATION_FAILURES_PER_MINUTE", "3"), ("ATTESTATION_REQUIRE_NONCE", "true")]);
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        statuses.push(door.get("/attestation/secrets/db", "a.b.c").await.0);
+    }
+    assert_eq!(statuses, [401, 401, 401, 429, 429]);
+    let (status, body) = door.post("/attestation/challenge", json!({"secret": "db"})).await;
+    assert_eq!(status, 200, "{body}");
+    let nonce = serde_json::from_str::<Json>(&body).unwrap()["nonce"].clone();
+    assert_eq!(door.get("/attestation/secrets/db", &token(json!({"eat_nonce": nonce}))).await.0, 200);
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        asked.push(door.post("/attestation/challenge", json!({"secret": "db"})).await);
+    }
+    assert_eq!(asked.iter().map(|(status, _)| *status).collect::<Vec<_>>(), [200, 200, 429, 429]);
+    assert!(asked[3].1.contains("too many challenges"), "{}", asked[3].1);
+}
+
+#[tokio::test]
 async fn a_key_the_token_does_not_vouch_for_is_a_refusal_like_others() {
     let door = Door::open(&[("ATTESTATION_FAILURES_PER_MINUTE", "3")]);
     let stolen = token(json!({}));

@@ -247,6 +247,39 @@ async fn state_mute_marks_and_external_systems_have_their_own_calls() {
 }
 
 #[tokio::test]
+async fn keys_of_marks_have_no_case() {
+    let stage = Stage::new().await;
+    stage.create("f0", json!({})).await;
+    let marks = format!("{FINDINGS}/f0/securityMarks");
+    stage.patch(&marks, json!({"marks": {"ACK": "true"}})).await;
+    for key in ["ACK", "ack", "Ack"] {
+        let filter = format!("filter=security_marks.marks.{key}%3D%22true%22");
+        assert_eq!(stage.listed(&filter).await.len(), 1, "{key}");
+    }
+    let (_, set) = stage.patch(&format!("{marks}?updateMask=marks.ACK"), json!({"marks": {"ack": "no"}})).await;
+    assert_eq!(set["marks"], json!({"ack": "no"}));
+    let (_, set) = stage.patch(&format!("{marks}?updateMask=marks.ACK"), json!({"marks": {}})).await;
+    assert!(set.get("marks").is_none(), "{set}");
+}
+
+#[tokio::test]
+async fn an_unspecified_severity_is_none() {
+    let stage = Stage::new().await;
+    for (id, severity) in [("f0", json!("SEVERITY_UNSPECIFIED")), ("f1", json!(0)), ("f2", json!(null))] {
+        let (status, made) = stage.create(id, json!({"severity": severity})).await;
+        assert_eq!((status, made.get("severity")), (200, None), "{made}");
+    }
+    stage.create("f3", json!({"severity": "LOW"})).await;
+    assert_eq!(stage.listed("filter=severity%3D%22SEVERITY_UNSPECIFIED%22").await.len(), 3);
+    assert_eq!(stage.listed("filter=NOT%20severity%3D%22SEVERITY_UNSPECIFIED%22").await.len(), 1);
+    let (_, groups) = stage.post(&format!("{FINDINGS}:group"), json!({"groupBy": "severity"})).await;
+    assert_eq!(groups["totalSize"], 2, "{groups}");
+    let low = format!("{FINDINGS}/f3?updateMask=severity");
+    let (_, changed) = stage.patch(&low, json!({"severity": "SEVERITY_UNSPECIFIED"})).await;
+    assert_eq!(changed.get("severity"), None, "{changed}");
+}
+
+#[tokio::test]
 async fn lists_filter_order_page_and_mask() {
     let stage = Stage::new().await;
     for (i, severity) in ["LOW", "HIGH", "HIGH", "MEDIUM", "HIGH"].iter().enumerate() {

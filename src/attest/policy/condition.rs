@@ -234,9 +234,9 @@ fn explain_term(term: &Expression, looks: &[Look], facts: &Facts<'_>, budget: &m
     let result = term.evaluate_within(scope, budget);
     let (mut values, mut absent) = (BTreeMap::new(), Vec::new());
     for Look { path, shown, secret } in looks {
-        match path.resolve(scope.root(path.variable)) {
+        match known::shown(*secret || facts.hides(path), path, scope.root(path.variable)) {
             Some(value) => {
-                values.insert(shown.clone(), known::masked(*secret || facts.hides(path), value));
+                values.insert(shown.clone(), value);
             }
             None => absent.push(shown.clone()),
         }

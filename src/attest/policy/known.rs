@@ -1,6 +1,11 @@
 //! The claims that Google's attestation tokens are known to have, for suggestions and for the linter.
 
-use crate::attest::cel::node::Node;
+use std::borrow::Cow;
+
+use serde_json::Value as Json;
+
+use crate::attest::cel::node::{ClaimPath, Node};
+use crate::decide::secrets::{redact, redact_list};
 
 /// Every known claim by its path under `assertion`. A path that ends in `.*` has free names below.
 pub const CLAIMS: &[&str] = &[
@@ -84,27 +89,52 @@ pub fn is_secret(segments: &[String]) -> bool {
 
 /// Whether an expression takes something from a claim that must not be shown, or from one that holds such a claim.
 /// Whether a claim is there is no secret.
-pub fn takes_secret(expression: &Node, claims: &serde_json::Value) -> bool {
+pub fn takes_secret(expression: &Node, claims: &Json) -> bool {
     let mut waiting = vec![expression];
     while let Some(node) = waiting.pop() {
         match node.path() {
             _ if matches!(node, Node::Has { .. }) => {}
-            Some(path) if is_secret(&path.segments) || path.resolve(claims).is_some_and(holds_secret) => return true,
-            Some(_) => {}
+            Some(path) => {
+                let found = path.resolve(claims);
+                let argument = || element(&path, claims).is_some_and(|(shown, is)| shown != is);
+                if is_secret(&path.segments) || found.is_some_and(holds_secret) || argument() {
+                    return true;
+                }
+            }
             None => waiting.extend(node.children()),
         }
     }
     false
 }
 
-fn holds_secret(value: &serde_json::Value) -> bool {
+fn holds_secret(value: &Json) -> bool {
     match value {
-        serde_json::Value::Object(entries) => {
-            entries.iter().any(|(name, value)| names_secret(name) || holds_secret(value))
+        Json::Object(entries) => entries.iter().any(|(name, value)| names_secret(name) || holds_secret(value)),
+        Json::Array(items) => {
+            let texts: Vec<_> = items.iter().map(text_of).collect();
+            items.iter().any(holds_secret) || redact_list(&texts) != texts
         }
-        serde_json::Value::Array(items) => items.iter().any(holds_secret),
+        Json::String(text) => redact(text) != text.as_str(),
         _ => false,
     }
+}
+
+/// An element of a list as a text: lists are shown as the command lines that they may be.
+fn text_of(item: &Json) -> Cow<'_, str> {
+    match item {
+        Json::String(text) => Cow::Borrowed(text),
+        Json::Array(_) | Json::Object(_) => Cow::Borrowed(""),
+        other => Cow::Owned(other.to_string()),
+    }
+}
+
+/// One element of a list, by its path, beside how it is shown in its list.
+fn element(path: &ClaimPath, root: &Json) -> Option<(String, String)> {
+    let (last, parent) = path.segments.split_last()?;
+    let list = ClaimPath { variable: path.variable, segments: parent.to_vec() };
+    let items = list.resolve(root)?.as_array()?.get(..=last.parse().ok()?)?;
+    let texts: Vec<_> = items.iter().map(text_of).collect();
+    Some((redact_list(&texts).pop()?.into_owned(), texts.last()?.to_string()))
 }
 
 fn names_secret(name: &str) -> bool {
@@ -118,46 +148,75 @@ fn names_secret(name: &str) -> bool {
 /// The most parts of one value that are shown.
 const SHOWN: usize = 1000;
 
-/// A claim's value with everything secret in it replaced; all of it, when the claim itself is. Long texts and values of
-/// very many parts are cut.
-pub fn masked(secret: bool, value: &serde_json::Value) -> serde_json::Value {
-    let mut left = SHOWN;
-    mask(secret, value, &mut left)
+/// The claim at a path as it may be shown, if there is one; none of it, when it is `secret`. Secrets in its texts are found
+/// as in command lines, and a list is one command line.
+pub fn shown(secret: bool, path: &ClaimPath, root: &Json) -> Option<Json> {
+    let value = path.resolve(root)?;
+    let mut showing = Showing { left: SHOWN, search: true };
+    Some(match element(path, root) {
+        Some((shown, is)) if shown != is => showing.mask(secret, &Json::from(shown)),
+        _ => showing.mask(secret, value),
+    })
 }
 
-fn mask(secret: bool, value: &serde_json::Value, left: &mut usize) -> serde_json::Value {
-    use serde_json::Value as Json;
-    let Some(rest) = left.checked_sub(1) else { return Json::from("…") };
-    *left = rest;
-    match value {
-        Json::Object(entries) => {
-            let mut shown = serde_json::Map::new();
-            for (name, value) in entries {
-                if *left == 0 {
-                    shown.insert("…".to_owned(), Json::from(format!("{} members in all", entries.len())));
-                    break;
+/// A value of ours with everything in it replaced whose name says that it is secret; all of it, when the value itself
+/// is. Long texts and values of very many parts are cut.
+pub fn masked(secret: bool, value: &Json) -> Json {
+    Showing { left: SHOWN, search: false }.mask(secret, value)
+}
+
+/// How a value is shown.
+struct Showing {
+    /// How many more parts.
+    left: usize,
+    /// Whether secrets are searched for in texts.
+    search: bool,
+}
+
+impl Showing {
+    fn mask(&mut self, secret: bool, value: &Json) -> Json {
+        let Some(rest) = self.left.checked_sub(1) else { return Json::from("…") };
+        self.left = rest;
+        match value {
+            Json::Object(entries) => {
+                let mut shown = serde_json::Map::new();
+                for (name, value) in entries {
+                    if self.left == 0 {
+                        shown.insert("…".to_owned(), Json::from(format!("{} members in all", entries.len())));
+                        break;
+                    }
+                    shown.insert(shortened(name), self.mask(secret || names_secret(name), value));
                 }
-                shown.insert(shortened(name), mask(secret || names_secret(name), value, left));
+                Json::Object(shown)
             }
-            Json::Object(shown)
+            Json::Array(items) => Json::Array(self.list(secret, items)),
+            Json::Null | Json::Bool(_) => value.clone(),
+            Json::String(_) | Json::Number(_) if secret => Json::from("***"),
+            Json::String(text) => Json::from(shortened(&self.text(text))),
+            Json::Number(_) => value.clone(),
         }
-        Json::Array(items) => {
-            let mut shown = Vec::new();
-            for item in items {
-                if *left == 0 {
-                    shown.push(Json::from(format!("… {} elements in all", items.len())));
-                    break;
-                }
-                shown.push(mask(secret, item, left));
+    }
+
+    fn list(&mut self, secret: bool, items: &[Json]) -> Vec<Json> {
+        let searched = if self.search { &items[..items.len().min(self.left)] } else { &[] };
+        let texts: Vec<_> = searched.iter().map(text_of).collect();
+        let told = redact_list(&texts);
+        let mut shown = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            if self.left == 0 {
+                shown.push(Json::from(format!("… {} elements in all", items.len())));
+                break;
             }
-            Json::Array(shown)
+            let hidden = told.get(at).filter(|told| **told != texts[at]).map(|told| Json::from(&**told));
+            shown.push(self.mask(secret, hidden.as_ref().unwrap_or(item)));
         }
-        Json::Null | Json::Bool(_) => value.clone(),
-        Json::String(_) | Json::Number(_) if secret => Json::from("***"),
-        // A JSON Web Token in any claim is a credential, whatever the claim is called.
-        Json::String(text) if text.contains("eyJ") => Json::from(shortened(&crate::attest::token::cut(text))),
-        Json::String(text) => Json::from(shortened(text)),
-        Json::Number(_) => value.clone(),
+        shown
+    }
+
+    /// A JSON Web Token in any claim is a credential, whatever the claim is called.
+    fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let text = if text.contains("eyJ") { crate::attest::token::cut(text) } else { Cow::Borrowed(text) };
+        if self.search { Cow::Owned(redact(&text).into_owned()) } else { text }
     }
 }
 

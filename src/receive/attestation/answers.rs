@@ -41,6 +41,8 @@ pub enum Refused {
     Token(Reason),
     #[error("too many refused tokens from this address; try again later")]
     Throttled,
+    #[error("too many challenges for this address; try again later")]
+    TooManyChallenges,
     #[error("there is no secret of this name")]
     UnknownSecret,
     #[error("there is no policy of this name")]
@@ -62,7 +64,7 @@ impl Refused {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Token(reason) => reason.code(),
-            Self::Throttled => "throttled",
+            Self::Throttled | Self::TooManyChallenges => "throttled",
             Self::UnknownSecret => "unknown_secret",
             Self::UnknownPolicy => "unknown_policy",
             Self::Purpose => "purpose_not_accepted",
@@ -77,7 +79,7 @@ impl Refused {
     pub fn status(&self) -> u16 {
         match self {
             Self::Token(reason) => reason.status(),
-            Self::Throttled => 429,
+            Self::Throttled | Self::TooManyChallenges => 429,
             Self::UnknownSecret | Self::UnknownPolicy => 404,
             Self::Purpose => 400,
             Self::SecretUnavailable | Self::JournalUnavailable | Self::Full | Self::StateUnavailable => 503,

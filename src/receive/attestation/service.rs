@@ -85,6 +85,8 @@ pub(super) struct Inner {
     pub(super) codelab: Option<String>,
     pub(super) journal: Journal,
     pub(super) failures: DefaultKeyedRateLimiter<IpAddr>,
+    /// Apart from the failures: whoever shares an address with a bad caller must still get a nonce.
+    pub(super) nonces: DefaultKeyedRateLimiter<IpAddr>,
     pub(super) intake: Option<Intake>,
     pub(super) flood: Mutex<Flood>,
     pub(super) forged: Mutex<Forged>,
@@ -132,6 +134,7 @@ impl Attestor {
             codelab: config.codelab.as_ref().map(|(_, secret)| secret.clone()),
             journal: Journal::open(&config.journal).map_err(BuildError::Journal)?,
             failures: RateLimiter::keyed(quota),
+            nonces: RateLimiter::keyed(quota),
             intake: parts.intake,
             flood: Mutex::default(),
             forged: Mutex::default(),
@@ -177,7 +180,7 @@ impl Attestor {
         if purpose.is_empty() || purpose.len() > 200 || !known {
             return Err(Refused::Purpose);
         }
-        self.throttle(address)?;
+        self.0.nonces.check_key(&client::key(*address)).map_err(|_| Refused::TooManyChallenges)?;
         let mut random = [0u8; 12];
         rand::fill(&mut random);
         Ok(self.0.challenges.make(purpose, now.timestamp(), random))

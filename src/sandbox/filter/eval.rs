@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::super::names::{Version, without_location};
-use super::super::schema::Kind;
+use super::super::schema::{Kind, SCHEMA};
 use super::{Expr, Field, Literal, Op, Step, Test};
 
 /// What a filter is asked about. A store may answer from columns for the members that are asked most, so that the
@@ -110,6 +110,11 @@ fn collect<'a>(value: &'a Value, steps: &[Step], out: &mut Vec<Cow<'a, Value>>) 
     match (value, steps) {
         (Value::Array(items), steps) if !steps.is_empty() => items.iter().for_each(|item| collect(item, steps, out)),
         (value, []) => out.push(Cow::Borrowed(value)),
+        // The keys of marks have no case.
+        (Value::Object(map), [Step::Member(member), Step::Key(key)]) if member == "marks" => {
+            let marks = map.get(member).and_then(Value::as_object).into_iter().flatten();
+            out.extend(marks.filter(|(mark, _)| mark.eq_ignore_ascii_case(key)).map(|(_, value)| Cow::Borrowed(value)));
+        }
         (Value::Object(map), [step, rest @ ..]) => {
             if let Some(inner) = map.get(step.text()) {
                 collect(inner, rest, out);
@@ -135,6 +140,7 @@ fn absent(test: &Test) -> bool {
     test.op == Op::Equal
         && match (&test.value, test.field.leaf()) {
             (Literal::Text(text), Kind::String) => text.is_empty(),
+            (Literal::Text(text), Kind::Enum(name)) => SCHEMA.choice(name).is_default(text),
             (Literal::Bool(flag), Kind::Bool) => !flag,
             (Literal::Number(n), Kind::Int32 | Kind::Int64 | Kind::Double) => *n == 0.0,
             _ => false,
