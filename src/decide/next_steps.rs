@@ -7,7 +7,7 @@ use super::command_line::is_windows_path;
 use super::resource::{Resource, is_cluster_name, is_zone, location};
 use super::shell::word;
 use super::text::{ascii, cut};
-use super::workload::node_name;
+use super::workload::{has_own_place, node_name};
 use crate::enrich::Enriched;
 use crate::event::Runtime;
 use crate::event::runtime::Shape;
@@ -147,7 +147,10 @@ impl Target {
         let kubernetes = &event.kubernetes;
         let owner = kubernetes.workload_kind.as_deref().zip(kubernetes.workload.as_deref());
         let owner = owner.or(kubernetes.deployment.as_deref().map(|name| ("deployment", name)));
-        let owner = owner.filter(|(kind, _)| kind.bytes().all(|b| b.is_ascii_lowercase()) && !kind.is_empty());
+        // A pod of its own, or of its node, has steps of its own.
+        let is_owner =
+            |kind: &str| kind.bytes().all(|b| b.is_ascii_lowercase()) && !kind.is_empty() && !has_own_place(kind);
+        let owner = owner.filter(|(kind, _)| is_owner(kind));
         // What an event calls its cluster may be any text of the agent's settings: what Compute Engine says is its name.
         let looked_up = found.and_then(|instance| instance.cluster.as_ref()).filter(|c| is_cluster_name(&c.name));
         let (cluster, place) = looked_up.map_or_else(
