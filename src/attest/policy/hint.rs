@@ -1,11 +1,12 @@
-//! What would make a term true, said in words.
+//! Hints for a term that is not true: what would make it true, and what was perhaps meant.
 
 use serde_json::Value as Json;
 
 use super::known;
 use super::mapping::{Mapping, MappingError};
-use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
-use crate::attest::cel::{EvalError, Scope, Value};
+use super::wish::Wish;
+use crate::attest::cel::node::{ClaimPath, Node, Variable};
+use crate::attest::cel::{Budget, EvalError, Scope, Value};
 use crate::attest::nearest::nearest;
 
 /// A mapping that failed, so that there are no mapped attributes at all.
@@ -15,17 +16,21 @@ pub(super) struct Unmapped<'m> {
     pub(super) error: &'m MappingError,
 }
 
+/// What hints are made of beside the term.
+pub(super) struct About<'a, 'b> {
+    pub(super) scope: Scope<'a>,
+    pub(super) unmapped: Option<Unmapped<'a>>,
+    /// For looking at parts of the term.
+    pub(super) budget: &'b mut Budget,
+}
+
 /// The hints for a term that is not true.
-pub(super) fn hints(
-    node: &Node,
-    scope: Scope<'_>,
-    unmapped: Option<Unmapped<'_>>,
-    result: &Result<Value<'_>, EvalError>,
-) -> Vec<String> {
+pub(super) fn hints(node: &Node, about: About<'_, '_>, result: &Result<Value<'_>, EvalError>) -> Vec<String> {
+    let About { scope, unmapped, budget } = about;
     let mut found = Vec::new();
     match result {
         Ok(Value::Bool(true)) => {}
-        Ok(Value::Bool(false)) => found.extend(would_hold(node)),
+        Ok(Value::Bool(false)) => found.extend(Wish { scope, budget }.of(node)),
         Ok(_) => found.push("compare it with something: a condition must be true or false".to_owned()),
         Err(_) => {
             for path in node.claims() {
@@ -37,69 +42,6 @@ pub(super) fn hints(
         }
     }
     found
-}
-
-fn would_hold(node: &Node) -> Option<String> {
-    match node {
-        Node::Binary { operator, operands } => {
-            let [left, right] = operands.as_ref();
-            let (path, literal, flipped) = match (left.path(), shown(right), right.path(), shown(left)) {
-                (Some(path), Some(literal), _, _) => (path, literal, false),
-                (_, _, Some(path), Some(literal)) => (path, literal, true),
-                _ => return None,
-            };
-            Some(match (operator, flipped) {
-                (Operator::Equal, _) => format!("true if {path} were {literal}"),
-                (Operator::NotEqual, _) => format!("true if {path} were anything but {literal}"),
-                (Operator::In, true) => format!("true if {path} held {literal}"),
-                (Operator::In, false) => format!("true if {path} were one of {literal}"),
-                (operator, flipped) => format!("true if {path} were {} {literal}", comparison(*operator, flipped)?),
-            })
-        }
-        Node::Call { function, arguments } => {
-            let [subject, argument] = arguments.as_slice() else { return None };
-            let verb = match function.name() {
-                "startsWith" => "started with",
-                "endsWith" => "ended with",
-                "contains" => "contained",
-                _ => return None,
-            };
-            Some(format!("true if {} {verb} {}", subject.path()?, shown(argument)?))
-        }
-        Node::Pattern { subject, source, .. } => Some(format!("true if {} matched {source:?}", subject.path()?)),
-        Node::Has { .. } => Some(format!("true if the token had {}", node.path()?)),
-        Node::Not(inner) => match inner.as_ref() {
-            Node::Has { .. } => Some(format!("true if the token had no {}", inner.path()?)),
-            other => other.path().map(|path| format!("true if {path} were false")),
-        },
-        Node::Select { .. } => node.path().map(|path| format!("true if {path} were true")),
-        _ => None,
-    }
-}
-
-fn comparison(operator: Operator, flipped: bool) -> Option<&'static str> {
-    Some(match (operator, flipped) {
-        (Operator::Less, false) | (Operator::Greater, true) => "less than",
-        (Operator::LessEqual, false) | (Operator::GreaterEqual, true) => "at most",
-        (Operator::Greater, false) | (Operator::Less, true) => "more than",
-        (Operator::GreaterEqual, false) | (Operator::LessEqual, true) => "at least",
-        _ => return None,
-    })
-}
-
-fn shown(node: &Node) -> Option<String> {
-    Some(match node {
-        Node::Literal(Literal::Text(text)) => format!("{text:?}"),
-        Node::Literal(Literal::Int(value)) => value.to_string(),
-        Node::Literal(Literal::Uint(value)) => value.to_string(),
-        Node::Literal(Literal::Double(value)) => value.to_string(),
-        Node::Literal(Literal::Bool(value)) => value.to_string(),
-        Node::Literal(Literal::Null) => "null".to_owned(),
-        Node::List(items) if items.len() <= 20 => {
-            format!("[{}]", items.iter().map(shown).collect::<Option<Vec<_>>>()?.join(", "))
-        }
-        _ => return None,
-    })
 }
 
 /// Why an attribute is missing that is mapped, when the mapping failed.
