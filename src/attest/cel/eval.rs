@@ -107,6 +107,24 @@ impl Expression {
 }
 
 impl Node {
+    /// The value of a part of an expression; none, when it is a part of a macro and needs the macro's variable.
+    pub fn evaluate_alone<'a>(&'a self, scope: Scope<'a>, budget: &mut Budget) -> Option<Result<Value<'a>, EvalError>> {
+        let (mut needed, mut own) = (Vec::new(), Vec::new());
+        self.visit(&mut |part| match part {
+            Node::Local { slot, .. } => needed.push(*slot),
+            Node::Loop(inner) => own.push(inner.slot),
+            _ => {}
+        });
+        if needed.iter().any(|slot| !own.contains(slot)) {
+            return None;
+        }
+        let slots = own.iter().max().map_or(0, |slot| slot + 1);
+        let mut machine = Machine { scope, left: *budget, slots: vec![Value::Null; slots] };
+        let value = machine.value(self);
+        budget.steps = machine.left.steps;
+        Some(value)
+    }
+
     /// Whether it is true, or false, whatever the claims are; nothing when they matter, or when it has no such value.
     pub fn constant(&self) -> Option<bool> {
         constant(self, &mut Budget::default())

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::hint::{self, Unmapped};
+use super::hint::{self, About, Unmapped};
 use super::known;
 use super::mapping::{Mapped, Mapping};
 use crate::attest::cel::node::{ClaimPath, Variable};
@@ -187,9 +187,12 @@ impl Condition {
 
     fn explanation(&self, answer: &Answer, facts: Facts<'_>) -> Explanation {
         // All terms together get twice what the condition gets.
-        let mut budget = Budget { steps: 2 * Budget::default().steps, ..Budget::default() };
+        let mut budgets = Budgets {
+            terms: Budget { steps: 2 * Budget::default().steps, ..Budget::default() },
+            hints: Budget { steps: Budget::default().steps / 4, ..Budget::default() },
+        };
         let terms = self.terms.iter().zip(&self.looks);
-        let mut terms: Vec<Term> = terms.map(|(term, looks)| explain_term(term, looks, &facts, &mut budget)).collect();
+        let mut terms: Vec<Term> = terms.map(|(term, looks)| explain_term(term, looks, &facts, &mut budgets)).collect();
         find_causes(&self.tree, &mut terms);
         Explanation { allowed: *answer == Answer::True, error: answer.error(), terms }
     }
@@ -229,9 +232,15 @@ fn answer(result: Result<Value<'_>, EvalError>) -> Answer {
     }
 }
 
-fn explain_term(term: &Expression, looks: &[Look], facts: &Facts<'_>, budget: &mut Budget) -> Term {
+/// What an explanation may use up. What hints use must not be missing to the terms behind them.
+struct Budgets {
+    terms: Budget,
+    hints: Budget,
+}
+
+fn explain_term(term: &Expression, looks: &[Look], facts: &Facts<'_>, budgets: &mut Budgets) -> Term {
     let scope = facts.scope;
-    let result = term.evaluate_within(scope, budget);
+    let result = term.evaluate_within(scope, &mut budgets.terms);
     let (mut values, mut absent) = (BTreeMap::new(), Vec::new());
     for Look { path, shown, secret } in looks {
         match known::shown(*secret || facts.hides(path), path, scope.root(path.variable)) {
@@ -241,7 +250,8 @@ fn explain_term(term: &Expression, looks: &[Look], facts: &Facts<'_>, budget: &m
             None => absent.push(shown.clone()),
         }
     }
-    let hints = hint::hints(term.root(), scope, facts.unmapped, &result);
+    let hints =
+        hint::hints(term.root(), About { scope, unmapped: facts.unmapped, budget: &mut budgets.hints }, &result);
     let answer = answer(result);
     let truth = match answer {
         Answer::True => Truth::True,

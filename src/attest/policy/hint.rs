@@ -1,11 +1,12 @@
-//! What would make a term true, said in words.
+//! Hints for a term that is not true: what would make it true, and what was perhaps meant.
 
 use serde_json::Value as Json;
 
 use super::known;
 use super::mapping::{Mapping, MappingError};
-use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
-use crate::attest::cel::{EvalError, Scope, Value};
+use super::wish::Wish;
+use crate::attest::cel::node::{ClaimPath, Node, Variable};
+use crate::attest::cel::{Budget, EvalError, Scope, Value};
 use crate::attest::nearest::nearest;
 
 /// A mapping that failed, so that there are no mapped attributes at all.
@@ -15,17 +16,21 @@ pub(super) struct Unmapped<'m> {
     pub(super) error: &'m MappingError,
 }
 
+/// What hints are made of beside the term.
+pub(super) struct About<'a, 'b> {
+    pub(super) scope: Scope<'a>,
+    pub(super) unmapped: Option<Unmapped<'a>>,
+    /// For looking at parts of the term.
+    pub(super) budget: &'b mut Budget,
+}
+
 /// The hints for a term that is not true.
-pub(super) fn hints(
-    node: &Node,
-    scope: Scope<'_>,
-    unmapped: Option<Unmapped<'_>>,
-    result: &Result<Value<'_>, EvalError>,
-) -> Vec<String> {
+pub(super) fn hints(node: &Node, about: About<'_, '_>, result: &Result<Value<'_>, EvalError>) -> Vec<String> {
+    let About { scope, unmapped, budget } = about;
     let mut found = Vec::new();
     match result {
         Ok(Value::Bool(true)) => {}
-        Ok(Value::Bool(false)) => found.extend(would_hold(node)),
+        Ok(Value::Bool(false)) => found.extend(Wish { scope, budget }.of(node)),
         Ok(_) => found.push("compare it with something: a condition must be true or false".to_owned()),
         Err(_) => {
             for path in node.claims() {
@@ -37,69 +42,6 @@ pub(super) fn hints(
         }
     }
     found
-}
-
-fn would_hold(node: &Node) -> Option<String> {
-    match node {
-        Node::Binary { operator, operands } => {
-            let [left, right] = operands.as_ref();
-            let (path, literal, flipped) = match (left.path(), shown(right), right.path(), shown(left)) {
-                (Some(path), Some(literal), _, _) => (path, literal, false),
-                (_, _, Some(path), Some(literal)) => (path, literal, true),
-                _ => return None,
-            };
-            Some(match (operator, flipped) {
-                (Operator::Equal, _) => format!("true if {path} were {literal}"),
-                (Operator::NotEqual, _) => format!("true if {path} were anything but {literal}"),
-                (Operator::In, true) => format!("true if {path} held {literal}"),
-                (Operator::In, false) => format!("true if {path} were one of {literal}"),
-                (operator, flipped) => format!("true if {path} were {} {literal}", comparison(*operator, flipped)?),
-            })
-        }
-        Node::Call { function, arguments } => {
-            let [subject, argument] = arguments.as_slice() else { return None };
-            let verb = match function.name() {
-                "startsWith" => "started with",
-                "endsWith" => "ended with",
-                "contains" => "contained",
-                _ => return None,
-            };
-            Some(format!("true if {} {verb} {}", subject.path()?, shown(argument)?))
-        }
-        Node::Pattern { subject, source, .. } => Some(format!("true if {} matched {source:?}", subject.path()?)),
-        Node::Has { .. } => Some(format!("true if the token had {}", node.path()?)),
-        Node::Not(inner) => match inner.as_ref() {
-            Node::Has { .. } => Some(format!("true if the token had no {}", inner.path()?)),
-            other => other.path().map(|path| format!("true if {path} were false")),
-        },
-        Node::Select { .. } => node.path().map(|path| format!("true if {path} were true")),
-        _ => None,
-    }
-}
-
-fn comparison(operator: Operator, flipped: bool) -> Option<&'static str> {
-    Some(match (operator, flipped) {
-        (Operator::Less, false) | (Operator::Greater, true) => "less than",
-        (Operator::LessEqual, false) | (Operator::GreaterEqual, true) => "at most",
-        (Operator::Greater, false) | (Operator::Less, true) => "more than",
-        (Operator::GreaterEqual, false) | (Operator::LessEqual, true) => "at least",
-        _ => return None,
-    })
-}
-
-fn shown(node: &Node) -> Option<String> {
-    Some(match node {
-        Node::Literal(Literal::Text(text)) => format!("{text:?}"),
-        Node::Literal(Literal::Int(value)) => value.to_string(),
-        Node::Literal(Literal::Uint(value)) => value.to_string(),
-        Node::Literal(Literal::Double(value)) => value.to_string(),
-        Node::Literal(Literal::Bool(value)) => value.to_string(),
-        Node::Literal(Literal::Null) => "null".to_owned(),
-        Node::List(items) if items.len() <= 20 => {
-            format!("[{}]", items.iter().map(shown).collect::<Option<Vec<_>>>()?.join(", "))
-        }
-        _ => return None,
-    })
 }
 
 /// Why an attribute is missing that is mapped, when the mapping failed.
@@ -128,18 +70,26 @@ fn about_absent(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
         return Some(format!("{path} is not mapped: add it to the attribute mapping"));
     }
     let last = path.segments.last()?.as_str();
-    if matches!(last, "cmd_override" | "env_override") || path.segments.iter().any(|s| s == "env_override") {
-        let cut = path.segments.iter().position(|s| s == "env_override" || s == "cmd_override").map_or(0, |at| at + 1);
-        let claim = ClaimPath { variable: path.variable, segments: path.segments[..cut].to_vec() };
-        return Some(format!(
-            "the token leaves {claim} out when nothing was overridden: write (!has({claim}) || size({claim}) == 0)"
-        ));
+    let parent = ClaimPath { variable: path.variable, segments: path.segments[..path.segments.len() - 1].to_vec() };
+    let overridden = path.segments.iter().position(|name| name == "env_override" || name == "cmd_override");
+    if let Some(at) = overridden {
+        let upto = |depth| ClaimPath { variable: path.variable, segments: path.segments[..depth].to_vec() };
+        let claim = upto(at + 1);
+        // has() only forgives the last name, and an element that lacks is another matter.
+        if upto(at).resolve(scope.assertion).is_some() && claim.resolve(scope.assertion).is_none() {
+            return Some(format!(
+                "the token leaves {claim} out when nothing was overridden: write (!has({claim}) || size({claim}) == 0)"
+            ));
+        }
     }
     if last == "support_attributes" {
         return Some(format!("debug images have no {path}: this token may come from one"));
     }
+    // A name that tokens are known to have is not misspelled: this token does not have it.
+    if known::is_fixed(&path.segments) {
+        return guard(path, scope);
+    }
     // A sibling that is spelled nearly so, else a claim of that name elsewhere.
-    let parent = ClaimPath { variable: path.variable, segments: path.segments[..path.segments.len() - 1].to_vec() };
     let siblings = parent.resolve(scope.assertion).and_then(Json::as_object);
     let near = siblings.and_then(|members| nearest(last, members.keys().take(LOOKED_AT).map(String::as_str)));
     if let Some(near) = near {
@@ -151,9 +101,30 @@ fn about_absent(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
         return Some(format!("closest claim: {}", ClaimPath { variable: path.variable, segments: place }));
     }
     match known::meant(&path.segments) {
-        Some(meant) if meant != path.segments.join(".") => Some(format!("closest known claim: assertion.{meant}")),
-        _ => Some(format!("the token has no {path}: guard it with has({path})")),
+        Some(meant)
+            if !known::is_known(&path.segments) && !path.segments.join(".").starts_with(&format!("{meant}.")) =>
+        {
+            Some(format!("closest known claim: assertion.{meant}"))
+        }
+        _ => guard(path, scope),
     }
+}
+
+/// What to ask for first: the outermost of a claim's parents that is not there, as `has()` only forgives the last name.
+fn guard(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
+    let upto = |depth| ClaimPath { variable: path.variable, segments: path.segments[..depth].to_vec() };
+    let depth = (1..=path.segments.len()).find(|depth| upto(*depth).resolve(scope.assertion).is_none())?;
+    let (gone, parent, last) = (upto(depth), upto(depth - 1), &path.segments[depth - 1]);
+    let ask = match parent.resolve(scope.assertion)? {
+        Json::Array(items) => {
+            let count = items.len();
+            return Some(format!("{parent} has only {count} element(s): guard it with size({parent}) > {last}"));
+        }
+        Json::Object(_) if gone.to_string() == format!("{parent}.{last}") => format!("has({gone})"),
+        Json::Object(_) => format!("{last:?} in {parent}"),
+        _ => return Some(format!("{parent} has no parts in this token: it is a plain value")),
+    };
+    Some(format!("the token has no {gone}: guard it with {ask}"))
 }
 
 /// The most claims that are looked at for a suggestion.
@@ -181,10 +152,42 @@ mod tests {
     /// The hints of a condition's terms.
     fn hints(condition: &str, mapping: &[(&str, &str)]) -> Vec<String> {
         let pairs: Vec<_> = mapping.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
-        let claims = json!({"sub": "x".repeat(128), "oemid": 11129, "swname": "GCE"});
+        let claims = json!({"sub": "x".repeat(128), "oemid": 11129, "swname": "GCE", "swversion": ["1"]});
         let condition = Condition::compile(condition).unwrap();
         let explained = condition.explain_mapped(&claims, &Mapping::compile(&pairs).unwrap()).1;
         explained.terms.into_iter().flat_map(|term| term.hints).collect()
+    }
+
+    #[test]
+    fn remedies_for_what_is_absent_are_no_errors_themselves() {
+        for (condition, hint) in [
+            (
+                "assertion.tdx.gcp_attester_tcb_status == 'UpToDate'",
+                "the token has no assertion.tdx: guard it with has(assertion.tdx)",
+            ),
+            ("has(assertion.tdx.x)", "the token has no assertion.tdx: guard it with has(assertion.tdx)"),
+            (
+                "assertion.attester_tcb[0] == 'INTEL'",
+                "the token has no assertion.attester_tcb: guard it with has(assertion.attester_tcb)",
+            ),
+            (
+                "assertion.swversion[1] == '1'",
+                "assertion.swversion has only 1 element(s): guard it with size(assertion.swversion) > 1",
+            ),
+            (
+                "assertion['https://aws.amazon.com/tags'].x == 'y'",
+                "the token has no assertion[\"https://aws.amazon.com/tags\"]: guard it with \
+                 \"https://aws.amazon.com/tags\" in assertion",
+            ),
+            ("assertion.swname.x == 'y'", "assertion.swname has no parts in this token: it is a plain value"),
+            ("assertion.swnam == 'GCE'", "closest claim: assertion.swname"),
+            (
+                "size(assertion.submods.container.cmd_override) == 0",
+                "the token has no assertion.submods: guard it with has(assertion.submods)",
+            ),
+        ] {
+            assert_eq!(hints(condition, &[]), [hint], "{condition}");
+        }
     }
 
     #[test]

@@ -62,6 +62,13 @@ pub const CLAIMS: &[&str] = &[
     "https://aws.amazon.com/tags.*",
 ];
 
+/// Whether a path under `assertion` is a known claim of a fixed name, or an element of one.
+pub(super) fn is_fixed(segments: &[String]) -> bool {
+    let number = |last: &String| last.bytes().all(|b| b.is_ascii_digit());
+    CLAIMS.contains(&segments.join(".").as_str())
+        || segments.split_last().is_some_and(|(last, list)| number(last) && is_fixed(list))
+}
+
 /// Whether a path under `assertion` is known.
 pub fn is_known(segments: &[String]) -> bool {
     let path = segments.join(".");

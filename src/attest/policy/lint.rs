@@ -5,8 +5,9 @@ use serde::Serialize;
 use super::anchor::anchored;
 use super::guards::{DIGEST, Guards, IMAGE, OWNER, PLAIN_VM, PRODUCTION, REFERENCE, SOFTWARE, ways};
 use super::known;
+use super::mapping::SUBJECT_BYTES;
 use super::{Family, Policy};
-use crate::attest::cel::node::{ClaimPath, Literal, Macro, Node, Operator, Variable};
+use crate::attest::cel::node::{ClaimPath, Literal, Loop, Macro, Node, Operator, Variable};
 use crate::attest::cel::pattern_problem;
 use crate::attest::discovery::safe;
 
@@ -86,6 +87,9 @@ impl Found {
                     "image_reference is searched with contains()",
                     "any registry can hold an image whose name contains that text: compare image_digest",
                 )
+            }
+            Node::Loop(l) if matches!(l.kind, Macro::Exists | Macro::ExistsOne) && looks_for_latest(l) => {
+                self.latest_image();
             }
             Node::Loop(l) if l.kind == Macro::All && l.range.path().is_some() => self.add(
                 Level::Note,
@@ -186,12 +190,7 @@ impl Found {
                     format!("{path} is compared with a number"),
                     "the claim is a text of digits: put the number in quotes",
                 ),
-                "support_attributes" if texts.contains(&"LATEST") && operator == Operator::In => self.add(
-                    Level::Note,
-                    "latest-image",
-                    "LATEST is asked for",
-                    "a new image makes refreshed tokens of running jobs fail: STABLE is usually meant",
-                ),
+                "support_attributes" if texts.contains(&"LATEST") && operator == Operator::In => self.latest_image(),
                 _ => {}
             }
             let text_order =
@@ -217,6 +216,15 @@ impl Found {
                 );
             }
         }
+    }
+
+    fn latest_image(&mut self) {
+        self.add(
+            Level::Note,
+            "latest-image",
+            "LATEST is asked for",
+            "a new image makes refreshed tokens of running jobs fail: STABLE is usually meant",
+        );
     }
 
     fn words(&mut self, path: &ClaimPath, texts: &[&str], known: &[&str], rule: &'static str) {
@@ -331,12 +339,13 @@ impl Found {
 
     fn around(&mut self, policy: &Policy) {
         for (key, expression) in policy.mapping.entries() {
-            if key == "google.subject" && expression.root().path().is_some_and(|path| path.segments == ["sub"]) {
+            if key == "google.subject" && longest(expression.root()) > SUBJECT_BYTES {
+                let long = expression.root().claims().into_iter().map(|path| path.to_string());
                 self.add(
                     Level::Warning,
                     "long-subject",
-                    "google.subject is assertion.sub",
-                    "the link of an instance can exceed 127 bytes, and such credentials are refused: \
+                    format!("google.subject is made of {}", long.collect::<Vec<_>>().join(", ")),
+                    "that can exceed 127 bytes, and such credentials are refused: \
                      use \"gcpcs::\" + image_digest + \"::\" + project_number + \"::\" + instance_id",
                 );
             }
@@ -358,6 +367,57 @@ impl Found {
                 "every workload's default token has it, so a token made for Google's token service can be used here",
             );
         }
+    }
+}
+
+/// `support_attributes.exists(a, a == "LATEST")`.
+fn looks_for_latest(l: &Loop) -> bool {
+    let element = |node: &Node| matches!(node, Node::Local { slot, .. } if *slot == l.slot);
+    let mut found = false;
+    let mut see = |node: &Node| {
+        if let Node::Binary { operator: Operator::Equal | Operator::In, operands } = node {
+            let [left, right] = operands.as_ref();
+            let latest = |node: &Node| texts(node).contains(&"LATEST");
+            found |= (element(left) && latest(right)) || (element(right) && latest(left));
+        }
+    };
+    if leaf(&l.range, "support_attributes")
+        && let Some(condition) = &l.condition
+    {
+        condition.visit(&mut see);
+    }
+    found
+}
+
+/// The most bytes that a text made of claims can have; what is not known counts as nothing.
+fn longest(node: &Node) -> usize {
+    const ENDLESS: usize = 4096;
+    if let Some(path) = node.path() {
+        return match path.segments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["sub" | "aud" | "eat_profile"] => ENDLESS,
+            ["submods", "container", "image_reference" | "args" | "cmd_override" | "env" | "env_override", ..] => {
+                ENDLESS
+            }
+            ["submods", "container", "image_digest" | "image_id"] => "sha256:".len() + 64,
+            ["submods", "gce", "instance_name"] => 63,
+            ["submods", "gce", "project_id"] => 30,
+            ["submods", "gce", "zone"] => 25,
+            ["submods", "gce", "instance_id" | "project_number"] => 20,
+            // ACCOUNT@PROJECT.iam.gserviceaccount.com
+            ["google_service_accounts", _] => 30 + 1 + 30 + 24,
+            ["swname" | "dbgstat" | "hwmodel"] => 20,
+            ["iss"] => 43,
+            _ => 0,
+        };
+    }
+    match node {
+        Node::Literal(Literal::Text(text)) => text.len(),
+        Node::Binary { operator: Operator::Add, operands } => operands.iter().map(longest).sum(),
+        Node::Conditional(parts) => longest(&parts[1]).max(longest(&parts[2])),
+        Node::Call { function, arguments } if matches!(function.name(), "string" | "dyn") => {
+            arguments.iter().map(longest).sum()
+        }
+        _ => 0,
     }
 }
 
@@ -489,6 +549,48 @@ mod tests {
         assert_eq!(of("mapping: {attribute.a: assertion.swname}"), [""; 0]);
         assert_eq!(of("mapping: {attribute.a: google.subject}"), ["unmapped-attribute"]);
         assert_eq!(of("issuer: http://x.example\nmapping: {attribute.a: assertion.swname}"), ["issuer-address"]);
+    }
+
+    #[test]
+    fn a_subject_that_can_be_too_long_is_told() {
+        let long = |subject: &str| {
+            let text = format!("audiences: [a]\nmapping:\n  google.subject: {subject}\ncondition: {VM}\n");
+            lint(&Policy::read(&text, "p").unwrap()).iter().any(|remark| remark.rule == "long-subject")
+        };
+        let (container, gce) = ("assertion.submods.container", "assertion.submods.gce");
+        for (subject, expected) in [
+            ("assertion.sub".to_owned(), true),
+            ("assertion.aud".to_owned(), true),
+            (format!("{container}.image_reference"), true),
+            (format!("{gce}.instance_name + {gce}.zone + {container}.image_digest"), true),
+            (format!("assertion.secboot ? {gce}.instance_id : assertion.sub"), true),
+            (format!("string({container}.args[0])"), true),
+            (
+                format!(
+                    "'gcpcs::' + {container}.image_digest + '::' + {gce}.project_number + '::' + {gce}.instance_id"
+                ),
+                false,
+            ),
+            (format!("{gce}.instance_name + {gce}.zone"), false),
+            ("assertion.google_service_accounts[0]".to_owned(), false),
+            ("assertion.sub.extract('instances/{n}')".to_owned(), false),
+        ] {
+            assert_eq!(long(&format!("\"{subject}\"")), expected, "{subject}");
+        }
+    }
+
+    #[test]
+    fn the_latest_image_is_told_however_it_is_asked_for() {
+        let attributes = "assertion.submods.confidential_space.support_attributes";
+        for (term, expected) in [
+            (format!("'LATEST' in {attributes}"), true),
+            (format!("{attributes}.exists(a, a == 'LATEST')"), true),
+            (format!("{attributes}.exists(a, a in ['LATEST', 'x'])"), true),
+            (format!("{attributes}.exists(a, a == 'STABLE')"), false),
+            (format!("{attributes}.all(a, a != 'LATEST')"), false),
+        ] {
+            assert_eq!(rules(&format!("{GOOD} && {term}")).contains(&"latest-image"), expected, "{term}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::known;
 use crate::attest::cel::{Budget, EvalError, Expression, Limits, Refusal, Scope, compile_all};
 
 /// The most bytes of `google.subject`.
-const SUBJECT_BYTES: usize = 127;
+pub(super) const SUBJECT_BYTES: usize = 127;
 /// The most bytes of all mapped values together.
 const TOTAL_BYTES: usize = 8192;
 /// The most custom attributes.

@@ -10,6 +10,8 @@ pub mod known;
 pub mod lint;
 pub mod mapping;
 mod members;
+mod spoken;
+mod wish;
 
 use std::time::Duration;
 
