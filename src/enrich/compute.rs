@@ -1,7 +1,7 @@
 //! Compute Engine: which instance it was, and what is known of it.
 //!
 //! Asked by the node that Kubernetes named, else by the numeric id, else by the node's name, the host's name, and the
-//! internal address. Which of those that answer it was is decided in [`judge`](super::judge).
+//! internal address. Which of those that answer it was is decided in `judge`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
