@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::anchor::anchored;
 use super::guards::{DIGEST, Guards, IMAGE, OWNER, PLAIN_VM, PRODUCTION, REFERENCE, SOFTWARE, ways};
 use super::known;
+use super::length::longest;
 use super::mapping::SUBJECT_BYTES;
 use super::{Family, Policy};
 use crate::attest::cel::node::{ClaimPath, Literal, Loop, Macro, Node, Operator, Variable};
@@ -389,38 +390,6 @@ fn looks_for_latest(l: &Loop) -> bool {
     found
 }
 
-/// The most bytes that a text made of claims can have; what is not known counts as nothing.
-fn longest(node: &Node) -> usize {
-    const ENDLESS: usize = 4096;
-    if let Some(path) = node.path() {
-        return match path.segments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            ["sub" | "aud" | "eat_profile"] => ENDLESS,
-            ["submods", "container", "image_reference" | "args" | "cmd_override" | "env" | "env_override", ..] => {
-                ENDLESS
-            }
-            ["submods", "container", "image_digest" | "image_id"] => "sha256:".len() + 64,
-            ["submods", "gce", "instance_name"] => 63,
-            ["submods", "gce", "project_id"] => 30,
-            ["submods", "gce", "zone"] => 25,
-            ["submods", "gce", "instance_id" | "project_number"] => 20,
-            // ACCOUNT@PROJECT.iam.gserviceaccount.com
-            ["google_service_accounts", _] => 30 + 1 + 30 + 24,
-            ["swname" | "dbgstat" | "hwmodel"] => 20,
-            ["iss"] => 43,
-            _ => 0,
-        };
-    }
-    match node {
-        Node::Literal(Literal::Text(text)) => text.len(),
-        Node::Binary { operator: Operator::Add, operands } => operands.iter().map(longest).sum(),
-        Node::Conditional(parts) => longest(&parts[1]).max(longest(&parts[2])),
-        Node::Call { function, arguments } if matches!(function.name(), "string" | "dyn") => {
-            arguments.iter().map(longest).sum()
-        }
-        _ => 0,
-    }
-}
-
 fn overridable(path: &ClaimPath) -> bool {
     path.variable == Variable::Assertion
         && path.segments.last().is_some_and(|last| matches!(last.as_str(), "cmd_override" | "env_override"))
@@ -549,34 +518,6 @@ mod tests {
         assert_eq!(of("mapping: {attribute.a: assertion.swname}"), [""; 0]);
         assert_eq!(of("mapping: {attribute.a: google.subject}"), ["unmapped-attribute"]);
         assert_eq!(of("issuer: http://x.example\nmapping: {attribute.a: assertion.swname}"), ["issuer-address"]);
-    }
-
-    #[test]
-    fn a_subject_that_can_be_too_long_is_told() {
-        let long = |subject: &str| {
-            let text = format!("audiences: [a]\nmapping:\n  google.subject: {subject}\ncondition: {VM}\n");
-            lint(&Policy::read(&text, "p").unwrap()).iter().any(|remark| remark.rule == "long-subject")
-        };
-        let (container, gce) = ("assertion.submods.container", "assertion.submods.gce");
-        for (subject, expected) in [
-            ("assertion.sub".to_owned(), true),
-            ("assertion.aud".to_owned(), true),
-            (format!("{container}.image_reference"), true),
-            (format!("{gce}.instance_name + {gce}.zone + {container}.image_digest"), true),
-            (format!("assertion.secboot ? {gce}.instance_id : assertion.sub"), true),
-            (format!("string({container}.args[0])"), true),
-            (
-                format!(
-                    "'gcpcs::' + {container}.image_digest + '::' + {gce}.project_number + '::' + {gce}.instance_id"
-                ),
-                false,
-            ),
-            (format!("{gce}.instance_name + {gce}.zone"), false),
-            ("assertion.google_service_accounts[0]".to_owned(), false),
-            ("assertion.sub.extract('instances/{n}')".to_owned(), false),
-        ] {
-            assert_eq!(long(&format!("\"{subject}\"")), expected, "{subject}");
-        }
     }
 
     #[test]

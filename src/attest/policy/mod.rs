@@ -7,6 +7,7 @@ pub mod form;
 mod guards;
 mod hint;
 pub mod known;
+mod length;
 pub mod lint;
 pub mod mapping;
 mod members;
