@@ -19,6 +19,10 @@ const LONGEST_NAME: usize = 1024;
 
 /// The process that triggered the event, then its parent.
 pub(super) fn processes(event: &Runtime) -> Vec<Process> {
+    // The sensor tells of a container's start as if a process called `container:3ad7b26ded6d` had done it; there is none.
+    if event.field("proc.name").is_some_and(|name| name.starts_with("container:")) {
+        return Vec::new();
+    }
     let learned = event.learned.as_ref();
     let command = event
         .field("proc.cmdline")
@@ -182,19 +186,29 @@ fn ip(text: &str) -> Option<String> {
     (!address.is_unspecified()).then(|| address.to_string())
 }
 
-/// Public addresses, and names that were asked for.
+/// Public addresses of others, and names that were asked for.
 pub(super) fn indicator(event: &Runtime, connections: &[Connection]) -> Option<Indicator> {
+    let own = own_address(event, connections.first());
     let peers = connections.iter().flat_map(|c| [c.destination_ip.as_deref(), c.source_ip.as_deref()]);
-    let mut indicator = Indicator {
-        ip_addresses: peers.flatten().filter(|ip| is_public(ip)).map(str::to_owned).collect(),
-        ..Indicator::default()
-    };
+    let others = peers.flatten().filter(|ip| is_public(ip) && own.as_deref() != Some(*ip));
+    let mut indicator = Indicator { ip_addresses: others.map(str::to_owned).collect(), ..Indicator::default() };
     indicator.ip_addresses.dedup();
     let names = ["fd.sip.name", "fd.rip.name", "dns.name", "evt.dns.name"];
     indicator.domains =
         names.iter().filter_map(|name| event.field(name)).filter(|name| is_domain(name)).take(4).map(bounded).collect();
     indicator.domains.dedup();
     (indicator != Indicator::default()).then_some(indicator)
+}
+
+/// The address of the machine itself, which is the victim's: told, or the end from which a connection of this kind is
+/// seen. Which end it is stays unknown of data under way.
+fn own_address(event: &Runtime, connection: Option<&Connection>) -> Option<String> {
+    let connection = connection?;
+    event.field("fd.lip").and_then(ip).or_else(|| match event.field("evt.type")? {
+        "connect" => connection.source_ip.clone(),
+        "accept" | "accept4" => connection.destination_ip.clone(),
+        _ => None,
+    })
 }
 
 fn is_domain(name: &str) -> bool {
@@ -269,8 +283,9 @@ fn audited(event: &Runtime) -> Option<String> {
     Some(bounded(format!("{verb} {resource}").trim()))
 }
 
+/// A number of a process or user; `-1`, and the same in 32 bits without a sign, is how the kernel says that there is none.
 fn number(text: Option<&str>) -> Option<Int64> {
-    text?.parse().ok().map(Int64)
+    text?.parse().ok().filter(|number: &i64| *number >= 0 && *number != i64::from(u32::MAX)).map(Int64)
 }
 
 fn bounded(text: &str) -> String {

@@ -31,6 +31,7 @@ enum Case {
     Admission,
     CloudAudit,
     KubernetesAudit,
+    Sensor,
     Host,
     General,
 }
@@ -44,6 +45,7 @@ pub(super) fn write(event: &Runtime, enriched: &Enriched, resource: &Resource, l
     match case {
         Case::CloudAudit => cloud_audit(event, &target, &mut steps),
         Case::KubernetesAudit | Case::Admission => kubernetes_audit(event, case, &target, &mut steps),
+        Case::Sensor => steps.say(question(case)),
         _ if target.pod.is_some() => pod(event, case, &target, &mut steps),
         _ => host(event, case, &target, &mut steps),
     }
@@ -75,6 +77,7 @@ fn case(event: &Runtime) -> Case {
             Case::CloudAudit
         }
         () if source == "k8s_audit" => Case::KubernetesAudit,
+        () if source == "internal" => Case::Sensor,
         () if origin.category.as_deref() == Some("miner") || kind == "11" || has(MINERS) || tagged("t1496") => {
             Case::CryptoMiner
         }
@@ -194,13 +197,16 @@ fn question(case: Case) -> &'static str {
         }
         Case::Drift => "Find out how the executable that is not part of the image came into the container.",
         Case::SystemNamespace => {
-            "Compare the container with what GKE runs in kube-system; what Google or your operators did not put there is an intrusion."
+            "Compare the container with what the provider of the cluster runs in kube-system; what neither it nor your operators put there is an intrusion."
         }
         Case::SensitiveMount => {
             "Check whether the workload needs the host path it mounts; such a mount can be a way out of the container."
         }
         Case::Privileged => "Check whether the container must be privileged; a privileged container controls its node.",
         Case::Shell => "Find out who opened the shell and why; nobody should need one in production.",
+        Case::Sensor => {
+            "The sensor tells of itself: find out what it could not see, and why. Attackers may overload it on purpose."
+        }
         Case::Process => "Check whether the image is meant to start this process.",
         _ => "Check whether what the summary describes was expected.",
     }
@@ -297,8 +303,10 @@ fn image(event: &Runtime, steps: &mut Steps) {
     };
     let repository =
         image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(image, |(repository, _)| repository);
+    // The hosts that the command takes; others, as gke.gcr.io, are mirrors that it refuses.
+    let host = repository.split('/').next().unwrap_or_default();
     let ours =
-        repository.contains("-docker.pkg.dev/") || repository.starts_with("gcr.io/") || repository.contains(".gcr.io/");
+        host.ends_with("-docker.pkg.dev") || matches!(host, "gcr.io" | "us.gcr.io" | "eu.gcr.io" | "asia.gcr.io");
     let digest = if digest.starts_with("sha256:") { digest.to_owned() } else { return };
     if let Some(reference) = word(&format!("{repository}@{digest}")).filter(|_| ours) {
         steps.run(
@@ -313,14 +321,27 @@ fn removal(case: Case, target: &Target, steps: &mut Steps) {
     if let Some(workload) = &target.workload {
         steps.run("Look at the workload it belongs to:", format_args!("kubectl -n {ns} get {workload} -o yaml"));
     }
+    // Of a pod without a known workload nobody knows whether it comes back.
+    let is_owned = target.workload.is_some();
     let what = match case {
-        Case::SensitiveMount | Case::Privileged => {
+        Case::SensitiveMount | Case::Privileged if is_owned => {
             "Take the privilege out of the workload's manifest, apply it, then delete this pod:"
         }
-        Case::CryptoMiner | Case::Malware | Case::Drift => {
+        Case::SensitiveMount | Case::Privileged => {
+            "Take the privilege out of the manifest that the pod was made from, apply it, then delete this pod:"
+        }
+        Case::CryptoMiner | Case::Malware | Case::Drift if is_owned => {
             "When the evidence is safe, delete the pod; its controller starts a clean one from the image:"
         }
-        _ => "When it was not expected and the evidence is safe, delete the pod; its controller starts a new one:",
+        Case::CryptoMiner | Case::Malware | Case::Drift => {
+            "When the evidence is safe, delete the pod; a controller, if it has one, starts a clean one from the image:"
+        }
+        _ if is_owned => {
+            "When it was not expected and the evidence is safe, delete the pod; its controller starts a new one:"
+        }
+        _ => {
+            "When it was not expected and the evidence is safe, delete the pod; a controller, if it has one, starts a new one:"
+        }
     };
     steps.run(what, format_args!("kubectl -n {ns} delete pod {pod} --grace-period 10"));
     if matches!(case, Case::CryptoMiner | Case::Malware | Case::Shell | Case::SystemNamespace) {

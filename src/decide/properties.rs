@@ -130,7 +130,9 @@ fn provenance(event: &Runtime, context: &Context<'_>, bag: &mut Bag) {
     }
     let actions: Vec<String> = event.actions.iter().map(described).collect();
     bag.list("actions", &actions);
-    let captures: Vec<String> = event.actions.iter().filter_map(|action| action.capture.clone()).collect();
+    // Of a capture that failed there is nothing to be found.
+    let taken = event.actions.iter().filter(|action| action.successful != Some(false));
+    let captures: Vec<String> = taken.filter_map(|action| action.capture.clone()).collect();
     bag.list("capture_ids", &captures);
     if let Some(learned) = &event.learned {
         bag.text("ml_command", learned.command.as_deref());

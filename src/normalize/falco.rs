@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::ignored::Ignored;
 use super::json::Json;
 use super::sysdig::{MOST_TAGS, derived_id, facts, fields, first, shorten, unescape};
 use super::{place, time};
@@ -13,6 +14,22 @@ pub(super) fn is_falco(object: &Json<'_>) -> bool {
     let has = |name: &str| !object.member(name).is_null();
     let rule = object.member("rule").text().is_some();
     rule && (object.member("output_fields").is_map() || (has("priority") && (has("output") || has("time"))))
+}
+
+/// What Falco and falcosidekick send about themselves, and is no event: Falco's metrics (`metrics.output_rule`), and what
+/// falcosidekick makes of `POST /test`. System calls that Falco dropped are one: something was not seen.
+pub(super) fn ignored(object: &Json<'_>) -> Option<Ignored> {
+    let rule = object.member("rule").str()?.trim();
+    match rule {
+        "Falco internal: metrics snapshot" | "Falco internal: resource utilization notification" => {
+            Some(Ignored::SensorMetrics)
+        }
+        "Test rule" => {
+            let said = object.member("output").str().unwrap_or_default();
+            said.contains("test from falcosidekick").then_some(Ignored::Test)
+        }
+        _ => None,
+    }
 }
 
 /// One event in our own words.
@@ -52,7 +69,8 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
             .take(MOST_TAGS)
             .map(|t| shorten(&t, 256).to_owned())
             .collect(),
-        summary: first(&[object.member("output")])
+        // `message` is the output without its beginning, since Falco 0.40; either may be switched off.
+        summary: first(&[object.member("output"), object.member("message")])
             .map(|text| unescape(without_clock(&text, object.member("priority")))),
         fields,
         labels: facts(&[object.member("labels")]),
@@ -73,9 +91,11 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
     event
 }
 
-/// The sentence without what stands before it: a clock in local time and the priority, both told better elsewhere.
+/// The sentence without what stands before it: a clock and the priority, both told better elsewhere.
 fn without_clock<'a>(output: &'a str, priority: &Json<'_>) -> &'a str {
-    let is_clock = |text: &str| text.len() >= 8 && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b':' | b'.'));
+    // `10:18:28.625667668`, or with `time_format_iso_8601` the date, `T` and the offset too.
+    let in_clock = |b: u8| b.is_ascii_digit() || matches!(b, b':' | b'.' | b'-' | b'+' | b'T' | b'Z');
+    let is_clock = |text: &str| text.len() >= 8 && text.contains(':') && text.bytes().all(in_clock);
     let rest = output.split_once(": ").filter(|(clock, _)| is_clock(clock)).map_or(output, |(_, rest)| rest);
     let word = priority.str().unwrap_or_default();
     let starts = !word.is_empty() && rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));

@@ -28,6 +28,8 @@ pub enum Ignored {
     Compliance,
     /// Results of image and host scanning.
     Scanning,
+    /// What Falco counts about itself.
+    SensorMetrics,
     /// Another type the forwarder may send.
     OtherType,
     /// Well-formed, but nothing that we know.
@@ -50,7 +52,7 @@ pub enum Ignored {
 
 impl Ignored {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Resolved,
         Self::MonitorAlert,
         Self::Test,
@@ -62,6 +64,7 @@ impl Ignored {
         Self::Kubernetes,
         Self::Compliance,
         Self::Scanning,
+        Self::SensorMetrics,
         Self::OtherType,
         Self::Unrecognised,
         Self::Lifecycle,
@@ -87,6 +90,7 @@ impl Ignored {
             Self::Kubernetes => "kubernetes",
             Self::Compliance => "compliance",
             Self::Scanning => "scanning",
+            Self::SensorMetrics => "sensor_metrics",
             Self::OtherType => "other_type",
             Self::Unrecognised => "unrecognised",
             Self::Lifecycle => "lifecycle",
@@ -113,6 +117,7 @@ impl Ignored {
             Self::Kubernetes => "It is an activity record of Kubernetes.",
             Self::Compliance => "It is a benchmark or compliance result.",
             Self::Scanning => "It is a scanning result.",
+            Self::SensorMetrics => "It is what Falco counts about itself.",
             Self::OtherType => "Its type is not a runtime policy event.",
             Self::Unrecognised => "It is well-formed but none of the known shapes.",
             Self::Lifecycle => "A VM was started or stopped.",

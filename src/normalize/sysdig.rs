@@ -174,6 +174,8 @@ fn shape(object: &Json<'_>, content: &Json<'_>, envelope: &Envelope<'_, '_>) -> 
     match () {
         () if envelope.is_notification => Shape::Notification,
         () if !content.is_map() && object.member("type").is_null() => Shape::Legacy,
+        // The feed's elements of 2023 have an `agentId` as well; only they have a cursor.
+        () if !object.member("cursor").is_null() => Shape::Api,
         () if !object.member("type").is_null() || !object.member("agentId").is_null() => Shape::Forwarder,
         () => Shape::Api,
     }

@@ -241,6 +241,34 @@ fn quirks_do_not_become_values() {
 }
 
 #[test]
+fn falcos_sentence_is_found_in_every_form_of_it() {
+    for (said, expected) in [
+        (
+            r#""output":"10:18:28.625667668: Warning Sensitive file (file=/etc/shadow)""#,
+            "Sensitive file (file=/etc/shadow)",
+        ),
+        (r#""output":"2024-05-07T18:54:19.341081180+0000: Warning Sensitive file""#, "Sensitive file"),
+        (r#""output":"2024-05-07T18:54:19.341081180Z: Warning Sensitive file""#, "Sensitive file"),
+        (r#""message":"A shell was spawned""#, "A shell was spawned"),
+        (r#""output":"10:18:28.6: Warning A shell","message":"A shell""#, "A shell"),
+        (r#""output":"12-34: something""#, "12-34: something"),
+    ] {
+        let body =
+            format!(r#"{{"rule":"R","priority":"Warning","time":"2025-05-18T10:18:15Z","output_fields":{{}},{said}}}"#);
+        assert_eq!(only(&body).summary, some(expected), "{said}");
+    }
+    let dropped = r#"{"rule":"Falco internal: syscall event drop","priority":"Debug","source":"internal",
+        "output":"Falco internal: syscall event drop. 8 system calls dropped in last second.","time":"2025-05-18T10:18:15Z","output_fields":{"n_drops":"8"}}"#;
+    assert_eq!(only(dropped).origin.source, some("internal"), "what was not seen is an event");
+}
+
+#[test]
+fn elements_of_the_feed_are_told_by_their_cursor() {
+    let body = r#"{"id":"a1","cursor":"ABC","customerId":1,"agentId":5,"timestamp":"2023-11-22T11:16:28.1Z","severity":0,"content":{"ruleName":"r"}}"#;
+    assert_eq!(only(body).shape, crate::event::runtime::Shape::Api);
+}
+
+#[test]
 fn what_opens_no_finding_is_told_by_kind() {
     use Ignored::*;
     for (body, kinds) in [
@@ -250,6 +278,16 @@ fn what_opens_no_finding_is_told_by_kind() {
         (fixture!("sysdig/monitor_alert.json"), vec![MonitorAlert]),
         (fixture!("sysdig/forwarder_other_types.json"), vec![AuditTrail, Connection, Scanning]),
         (fixture!("sysdig/forwarder_test.json"), vec![Test]),
+        (
+            r#"{"output":"This is a test from falcosidekick","priority":"Debug","rule":"Test rule","time":"2025-05-18T10:18:15Z",
+                "output_fields":{"proc.name":"falcosidekick","user.name":"falcosidekick"},"tags":["test","example"]}"#,
+            vec![Test],
+        ),
+        (
+            r#"{"output":"Falco metrics snapshot","priority":"Informational","rule":"Falco internal: metrics snapshot",
+                "source":"internal","time":"2025-05-18T10:18:15Z","output_fields":{"falco.num_evts":276408}}"#,
+            vec![SensorMetrics],
+        ),
         ("{}", vec![Test]),
         ("[]", vec![]),
         ("null", vec![Empty]),

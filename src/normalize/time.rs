@@ -70,7 +70,9 @@ fn from_text(text: &str) -> Option<DateTime<Utc>> {
     if !(16..=48).contains(&text.len()) {
         return None;
     }
-    let with_offset = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok();
+    // `+0000` is an offset of ISO 8601 too.
+    let basic = || DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z");
+    let with_offset = DateTime::parse_from_rfc3339(text).or_else(|_| basic()).map(|time| time.to_utc()).ok();
     let without = || {
         let text = text.trim_end_matches(" UTC").trim_end_matches("Z");
         let forms = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"];
@@ -107,6 +109,7 @@ mod tests {
             ("\"1720031001639.981\"", "2024-07-03T18:23:21.639981Z"),
             ("\"2024-07-03T18:23:21.63998111Z\"", "2024-07-03T18:23:21.639981110Z"),
             ("\"2024-07-03T20:23:21+02:00\"", "2024-07-03T18:23:21Z"),
+            ("\"2024-07-03T20:23:21.5+0200\"", "2024-07-03T18:23:21.500Z"),
             ("\"2024-07-03 18:23:21.5\"", "2024-07-03T18:23:21.500Z"),
             ("\"2024-07-03T18:23:21\"", "2024-07-03T18:23:21Z"),
         ] {

@@ -125,3 +125,78 @@ fn an_admission_review_of_a_pod_is_about_a_pod() {
     let object = json!({"group": "apps/v1", "kind": "Deployment", "ns": "shop", "name": "n"});
     assert_eq!(reviewed("deployment"), json!({"objects": [object]}));
 }
+
+#[test]
+fn the_sensors_pseudo_process_and_numbers_that_are_none_are_no_process() {
+    let started = json!({"evt.type": "container", "proc.name": "container:3ad7b26ded6d", "proc.cmdline": "container:3ad7b26ded6d",
+        "proc.pid": "-1", "proc.ppid": "-1", "user.uid": 4_294_967_295_i64});
+    assert!(with(started, json!({})).processes.is_empty());
+    let process =
+        &with(json!({"proc.name": "sh", "proc.pid": -1, "proc.ppid": 7, "user.uid": 4_294_967_295_i64}), json!({}))
+            .processes[0];
+    assert_eq!(
+        (process.pid.is_none(), process.parent_pid.map(|pid| pid.0), process.user_id.is_none()),
+        (true, Some(7), true)
+    );
+}
+
+#[test]
+fn the_machines_own_address_indicates_nothing() {
+    let indicated =
+        |fields: Value| with(fields, json!({})).indicator.map(|found| found.ip_addresses).unwrap_or_default();
+    let tuple = "34.70.1.2:51234->198.51.100.9:3333";
+    for (fields, expected) in [
+        (json!({"fd.name": tuple, "fd.lip": "34.70.1.2"}), vec!["198.51.100.9"]),
+        (json!({"fd.name": tuple, "evt.type": "connect"}), vec!["198.51.100.9"]),
+        (json!({"fd.name": tuple, "evt.type": "accept4"}), vec!["34.70.1.2"]),
+        (json!({"fd.name": "34.70.1.2:1000->169.254.169.254:80", "evt.type": "connect"}), vec![]),
+        (json!({"fd.name": tuple, "evt.type": "sendto"}), vec!["198.51.100.9", "34.70.1.2"]),
+    ] {
+        assert_eq!(indicated(fields.clone()), expected, "{fields}");
+    }
+}
+
+#[test]
+fn only_images_that_the_command_takes_are_looked_up() {
+    let asks = |image: &str| {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let labels = json!({"container.image.digest": digest});
+        with(json!({"container.image.repository": image}), labels)
+            .next_steps
+            .unwrap()
+            .contains("docker images describe")
+    };
+    for image in ["gcr.io/p/web", "eu.gcr.io/p/web", "europe-docker.pkg.dev/p/r/web"] {
+        assert!(asks(image), "{image}");
+    }
+    for image in ["gke.gcr.io/netd", "k8s.gcr.io/pause", "mirror.gcr.io/library/nginx", "evil.example/gcr.io/x"] {
+        assert!(!asks(image), "{image}");
+    }
+}
+
+#[test]
+fn a_pod_without_a_known_workload_may_have_no_controller() {
+    let steps = |labels: Value| with(json!({}), labels).next_steps.unwrap();
+    let bare = json!({"kubernetes.namespace.name": "shop", "kubernetes.pod.name": "web"});
+    assert!(steps(bare).contains("a controller, if it has one,"));
+    let owned = json!({"kubernetes.namespace.name": "shop", "kubernetes.pod.name": "web-1", "kubernetes.deployment.name": "web"});
+    assert!(steps(owned).contains("its controller starts a new one"));
+}
+
+#[test]
+fn a_capture_that_failed_is_no_capture() {
+    let mut event = forwarder();
+    event["actions"] = json!([{"type": "capture", "successful": false, "token": "c-1", "errMsg": "full"}]);
+    let found = finding(&event);
+    assert!(found.source_properties.get("capture_ids").is_none());
+    assert_eq!(found.source_properties["actions"], json!(["capture: failed (full)"]));
+}
+
+#[test]
+fn what_the_sensor_tells_of_itself_asks_about_the_sensor() {
+    let steps = finding(&json!({"rule": "Falco internal: syscall event drop", "priority": "Debug", "source": "internal",
+        "output": "8 system calls dropped", "time": "2025-05-18T10:18:15Z", "hostname": "n1", "output_fields": {"n_drops": "8"}}))
+    .next_steps
+    .unwrap();
+    assert!(steps.contains("could not see") && !steps.contains("log-ins"), "{steps}");
+}
