@@ -85,7 +85,7 @@ pub fn explain(entry: &Entry) -> Explanation {
         vm: entry.vm.clone(),
         time: entry.time,
         boot_counter: entry.boot,
-        summary: report.map(|_| summary(&differences)),
+        summary: report.map(|report| summary(report, &differences)),
         registers: differences.iter().map(register).collect(),
         notes: notes(entry),
     }

@@ -291,7 +291,7 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
         put("policy_measurements", Some(values(&report.policy)));
         put("actual_measurements", Some(values(&report.actual)));
         let differences = report.differences();
-        put("difference", Some(json!(summary(&differences))));
+        put("difference", Some(json!(summary(report, &differences))));
         let changed = |wanted| differences.iter().filter(move |d| d.change == wanted).map(|d| d.slot.pcr.to_string());
         put("changed", Some(changed(Change::Changed).collect()));
         put("only_in_policy", Some(changed(Change::OnlyInPolicy).collect()));

@@ -53,8 +53,9 @@ pub fn boot_report(entry: &Entry) -> Option<&BootReport> {
     }
 }
 
-/// Which registers differ, in one line: "PCR_4 changed; PCR_14 only in actual".
-pub fn summary(differences: &[Difference]) -> String {
+/// Which registers differ, in one line: "PCR_4 changed; PCR_14 only in actual". Values that cannot be read, as those of a
+/// register that stands there twice, agree with nothing.
+pub fn summary(report: &BootReport, differences: &[Difference]) -> String {
     let word = |difference: &Difference| {
         let pcr = difference.slot.pcr;
         Some(match difference.change {
@@ -66,7 +67,14 @@ pub fn summary(differences: &[Difference]) -> String {
     };
     let mut words: Vec<String> = differences.iter().filter_map(word).collect();
     words.dedup();
-    if words.is_empty() { "all registers as the policy has them".to_owned() } else { words.join("; ") }
+    match (words.as_slice(), report.unreadable.len()) {
+        ([], 0) if differences.is_empty() => words.push("no registers were reported".to_owned()),
+        ([], 0) => words.push("all registers as the policy has them".to_owned()),
+        (_, 0) => {}
+        (_, 1) => words.push("1 value not readable".to_owned()),
+        (_, many) => words.push(format!("{many} values not readable")),
+    }
+    words.join("; ")
 }
 
 /// What a reader should know beside the registers.

@@ -7,6 +7,7 @@ pub mod entries;
 pub mod overdue;
 pub mod poller;
 pub mod pubsub;
+mod pubsub_keys;
 pub mod pubsub_pull;
 pub mod pubsub_token;
 pub mod sender;

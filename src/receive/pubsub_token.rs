@@ -1,27 +1,14 @@
 //! Who pushes: the OIDC token that Pub/Sub sends with every push, verified against the issuer's keys.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
-use chrono::{DateTime, TimeDelta, Utc};
-use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use chrono::{DateTime, Utc};
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
+use super::pubsub_keys::{NoKey, PushKeys};
 use crate::config::pubsub::PushToken;
 
 /// Clocks may disagree by this much.
 const SKEW: i64 = 60;
-/// An unknown key makes us look for new ones, but not more often than this. So do keys that should be renewed.
-const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(30);
-/// While there are no keys at all, they are asked for so often.
-const NONE_AGAIN: TimeDelta = TimeDelta::seconds(10);
-/// How long keys are used when the answer does not say.
-const FRESH_FOR: TimeDelta = TimeDelta::minutes(10);
-/// No longer than this are keys used whatever the answer says.
-const FRESH_AT_MOST: TimeDelta = TimeDelta::hours(24);
-
 /// Why a push was refused. None of them shows the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -114,11 +101,10 @@ struct Claims {
     email_verified: serde_json::Value,
 }
 
-/// Verifies pushes. Keys are kept as long as the issuer allows.
+/// Verifies pushes.
 pub struct Verifier {
     wanted: PushToken,
-    http: reqwest::Client,
-    keys: Mutex<Keys>,
+    keys: PushKeys,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -127,35 +113,11 @@ impl std::fmt::Debug for Verifier {
     }
 }
 
-#[derive(Default)]
-struct Keys {
-    by_id: HashMap<String, DecodingKey>,
-    fresh_until: Option<DateTime<Utc>>,
-    /// When keys were asked for last, for whatever reason.
-    asked: Option<DateTime<Utc>>,
-    /// When they were asked for last because one was not known.
-    missed: Option<DateTime<Utc>>,
-}
-
-impl Keys {
-    /// Whether to ask for keys now.
-    fn due(&self, known: bool, now: DateTime<Utc>) -> bool {
-        // A clock that was set back does not make us wait.
-        let rested = |last: Option<DateTime<Utc>>, pause| last.is_none_or(|last| now - last >= pause || now < last);
-        if self.by_id.is_empty() {
-            rested(self.asked, NONE_AGAIN)
-        } else if known {
-            rested(self.asked, LOOK_AGAIN)
-        } else {
-            rested(self.missed, LOOK_AGAIN)
-        }
-    }
-}
-
 impl Verifier {
     /// A verifier for tokens like `wanted`; `http` asks for the keys.
     pub fn new(wanted: PushToken, http: reqwest::Client) -> Self {
-        Self { wanted, http, keys: Mutex::default() }
+        let keys = PushKeys::new(http, wanted.jwks.clone());
+        Self { wanted, keys }
     }
 
     /// Checks the `Authorization` header. Answers the account's e-mail address.
@@ -174,7 +136,11 @@ impl Verifier {
         if ["crit", "b64", "zip"].iter().any(|name| members.get(name).is_some()) {
             return Err(Refused::Extension);
         }
-        let key = self.key(header.kid.as_deref().ok_or(Refused::Key)?, now).await?;
+        let id = header.kid.as_deref().ok_or(Refused::Key)?;
+        let key = self.keys.key(id, now).await.map_err(|none| match none {
+            NoKey::Unknown => Refused::Key,
+            NoKey::Unavailable => Refused::NoKeys,
+        })?;
         let mut only_signature = Validation::new(Algorithm::RS256);
         only_signature.required_spec_claims.clear();
         only_signature.validate_exp = false;
@@ -208,55 +174,6 @@ impl Verifier {
         let listed = self.wanted.accounts.iter().any(|account| account.eq_ignore_ascii_case(&claims.email));
         if listed { Ok(claims.email) } else { Err(Refused::Account) }
     }
-
-    async fn key(&self, id: &str, now: DateTime<Utc>) -> Result<DecodingKey, Refused> {
-        let mut keys = self.keys.lock().await;
-        let known = keys.by_id.get(id).cloned();
-        if let (Some(key), true) = (&known, keys.fresh_until.is_some_and(|until| now < until)) {
-            return Ok(key.clone());
-        }
-        let mut failed = false;
-        if keys.due(known.is_some(), now) {
-            let missed = !keys.by_id.is_empty() && known.is_none();
-            keys.asked = Some(now);
-            match self.fetch(now).await {
-                Ok((by_id, fresh_until)) => {
-                    keys.by_id = by_id;
-                    keys.fresh_until = Some(fresh_until);
-                }
-                Err(error) => {
-                    failed = true;
-                    tracing::warn!(
-                        error = crate::telemetry::chain(&error),
-                        "the keys for verifying pushes could not be fetched"
-                    );
-                }
-            }
-            // The first fetch of all may be for an unknown key too.
-            if missed || (!failed && !keys.by_id.contains_key(id)) {
-                keys.missed = Some(now);
-            }
-        }
-        // Keys that were good are used on while new ones cannot be had.
-        match keys.by_id.get(id).cloned().or(known.filter(|_| failed)) {
-            Some(key) => Ok(key),
-            None if failed || keys.by_id.is_empty() => Err(Refused::NoKeys),
-            None => Err(Refused::Key),
-        }
-    }
-
-    async fn fetch(&self, now: DateTime<Utc>) -> Result<(HashMap<String, DecodingKey>, DateTime<Utc>), reqwest::Error> {
-        let request = self.http.get(self.wanted.jwks.clone()).timeout(Duration::from_secs(10));
-        let answer = request.send().await?.error_for_status()?;
-        let control = answer.headers().get(reqwest::header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
-        let fresh_for = control.and_then(max_age).unwrap_or(FRESH_FOR).min(FRESH_AT_MOST);
-        let set: JwkSet = answer.json().await?;
-        let keys = set.keys.iter().filter_map(|jwk| {
-            let id = jwk.common.key_id.clone()?;
-            DecodingKey::from_jwk(jwk).ok().map(|key| (id, key))
-        });
-        Ok((keys.collect(), now + fresh_for))
-    }
 }
 
 fn bearer(authorization: Option<&[u8]>) -> Option<&str> {
@@ -275,9 +192,4 @@ fn header_of(token: &str) -> serde_json::Value {
     let header = token.split('.').next().unwrap_or_default();
     let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
     serde_json::from_slice(&header).unwrap_or_default()
-}
-
-fn max_age(control: &str) -> Option<TimeDelta> {
-    let seconds = control.split(',').find_map(|part| part.trim().strip_prefix("max-age="))?;
-    TimeDelta::try_seconds(seconds.trim().parse().ok()?)
 }

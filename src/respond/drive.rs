@@ -92,7 +92,10 @@ impl<'a> Driver<'a> {
         };
         self.held.plan.name = Some(instance.name.clone());
         if under_way == Some(CallState::Intended) && self.looks_done(&instance) {
-            self.set_call(CallState::Running, None);
+            if let Some(action) = self.plan().action {
+                let now = self.now();
+                self.held.plan.take(action.label(), None, now);
+            }
             return self.see_it_through().await;
         }
         if under_way == Some(CallState::Intended) {
@@ -316,8 +319,7 @@ impl<'a> Driver<'a> {
     ) -> Step<()> {
         let path = operation.as_ref().filter(|operation| !operation.name.is_empty()).map(|o| o.path(project, place));
         let now = self.now();
-        let call = self.held.plan.call_mut(step, now);
-        (call.state, call.operation) = (CallState::Running, path.clone());
+        self.held.plan.take(step, path.clone(), now);
         let told = match (&operation, &path) {
             (None, _) => format!("{step} stands there already"),
             (Some(_), Some(path)) => format!("{step} was taken: {path}"),
@@ -333,14 +335,6 @@ impl<'a> Driver<'a> {
         Some(if call.state == CallState::Finished { CallState::Running } else { call.state })
     }
 
-    fn set_call(&mut self, state: CallState, operation: Option<String>) {
-        if let Some(action) = self.plan().action {
-            let now = self.now();
-            let call = self.held.plan.call_mut(action.label(), now);
-            (call.state, call.operation) = (state, operation);
-        }
-    }
-
     /// The call was put off: nothing was done, or it may have been.
     pub(super) fn back(&mut self, step: &str, maybe_taken: bool) {
         let now = self.now();
@@ -351,9 +345,10 @@ impl<'a> Driver<'a> {
         (self.responder.clock)()
     }
 
+    /// How long ago a call was taken.
     pub(super) fn since(&self, step: &str) -> TimeDelta {
         let now = self.now();
-        self.plan().call(step).map_or_else(TimeDelta::zero, |call| now - call.since)
+        self.plan().call(step).map_or_else(TimeDelta::zero, |call| now - call.taken.unwrap_or(call.since))
     }
 
     pub(super) fn note(&mut self, what: What, told: String) {

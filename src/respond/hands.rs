@@ -45,6 +45,8 @@ impl Trouble {
             ApiError::Auth { .. } | ApiError::Refused { .. } => Self::Never(Reason::Forbidden, told),
             ApiError::TooLarge { .. } => Self::Never(Reason::Rejected, told),
             _ if error.is_retryable() => later(true),
+            // Another operation on the same resource is under way: nothing was done, and it passes.
+            _ if error.status() == Some(409) || error.reason() == Some("resourceNotReady") => later(false),
             _ => Self::Never(
                 match error.status() {
                     Some(401 | 403) => Reason::Forbidden,

@@ -51,6 +51,9 @@ pub struct Call {
     pub request_id: String,
     /// When it was first written down.
     pub since: DateTime<Utc>,
+    /// When it was taken, or seen to have been: its operation has its time from then on, however long it had to wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<DateTime<Utc>>,
     /// How far it is.
     pub state: CallState,
     /// The path of its operation, once it is known.
@@ -238,10 +241,17 @@ impl Plan {
         let place = self.calls.iter().position(|call| call.step == step).unwrap_or_else(|| {
             let request_id = super::names::request_id(&self.event, step);
             let state = CallState::PutOff;
-            self.calls.push(Call { step: step.to_owned(), request_id, since: now, state, operation: None });
+            let call = Call { step: step.to_owned(), request_id, since: now, taken: None, state, operation: None };
+            self.calls.push(call);
             self.calls.len() - 1
         });
         &mut self.calls[place]
+    }
+
+    /// The call for this step was taken.
+    pub fn take(&mut self, step: &str, operation: Option<String>, now: DateTime<Utc>) {
+        let call = self.call_mut(step, now);
+        (call.state, call.operation, call.taken) = (CallState::Running, operation, Some(now));
     }
 
     /// Whether a call may have reached Compute Engine.

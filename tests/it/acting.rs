@@ -423,6 +423,15 @@ async fn failures_of_compute_engine_are_told_and_only_passing_ones_tried_again()
     assert_eq!(stops(&compute).len(), 2);
     assert_eq!(stops(&compute)[0].query["requestId"], stops(&compute)[1].query["requestId"]);
 
+    for (status, reason) in [(400, "resourceNotReady"), (409, "operationInProgress")] {
+        let compute = self::compute();
+        compute.world().fails("stop", [Fault::Says(refused(status, reason, "another operation is under way"))]);
+        let world = acting(&compute, "stop", &[]).await;
+        push_entry(&world, &late(3)).await;
+        is(&answered(&world, LATE).await, "stop", "done", "asked");
+        assert_eq!(stops(&compute).len(), 2, "{reason}");
+    }
+
     let compute = self::compute();
     compute.world().fails(
         "stop",

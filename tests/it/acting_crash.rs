@@ -273,6 +273,20 @@ async fn an_operation_that_does_not_end_is_given_up_and_told() {
     assert_eq!(ended(&bench.the_plan().await), ("failed", "operation_slow"));
 }
 
+/// Compute Engine lets the call wait for longer than an operation may take, takes it, and does not end it at once.
+#[tokio::test]
+async fn an_operation_has_its_time_from_when_the_call_was_taken() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    let busy = Answer::With(429, vec![("Retry-After", "930".into())], json!({}));
+    bench.compute.world().fails("stop", [Fault::Says(busy)]);
+    bench.compute.world().looks = Some(2);
+    bench.plan(&late(3)).await;
+    bench.process().step().await.unwrap();
+    bench.later(931);
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.the_plan().await), ("done", "asked"));
+}
+
 #[tokio::test]
 async fn settings_that_changed_and_plans_that_are_too_old_are_put_away() {
     let mut bench = Bench::new(rules(Mode::Stop)).await;

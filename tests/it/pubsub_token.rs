@@ -48,6 +48,16 @@ impl Key {
     }
 }
 
+fn verifier(issuer: &Wire) -> Verifier {
+    let wanted = PushToken {
+        audiences: vec![AUDIENCE.into()],
+        accounts: vec![ACCOUNT.into()],
+        issuers: vec!["https://accounts.google.com".into()],
+        jwks: format!("http://{}/certs", issuer.address).parse().unwrap(),
+    };
+    Verifier::new(wanted, reqwest::Client::new())
+}
+
 fn claims(change: &[(&str, Value)]) -> Value {
     let now = Utc::now().timestamp();
     let mut claims = json!({"aud": AUDIENCE, "azp": "1", "sub": "1", "email": ACCOUNT, "email_verified": true,
@@ -132,13 +142,7 @@ async fn a_rotated_key_is_asked_for_at_once_and_missing_keys_after_ten_seconds()
         None => Answer::json(500, json!({})),
     })
     .await;
-    let wanted = PushToken {
-        audiences: vec![AUDIENCE.into()],
-        accounts: vec![ACCOUNT.into()],
-        issuers: vec!["https://accounts.google.com".into()],
-        jwks: format!("http://{}/certs", issuer.address).parse().unwrap(),
-    };
-    let verifier = Verifier::new(wanted, reqwest::Client::new());
+    let verifier = verifier(&issuer);
     let start = Utc::now();
     let check = async |key: &Key, second: i64| {
         let bearer = format!("Bearer {}", key.sign(&claims(&[])));
@@ -154,4 +158,46 @@ async fn a_rotated_key_is_asked_for_at_once_and_missing_keys_after_ten_seconds()
     assert_eq!(check(&guess, 12).await, ("unknown_key", 3));
     assert_eq!(check(&guess, 41).await, ("unknown_key", 4));
     assert_eq!(check(&guess, 70).await, ("unknown_key", 4));
+}
+
+/// The issuer answers, then hangs, then knows no keys, then answers again.
+#[tokio::test]
+async fn a_key_that_is_known_waits_for_nobody_and_is_not_lost() {
+    let (key, guess) = (Key::new("k1"), Key::new("k2"));
+    let says = Arc::new(Mutex::new(Answer::json(200, json!({"keys": [key.jwk()]}))));
+    let told = Arc::clone(&says);
+    let issuer = Wire::start(move |_| told.lock().unwrap().clone()).await;
+    let verifier = Arc::new(verifier(&issuer));
+    let start = Utc::now();
+    let check = |key: &Key, second: i64| {
+        let (verifier, bearer) = (Arc::clone(&verifier), format!("Bearer {}", key.sign(&claims(&[]))));
+        async move {
+            let answer = verifier.check(Some(bearer.as_bytes()), start + TimeDelta::seconds(second)).await;
+            answer.map_err(Refused::label).err().unwrap_or("good")
+        }
+    };
+    let (one, other) = tokio::join!(check(&key, 0), check(&key, 0));
+    assert_eq!((one, other, issuer.asked().len()), ("good", "good", 1), "both wait for one fetch");
+
+    *says.lock().unwrap() = Answer::Hang;
+    let asking = tokio::spawn(check(&guess, 60));
+    while issuer.asked().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(check(&key, 61).await, "good");
+    assert!(!asking.is_finished(), "the stranger is still waiting");
+    asking.abort();
+
+    let verifier = self::verifier(&issuer);
+    let exp = (start + TimeDelta::hours(1)).timestamp();
+    let check = async |key: &Key, minute: i64| {
+        let bearer = format!("Bearer {}", key.sign(&claims(&[("exp", json!(exp))])));
+        let answer = verifier.check(Some(bearer.as_bytes()), start + TimeDelta::minutes(minute)).await;
+        answer.map_err(Refused::label).err().unwrap_or("good")
+    };
+    *says.lock().unwrap() = Answer::json(200, json!({"keys": [key.jwk()]}));
+    assert_eq!(check(&key, 0).await, "good");
+    *says.lock().unwrap() = Answer::json(200, json!({"keys": []}));
+    assert_eq!(check(&key, 11).await, "good", "an empty set takes no key away");
+    assert_eq!(issuer.asked().len(), 4);
 }
