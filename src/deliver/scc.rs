@@ -199,12 +199,14 @@ pub fn judge(error: &ApiError, now: DateTime<Utc>, chance: f64) -> Verdict {
     }
     match error.status() {
         // Permission, configuration; or a redirect or unknown method, when the address is not that of the service.
-        Some(300..=399 | 401 | 403 | 404 | 405 | 501) => Verdict::Hold,
+        Some(300..=399 | 401 | 403 | 404 | 405 | 407 | 501) => Verdict::Hold,
         // Update of an existing finding that somebody else changed meanwhile.
         Some(409 | 412) => Verdict::Retry(None),
         // Without a token nobody's event passes, whether the reason passes by itself or not.
         None if matches!(error, ApiError::Auth { .. } | ApiError::Refused { .. }) => Verdict::Hold,
         _ if error.is_retryable() => Verdict::Retry(error.retry_after()),
+        // Something between us: what it says of one event it may say of all, and tomorrow of none.
+        _ if error.is_page() || matches!(error, ApiError::TooLarge { .. }) => Verdict::Retry(None),
         _ => Verdict::Park,
     }
 }
@@ -229,9 +231,13 @@ fn sentence(error: &ApiError, verdict: Verdict) -> String {
             "we may not write findings: grant roles/securitycenter.findingsEditor on the source, and set a quota project for a person's credentials".into()
         }
         (Some(404), _) => "the source is not there: check ORG_ID, SOURCE_ID and SCC_LOCATION, or run `sysdig-scc setup source`".into(),
+        (Some(407), _) => "a proxy on the way asks for credentials: check HTTPS_PROXY and NO_PROXY".into(),
         (Some(300..=399 | 405 | 501), _) => "what answers is not Security Command Center: check SCC_ENDPOINT".into(),
         (Some(_), _) if verdict == Verdict::Park => "Security Command Center refuses the finding as it is".into(),
         (None, _) if verdict == Verdict::Hold => "Security Command Center cannot be called with the present settings".into(),
+        _ if error.is_page() || matches!(error, ApiError::TooLarge { .. }) => {
+            "what answers is not Security Command Center, or something on the way to it: check SCC_ENDPOINT and proxies".into()
+        }
         _ if error.is_quota() => "the quota of Security Command Center is used up".into(),
         _ => "Security Command Center could not take the finding now".into(),
     }

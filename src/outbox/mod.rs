@@ -18,8 +18,8 @@
 //! - *A lease runs out while a slow delivery is under way.* The same, within one process.
 //! - *Two processes on one file.* The second is refused by a lock on `FILE.lock`. The commands `outbox …` do not take
 //!   it: they change parked rows only, in transactions of their own.
-//! - *The clock steps back.* Fresh rows carry no time and are always due; a retry that lies further ahead than any
-//!   retry may be planned is due at once.
+//! - *The clock steps back.* Fresh rows carry no time and are always due; planned retries are moved with the clock, and one
+//!   that lies further ahead than any retry may be planned, as after a restart, is due at once.
 
 pub mod backoff;
 pub mod desk;
@@ -87,6 +87,12 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// The file, or the log beside it, is no database any more.
+    #[error(
+        "the outbox's file is damaged: stop this program, move the file and what stands beside it (-wal, -shm) away, start \
+         again, and read what can be saved from them with `sqlite3 FILE .recover`"
+    )]
+    Damaged(#[source] rusqlite::Error),
     /// Any other answer of the database.
     #[error("the outbox's database failed")]
     Database(#[source] rusqlite::Error),
@@ -103,8 +109,8 @@ pub enum StoreError {
 
 impl StoreError {
     /// The labels of failures that a store in use can have.
-    pub const LABELS: [&str; 9] =
-        ["full", "read_only", "locked", "cannot_open", "replaced", "database", "batch", "corrupt", "closed"];
+    pub const LABELS: [&str; 10] =
+        ["full", "read_only", "locked", "cannot_open", "replaced", "damaged", "database", "batch", "corrupt", "closed"];
 
     /// The metric label.
     pub fn label(&self) -> &'static str {
@@ -117,6 +123,7 @@ impl StoreError {
             Self::TooNew { .. } => "too_new",
             Self::Replaced { .. } => "replaced",
             Self::Folder { .. } => "folder",
+            Self::Damaged(_) => "damaged",
             Self::Database(_) => "database",
             Self::Batch(_) => "batch",
             Self::Corrupt(_) => "corrupt",
@@ -131,7 +138,7 @@ impl StoreError {
 
     /// Whether the connection should be opened anew before the next try.
     pub(crate) fn wants_reopen(&self) -> bool {
-        matches!(self, Self::ReadOnly(_) | Self::CannotOpen(_) | Self::Database(_))
+        matches!(self, Self::ReadOnly(_) | Self::CannotOpen(_) | Self::Damaged(_) | Self::Database(_))
     }
 }
 
@@ -143,6 +150,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::ReadOnly) => Self::ReadOnly(error),
             Some(ErrorCode::CannotOpen) => Self::CannotOpen(error),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(error),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error),
             _ => Self::Database(error),
         }
     }

@@ -1,7 +1,6 @@
 //! One call to Sysdig: signed, bounded in time and size, repeated where that helps.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,6 +13,7 @@ use url::Url;
 
 use super::access::{Access, Identity};
 use super::error::{SysdigError, message_of, shorten};
+use super::feed::KnownFeed;
 
 /// The largest answer read, in bytes: a page of 200 events is a few megabytes at worst.
 const ANSWER_LIMIT: usize = 32 * 1024 * 1024;
@@ -49,8 +49,8 @@ pub struct Client {
     base: Url,
     identity: Identity,
     patience: Patience,
-    /// The public feed answered 404: this installation has only the older one.
-    pub(super) old_feed: Arc<AtomicBool>,
+    /// Which events feed it has.
+    pub(super) feed: Arc<KnownFeed>,
 }
 
 /// What is asked.
@@ -95,7 +95,7 @@ impl Client {
             .build()
             .map_err(|source| SysdigError::transport("the HTTP client", source))?;
         let identity = Identity::new(access.credential);
-        Ok(Self { http, base: access.base, identity, patience, old_feed: Arc::default() })
+        Ok(Self { http, base: access.base, identity, patience, feed: Arc::default() })
     }
 
     /// The installation's address.

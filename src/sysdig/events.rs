@@ -7,7 +7,6 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::Value;
@@ -15,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::client::{Call, Client};
 use super::error::SysdigError;
+use super::feed::Feed;
 use super::wire::{Cursors, EventsPage, Placed};
 
 /// Events a page may hold at most, by the public feed's description.
@@ -60,6 +60,8 @@ pub struct Walk {
     client: Client,
     window: Window,
     filter: Option<String>,
+    /// The feed it follows, from the first page on: cursors of one mean nothing to the other.
+    feed: Option<Feed>,
     page_limit: u32,
     pages: u32,
     stale: u32,
@@ -98,6 +100,7 @@ impl Client {
             client: self.clone(),
             window,
             filter: filter.map(str::to_owned),
+            feed: None,
             page_limit: PAGE_LIMIT,
             pages: 0,
             stale: 0,
@@ -111,23 +114,43 @@ impl Client {
         }
     }
 
-    async fn events_page(&self, query: &[(&'static str, String)]) -> Result<EventsPage, SysdigError> {
-        if !self.old_feed.load(Ordering::Relaxed) {
-            match self.json(feed_call("/secure/events/v1/events", query)).await {
-                Err(error) if error.is_not_found() => {}
-                answer => return answer,
+    /// A page of the feed that the walk follows; of a walk that begins, of the one that is there.
+    async fn events_page(
+        &self,
+        followed: Option<Feed>,
+        query: &[(&'static str, String)],
+    ) -> Result<(EventsPage, Feed), SysdigError> {
+        let known = followed.or_else(|| self.feed.for_a_walk());
+        if known != Some(Feed::Older) {
+            match self.json(feed_call(Feed::Public, query)).await {
+                // Where the public feed has answered before, it is there, whatever a gateway says now.
+                Err(error) if error.is_not_found() && known.is_none() => {}
+                Err(error) => return Err(error),
+                Ok(page) => {
+                    self.feed.answered(Feed::Public);
+                    return Ok((page, Feed::Public));
+                }
             }
         }
-        let page = self.json(feed_call("/api/v1/secureEvents", query)).await?;
-        if !self.old_feed.swap(true, Ordering::Relaxed) {
-            tracing::info!("Sysdig has no public events feed here, the older one is used.");
+        match self.json(feed_call(Feed::Older, query)).await {
+            Ok(page) => {
+                if self.feed.answered(Feed::Older) {
+                    tracing::info!("Sysdig has no public events feed here, the older one is used.");
+                }
+                Ok((page, Feed::Older))
+            }
+            Err(error) => {
+                if error.is_not_found() {
+                    self.feed.forget();
+                }
+                Err(error)
+            }
         }
-        Ok(page)
     }
 }
 
-fn feed_call(path: &str, query: &[(&'static str, String)]) -> Call {
-    query.iter().fold(Call::read("the events feed", path), |call, (name, value)| call.query(name, value))
+fn feed_call(feed: Feed, query: &[(&'static str, String)]) -> Call {
+    query.iter().fold(Call::read("the events feed", feed.path()), |call, (name, value)| call.query(name, value))
 }
 
 impl Walk {
@@ -163,7 +186,8 @@ impl Walk {
     }
 
     async fn page(&mut self, query: &[(&'static str, String)]) -> Result<(Vec<Box<RawValue>>, Cursors), SysdigError> {
-        let page = self.client.events_page(query).await?;
+        let (page, feed) = self.client.events_page(self.feed, query).await?;
+        self.feed = Some(feed);
         self.pages += 1;
         Ok((page.data.unwrap_or_default(), page.page.unwrap_or_default()))
     }
@@ -203,8 +227,8 @@ impl Walk {
     }
 
     fn go_on(&mut self, cursors: Cursors, over: bool) {
-        let old = self.client.old_feed.load(Ordering::Relaxed);
-        let (usual, other) = if old { (cursors.prev, cursors.next) } else { (cursors.next, cursors.prev) };
+        let is_older = self.feed == Some(Feed::Older);
+        let (usual, other) = if is_older { (cursors.prev, cursors.next) } else { (cursors.next, cursors.prev) };
         let usual = usual.filter(|cursor| !cursor.is_empty());
         let other = other.filter(|cursor| !cursor.is_empty());
         self.leg = match std::mem::replace(&mut self.leg, Leg::End) {

@@ -10,6 +10,7 @@ pub mod channels;
 pub mod client;
 pub mod error;
 pub mod events;
+mod feed;
 pub mod forwarders;
 pub mod policies;
 pub mod region;

@@ -136,12 +136,23 @@ async fn every_row_of_the_error_table() {
         (Answer::Hang, retry, "timeout"),
         (Answer::text(302, "").with("Location", "https://elsewhere.example/"), Verdict::Hold, "unexpected_status"),
         (Answer::text(405, "<html>"), Verdict::Hold, "client_error"),
+        (Answer::text(407, "<html>"), Verdict::Hold, "client_error"),
+        (Answer::text(400, "<html><title>Bad Request</title>"), retry, "bad_request"),
+        (Answer::text(410, "<html>"), retry, "client_error"),
+        (Answer::text(413, "<html>"), retry, "client_error"),
     ] {
         let wire = Wire::script(vec![answer.clone()]).await;
         let error = sink(&wire, open_pace()).deliver(&create()).await.unwrap_err();
         assert_eq!((error.verdict(), error.label()), (verdict, label), "{answer:?}: {}", chain(&error));
         assert!(!format!("{error:?} {}", chain(&error)).contains("S3CRET"));
     }
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_nobodys_verdict_on_a_finding() {
+    let wire = Wire::script(vec![Answer::text(200, &"x".repeat(17 << 20))]).await;
+    let error = sink(&wire, open_pace()).deliver(&create()).await.unwrap_err();
+    assert_eq!((error.verdict(), error.label()), (Verdict::Retry(None), "large_answer"));
 }
 
 #[tokio::test]

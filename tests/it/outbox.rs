@@ -113,9 +113,10 @@ async fn a_retry_waits_for_its_time_and_a_release_counts_no_attempt() {
 }
 
 #[tokio::test]
-async fn a_clock_that_steps_back_strands_no_retry() {
+async fn a_clock_that_stepped_back_while_nobody_ran_strands_no_retry() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder.path().join("outbox.db"));
+    let path = folder.path().join("outbox.db");
+    let store = open(&path);
     store.accept(vec![entry("a", 1)], 0, now()).await.unwrap();
     let row = lease(&store, 1, now()).await.remove(0);
     let at = now() + TimeDelta::minutes(5);
@@ -124,7 +125,23 @@ async fn a_clock_that_steps_back_strands_no_retry() {
         .await
         .unwrap();
     let back = now() - TimeDelta::days(3);
+    drop(store);
+    let store = open(&path);
     assert_eq!(lease(&store, 1, back).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_takes_planned_retries_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("outbox.db"));
+    store.accept(vec![entry("a", 1)], 0, now()).await.unwrap();
+    let row = lease(&store, 1, now()).await.remove(0);
+    let retry = Ending::Retry { at: now() + TimeDelta::seconds(3), reason: "503".into() };
+    store.settle(vec![Settlement { id: row.id, ending: retry }], now()).await.unwrap();
+    let before = now() - TimeDelta::minutes(90);
+    assert!(lease(&store, 1, before).await.is_empty());
+    assert!(lease(&store, 1, before + TimeDelta::seconds(2)).await.is_empty());
+    assert_eq!(lease(&store, 1, before + TimeDelta::seconds(3)).await.len(), 1);
 }
 
 #[tokio::test]
@@ -207,7 +224,29 @@ async fn a_file_from_a_newer_version_and_a_file_that_is_none_are_refused() {
     assert!(matches!(Sqlite::open(&newer, keep()).unwrap_err(), StoreError::TooNew { found: 99, .. }));
     let text = folder.path().join("text.db");
     std::fs::write(&text, "this is no database ".repeat(500)).unwrap();
-    assert!(matches!(Sqlite::open(&text, keep()).unwrap_err(), StoreError::Database(_)));
+    assert!(matches!(Sqlite::open(&text, keep()).unwrap_err(), StoreError::Damaged(_)));
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_told_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let store = open(&path);
+    let batch = (0..200).map(|n| entry(&format!("event-{n:032}"), 1)).collect();
+    store.accept(batch, 0, now()).await.unwrap();
+    Admin::open(&path).unwrap().check().unwrap();
+    drop(store);
+    rusqlite::Connection::open(&path).unwrap().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[4096..].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+    let found = Admin::open(&path).unwrap().check().unwrap_err();
+    assert_eq!(found.label(), "damaged", "{found}");
+    let told = match Sqlite::open(&path, keep()) {
+        Ok(store) => store.accept(vec![entry("another", 1)], 0, now()).await.unwrap_err().to_string(),
+        Err(error) => error.to_string(),
+    };
+    assert!(told.contains("damaged") && told.contains(".recover"), "{told}");
 }
 
 /// The names of the files in a folder, and what may be done with each.

@@ -123,6 +123,29 @@ async fn an_installation_without_the_public_feed_is_asked_by_the_older_one_and_n
 }
 
 #[tokio::test]
+async fn a_public_feed_that_answered_is_not_given_up_for_a_404() {
+    let sysdig = filled(Cursors::NextIsOlder);
+    let client = sysdig.client(1);
+    ids(&client).await.unwrap();
+    sysdig.state().trouble = [Some(Answer::Text(404, "<html>nginx</html>"))].into();
+    assert!(ids(&client).await.unwrap_err().is_not_found());
+    assert_eq!(ids(&client).await.unwrap().len(), 250);
+    assert!(sysdig.server.asked().iter().all(|asked| asked.path.starts_with("/secure/")));
+}
+
+#[tokio::test]
+async fn an_older_feed_that_is_gone_makes_way_for_the_public_one() {
+    let sysdig = filled(Cursors::PrevIsOlder);
+    sysdig.state().public_feed = false;
+    let client = sysdig.client(1);
+    ids(&client).await.unwrap();
+    sysdig.state().public_feed = true;
+    sysdig.state().cursors = Cursors::NextIsOlder;
+    assert!(ids(&client).await.unwrap_err().is_not_found());
+    assert_eq!(ids(&client).await.unwrap().len(), 250);
+}
+
+#[tokio::test]
 async fn a_short_trouble_is_sat_out() {
     let sysdig = filled(Cursors::NextIsOlder);
     let again = |code| Some(Answer::With(code, vec![("Retry-After", "0".into())], json!({"message": "slowly"})));

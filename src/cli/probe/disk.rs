@@ -6,10 +6,12 @@ use super::google::{self, Asked};
 use super::{Ask, Report};
 use crate::config::google::Account;
 use crate::config::state::StateUrl;
+use crate::outbox::sqlite::Admin;
 use crate::outbox::{Sqlite, Store, StoreError};
 use crate::state::{self, StateError};
 use crate::telemetry::chain;
 
+const DAMAGED: &str = "see \"Senders get 503\" in docs/operations.md, under `damaged`";
 const FOLDER: &str = "make the folder writable for the user this runs as, or set";
 
 /// The outbox.
@@ -25,10 +27,12 @@ pub(super) async fn outbox(ask: Ask, report: Report) {
     }
     match Sqlite::open(&settings.path, settings.keep) {
         // A disk that cannot be written now is no obstacle to opening: only a write tells.
-        Ok(store) => match store.probe().await {
+        Ok(store) => match store.probe().await.and_then(|()| Admin::open(&settings.path)?.check()) {
             Ok(()) => report.ok("outbox", format!("{path} can be written")),
+            Err(error @ StoreError::Damaged(_)) => report.fail("outbox", chain(&error), DAMAGED),
             Err(error) => report.fail("outbox", chain(&error), remedy),
         },
+        Err(error @ StoreError::Damaged(_)) => report.fail("outbox", chain(&error), DAMAGED),
         Err(StoreError::InUse { .. }) => report.ok("outbox", format!("{path} is in use by a running connector")),
         Err(error @ StoreError::TooNew { .. }) => {
             report.fail("outbox", chain(&error), "run the newer version, or set OUTBOX_URL to another file");

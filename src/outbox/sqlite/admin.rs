@@ -123,6 +123,19 @@ impl Admin {
         })
     }
 
+    /// Whether the whole file is a sound database; reads all of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] with the first thing that is wrong; otherwise when the file cannot be read.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let found: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if found == "ok" {
+            return Ok(());
+        }
+        let damage = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        Err(StoreError::Damaged(rusqlite::Error::SqliteFailure(damage, Some(found))))
+    }
+
     /// Rows, the newest first.
     ///
     /// # Errors

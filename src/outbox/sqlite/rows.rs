@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 
 use super::Keep;
 use super::schema::{CLOSED, LEASED, PARKED, WAITING};
@@ -16,6 +16,10 @@ use crate::outbox::{Accepted, Content, Desk, Leased, NewContent, NewEntry, Settl
 const URGENCIES: std::ops::RangeInclusive<u8> = 0..=3;
 /// How many bytes a probe takes as a trial while the outbox is failing.
 const PROBED_ROOM: i64 = 256 * 1024;
+/// As many rows are pruned in one turn.
+const PRUNED_AT_ONCE: usize = 5_000;
+/// A clock that is further back than this has been set back.
+const CLOCKS_JITTER_MS: i64 = 1_000;
 /// The longest reason that is kept, in bytes.
 const REASON_LIMIT: usize = 2_000;
 
@@ -25,6 +29,8 @@ pub(crate) struct Front {
     desk: Weak<Desk>,
     lease: Duration,
     caught_up: bool,
+    /// When was last looked for due rows, by the clock of then.
+    looked_ms: Option<i64>,
 }
 
 impl Front {
@@ -99,12 +105,31 @@ impl<'t> Batch<'t> {
     pub(crate) fn fill(&mut self, desk: &Arc<Desk>, now: DateTime<Utc>, lease: Duration) -> Result<bool, StoreError> {
         self.front.desk = Arc::downgrade(desk);
         self.front.lease = lease;
+        self.follow_clock(now.timestamp_millis())?;
         let room = desk.room().saturating_sub(self.handed.len());
         let rows = self.lease(room, now, lease)?;
         self.front.caught_up = rows.len() < room;
         self.room = room - rows.len();
         self.handed.extend(rows);
         Ok(!self.front.caught_up)
+    }
+
+    /// Retries were planned by a clock that was ahead by so much: they are due so much earlier by this one.
+    fn follow_clock(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        let ahead_ms = self.front.looked_ms.replace(now_ms).map_or(0, |looked| looked - now_ms);
+        if ahead_ms <= CLOCKS_JITTER_MS {
+            return Ok(());
+        }
+        let mut earlier = self
+            .transaction
+            .prepare_cached("UPDATE entry SET next_ms = max(1, next_ms - ?1) WHERE state = 0 AND next_ms > 0")?;
+        let retries = earlier.execute([ahead_ms])?;
+        tracing::warn!(
+            retries,
+            seconds = ahead_ms / 1_000,
+            "the clock was set back; planned retries were moved with it"
+        );
+        Ok(())
     }
 
     /// The event of a new row, when the row can go to the desk at once; otherwise it waits, and so do those after it.
@@ -299,16 +324,16 @@ pub(crate) fn add(connection: &Connection, name: &str, by: i64) -> Result<(), St
 }
 
 /// Removes closed rows that are too old, or the oldest ones when the file has grown too large; a bounded number at a
-/// time, so that no sender waits long. Parked rows are an operator's business and stay.
-pub(crate) fn prune(connection: &mut Connection, keep: Keep, now: DateTime<Utc>) -> Result<(), StoreError> {
+/// time, so that no sender waits long. Parked rows are an operator's business and stay. Whether there is more to remove.
+pub(crate) fn prune(connection: &mut Connection, keep: Keep, now: DateTime<Utc>) -> Result<bool, StoreError> {
     let before_ms = now.timestamp_millis().saturating_sub(as_millis(keep.closed_for));
     let transaction = connection.transaction()?;
-    delete_closed(&transaction, before_ms, 5_000)?;
+    let mut removed = delete_closed(&transaction, before_ms)?;
     if used_bytes(&transaction)? > keep.bytes {
-        delete_closed(&transaction, i64::MAX, 5_000)?;
+        removed = removed.max(delete_closed(&transaction, i64::MAX)?);
     }
     transaction.commit()?;
-    Ok(())
+    Ok(removed >= PRUNED_AT_ONCE)
 }
 
 /// The bytes that the file's used pages take.
@@ -318,19 +343,18 @@ pub(crate) fn used_bytes(connection: &Connection) -> Result<u64, StoreError> {
     Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or_default())
 }
 
-fn delete_closed(transaction: &Transaction<'_>, before_ms: i64, limit: i64) -> Result<(), StoreError> {
+/// How many rows it removed: those closed first, and with the last of them all of the same millisecond.
+fn delete_closed(transaction: &Transaction<'_>, before_ms: i64) -> Result<usize, StoreError> {
     let mut oldest = transaction.prepare_cached(
-        "SELECT max(id), max(closed_ms) FROM (SELECT id, closed_ms FROM entry WHERE state = 2 AND closed_ms < ?1 ORDER BY closed_ms LIMIT ?2)",
+        "SELECT max(closed_ms) FROM (SELECT closed_ms FROM entry WHERE state = 2 AND closed_ms < ?1 ORDER BY closed_ms LIMIT ?2)",
     )?;
-    let last: Option<(Option<i64>, Option<i64>)> =
-        oldest.query_row(params![before_ms, limit], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let Some((Some(_), Some(closed_ms))) = last else { return Ok(()) };
+    let last: Option<i64> = oldest.query_row(params![before_ms, as_sum(PRUNED_AT_ONCE as u64)], |row| row.get(0))?;
+    let Some(closed_ms) = last else { return Ok(0) };
     transaction.execute(
         "DELETE FROM body WHERE entry_id IN (SELECT id FROM entry WHERE state = 2 AND closed_ms <= ?1)",
         [closed_ms],
     )?;
-    transaction.execute("DELETE FROM entry WHERE state = 2 AND closed_ms <= ?1", [closed_ms])?;
-    Ok(())
+    Ok(transaction.execute("DELETE FROM entry WHERE state = 2 AND closed_ms <= ?1", [closed_ms])?)
 }
 
 fn leased(row: &Row<'_>, urgency: u8) -> Result<Leased, StoreError> {

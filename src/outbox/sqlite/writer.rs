@@ -23,6 +23,8 @@ const NAPS: u32 = 3;
 /// A failing disk is told in the log at once, and then once in this time.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
+/// While there is more to prune than one turn takes: what comes in must not outrun it.
+const PRUNE_AGAIN: Duration = Duration::from_millis(50);
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -54,6 +56,7 @@ pub(crate) struct Writer {
     failing_since: Option<Instant>,
     complained: Option<Instant>,
     pruned: Instant,
+    prune_after: Duration,
 }
 
 impl Writer {
@@ -69,9 +72,11 @@ impl Writer {
             failing_since: None,
             complained: None,
             pruned: now,
+            prune_after: PRUNE_EVERY,
         };
         match writer.reopen() {
-            Err(StoreError::Database(error)) if is_no_database(&error) => Err(StoreError::Database(error)),
+            // While it is in use, what lies in memory can still be delivered; a start has nothing to lose.
+            Err(error @ StoreError::Damaged(_)) => Err(error),
             Err(error) if !error.is_transient() => Err(error),
             Err(error) => {
                 writer.complain(&error);
@@ -201,12 +206,14 @@ impl Writer {
     }
 
     fn prune_when_due(&mut self) {
-        if self.pruned.elapsed() < PRUNE_EVERY {
+        if self.pruned.elapsed() < self.prune_after {
             return;
         }
-        self.pruned = Instant::now();
         let Some(connection) = self.connection.as_mut() else { return };
-        if let Err(error) = super::rows::prune(connection, self.keep, Utc::now()) {
+        let pruned = super::rows::prune(connection, self.keep, Utc::now());
+        self.pruned = Instant::now();
+        self.prune_after = if matches!(pruned, Ok(true)) { PRUNE_AGAIN } else { PRUNE_EVERY };
+        if let Err(error) = pruned {
             tracing::warn!(error = crate::telemetry::chain(&error), "old rows of the outbox could not be pruned");
         }
     }
@@ -283,13 +290,29 @@ impl Reply {
     }
 }
 
-fn is_no_database(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pruning_goes_on_at_once_while_there_is_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = Keep { closed_for: Duration::from_secs(1 << 33), bytes: 100_000 };
+        let mut writer = Writer::open(&folder.path().join("outbox.db"), keep).unwrap();
+        let connection = writer.connection.as_ref().unwrap();
+        let rows = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 12000)
+            INSERT INTO entry (key, kind, door, state, urgency, accepted_ms, closed_ms) SELECT 'k' || n, 'runtime', 'webhook', 2, 1, n, n FROM n";
+        connection.execute(rows, []).unwrap();
+        let mut left = Vec::new();
+        for _ in 0..4 {
+            writer.prune_after = Duration::ZERO;
+            writer.prune_when_due();
+            let connection = writer.connection.as_ref().unwrap();
+            left.push(connection.query_row("SELECT count(*) FROM entry", [], |row| row.get::<_, i64>(0)).unwrap());
+            assert_eq!(writer.prune_after == PRUNE_AGAIN, left.len() < 3, "{left:?}");
+        }
+        assert_eq!(left, [7_000, 2_000, 0, 0]);
+    }
 
     #[test]
     fn a_file_that_was_closed_for_its_trouble_is_opened_again_but_no_other_in_its_place() {
