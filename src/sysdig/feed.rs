@@ -37,20 +37,17 @@ impl KnownFeed {
         match self.known.load(Ordering::Relaxed) {
             1 => Some(Feed::Public),
             2 if self.walks.fetch_add(1, Ordering::Relaxed) < ASK_AGAIN => Some(Feed::Older),
-            _ => None,
+            _ => {
+                self.walks.store(0, Ordering::Relaxed);
+                None
+            }
         }
     }
 
     /// This one answered. Whether that is news.
     pub(super) fn answered(&self, feed: Feed) -> bool {
         let new = if feed == Feed::Public { 1 } else { 2 };
-        let before = self.known.swap(new, Ordering::Relaxed);
-        if before != new {
-            self.walks.store(0, Ordering::Relaxed);
-        } else if feed == Feed::Older && self.walks.load(Ordering::Relaxed) > ASK_AGAIN {
-            self.walks.store(0, Ordering::Relaxed);
-        }
-        before != new
+        self.known.swap(new, Ordering::Relaxed) != new
     }
 
     /// The older one is not there either.
