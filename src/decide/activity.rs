@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::command_line::{base_name, is_path, is_windows_path, split, words};
+use super::drift;
 use super::secrets::redact_arguments;
 use super::text::{cut, printable};
 use crate::event::finding::{Access, Connection, File, FileOperation, Indicator, Int64, Operation, Process, Protocol};
@@ -65,26 +66,46 @@ fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command
     }
 }
 
-/// The file the event is about, when it is about one.
+/// The file the event is about, when it is about one; of a link or a new name, both paths.
 pub(super) fn files(event: &Runtime) -> Vec<File> {
+    const NAMES: &[&str] = &[
+        "fd.name",
+        "fs.path.name",
+        "fs.path.target",
+        "evt.arg.path",
+        "evt.arg.name",
+        "evt.arg.target",
+        "evt.arg.oldpath",
+        "evt.arg.filename",
+        "evt.arg.pathname",
+        "evt.abspath",
+        "file.path",
+    ];
     let is_file = |path: &&str| is_path(path) && !path.contains("->");
-    let names =
-        ["fd.name", "fs.path.name", "fs.path.target", "evt.arg.path", "evt.arg.name", "evt.abspath", "file.path"];
-    let Some(path) = names.iter().filter_map(|name| event.field(name)).find(is_file) else { return executed(event) };
+    const OTHERS: &[&str] = &["evt.arg.linkpath", "evt.arg.newpath", "fs.path.source"];
+    let named = |names: &[&'static str]| names.iter().filter_map(|name| event.field(name)).find(is_file);
+    let path = named(NAMES);
+    let other = named(OTHERS).filter(|other| Some(*other) != path);
+    if path.is_none() && other.is_none() {
+        return executed(event);
+    }
     let operation = operation(event).map(|operation| FileOperation { r#type: Some(operation) });
-    let file = File {
+    let file = |path: &str, sha256: Option<String>| File {
         path: Some(bounded(path)),
-        sha256: digest(event),
-        operations: operation.into_iter().collect(),
+        sha256,
+        operations: operation.clone().into_iter().collect(),
         ..File::default()
     };
-    vec![file]
+    let about = path.map(|path| file(path, digest(event)));
+    about.into_iter().chain(other.map(|other| file(other, None))).collect()
 }
 
 /// The executable, when its digest is known or the event is about executables: drift and malware.
 fn executed(event: &Runtime) -> Vec<File> {
     let sha256 = digest(event);
-    let about = matches!(event.origin.engine.as_deref(), Some("drift" | "malware")) || sha256.is_some();
+    let about =
+        || event.origin.engine.as_deref() == Some("malware") || drift::is_seen(event) || drift::is_reported(event);
+    let about = sha256.is_some() || about();
     let path = event.field("proc.exepath").filter(|_| about);
     path.map(|path| File {
         path: Some(bounded(path)),
@@ -245,6 +266,8 @@ pub(super) fn access(event: &Runtime) -> Option<Access> {
         "gcp.user",
         "gcp.principalEmail",
         "ct.user",
+        "ct.user.arn",
+        "ct.user.principalid",
         "ka.user.name",
         "okta.actor.name",
         "github.user",

@@ -1,9 +1,12 @@
 //! What to do about it: numbered steps with the event's real names, commands that run as printed. A step whose facts
 //! are missing is left out; a name that no honest thing bears is never put into a command.
 
+mod kubernetes_audit;
+
 use std::fmt::{Display, Write};
 
 use super::command_line::is_windows_path;
+use super::drift;
 use super::resource::{Resource, is_cluster_name, is_zone, location};
 use super::shell::word;
 use super::text::{ascii, cut};
@@ -44,8 +47,9 @@ pub(super) fn write(event: &Runtime, enriched: &Enriched, resource: &Resource, l
     opening(event, link, &mut steps);
     match case {
         Case::CloudAudit => cloud_audit(event, &target, &mut steps),
-        Case::KubernetesAudit | Case::Admission => kubernetes_audit(event, case, &target, &mut steps),
         Case::Sensor => steps.say(question(case)),
+        Case::KubernetesAudit => kubernetes_audit::write(event, &target, &mut steps),
+        Case::Admission => kubernetes_audit::admission(event, &target, &mut steps),
         _ if target.pod.is_some() => pod(event, case, &target, &mut steps),
         _ => host(event, case, &target, &mut steps),
     }
@@ -54,6 +58,22 @@ pub(super) fn write(event: &Runtime, enriched: &Enriched, resource: &Resource, l
 }
 
 fn case(event: &Runtime) -> Case {
+    let origin = &event.origin;
+    let source = origin.source.as_deref().unwrap_or_default();
+    let audit = ["auditlog", "cloudtrail", "platformlogs", "okta", "github", "agentless"];
+    match () {
+        () if event.admission.is_some() => Case::Admission,
+        () if audit.iter().any(|word| source.contains(word)) || origin.kind.as_deref() == Some("cloud") => {
+            Case::CloudAudit
+        }
+        () if source == "k8s_audit" => Case::KubernetesAudit,
+        () if source == "internal" => Case::Sensor,
+        () => case_of_workload(event),
+    }
+}
+
+/// What happened to a workload or a host, by the rule's name.
+fn case_of_workload(event: &Runtime) -> Case {
     let title = event.title().unwrap_or_default().to_ascii_lowercase();
     // "privileged" is not in "unprivileged", nor "mining" in "determining".
     let starts = |at: usize| !title[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
@@ -66,23 +86,15 @@ fn case(event: &Runtime) -> Case {
         event.tags.iter().any(named)
     };
     let origin = &event.origin;
-    let source = origin.source.as_deref().unwrap_or_default();
     let engine = origin.engine.as_deref().unwrap_or_default();
     let kind = event.rule_type.as_deref().unwrap_or_default();
     let in_workload = event.kubernetes.pod.is_some() || event.container.id.is_some() || event.container.name.is_some();
-    let audit = ["auditlog", "cloudtrail", "platformlogs", "okta", "github", "agentless"];
     match () {
-        () if event.admission.is_some() => Case::Admission,
-        () if audit.iter().any(|word| source.contains(word)) || origin.kind.as_deref() == Some("cloud") => {
-            Case::CloudAudit
-        }
-        () if source == "k8s_audit" => Case::KubernetesAudit,
-        () if source == "internal" => Case::Sensor,
         () if origin.category.as_deref() == Some("miner") || kind == "11" || has(MINERS) || tagged("t1496") => {
             Case::CryptoMiner
         }
         () if engine == "malware" || matches!(kind, "8" | "RULE_TYPE_MALWARE") || has(&["malware"]) => Case::Malware,
-        () if engine == "drift" || matches!(kind, "7" | "RULE_TYPE_DRIFT") || has(&["drift"]) => Case::Drift,
+        () if drift::is_reported(event) => Case::Drift,
         () if event.kubernetes.namespace.as_deref() == Some("kube-system") => Case::SystemNamespace,
         () if has(&["sensitive mount", "sensitive host mount"]) => Case::SensitiveMount,
         () if has(&["privileged"]) => Case::Privileged,
@@ -90,6 +102,7 @@ fn case(event: &Runtime) -> Case {
             Case::Shell
         }
         () if !in_workload => Case::Host,
+        () if drift::is_seen(event) => Case::Drift,
         () if kind == "1"
             || kind == "RULE_TYPE_PROCESS"
             || has(&["process", "launch", "spawned", "executed", "unexpected"]) =>
@@ -413,25 +426,6 @@ fn cloud_audit(event: &Runtime, target: &Target, steps: &mut Steps) {
         steps.say(format_args!("Check whether the address {ip} belongs to you."));
     }
     steps.say("If it was not expected, disable the caller, change its credentials, and undo what it changed.");
-}
-
-fn kubernetes_audit(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
-    credentials(target, steps);
-    let review = event.admission.as_ref();
-    let kind = review.and_then(|review| review.kind.as_deref()).or_else(|| event.field("ka.target.resource"));
-    let name = review.and_then(|review| review.name.as_deref()).or_else(|| event.field("ka.target.name"));
-    if let (Some(kind), Some(name)) = (kind.and_then(word), name.and_then(word)) {
-        let namespace = target.namespace.as_ref().map(|ns| format!("-n {ns} ")).unwrap_or_default();
-        steps.run("Look at the object:", format_args!("kubectl {namespace}get {kind} {name} -o yaml"));
-    }
-    if case == Case::Admission {
-        steps.say("Read which check failed, and mend the manifest where it is kept under version control.");
-    } else if let Some(user) = event.field("ka.user.name") {
-        steps.say(format_args!(
-            "Find out why {} made this request, and whether its role needs that right.",
-            ascii(cut(user, 253))
-        ));
-    }
 }
 
 /// Numbered steps under way.

@@ -5,8 +5,12 @@ use super::object::{bounded, object};
 use super::resource::Resource;
 use crate::event::finding::{Container, Kubernetes, Node, Object, Pod};
 use crate::event::runtime::Runtime;
+use crate::normalize::names;
 
-/// The container, when the event happened in one.
+/// Most containers of one new pod.
+const MOST_CONTAINERS: usize = 20;
+
+/// The container, when the event happened in one; of a new pod, all of them.
 pub(super) fn containers(event: &Runtime) -> Vec<Container> {
     let known = &event.container;
     let container = Container {
@@ -15,7 +19,19 @@ pub(super) fn containers(event: &Runtime) -> Vec<Container> {
         image_id: known.digest.as_deref().map(bounded),
         labels: Vec::new(),
     };
-    if container == Container::default() { Vec::new() } else { vec![container] }
+    let mut found = if container == Container::default() { Vec::new() } else { vec![container] };
+    // A new pod's images: none of several is the one that the event is about.
+    if known.image.is_none()
+        && let Some(images) = event.field("ka.req.pod.containers.image")
+    {
+        found.extend(names::listed(images).take(MOST_CONTAINERS).map(of_image));
+    }
+    found
+}
+
+fn of_image(image: &str) -> Container {
+    let digest = image.split_once('@').map(|(_, digest)| digest).filter(|digest| digest.starts_with("sha256:"));
+    Container { uri: Some(bounded(image)), image_id: digest.map(bounded), ..Container::default() }
 }
 
 /// Pod, node and workload.
@@ -46,9 +62,9 @@ pub(super) fn node_name(event: &Runtime) -> Option<&str> {
     known.node.as_deref().or_else(|| event.machine().filter(|_| on_cluster))
 }
 
-/// Whether it is a record of the audit log: of these only the API server's place is known, not the pod's.
+/// Whether it is a record of an audit log: of these only the reader's place is known, not the pod's.
 fn is_audited(event: &Runtime) -> bool {
-    event.origin.source.as_deref() == Some("k8s_audit")
+    matches!(event.origin.source.as_deref(), Some("k8s_audit" | "gcp_auditlog"))
 }
 
 fn workload(event: &Runtime) -> Option<Object> {

@@ -203,6 +203,18 @@ closed! {
 }
 
 closed! {
+    /// Who can be bound to a role.
+    SubjectKind {
+        /// A user, whom Kubernetes does not keep itself.
+        User = "USER",
+        /// A service account.
+        ServiceAccount = "SERVICEACCOUNT",
+        /// A group.
+        Group = "GROUP",
+    }
+}
+
+closed! {
     /// The protocols a connection can have.
     Protocol {
         /// ICMP.
@@ -305,6 +317,19 @@ message! {
         name: Option<String>,
         /// The role that is bound.
         role: Option<Role>,
+        /// Who it is bound to.
+        subjects: Vec<Subject>,
+    }
+}
+message! {
+    /// Who is bound to a role.
+    Subject {
+        /// User, service account or group.
+        kind: Option<SubjectKind>,
+        /// The namespace of a service account.
+        ns: Option<String>,
+        /// The name.
+        name: Option<String>,
     }
 }
 message! {

@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use super::json::meaningful;
+
 /// What a container name of the Docker era tells: `k8s_<container>_<pod>_<namespace>_<pod uid>_<attempt>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DockerName<'a> {
@@ -21,6 +23,12 @@ pub fn docker_name(name: &str) -> Option<DockerName<'_>> {
     let container = container.split('.').next().unwrap_or(container);
     let whole = !container.is_empty() && !pod.is_empty() && !namespace.is_empty() && parts.next().is_some();
     whole.then_some(DockerName { container, pod, namespace })
+}
+
+/// The items of a list of names, as Falco writes lists, `(a,b)`, or as JSON does, `["a","b"]`.
+pub fn listed(text: &str) -> impl Iterator<Item = &str> {
+    let around = |c: char| matches!(c, '(' | ')' | '[' | ']' | '"' | ' ');
+    text.split(',').filter_map(move |item| meaningful(item.trim_matches(around)))
 }
 
 /// A hardware address in lower case with colons; `None` when it is none.
@@ -64,6 +72,14 @@ mod tests {
         assert_eq!(docker_name(name), Some(told));
         assert_eq!(docker_name("k8s_web"), None);
         assert_eq!(docker_name("web"), None);
+    }
+
+    #[test]
+    fn lists_of_both_spellings_have_the_same_items() {
+        for text in ["(a/b:1,c)", r#"["a/b:1", "c"]"#, "a/b:1,c,", "(a/b:1,<NA>,c)"] {
+            assert_eq!(listed(text).collect::<Vec<_>>(), ["a/b:1", "c"], "{text}");
+        }
+        assert_eq!(listed("()").count(), 0);
     }
 
     #[test]

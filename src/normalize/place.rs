@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use super::json::meaningful;
 use super::names;
 use crate::event::facts::Facts;
 use crate::event::runtime::{Cloud, Container, Host, Kubernetes};
@@ -55,23 +54,29 @@ fn container(pick: &impl Fn(&[&str]) -> Option<String>, id: Option<String>) -> C
         (Some(repository), Some(tag)) => Some(format!("{repository}:{tag}")),
         (repository, _) => pick(&["container.image", "container.image.name"])
             .or(repository)
-            .or_else(|| pick(&["ka.req.pod.containers.image"]).as_deref().and_then(first_of_list)),
+            .or_else(|| pick(&["jevt.value[/requestObject/ephemeralContainers/0/image]"]))
+            .or_else(|| pick(&["ka.req.pod.containers.image"]).as_deref().and_then(only_of_list)),
     };
     let in_image = image.as_deref().and_then(|image| image.split_once('@')).map(|(_, digest)| digest.to_owned());
     Container {
         id,
-        name: pick(&["container.label.io.kubernetes.container.name", "container.name", "k8s.container.name"])
-            .filter(|name| name != "host"),
+        name: pick(&[
+            "container.label.io.kubernetes.container.name",
+            "container.name",
+            "k8s.container.name",
+            "jevt.value[/requestObject/ephemeralContainers/0/name]",
+        ])
+        .filter(|name| name != "host"),
         image,
         digest: pick(&["container.image.digest"]).or(in_image.filter(|digest| digest.starts_with("sha256:"))),
     }
 }
 
-/// The first of several, as Falco writes lists, `(a,b)`, or as JSON does, `["a","b"]`.
-fn first_of_list(text: &str) -> Option<String> {
-    let around = |c: char| matches!(c, '(' | ')' | '[' | ']' | '"' | ' ');
-    let first = text.split(',').next().unwrap_or_default().trim_matches(around);
-    meaningful(first).map(str::to_owned)
+/// The one image of a new pod. Of several, none is the image that the event is about.
+fn only_of_list(text: &str) -> Option<String> {
+    let mut items = names::listed(text);
+    let first = items.next().filter(|_| items.next().is_none())?;
+    Some(first.to_owned())
 }
 
 fn host(pick: &impl Fn(&[&str]) -> Option<String>, hints: &[Cow<'_, str>]) -> Host {
@@ -107,7 +112,12 @@ fn kubernetes(pick: &impl Fn(&[&str]) -> Option<String>) -> Kubernetes {
         }
     }
     let mut found = Kubernetes {
-        cluster: pick(&["kubernetes.cluster.name", "k8s.cluster.name"]),
+        cluster: pick(&[
+            "kubernetes.cluster.name",
+            "k8s.cluster.name",
+            "jevt.value[/annotations/cluster_name]",
+            "json.value[/resource/labels/cluster_name]",
+        ]),
         namespace: pick(&[
             "kubernetes.namespace.name",
             "container.label.io.kubernetes.pod.namespace",
@@ -134,19 +144,42 @@ fn kubernetes(pick: &impl Fn(&[&str]) -> Option<String>) -> Kubernetes {
     found
 }
 
-/// The pod that a record of the Kubernetes audit log is about.
+/// The pod that a record of the Kubernetes audit log is about. A rule may print only what came back (`ka.resp.name`:
+/// the whole name of a pod made with `generateName`), and not that it was a pod, which other fields tell.
 fn reviewed_pod(pick: &impl Fn(&[&str]) -> Option<String>) -> Option<String> {
-    pick(&["ka.target.resource"]).filter(|resource| resource == "pods")?;
-    pick(&["ka.target.name"])
+    const OF_PODS: &[&str] = &[
+        "ka.req.pod.containers.image",
+        "ka.req.pod.containers.image.repository",
+        "ka.req.pod.containers.privileged",
+        "ka.req.pod.host_network",
+        "ka.req.pod.host_pid",
+        "ka.req.pod.host_ipc",
+        "ka.req.pod.volumes.hostpath",
+        "ka.req.container.image",
+        "ka.req.container.image.repository",
+    ];
+    let name = pick(&["ka.target.name", "ka.resp.name"])?;
+    let is_pod = pick(&["ka.target.resource"]).map_or_else(
+        || {
+            let part = pick(&["ka.target.subresource"]);
+            let of_pods = ["exec", "attach", "portforward", "ephemeralcontainers", "eviction"];
+            part.is_some_and(|part| of_pods.contains(&part.as_str())) || pick(OF_PODS).is_some()
+        },
+        |resource| resource == "pods",
+    );
+    is_pod.then_some(name)
 }
 
 /// Google's labels are a trap: `gcp.projectId` holds the project's *number* and `gcp.projectName` its id. So that a
-/// corrected sender does not break us, digits decide, not the label's name.
+/// corrected sender does not break us, digits decide, not the label's name. Falco's plugins for Google's logs repeat
+/// the labels of the log entry's resource: as `jevt.value[/annotations/…]` for GKE, as `json.value[…]` for audit logs.
 fn cloud(pick: &impl Fn(&[&str]) -> Option<String>) -> Cloud {
     let account = pick(&["cloudProvider.account.id"]);
-    let candidates = [pick(&["gcp.projectId"]), pick(&["gcp.projectName"]), pick(&["gcp.projectNumber"])];
+    let entry = pick(&["jevt.value[/annotations/project_id]", "json.value[/resource/labels/project_id]"]);
+    let candidates = [pick(&["gcp.projectId"]), pick(&["gcp.projectName"]), pick(&["gcp.projectNumber"]), entry];
     let provider = pick(&["cloudProvider.name"]).map(|name| name.to_ascii_lowercase());
-    let instance_id = pick(&["gcp.instanceId"]).filter(|id| is_number(id));
+    let instance_id = pick(&["gcp.instanceId", "gcp.compute.instanceId", "json.value[/resource/labels/instance_id]"]);
+    let instance_id = instance_id.filter(|id| is_number(id));
     let is_google = provider.as_deref().map_or_else(
         || candidates.iter().any(Option::is_some) || instance_id.is_some(),
         |name| matches!(name, "gcp" | "google" | "gce"),
@@ -162,8 +195,9 @@ fn cloud(pick: &impl Fn(&[&str]) -> Option<String>) -> Cloud {
         project_id: candidates.iter().find(|text| is_project_id(text)).cloned(),
         account,
         region: pick(&["cloudProvider.region"]),
-        zone: pick(&["gcp.availabilityZone"]).map(|zone| zone.rsplit('/').next().unwrap_or_default().to_owned()),
-        location: pick(&["gcp.location"]),
+        zone: pick(&["gcp.availabilityZone", "json.value[/resource/labels/zone]"])
+            .map(|zone| zone.rsplit('/').next().unwrap_or_default().to_owned()),
+        location: pick(&["gcp.location", "jevt.value[/annotations/location]", "json.value[/resource/labels/location]"]),
         instance_id,
         instance_name: pick(&["gcp.instanceName"]),
     }
