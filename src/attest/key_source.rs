@@ -3,7 +3,7 @@
 //! A set is good as long as its `Cache-Control` says (5 minutes to 24 hours) and renewed at four fifths of that. An
 //! unknown key id asks once, and then not again before the floor has passed, whoever asks; fetches for other reasons do
 //! not count. When the issuer is slow, down, or answers garbage, the last good set is used for a bounded time, and then
-//! there are no keys, and it is asked a little sooner.
+//! there are no keys, and it is asked a little sooner. Only who needs a key that is not held waits for the issuer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,17 +42,17 @@ impl Default for FetchRules {
     }
 }
 
-/// The keys of one issuer, wherever they come from.
-#[derive(Debug)]
+/// The keys of one issuer, wherever they come from. Clones share them.
+#[derive(Debug, Clone)]
 pub struct KeySource {
     from: From,
     current: watch::Sender<Option<Arc<Held>>>,
     /// When keys were asked for. The lock is held while fetching, so that there is one at a time.
-    asked: Mutex<Asked>,
+    asked: Arc<Mutex<Asked>>,
     rules: FetchRules,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum From {
     Fixed,
     Issuer { client: reqwest::Client, base: Url, issuer: String, disk: Option<PathBuf> },
@@ -129,7 +129,7 @@ impl KeySource {
         Self {
             from: From::Fixed,
             current: watch::Sender::new(Some(Arc::new(held))),
-            asked: Mutex::default(),
+            asked: Arc::default(),
             rules: FetchRules::default(),
         }
     }
@@ -152,7 +152,7 @@ impl KeySource {
         let source = Self {
             from: From::Issuer { client, base, issuer: issuer.trim_end_matches('/').to_owned(), disk },
             current: watch::Sender::new(None),
-            asked: Mutex::default(),
+            asked: Arc::default(),
             rules,
         };
         source.recall();
@@ -184,8 +184,10 @@ impl KeySource {
             }
             Some(held) => (now >= held.renew).then_some(Why::Stale),
         };
-        if let Some(why) = why {
-            self.renew_unless_recent(why, kid, now).await;
+        match why {
+            None => {}
+            Some(Why::Stale) => self.renew_beside(now),
+            Some(why) => self.renew_unless_recent(why, kid, now).await,
         }
         let held = self.held().filter(|held| now < held.dead).ok_or(Unavailable)?;
         let age = held.fetched.map_or(Duration::MAX, |fetched| now.duration_since(fetched));
@@ -225,6 +227,20 @@ impl KeySource {
         match &self.from {
             From::Fixed => Ok(()),
             From::Issuer { client, base, issuer, .. } => fetch(client, base, issuer, self.rules.fresh).await.map(drop),
+        }
+    }
+
+    /// Renews in a task of its own, unless somebody is asking now or did not long ago: who has a key that may still be
+    /// used does not wait for a slow issuer. The task lasts as long as a fetch may, and holds the lock, so there is one.
+    fn renew_beside(&self, now: Instant) {
+        let Ok(mut asked) = Arc::clone(&self.asked).try_lock_owned() else { return };
+        if asked.may(Why::Stale, now, self.rules.floor) {
+            asked.any = Some(now);
+            let source = self.clone();
+            tokio::spawn(async move {
+                source.renew(now).await;
+                drop(asked);
+            });
         }
     }
 

@@ -36,18 +36,21 @@ impl Challenges {
         (URL_SAFE_NO_PAD.encode(bytes), ends)
     }
 
-    /// The nonce among `nonces` that was made here for the purpose, with its end.
+    /// Every nonce among `nonces` that was made here for the purpose and has not expired, each once, with its end. The
+    /// one that lasts longest comes first, so that whoever finds some of the same ones takes them in the same order.
     ///
     /// # Errors
-    /// When there is none, or only one that has expired.
-    pub fn find<'n>(&self, nonces: &[&'n str], purpose: &str, now: i64) -> Result<(&'n str, i64), Reason> {
-        let ours: Vec<(&str, i64)> =
+    /// When there is none, or only such as have expired.
+    pub fn find<'n>(&self, nonces: &[&'n str], purpose: &str, now: i64) -> Result<Vec<(&'n str, i64)>, Reason> {
+        let mut ours: Vec<(&str, i64)> =
             nonces.iter().filter_map(|nonce| Some((*nonce, self.end_of(nonce, purpose)?))).collect();
-        match ours.iter().find(|(_, ends)| now < *ends) {
-            Some(found) => Ok(*found),
-            None if ours.is_empty() => Err(Reason::NonceMissing),
-            None => Err(Reason::NonceExpired),
+        if ours.is_empty() {
+            return Err(Reason::NonceMissing);
         }
+        ours.retain(|(_, ends)| now < *ends);
+        ours.sort_unstable_by_key(|(nonce, ends)| (std::cmp::Reverse(*ends), *nonce));
+        ours.dedup();
+        if ours.is_empty() { Err(Reason::NonceExpired) } else { Ok(ours) }
     }
 
     fn end_of(&self, nonce: &str, purpose: &str) -> Option<i64> {
@@ -73,12 +76,25 @@ mod tests {
         let ours = Challenges::new(&[7; 32], 300);
         let (nonce, ends) = ours.make("secret:db", 1_790_000_000, [1; 12]);
         assert_eq!(nonce.len(), 43);
-        assert_eq!(ours.find(&["other", &nonce], "secret:db", 1_790_000_010), Ok((nonce.as_str(), ends)));
+        assert_eq!(ours.find(&["other", &nonce], "secret:db", 1_790_000_010), Ok(vec![(nonce.as_str(), ends)]));
         assert_eq!(ours.find(&[&nonce], "secret:api", 1_790_000_010), Err(Reason::NonceMissing));
         assert_eq!(ours.find(&[&nonce], "secret:db", ends), Err(Reason::NonceExpired));
         assert_eq!(
             Challenges::new(&[8; 32], 300).find(&[&nonce], "secret:db", 1_790_000_010),
             Err(Reason::NonceMissing)
         );
+    }
+
+    #[test]
+    fn every_nonce_for_the_purpose_that_has_not_expired_is_found_once_the_longest_lasting_first() {
+        let ours = Challenges::new(&[7; 32], 10);
+        let (first, _) = ours.make("secret:db", 100, [1; 12]);
+        let (second, ends) = ours.make("secret:db", 107, [2; 12]);
+        let (other, _) = ours.make("secret:api", 107, [3; 12]);
+        let nonces = [first.as_str(), &second, &other, &first, "of-another-party"];
+        let found = |now| ours.find(&nonces, "secret:db", now);
+        assert_eq!(found(108), Ok(vec![(second.as_str(), ends), (first.as_str(), 110)]));
+        assert_eq!(found(110), Ok(vec![(second.as_str(), ends)]));
+        assert_eq!(found(117), Err(Reason::NonceExpired));
     }
 }

@@ -1,8 +1,8 @@
 //! A token, keys, a policy and the time → claims that can be relied on, or the reason why not.
 //!
 //! The order is fixed: size and form, the path (published keys or certificate chain, never one after the other), the
-//! key, the signature, and only then the claims: issuer, audience, times. Freshness, which needs memory, stands
-//! between [`verify`] and [`judge`]; family and condition come last.
+//! key, the signature, and only then the claims: issuer, audience, times. Whether there is a nonce stands between
+//! [`verify`] and [`judge`], which asks family and condition; that nothing was used before, which needs memory, comes last.
 
 use serde_json::Value as Json;
 

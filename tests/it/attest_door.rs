@@ -16,7 +16,7 @@ use sysdig_scc::receive::attestation::{Attestor, Parts, codelab, routes};
 use crate::attest_issuer::{Chain, ChainShape, ISSUER, KEY, NEXT, SPACE, VM, claims, jwks};
 use crate::world::World;
 
-const SECRET: &str = "the-super-secret-information";
+pub const SECRET: &str = "the-super-secret-information";
 
 /// What the issuer does at the moment.
 #[derive(Clone)]
@@ -55,6 +55,11 @@ impl Issuer {
         Self { url, mood, asked }
     }
 
+    /// How often it was asked for keys.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
     pub fn now(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
     }
@@ -77,11 +82,11 @@ async fn keys(state: State) -> HttpResponse {
     }
 }
 
-struct Door {
+pub struct Door {
     url: String,
     issuer: Issuer,
     folder: tempfile::TempDir,
-    attestor: Attestor,
+    pub attestor: Attestor,
     client: reqwest::Client,
 }
 
@@ -97,7 +102,7 @@ impl Door {
         Self::with_parts(extra, Parts { fetch, ..Parts::default() })
     }
 
-    fn with_parts(extra: &[(&str, &str)], parts: Parts) -> Self {
+    pub fn with_parts(extra: &[(&str, &str)], parts: Parts) -> Self {
         Self::beside(extra, parts, &[])
     }
 
@@ -135,7 +140,7 @@ impl Door {
         Self { url, issuer, folder, attestor, client: reqwest::Client::new() }
     }
 
-    async fn get(&self, path: &str, token: &str) -> (u16, String) {
+    pub async fn get(&self, path: &str, token: &str) -> (u16, String) {
         let answer = self.client.get(format!("{}{path}", self.url)).bearer_auth(token).send().await.unwrap();
         assert_eq!(answer.headers()["cache-control"], "no-store");
         assert_eq!(answer.status() == 401, answer.headers().contains_key("www-authenticate"));
@@ -148,7 +153,7 @@ impl Door {
     }
 
     /// The journal, once it has so many lines: refusals are not waited for.
-    async fn journal(&self, lines: usize) -> String {
+    pub async fn journal(&self, lines: usize) -> String {
         let began = std::time::Instant::now();
         loop {
             let text = std::fs::read_to_string(self.folder.path().join("journal.jsonl")).unwrap();
@@ -161,7 +166,7 @@ impl Door {
     }
 }
 
-fn token(changes: Json) -> String {
+pub fn token(changes: Json) -> String {
     KEY.token(&claims(SPACE, Utc::now().timestamp(), changes))
 }
 

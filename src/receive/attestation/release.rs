@@ -10,11 +10,12 @@ use sha2::{Digest, Sha256};
 use super::answers::{Refused, Released, Shown};
 use super::decision::{Asked, Checked, count, entry};
 use super::service::Attestor;
-use super::used::{Held, Taken};
+use super::used::{Held, Taken, Thing, Wanted};
 use crate::attest::claims::Claims;
 use crate::attest::reason::Reason;
 use crate::attest::seal::{self, Randomness};
 use crate::attest::verify::{Verified, explain, judge};
+use crate::config::attestation::SecretRule;
 use crate::telemetry::{chain, metrics as names};
 
 impl Attestor {
@@ -47,38 +48,49 @@ impl Attestor {
             Ok(checked) => checked,
             Err(reason) => return Err(self.refuse_unverified(asked, &policy, shown.token, reason).await),
         };
-        let used = match self.fresh(name, &checked.verified, asked.now).await {
-            Ok(used) => used,
+        // All that can be said without knowing what was used before: only releases use tokens and nonces.
+        let (wanted, key) = match self.may_have(name, shown, &checked, asked.now) {
+            Ok(good) => good,
+            Err(reason) => return Err(self.refuse(&checked, reason, asked).await),
+        };
+        let held = match self.take(wanted, asked.now).await {
+            Ok(held) => held,
             Err(Refused::Token(reason)) => return Err(self.refuse(&checked, reason, asked).await),
             Err(unavailable) => return Err(self.undecided(&checked, unavailable, asked)),
         };
-        let released = self.judge_and_fetch(name, shown, &checked, asked).await;
-        match (used, &released) {
-            (Some(held), Ok(_)) => held.use_up(),
-            (Some(held), Err(_)) => held.give_back().await,
-            (None, _) => {}
+        let released = self.fetch(rule, key, &checked, asked).await;
+        if released.is_ok() {
+            held.use_up();
+        } else {
+            held.give_back().await;
         }
         released
     }
 
-    async fn judge_and_fetch(
+    /// Whether the token may have the secret if it was not used before: what its release uses up, and the key to seal to.
+    fn may_have(
         &self,
         name: &str,
         shown: Shown<'_>,
         checked: &Checked,
+        now: DateTime<Utc>,
+    ) -> Result<(Wanted, Option<Vec<u8>>), Reason> {
+        let wanted = self.fresh(name, &checked.verified, now)?;
+        judge(&checked.verified, &checked.policy)?;
+        let key = sealing_key(shown.public_key, &checked.verified).map_err(Reason::Sealing)?;
+        Ok((wanted, key))
+    }
+
+    async fn fetch(
+        &self,
+        rule: &SecretRule,
+        key: Option<Vec<u8>>,
+        checked: &Checked,
         asked: Asked<'_>,
     ) -> Result<Released, Refused> {
-        if let Err(reason) = judge(&checked.verified, &checked.policy) {
-            return Err(self.refuse(checked, reason, asked).await);
-        }
-        let key = match sealing_key(shown.public_key, &checked.verified) {
-            Ok(key) => key,
-            Err(error) => return Err(self.refuse(checked, Reason::Sealing(error), asked).await),
-        };
-        let rule = self.0.secrets.rule(name).ok_or(Refused::UnknownSecret)?;
         let value = self.0.secrets.value(rule).await.map_err(|error| {
             tracing::error!(
-                secret = name,
+                secret = rule.name,
                 error = chain(&error),
                 "a secret could not be had for a token that may have it"
             );
@@ -99,23 +111,32 @@ impl Attestor {
         Ok(released)
     }
 
-    /// A nonce made here for this secret, never used; else, unless nonces are required, a token never used.
-    async fn fresh(&self, name: &str, verified: &Verified, now: DateTime<Utc>) -> Result<Option<Held>, Refused> {
+    /// Every nonce made here for this secret that has not expired, none ever used; else, unless nonces are required, a
+    /// token never used. A token that was good for its nonce is no bearer's token any more, for any secret.
+    fn fresh(&self, name: &str, verified: &Verified, now: DateTime<Utc>) -> Result<Wanted, Reason> {
+        let token = Thing { what: verified.hash.0, until: verified.expires + 120 };
         let nonces = Claims(&verified.claims).nonces();
-        let found = self.0.challenges.find(&nonces, &format!("secret:{name}"), now.timestamp());
-        let (what, until) = match found {
-            Ok((nonce, ends)) => (Sha256::digest(nonce.as_bytes()).into(), ends + 120),
-            Err(reason @ Reason::NonceExpired) => return Err(Refused::Token(reason)),
-            Err(reason) if self.0.require_nonce => return Err(Refused::Token(reason)),
-            Err(_) if self.0.allow_reuse => return Ok(None),
-            Err(_) => (verified.hash.0, verified.expires + 120),
-        };
-        let taken = self.0.used.take(what, until, now.timestamp()).await;
+        match self.0.challenges.find(&nonces, &format!("secret:{name}"), now.timestamp()) {
+            Ok(found) => {
+                let thing =
+                    |(nonce, ends): (&str, i64)| Thing { what: Sha256::digest(nonce).into(), until: ends + 120 };
+                Ok(Wanted { unused: found.into_iter().map(thing).collect(), also: Some(token) })
+            }
+            Err(Reason::NonceMissing) if !self.0.require_nonce => {
+                let unused = if self.0.allow_reuse { Vec::new() } else { vec![token] };
+                Ok(Wanted { unused, also: None })
+            }
+            Err(reason) => Err(reason),
+        }
+    }
+
+    async fn take(&self, wanted: Wanted, now: DateTime<Utc>) -> Result<Held, Refused> {
+        let taken = self.0.used.take(wanted, now.timestamp()).await;
         match taken.map_err(|error| {
             tracing::error!(error = chain(&error), "what was used before cannot be looked up; no secrets are released");
             Refused::StateUnavailable
         })? {
-            Taken::First(held) => Ok(Some(held)),
+            Taken::First(held) => Ok(held),
             Taken::Again => Err(Refused::Token(Reason::Replayed)),
             Taken::Full => Err(Refused::Full),
         }
