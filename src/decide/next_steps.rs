@@ -241,7 +241,7 @@ fn pod(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
         _ => format!("kubectl -n {ns} describe pod {pod}"),
     };
     steps.run("Inspect what it is allowed to do:", inspection);
-    let container = target.container.as_ref().map(|name| format!(" -c {name}")).unwrap_or_default();
+    let container = target.container.as_ref().map_or_else(|| " --all-containers".into(), |name| format!(" -c {name}"));
     steps.run(
         "Save its log as evidence:",
         format_args!("kubectl -n {ns} logs {pod}{container} --timestamps > {}.log", target.evidence),

@@ -22,7 +22,7 @@ fn a_new_pod_is_found_by_the_name_that_came_back() {
     let expected = [
         ("evil-7d4b9c-x2x4z", "shop", "must be privileged"),
         ("evil", "shop", "the host path it mounts"),
-        ("evil", "kube-system", "what GKE runs in kube-system"),
+        ("evil", "kube-system", "runs in kube-system"),
         ("evil", "shop", "was expected"),
         ("evil", "shop", "was expected"),
     ];
