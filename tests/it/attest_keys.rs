@@ -70,7 +70,7 @@ async fn stale_keys_are_renewed_beside_those_who_use_them_and_used_for_a_bounded
     let (url, _) = silent().await;
     let rules = FetchRules { timeout: Duration::from_millis(50), ..FetchRules::default() };
     let (source, _file) = kept(&url, rules);
-    let in_hours = |hours| Instant::now() + Duration::from_secs(hours * 3600);
+    let in_hours = |hours: u64| Instant::now() + Duration::from_secs(hours * 3600);
     assert!(source.look_up_at(&KEY.kid, in_hours(23)).await.is_ok());
     assert!(source.look_up_at(&KEY.kid, in_hours(25)).await.is_err());
 }
