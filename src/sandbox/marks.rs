@@ -45,7 +45,7 @@ impl Asked {
             let text = "Invalid update_mask: only `marks` and `marks.KEY` can be updated.";
             return Err(Refusal::field("update_mask", text));
         }
-        Ok(if paths.is_empty() || paths.iter().any(|path| whole(path)) { Self::All } else { Self::Keys(keys) })
+        Ok(if paths.is_empty() || paths.iter().any(whole) { Self::All } else { Self::Keys(keys) })
     }
 
     /// The marks after the update: of `old` those that were not asked for stay, of `new` those that were come.
