@@ -7,11 +7,13 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 
+use super::bulk;
 use super::error::{Refusal, Status};
 use super::faults::Faults;
-use super::findings::{self, Ask, for_version, known};
+use super::findings::{self, Ask, for_version};
 use super::listing;
-use super::message::{enum_value, object};
+use super::marks;
+use super::message::object;
 use super::names::{Place, Version};
 use super::query::Query;
 use super::quota::Meter;
@@ -119,7 +121,7 @@ impl Sandbox {
             let text = "This API is no longer available. Please use API V2 as an alternative.";
             return Err(Refusal::new(Status::InvalidArgument, text));
         }
-        let query = Query::read(request.query)?;
+        let query = Query::read(request.query, call, version)?;
         if matches!(call, Call::CreateFinding(_) | Call::Finding(FindingCall::Patch, ..)) {
             self.meter().upload(request.body.len())?;
         }
@@ -145,7 +147,7 @@ impl Sandbox {
         let plain = |body: Object| Answer { body, warning: None };
         match call {
             Call::CreateSource(parent) => {
-                let (body, twin) = sources::create(&mut self.store(), parent, &object(body)?)?;
+                let (body, twin) = sources::create(&mut self.store(), parent, object(body)?)?;
                 Ok(Answer { body, warning: twin.then_some("another source has the same display name") })
             }
             Call::ListSources(parent) => sources::list(&self.store(), parent, query).map(plain),
@@ -161,9 +163,11 @@ impl Sandbox {
             Call::ListFindings(place) => {
                 listing::list(&self.store(), place, query, self.settings.clock.now()).map(plain)
             }
-            Call::GroupFindings(place) => listing::group(&self.store(), place, &object(body)?).map(plain),
-            Call::BulkMute(place) => self.bulk_mute(place, object(body)?).map(plain),
-            Call::Operation(name) => self.operation(name).map(plain),
+            Call::GroupFindings(place) => listing::group(&self.store(), place, object(body)?).map(plain),
+            Call::BulkMute(place) => {
+                bulk::mute(&mut self.store(), place, object(body)?, self.settings.clock.now()).map(plain)
+            }
+            Call::Operation(name) => bulk::operation(&self.store(), name).map(plain),
             Call::Finding(call, place, id) => self.finding(call, (place, id), query, object(body)?).map(plain),
         }
     }
@@ -177,7 +181,7 @@ impl Sandbox {
             }
             FindingCall::SetState => findings::state(&mut self.store(), id, self.ask(place, query, body))?,
             FindingCall::SetMute => findings::mute(&mut self.store(), id, self.ask(place, query, body))?,
-            FindingCall::PatchMarks => findings::marks(&mut self.store(), id, self.ask(place, query, body))?,
+            FindingCall::PatchMarks => marks::update(&mut self.store(), id, self.ask(place, query, body))?,
             FindingCall::PatchExternalSystem(system) => {
                 findings::external_system(&mut self.store(), id, system, self.ask(place, query, body))?
             }
@@ -188,41 +192,4 @@ impl Sandbox {
     fn ask<'a>(&self, place: &'a Place, query: &'a Query, body: Object) -> Ask<'a> {
         Ask { place, query, body, now: self.settings.clock.now(), strict_event_time: self.settings.strict_event_time }
     }
-
-    /// BulkMuteFindings: done at once; the answer is an operation that is finished.
-    fn bulk_mute(&self, place: &Place, body: Object) -> Result<Object, Refusal> {
-        known(&body, &["parent", "filter", "muteState", "mute_state", "muteAnnotation", "mute_annotation"])?;
-        let state = body.get("muteState").or_else(|| body.get("mute_state")).cloned().unwrap_or(json!("MUTED"));
-        let state = enum_value("Finding.Mute", "mute_state", state)?;
-        let state = match state.as_str() {
-            Some("MUTED" | "MUTE_UNSPECIFIED" | "MUTE_STATE_UNSPECIFIED") => "MUTED",
-            Some("UNDEFINED") => "UNDEFINED",
-            _ => return Err(Refusal::field("mute_state", "mute_state must be MUTED or UNDEFINED.")),
-        };
-        let filter = body.get("filter").and_then(Value::as_str).unwrap_or_default();
-        let mut store = self.store();
-        for at in listing::matching(&store, place, filter)? {
-            findings::mute_at(&mut store, at, state, self.settings.clock.now())?;
-        }
-        let name = format!("{}/operations/bulkMute{}", place.parent, store.operations.len() + 1);
-        let version = if place.version == Version::V1 { "v1" } else { "v2" };
-        let kind = format!("type.googleapis.com/google.cloud.securitycenter.{version}.BulkMuteFindingsResponse");
-        let operation = json!({"name": name, "done": true, "response": {"@type": kind}});
-        if store.operations.len() >= MOST_OPERATIONS {
-            store.operations.remove(0);
-        }
-        store.operations.push((name, operation.clone()));
-        operation.as_object().cloned().ok_or_else(|| Refusal::new(Status::Internal, "the operation is an object"))
-    }
-
-    fn operation(&self, name: &str) -> Result<Object, Refusal> {
-        let store = self.store();
-        let found = store.operations.iter().find(|(known, _)| known == name);
-        found.and_then(|(_, operation)| operation.as_object().cloned()).ok_or_else(|| {
-            Refusal::new(Status::NotFound, format!("Requested entity was not found: operation {name} does not exist."))
-        })
-    }
 }
-
-/// Finished operations that can be asked for.
-const MOST_OPERATIONS: usize = 1000;

@@ -1,11 +1,11 @@
-//! What is done to findings: create, patch, state, mute, marks, external systems.
+//! What is done to findings: create, patch, state, mute, external systems.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
 use super::error::{Refusal, Status, Violation};
 use super::mask::Mask;
-use super::message::{enum_value, normalize, time_text};
+use super::message::{normalize, request, time_text};
 use super::names::{Parent, Place, Version, without_location};
 use super::query::Query;
 use super::resource;
@@ -122,7 +122,7 @@ fn complete(store: &Store, slot: Slot<'_>, mut finding: Object, now: DateTime<Ut
 /// UpdateFinding: creates a missing finding, changes an existing one. The body has been through [`read_finding`].
 pub(crate) fn patch(store: &mut Store, id: &str, ask: Ask<'_>) -> Result<Object, Refusal> {
     finding_id(id)?;
-    let mask = Mask::read(&ask.query.update_mask)?;
+    let mask = Mask::read("Finding", &ask.query.update_mask)?;
     let source = store.existing_source(&ask.place.parent, &ask.place.source)?;
     let Some(at) = store.find(source, &ask.place.location, id) else {
         if mask.is_some() {
@@ -132,11 +132,13 @@ pub(crate) fn patch(store: &mut Store, id: &str, ask: Ask<'_>) -> Result<Object,
             );
             return Err(Refusal::field("update_mask", text));
         }
+        seen_from(ask.place, id, ask.body.get("resourceName").and_then(Value::as_str))?;
         let slot = Slot { source, location: &ask.place.location, id };
         let finding = complete(store, slot, ask.body, ask.now);
         store.insert(slot, &finding)?;
         return Ok(finding);
     };
+    seen_from(ask.place, id, store.findings[at].column("resourceName"))?;
     let mut finding = store.findings[at].finding();
     if ask.strict_event_time {
         newer(mask.as_ref(), event_time(&finding), event_time(&ask.body))?;
@@ -202,30 +204,26 @@ fn newer(mask: Option<&Mask>, old: Option<DateTime<Utc>>, new: Option<DateTime<U
 
 /// SetFindingState.
 pub(crate) fn state(store: &mut Store, id: &str, ask: Ask<'_>) -> Result<Object, Refusal> {
-    let start_time = ["startTime", "start_time"];
-    known(&ask.body, &["name", "state", start_time[0], start_time[1]])?;
-    if ask.place.version == Version::V1 && !start_time.iter().any(|name| ask.body.contains_key(*name)) {
+    let mut body = request("SetFindingStateRequest", ask.place.version, ask.body)?;
+    if ask.place.version == Version::V1 && !body.contains_key("startTime") {
         return Err(Refusal::field("start_time", "start_time is required by setState of API v1."));
     }
-    let value = ask.body.get("state").cloned().unwrap_or(Value::Null);
-    let state = enum_value("Finding.State", "state", value)?;
-    if !matches!(state.as_str(), Some("ACTIVE" | "INACTIVE")) {
+    let Some(Value::String(state)) = body.remove("state") else {
         return Err(Refusal::field("state", "state must be ACTIVE or INACTIVE."));
-    }
+    };
     change(store, id, ask.place, |finding| {
-        finding.insert("state".into(), state);
+        finding.insert("state".into(), Value::String(state));
         Ok(())
     })
 }
 
 /// SetMute.
 pub(crate) fn mute(store: &mut Store, id: &str, ask: Ask<'_>) -> Result<Object, Refusal> {
-    known(&ask.body, &["name", "mute"])?;
-    let value = ask.body.get("mute").cloned().unwrap_or(Value::Null);
-    let mute = enum_value("Finding.Mute", "mute", value)?;
-    if mute == "MUTE_UNSPECIFIED" {
+    let mut body = request("SetMuteRequest", ask.place.version, ask.body)?;
+    // A number that nobody published is no state to be in.
+    let Some(mute @ Value::String(_)) = body.remove("mute") else {
         return Err(Refusal::field("mute", "mute must be MUTED, UNMUTED or UNDEFINED."));
-    }
+    };
     change(store, id, ask.place, |finding| {
         write_mute(finding, &mute, ask.now);
         Ok(())
@@ -251,78 +249,16 @@ pub(crate) fn mute_at(store: &mut Store, at: usize, mute: &str, now: DateTime<Ut
     store.replace(at, &finding)
 }
 
-/// UpdateSecurityMarks; the answer is the marks.
-pub(crate) fn marks(store: &mut Store, id: &str, ask: Ask<'_>) -> Result<Object, Refusal> {
-    let body = normalize("SecurityMarks", "security_marks", ask.body)?;
-    let sent = body.get("marks").and_then(Value::as_object).cloned().unwrap_or_default();
-    let mut new = Object::new();
-    for (key, value) in sent {
-        new.insert(key.clone(), Value::String(mark(&key, value.as_str().unwrap_or_default())?));
-    }
-    let paths = &ask.query.update_mask;
-    let keys: Vec<&str> = paths.iter().filter_map(|path| path.strip_prefix("marks.")).collect();
-    if keys.len() < paths.iter().filter(|path| *path != "marks" && *path != "*").count() {
-        return Err(Refusal::field("update_mask", "Invalid update_mask: only `marks` and `marks.KEY` can be updated."));
-    }
-    let all = keys.len() < paths.len() || paths.is_empty();
-    // Keys have no case, wherever they are told.
-    let asked = |mark: &str| all || keys.iter().any(|key| key.eq_ignore_ascii_case(mark));
-    new.retain(|key, _| asked(key));
-    let finding = change(store, id, ask.place, |finding| {
-        let Some(Value::Object(holder)) = finding.get_mut("securityMarks") else { return Ok(()) };
-        let old = holder.remove("marks").and_then(|m| if let Value::Object(m) = m { Some(m) } else { None });
-        let mut marks = if all { Object::new() } else { old.unwrap_or_default() };
-        marks.retain(|mark, _| !asked(mark));
-        for (key, value) in new {
-            marks.retain(|mark, _| !mark.eq_ignore_ascii_case(&key));
-            marks.insert(key, value);
-        }
-        if !marks.is_empty() {
-            holder.insert("marks".into(), Value::Object(marks));
-        }
-        Ok(())
-    })?;
-    Ok(finding.get("securityMarks").and_then(Value::as_object).cloned().unwrap_or_default())
-}
-
-fn mark(key: &str, value: &str) -> Result<String, Refusal> {
-    let value = value.trim();
-    let good_key =
-        (1..=256).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-    if !good_key {
-        let text = format!("Mark key {key:?} must have 1 to 256 letters, digits, underscores or dashes.");
-        return Err(Refusal::field("security_marks.marks", text));
-    }
-    if value.is_empty() || value.chars().count() > 4096 {
-        let text = format!("The value of mark {key:?} must have 1 to 4096 characters after trimming.");
-        return Err(Refusal::field("security_marks.marks", text));
-    }
-    Ok(value.to_owned())
-}
-
 /// UpdateExternalSystem; the answer is the external system.
 pub(crate) fn external_system(store: &mut Store, id: &str, system: &str, ask: Ask<'_>) -> Result<Object, Refusal> {
     let mut body = normalize("ExternalSystem", "external_system", ask.body)?;
-    let paths: Vec<String> = ask.query.update_mask.iter().filter(|path| *path != "*").cloned().collect();
-    let message = super::schema::SCHEMA.message("ExternalSystem");
-    let mut members = Vec::new();
-    for path in &paths {
-        let first = path.split('.').next().unwrap_or_default();
-        let member = message.member(first);
-        let text = || format!("Invalid update_mask: unknown path {path:?}");
-        members.push(member.ok_or_else(|| Refusal::field("update_mask", text()))?.name.clone());
-    }
+    let mask = Mask::read("ExternalSystem", &ask.query.update_mask)?;
     let finding = change(store, id, ask.place, |finding| {
         let name = format!("{}/externalSystems/{system}", finding["name"].as_str().unwrap_or_default());
         let systems = finding.entry("externalSystems").or_insert_with(|| json!({}));
         let old = systems.get(system).and_then(Value::as_object).cloned();
-        if let (false, Some(mut kept)) = (members.is_empty(), old) {
-            for member in &members {
-                match body.remove(member) {
-                    Some(value) => kept.insert(member.clone(), value),
-                    None => kept.remove(member),
-                };
-            }
+        if let (Some(mask), Some(mut kept)) = (mask, old) {
+            mask.apply(&mut kept, &body);
             body = kept;
         }
         body.insert("name".into(), Value::String(name));
@@ -333,7 +269,7 @@ pub(crate) fn external_system(store: &mut Store, id: &str, system: &str, ask: As
 }
 
 /// Changes an existing finding.
-fn change(
+pub(crate) fn change(
     store: &mut Store,
     id: &str,
     place: &Place,
@@ -341,25 +277,26 @@ fn change(
 ) -> Result<Object, Refusal> {
     finding_id(id)?;
     let source = store.existing_source(&place.parent, &place.source)?;
-    let at = store.find(source, &place.location, id).ok_or_else(|| {
-        let text = format!("Requested entity was not found: finding {}/findings/{id} does not exist.", place.text());
-        Refusal::new(Status::NotFound, text)
-    })?;
+    let at = store.find(source, &place.location, id).ok_or_else(|| missing(place, id))?;
+    seen_from(place, id, store.findings[at].column("resourceName"))?;
     let mut finding = store.findings[at].finding();
     edit(&mut finding)?;
     store.replace(at, &finding)?;
     Ok(finding)
 }
 
-/// Refuses members of a small request that it does not have.
-pub(crate) fn known(body: &Object, names: &[&str]) -> Result<(), Refusal> {
-    match body.keys().find(|key| !names.contains(&key.as_str())) {
-        None => Ok(()),
-        Some(key) => {
-            let text = format!("Invalid JSON payload received. Unknown name {key:?}: Cannot find field.");
-            Err(Refusal::field(key.as_str(), text))
-        }
+/// A folder or project has only the findings whose resources lie in it, for changes as for lists.
+fn seen_from(place: &Place, id: &str, resource_name: Option<&str>) -> Result<(), Refusal> {
+    let here = resource::lies_in(resource_name.unwrap_or_default(), &place.parent);
+    if here { Ok(()) } else { Err(missing(place, id)) }
+}
+
+fn missing(place: &Place, id: &str) -> Refusal {
+    let mut text = format!("Requested entity was not found: finding {}/findings/{id} does not exist.", place.text());
+    if !matches!(place.parent, Parent::Organization(_)) {
+        text.push_str(&format!(" {} has only findings whose resource_name lies in it.", place.parent));
     }
+    Refusal::new(Status::NotFound, text)
 }
 
 /// Rewrites the names in a finding, marks or external system for version 1, which has no locations.

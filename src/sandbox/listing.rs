@@ -1,4 +1,4 @@
-//! List and group: filter, order, pages, field masks.
+//! List and group: filter, order, pages.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,14 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::error::Refusal;
+use super::fields::FieldMask;
 use super::filter::{self, Expr, Field, holds, sort_key, values};
-use super::findings::{for_version, known};
-use super::message::time_text;
+use super::findings::for_version;
+use super::message::{request, time_text};
 use super::names::{Parent, Place, Version};
 use super::query::{Query, paths};
 use super::resource;
-use super::schema::SCHEMA;
+use super::schema::{Kind, SCHEMA};
 use super::store::{Record, Store};
 
 type Object = Map<String, Value>;
@@ -86,12 +87,14 @@ pub(crate) fn list(store: &Store, place: &Place, query: &Query, now: DateTime<Ut
     let order_text = query.order_by.as_deref().unwrap_or_default();
     let key = format!("findings {} {filter} {order_text}", place.text());
     let start = query.page_token.as_deref().map_or(Ok(0), |token| Page::read(token, &key))?;
-    let (size, order, mask) = (page_size(query.page_size)?, order(order_text)?, field_mask(&query.field_mask)?);
+    let (size, order, mask) =
+        (page_size(query.page_size)?, order(order_text)?, FieldMask::read(&query.field_mask, place.version)?);
     let mut found = matching(store, place, filter)?;
     sort(store, &mut found, &order, place.version);
     let page = found.get(start..).unwrap_or_default();
     let page = &page[..page.len().min(size)];
-    let results: Vec<Value> = page.iter().map(|at| result(store, &store.findings[*at], place.version, &mask)).collect();
+    let result = |at: &usize| result(store, &store.findings[*at], place.version, mask.as_ref());
+    let results: Vec<Value> = page.iter().map(result).collect();
     let mut out = Object::new();
     if start + page.len() < found.len() {
         out.insert("nextPageToken".into(), json!(token_for(start + page.len(), &key)));
@@ -104,7 +107,7 @@ pub(crate) fn list(store: &Store, place: &Place, query: &Query, now: DateTime<Ut
     Ok(out)
 }
 
-fn result(store: &Store, record: &Record, version: Version, mask: &[Vec<String>]) -> Value {
+fn result(store: &Store, record: &Record, version: Version, mask: Option<&FieldMask>) -> Value {
     let finding = for_version(record.finding(), version);
     let name = record.column("resourceName").unwrap_or_default();
     let resource = resource::describe(name, store.organization_of(record), version);
@@ -112,61 +115,7 @@ fn result(store: &Store, record: &Record, version: Version, mask: &[Vec<String>]
     if version == Version::V1 {
         whole["stateChange"] = json!("UNUSED");
     }
-    if mask.is_empty() {
-        return whole;
-    }
-    let mut out = json!({});
-    for path in mask {
-        copy(&whole, &mut out, path);
-    }
-    out
-}
-
-fn copy(from: &Value, into: &mut Value, path: &[String]) {
-    let ([step, rest @ ..], Value::Object(source)) = (path, from) else {
-        *into = from.clone();
-        return;
-    };
-    let Some(inner) = source.get(step) else { return };
-    if let Value::Object(map) = into {
-        copy(inner, map.entry(step.clone()).or_insert_with(|| json!({})), rest);
-    }
-}
-
-/// The paths of a field mask; each starts at `finding` or `resource`, the first of which may be left out.
-fn field_mask(mask: &[String]) -> Result<Vec<Vec<String>>, Refusal> {
-    mask.iter().filter(|path| *path != "*").map(|path| mask_path(path)).collect()
-}
-
-fn mask_path(path: &str) -> Result<Vec<String>, Refusal> {
-    let raw: Vec<&str> = path.split('.').collect();
-    let rooted = matches!(raw[0], "finding" | "resource");
-    let root = if rooted { raw[0] } else { "finding" };
-    let names = &raw[usize::from(rooted)..];
-    let first = names.first().map(|name| camel(name));
-    let known = root == "resource" || first.as_ref().is_none_or(|name| SCHEMA.finding().member(name).is_some());
-    if !known {
-        return Err(Refusal::field("field_mask", format!("Invalid field_mask: unknown path {path:?}")));
-    }
-    // Keys of a map have one spelling only.
-    let keys = first.as_deref() == Some("sourceProperties");
-    let spelled = |(i, name): (usize, &&str)| if keys && i > 0 { (*name).to_owned() } else { camel(name) };
-    Ok(std::iter::once(root.to_owned()).chain(names.iter().enumerate().map(spelled)).collect())
-}
-
-/// `event_time` → `eventTime`.
-fn camel(snake: &str) -> String {
-    let mut out = String::with_capacity(snake.len());
-    let mut up = false;
-    for c in snake.chars() {
-        if c == '_' {
-            up = true;
-        } else {
-            out.push(if up { c.to_ascii_uppercase() } else { c });
-            up = false;
-        }
-    }
-    out
+    mask.map_or_else(|| whole.clone(), |mask| mask.part_of(&whole))
 }
 
 /// `event_time desc, name` → fields and whether each is descending.
@@ -213,31 +162,17 @@ enum Direction {
 }
 
 /// GroupFindings.
-pub(crate) fn group(store: &Store, place: &Place, body: &Object) -> Result<Object, Refusal> {
-    let names = [
-        "groupBy",
-        "group_by",
-        "filter",
-        "pageSize",
-        "page_size",
-        "pageToken",
-        "page_token",
-        "parent",
-        "readTime",
-        "read_time",
-        "compareDuration",
-        "compare_duration",
-    ];
-    known(body, &names)?;
-    let text = |a: &str, b: &str| body.get(a).or_else(|| body.get(b)).and_then(Value::as_str).unwrap_or_default();
-    let (group_by, filter) = (text("groupBy", "group_by"), text("filter", "filter"));
+pub(crate) fn group(store: &Store, place: &Place, body: Object) -> Result<Object, Refusal> {
+    let body = request("GroupFindingsRequest", place.version, body)?;
+    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (group_by, filter) = (text("groupBy"), text("filter"));
     let fields: Vec<(String, Field)> = paths(group_by).map(|name| group_field(&name)).collect::<Result<_, _>>()?;
     if fields.is_empty() {
         return Err(Refusal::field("group_by", "group_by is required: names of members, with commas between."));
     }
     let key = format!("group {} {group_by} {filter}", place.text());
-    let start = Page::read(text("pageToken", "page_token"), &key)?;
-    let size = page_size(body.get("pageSize").or_else(|| body.get("page_size")).and_then(whole))?;
+    let start = Page::read(text("pageToken"), &key)?;
+    let size = page_size(body.get("pageSize").and_then(Value::as_i64))?;
     let groups = count(store, &matching(store, place, filter)?, &fields, place.version);
     let total = groups.len();
     let page: Vec<Value> = groups
@@ -259,11 +194,6 @@ pub(crate) fn group(store: &Store, place: &Place, body: &Object) -> Result<Objec
     Ok(out)
 }
 
-/// A number, or one written as text.
-fn whole(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_str()?.parse().ok())
-}
-
 fn group_field(name: &str) -> Result<(String, Field), Refusal> {
     let field = filter::field(name).map_err(|why| Refusal::field("group_by", format!("Invalid group_by: {why}")))?;
     Ok((name.to_owned(), field))
@@ -274,7 +204,8 @@ fn count(store: &Store, found: &[usize], fields: &[(String, Field)], version: Ve
     for at in found {
         let seen = store.seen(&store.findings[*at], version);
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let key = fields.iter().map(|(_, f)| values(f, &seen).first().map(|v| text(v)).unwrap_or_default()).collect();
+        let first = |field| values(field, &seen).first().map_or_else(|| unset(field), |value| text(value));
+        let key = fields.iter().map(|(_, field)| first(field)).collect();
         *groups.entry(key).or_default() += 1;
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
@@ -282,19 +213,17 @@ fn count(store: &Store, found: &[usize], fields: &[(String, Field)], version: Ve
     groups
 }
 
+/// What a group shows for a member that is not there: the name that an enum has for it, else an empty text.
+fn unset(field: &Field) -> String {
+    match &field.kind {
+        Kind::Enum(name) => SCHEMA.choice(name).unset().unwrap_or_default().to_owned(),
+        _ => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn masks_may_leave_out_their_root_and_use_both_spellings() {
-        assert_eq!(mask_path("event_time").unwrap(), ["finding", "eventTime"]);
-        assert_eq!(mask_path("finding.eventTime").unwrap(), ["finding", "eventTime"]);
-        assert_eq!(mask_path("source_properties.rule_type").unwrap(), ["finding", "sourceProperties", "rule_type"]);
-        assert_eq!(mask_path("resource.display_name").unwrap(), ["resource", "displayName"]);
-        assert_eq!(mask_path("finding").unwrap(), ["finding"]);
-        assert!(mask_path("finding.nope").is_err() && mask_path("").is_err());
-    }
 
     #[test]
     fn tokens_go_on_for_the_query_they_were_given_for() {

@@ -1,44 +1,46 @@
-//! Update masks: which members of a finding a PATCH changes.
+//! Update masks: which members of a finding, or of an external system, a PATCH changes.
+
+use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
 use super::error::Refusal;
-use super::schema::{Kind, SCHEMA};
+use super::schema::{Kind, SCHEMA, snake};
 
 /// A mask that has been read and found to be allowed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mask(Vec<Vec<String>>);
 
 impl Mask {
-    /// Reads the paths, in either spelling. `*` and an empty mask mean everything: `None`.
-    pub(crate) fn read(paths: &[String]) -> Result<Option<Self>, Refusal> {
+    /// Reads the paths from `message`, in either spelling. `*` and an empty mask mean everything: `None`.
+    pub(crate) fn read(message: &str, paths: &[String]) -> Result<Option<Self>, Refusal> {
         if paths.is_empty() || paths.iter().any(|path| path == "*") {
             return Ok(None);
         }
         let mut out = Vec::new();
         for path in paths {
-            out.extend(steps(path)?);
+            out.extend(steps(message, path)?);
         }
         Ok(Some(Self(out)))
     }
 
-    /// Whether a member of the finding is named, in whole or in part.
+    /// Whether a member is named, in whole or in part.
     pub(crate) fn names(&self, member: &str) -> bool {
         self.0.iter().any(|steps| steps[0] == member)
     }
 
-    /// Brings the masked members of `change` into `finding`; what `change` does not have is removed.
-    pub(crate) fn apply(&self, finding: &mut Map<String, Value>, change: &Map<String, Value>) {
+    /// Brings the masked members of `change` into `kept`; what `change` does not have is removed.
+    pub(crate) fn apply(&self, kept: &mut Map<String, Value>, change: &Map<String, Value>) {
         for steps in &self.0 {
-            copy(finding, change, steps);
+            copy(kept, change, steps);
         }
     }
 }
 
 /// The steps of one path in camelCase; nothing for members only the service may write.
-fn steps(path: &str) -> Result<Option<Vec<String>>, Refusal> {
+fn steps(message: &str, path: &str) -> Result<Option<Vec<String>>, Refusal> {
     let refuse = |why: &str| Refusal::field("update_mask", format!("Invalid update_mask: {why}"));
-    let mut kind = Kind::Message("Finding".to_owned());
+    let mut kind = Kind::Message(message.to_owned());
     let mut out = Vec::new();
     let mut rest = Some(path);
     while let Some(text) = rest {
@@ -80,18 +82,38 @@ fn unquoted(key: &str) -> &str {
     inner('`').or_else(|| inner('"')).unwrap_or(key)
 }
 
+/// The key of a map that a path means. JSON masks are in camelCase, and Google's clients write the keys of maps so too:
+/// `a_b` comes as `aB`, which counts where there is no `aB`. Earlier maps go first.
+pub(crate) fn spelled<'a>(
+    key: &'a str,
+    maps: &[&Map<String, Value>],
+    same: impl Fn(&str, &str) -> bool,
+) -> Cow<'a, str> {
+    let snake = snake(key);
+    for map in maps {
+        if map.keys().any(|known| same(known, key)) {
+            break;
+        }
+        if map.keys().any(|known| same(known, &snake)) {
+            return Cow::Owned(snake);
+        }
+    }
+    Cow::Borrowed(key)
+}
+
 fn copy(into: &mut Map<String, Value>, from: &Map<String, Value>, steps: &[String]) {
     let [step, rest @ ..] = steps else { return };
+    let step = spelled(step, &[from, into], str::eq).into_owned();
     if rest.is_empty() {
-        match from.get(step) {
-            Some(value) => into.insert(step.clone(), value.clone()),
-            None => into.remove(step),
+        match from.get(&step) {
+            Some(value) => into.insert(step, value.clone()),
+            None => into.remove(&step),
         };
         return;
     }
     let empty = Map::new();
-    let source = from.get(step).and_then(Value::as_object).unwrap_or(&empty);
-    if let Value::Object(target) = into.entry(step.clone()).or_insert_with(|| Value::Object(Map::new())) {
+    let source = from.get(&step).and_then(Value::as_object).unwrap_or(&empty);
+    if let Value::Object(target) = into.entry(step).or_insert_with(|| Value::Object(Map::new())) {
         copy(target, source, rest);
     }
 }
@@ -107,7 +129,7 @@ mod tests {
     }
 
     fn mask(paths: &[&str]) -> Result<Option<Mask>, Refusal> {
-        Mask::read(&paths.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>())
+        Mask::read("Finding", &paths.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
@@ -117,6 +139,26 @@ mod tests {
         let mask = mask(&["source_properties.a", "sourceProperties.c.d", "external_uri"]).unwrap().unwrap();
         mask.apply(&mut finding, &change);
         assert_eq!(Value::Object(finding), json!({"state": "ACTIVE", "sourceProperties": {"a": 9, "b": 2}}));
+    }
+
+    #[test]
+    fn keys_that_a_client_wrote_in_camel_case_are_found() {
+        // mask, properties sent, properties after it; before it: a_b and cD
+        let table = [
+            ("sourceProperties.aB", json!({"a_b": 1}), json!({"a_b": 1, "cD": 0})),
+            ("sourceProperties.a_b", json!({"a_b": 1}), json!({"a_b": 1, "cD": 0})),
+            ("sourceProperties.aB", json!({}), json!({"cD": 0})),
+            ("sourceProperties.aB", json!({"aB": 1}), json!({"a_b": 0, "aB": 1, "cD": 0})),
+            ("sourceProperties.cD", json!({"cD": 1}), json!({"a_b": 0, "cD": 1})),
+            ("sourceProperties.cD", json!({}), json!({"a_b": 0})),
+            ("sourceProperties.eF", json!({"e_f": 1}), json!({"a_b": 0, "cD": 0, "e_f": 1})),
+        ];
+        for (path, sent, expected) in table {
+            let mut finding = object(json!({"sourceProperties": {"a_b": 0, "cD": 0}}));
+            let change = object(json!({"sourceProperties": sent}));
+            mask(&[path]).unwrap().unwrap().apply(&mut finding, &change);
+            assert_eq!(finding["sourceProperties"], expected, "{path} {sent}");
+        }
     }
 
     #[test]

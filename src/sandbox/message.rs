@@ -5,6 +5,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Number, Value};
 
 use super::error::{Refusal, Violation};
+use super::names::Version;
 use super::schema::{Kind, Message, SCHEMA};
 
 /// At most so many mistakes are told at once.
@@ -30,11 +31,19 @@ pub(crate) fn normalize(message: &str, at: &str, object: Map<String, Value>) -> 
     if reader.violations.is_empty() { Ok(out) } else { Err(Refusal::fields(reader.violations)) }
 }
 
-/// The name of a value of the enum `name`, given by name or number.
-pub(crate) fn enum_value(name: &str, at: &str, value: Value) -> Result<Value, Refusal> {
+/// As [`normalize`], for the body of a custom method as that version has it.
+pub(crate) fn request(
+    message: &str,
+    version: Version,
+    body: Map<String, Value>,
+) -> Result<Map<String, Value>, Refusal> {
+    normalize(&SCHEMA.versioned(message, version), "", body)
+}
+
+/// Brings one value into its canonical form. `at` is the path told in a refusal.
+pub(crate) fn one(kind: &Kind, at: &str, value: Value) -> Result<Value, Refusal> {
     let mut reader = Reader { path: at.to_owned(), violations: Vec::new() };
-    let out = reader.value(&Kind::Enum(name.to_owned()), value);
-    match out {
+    match reader.value(kind, value) {
         Some(value) if reader.violations.is_empty() => Ok(value),
         _ => Err(Refusal::fields(reader.violations)),
     }
@@ -176,12 +185,12 @@ fn expected(kind: &Kind) -> String {
     }
 }
 
-/// proto3 enums are open: a number nobody published is kept as it is, an unknown name is not.
 /// Whether it says what a member that is not there says.
 fn is_default(kind: &Kind, value: &Value) -> bool {
     matches!(kind, Kind::Enum(name) if value.as_str().is_some_and(|text| SCHEMA.choice(name).is_default(text)))
 }
 
+/// proto3 enums are open: a number nobody published is kept as it is, an unknown name is not.
 fn enum_text(name: &str, value: Value) -> Result<Value, Value> {
     let choice = SCHEMA.choice(name);
     match &value {
@@ -273,6 +282,40 @@ mod tests {
         for sent in table {
             assert!(read(sent.clone()).is_err(), "{sent}");
         }
+    }
+
+    #[test]
+    fn requests_are_read_like_findings() {
+        let table = [
+            ("GroupFindingsRequest", json!({"group_by": "state", "page_size": "7"}), "ok"),
+            ("GroupFindingsRequest", json!({"groupBy": 5}), "groupBy"),
+            ("GroupFindingsRequest", json!({"groupBy": "state", "filter": ["x"]}), "filter"),
+            ("GroupFindingsRequest", json!({"pageSize": "x"}), "pageSize"),
+            ("GroupFindingsRequest", json!({"pageToken": {}}), "pageToken"),
+            ("GroupFindingsRequest", json!({"readTime": "2026-01-01T00:00:00Z"}), "readTime"),
+            ("BulkMuteFindingsRequest", json!({"filter": 5}), "filter"),
+            ("BulkMuteFindingsRequest", json!({"mute_state": "UNMUTED"}), "mute_state"),
+            ("BulkMuteFindingsRequest", json!({"muteAnnotation": "x"}), "muteAnnotation"),
+            ("SetMuteRequest", json!({"mute": true}), "mute"),
+            ("SetFindingStateRequest", json!({"state": ["ACTIVE"]}), "state"),
+            ("SetFindingStateRequest", json!({"startTime": "2026-01-01T00:00:00Z"}), "startTime"),
+            ("TestIamPermissionsRequest", json!({"permissions": "x"}), "permissions"),
+            ("TestIamPermissionsRequest", json!({"permissions": ["x", 5]}), "permissions[1]"),
+            ("SetIamPolicyRequest", json!({"policy": {"bindings": [{"members": "x"}]}}), "policy.bindings[0].members"),
+            (
+                "GetIamPolicyRequest",
+                json!({"options": {"requestedPolicyVersion": "x"}}),
+                "options.requestedPolicyVersion",
+            ),
+        ];
+        for (message, body, field) in table {
+            let read = request(message, Version::V2, body.as_object().unwrap().clone());
+            let told = read.map_or_else(|refusal| refusal.body()["error"]["details"][0].clone(), |_| json!("ok"));
+            let told = told.pointer("/fieldViolations/0/field").unwrap_or(&told);
+            assert_eq!(told, field, "{message} {body}");
+        }
+        let body = json!({"state": "ACTIVE", "start_time": "2026-01-01T00:00:00Z"});
+        assert!(request("SetFindingStateRequest", Version::V1, body.as_object().unwrap().clone()).is_ok());
     }
 
     #[test]

@@ -8,13 +8,16 @@
 
 mod admin;
 mod api;
+mod bulk;
 mod clock;
 mod error;
 mod faults;
+mod fields;
 mod filter;
 mod findings;
 mod http;
 mod listing;
+mod marks;
 mod mask;
 mod message;
 mod names;

@@ -112,7 +112,8 @@ fn find(version: Version, method: &str, parts: &[&str], verb: Option<&str>) -> R
         (["sources"], None, "POST") => Call::CreateSource(parent),
         (["sources"], None, "GET") => Call::ListSources(parent),
         (["sources", source], verb, method) => match source_call(method, verb) {
-            Some(call) => Call::Source(call, parent, (*source).to_owned()),
+            Some(call) if matches!(parent, Parent::Organization(_)) => Call::Source(call, parent, (*source).to_owned()),
+            Some(_) => return Err(source_elsewhere(&parent, source)),
             None => return Ok(None),
         },
         (["findings"], Some("bulkMute"), "POST") => {
@@ -193,6 +194,15 @@ fn finding(place: Place, method: &str, rest: &[&str], verb: Option<&str>) -> Opt
     }
 }
 
+/// Folders and projects list sources; one source is there under its organization only.
+fn source_elsewhere(parent: &Parent, source: &str) -> Refusal {
+    let text = format!(
+        "{parent}/sources/{source} was not found: a source is read, changed and shared under its organization only, as \
+         organizations/O/sources/{source}."
+    );
+    Refusal::new(Status::NotFound, text)
+}
+
 fn not_found(method: &str, path: &str) -> Refusal {
     let text = format!(
         "The requested URL {path} was not found for {method} on this sandbox. Security Command Center has no call to \
@@ -228,6 +238,13 @@ mod tests {
             ("POST", "/v2/organizations/1/sources", "sources.create"),
             ("GET", "/v2/folders/1/sources", "sources.list"),
             ("GET", "/v2/organizations/1/sources/2", "sources.get"),
+            ("GET", "/v2/folders/1/sources/2", "404"),
+            ("PATCH", "/v1/projects/p/sources/2", "404"),
+            ("POST", "/v2/projects/p/sources/2:getIamPolicy", "404"),
+            ("POST", "/v2/folders/1/sources/2:setIamPolicy", "404"),
+            ("POST", "/v1/projects/p/sources/2:testIamPermissions", "404"),
+            ("POST", "/v2/folders/1/sources/2/findings/a:setState", "findings.setState"),
+            ("PATCH", "/v2/projects/p/sources/2/locations/eu/findings/a", "findings.patch"),
             ("POST", "/v2/organizations/1/sources/2:testIamPermissions", "sources.testIamPermissions"),
             ("POST", "/v2/organizations/1/sources/2%3AtestIamPermissions", "sources.testIamPermissions"),
             ("POST", "/v2/organizations/1/sources/2/findings", "findings.create"),

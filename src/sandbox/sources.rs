@@ -4,14 +4,17 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use super::error::{Refusal, Status, Violation};
-use super::findings::known;
 use super::listing::{Page, page_size, token_for};
-use super::names::Parent;
+use super::message::{normalize, request};
+use super::names::{Parent, Version};
 use super::query::Query;
 use super::route::SourceCall;
 use super::store::{Source, Store};
 
 type Object = Map<String, Value>;
+
+/// Requests about sources are alike in both versions.
+const VERSION: Version = Version::V2;
 
 /// A source as the API answers it.
 pub(crate) fn describe(source: &Source) -> Object {
@@ -27,7 +30,7 @@ pub(crate) fn describe(source: &Source) -> Object {
 }
 
 /// CreateSource; whether another source of the organisation has the same display name is told beside it.
-pub(crate) fn create(store: &mut Store, parent: &Parent, body: &Object) -> Result<(Object, bool), Refusal> {
+pub(crate) fn create(store: &mut Store, parent: &Parent, body: Object) -> Result<(Object, bool), Refusal> {
     let Parent::Organization(organization) = parent else {
         return Err(Refusal::field("parent", "Sources are created under an organization only."));
     };
@@ -50,14 +53,14 @@ pub(crate) fn one(
     let source = &mut store.sources[at];
     match call {
         SourceCall::Get => Ok(describe(source)),
-        SourceCall::Patch => patch(source, query, &body),
-        SourceCall::GetIamPolicy => Ok(policy(source)),
+        SourceCall::Patch => patch(source, query, body),
+        SourceCall::GetIamPolicy => request("GetIamPolicyRequest", VERSION, body).map(|_| policy(source)),
         SourceCall::SetIamPolicy => set_policy(source, body),
-        SourceCall::TestIamPermissions => granted(&body),
+        SourceCall::TestIamPermissions => granted(body),
     }
 }
 
-fn patch(source: &mut Source, query: &Query, body: &Object) -> Result<Object, Refusal> {
+fn patch(source: &mut Source, query: &Query, body: Object) -> Result<Object, Refusal> {
     let (name, description) = read(body)?;
     let all = query.update_mask.is_empty() || query.update_mask.iter().any(|path| path == "*");
     let (mut new_name, mut new_description) = (all && name.is_some(), all && description.is_some());
@@ -81,21 +84,14 @@ fn patch(source: &mut Source, query: &Query, body: &Object) -> Result<Object, Re
 }
 
 /// Display name and description of a body, each if it is there.
-fn read(body: &Object) -> Result<(Option<String>, Option<String>), Refusal> {
-    known(body, &["name", "displayName", "display_name", "description", "canonicalName", "canonical_name"])?;
-    let text = |names: &[&str]| match names.iter().find_map(|name| body.get(*name)) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => Err(Refusal::field(
-            format!("source.{}", names[0]),
-            format!("Invalid value at 'source.{}' (TYPE_STRING), {other}", names[0]),
-        )),
-    };
-    let description: Option<String> = text(&["description"])?;
+fn read(body: Object) -> Result<(Option<String>, Option<String>), Refusal> {
+    let body = normalize("Source", "source", body)?;
+    let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+    let description = text("description");
     if description.as_ref().is_some_and(|d| d.chars().count() > 1024) {
         return Err(Refusal::field("source.description", "description may have at most 1024 characters."));
     }
-    Ok((text(&["displayName", "display_name"])?, description))
+    Ok((text("displayName"), description))
 }
 
 /// 1 to 64 letters, digits, spaces, hyphens and underscores; a letter or digit at both ends.
@@ -145,7 +141,8 @@ fn policy(source: &Source) -> Object {
 }
 
 /// setIamPolicy; a policy read from an older state (etag) is refused.
-fn set_policy(source: &mut Source, mut body: Object) -> Result<Object, Refusal> {
+fn set_policy(source: &mut Source, body: Object) -> Result<Object, Refusal> {
+    let mut body = request("SetIamPolicyRequest", VERSION, body)?;
     let Some(Value::Object(mut new)) = body.remove("policy") else {
         return Err(Refusal::field("policy", "policy is required."));
     };
@@ -175,12 +172,11 @@ fn same_etag(a: &Value, b: &Value) -> bool {
 }
 
 /// testIamPermissions: the sandbox grants every permission of Security Command Center.
-fn granted(body: &Object) -> Result<Object, Refusal> {
-    known(body, &["permissions", "resource"])?;
-    let asked = body.get("permissions").and_then(Value::as_array).cloned().unwrap_or_default();
-    let granted: Vec<Value> =
-        asked.into_iter().filter(|p| p.as_str().is_some_and(|p| p.starts_with("securitycenter."))).collect();
+fn granted(body: Object) -> Result<Object, Refusal> {
+    let mut body = request("TestIamPermissionsRequest", VERSION, body)?;
+    let asked = if let Some(Value::Array(asked)) = body.remove("permissions") { asked } else { Vec::new() };
+    let ours = |permission: &Value| permission.as_str().is_some_and(|p| p.starts_with("securitycenter."));
     let mut out = Object::new();
-    out.insert("permissions".into(), Value::Array(granted));
+    out.insert("permissions".into(), asked.into_iter().filter(ours).collect());
     Ok(out)
 }

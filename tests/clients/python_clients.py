@@ -85,6 +85,17 @@ def findings(c, source):
     marks = scc.SecurityMarks(name=f"{made.name}/securityMarks", marks={"ack": "true"})
     mask = field_mask_pb2.FieldMask(paths=["marks.ack"])
     assert c.update_security_marks(security_marks=marks, update_mask=mask).marks["ack"] == "true"
+    # In JSON the library writes masks in camelCase, keys of maps too: my_key goes out as myKey.
+    marks = scc.SecurityMarks(name=f"{made.name}/securityMarks", marks={"my_key": "v"})
+    mask = field_mask_pb2.FieldMask(paths=["marks.my_key"])
+    assert dict(c.update_security_marks(security_marks=marks, update_mask=mask).marks) == {"ack": "true", "my_key": "v"}
+    mask = field_mask_pb2.FieldMask(paths=["finding.security_marks.marks.my_key"])
+    shown = list(c.list_findings(request={"parent": parent, "field_mask": mask}))[0].finding
+    assert dict(shown.security_marks.marks) == {"my_key": "v"} and not shown.name, shown
+    change = scc.Finding(name=made.name, event_time="2026-01-02T03:04:07Z", source_properties={"rule_type": "R"})
+    mask = field_mask_pb2.FieldMask(paths=["event_time", "source_properties.rule_type"])
+    changed = c.update_finding(finding=change, update_mask=mask)
+    assert (changed.source_properties["rule_type"], changed.source_properties["a"]) == ("R", "2")
     system = scc.ExternalSystem(name=f"{made.name}/externalSystems/jira", status="open")
     assert c.update_external_system(external_system=system).status == "open"
 
@@ -101,6 +112,10 @@ def findings(c, source):
     bulk.result(timeout=5)
     muted = {"parent": parent, "filter": 'mute="MUTED"', "page_size": 1000}
     assert len(list(c.list_findings(request=muted))) == 13
+    clear = scc.BulkMuteFindingsRequest.MuteState.UNDEFINED
+    bulk = c.bulk_mute_findings(request={"parent": ORGANIZATION, "filter": 'state="ACTIVE"', "mute_state": clear})
+    bulk.result(timeout=5)
+    assert len(list(c.list_findings(request=muted))) == 1
 
 
 def discovery():

@@ -39,6 +39,7 @@ mod pubsub_token;
 mod recovery;
 mod sandbox;
 mod sandbox_clients;
+mod sandbox_strict;
 mod setup;
 mod setup_sink;
 mod state_stores;

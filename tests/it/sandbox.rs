@@ -7,29 +7,30 @@ use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use sysdig_scc::sandbox::{self, Bounds, Clock, DEFAULT_SOURCE, Hand, Quotas, Running, SandboxError, Settings, V1};
 
-const NOW: &str = "2026-11-20T12:00:00Z";
-const FINDINGS: &str = "/v2/organizations/123456789012/sources/5629499534213120001/locations/global/findings";
-const V1_FINDINGS: &str = "/v1/organizations/123456789012/sources/5629499534213120001/findings";
+pub(crate) const NOW: &str = "2026-11-20T12:00:00Z";
+pub(crate) const FINDINGS: &str =
+    "/v2/organizations/123456789012/sources/5629499534213120001/locations/global/findings";
+pub(crate) const V1_FINDINGS: &str = "/v1/organizations/123456789012/sources/5629499534213120001/findings";
 
 /// A sandbox whose clock stands still, and a client.
-struct Stage {
-    running: Running,
+pub(crate) struct Stage {
+    pub(crate) running: Running,
     client: Client,
     hand: Hand,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Settings::on_free_port()).await
     }
 
-    async fn with(settings: Settings) -> Self {
+    pub(crate) async fn with(settings: Settings) -> Self {
         let (clock, hand) = Clock::by_hand(NOW.parse().unwrap());
         let running = sandbox::start(Settings { clock, ..settings }).await.unwrap();
         Self { running, client: Client::builder().no_proxy().build().unwrap(), hand }
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Response {
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Response {
         let request = self.client.request(method, format!("{}{path}", self.running.url()));
         let request = match body {
             Some(body) => request.json(&body),
@@ -38,37 +39,37 @@ impl Stage {
         request.send().await.unwrap()
     }
 
-    async fn call(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
         let body = if method == Method::GET { None } else { Some(body) };
         let response = self.send(method, path, body).await;
         assert!(response.headers()["x-sandbox"].to_str().unwrap().contains("not Google"));
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         self.call(Method::GET, path, Value::Null).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         self.call(Method::POST, path, body).await
     }
 
-    async fn patch(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> (u16, Value) {
         self.call(Method::PATCH, path, body).await
     }
 
-    async fn create(&self, id: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn create(&self, id: &str, body: Value) -> (u16, Value) {
         self.post(&format!("{FINDINGS}?findingId={id}"), body).await
     }
 
-    async fn listed(&self, query: &str) -> Vec<Value> {
+    pub(crate) async fn listed(&self, query: &str) -> Vec<Value> {
         let (code, body) = self.get(&format!("{FINDINGS}?{query}")).await;
         assert_eq!(code, 200, "{body}");
         body["listFindingsResults"].as_array().unwrap().clone()
     }
 }
 
-fn shell() -> Value {
+pub(crate) fn shell() -> Value {
     json!({"state": "ACTIVE", "category": "Terminal shell in container", "severity": "HIGH", "findingClass": "THREAT",
         "resourceName": "//container.googleapis.com/projects/shop/locations/europe-west3/clusters/main",
         "eventTime": "2026-11-20T10:15:42.117Z",
@@ -77,7 +78,7 @@ fn shell() -> Value {
         "sourceProperties": {"rule_type": "RUNTIME", "Pod_Name": "web-6c9", "n": 7}})
 }
 
-fn status(body: &Value) -> &str {
+pub(crate) fn status(body: &Value) -> &str {
     body["error"]["status"].as_str().unwrap_or_default()
 }
 
