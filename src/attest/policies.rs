@@ -86,6 +86,11 @@ impl Policies {
         Ok(Self { folder: Some(folder.to_owned()), table, check: None, stamps })
     }
 
+    /// The good ones among a folder's files, and what is wrong with each of the others.
+    pub fn look(folder: &Path) -> (Table, Vec<FolderError>) {
+        read_all(folder)
+    }
+
     /// Makes sure that the policies fulfil something more, now and whenever they are reloaded.
     ///
     /// # Errors
@@ -198,22 +203,34 @@ fn stamps(folder: &Path) -> Vec<Stamp> {
 }
 
 fn read_folder(folder: &Path) -> Result<Table, FolderError> {
-    let unreadable = |path: &Path| {
-        let path = path.display().to_string();
-        move |source| FolderError::Unreadable { path, source }
-    };
-    let mut table = Table::new();
-    for path in files(folder).map_err(unreadable(folder))? {
-        let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
-        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let policy = Policy::read(&text, &stem)
-            .map_err(|source| FolderError::Policy { file: path.display().to_string(), source })?;
-        let name = policy.name.clone();
-        if table.insert(name.clone(), Arc::new(policy)).is_some() {
-            return Err(FolderError::Twice(name));
+    let (table, faults) = read_all(folder);
+    faults.into_iter().next().map_or(Ok(table), Err)
+}
+
+fn read_all(folder: &Path) -> (Table, Vec<FolderError>) {
+    let (mut table, mut faults) = (Table::new(), Vec::new());
+    let files = files(folder).unwrap_or_else(|source| {
+        faults.push(unreadable(folder, source));
+        Vec::new()
+    });
+    for path in files {
+        match read_file(&path) {
+            Ok(policy) if table.contains_key(&policy.name) => faults.push(FolderError::Twice(policy.name)),
+            Ok(policy) => drop(table.insert(policy.name.clone(), Arc::new(policy))),
+            Err(fault) => faults.push(fault),
         }
     }
-    Ok(table)
+    (table, faults)
+}
+
+fn read_file(path: &Path) -> Result<Policy, FolderError> {
+    let text = std::fs::read_to_string(path).map_err(|source| unreadable(path, source))?;
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    Policy::read(&text, &stem).map_err(|source| FolderError::Policy { file: path.display().to_string(), source })
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> FolderError {
+    FolderError::Unreadable { path: path.display().to_string(), source }
 }
 
 #[cfg(test)]

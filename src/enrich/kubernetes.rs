@@ -61,21 +61,28 @@ impl std::fmt::Debug for KubernetesEnricher {
 /// # Errors
 /// When there is no kubeconfig, no such context, or no service account.
 pub async fn connect(source: &KubernetesSource) -> Result<Client, ConnectError> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| ConnectError(error);
-    let mut config = match source {
-        KubernetesSource::InCluster => Config::incluster().map_err(|error| failed(error.into()))?,
-        KubernetesSource::Auto => Config::infer().await.map_err(|error| failed(error.into()))?,
-        KubernetesSource::Kubeconfig(context) => {
-            let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-            Config::from_kubeconfig(&options).await.map_err(|error| failed(error.into()))?
-        }
-    };
+    let mut config = settings(source).await?;
     // We have a deadline of our own, and the next event asks again.
     config.default_retry = false;
     config.connect_timeout = Some(CALL);
     config.read_timeout = Some(CALL);
     config.write_timeout = Some(CALL);
-    Client::try_from(config).map_err(|error| failed(error.into()))
+    Client::try_from(config).map_err(|error| ConnectError(error.into()))
+}
+
+/// Where the API server is and who we are there, as the files on this machine say.
+///
+/// # Errors
+/// When there is no kubeconfig, no such context, or no service account.
+pub(crate) async fn settings(source: &KubernetesSource) -> Result<Config, ConnectError> {
+    match source {
+        KubernetesSource::InCluster => Config::incluster().map_err(|error| ConnectError(error.into())),
+        KubernetesSource::Auto => Config::infer().await.map_err(|error| ConnectError(error.into())),
+        KubernetesSource::Kubeconfig(context) => {
+            let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+            Config::from_kubeconfig(&options).await.map_err(|error| ConnectError(error.into()))
+        }
+    }
 }
 
 impl KubernetesEnricher {
