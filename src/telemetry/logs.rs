@@ -32,7 +32,9 @@ pub fn discreet() -> FilterFn {
 pub fn start(config: &TelemetryConfig) {
     let registry = tracing_subscriber::registry().with(asked(&config.filter)).with(discreet());
     let in_colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|told| told.is_empty());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(in_colour);
+    // A line that cannot be written is lost: telling that, on standard error again, would end the thread it is told on.
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(in_colour).log_internal_errors(false);
     let started = match config.format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
         LogFormat::Json => registry.with(lines.event_format(CloudLogging).fmt_fields(JsonFields)).try_init(),
