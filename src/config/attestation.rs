@@ -5,7 +5,7 @@ mod secrets;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 pub use secrets::{ATTESTATION_SECRETS, SecretRule, SecretSource};
@@ -13,6 +13,7 @@ pub use secrets::{ATTESTATION_SECRETS, SecretRule, SecretSource};
 use super::env::{Area, Env, Setting};
 use super::server::taken;
 use crate::calls::may_carry_a_token;
+use crate::google::secret_manager::is_place;
 
 /// `ATTESTATION_POLICIES`.
 pub static ATTESTATION_POLICIES: Setting = Setting {
@@ -256,7 +257,9 @@ impl AttestationConfig {
         let secrets = secrets::read(env);
         let codelab = codelab(env, &secrets);
         let nonce_key = env.secret(&ATTESTATION_NONCE_KEY);
-        if nonce_key.as_ref().is_some_and(|key| secrecy::ExposeSecret::expose_secret(key).len() < 32) {
+        // The name of a secret is no key yet.
+        let short = |key: &str| !is_place(key) && key.len() < 32;
+        if nonce_key.as_ref().is_some_and(|key| short(key.expose_secret())) {
             env.problem(
                 ATTESTATION_NONCE_KEY.name,
                 "is shorter than 32 characters",
@@ -264,33 +267,43 @@ impl AttestationConfig {
             );
         }
         let policies = env.given(&ATTESTATION_POLICIES).map(PathBuf::from);
-        if policies.is_none() && !secrets.is_empty() {
-            env.problem(
-                ATTESTATION_SECRETS.name,
-                "names secrets, but there are no policies",
-                "set ATTESTATION_POLICIES to the folder of policies",
-            );
+        let (asked, logged) = (env.list(&ATTESTATION_POLICY), env.list(&ATTESTATION_LOG_POLICY));
+        let endpoint = endpoint(env);
+        let (require_nonce, allow_reuse) = (env.flag(&ATTESTATION_REQUIRE_NONCE), env.flag(&ATTESTATION_ALLOW_REUSE));
+        let challenge_secs = small(env, &ATTESTATION_CHALLENGE_SECS, 10..=3600);
+        let secret_cache = env.number(&ATTESTATION_SECRET_CACHE_SECS, 0..=86_400);
+        let failures_per_minute = small(env, &ATTESTATION_FAILURES_PER_MINUTE, 1..=1_000_000);
+        let released_findings = env.flag(&ATTESTATION_RELEASED_FINDINGS);
+        let expect_every_hours = small(env, &ATTESTATION_EXPECT_EVERY_HOURS, 0..=8_760);
+        let names = [
+            (&ATTESTATION_SECRETS, secrets.is_empty(), "names secrets"),
+            (&ATTESTATION_POLICY, asked.is_empty(), "names policies"),
+            (&ATTESTATION_LOG_POLICY, logged.is_empty(), "names policies"),
+        ];
+        for (setting, _, what) in names.into_iter().filter(|(_, none, _)| policies.is_none() && !none) {
+            let wrong = format!("{what}, but there are no policies: attestation is off");
+            env.problem(setting.name, &wrong, "set ATTESTATION_POLICIES to the folder of policies, or remove it");
         }
         Some(Self {
             policies,
-            asked: env.list(&ATTESTATION_POLICY),
-            logged: env.list(&ATTESTATION_LOG_POLICY),
+            asked,
+            logged,
             secrets,
             codelab,
-            endpoint: endpoint(env),
+            endpoint,
             secret_manager: env.text(&super::secrets::SECRET_MANAGER_ENDPOINT).and_then(|text| Url::parse(&text).ok()),
             jwks_file: env.given(&ATTESTATION_JWKS_FILE).map(PathBuf::from),
             keys_cache: env.given(&ATTESTATION_KEYS_CACHE).map(PathBuf::from),
             root: env.given(&ATTESTATION_ROOT),
-            require_nonce: env.flag(&ATTESTATION_REQUIRE_NONCE)?,
-            allow_reuse: env.flag(&ATTESTATION_ALLOW_REUSE)?,
+            require_nonce: require_nonce?,
+            allow_reuse: allow_reuse?,
             nonce_key,
-            challenge_secs: small(env, &ATTESTATION_CHALLENGE_SECS, 10..=3600)?,
-            secret_cache: Duration::from_secs(env.number(&ATTESTATION_SECRET_CACHE_SECS, 0..=86_400)?),
-            failures_per_minute: small(env, &ATTESTATION_FAILURES_PER_MINUTE, 1..=1_000_000)?,
+            challenge_secs: challenge_secs?,
+            secret_cache: Duration::from_secs(secret_cache?),
+            failures_per_minute: failures_per_minute?,
             journal: env.text(&ATTESTATION_JOURNAL).map(PathBuf::from)?,
-            released_findings: env.flag(&ATTESTATION_RELEASED_FINDINGS)?,
-            expect_every_hours: small(env, &ATTESTATION_EXPECT_EVERY_HOURS, 0..=8_760)?,
+            released_findings: released_findings?,
+            expect_every_hours: expect_every_hours?,
         })
     }
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use secrecy::SecretString;
 
 use super::problem::{Problem, Problems};
+use super::{AREAS, dotenv};
 
 /// One setting: the only place that knows its name, default and meaning. The documents are printed from it.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +26,13 @@ pub struct Setting {
     pub doc: &'static str,
 }
 
+impl Setting {
+    /// Its name, then its aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+}
+
 /// The settings of one area, under the heading they have in the documents.
 #[derive(Debug, Clone, Copy)]
 pub struct Area {
@@ -40,6 +48,7 @@ pub struct Env {
     values: BTreeMap<String, String>,
     asked: BTreeSet<&'static str>,
     problems: Vec<Problem>,
+    doubts: Vec<Problem>,
 }
 
 impl Env {
@@ -52,32 +61,28 @@ impl Env {
     /// The process's environment over what `.env` in the working directory says (the process wins).
     /// A broken `.env` is a problem like any other.
     pub fn from_process() -> Self {
-        let mut env = Self::default();
-        match dotenvy::dotenv_iter() {
-            Ok(entries) => {
-                for entry in entries {
-                    match entry {
-                        Ok((name, value)) => {
-                            env.values.insert(name, value);
-                        }
-                        // The error's text would quote the line, which may hold a secret.
-                        Err(_) => env.problem(
-                            ".env",
-                            "has a line that cannot be read",
-                            "write one NAME=value a line, values with spaces in quotes",
-                        ),
-                    }
-                }
-            }
-            Err(error) if error.not_found() => {}
+        let own =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let mut env = Self::from_pairs(own);
+        match dotenv::file() {
+            Ok(Some(text)) => env.add_file(&text),
+            Ok(None) => {}
             Err(error) => env.problem(".env", &format!("cannot be read: {error}"), "make it readable, or remove it"),
         }
-        for (name, value) in std::env::vars_os() {
-            if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
-                env.values.insert(name, value);
-            }
-        }
         env
+    }
+
+    fn add_file(&mut self, text: &[u8]) {
+        let told = dotenv::read(text, |name| self.values.contains_key(name));
+        for dotenv::Mistake { line, name, fault } in told.mistakes {
+            let known = AREAS.iter().flat_map(|area| area.settings).any(|setting| setting.names().any(|n| n == name));
+            let of = if known { format!(" ({name})") } else { String::new() };
+            self.problem(".env", &format!("line {line}{of} {}", fault.wrong()), fault.remedy());
+        }
+        let file: BTreeMap<_, _> = told.values.into_iter().collect();
+        for (name, value) in file {
+            self.values.entry(name).or_insert(value);
+        }
     }
 
     /// Replaces a value before the settings are read: a secret for its name, a sandbox for the destination. Empty means
@@ -86,20 +91,33 @@ impl Env {
         self.values.insert(name.to_owned(), value.to_owned());
     }
 
-    /// Note a problem.
+    /// Note a problem, once.
     pub fn problem(&mut self, setting: &str, wrong: &str, remedy: &str) {
-        self.problems.push(Problem { setting: setting.into(), wrong: wrong.into(), remedy: remedy.into() });
+        let problem = Problem { setting: setting.into(), wrong: wrong.into(), remedy: remedy.into() };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Note what is probably not meant, and does no harm.
+    pub fn doubt(&mut self, setting: &str, wrong: &str, remedy: &str) {
+        self.doubts.push(Problem { setting: setting.into(), wrong: wrong.into(), remedy: remedy.into() });
+    }
+
+    /// What is probably not meant.
+    pub fn doubts(&self) -> &[Problem] {
+        &self.doubts
+    }
+
+    /// The value under one name alone, which may be an alias.
+    pub fn under(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
     /// The value as it stands, without surrounding white space; empty means not set. No default.
     pub fn given(&mut self, setting: &'static Setting) -> Option<String> {
         self.asked.insert(setting.name);
-        std::iter::once(&setting.name)
-            .chain(setting.aliases)
-            .filter_map(|name| self.values.get(*name))
-            .map(|value| value.trim())
-            .find(|value| !value.is_empty())
-            .map(str::to_owned)
+        setting.names().find_map(|name| self.under(name)).map(str::to_owned)
     }
 
     /// The value, or the default.
@@ -177,7 +195,7 @@ impl Env {
 
     /// A variable that a setting names, rather than one that is a setting.
     pub fn variable(&self, name: &str) -> Option<String> {
-        self.values.get(name).map(|value| value.trim()).filter(|value| !value.is_empty()).map(str::to_owned)
+        self.under(name).map(str::to_owned)
     }
 
     /// What was asked for so far: the names of the settings that the program really reads.
@@ -188,6 +206,11 @@ impl Env {
     /// Ends the reading: the problems, when there are any.
     pub fn finish(self) -> Result<(), Problems> {
         if self.problems.is_empty() { Ok(()) } else { Err(Problems(self.problems)) }
+    }
+
+    /// Whether a problem with this setting was noted.
+    pub fn is_told(&self, setting: &'static Setting) -> bool {
+        self.problems.iter().any(|problem| problem.setting == setting.name)
     }
 
     /// Whether any problem was noted.

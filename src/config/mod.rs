@@ -5,6 +5,7 @@
 
 pub mod acting;
 pub mod attestation;
+mod dotenv;
 pub mod enrich;
 pub mod env;
 pub mod finding;
@@ -19,6 +20,7 @@ pub mod server;
 pub mod state;
 pub mod sysdig;
 pub mod telemetry;
+mod together;
 
 pub use env::{Area, Env, Setting};
 pub use problem::{Problem, Problems};
@@ -84,6 +86,27 @@ pub struct Config {
     pub attestation: AttestationConfig,
     /// Logs.
     pub telemetry: TelemetryConfig,
+    /// What is probably not meant, and does no harm.
+    pub doubts: Vec<Problem>,
+}
+
+/// Every area as far as it could be read: what one lacks says nothing about the others.
+#[derive(Debug, Default)]
+#[expect(missing_docs, reason = "as in Config")]
+pub struct Areas {
+    pub server: Option<ServerConfig>,
+    pub google: Option<GoogleConfig>,
+    pub scc: Option<SccConfig>,
+    pub finding: Option<FindingConfig>,
+    pub sysdig: Option<SysdigConfig>,
+    pub enrich: Option<EnrichConfig>,
+    pub state: Option<StateConfig>,
+    pub outbox: Option<OutboxConfig>,
+    pub pubsub: Option<PubsubConfig>,
+    pub integrity: Option<IntegrityConfig>,
+    pub acting: Option<ActingConfig>,
+    pub attestation: Option<AttestationConfig>,
+    pub telemetry: Option<TelemetryConfig>,
 }
 
 impl Config {
@@ -103,53 +126,74 @@ impl Config {
 
     /// Reads every area, whether or not the ones before had problems.
     pub fn read_areas(env: &mut Env) -> Option<Self> {
-        let server = ServerConfig::read(env);
-        let google = GoogleConfig::read(env);
-        let scc = SccConfig::read(env);
-        if let Some(scc) = &scc {
+        Areas::read(env).whole(env)
+    }
+}
+
+impl Areas {
+    /// Reads every area, whether or not the ones before had problems, and how they go together.
+    pub fn read(env: &mut Env) -> Self {
+        secrets::check(env);
+        let areas = Self {
+            server: ServerConfig::read(env),
+            google: GoogleConfig::read(env),
+            scc: SccConfig::read(env),
+            finding: FindingConfig::read(env),
+            sysdig: SysdigConfig::read(env),
+            enrich: EnrichConfig::read(env),
+            outbox: OutboxConfig::read(env),
+            state: StateConfig::read(env),
+            pubsub: PubsubConfig::read(env),
+            integrity: IntegrityConfig::read(env),
+            acting: ActingConfig::read(env),
+            attestation: AttestationConfig::read(env),
+            telemetry: TelemetryConfig::read(env),
+        };
+        areas.require(env);
+        together::check(&areas, env);
+        areas
+    }
+
+    /// What one area needs of another.
+    fn require(&self, env: &mut Env) {
+        if let Some(scc) = &self.scc {
             scc.require_source(env);
         }
-        if let (Some(google), Some(scc)) = (&google, &scc)
+        if let (Some(google), Some(scc)) = (&self.google, &self.scc)
             && !scc.dry_run
         {
             google.require_credentials(env, Account::Security, &scc.endpoint);
         }
-        let finding = FindingConfig::read(env);
-        let sysdig = SysdigConfig::read(env);
-        let enrich = EnrichConfig::read(env);
-        secrets::check(env);
-        let outbox = OutboxConfig::read(env);
-        let state = StateConfig::read(env);
-        if let (Some(state), Some(outbox)) = (&state, &outbox) {
+        if let (Some(state), Some(outbox)) = (&self.state, &self.outbox) {
             state.require_own_file(env, &outbox.path);
         }
-        let pubsub = PubsubConfig::read(env);
-        let integrity = IntegrityConfig::read(env);
-        let acting = ActingConfig::read(env);
-        if let (Some(acting), Some(state)) = (&acting, &state) {
+        if let (Some(acting), Some(state)) = (&self.acting, &self.state) {
             acting.require_durable_state(env, state);
         }
-        if let (Some(acting), Some(google), Some(enrich)) = (&acting, &google, &enrich)
+        if let (Some(acting), Some(google), Some(enrich)) = (&self.acting, &self.google, &self.enrich)
             && acting.mode != Mode::Report
         {
             google.require_credentials(env, Account::Compute, &enrich.compute_endpoint);
         }
-        let attestation = AttestationConfig::read(env);
-        let telemetry = TelemetryConfig::read(env);
-        Some(Self {
-            server: server?,
-            google: google?,
-            scc: scc?,
-            finding: finding?,
-            sysdig: sysdig?,
-            enrich: enrich?,
-            outbox: outbox?,
-            state: state?,
-            pubsub: pubsub?,
-            integrity: integrity?,
-            acting: acting?,
-            attestation: attestation?,
-            telemetry: telemetry?,
+    }
+
+    /// The whole, when all of it could be read from this `env`.
+    pub fn whole(self, env: &Env) -> Option<Config> {
+        Some(Config {
+            server: self.server?,
+            google: self.google?,
+            scc: self.scc?,
+            finding: self.finding?,
+            sysdig: self.sysdig?,
+            enrich: self.enrich?,
+            outbox: self.outbox?,
+            state: self.state?,
+            pubsub: self.pubsub?,
+            integrity: self.integrity?,
+            acting: self.acting?,
+            attestation: self.attestation?,
+            telemetry: self.telemetry?,
+            doubts: env.doubts().to_vec(),
         })
     }
 }

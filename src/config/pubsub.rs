@@ -207,13 +207,11 @@ fn push(env: &mut Env) -> Option<Push> {
     let accounts = env.list(&PUBSUB_PUSH_ACCOUNTS);
     let issuers = env.list(&PUBSUB_PUSH_ISSUERS);
     let jwks: Option<Url> = env.parse(&PUBSUB_PUSH_JWKS_URL, "an address");
-    if let Some(jwks) = &jwks
-        && jwks.scheme() != "https"
-        && !(jwks.scheme() == "http" && is_loopback(jwks))
-    {
+    let safe = |jwks: &Url| jwks.scheme() == "https" || (jwks.scheme() == "http" && is_loopback(jwks));
+    if jwks.as_ref().is_some_and(|jwks| !safe(jwks)) {
         env.problem(PUBSUB_PUSH_JWKS_URL.name, "is neither https nor on this machine", "use https");
-        return None;
     }
+    let jwks = jwks.filter(safe);
     match (unverified?, audiences.is_empty(), accounts.is_empty()) {
         (true, true, true) => Some(Push::Unverified),
         (true, ..) => {

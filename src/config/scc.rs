@@ -205,6 +205,12 @@ impl SccConfig {
     }
 }
 
+/// The organization, for what needs nothing else of this area; a problem stays in `env`.
+pub fn read_organization(env: &mut Env) -> Option<String> {
+    let of_source = env.given(&SOURCE_ID).and_then(|text| source_text(&text)?.organization);
+    org(env).or(of_source)
+}
+
 fn org(env: &mut Env) -> Option<String> {
     let text = env.given(&ORG_ID)?;
     let number = organization(&text);

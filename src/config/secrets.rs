@@ -26,9 +26,35 @@ pub static SECRET_MANAGER_ENDPOINT: Setting = Setting {
 /// The area as the documents show it.
 pub static AREA: Area = Area { title: "Secret Manager", settings: &[&SECRET_MANAGER_ENDPOINT] };
 
-/// Reads the area. There is nothing to keep: it has done its work when the settings are read.
+/// Reads the area. There is nothing to keep: it has done its work when the settings are read. Names that cannot be one
+/// are seen without asking anybody.
 pub(super) fn check(env: &mut Env) {
     env.parse::<Url>(&SECRET_MANAGER_ENDPOINT, "an address");
+    for setting in all() {
+        if let Some(text) = env.given(setting) {
+            well_formed(env, setting, &text);
+        }
+    }
+}
+
+/// Every setting that is a secret.
+fn all() -> impl Iterator<Item = &'static Setting> {
+    AREAS.iter().flat_map(|area| area.settings).copied().filter(|setting| setting.secret)
+}
+
+/// Whether every name in a value is one.
+fn well_formed(env: &mut Env, setting: &'static Setting, text: &str) -> bool {
+    let good = places(text).all(|place| place.parse::<SecretName>().is_ok());
+    if !good {
+        let remedy = "write sm://PROJECT/SECRET or sm://PROJECT/SECRET/VERSION, for example sm://my-project/my-secret";
+        env.problem(setting.name, "has an sm:// that names no secret", remedy);
+    }
+    good
+}
+
+/// The names in a value.
+fn places(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|one| is_place(one))
 }
 
 /// The process's environment with all its secrets in place. What cannot be read is a problem in it.
@@ -40,8 +66,7 @@ pub async fn environment() -> Env {
 
 /// The secret settings whose value is a name in Secret Manager.
 pub fn named(env: &mut Env) -> Vec<&'static str> {
-    let settings = AREAS.iter().flat_map(|area| area.settings).filter(|setting| setting.secret);
-    settings
+    all()
         .filter(|setting| env.given(setting).is_some_and(|text| names_any(&text)))
         .map(|setting| setting.name)
         .collect()
@@ -49,10 +74,16 @@ pub fn named(env: &mut Env) -> Vec<&'static str> {
 
 /// Puts the secrets in place of their names.
 pub async fn resolve(env: &mut Env) {
-    let settings = AREAS.iter().flat_map(|area| area.settings).copied().filter(|setting| setting.secret);
-    let named: Vec<(&'static Setting, String)> = settings
-        .filter_map(|setting| env.given(setting).filter(|text| names_any(text)).map(|text| (setting, text)))
-        .collect();
+    resolve_some(env, all()).await;
+}
+
+/// Puts the secrets of these settings in place of their names.
+pub async fn resolve_some(env: &mut Env, settings: impl IntoIterator<Item = &'static Setting>) {
+    let mut named: Vec<(&'static Setting, String)> = Vec::new();
+    for setting in settings {
+        let given = env.given(setting).filter(|text| names_any(text));
+        named.extend(given.filter(|text| well_formed(env, setting, text)).map(|text| (setting, text)));
+    }
     if named.is_empty() {
         return;
     }
@@ -61,14 +92,16 @@ pub async fn resolve(env: &mut Env) {
     };
     for (setting, text) in named {
         if let Some(value) = resolved(env, &client, setting, &text).await {
-            env.overrule(setting.name, &value);
+            // Under every name that gives it, so that two names of one setting still say the same.
+            let names: Vec<_> = setting.names().filter(|name| env.under(name) == Some(text.as_str())).collect();
+            names.into_iter().for_each(|name| env.overrule(name, &value));
         }
     }
 }
 
 /// Whether the value, or one of several, is a name in Secret Manager.
 fn names_any(text: &str) -> bool {
-    text.split(',').any(|one| is_place(one.trim()))
+    places(text).next().is_some()
 }
 
 /// One value; a list of names gives a list of secrets.

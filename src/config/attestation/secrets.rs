@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use crate::config::env::{Env, Setting};
+use crate::google::secret_manager::{SecretName, is_place};
 
 /// `ATTESTATION_SECRETS`.
 pub static ATTESTATION_SECRETS: Setting = Setting {
@@ -58,7 +59,7 @@ pub(super) fn read(env: &mut Env) -> Vec<SecretRule> {
             env.problem(
                 ATTESTATION_SECRETS.name,
                 &format!("cannot be read at {shown:?}"),
-                "write NAME=POLICY:SOURCE with a source sm://project/secret, file:PATH or env:VARIABLE",
+                "write NAME=POLICY:SOURCE with a source sm://PROJECT/SECRET[/VERSION], file:PATH or env:VARIABLE",
             );
             continue;
         };
@@ -107,8 +108,8 @@ fn require_file(env: &mut Env, name: &str, path: &Path) {
 }
 
 fn read_source(text: &str) -> Option<SecretSource> {
-    if text.strip_prefix("sm://").is_some_and(|path| path.contains('/')) {
-        return Some(SecretSource::Manager(text.to_owned()));
+    if is_place(text) {
+        return text.parse::<SecretName>().is_ok().then(|| SecretSource::Manager(text.to_owned()));
     }
     if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
         return Some(SecretSource::File(PathBuf::from(path)));
@@ -119,6 +120,20 @@ fn read_source(text: &str) -> Option<SecretSource> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_names_no_secret_is_told_when_it_is_read() {
+        for (source, good) in [
+            ("sm://p/s", true),
+            ("sm://projects/p/secrets/s/versions/2", true),
+            ("sm://p/", false),
+            ("sm://p", false),
+            ("sm://p/s/1/2", false),
+        ] {
+            let mut env = Env::from_pairs([("ATTESTATION_SECRETS", format!("db=ours:{source}"))]);
+            assert_eq!((read(&mut env).len() == 1, env.has_problems()), (good, !good), "{source}");
+        }
+    }
 
     #[test]
     fn a_secret_is_where_the_setting_says() {
