@@ -3,6 +3,7 @@
 mod destination;
 mod ending;
 mod enrichment;
+pub(crate) mod ground;
 mod integrity;
 mod sysdig;
 mod zeros;
@@ -17,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::config::attestation::SecretSource;
+use crate::config::finding::FindingConfig;
 use crate::config::google::Account;
 use crate::config::pubsub::Push;
 use crate::config::state::StateUrl;
+use crate::config::sysdig::SysdigConfig;
 use crate::decide::Rules;
 use crate::google::{ApiError, AuthError, Client, HttpSettings, TokenSource};
 use crate::journey::Journey;
@@ -53,7 +56,7 @@ const FOLDING: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The outbox.
-    #[error("the outbox cannot be opened")]
+    #[error("the outbox (OUTBOX_URL) cannot be opened")]
     Outbox(#[from] StoreError),
     /// The port.
     #[error("the server cannot start")]
@@ -136,7 +139,7 @@ impl App {
         let destination = Destination::build(config).await?;
         let tokens = config.google.token_source(Account::Security, &config.state.firestore_base())?;
         let state = state::open(&config.state, &tokens).await?;
-        let rules = rules(config);
+        let rules = rules(config.scc.organization.as_deref(), &config.sysdig, &config.finding);
         let manner = Manner { concurrency: config.scc.concurrency, give_up_after: config.outbox.give_up_after };
         let tracker = integrity::tracker(config, &state, config.integrity.baselines_fresh_for);
         let planner = integrity::planner(config, &state);
@@ -255,8 +258,7 @@ fn secret_manager(config: &Config) -> Result<Option<Resolver>, StartError> {
 }
 
 /// The rules that the settings make.
-pub(crate) fn rules(config: &Config) -> Rules {
-    let organization = config.scc.organization.as_deref().unwrap_or_default();
-    let console = config.sysdig.base.as_str().trim_end_matches('/').to_owned();
-    Rules { console, finding: config.finding.clone(), ..Rules::new(organization) }
+pub(crate) fn rules(organization: Option<&str>, sysdig: &SysdigConfig, finding: &FindingConfig) -> Rules {
+    let console = sysdig.base.as_str().trim_end_matches('/').to_owned();
+    Rules { console, finding: finding.clone(), ..Rules::new(organization.unwrap_or_default()) }
 }

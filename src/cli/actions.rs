@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::baseline::{By, store, who};
+use super::out::say;
 use super::{Format, table};
 use crate::config::acting::{ActingConfig, Limits};
 use crate::config::secrets::environment;
@@ -56,13 +57,13 @@ pub(super) fn run(args: ActionsArgs) -> anyhow::Result<ExitCode> {
         match args.format {
             Format::Json => {
                 for plan in &plans {
-                    println!("{}", serde_json::to_string(&shown(plan))?);
+                    say!("{}", serde_json::to_string(&shown(plan))?);
                 }
             }
             Format::Text => {
                 print(&plans, args.journal);
                 for (name, dry_run) in [("Caps", false), ("Caps of the dry run", true)] {
-                    println!("{name}: {}", used(&desk.caps(dry_run).await?, &limits, Utc::now()));
+                    say!("{name}: {}", used(&desk.caps(dry_run).await?, &limits, Utc::now()));
                 }
             }
         }
@@ -75,7 +76,7 @@ async fn reset(desk: &Desk, by: By) -> anyhow::Result<ExitCode> {
     for dry_run in [false, true] {
         desk.reset_caps(dry_run, &by, now).await?;
     }
-    println!("The counts were set back by {by}.");
+    say!("The counts were set back by {by}.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -92,7 +93,7 @@ fn shown(plan: &Plan) -> serde_json::Value {
 
 fn print(plans: &[Plan], journal: bool) {
     if plans.is_empty() {
-        println!("Nothing is recorded; with INTEGRITY_ACTION=report nothing ever is.");
+        say!("Nothing is recorded; with INTEGRITY_ACTION=report nothing ever is.");
         return;
     }
     let mut rows = table(["report", "VM", "check", "action", "result", "what happened"]);
@@ -114,7 +115,7 @@ fn print(plans: &[Plan], journal: bool) {
             told,
         ]);
     }
-    println!("{rows}");
+    say!("{rows}");
 }
 
 fn used(caps: &Caps, limits: &Limits, now: DateTime<Utc>) -> String {

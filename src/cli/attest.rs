@@ -69,7 +69,7 @@ struct Lint {
 
 /// Runs the command; the exit code is the answer.
 pub(super) fn run(attest: AttestArgs) -> anyhow::Result<ExitCode> {
-    let out = &mut std::io::stdout();
+    let out = &mut super::out::Out;
     let code = match attest.command {
         Command::Explain(args) => explain(&args, out)?,
         Command::Verify(args) => verify::run(&args, out)?,

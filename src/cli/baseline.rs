@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::log_file::known_entries;
+use super::out::{note, say};
 use super::{Format, table};
 use crate::config::enrich::COMPUTE_ENDPOINT;
 use crate::config::google::{Account, GoogleConfig};
@@ -165,12 +166,12 @@ pub(super) fn run(args: BaselineArgs) -> anyhow::Result<ExitCode> {
                 let now = Utc::now();
                 let at = at.unwrap_or(now);
                 found(baselines.expire(&name, at, &who(by)?, now).await?, &name)?;
-                println!("{name} ends on {}.", at.format("%Y-%m-%d %H:%M UTC"));
+                say!("{name} ends on {}.", at.format("%Y-%m-%d %H:%M UTC"));
                 Ok(ExitCode::SUCCESS)
             }
             Command::Rm { name, by } => {
                 found(baselines.remove(&name, &who(by)?, Utc::now()).await?, &name)?;
-                println!("{name} was removed; `sysdig-scc baseline journal --format json` still has what it was.");
+                say!("{name} was removed; `sysdig-scc baseline journal --format json` still has what it was.");
                 Ok(ExitCode::SUCCESS)
             }
             Command::Journal { format } => journal(&baselines, format).await,
@@ -240,7 +241,7 @@ async fn import(args: Import, env: &mut Env, baselines: &Baselines) -> anyhow::R
         result => result?,
     }
     let list: Vec<String> = baseline.measurements.0.keys().map(ToString::to_string).collect();
-    println!("{name} is known to be good now: {}.", list.join(", "));
+    say!("{name} is known to be good now: {}.", list.join(", "));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -279,7 +280,7 @@ fn usable(report: &BootReport, from: From) -> anyhow::Result<crate::integrity::m
         bail!("the report has no such measurements");
     }
     if from == From::Policy && !report.passed() {
-        eprintln!(
+        note!(
             "Note: this boot failed; its policy has the values from before whatever changed. --from actual approves what it measured."
         );
     }
@@ -320,12 +321,12 @@ async fn list(baselines: &Baselines, format: Format) -> anyhow::Result<ExitCode>
     let all = baselines.all(Utc::now()).await?;
     if format == Format::Json {
         for baseline in all.iter() {
-            println!("{}", json!({"name": baseline.name, "document": baseline.body(), "broken": baseline.broken}));
+            say!("{}", json!({"name": baseline.name, "document": baseline.body(), "broken": baseline.broken}));
         }
         return Ok(ExitCode::SUCCESS);
     }
     if all.is_empty() {
-        println!("No baselines are recorded. `sysdig-scc baseline import` approves the measurements of a boot.");
+        say!("No baselines are recorded. `sysdig-scc baseline import` approves the measurements of a boot.");
         return Ok(ExitCode::SUCCESS);
     }
     let mut rows = table(["baseline", "registers", "for", "until", "approved by", "remarks"]);
@@ -342,7 +343,7 @@ async fn list(baselines: &Baselines, format: Format) -> anyhow::Result<ExitCode>
         let approved = baseline.approved_by.clone().unwrap_or_default();
         rows.add_row([baseline.name.clone(), registers.join(" "), scope(&baseline.scope), until, approved, remarks]);
     }
-    println!("{rows}");
+    say!("{rows}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -366,7 +367,7 @@ async fn compare(file: &str, baselines: &Baselines) -> anyhow::Result<ExitCode> 
         reports += 1;
         let subject = Subject { vm: &entry.vm, name: entry.vm.name.as_deref(), labels: None };
         let boot = entry.boot.map(|boot| format!(", boot {boot}")).unwrap_or_default();
-        println!("{}{boot}: {}", entry.vm.shown(), judge(report, subject, &all, now).sentence());
+        say!("{}{boot}: {}", entry.vm.shown(), judge(report, subject, &all, now).sentence());
     }
     if reports == 0 {
         bail!("there is no boot report in it");
@@ -391,7 +392,7 @@ async fn compare_two(names: &[String], baselines: &Baselines) -> anyhow::Result<
         let right = if left == right { "the same".to_owned() } else { right };
         rows.add_row([difference.slot.to_string(), left, right, difference.meaning().covers.to_owned()]);
     }
-    println!("{rows}");
+    say!("{rows}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -399,7 +400,7 @@ async fn journal(baselines: &Baselines, format: Format) -> anyhow::Result<ExitCo
     let changes = baselines.journal().await?;
     if format == Format::Json {
         for change in &changes {
-            println!("{}", serde_json::to_string(change)?);
+            say!("{}", serde_json::to_string(change)?);
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -408,7 +409,7 @@ async fn journal(baselines: &Baselines, format: Format) -> anyhow::Result<ExitCo
         let what = serde_json::to_value(change.what)?.as_str().unwrap_or_default().to_owned();
         rows.add_row([change.time.to_rfc3339(), change.who.clone(), what, change.baseline.clone()]);
     }
-    println!("{rows}");
+    say!("{rows}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,9 +7,12 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Format;
+use super::out::say;
 use super::probe::line::{Line, State};
 use super::probe::{self, Ask};
-use crate::config::{Config, Env, Problem, secrets};
+use crate::app::ground;
+use crate::config::{Areas, Config, Env, Problem, secrets};
+use crate::google::secret_manager::is_place;
 
 /// Check the settings, and whether each service would let us do our job. Nothing is changed anywhere.
 #[derive(Debug, Args)]
@@ -38,11 +41,19 @@ async fn look(offline: bool, deadline: Duration) -> Vec<Line> {
     let mut env = Env::from_process();
     // Offline, secrets in Secret Manager are left as names.
     let named = if offline { Vec::new() } else { resolve(&mut env, deadline).await };
-    let config = match Config::read(env) {
-        Ok(config) => config,
-        Err(problems) => return problems.0.into_iter().map(failed).collect(),
+    let areas = Areas::read(&mut env);
+    let doubts = env.doubts().to_vec().into_iter().map(doubtful);
+    let config = match env.has_problems() {
+        false => areas.whole(&env),
+        true => {
+            let here = ground::look(&areas).await;
+            let problems = env.finish().err().map(|problems| problems.0).unwrap_or_default();
+            return problems.into_iter().chain(here).map(failed).chain(doubts).collect();
+        }
     };
+    let Some(config) = config else { return vec![unread()] };
     let mut lines = vec![ok("settings", "no problems")];
+    lines.extend(doubts);
     if !named.is_empty() {
         lines.push(ok("Secret Manager", &format!("{} can be read", named.join(", "))));
     }
@@ -67,6 +78,19 @@ fn failed(problem: Problem) -> Line {
     Line { what: problem.setting, state: State::Failed, found: problem.wrong, remedy: Some(problem.remedy) }
 }
 
+fn doubtful(problem: Problem) -> Line {
+    Line { state: State::Warning, ..failed(problem) }
+}
+
+/// An area that says nothing about why it could not be read.
+fn unread() -> Line {
+    failed(Problem {
+        setting: "settings".into(),
+        wrong: "cannot be read".into(),
+        remedy: "a mistake in this program: please report it".into(),
+    })
+}
+
 /// A line that says that all is well.
 fn ok(what: &str, found: &str) -> Line {
     Line { what: what.into(), state: State::Ok, found: found.into(), remedy: None }
@@ -74,7 +98,9 @@ fn ok(what: &str, found: &str) -> Line {
 
 fn tokens(config: &Config) -> Option<Line> {
     use secrecy::ExposeSecret;
-    let short = config.server.tokens.iter().any(|token| token.expose_secret().len() < 16);
+    // Offline, the name of a secret stands for it.
+    let is_short = |token: &str| !is_place(token) && token.len() < 16;
+    let short = config.server.tokens.iter().any(|token| is_short(token.expose_secret()));
     short.then(|| Line {
         what: "WEBHOOK_AUTHENTICATION_TOKEN".into(),
         state: State::Warning,
@@ -85,7 +111,7 @@ fn tokens(config: &Config) -> Option<Line> {
 
 fn print(lines: &[Line], format: Format) -> anyhow::Result<()> {
     if format == Format::Json {
-        println!("{}", serde_json::to_string_pretty(lines)?);
+        say!("{}", serde_json::to_string_pretty(lines)?);
         return Ok(());
     }
     let mut table = super::table(["check", "", "found", "remedy"]);
@@ -97,6 +123,6 @@ fn print(lines: &[Line], format: Format) -> anyhow::Result<()> {
         };
         table.add_row([&line.what, state, &line.found, line.remedy.as_deref().unwrap_or_default()]);
     }
-    println!("{table}");
+    say!("{table}");
     Ok(())
 }

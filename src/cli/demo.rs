@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::demo_samples::{SAMPLES, Sample};
+use super::out::{self, say};
 use super::stage::Stage;
 use crate::app::App;
 use crate::config::{Config, Env};
@@ -55,21 +56,22 @@ async fn demo(once: bool) -> anyhow::Result<ExitCode> {
     telemetry::logs::start(&config.telemetry);
     let app = App::build(&config).await?;
     let door = format!("http://{}/events", app.address());
-    println!("This is a rehearsal: the Security Command Center below is a SANDBOX on this machine, not Google.\n");
-    println!("connector  http://{}\nsandbox    {}\n", app.address(), stage.url());
+    say!("This is a rehearsal: the Security Command Center below is a SANDBOX on this machine, not Google.\n");
+    say!("connector  http://{}\nsandbox    {}\n", app.address(), stage.url());
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(app.run(async { drop(stopped.await) }));
     let played = play(&door, &token, &stage.url()).await;
-    if played.is_ok() && !once {
-        println!(
+    // Who reads nothing of it waits for nothing either.
+    if played.is_ok() && !once && !out::is_lost() {
+        say!(
             "\nLook at the findings:  {}\nand at the metrics:    {}",
             stage.url(),
             door.replace("/events", "/metrics")
         );
-        println!(
+        say!(
             "\nSend your own (the token is this run's only):\n  curl -H 'Authorization: Bearer {token}' --data-binary @FILE {door}"
         );
-        println!("\nCtrl-C ends the demo; nothing is left behind.");
+        say!("\nCtrl-C ends the demo; nothing is left behind.");
         super::serve::stop_signal()?.await;
     }
     drop(stop);
@@ -93,7 +95,7 @@ async fn play(door: &str, token: &str, sandbox: &str) -> anyhow::Result<()> {
     let findings = wait_for(&client, sandbox, expected).await?;
     deliveries(&receipts);
     show(&findings);
-    println!("\n{} of {expected} events stand as findings.", findings.len());
+    say!("\n{} of {expected} events stand as findings.", findings.len());
     Ok(())
 }
 
@@ -177,7 +179,7 @@ async fn wait_for(client: &reqwest::Client, sandbox: &str, expected: u64) -> any
 }
 
 fn deliveries(receipts: &[(&Sample, Receipt)]) {
-    println!("What was sent to POST /events:");
+    say!("What was sent to POST /events:");
     let mut table = super::table(["delivery", "accepted", "duplicate", "ignored", "why"]);
     for (sample, receipt) in receipts {
         let count = |n: u64| if n == 0 { String::new() } else { n.to_string() };
@@ -192,7 +194,7 @@ fn deliveries(receipts: &[(&Sample, Receipt)]) {
             why,
         ]);
     }
-    println!("{table}\n");
+    say!("{table}\n");
 }
 
 fn why_ignored(sample: &Sample) -> String {
@@ -209,7 +211,7 @@ fn why_ignored(sample: &Sample) -> String {
 }
 
 fn show(findings: &[Found]) {
-    println!("The findings that came out:");
+    say!("The findings that came out:");
     let mut table = super::table(["category", "severity", "resource", "pod", "time"]);
     for finding in findings {
         let pod = finding.kubernetes.pods.first().map(|pod| format!("{}/{}", pod.ns, pod.name)).unwrap_or_default();
@@ -217,5 +219,5 @@ fn show(findings: &[Found]) {
         let resource = finding.resource_name.trim_start_matches("//");
         table.add_row([&finding.category, &finding.severity, resource, &pod, &time]);
     }
-    println!("{table}");
+    say!("{table}");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
+use super::out::say;
 use crate::config::{Env, server};
 
 /// Ask the connector on this machine whether it is alive (status 0) or not (status 1).
@@ -28,7 +29,7 @@ pub(super) fn run(args: &HealthArgs) -> anyhow::Result<ExitCode> {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(3)).build()?;
         let answer = client.get(&url).send().await.with_context(|| format!("nobody answers at {url}"))?;
         let status = answer.status();
-        println!("{}", answer.text().await?);
+        say!("{}", answer.text().await?);
         Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::log_file::{Opened, contents, named, opened};
+use super::out::say;
 use super::{Format, actions, baseline};
 use crate::integrity::envelope::entries;
 use crate::integrity::explain::{Paint, explain};
@@ -72,8 +73,8 @@ fn explain_file(file: &str, format: Format) -> anyhow::Result<ExitCode> {
             }
         };
         match format {
-            Format::Text => println!("{text}"),
-            Format::Json => println!("{json}"),
+            Format::Text => say!("{text}"),
+            Format::Json => say!("{json}"),
         }
     }
     Ok(if unreadable == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,5 +1,5 @@
-//! The command line: one file a command. The only room, with `main`, where `anyhow` is used and where text is printed.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what commands are for")]
+//! The command line: one file a command. The only room where `anyhow` is used; `out` is the only
+//! one that prints.
 
 mod actions;
 mod attest;
@@ -10,6 +10,7 @@ mod demo_samples;
 mod health;
 mod integrity;
 mod log_file;
+mod out;
 mod outbox;
 mod poll;
 mod probe;
@@ -24,6 +25,8 @@ mod stage;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+use out::note;
 
 /// Brings runtime security events from Sysdig Secure and Falco into Google Cloud Security Command Center.
 #[derive(Debug, Parser)]
@@ -78,12 +81,36 @@ fn table<const N: usize>(header: [&str; N]) -> comfy_table::Table {
     table
 }
 
-/// Runs the command that was typed.
-///
-/// # Errors
-/// Whatever stopped it, for `main` to print.
-pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.command {
+/// Runs the command that was typed. An error's chain in words is its last line.
+pub fn run() -> ExitCode {
+    let typed = match Cli::try_parse() {
+        Ok(typed) => typed,
+        Err(usage) => return asked_for(&usage),
+    };
+    let done = carry_out(typed);
+    let printed = out::finish();
+    match (done, printed) {
+        (Ok(code), Ok(())) => code,
+        (Err(error), _) => failed(&error),
+        (Ok(_), Err(error)) => failed(&error.into()),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    note!("sysdig-scc: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// The help, the version, or what is wrong with what was typed.
+fn asked_for(usage: &clap::Error) -> ExitCode {
+    match usage.print() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => failed(&out::Unwritten(error).into()),
+        _ => ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(1)),
+    }
+}
+
+fn carry_out(typed: Cli) -> anyhow::Result<ExitCode> {
+    match typed.command {
         Command::Demo(args) => demo::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Sandbox(args) => sandbox::run(args),

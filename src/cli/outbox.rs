@@ -8,6 +8,7 @@ use chrono::Utc;
 use clap::{Args, Subcommand};
 
 use super::Format;
+use super::out::{note, say};
 use crate::config::outbox::OutboxConfig;
 use crate::config::{Env, Problems};
 use crate::normalize::{self, Element};
@@ -106,11 +107,11 @@ fn path() -> Result<PathBuf, Problems> {
 fn list(admin: &Admin, selection: &Selection, format: Format) -> anyhow::Result<ExitCode> {
     let rows = admin.list(selection)?;
     if format == Format::Json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        say!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(ExitCode::SUCCESS);
     }
     if rows.is_empty() {
-        println!("There are no such rows.");
+        say!("There are no such rows.");
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = super::table(["row", "event", "kind", "state", "attempts", "accepted", "next", "reason"]);
@@ -131,7 +132,7 @@ fn list(admin: &Admin, selection: &Selection, format: Format) -> anyhow::Result<
             reason,
         ]);
     }
-    println!("{table}");
+    say!("{table}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -140,25 +141,23 @@ fn show(admin: &Admin, row: &str, format: Format) -> anyhow::Result<ExitCode> {
         bail!("there is no row {row} (rows are pruned some time after they are closed; see `outbox list`)");
     };
     if format == Format::Json {
-        println!("{}", serde_json::to_string_pretty(&shown)?);
+        say!("{}", serde_json::to_string_pretty(&shown)?);
         return Ok(ExitCode::SUCCESS);
     }
     let Listed { id, key, kind, door, state, attempts, accepted, next, first_failed, closed, outcome, reason } =
         &shown.listed;
     let time = |time: &Option<chrono::DateTime<Utc>>| time.map_or_else(|| "-".into(), |t| t.to_rfc3339());
-    println!(
-        "row           {id}\nevent         {key}\nkind          {kind}\ndoor          {door}\nstate         {state}"
-    );
-    println!(
+    say!("row           {id}\nevent         {key}\nkind          {kind}\ndoor          {door}\nstate         {state}");
+    say!(
         "outcome       {}\nattempts      {attempts}\naccepted      {}",
         outcome.as_deref().unwrap_or("-"),
         time(accepted)
     );
-    println!("next          {}\nfirst failure {}\nclosed        {}", time(next), time(first_failed), time(closed));
-    println!("reason        {}", reason.as_deref().unwrap_or("-"));
-    println!("\ndelivered:\n{}", pretty(&shown.delivered));
+    say!("next          {}\nfirst failure {}\nclosed        {}", time(next), time(first_failed), time(closed));
+    say!("reason        {}", reason.as_deref().unwrap_or("-"));
+    say!("\ndelivered:\n{}", pretty(&shown.delivered));
     if let Some(event) = &shown.event {
-        println!("\nevent:\n{}", pretty(event));
+        say!("\nevent:\n{}", pretty(event));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -168,25 +167,27 @@ fn stats(admin: &mut Admin, format: Format) -> anyhow::Result<ExitCode> {
     if format == Format::Json {
         let mut value = serde_json::to_value(&stats)?;
         value["balances"] = stats.balances().into();
-        println!("{}", serde_json::to_string_pretty(&value)?);
+        say!("{}", serde_json::to_string_pretty(&value)?);
     } else {
-        println!(
+        say!(
             "accepted    {:>12}\nwaiting     {:>12}   (of these leased: {})",
-            stats.accepted, stats.waiting, stats.leased
+            stats.accepted,
+            stats.waiting,
+            stats.leased
         );
         for (outcome, count) in &stats.closed {
-            println!("{outcome:<11} {count:>12}");
+            say!("{outcome:<11} {count:>12}");
         }
         let verdict = if stats.balances() {
             "accepted = waiting + closed"
         } else {
             "THE LEDGER DOES NOT BALANCE; please report it"
         };
-        println!("{verdict}");
+        say!("{verdict}");
         if let Some(secs) = stats.oldest_waiting_secs {
-            println!("oldest waiting event: {secs} s");
+            say!("oldest waiting event: {secs} s");
         }
-        println!("{} rows, {} KB", stats.rows, stats.bytes / 1024);
+        say!("{} rows, {} KB", stats.rows, stats.bytes / 1024);
     }
     Ok(if stats.balances() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -203,15 +204,15 @@ fn each(
             Ok(true) => changed += 1,
             Ok(false) => {
                 left += 1;
-                eprintln!("row {row} is not parked; left as it is");
+                note!("row {row} is not parked; left as it is");
             }
             Err(error) => {
                 left += 1;
-                eprintln!("row {row}: {error:#}");
+                note!("row {row}: {error:#}");
             }
         }
     }
-    println!("{changed} {done}, {left} left as they are");
+    say!("{changed} {done}, {left} left as they are");
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -15,9 +15,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
-use crate::config::secrets::environment;
-use crate::config::sysdig::SYSDIG_TOKEN;
-use crate::config::{Config, server};
+use super::out::{self, note, say};
+use crate::app::ground;
+use crate::config::finding::FindingConfig;
+use crate::config::outbox::{OUTBOX_URL, OutboxConfig};
+use crate::config::secrets::resolve_some;
+use crate::config::server::{PORT, ServerConfig, WEBHOOK_AUTHENTICATION_TOKEN, reachable};
+use crate::config::sysdig::{SYSDIG_TOKEN, SysdigConfig};
+use crate::config::{Env, Problem, scc};
 use crate::decide::{Decision, Rules, decide};
 use crate::enrich::Enriched;
 use crate::event::FindingChange;
@@ -28,6 +33,7 @@ use crate::receive::poller::reader::{Destination, Progress, Reader};
 use crate::receive::poller::window::{REACH, chunks};
 use crate::receive::{Intake, IntakeError, Receipt};
 use crate::sysdig::{Client, Patience, Window};
+use crate::telemetry::chain;
 
 /// Read a stretch of time from Sysdig's events feed.
 #[derive(Debug, Args)]
@@ -54,17 +60,21 @@ pub(super) fn run(args: &PollArgs) -> anyhow::Result<ExitCode> {
 async fn backfill(args: &PollArgs) -> anyhow::Result<ExitCode> {
     let now = Utc::now();
     let window = window(args, now)?;
-    let config = settings(args.dry_run).await?;
-    let access = config.sysdig.access.clone().context("SYSDIG_TOKEN is required")?;
-    let client = Client::new(access, Patience { timeout: config.sysdig.timeout, ..Patience::default() })?;
-    let destination = destination(&config, args.dry_run)?;
-    let mut reader = Reader::new(client, destination, config.sysdig.reading.filter.clone());
-    let length = TimeDelta::from_std(config.sysdig.reading.window).unwrap_or(REACH);
+    let (sysdig, target) = settings(args.dry_run).await?;
+    let access = sysdig.access.clone().context("SYSDIG_TOKEN is required")?;
+    let client = Client::new(access, Patience { timeout: sysdig.timeout, ..Patience::default() })?;
+    let mut reader = Reader::new(client, target.destination()?, sysdig.reading.filter.clone());
+    let length = TimeDelta::from_std(sysdig.reading.window).unwrap_or(REACH);
     let mut bar = Bar::new(window);
     let mut total = Receipt::default();
     for part in chunks(window, length) {
         let receipt = match reader.read(part, now, &mut bar).await {
             Ok(receipt) => receipt,
+            // What cannot be printed is told in the end; a reader that has seen enough is no failure.
+            Err(_) if out::is_lost() => {
+                bar.0.finish_and_clear();
+                return Ok(ExitCode::SUCCESS);
+            }
             Err(error) => {
                 bar.0.abandon();
                 let remedy = error.remedy();
@@ -80,21 +90,102 @@ async fn backfill(args: &PollArgs) -> anyhow::Result<ExitCode> {
     bar.0.finish_and_clear();
     let Receipt { accepted, duplicates, ignored, parked } = total;
     let verb = if args.dry_run { "would be accepted" } else { "accepted" };
-    eprintln!("{window}: {accepted} {verb}, {duplicates} duplicates, {ignored} ignored, {parked} parked.");
+    note!("{window}: {accepted} {verb}, {duplicates} duplicates, {ignored} ignored, {parked} parked.");
     Ok(ExitCode::SUCCESS)
 }
 
-async fn settings(dry_run: bool) -> anyhow::Result<Config> {
-    let mut env = environment().await;
-    if dry_run {
-        env.overrule(crate::config::scc::DRY_RUN.name, "true");
-    }
-    let config = Config::read_areas(&mut env);
-    if config.as_ref().is_some_and(|config| config.sysdig.access.is_none()) {
+/// Where the events go.
+enum Target {
+    Print(Print),
+    /// An outbox that is not there yet.
+    New(OutboxConfig),
+    Outbox(Sqlite),
+    Door(Door),
+}
+
+/// Reads what this command uses, and nothing else. What is wrong on this machine is in the same list.
+async fn settings(dry_run: bool) -> anyhow::Result<(SysdigConfig, Target)> {
+    let mut env = Env::from_process();
+    resolve_some(&mut env, [&SYSDIG_TOKEN]).await;
+    let sysdig = SysdigConfig::read(&mut env);
+    if env.given(&SYSDIG_TOKEN).is_none() && !env.is_told(&SYSDIG_TOKEN) {
         env.problem(SYSDIG_TOKEN.name, "is required", "set it to a token that may read events (policy-events.read)");
     }
+    let target = match dry_run {
+        true => printer(&mut env, sysdig.as_ref()),
+        false => outbox(&mut env).await,
+    };
     env.finish()?;
-    config.context("the settings cannot be read")
+    sysdig.zip(target).context("the settings cannot be read")
+}
+
+fn printer(env: &mut Env, sysdig: Option<&SysdigConfig>) -> Option<Target> {
+    let (organization, finding) = (scc::read_organization(env), FindingConfig::read(env));
+    Some(Target::Print(Print(crate::app::rules(organization.as_deref(), sysdig?, &finding?))))
+}
+
+/// The outbox, or the door of the connector that runs on it.
+async fn outbox(env: &mut Env) -> Option<Target> {
+    let settings = OutboxConfig::read(env)?;
+    let wrong = match settings.path.exists() {
+        // Nothing is made as long as anything is wrong.
+        false => ground::store(&OUTBOX_URL, &settings.path),
+        true => match Sqlite::open(&settings.path, settings.keep) {
+            Ok(store) => return Some(Target::Outbox(store)),
+            Err(StoreError::InUse { .. }) => return door(env).await,
+            Err(error) => Some(Problem {
+                setting: OUTBOX_URL.name.into(),
+                wrong: format!("cannot be opened: {}", chain(&error)),
+                remedy: "correct it, or make the file and its folder writable for the user this runs as".into(),
+            }),
+        },
+    };
+    match wrong {
+        None => Some(Target::New(settings)),
+        Some(Problem { setting, wrong, remedy }) => {
+            env.problem(&setting, &wrong, &remedy);
+            None
+        }
+    }
+}
+
+async fn door(env: &mut Env) -> Option<Target> {
+    resolve_some(env, [&WEBHOOK_AUTHENTICATION_TOKEN]).await;
+    let listen = ServerConfig::read_listen(env);
+    if listen.is_some_and(|address| address.port() == 0) {
+        let remedy = "set it to the port that the connector listens on, or stop the connector";
+        env.problem(PORT.name, "is 0, and a connector runs on this outbox", remedy);
+    }
+    let tokens = match env.given(&WEBHOOK_AUTHENTICATION_TOKEN) {
+        Some(_) => ServerConfig::read_tokens(env),
+        None => {
+            let wrong = "is required, as a connector runs on this outbox and takes the events at its door";
+            env.problem(WEBHOOK_AUTHENTICATION_TOKEN.name, wrong, "set it as for the connector, or stop the connector");
+            None
+        }
+    };
+    let mut address = listen?;
+    address.set_ip(reachable(address.ip()));
+    let (url, token) = (format!("http://{address}/events"), tokens?.into_iter().next()?);
+    Some(Target::Door(Door { url, token }))
+}
+
+impl Target {
+    fn destination(self) -> anyhow::Result<Arc<dyn Destination>> {
+        let store = match self {
+            Self::Print(print) => return Ok(Arc::new(print)),
+            Self::Door(door) => {
+                note!("A connector runs on this outbox; the events go in at {}.", door.url);
+                return Ok(Arc::new(OpenDoor::new(door)?));
+            }
+            Self::Outbox(store) => store,
+            Self::New(settings) => {
+                Sqlite::open(&settings.path, settings.keep).context("the outbox cannot be opened")?
+            }
+        };
+        note!("The events are written into the outbox; they are delivered when the connector runs.");
+        Ok(Arc::new(Intake::new(Arc::new(store), Arc::new(Notify::new()))))
+    }
 }
 
 fn window(args: &PollArgs, now: DateTime<Utc>) -> anyhow::Result<Window> {
@@ -104,7 +195,7 @@ fn window(args: &PollArgs, now: DateTime<Utc>) -> anyhow::Result<Window> {
     };
     let (mut from, to) = (moment("from", &args.from)?, moment("to", &args.to)?.min(now));
     if from < now - REACH {
-        eprintln!("Sysdig's feed reaches back 14 days: what lies before {} is not read.", (now - REACH).to_rfc3339());
+        note!("Sysdig's feed reaches back 14 days: what lies before {} is not read.", (now - REACH).to_rfc3339());
         from = now - REACH;
     }
     if from >= to {
@@ -134,20 +225,6 @@ fn moment(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         _ => return None,
     };
     now.checked_sub_signed(ago)
-}
-
-fn destination(config: &Config, dry_run: bool) -> anyhow::Result<Arc<dyn Destination>> {
-    if dry_run {
-        return Ok(Arc::new(Print(crate::app::rules(config))));
-    }
-    match Sqlite::open(&config.outbox.path, config.outbox.keep) {
-        Ok(store) => {
-            eprintln!("The events are written into the outbox; they are delivered when the connector runs.");
-            Ok(Arc::new(Intake::new(Arc::new(store), Arc::new(Notify::new()))))
-        }
-        Err(StoreError::InUse { .. }) => Ok(Arc::new(Door::new(config)?)),
-        Err(error) => Err(error).context("the outbox cannot be opened"),
-    }
 }
 
 /// The progress, and up to where all has gone through.
@@ -183,20 +260,21 @@ impl Destination for Print {
                     receipt.accepted += 1;
                     match decide(&event, &Enriched::default(), &self.0, Utc::now()) {
                         Decision::Deliver(changes) => changes.iter().for_each(print),
-                        Decision::Filtered(why) => println!("{} filtered: {why}", event.finding_id()),
+                        Decision::Filtered(why) => say!("{} filtered: {why}", event.finding_id()),
                         Decision::Follow => {
-                            println!("{} depends on what was seen of the VM before", event.finding_id())
+                            say!("{} depends on what was seen of the VM before", event.finding_id())
                         }
                     }
                 }
                 Element::Ignored(_) => receipt.ignored += 1,
                 Element::Unreadable { reason, .. } => {
                     receipt.parked += 1;
-                    println!("cannot be read: {reason}");
+                    say!("cannot be read: {reason}");
                 }
             }
         }
-        Box::pin(async move { Ok(receipt) })
+        let lost = out::is_lost().then(|| IntakeError(StoreError::Batch("nothing more can be printed".into())));
+        Box::pin(async move { lost.map_or(Ok(receipt), Err) })
     }
 }
 
@@ -206,42 +284,39 @@ fn print(change: &FindingChange) {
         | FindingChange::Raise { id, finding }
         | FindingChange::Amend { id, finding } => {
             let time = finding.event_time.format("%FT%TZ");
-            println!("{time} {id} {:?} {} {}", finding.severity, finding.category, finding.resource_name);
+            say!("{time} {id} {:?} {} {}", finding.severity, finding.category, finding.resource_name);
         }
-        FindingChange::Close { id, time } => println!("{} {id} closed", time.format("%FT%TZ")),
+        FindingChange::Close { id, time } => say!("{} {id} closed", time.format("%FT%TZ")),
     }
 }
 
 /// The door of the connector that runs on this machine.
 struct Door {
-    http: reqwest::Client,
     url: String,
     token: SecretString,
 }
 
-impl Door {
-    fn new(config: &Config) -> anyhow::Result<Self> {
-        let mut address = config.server.listen;
-        address.set_ip(server::reachable(address.ip()));
-        if address.port() == 0 {
-            bail!("a connector runs on this outbox, and PORT is 0: set the port it listens on, or stop it");
-        }
+/// The same with what it takes to post there.
+struct OpenDoor {
+    http: reqwest::Client,
+    door: Door,
+}
+
+impl OpenDoor {
+    fn new(door: Door) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(60))
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        let token = config.server.tokens.first().cloned().context("WEBHOOK_AUTHENTICATION_TOKEN is required")?;
-        let url = format!("http://{address}/events");
-        eprintln!("A connector runs on this outbox; the events go in at {url}.");
-        Ok(Self { http, url, token })
+        Ok(Self { http, door })
     }
 
     async fn post(&self, bodies: Vec<String>, ignored: u64) -> Result<Receipt, String> {
         if bodies.is_empty() {
             return Ok(Receipt { ignored, ..Receipt::default() });
         }
-        let request = self.http.post(&self.url).bearer_auth(self.token.expose_secret());
+        let request = self.http.post(&self.door.url).bearer_auth(self.door.token.expose_secret());
         let request = request.header("Content-Type", "application/json").body(format!("[{}]", bodies.join(",")));
         let answer = request
             .send()
@@ -263,7 +338,7 @@ impl Door {
     }
 }
 
-impl Destination for Door {
+impl Destination for OpenDoor {
     fn take(&self, elements: Vec<Element>) -> BoxFuture<'_, Result<Receipt, IntakeError>> {
         let (mut bodies, mut ignored) = (Vec::new(), 0);
         for element in elements {

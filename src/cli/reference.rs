@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 pub use actions::actions_page;
 pub use policy::policy_page;
 
+use super::out::say;
 use crate::config::{AREAS, Area, Setting};
 use crate::telemetry::metrics;
 
@@ -45,17 +46,27 @@ pub(super) fn run(args: &ReferenceArgs) -> anyhow::Result<ExitCode> {
         Document::Actions => actions_page(),
         Document::Policy => policy_page(),
     };
-    print!("{text}");
+    say!("{}", text.trim_end());
     Ok(ExitCode::SUCCESS)
 }
 
+const INTRODUCTION: &str = "\
+# Configuration
+
+Every setting is an environment variable; a file `.env` in the working directory, or else in the nearest folder above, is
+read too (the environment wins). `sysdig-scc check --offline` lists all problems at once: of the settings, and of the files
+and folders they name. `serve` refuses to start with the same list. This page is printed by `sysdig-scc reference config`.
+
+In `.env` every line is `NAME=value`; what follows a `#` behind a space is a comment. Put a value with spaces, quotes, `$`,
+`#` or `\\` in single quotes, which keep every sign as it is: `WEBHOOK_AUTHENTICATION_TOKEN='Zk9$QxT7'`. Without quotes, and
+in double quotes, a `\\` before `\\`, `'`, `\"`, `$` or a space keeps that sign, `\\n` is a line break, and `${NAME}` is the value of
+a variable of the environment or of a line before. A `$` that no variable that is set follows is refused: a part of the value
+would be lost without a word. `docker run --env-file` reads the file by other rules: there quotes are part of the value.
+";
+
 /// `docs/configuration.md`.
 pub fn configuration() -> String {
-    let mut page = String::from(
-        "# Configuration\n\n\
-         Every setting is an environment variable; a file `.env` in the working directory is read too (the environment wins). \
-         `sysdig-scc check --offline` lists all problems at once. This page is printed by `sysdig-scc reference config`.\n",
-    );
+    let mut page = INTRODUCTION.to_owned();
     for area in AREAS {
         writeln!(page, "\n## {}\n\n{}", area.title, table_of(area).trim_end())
             .expect("writing to a string does not fail");
@@ -77,7 +88,8 @@ fn table_of(area: &Area) -> String {
 pub fn env_example() -> String {
     let mut page = String::from(
         "# Every setting, with an example. Copy to .env and uncomment what you need; docs/configuration.md explains more.\n\
-         # Printed by `sysdig-scc reference env`.\n",
+         # Values with spaces, quotes, $, # or \\ stand in single quotes, which keep every sign as it is; ${NAME} without\n\
+         # them is the value of another variable. Printed by `sysdig-scc reference env`.\n",
     );
     for area in AREAS {
         writeln!(page, "\n# --- {} ---", area.title).expect("writing to a string does not fail");
@@ -86,8 +98,11 @@ pub fn env_example() -> String {
                 writeln!(page, "# {line}").expect("writing to a string does not fail");
             }
             let example = setting.default.unwrap_or(setting.example);
-            let quoted =
-                if example.contains([' ', '"', '{', '#', '*']) { format!("'{example}'") } else { example.to_owned() };
+            let quoted = if example.contains([' ', '"', '{', '#', '*', '$', '\\']) {
+                format!("'{example}'")
+            } else {
+                example.to_owned()
+            };
             writeln!(page, "#{}={quoted}\n", setting.name).expect("writing to a string does not fail");
         }
     }

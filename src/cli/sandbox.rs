@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use secrecy::SecretString;
 
+use super::out::{self, say};
 use crate::sandbox::{self, DEFAULT_ORGANIZATION, DEFAULT_SOURCE, Quotas, SeedSource, Settings, V1};
 
 /// Runs a small Security Command Center for rehearsals. It is not Google, keeps everything in memory and has no
@@ -84,16 +85,18 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let asks = settings.require_token.is_some();
     let running = sandbox::start(settings).await?;
     let url = running.url();
-    println!("Sandbox: a rehearsal stage for Security Command Center, not Google. Everything is kept in memory only.");
-    println!("  findings   {url}/");
-    println!("  API        {url}/v2/{parent}/locations/global/findings");
-    println!("  steering   {url}/sandbox/stats · faults · quotas · reset");
-    println!("  gcloud     export CLOUDSDK_API_ENDPOINT_OVERRIDES_SECURITYCENTER={url}/");
+    say!("Sandbox: a rehearsal stage for Security Command Center, not Google. Everything is kept in memory only.");
+    say!("  findings   {url}/");
+    say!("  API        {url}/v2/{parent}/locations/global/findings");
+    say!("  steering   {url}/sandbox/stats · faults · quotas · reset");
+    say!("  gcloud     export CLOUDSDK_API_ENDPOINT_OVERRIDES_SECURITYCENTER={url}/");
     if asks {
-        println!("  token      calls of the API must show the token that was given: Authorization: Bearer TOKEN");
+        say!("  token      calls of the API must show the token that was given: Authorization: Bearer TOKEN");
     }
-    println!("Ctrl-C ends it.");
-    ended().await.context("cannot wait for signals")?;
+    say!("Ctrl-C ends it.");
+    if !out::is_lost() {
+        ended().await.context("cannot wait for signals")?;
+    }
     running.stop().await;
     Ok(())
 }

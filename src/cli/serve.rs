@@ -6,8 +6,8 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::stage::Stage;
-use crate::app::App;
-use crate::config::{Config, Env, secrets};
+use crate::app::{App, ground};
+use crate::config::{Config, Env, Problem, secrets};
 use crate::telemetry;
 
 /// Run the connector.
@@ -21,7 +21,7 @@ pub(super) struct ServeArgs {
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// All problems of the settings at once, or what kept it from starting.
+/// All problems of the settings and of what they name on this machine at once, or what kept it from starting.
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     super::block_on(serve(args.sandbox))
 }
@@ -55,8 +55,11 @@ async fn start(sandbox: bool) -> anyhow::Result<(Option<Stage>, Config, App)> {
     let mut env = Env::from_process();
     let stage = if sandbox { Some(Stage::start(&mut env).await?) } else { None };
     secrets::resolve(&mut env).await;
-    let config = Config::read(env)?;
+    let config = ground::stand_on(env).await?;
     telemetry::logs::start(&config.telemetry);
+    for Problem { setting, wrong, remedy } in &config.doubts {
+        tracing::warn!(remedy, "the setting {setting} {wrong}");
+    }
     let app = App::build(&config).await?;
     Ok((stage, config, app))
 }

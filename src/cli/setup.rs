@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
+use super::out::{note, say};
 use super::setup_sink::{self, SinkArgs};
 use crate::app::SOURCE_DISPLAY_NAME;
 use crate::config::google::{Account, GoogleConfig};
@@ -101,20 +102,20 @@ async fn source(name: &str, dry_run: bool) -> anyhow::Result<()> {
     let found: Vec<&Source> = all.iter().filter(|source| source.display_name == name).collect();
     let source = match found.as_slice() {
         [] if dry_run => {
-            println!("A source {name:?} would be made in organization {organization}.");
+            say!("A source {name:?} would be made in organization {organization}.");
             return Ok(());
         }
         [] => create_source(&client, &organization, name, DESCRIPTION).await.context("the source cannot be made")?,
         [one, rest @ ..] => {
             for other in rest {
-                eprintln!("There is another source of the same name: {}", other.name);
+                note!("There is another source of the same name: {}", other.name);
             }
             (*one).clone()
         }
     };
     let verb = if found.is_empty() { "was made" } else { "is there" };
-    println!("The source {name:?} {verb}: {}", source.name);
-    println!("SOURCE_ID={}", source.name.rsplit('/').next().unwrap_or_default());
+    say!("The source {name:?} {verb}: {}", source.name);
+    say!("SOURCE_ID={}", source.name.rsplit('/').next().unwrap_or_default());
     Ok(())
 }
 
@@ -161,10 +162,10 @@ async fn channel(policies: &[String], dry_run: bool) -> anyhow::Result<()> {
     let channel = ready.client.ensure_channel(&spec, !dry_run).await.map_err(with_remedy)?;
     say("notification channel", &spec.name, &channel.change, dry_run);
     if !channel.enabled {
-        println!("It is switched off at Sysdig, and was left so.");
+        say!("It is switched off at Sysdig, and was left so.");
     }
     if let Some(team) = channel.team {
-        println!("It belongs to team {team} only: policies of other teams cannot use it.");
+        say!("It belongs to team {team} only: policies of other teams cannot use it.");
     }
     match channel.id {
         Some(id) => in_policies(&ready.client, id, policies, dry_run).await,
@@ -188,17 +189,17 @@ async fn in_policies(client: &Client, channel: i64, wanted: &[String], dry_run: 
             (false, true) => "would be made to send to it",
             (false, false) => "sends to it now",
         };
-        println!("The policy {name:?} {did}.");
+        say!("The policy {name:?} {did}.");
     }
     let carrying: Vec<&str> =
         all.iter().filter(|policy| policy.channels.contains(&channel)).map(|policy| policy.name.as_str()).collect();
     if carrying.is_empty() && wanted.is_empty() {
-        println!(
+        say!(
             "No policy sends to it yet, so nothing will arrive: add it with --policy NAME, or in Sysdig's policy editor."
         );
     }
     for name in carrying.iter().filter(|name| !wanted.iter().any(|wanted| wanted == *name)) {
-        println!("The policy {name:?} sends to it.");
+        say!("The policy {name:?} sends to it.");
     }
     Ok(())
 }
@@ -214,14 +215,14 @@ async fn forwarder(dry_run: bool) -> anyhow::Result<()> {
     let forwarder = ready.client.ensure_forwarder(&spec, !dry_run).await.map_err(with_remedy)?;
     say("event forwarder", &spec.name, &forwarder.change, dry_run);
     if !forwarder.enabled {
-        println!("It is switched off at Sysdig, and was left so.");
+        say!("It is switched off at Sysdig, and was left so.");
     }
     Ok(())
 }
 
 fn say(what: &str, name: &str, change: &Change, dry_run: bool) {
     let would = dry_run && *change != Change::Unchanged;
-    println!("The {what} {name:?} {} {change}.", if would { "would be" } else { "is" });
+    say!("The {what} {name:?} {} {change}.", if would { "would be" } else { "is" });
 }
 
 /// The error with what a person can do about it.

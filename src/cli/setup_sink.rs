@@ -5,6 +5,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use url::Url;
 
+use super::out::{note, say};
 use super::probe::google::{Asked, remedy};
 use super::setup_sink_plan::{Differences, Push, Wanted, differences, filter, sink_changes};
 use crate::calls::is_loopback;
@@ -160,7 +161,7 @@ fn push(args: &SinkArgs) -> anyhow::Result<Option<Push>> {
         bail!("--push-account {account:?} is no e-mail address, such as scc-push@my-project.iam.gserviceaccount.com");
     }
     if url.path().trim_end_matches('/') != "/pubsub/push" {
-        eprintln!("Note: the connector takes pushes at /pubsub/push, and the address ends in {:?}.", url.path());
+        note!("Note: the connector takes pushes at /pubsub/push, and the address ends in {:?}.", url.path());
     }
     let audience = args.audience.clone().unwrap_or_else(|| endpoint.clone());
     Ok(Some(Push { endpoint, account, audience }))
@@ -267,13 +268,13 @@ impl<'a> Work<'a> {
         match writer {
             Some(writer) => missing += self.grant(&wanted.topic, there.topic, PUBLISHER, &writer).await,
             None if self.logging.is_none() => {}
-            None => println!("The sink's writer would be granted {PUBLISHER} on {}.", wanted.topic),
+            None => say!("The sink's writer would be granted {PUBLISHER} on {}.", wanted.topic),
         }
         let Some(agent) = self.agent().await else { return Ok(missing) };
         missing += self.grant(&wanted.dead_topic(), there.dead_topic, PUBLISHER, &agent).await;
         missing += self.grant(&wanted.subscription, !new, SUBSCRIBER, &agent).await;
         if let Some(push) = &wanted.push {
-            println!(
+            say!(
                 "Pub/Sub makes tokens of {0} if its agent may. In older projects that takes: gcloud iam service-accounts add-iam-policy-binding {0} --member {agent} --role roles/iam.serviceAccountTokenCreator",
                 push.account
             );
@@ -290,7 +291,7 @@ impl<'a> Work<'a> {
                 false => "is there",
             },
         };
-        println!("The topic {name} {did}.");
+        say!("The topic {name} {did}.");
         Ok(())
     }
 
@@ -300,26 +301,26 @@ impl<'a> Work<'a> {
             if !self.dry_run {
                 self.pubsub.create_subscription(name, wanted).await.map_err(|error| self.of_pubsub(error))?;
             }
-            println!("The subscription {name} {}; it never expires.", self.did("made"));
+            say!("The subscription {name} {}; it never expires.", self.did("made"));
             return Ok(0);
         };
-        found.kept.iter().for_each(|sentence| println!("{sentence}"));
+        found.kept.iter().for_each(|sentence| say!("{sentence}"));
         if found.members.is_empty() {
-            println!("The subscription {name} is there.");
+            say!("The subscription {name} is there.");
             return Ok(0);
         }
         if !self.dry_run {
             match self.pubsub.update_subscription(name, &found.mended, &found.members).await {
                 // Not every service can change every member: Google's emulator cannot change when one expires.
                 Err(error) if matches!(error.status(), Some(400 | 501)) => {
-                    eprintln!("The subscription {name} could not be mended: {}", chain(&error));
-                    eprintln!("  By hand: gcloud pubsub subscriptions update {name} {}", found.by_hand());
+                    note!("The subscription {name} could not be mended: {}", chain(&error));
+                    note!("  By hand: gcloud pubsub subscriptions update {name} {}", found.by_hand());
                     return Ok(1);
                 }
                 done => done.map_err(|error| self.of_pubsub(error))?,
             };
         }
-        println!("The subscription {name} {}: {}.", self.did("mended"), found.members.join(", "));
+        say!("The subscription {name} {}: {}.", self.did("mended"), found.members.join(", "));
         Ok(0)
     }
 
@@ -327,13 +328,11 @@ impl<'a> Work<'a> {
     async fn sink(&self, found: Option<Sink>) -> anyhow::Result<Option<String>> {
         let (wanted, name) = (&self.wanted.sink, format!("{}/sinks/{}", self.wanted.owner, self.wanted.sink.name));
         let Some(http) = &self.logging else {
-            println!(
-                "The sink {name} was not made: Cloud Logging cannot write to the emulator of PUBSUB_EMULATOR_HOST."
-            );
+            say!("The sink {name} was not made: Cloud Logging cannot write to the emulator of PUBSUB_EMULATOR_HOST.");
             return Ok(None);
         };
         let Some(found) = found else {
-            println!("The sink {name} {} with the filter {}", self.did("made"), wanted.filter);
+            say!("The sink {name} {} with the filter {}", self.did("made"), wanted.filter);
             if self.dry_run {
                 return Ok(None);
             }
@@ -345,28 +344,23 @@ impl<'a> Work<'a> {
             let kind = kind.trim_end_matches('s');
             let update = format!("gcloud logging sinks update {} --{kind}={id}", self.wanted.sink.name);
             if found.disabled {
-                println!(
-                    "The sink {name} is switched off, and was left so: nothing comes until `{update} --no-disabled`."
-                );
+                say!("The sink {name} is switched off, and was left so: nothing comes until `{update} --no-disabled`.");
             }
             if !found.exclusions.is_empty() {
-                println!(
-                    "The sink {name} leaves out entries by {} exclusions, which were left.",
-                    found.exclusions.len()
-                );
+                say!("The sink {name} leaves out entries by {} exclusions, which were left.", found.exclusions.len());
             }
         }
         let changes = sink_changes(&found, wanted);
         if changes.is_empty() {
-            println!("The sink {name} is there.");
+            say!("The sink {name} is there.");
             return self.writer(found).map(Some);
         }
-        println!("The sink {name} {}: {}.", self.did("mended"), changes.join(", "));
+        say!("The sink {name} {}: {}.", self.did("mended"), changes.join(", "));
         for (member, was, is) in
             [("filter", &found.filter, &wanted.filter), ("destination", &found.destination, &wanted.destination)]
         {
             if changes.contains(&member) {
-                println!("  its {member} was {was}\n  and {} {is}", if self.dry_run { "would be" } else { "is now" });
+                say!("  its {member} was {was}\n  and {} {is}", if self.dry_run { "would be" } else { "is now" });
             }
         }
         if self.dry_run {
@@ -398,17 +392,15 @@ impl<'a> Work<'a> {
             Ok(number) if !number.is_empty() => {
                 return Some(format!("serviceAccount:service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com"));
             }
-            Ok(_) => println!("The number of project {project} is not known, so Pub/Sub's agent was granted nothing."),
+            Ok(_) => say!("The number of project {project} is not known, so Pub/Sub's agent was granted nothing."),
             Err(why) => {
-                println!(
-                    "The number of project {project} is not known ({why}), so Pub/Sub's agent was granted nothing."
-                );
+                say!("The number of project {project} is not known ({why}), so Pub/Sub's agent was granted nothing.");
             }
         }
         let member = "serviceAccount:service-PROJECT_NUMBER@gcp-sa-pubsub.iam.gserviceaccount.com";
-        println!("Without these, dead letters stay where they are:");
-        println!("  {}", command(&self.wanted.dead_topic(), PUBLISHER, member));
-        println!("  {}", command(&self.wanted.subscription, SUBSCRIBER, member));
+        say!("Without these, dead letters stay where they are:");
+        say!("  {}", command(&self.wanted.dead_topic(), PUBLISHER, member));
+        say!("  {}", command(&self.wanted.subscription, SUBSCRIBER, member));
         None
     }
 
@@ -420,15 +412,15 @@ impl<'a> Work<'a> {
             (false, _) => self.pubsub.grant(resource, role, member).await,
         };
         match granted {
-            Ok(true) => println!("{member} {} {role} on {resource}.", self.did("granted")),
-            Ok(false) => println!("{member} has {role} on {resource}."),
+            Ok(true) => say!("{member} {} {role} on {resource}.", self.did("granted")),
+            Ok(false) => say!("{member} has {role} on {resource}."),
             Err(error) if error.status() == Some(501) => {
-                println!("Granting {role} on {resource} is not possible here: an emulator has no access control.");
+                say!("Granting {role} on {resource} is not possible here: an emulator has no access control.");
             }
             Err(error) => {
                 let command = command(resource, role, member);
-                eprintln!("{member} was not granted {role} on {resource}: {}", chain(&error));
-                eprintln!("  A new account may take a minute to be known. By hand: {command}");
+                note!("{member} was not granted {role} on {resource}: {}", chain(&error));
+                note!("  A new account may take a minute to be known. By hand: {command}");
                 return 1;
             }
         }
@@ -479,17 +471,14 @@ fn with_remedy(error: ApiError, asked: &Asked<'_>) -> anyhow::Error {
 fn next(wanted: &Wanted, emulator: bool) {
     match &wanted.push {
         Some(push) => {
-            println!("PUBSUB_PUSH_AUDIENCE={}", push.audience);
-            println!("PUBSUB_PUSH_ACCOUNTS={}", push.account);
+            say!("PUBSUB_PUSH_AUDIENCE={}", push.audience);
+            say!("PUBSUB_PUSH_ACCOUNTS={}", push.account);
         }
         None => {
-            println!("PUBSUB_SUBSCRIPTION={}", wanted.subscription);
+            say!("PUBSUB_SUBSCRIPTION={}", wanted.subscription);
             if !emulator {
                 let account = "serviceAccount:ACCOUNT";
-                println!(
-                    "The connector's account must be let in: {}",
-                    command(&wanted.subscription, SUBSCRIBER, account)
-                );
+                say!("The connector's account must be let in: {}", command(&wanted.subscription, SUBSCRIBER, account));
             }
         }
     }

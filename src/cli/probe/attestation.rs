@@ -1,11 +1,12 @@
 //! Attestation: the policies load, the names that settings use are among them, and the issuers give their keys.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::{Ask, Report};
+use crate::app::ground;
 use crate::attest::key_source::{FetchRules, KeySource};
 use crate::attest::policies::{Policies, Table};
+use crate::config::Problem;
 use crate::config::attestation::AttestationConfig;
 use crate::receive::attestation::stand_in;
 use crate::telemetry::chain;
@@ -17,40 +18,31 @@ const ISSUER: &str = "attestation issuer";
 pub(super) async fn look(ask: Ask, report: Report) {
     let config = &ask.config.attestation;
     let Some(folder) = config.policies.clone() else { return };
-    let shown = folder.display().to_string();
+    let settings = config.clone();
     // Compiling waits for a thread of its own: not something for the runtime's threads.
-    let table = match tokio::task::spawn_blocking(move || Policies::load(&folder)).await {
-        Ok(Ok(policies)) => policies.all(),
-        Ok(Err(error)) => {
-            return report.fail(
-                WHAT,
-                chain(&error),
-                "correct the file, or ATTESTATION_POLICIES; `sysdig-scc attest lint FILE` says what is wrong with it",
-            );
-        }
-        Err(_) => return report.fail(WHAT, "loading them broke off", "a mistake in this program: please report it"),
+    let looked = tokio::task::spawn_blocking(move || {
+        (ground::policies(&settings), ground::keys_and_journal(&settings), Policies::look(&folder).0)
+    });
+    let Ok((faults, others, table)) = looked.await else {
+        return report.fail(WHAT, "loading them broke off", "a mistake in this program: please report it");
     };
-    policies(config, &table, &shown, &report);
+    policies(config, &table, faults, &report);
+    for Problem { setting, wrong, remedy } in others {
+        report.fail(&setting, wrong, remedy);
+    }
     if !ask.offline {
         issuers(config, &table, &ask, &report).await;
     }
 }
 
-fn policies(config: &AttestationConfig, table: &Arc<Table>, folder: &str, report: &Report) {
-    let secrets = config.secrets.iter().map(|rule| &rule.policy);
-    let named = config.asked.iter().chain(&config.logged).chain(secrets);
-    let unknown: BTreeSet<&str> = named.filter(|name| !table.contains_key(*name)).map(String::as_str).collect();
-    let names: Vec<&str> = table.keys().map(String::as_str).collect();
-    if !unknown.is_empty() {
-        let unknown: Vec<&str> = unknown.into_iter().collect();
-        let found = format!("{} is not among those of {folder}: {}", unknown.join(", "), names.join(", "));
-        return report.fail(
-            WHAT,
-            found,
-            "correct ATTESTATION_POLICY, ATTESTATION_LOG_POLICY or ATTESTATION_SECRETS, or add the policy's file",
-        );
+fn policies(config: &AttestationConfig, table: &Table, faults: Vec<Problem>, report: &Report) {
+    let (names, good) = (table.keys().map(String::as_str).collect::<Vec<_>>(), faults.is_empty());
+    for Problem { setting, wrong, remedy } in faults {
+        report.fail(WHAT, format!("{setting} {wrong}"), remedy);
     }
+    let folder = config.policies.as_ref().map(|folder| folder.display().to_string()).unwrap_or_default();
     match names.is_empty() {
+        _ if !good => {}
         true => report.fail(
             WHAT,
             format!("{folder} holds none, so every token is refused"),
@@ -61,7 +53,7 @@ fn policies(config: &AttestationConfig, table: &Arc<Table>, folder: &str, report
 }
 
 /// Keys given by a file or by the policy itself are not fetched.
-async fn issuers(config: &AttestationConfig, table: &Arc<Table>, ask: &Ask, report: &Report) {
+async fn issuers(config: &AttestationConfig, table: &Table, ask: &Ask, report: &Report) {
     if config.jwks_file.is_some() {
         return;
     }

@@ -1,9 +1,8 @@
 //! The two stores on this machine, or where the state is otherwise. A file that is not there yet is not made.
 
-use std::path::Path;
-
 use super::google::{self, Asked};
 use super::{Ask, Report};
+use crate::app::ground;
 use crate::config::google::Account;
 use crate::config::state::StateUrl;
 use crate::outbox::{Sqlite, Store, StoreError};
@@ -18,7 +17,7 @@ pub(super) async fn outbox(ask: Ask, report: Report) {
     let path = settings.path.display();
     let remedy = format!("{FOLDER} OUTBOX_URL to a file on a lasting disk");
     if !settings.path.exists() {
-        return match room(&settings.path) {
+        return match ground::room(&settings.path) {
             Ok(()) => report.ok("outbox", format!("{path} will be made")),
             Err(error) => report.fail("outbox", format!("{path} cannot be made: {error}"), remedy),
         };
@@ -45,7 +44,7 @@ pub(super) async fn state(ask: Ask, report: Report) {
             "is kept in memory: after a restart baselines are learnt anew, and the poller starts over",
             "set STATE_URL to a file on a lasting disk, or to firestore://PROJECT/DATABASE",
         ),
-        StateUrl::Sqlite(path) if !path.exists() => match room(path) {
+        StateUrl::Sqlite(path) if !path.exists() => match ground::room(path) {
             Ok(()) => report.ok("state", format!("{} will be made", path.display())),
             Err(error) => {
                 let found = format!("{} cannot be made: {error}", path.display());
@@ -107,12 +106,4 @@ async fn firestore_remedy(ask: &Ask, error: &StateError, project: &str, database
             ),
         },
     )
-}
-
-/// Whether a file can be made at `path`: a nameless one is made in the nearest folder that is there, and gone at once.
-fn room(path: &Path) -> std::io::Result<()> {
-    let here = Path::new(".");
-    let folders = path.ancestors().skip(1).map(|folder| if folder.as_os_str().is_empty() { here } else { folder });
-    let nearest = folders.into_iter().find(|folder| folder.exists()).unwrap_or(here);
-    tempfile::tempfile_in(nearest).map(drop)
 }

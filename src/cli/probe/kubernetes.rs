@@ -1,10 +1,19 @@
 //! Kubernetes: whether the API server answers, and which of our reads it allows. Asking for that is no change.
 
 use super::{Ask, Report};
+use crate::app::ground;
 use crate::enrich::kubernetes::{KubernetesEnricher, connect};
 use crate::telemetry::chain;
 
 const WHAT: &str = "Kubernetes";
+
+/// Looks for what is needed to ask, without asking.
+pub(super) async fn look_here(ask: Ask, report: Report) {
+    let Some(settings) = &ask.config.enrich.kubernetes else { return };
+    if let Some(problem) = ground::cluster(settings).await {
+        report.fail(WHAT, format!("{} {}", problem.setting, problem.wrong), problem.remedy);
+    }
+}
 
 /// Asks, when the look-up is on.
 pub(super) async fn look(ask: Ask, report: Report) {

@@ -88,6 +88,8 @@ pub(super) fn all(ask: &Ask) -> Vec<Probe> {
         probes.push(Probe::new("acting", ask, acting::look));
         probes.push(Probe::new("Kubernetes", ask, kubernetes::look));
         probes.push(Probe::new("Pub/Sub", ask, pubsub::look));
+    } else {
+        probes.push(Probe::new("Kubernetes", ask, kubernetes::look_here));
     }
     probes.push(Probe::new("attestation", ask, attestation::look));
     probes
