@@ -539,5 +539,5 @@ async fn attestation_that_would_not_start_is_told() {
     checked.says("attestation policies", "ok", "loaded", "");
     checked.says("attestation issuer", "failed", "503", "ATTESTATION_JWKS_FILE");
     let checked = ground.with("ATTESTATION_POLICY", "unheard-of").check().await;
-    checked.says("attestation policies", "failed", "unheard-of is not among", "ATTESTATION_POLICY");
+    checked.says("attestation policies", "failed", "unheard-of, which is not among", "ATTESTATION_POLICY");
 }

@@ -16,6 +16,7 @@ mod attest_hostile;
 mod attest_issuer;
 mod attest_logs;
 mod check;
+mod command_line;
 mod deliver;
 mod delivery;
 mod disk;
