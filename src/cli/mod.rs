@@ -1,4 +1,4 @@
-//! The command line: one file a command. The only room where `anyhow` is used; [`out`] is the only
+//! The command line: one file a command. The only room where `anyhow` is used; `out` is the only
 //! one that prints.
 
 mod actions;

@@ -151,23 +151,23 @@ async fn outbox(env: &mut Env) -> Option<Target> {
 
 async fn door(env: &mut Env) -> Option<Target> {
     resolve_some(env, [&WEBHOOK_AUTHENTICATION_TOKEN]).await;
-    let server = ServerConfig::read(env)?;
-    if server.listen.port() == 0 {
+    let listen = ServerConfig::read_listen(env);
+    if listen.is_some_and(|address| address.port() == 0) {
         let remedy = "set it to the port that the connector listens on, or stop the connector";
         env.problem(PORT.name, "is 0, and a connector runs on this outbox", remedy);
     }
-    let mut address = server.listen;
+    let tokens = match env.given(&WEBHOOK_AUTHENTICATION_TOKEN) {
+        Some(_) => ServerConfig::read_tokens(env),
+        None => {
+            let wrong = "is required, as a connector runs on this outbox and takes the events at its door";
+            env.problem(WEBHOOK_AUTHENTICATION_TOKEN.name, wrong, "set it as for the connector, or stop the connector");
+            None
+        }
+    };
+    let mut address = listen?;
     address.set_ip(reachable(address.ip()));
-    Some(Target::Door(Door {
-        http: reqwest::Client::builder()
-            .timeout(Duration::from_secs(60))
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .ok()?,
-        token: server.tokens.first().cloned()?,
-        url: format!("http://{address}/events"),
-    }))
+    let (url, token) = (format!("http://{address}/events"), tokens?.into_iter().next()?);
+    Some(Target::Door(Door { url, token }))
 }
 
 impl Target {
@@ -176,7 +176,7 @@ impl Target {
             Self::Print(print) => return Ok(Arc::new(print)),
             Self::Door(door) => {
                 note!("A connector runs on this outbox; the events go in at {}.", door.url);
-                return Ok(Arc::new(door));
+                return Ok(Arc::new(OpenDoor::new(door)?));
             }
             Self::Outbox(store) => store,
             Self::New(settings) => {
@@ -292,17 +292,31 @@ fn print(change: &FindingChange) {
 
 /// The door of the connector that runs on this machine.
 struct Door {
-    http: reqwest::Client,
     url: String,
     token: SecretString,
 }
 
-impl Door {
+/// The same with what it takes to post there.
+struct OpenDoor {
+    http: reqwest::Client,
+    door: Door,
+}
+
+impl OpenDoor {
+    fn new(door: Door) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { http, door })
+    }
+
     async fn post(&self, bodies: Vec<String>, ignored: u64) -> Result<Receipt, String> {
         if bodies.is_empty() {
             return Ok(Receipt { ignored, ..Receipt::default() });
         }
-        let request = self.http.post(&self.url).bearer_auth(self.token.expose_secret());
+        let request = self.http.post(&self.door.url).bearer_auth(self.door.token.expose_secret());
         let request = request.header("Content-Type", "application/json").body(format!("[{}]", bodies.join(",")));
         let answer = request
             .send()
@@ -324,7 +338,7 @@ impl Door {
     }
 }
 
-impl Destination for Door {
+impl Destination for OpenDoor {
     fn take(&self, elements: Vec<Element>) -> BoxFuture<'_, Result<Receipt, IntakeError>> {
         let (mut bodies, mut ignored) = (Vec::new(), 0);
         for element in elements {

@@ -50,20 +50,23 @@ pub(super) fn run(args: &ReferenceArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+const INTRODUCTION: &str = "\
+# Configuration
+
+Every setting is an environment variable; a file `.env` in the working directory, or else in the nearest folder above, is
+read too (the environment wins). `sysdig-scc check --offline` lists all problems at once: of the settings, and of the files
+and folders they name. `serve` refuses to start with the same list. This page is printed by `sysdig-scc reference config`.
+
+In `.env` every line is `NAME=value`; what follows a `#` behind a space is a comment. Put a value with spaces, quotes, `$`,
+`#` or `\\` in single quotes, which keep every sign as it is: `WEBHOOK_AUTHENTICATION_TOKEN='Zk9$QxT7'`. Without quotes, and
+in double quotes, a `\\` before `\\`, `'`, `\"`, `$` or a space keeps that sign, `\\n` is a line break, and `${NAME}` is the value of
+a variable of the environment or of a line before. A `$` that no variable that is set follows is refused: a part of the value
+would be lost without a word. `docker run --env-file` reads the file by other rules: there quotes are part of the value.
+";
+
 /// `docs/configuration.md`.
 pub fn configuration() -> String {
-    let mut page = String::from(
-        "# Configuration\n\n\
-         Every setting is an environment variable; a file `.env` in the working directory, or else in the nearest folder above, \
-         is read too (the environment wins). `sysdig-scc check --offline` lists all problems at once: of the settings, and of the \
-         files and folders they name. `serve` refuses to start with the same list. This page is printed by \
-         `sysdig-scc reference config`.\n\n\
-         In `.env` every line is `NAME=value`, and what follows a `#` behind a space is a comment. Put a value with spaces, quotes, \
-         `$`, `#` or `\\` in single quotes, which keep every sign as it is: `WEBHOOK_AUTHENTICATION_TOKEN='Zk9$QxT7'`. Without \
-         quotes or in double quotes `\\` takes the next sign as it is (`\\n` is a line break), and `${NAME}` is the value of a variable of the environment or of \
-         a line before. A `$` before anything that is not set is refused, because a part of the value would be lost without a \
-         word. `docker run --env-file` reads the file by other rules: there quotes are part of the value.\n",
-    );
+    let mut page = INTRODUCTION.to_owned();
     for area in AREAS {
         writeln!(page, "\n## {}\n\n{}", area.title, table_of(area).trim_end())
             .expect("writing to a string does not fail");

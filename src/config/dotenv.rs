@@ -55,7 +55,7 @@ impl Fault {
             Self::Backslash => "has a backslash that stands before none of \\ ' \" $ n and space",
             Self::Quote => "opens a quote that is not closed",
             Self::Brace => "opens ${ and does not close it",
-            Self::Unset => "has a $ before no variable that is set: a part of the value would be lost",
+            Self::Unset => "has a $ that no variable that is set follows: a part of the value would be lost",
             Self::NoBraces => "has a variable without braces right before a quote, a backslash or a space",
             Self::Other => "cannot be read",
         }

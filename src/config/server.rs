@@ -147,8 +147,7 @@ pub struct ServerConfig {
 impl ServerConfig {
     /// Reads this area.
     pub fn read(env: &mut Env) -> Option<Self> {
-        let port = env.number(&PORT, 0..=65_535).and_then(|port| u16::try_from(port).ok());
-        let address: Option<IpAddr> = env.parse(&LISTEN_ADDRESS, "an IP address");
+        let listen = Self::read_listen(env);
         let tokens = tokens(env);
         let body_limit = env.number(&BODY_LIMIT_BYTES, 1_024..=268_435_456);
         let trusted_hops = env.number(&TRUST_FORWARDED_FOR, 0..=16);
@@ -156,7 +155,7 @@ impl ServerConfig {
         let keep_alive = env.number(&KEEP_ALIVE_SECS, 1..=3_600);
         let workers = env.number(&HTTP_WORKERS, 0..=256);
         Some(Self {
-            listen: SocketAddr::new(address?, port?),
+            listen: listen?,
             tokens: tokens?,
             body_limit: usize::try_from(body_limit?).ok()?,
             trusted_hops: usize::try_from(trusted_hops?).ok()?,
@@ -164,6 +163,18 @@ impl ServerConfig {
             keep_alive: Duration::from_secs(keep_alive?),
             workers: usize::try_from(workers?).ok().filter(|workers| *workers > 0),
         })
+    }
+
+    /// Only where it listens: what a command needs that speaks to it.
+    pub fn read_listen(env: &mut Env) -> Option<SocketAddr> {
+        let port = env.number(&PORT, 0..=65_535).and_then(|port| u16::try_from(port).ok());
+        let address: Option<IpAddr> = env.parse(&LISTEN_ADDRESS, "an IP address");
+        Some(SocketAddr::new(address?, port?))
+    }
+
+    /// The valid tokens, of which there is one at least.
+    pub fn read_tokens(env: &mut Env) -> Option<Vec<SecretString>> {
+        tokens(env)
     }
 }
 

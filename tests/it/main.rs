@@ -18,6 +18,7 @@ mod attest_keys;
 mod attest_logs;
 mod attest_once;
 mod check;
+mod command_line;
 mod deliver;
 mod delivery;
 mod disk;
