@@ -44,7 +44,10 @@ pub(super) fn processes(event: &Runtime) -> Vec<Process> {
 }
 
 fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command: Option<&str>) -> Process {
-    let (first, rest) = command.map(split).unwrap_or_default();
+    // A program's path may have blanks in it.
+    let behind = |path: &str| command?.strip_prefix(path).filter(|rest| rest.is_empty() || rest.starts_with(' '));
+    let told = path.and_then(|path| Some((path, behind(path)?.trim_start())));
+    let (first, rest) = told.or_else(|| command.map(split)).unwrap_or_default();
     let line = args.unwrap_or(rest);
     let cut_off = line.len() > LONGEST_LINE;
     let program = if first.is_empty() { name.unwrap_or_default() } else { first };
@@ -96,13 +99,16 @@ pub(super) fn files(event: &Runtime) -> Vec<File> {
         operations: operation.clone().into_iter().collect(),
         ..File::default()
     };
-    let about = path.map(|path| file(path, digest(event)));
+    let program = |path: &str| event.field("proc.exepath") == Some(path);
+    let sha256 =
+        |path: &str| digest(event, OF_FILE).or_else(|| if program(path) { digest(event, OF_PROGRAM) } else { None });
+    let about = path.map(|path| file(path, sha256(path)));
     about.into_iter().chain(other.map(|other| file(other, None))).collect()
 }
 
 /// The executable, when its digest is known or the event is about executables: drift and malware.
 fn executed(event: &Runtime) -> Vec<File> {
-    let sha256 = digest(event);
+    let sha256 = digest(event, OF_PROGRAM).or_else(|| digest(event, OF_FILE));
     let about =
         || event.origin.engine.as_deref() == Some("malware") || drift::is_seen(event) || drift::is_reported(event);
     let about = sha256.is_some() || about();
@@ -117,16 +123,12 @@ fn executed(event: &Runtime) -> Vec<File> {
     .collect()
 }
 
-fn digest(event: &Runtime) -> Option<String> {
-    let names = [
-        "proc.hash.sha256",
-        "proc.exe.sha256",
-        "file.hash.sha256",
-        "file.sha256",
-        "malware.sha256",
-        "evt.hash",
-        "proc.hash",
-    ];
+/// Digests of the file that the event is about.
+const OF_FILE: &[&str] = &["file.hash.sha256", "file.sha256", "malware.sha256", "evt.hash"];
+/// Digests of the program that ran; of whatever file it opened they say nothing.
+const OF_PROGRAM: &[&str] = &["proc.hash.sha256", "proc.exe.sha256", "proc.hash"];
+
+fn digest(event: &Runtime, names: &[&str]) -> Option<String> {
     let digest = names.iter().find_map(|name| event.field(name))?.trim_start_matches("sha256:");
     (digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit())).then(|| digest.to_ascii_lowercase())
 }

@@ -47,7 +47,9 @@ fn instance(project: &str, zone: &str, id: &str) -> String {
 pub(super) fn instance_from_labels(event: &Runtime) -> Option<String> {
     let cloud = &event.cloud;
     let zone = cloud.zone.as_deref().or(cloud.location.as_deref()).filter(|zone| is_zone(zone))?;
-    Some(instance(cloud.project()?, zone, cloud.instance_id.as_deref()?))
+    // Zero is nobody's number.
+    let id = cloud.instance_id.as_deref().filter(|id| id.bytes().any(|b| b != b'0'))?;
+    Some(instance(cloud.project()?, zone, id))
 }
 
 /// GKE writes on every node which instance it is.
@@ -87,10 +89,13 @@ fn looked_up_project(enriched: &Enriched) -> Option<String> {
     Some(format!("//cloudresourcemanager.googleapis.com/projects/{number}"))
 }
 
-/// `europe-west3-a`.
+/// `europe-west3-a`, and of the zones for accelerators `us-central1-ai1a`.
 pub(super) fn is_zone(name: &str) -> bool {
-    name.rsplit_once('-').is_some_and(|(region, letter)| {
-        is_region(region) && letter.len() == 1 && letter.bytes().all(|b| b.is_ascii_lowercase())
+    name.rsplit_once('-').is_some_and(|(region, last)| {
+        let letters_around =
+            last.starts_with(|c: char| c.is_ascii_lowercase()) && last.ends_with(|c: char| c.is_ascii_lowercase());
+        let plain = last.len() <= 6 && last.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        is_region(region) && letters_around && plain && (last.len() == 1 || last.bytes().any(|b| b.is_ascii_digit()))
     })
 }
 

@@ -85,19 +85,21 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
 fn category(event: &Runtime, prefix: &str) -> String {
     let admission = event.admission.as_ref().map(|_| "Admission review");
     let general = admission.unwrap_or("Runtime event");
-    let title = event.title().filter(|title| !title.trim().is_empty()).map(|title| {
-        let plain = text::ascii(title);
-        if !text::loses_letters(title) {
-            return plain;
-        }
-        // What is left of a name in another script may be left of another rule's too.
-        let told = plain.bytes().any(|b| b.is_ascii_alphanumeric());
-        let told = if told { text::cut(&plain, LONGEST_TOLD) } else { general };
-        format!("{told} {}", &FindingId::from_key("category", title).as_str()[..8])
-    });
+    let title = event.title().filter(|title| !title.trim().is_empty()).map(|title| plain(title, general));
     let title = title.unwrap_or_else(|| general.to_owned());
     let whole = if prefix.is_empty() { title } else { format!("{} {title}", text::ascii(prefix)) };
     text::cut(whole.trim(), LONGEST_CATEGORY).trim_end().to_owned()
+}
+
+/// A name in ASCII. What is left of a name in another script may be left of another one's too: a mark tells them apart.
+fn plain(name: &str, general: &str) -> String {
+    let plain = text::ascii(name);
+    if !text::loses_letters(name) {
+        return plain;
+    }
+    let told = plain.bytes().any(|b| b.is_ascii_alphanumeric());
+    let told = if told { text::cut(&plain, LONGEST_TOLD) } else { general };
+    format!("{told} {}", &FindingId::from_key("category", name).as_str()[..8])
 }
 
 /// The event's own link, else the one made of the template; only when it is a well-formed address.
@@ -158,9 +160,10 @@ fn module_name(event: &Runtime) -> String {
     let sender = if event.shape == Shape::Falco { "falco" } else { "sysdig" };
     let names = [event.policy.name.as_deref(), event.rule.as_deref()];
     let mut path = sender.to_owned();
-    for name in names.into_iter().flatten() {
+    for (name, general) in names.into_iter().zip(["policy", "rule"]) {
+        let Some(name) = name else { continue };
         path.push('/');
-        path.push_str(&text::ascii(name));
+        path.push_str(&plain(name, general));
     }
     text::cut(&path, LONGEST_CATEGORY).to_owned()
 }

@@ -10,8 +10,12 @@ use super::glance::Glance;
 /// What stands for a secret that was left out.
 pub(crate) const HIDDEN: &str = "[redacted]";
 
-/// A value: in quotes, in quotes that are escaped, or one word.
-const VALUE: &str = r#"(?:\\"[^"\\]+|"[^"]+"?|'[^']+'?|[^\s"'&;,\\]+)"#;
+/// A value: in quotes, in quotes that are escaped, an object or list of JSON to its end, or one word.
+const VALUE: &str = concat!(
+    r#"(?:\\"[^"\\]+|"[^"]+"?|'[^']+'?"#,
+    r"|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}?|\[(?:[^\[\]]|\[[^\[\]]*\])*\]?",
+    r#"|[^\s"'&;,\\]+)"#
+);
 
 /// What a text with a secret in it holds in any case. Most texts hold none of these.
 static STEMS: LazyLock<Regex> = LazyLock::new(|| {
@@ -23,7 +27,7 @@ static STEMS: LazyLock<Regex> = LazyLock::new(|| {
 /// A name that says what its value is, and the value: `DB_PASSWORD=…`, `"token": "…"`, `X-Api-Key: …`, `--secret …`.
 static NAMED: LazyLock<Regex> = LazyLock::new(|| {
     let names = "password|passwd|passphrase|pwd|token|secret|api[-_]?key|access[-_]?key|secret[-_]?key|private[-_]?key";
-    let told = format!(r#"(?:authorization|\bpass|_pass|[?&]sig|[?&]signature|{names})(?:\\?["'])?\s*[:=]\s*"#);
+    let told = format!(r#"(?:authorization|\bpass|_pass|[?&]sig|[?&]signature|{names})(?:\\?["']|\])?\s*[:=]\s*"#);
     let behind_option = format!(r"(?:--?[\w-]*(?:pass|{names})|secret_access_key)(?:\s*[:=]\s*|\s+)");
     pattern(&format!(r"(?i)((?:{told}|{behind_option}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"))
 });
@@ -102,11 +106,25 @@ fn redact_behind<'t>(before: &[Cow<'_, str>], argument: &'t str) -> Cow<'t, str>
     }
 }
 
-/// Whether a name says that its value is a secret: `db.password`, `api_token`.
+/// Whether a name says that its value is a secret: `db.password`, `api_token`, `jevt.value[/hook/config/secret]`.
 pub(super) fn is_secret(name: &str) -> bool {
-    const WORDS: [&str; 8] =
-        ["password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "private_key"];
-    let name = name.as_bytes();
+    const WORDS: [&str; 14] = [
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "api_key",
+        "apikey",
+        "private_key",
+        "privatekey",
+        "private_key_data",
+        "privatekeydata",
+        "secret_key",
+        "secretkey",
+        "secretaccesskey",
+    ];
+    let name = name.trim_end_matches([']', '"', '\'']).as_bytes();
     let ends = |word: &&str| {
         name.len().checked_sub(word.len()).is_some_and(|from| name[from..].eq_ignore_ascii_case(word.as_bytes()))
     };
@@ -240,6 +258,18 @@ mod tests {
             ("docker run -u 1000:1000 -p 80:80 x", "docker run -u 1000:1000 -p 80:80 x"),
             ("docker://nginx:1.25@sha256:abc", "docker://nginx:1.25@sha256:abc"),
             ("x --password = hunter2 y", "x --password = [redacted] y"),
+            ("jevt.value[/hook/config/secret]=hushhush y", "jevt.value[/hook/config/secret]=[redacted] y"),
+            (
+                "proc.env[DB_PASSWORD]=hush9 proc.aenv[API_TOKEN]=x",
+                "proc.env[DB_PASSWORD]=[redacted] proc.aenv[API_TOKEN]=[redacted]",
+            ),
+            (
+                r#"{"secret":{"payload":"hush3","a":{"b":1}},"accessToken":["hush4"],"c":1}"#,
+                r#"{"secret":[redacted],"accessToken":[redacted],"c":1}"#,
+            ),
+            (r#"{\"secret\":{\"payload\":\"hush3\"},\"c\":1}"#, r#"{\"secret\":[redacted],\"c\":1}"#),
+            (r#"{"secret":{"payload":"hus"#, r#"{"secret":[redacted]"#),
+            ("password=[redacted] x", "password=[redacted] x"),
             ("mysql -p shop", "mysql -p shop"),
             ("ssh -p 22 host", "ssh -p 22 host"),
         ] {
@@ -266,6 +296,16 @@ mod tests {
         }
         let long: Vec<_> = ["mysql"].into_iter().chain(["x"; 40]).chain(["-phunter2"]).map(Cow::Borrowed).collect();
         assert_eq!(redact_list(&long)[41], "-p[redacted]");
+    }
+
+    #[test]
+    fn names_say_that_their_values_are_secrets() {
+        for name in ["db.password", "jevt.value[/hook/config/secret]", "json.value[/a/token]", "x[/privateKeyData]"] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["proc.name", "jevt.value[/secret/name]", "accessKeyId", ""] {
+            assert!(!is_secret(name), "{name}");
+        }
     }
 
     #[test]

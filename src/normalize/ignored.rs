@@ -182,12 +182,14 @@ impl Ignored {
         let alert = envelope.member("alert");
         let named = [alert.member("name"), alert.member("subject"), envelope.member("condition")];
         let metrics = envelope.member("entities").list().iter().flat_map(|entity| entity.member("metricValues").list());
-        if named.iter().filter_map(|name| name.str()).any(|name| contains_word(name, "test notification"))
-            || metrics.count() == 0
-        {
-            Self::Test
-        } else {
-            Self::MonitorAlert
+        let is_alert = alert.member("id").integer().is_some_and(|id| id != 0);
+        match metrics.count() {
+            _ if named.iter().filter_map(|name| name.str()).any(|name| contains_word(name, "test notification")) => {
+                Self::Test
+            }
+            0 if is_alert => Self::OtherType,
+            0 => Self::Test,
+            _ => Self::MonitorAlert,
         }
     }
 }

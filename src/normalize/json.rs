@@ -111,6 +111,8 @@ impl<'a> Json<'a> {
             Self::Bool(value) => Some(*value),
             Self::Text(text) if text.trim().eq_ignore_ascii_case("true") => Some(true),
             Self::Text(text) if text.trim().eq_ignore_ascii_case("false") => Some(false),
+            Self::Integer(0) => Some(false),
+            Self::Integer(1) => Some(true),
             _ => None,
         }
     }

@@ -238,14 +238,19 @@ fn actions(object: &Json<'_>, content: &Json<'_>) -> Vec<Action> {
     let lists = [object.member("actions"), object.member("actionResults"), content.member("actions")];
     lists
         .iter()
-        .flat_map(|list| list.list())
+        // One that stands alone is a list of one.
+        .flat_map(|told| if told.is_map() { std::slice::from_ref(*told) } else { told.list() })
         // A type may be the empty string (sysdig.md §5.3): then only what else is told counts.
         .filter(|action| action.members().iter().any(|(name, value)| name != "isSuccessful" && value.text().is_some()))
         .take(20)
-        .map(|action| Action {
+        .map(|action| (action, first(&[action.member("errMsg"), action.member("error")])))
+        .map(|(action, error)| Action {
             kind: action.member("type").text().map_or_else(|| "unnamed".to_owned(), |kind| action_kind(&kind)),
-            successful: action.member("isSuccessful").truth().or_else(|| action.member("successful").truth()),
-            error: first(&[action.member("errMsg"), action.member("error")]),
+            // Where it is not said, an error says it.
+            successful: (action.member("isSuccessful").truth())
+                .or_else(|| action.member("successful").truth())
+                .or_else(|| error.is_some().then_some(false)),
+            error,
             capture: first(&[action.member("token"), action.member("sysdigCaptureId")]),
         })
         .collect()
@@ -253,7 +258,7 @@ fn actions(object: &Json<'_>, content: &Json<'_>) -> Vec<Action> {
 
 /// The public API's word for an action: `POLICY_ACTION_CAPTURE` is `capture`.
 fn action_kind(kind: &str) -> String {
-    let word = kind.strip_prefix("POLICY_ACTION_").unwrap_or(kind).to_ascii_lowercase();
+    let word = kind.strip_prefix("POLICY_ACTION_").unwrap_or(kind).to_ascii_lowercase().replace(' ', "_");
     match word.as_str() {
         "kill" | "kill_container" => "container_killed".into(),
         "stop" | "stop_container" => "container_stopped".into(),

@@ -200,3 +200,64 @@ fn what_the_sensor_tells_of_itself_asks_about_the_sensor() {
     .unwrap();
     assert!(steps.contains("could not see") && !steps.contains("log-ins"), "{steps}");
 }
+
+#[test]
+fn a_files_digest_is_never_that_of_the_program_that_opened_it() {
+    let (program, file) = ("7e".repeat(32), "27".repeat(32));
+    let opened =
+        with(json!({"fd.name": "/etc/shadow", "proc.exepath": "/bin/cat", "proc.hash.sha256": program}), json!({}));
+    assert_eq!((opened.files[0].path.as_deref(), opened.files[0].sha256.as_deref()), (Some("/etc/shadow"), None));
+    let malware = with(
+        json!({"file.path": "/tmp/eicar", "file.hash.sha256": file, "proc.exepath": "/bin/bash", "proc.hash.sha256": program}),
+        json!({}),
+    );
+    assert_eq!(malware.files[0].sha256.as_deref(), Some(&*file));
+    let ran = with(json!({"fd.name": "/tmp/x", "proc.exepath": "/tmp/x", "proc.hash.sha256": program}), json!({}));
+    assert_eq!(ran.files[0].sha256.as_deref(), Some(&*program));
+}
+
+#[test]
+fn zones_for_accelerators_are_zones_and_zero_is_no_instance() {
+    let place = |zone: &str, id: &str| {
+        let labels = json!({"gcp.projectId": "1234567", "gcp.availabilityZone": zone, "gcp.instanceId": id, "cloudProvider.name": "gcp"});
+        with(json!({}), labels).resource_name
+    };
+    assert!(place("us-central1-ai1a", "77").ends_with("/zones/us-central1-ai1a/instances/77"));
+    for (zone, id) in
+        [("us-central1-a", "0"), ("us-east-1a", "77"), ("us-west-2-lax-1a", "77"), ("us-central1-prod", "77")]
+    {
+        assert!(!place(zone, id).contains("/instances/"), "{zone} {id}");
+    }
+}
+
+#[test]
+fn an_action_with_an_error_was_not_taken() {
+    for told in [json!({"errMsg": "container not found"}), json!({"errMsg": "container not found", "successful": 0})] {
+        let mut event = forwarder();
+        event["actions"] = json!({"type": "POLICY_ACTION_KILL"});
+        event["actions"].as_object_mut().unwrap().extend(told.as_object().unwrap().clone());
+        let found = finding(&event);
+        let description = found.description.unwrap();
+        assert!(description.contains("Action \"container killed\" failed: container not found."), "{description}");
+    }
+}
+
+#[test]
+fn a_path_with_blanks_is_one_program() {
+    let found = with(
+        json!({"proc.name": "node", "proc.exepath": "/opt/my app/node", "proc.cmdline": "/opt/my app/node x.js"}),
+        json!({}),
+    );
+    assert_eq!(found.processes[0].args, ["x.js"]);
+}
+
+#[test]
+fn modules_in_another_script_keep_apart_as_categories_do() {
+    let module = |rule: &str| {
+        let mut event = forwarder();
+        event["content"]["ruleName"] = json!(rule);
+        finding(&event).module_name.unwrap()
+    };
+    assert_ne!(module("監視ルール一"), module("監視ルール二"));
+    assert!(!module("監視ルール一").contains("??"));
+}
