@@ -33,12 +33,15 @@ pub struct FetchRules {
     pub timeout: Duration,
     /// The bounds of what `Cache-Control` may say.
     pub fresh: (Duration, Duration),
+    /// How long after the start the issuer's keys are waited for while there are only those from the disk.
+    pub recalled: Duration,
 }
 
 impl Default for FetchRules {
     fn default() -> Self {
         let (short, long) = (Duration::from_secs(300), Duration::from_secs(86_400));
-        Self { floor: Duration::from_secs(30), stale: long, timeout: Duration::from_secs(5), fresh: (short, long) }
+        let timeout = Duration::from_secs(5);
+        Self { floor: Duration::from_secs(30), stale: long, timeout, fresh: (short, long), recalled: timeout }
     }
 }
 
@@ -186,7 +189,14 @@ impl KeySource {
         };
         match why {
             None => {}
-            Some(Why::Stale) => self.renew_beside(now),
+            Some(Why::Stale) => {
+                self.renew_beside(now);
+                // Of keys from the disk nobody knows whether the issuer still has them: it is given a moment to say so.
+                if let Some(held) = held.filter(|held| held.fetched.is_none()) {
+                    let until = held.renew + self.rules.recalled;
+                    drop(tokio::time::timeout_at(until.into(), self.asked.lock()).await);
+                }
+            }
             Some(why) => self.renew_unless_recent(why, kid, now).await,
         }
         let held = self.held().filter(|held| now < held.dead).ok_or(Unavailable)?;

@@ -60,7 +60,7 @@ and folders they name. `serve` refuses to start with the same list. This page is
 In `.env` every line is `NAME=value`; what follows a `#` behind a space is a comment. Put a value with spaces, quotes, `$`,
 `#` or `\\` in single quotes, which keep every sign as it is: `WEBHOOK_AUTHENTICATION_TOKEN='Zk9$QxT7'`. Without quotes, and
 in double quotes, a `\\` before `\\`, `'`, `\"`, `$` or a space keeps that sign, `\\n` is a line break, and `${NAME}` is the value of
-a variable of the environment or of a line before. A `$` that no variable that is set follows is refused: a part of the value
+a variable of the environment or of a line before. In a setting a `$` that no variable that is set follows is refused: a part of the value
 would be lost without a word. `docker run --env-file` reads the file by other rules: there quotes are part of the value.
 ";
 

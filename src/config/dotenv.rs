@@ -191,7 +191,7 @@ impl Place {
 
 impl Fault {
     /// dotenvy reads on, and makes another value of it than was meant.
-    fn is_silent(self) -> bool {
+    pub(super) fn is_silent(self) -> bool {
         matches!(self, Self::Unset | Self::NoBraces)
     }
 }

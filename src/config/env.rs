@@ -46,6 +46,8 @@ pub struct Area {
 #[derive(Debug, Default)]
 pub struct Env {
     values: BTreeMap<String, String>,
+    /// Names whose values `.env` gave.
+    from_file: BTreeSet<String>,
     asked: BTreeSet<&'static str>,
     problems: Vec<Problem>,
     doubts: Vec<Problem>,
@@ -77,11 +79,20 @@ impl Env {
         for dotenv::Mistake { line, name, fault } in told.mistakes {
             let known = AREAS.iter().flat_map(|area| area.settings).any(|setting| setting.names().any(|n| n == name));
             let of = if known { format!(" ({name})") } else { String::new() };
-            self.problem(".env", &format!("line {line}{of} {}", fault.wrong()), fault.remedy());
+            let wrong = format!("line {line}{of} {}", fault.wrong());
+            // Of what is another program's, nothing of ours is lost.
+            if known || !fault.is_silent() {
+                self.problem(".env", &wrong, fault.remedy());
+            } else {
+                self.doubt(".env", &wrong, fault.remedy());
+            }
         }
         let file: BTreeMap<_, _> = told.values.into_iter().collect();
         for (name, value) in file {
-            self.values.entry(name).or_insert(value);
+            if !self.values.contains_key(&name) {
+                self.from_file.insert(name.clone());
+                self.values.insert(name, value);
+            }
         }
     }
 
@@ -117,7 +128,14 @@ impl Env {
     /// The value as it stands, without surrounding white space; empty means not set. No default.
     pub fn given(&mut self, setting: &'static Setting) -> Option<String> {
         self.asked.insert(setting.name);
-        setting.names().find_map(|name| self.under(name)).map(str::to_owned)
+        // The process's environment wins, whichever of the setting's names it uses.
+        let own = setting.names().filter(|name| !self.is_from_file(name)).find_map(|name| self.under(name));
+        own.or_else(|| setting.names().find_map(|name| self.under(name))).map(str::to_owned)
+    }
+
+    /// Whether `.env` gave this name its value.
+    pub fn is_from_file(&self, name: &str) -> bool {
+        self.from_file.contains(name)
     }
 
     /// The value, or the default.

@@ -29,7 +29,11 @@ fn one_value(env: &mut Env) {
                 || setting.name == sysdig::SYSDIG_URL.name
                     && matches!((base_url(value), base_url(other)), (Ok(one), Ok(two)) if one == two)
         };
-        for (other, _) in others.iter().filter(|(_, text)| !same(text)) {
+        // What `.env` says under another name is overruled, as it is under the same.
+        let beside = |name: &str| env.is_from_file(name) == env.is_from_file(first);
+        let differing: Vec<&str> =
+            others.iter().filter(|(name, text)| !same(text) && beside(name)).map(|(name, _)| *name).collect();
+        for other in differing {
             let wrong = format!("is another value than that of {other}, which is the same setting");
             env.problem(first, &wrong, "leave one of the two out");
         }

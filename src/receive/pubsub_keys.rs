@@ -81,7 +81,6 @@ impl Kept {
     }
 
     fn take_in(&mut self, fetched: Result<Fetched, FetchError>) {
-        self.under_way = None;
         self.failed = fetched.is_err();
         match fetched {
             Ok((by_id, fresh_until)) => (self.by_id, self.fresh_until) = (by_id, Some(fresh_until)),
@@ -90,6 +89,15 @@ impl Kept {
                 "the keys for verifying pushes could not be fetched"
             ),
         }
+    }
+}
+
+/// Whatever becomes of a fetch, it is under way no more.
+struct Ending(PushKeys);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.lock().under_way = None;
     }
 }
 
@@ -143,10 +151,12 @@ impl PushKeys {
             if !known && !kept.by_id.is_empty() {
                 kept.missed = Some(now);
             }
-            let all = self.clone();
+            // Until it is known better; also should the task end before it knows.
+            kept.failed = true;
+            let ending = Ending(self.clone());
             let task = tokio::spawn(async move {
-                let fetched = all.fetch(now).await;
-                all.lock().take_in(fetched);
+                let fetched = ending.0.fetch(now).await;
+                ending.0.lock().take_in(fetched);
             });
             kept.under_way = Some(task.map(drop).boxed().shared());
         }
@@ -156,7 +166,7 @@ impl PushKeys {
     async fn fetch(&self, now: DateTime<Utc>) -> Result<Fetched, FetchError> {
         let answer = self.http.get(self.address.clone()).timeout(FETCH).send().await?.error_for_status()?;
         let control = answer.headers().get(reqwest::header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
-        let fresh_for = control.and_then(max_age).unwrap_or(FRESH_FOR).min(FRESH_AT_MOST);
+        let fresh_for = control.and_then(max_age).unwrap_or(FRESH_FOR).clamp(TimeDelta::zero(), FRESH_AT_MOST);
         let set: JwkSet = answer.json().await?;
         let keys = set.keys.iter().filter_map(|jwk| {
             let id = jwk.common.key_id.clone()?;

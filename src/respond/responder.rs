@@ -263,13 +263,14 @@ impl Responder {
     }
 }
 
-/// Doubling, from the time it has waited so far; spread by the plan's own name.
+/// Doubling, by how often it has been put off and how long it has waited so far; spread by the plan's own name.
 fn backoff(plan: &Plan, attempt: usize, now: DateTime<Utc>) -> Duration {
     let waiting = plan.journal.iter().rev().find(|line| line.what == super::plan::What::Waiting);
     let waited = waiting.and_then(|line| (now - line.time).to_std().ok()).unwrap_or_default();
     let spread =
         plan.event.bytes().fold(attempt as u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
-    waited.clamp(SOON, LATEST) + Duration::from_millis(spread % 1000)
+    let doubled = SOON.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+    waited.max(doubled).clamp(SOON, LATEST) + Duration::from_millis(spread % 1000)
 }
 
 /// Counts an answer, and logs it.

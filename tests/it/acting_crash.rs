@@ -273,6 +273,24 @@ async fn an_operation_that_does_not_end_is_given_up_and_told() {
     assert_eq!(ended(&bench.the_plan().await), ("failed", "operation_slow"));
 }
 
+#[tokio::test]
+async fn what_is_refused_again_and_again_is_tried_at_growing_distances() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    let busy = || Fault::Says(Answer::Json(409, json!({"error": {"code": 409, "message": "another operation"}})));
+    bench.compute.world().fails("stop", std::iter::repeat_with(busy).take(8).collect::<Vec<_>>());
+    bench.plan(&late(3)).await;
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        bench.process().step().await.unwrap();
+        let due = Desk::new(Arc::clone(&bench.store)).open().await.unwrap()[0].1.due;
+        waits.push((due - bench.now()).num_seconds());
+        bench.later(waits[waits.len() - 1] + 1);
+    }
+    assert!(waits.is_sorted_by(|one, next| one <= &(next + 1)) && waits[7] >= 60, "{waits:?}");
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.the_plan().await), ("done", "asked"));
+}
+
 /// Compute Engine lets the call wait for longer than an operation may take, takes it, and does not end it at once.
 #[tokio::test]
 async fn an_operation_has_its_time_from_when_the_call_was_taken() {

@@ -33,10 +33,23 @@ async fn silent() -> (String, Arc<AtomicUsize>) {
     (url, came)
 }
 
+/// As a while after the start.
+fn settled() -> FetchRules {
+    FetchRules { recalled: Duration::ZERO, ..FetchRules::default() }
+}
+
+#[tokio::test]
+async fn after_a_start_a_key_that_the_issuer_withdrew_is_not_used() {
+    let issuer = Issuer::start();
+    issuer.now(Mood::Keys(jwks(&[&NEXT])));
+    let (source, _file) = kept(&issuer.url, FetchRules::default());
+    assert!(source.look_up(&KEY.kid).await.unwrap().keys.find(&KEY.kid).is_none());
+}
+
 #[tokio::test]
 async fn a_stale_key_is_used_at_once_while_the_issuer_does_not_answer() {
     let (url, came) = silent().await;
-    let (source, _file) = kept(&url, FetchRules::default());
+    let (source, _file) = kept(&url, settled());
     let renewing = tokio::spawn({
         let source = source.clone();
         async move { source.keep_fresh(tokio_util::sync::CancellationToken::new()).await }
@@ -59,7 +72,7 @@ async fn a_stale_key_is_used_at_once_while_the_issuer_does_not_answer() {
 async fn stale_keys_are_renewed_beside_those_who_use_them_and_used_for_a_bounded_time() {
     let issuer = Issuer::start();
     issuer.now(Mood::Keys(jwks(&[&KEY, &NEXT])));
-    let (source, _file) = kept(&issuer.url, FetchRules::default());
+    let (source, _file) = kept(&issuer.url, settled());
     let began = Instant::now();
     while source.look_up(&KEY.kid).await.unwrap().keys.find(&NEXT.kid).is_none() {
         assert!(began.elapsed() < Duration::from_secs(10));
@@ -68,7 +81,7 @@ async fn stale_keys_are_renewed_beside_those_who_use_them_and_used_for_a_bounded
     assert_eq!(issuer.asked(), 1, "those who came meanwhile did not ask too");
 
     let (url, _) = silent().await;
-    let rules = FetchRules { timeout: Duration::from_millis(50), ..FetchRules::default() };
+    let rules = FetchRules { timeout: Duration::from_millis(50), ..settled() };
     let (source, _file) = kept(&url, rules);
     let in_hours = |hours: u64| Instant::now() + Duration::from_secs(hours * 3600);
     assert!(source.look_up_at(&KEY.kid, in_hours(23)).await.is_ok());

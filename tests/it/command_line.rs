@@ -84,6 +84,10 @@ fn the_file_of_settings_is_read_as_it_was_meant_or_its_line_is_named() {
     assert_eq!(code, Some(1));
     assert!(told.contains("line 2 (WEBHOOK_AUTHENTICATION_TOKEN) has a $") && told.contains("single quotes"), "{told}");
     assert!(told.contains("line 3 has no ="), "{told}");
+    let shared = "DB_PASSWORD=pa$word\nX=${COMPOSE_X:-foo}\nSDC_TOKEN=an-older-token\nDRY_RUN=true\nWEBHOOK_AUTHENTICATION_TOKEN=a-long-enough-token\n";
+    std::fs::write(folder.path().join(".env"), shared).unwrap();
+    let output = run(folder.path(), "check --offline", &[("SYSDIG_TOKEN", "a-newer-token")]);
+    assert_eq!(output.status.code(), Some(0), "other programs' lines, and an overruled name: {}", said(&output));
     assert!(!told.contains("Zk9") && !told.contains("QxT7") && !told.contains("S3CRET"), "{told}");
 }
 

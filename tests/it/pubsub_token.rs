@@ -195,9 +195,13 @@ async fn a_key_that_is_known_waits_for_nobody_and_is_not_lost() {
         let answer = verifier.check(Some(bearer.as_bytes()), start + TimeDelta::minutes(minute)).await;
         answer.map_err(Refused::label).err().unwrap_or("good")
     };
-    *says.lock().unwrap() = Answer::json(200, json!({"keys": [key.jwk()]}));
+    let odd = Answer::json(200, json!({"keys": [key.jwk()]})).with("Cache-Control", "max-age=-9000000000000");
+    *says.lock().unwrap() = odd;
     assert_eq!(check(&key, 0).await, "good");
+    assert_eq!(check(&key, 1).await, "good", "asked for again, as they were never fresh");
+    *says.lock().unwrap() = Answer::json(200, json!({"keys": [key.jwk()]}));
+    assert_eq!(check(&key, 2).await, "good");
     *says.lock().unwrap() = Answer::json(200, json!({"keys": []}));
-    assert_eq!(check(&key, 11).await, "good", "an empty set takes no key away");
-    assert_eq!(issuer.asked().len(), 4);
+    assert_eq!(check(&key, 13).await, "good", "an empty set takes no key away");
+    assert_eq!(issuer.asked().len(), 6);
 }

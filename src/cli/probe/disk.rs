@@ -1,5 +1,7 @@
 //! The two stores on this machine, or where the state is otherwise. A file that is not there yet is not made.
 
+use std::path::Path;
+
 use super::google::{self, Asked};
 use super::{Ask, Report};
 use crate::app::ground;
@@ -26,7 +28,7 @@ pub(super) async fn outbox(ask: Ask, report: Report) {
     }
     match Sqlite::open(&settings.path, settings.keep) {
         // A disk that cannot be written now is no obstacle to opening: only a write tells.
-        Ok(store) => match store.probe().await.and_then(|()| Admin::open(&settings.path)?.check()) {
+        Ok(store) => match probed(store, &settings.path).await {
             Ok(()) => report.ok("outbox", format!("{path} can be written")),
             Err(error @ StoreError::Damaged(_)) => report.fail("outbox", chain(&error), DAMAGED),
             Err(error) => report.fail("outbox", chain(&error), remedy),
@@ -37,6 +39,24 @@ pub(super) async fn outbox(ask: Ask, report: Report) {
             report.fail("outbox", chain(&error), "run the newer version, or set OUTBOX_URL to another file");
         }
         Err(error) => report.fail("outbox", chain(&error), remedy),
+    }
+}
+
+/// Whether it can be written, and is sound. It is read without its lock, so that a connector can start meanwhile.
+async fn probed(store: Sqlite, path: &Path) -> Result<(), StoreError> {
+    store.probe().await?;
+    drop(store);
+    let admin = Admin::open(path)?;
+    let _end = Interrupted(admin.interrupt());
+    tokio::task::spawn_blocking(move || admin.check()).await.map_err(|_ended| StoreError::Closed)?
+}
+
+/// Ends the reading when nobody waits for it any more.
+struct Interrupted(rusqlite::InterruptHandle);
+
+impl Drop for Interrupted {
+    fn drop(&mut self) {
+        self.0.interrupt();
     }
 }
 

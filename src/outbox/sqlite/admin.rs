@@ -123,6 +123,11 @@ impl Admin {
         })
     }
 
+    /// What ends the reading of [`Admin::check`] from another thread.
+    pub fn interrupt(&self) -> rusqlite::InterruptHandle {
+        self.connection.get_interrupt_handle()
+    }
+
     /// Whether the whole file is a sound database; reads all of it.
     ///
     /// # Errors

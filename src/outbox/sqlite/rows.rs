@@ -16,8 +16,8 @@ use crate::outbox::{Accepted, Content, Desk, Leased, NewContent, NewEntry, Settl
 const URGENCIES: std::ops::RangeInclusive<u8> = 0..=3;
 /// How many bytes a probe takes as a trial while the outbox is failing.
 const PROBED_ROOM: i64 = 256 * 1024;
-/// As many rows are pruned in one turn.
-const PRUNED_AT_ONCE: usize = 5_000;
+/// As many rows are pruned in one turn: some ten milliseconds, which senders wait.
+const PRUNED_AT_ONCE: usize = 250;
 /// A clock that is further back than this has been set back.
 const CLOCKS_JITTER_MS: i64 = 1_000;
 /// The longest reason that is kept, in bytes.

@@ -55,6 +55,8 @@ pub enum Refused {
     JournalUnavailable,
     #[error("too many tokens are remembered at the moment")]
     Full,
+    #[error("another request uses the token at the moment; try again later")]
+    InUse,
     #[error("whether the token was used before cannot be looked up at the moment")]
     StateUnavailable,
 }
@@ -70,7 +72,7 @@ impl Refused {
             Self::Purpose => "purpose_not_accepted",
             Self::SecretUnavailable => "secret_unavailable",
             Self::JournalUnavailable => "journal_unavailable",
-            Self::Full => "busy",
+            Self::Full | Self::InUse => "busy",
             Self::StateUnavailable => "state_unavailable",
         }
     }
@@ -82,7 +84,9 @@ impl Refused {
             Self::Throttled | Self::TooManyChallenges => 429,
             Self::UnknownSecret | Self::UnknownPolicy => 404,
             Self::Purpose => 400,
-            Self::SecretUnavailable | Self::JournalUnavailable | Self::Full | Self::StateUnavailable => 503,
+            Self::SecretUnavailable | Self::JournalUnavailable | Self::Full | Self::InUse | Self::StateUnavailable => {
+                503
+            }
         }
     }
 

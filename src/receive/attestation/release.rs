@@ -139,6 +139,7 @@ impl Attestor {
             Taken::First(held) => Ok(held),
             Taken::Again => Err(Refused::Token(Reason::Replayed)),
             Taken::Full => Err(Refused::Full),
+            Taken::Busy => Err(Refused::InUse),
         }
     }
 

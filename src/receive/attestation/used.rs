@@ -27,6 +27,8 @@ use crate::telemetry::chain;
 
 /// How long the store is waited for: its caller should still be there to be told, and a secret must not go to nobody.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a thing that is in another hand is waited for, within that.
+const HAND: Duration = Duration::from_secs(5);
 /// How often a mark that released nothing is looked for when it is not there: it may still be on its way.
 const LOOKS: u8 = 2;
 
@@ -75,6 +77,27 @@ pub(super) enum Taken {
     Again,
     /// There is no room to remember it.
     Full,
+    /// Something of it is in another request's hand, and what becomes of that is not known yet.
+    Busy,
+}
+
+/// The same of one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    First,
+    Again,
+    Full,
+    Busy,
+}
+
+impl From<Use> for Claim {
+    fn from(found: Use) -> Self {
+        match found {
+            Use::First => Self::First,
+            Use::Again => Self::Again,
+            Use::Full => Self::Full,
+        }
+    }
 }
 
 /// What is being used: used up once a secret was released for it, else given back, also when it is dropped.
@@ -89,7 +112,7 @@ struct Part {
     mark: Mark,
     /// It counts as used whatever becomes of this try.
     stays: bool,
-    _hand: Hand,
+    _hand: Option<Hand>,
 }
 
 /// While it is there, nobody else in this process has the thing.
@@ -138,66 +161,56 @@ impl Held {
         }
     }
 
-    async fn take(&mut self, wanted: Wanted, now: i64) -> Result<Use, StateError> {
+    async fn take(&mut self, wanted: Wanted, now: i64) -> Result<Claim, StateError> {
         for thing in wanted.unused {
             let taken = self.take_unused(thing, now).await?;
-            if taken != Use::First {
+            if taken != Claim::First {
                 return Ok(taken);
             }
         }
         match wanted.also {
             Some(thing) => self.take_also(thing, now).await,
-            None => Ok(Use::First),
+            None => Ok(Claim::First),
         }
     }
 
-    async fn take_unused(&mut self, thing: Thing, now: i64) -> Result<Use, StateError> {
+    async fn take_unused(&mut self, thing: Thing, now: i64) -> Result<Claim, StateError> {
         let hand = match Hand::on(&self.used, thing, now).await {
-            (Use::First, hand) => hand,
-            (again_or_full, _) => return Ok(again_or_full),
+            (Claim::First, hand) => hand,
+            (other, _) => return Ok(other),
         };
-        if self.mark(thing, hand).await? {
-            return Ok(Use::First);
+        let mark = self.used.next_try(thing);
+        self.parts.push(Part { mark: mark.clone(), stays: false, _hand: hand });
+        // Without an answer the mark may stand.
+        let is_first = match &self.used.everywhere {
+            Some(everywhere) => everywhere.mark(&mark).await?,
+            None => true,
+        };
+        if is_first {
+            return Ok(Claim::First);
         }
         // By another process: from now on this one knows it too.
         if let Some(part) = self.parts.last_mut() {
             part.stays = true;
         }
-        Ok(Use::Again)
+        Ok(Claim::Again)
     }
 
-    async fn take_also(&mut self, thing: Thing, now: i64) -> Result<Use, StateError> {
-        match Hand::on(&self.used, thing, now).await {
-            (Use::Full, _) => return Ok(Use::Full),
-            (Use::Again, hand) => self.parts.push(Part { mark: Mark::new(thing), stays: true, _hand: hand }),
-            (Use::First, hand) => {
-                if self.mark(thing, hand).await? {
-                    return Ok(Use::First);
-                }
-            }
-        }
+    /// It stays used whatever becomes of this try: so nobody has to wait until that is known.
+    async fn take_also(&mut self, thing: Thing, now: i64) -> Result<Claim, StateError> {
+        let _hand = match Hand::on(&self.used, thing, now).await {
+            (Claim::First | Claim::Again, hand) => hand,
+            (other, _) => return Ok(other),
+        };
         // The mark that stands there may be of somebody who will release nothing and remove it: ours takes its place. It
         // has a name of its own, as one that this process knows as idle could be taken over.
         let mark = Mark::new(thing);
-        if let Some(part) = self.parts.last_mut() {
-            part.stays = true;
-            part.mark = mark.clone();
-        }
+        self.parts.push(Part { mark: mark.clone(), stays: true, _hand: None });
         self.used.idle().remove(&thing.what);
         if let Some(everywhere) = &self.used.everywhere {
             everywhere.mark_over(&mark).await?;
         }
-        Ok(Use::First)
-    }
-
-    /// Marks it for the other replicas; whether nobody else had. Without an answer the mark may stand.
-    async fn mark(&mut self, thing: Thing, hand: Hand) -> Result<bool, StateError> {
-        let mark = self.used.next_try(thing);
-        self.parts.push(Part { mark: mark.clone(), stays: false, _hand: hand });
-        match &self.used.everywhere {
-            Some(everywhere) => everywhere.mark(&mark).await,
-            None => Ok(true),
-        }
+        Ok(Claim::First)
     }
 }
 
@@ -211,7 +224,14 @@ impl Drop for Held {
 
 impl Hand {
     /// Waits until nobody has the thing, and takes it; and whether it is the first use.
-    async fn on(used: &Arc<Used>, thing: Thing, now: i64) -> (Use, Self) {
+    async fn on(used: &Arc<Used>, thing: Thing, now: i64) -> (Claim, Option<Self>) {
+        match tokio::time::timeout(HAND, Self::in_turn(used, thing, now)).await {
+            Ok((found, hand)) => (found.into(), Some(hand)),
+            Err(_late) => (Claim::Busy, None),
+        }
+    }
+
+    async fn in_turn(used: &Arc<Used>, thing: Thing, now: i64) -> (Use, Self) {
         loop {
             let mut busy = {
                 let mut hands = used.hands();
@@ -242,9 +262,10 @@ impl Used {
         // Without an answer `held` is dropped: marks may stand, and nothing was released for them.
         let taken = tokio::time::timeout(PATIENCE, held.take(wanted, now)).await;
         let refused = match taken.unwrap_or_else(|late| Err(unavailable(late)))? {
-            Use::First => return Ok(Taken::First(held)),
-            Use::Again => Taken::Again,
-            Use::Full => Taken::Full,
+            Claim::First => return Ok(Taken::First(held)),
+            Claim::Again => Taken::Again,
+            Claim::Full => Taken::Full,
+            Claim::Busy => Taken::Busy,
         };
         held.give_back().await;
         Ok(refused)

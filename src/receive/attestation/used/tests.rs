@@ -114,6 +114,7 @@ async fn released(used: &Arc<Used>, wanted: Wanted) -> bool {
         }
         Taken::Again => false,
         Taken::Full => panic!("there is room"),
+        Taken::Busy => panic!("nobody has it"),
     }
 }
 
@@ -299,7 +300,20 @@ async fn who_wants_what_is_being_used_waits_for_what_becomes_of_it() {
     let _holding = held(&one, by_nonce(4, 9)).await;
     tokio::time::pause();
     let began = tokio::time::Instant::now();
-    one.take(wanted(&[9]), 10).await.unwrap_err();
+    assert!(matches!(one.take(wanted(&[4]), 10).await, Ok(Taken::Busy)));
     assert!(began.elapsed() < Duration::from_secs(9));
-    assert_eq!(one.hands().len(), 2, "of what is no longer waited for nothing is left");
+    assert_eq!(one.hands().len(), 1, "of what is no longer waited for nothing is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_in_another_hand_is_busy_and_two_of_its_nonces_do_not_wait_for_each_other() {
+    let used = Arc::new(Used::new(2000, None));
+    let slow = held(&used, by_nonce(1, 9)).await;
+    let other = held(&used, by_nonce(2, 9)).await;
+    assert!(matches!(used.take(wanted(&[1]), 10).await, Ok(Taken::Busy)), "the nonce is in use");
+    slow.give_back().await;
+    assert!(!first(&used, 9).await, "the token is no bearer's any more");
+    assert!(first(&used, 1).await, "the nonce is free again");
+    other.use_up();
+    assert!(!first(&used, 2).await);
 }
