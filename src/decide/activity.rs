@@ -1,4 +1,4 @@
-//! What was done: processes, files, connections, indicators, and who called what.
+//! What was done: processes, files, connections, indicators.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use super::command_line::{base_name, is_path, is_windows_path, split, words};
 use super::drift;
 use super::secrets::redact_arguments;
 use super::text::{cut, printable};
-use crate::event::finding::{Access, Connection, File, FileOperation, Indicator, Int64, Operation, Process, Protocol};
+use crate::event::finding::{Connection, File, FileOperation, Indicator, Int64, Operation, Process, Protocol};
 use crate::event::runtime::Runtime;
 
 /// Most arguments listed of one process.
@@ -203,7 +203,7 @@ fn endpoint(text: &str) -> Option<(String, u16)> {
 }
 
 /// The address in its canonical spelling; addresses of version 4 in the clothes of version 6 are undressed.
-fn ip(text: &str) -> Option<String> {
+pub(super) fn ip(text: &str) -> Option<String> {
     let address: IpAddr = text.trim().parse().ok()?;
     let address = address.to_canonical();
     (!address.is_unspecified()).then(|| address.to_string())
@@ -261,59 +261,12 @@ fn is_public(text: &str) -> bool {
     }
 }
 
-/// Who called which method, for audit events; for workloads the user of the operating system.
-pub(super) fn access(event: &Runtime) -> Option<Access> {
-    let pick = |names: &[&str]| names.iter().find_map(|name| event.field(name));
-    let principal = pick(&[
-        "gcp.user",
-        "gcp.principalEmail",
-        "ct.user",
-        "ct.user.arn",
-        "ct.user.principalid",
-        "ka.user.name",
-        "okta.actor.name",
-        "github.user",
-        "azure.user",
-    ]);
-    let principal = principal.or_else(|| event.label("cloudProvider.user")).or_else(|| event.label("aws.user"));
-    let caller = pick(&[
-        "gcp.callerIP",
-        "gcp.callerIp",
-        "ct.srcip",
-        "ka.sourceips",
-        "okta.client.ip",
-        "sequence.sourceIpAddress",
-    ]);
-    // One, or several as Falco writes lists, `(a,b)`, or as JSON does, `["a","b"]`.
-    let around = [',', '(', ')', '[', ']', '"', ' '];
-    let is_email = |name: &&str| name.contains('@') && !name.contains(char::is_whitespace) && name.len() <= 320;
-    let access = Access {
-        principal_email: principal.filter(is_email).map(bounded),
-        principal_subject: principal.filter(|name| !is_email(name)).map(bounded),
-        caller_ip: caller.and_then(|list| list.split(around).find_map(ip)),
-        user_agent: pick(&["gcp.userAgent", "ct.useragent", "ka.useragent"]).map(bounded),
-        service_name: pick(&["gcp.serviceName", "ct.src"]).map(bounded),
-        method_name: pick(&["gcp.methodName", "ct.name", "okta.evt.type", "github.action"])
-            .map(bounded)
-            .or_else(|| audited(event)),
-        user_name: event.field("user.name").or_else(|| event.field("user.loginname")).map(bounded),
-    };
-    (access != Access::default()).then_some(access)
-}
-
-/// A Kubernetes audit record's verb and resource: `create pods`.
-fn audited(event: &Runtime) -> Option<String> {
-    let verb = event.field("ka.verb")?;
-    let resource = event.field("ka.target.resource").unwrap_or_default();
-    Some(bounded(format!("{verb} {resource}").trim()))
-}
-
 /// A number of a process or user; `-1`, and the same in 32 bits without a sign, is how the kernel says that there is none.
 fn number(text: Option<&str>) -> Option<Int64> {
     text?.parse().ok().filter(|number: &i64| *number >= 0 && *number != i64::from(u32::MAX)).map(Int64)
 }
 
-fn bounded(text: &str) -> String {
+pub(super) fn bounded(text: &str) -> String {
     printable(cut(text, LONGEST_NAME)).into_owned()
 }
 

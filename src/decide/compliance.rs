@@ -1,13 +1,22 @@
 //! Compliance tags of rules → the finding's compliances, one entry a standard.
 
+use std::borrow::Cow;
+
 use super::text::cut;
 use crate::event::finding::Compliance;
 
+const NIST_CONTROLS: &str = "NIST 800-53";
+const FEDRAMP: &str = "FedRAMP";
+
 /// Prefix of the tag (upper case), the standard's name, its version where the tag names a fixed one.
-const STANDARDS: [(&str, &str, Option<&str>); 15] = [
-    ("NIST_800-53", "NIST 800-53", None),
+const STANDARDS: [(&str, &str, Option<&str>); 18] = [
+    ("NIST_800-53", NIST_CONTROLS, None),
     ("NIST_800-171", "NIST 800-171", None),
     ("NIST_800-190", "NIST 800-190", None),
+    // As Sysdig's rules for CloudTrail spell them.
+    ("NIST800_53", NIST_CONTROLS, None),
+    ("NIST800_171", "NIST 800-171", None),
+    ("NIST800_190", "NIST 800-190", None),
     ("PCI_DSS", "PCI DSS", None),
     ("PCI", "PCI DSS", None),
     ("SOC2", "SOC 2", None),
@@ -17,7 +26,7 @@ const STANDARDS: [(&str, &str, Option<&str>); 15] = [
     ("GDPR", "GDPR", None),
     ("HITRUST_CSF", "HITRUST CSF", None),
     ("HITRUST", "HITRUST CSF", None),
-    ("FEDRAMP", "FedRAMP", None),
+    ("FEDRAMP", FEDRAMP, None),
     ("CIS", "CIS", None),
     ("NIS2", "NIS 2", None),
 ];
@@ -38,8 +47,9 @@ pub(super) fn read(tags: &[String]) -> Vec<Compliance> {
             found.len() - 1
         });
         let ids = &mut found[at].ids;
-        if let Some(id) = id.filter(|id| ids.len() < MOST_IDS && !ids.iter().any(|known| known == id)) {
-            ids.push(cut(id, 128).to_owned());
+        let id = id.map(|id| spelt(standard, cut(id, 128)));
+        if let Some(id) = id.filter(|id| ids.len() < MOST_IDS && !ids.iter().any(|known| *known == **id)) {
+            ids.push(id.into_owned());
         }
     }
     found
@@ -58,6 +68,17 @@ fn control(tag: &str) -> Option<(&'static str, Option<&'static str>, Option<&str
         }
     }
     None
+}
+
+/// The control as its standard spells it: `AU8` is AU-8 where a control is a family's two letters and a number.
+fn spelt<'t>(standard: &str, id: &'t str) -> Cow<'t, str> {
+    let has_families = matches!(standard, NIST_CONTROLS | FEDRAMP);
+    match id.as_bytes() {
+        [a, b, c, ..] if has_families && a.is_ascii_alphabetic() && b.is_ascii_alphabetic() && c.is_ascii_digit() => {
+            Cow::Owned(format!("{}-{}", &id[..2], &id[2..]))
+        }
+        _ => Cow::Borrowed(id),
+    }
 }
 
 /// Letters without case; any of the separators for another.
@@ -82,12 +103,20 @@ mod tests {
             ("HITRUST_CSF_01.c", "HITRUST CSF", "01.c"),
             ("FedRAMP_AU-2", "FedRAMP", "AU-2"),
             ("nist_800-171_3.1.5", "NIST 800-171", "3.1.5"),
+            ("NIST800_53_AU8", "NIST 800-53", "AU-8"),
+            ("NIST800-53_AC-6(9)", "NIST 800-53", "AC-6(9)"),
+            ("NIST800_171_3.1.5", "NIST 800-171", "3.1.5"),
         ] {
             let found = read(&[tag.to_owned()]);
             assert_eq!(found[0].standard.as_deref(), Some(standard), "{tag}");
             assert_eq!(found[0].ids, [id], "{tag}");
         }
         assert_eq!(read(&["CIS".to_owned()])[0].ids, Vec::<String>::new());
+        let cloud = read(&["NIST800_53".to_owned(), "NIST800_53_AU8".to_owned(), "NIST_800-53_AU-8".to_owned()]);
+        assert_eq!(
+            (cloud.len(), cloud[0].standard.as_deref(), &*cloud[0].ids),
+            (1, Some("NIST 800-53"), &["AU-8".to_owned()][..])
+        );
         assert!(read(&["container".to_owned(), "cisco".to_owned(), "é".to_owned()]).is_empty());
     }
 

@@ -1,5 +1,6 @@
 //! Enriched event + settings → what should change in Security Command Center. Pure.
 
+mod access;
 mod activity;
 mod attestation;
 mod audited;

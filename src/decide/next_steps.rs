@@ -1,9 +1,13 @@
 //! What to do about it: numbered steps with the event's real names, commands that run as printed. A step whose facts
 //! are missing is left out; a name that no honest thing bears is never put into a command.
 
+mod ended;
 mod kubernetes_audit;
+mod serverless;
 
 use std::fmt::{Display, Write};
+
+use ended::End;
 
 use super::command_line::is_windows_path;
 use super::drift;
@@ -51,6 +55,7 @@ pub(super) fn write(event: &Runtime, enriched: &Enriched, resource: &Resource, l
         Case::KubernetesAudit => kubernetes_audit::write(event, &target, &mut steps),
         Case::Admission => kubernetes_audit::admission(event, &target, &mut steps),
         _ if target.pod.is_some() => pod(event, case, &target, &mut steps),
+        _ if serverless::is_serverless(event) => serverless::write(event, case, &target, &mut steps),
         _ => host(event, case, &target, &mut steps),
     }
     steps.say("If it was expected, mute this finding or tune the rule; else keep it ACTIVE until the cause is removed, then set it INACTIVE.");
@@ -60,13 +65,15 @@ pub(super) fn write(event: &Runtime, enriched: &Enriched, resource: &Resource, l
 fn case(event: &Runtime) -> Case {
     let origin = &event.origin;
     let source = origin.source.as_deref().unwrap_or_default();
-    let audit = ["auditlog", "cloudtrail", "platformlogs", "okta", "github", "agentless"];
+    let audit = ["auditlog", "cloudtrail", "platformlogs", "okta", "entra", "github", "guardduty", "agentless"];
+    // The first versions of Sysdig's cloud connector read CloudTrail with Falco's reader of Kubernetes audit logs.
+    let is_kubernetes = source == "k8s_audit" && !event.tags.iter().any(|tag| tag == "source=cloudtrail");
     match () {
         () if event.admission.is_some() => Case::Admission,
-        () if audit.iter().any(|word| source.contains(word)) || origin.kind.as_deref() == Some("cloud") => {
-            Case::CloudAudit
-        }
-        () if source == "k8s_audit" => Case::KubernetesAudit,
+        () if audit.iter().any(|word| source.contains(word)) => Case::CloudAudit,
+        () if matches!(origin.kind.as_deref(), Some("cloud" | "iam" | "git")) => Case::CloudAudit,
+        () if is_kubernetes => Case::KubernetesAudit,
+        () if source == "k8s_audit" || origin.originator.as_deref() == Some("falcocloud") => Case::CloudAudit,
         () if source == "internal" => Case::Sensor,
         () => case_of_workload(event),
     }
@@ -228,6 +235,10 @@ fn question(case: Case) -> &'static str {
 fn pod(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
     let (Some(pod), Some(ns)) = (&target.pod, &target.namespace) else { return };
     steps.say(question(case));
+    let end = ended::of(event);
+    if let Some(end) = end {
+        steps.say(end.warning());
+    }
     credentials(target, steps);
     steps.run("Look at the pod, its node and its owner:", format_args!("kubectl -n {ns} get pod {pod} -o wide"));
     let inspection = match case {
@@ -241,11 +252,7 @@ fn pod(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
         _ => format!("kubectl -n {ns} describe pod {pod}"),
     };
     steps.run("Inspect what it is allowed to do:", inspection);
-    let container = target.container.as_ref().map_or_else(|| " --all-containers".into(), |name| format!(" -c {name}"));
-    steps.run(
-        "Save its log as evidence:",
-        format_args!("kubectl -n {ns} logs {pod}{container} --timestamps > {}.log", target.evidence),
-    );
+    log(target, end, steps);
     steps.run(
         "Save its manifest as evidence:",
         format_args!("kubectl -n {ns} get pod {pod} -o yaml > {}.yaml", target.evidence),
@@ -265,6 +272,25 @@ fn pod(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
     snapshot(target, steps);
     image(event, steps);
     removal(case, target, steps);
+}
+
+/// A container that was ended has been started anew since then, unless its pod forbids it: its log is the one before.
+fn log(target: &Target, end: Option<End>, steps: &mut Steps) {
+    let (Some(pod), Some(ns)) = (&target.pod, &target.namespace) else { return };
+    let container = target.container.as_ref().map_or_else(|| " --all-containers".into(), |name| format!(" -c {name}"));
+    let file = &target.evidence;
+    let Some(end) = end else {
+        let command = format_args!("kubectl -n {ns} logs {pod}{container} --timestamps > {file}.log");
+        return steps.run("Save its log as evidence:", command);
+    };
+    // Of all containers only the ended ones have an earlier log.
+    let others = if target.container.is_some() { "" } else { " --ignore-errors" };
+    let sentence = format!(
+        "Save the log of the {} container as evidence; if nothing started it again, without --previous:",
+        end.word()
+    );
+    let command = format_args!("kubectl -n {ns} logs {pod}{container} --previous{others} --timestamps > {file}.log");
+    steps.run(&sentence, command);
 }
 
 fn credentials(target: &Target, steps: &mut Steps) {
@@ -365,6 +391,10 @@ fn removal(case: Case, target: &Target, steps: &mut Steps) {
 
 fn host(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
     steps.say(question(case));
+    let end = ended::of(event);
+    if let Some(end) = end {
+        steps.say(end.warning());
+    }
     let is_windows = is_windows(event);
     if let (Some(instance), Some(zone), Some(project), false) =
         (&target.instance, &target.zone, &target.project, is_windows)
@@ -390,7 +420,7 @@ fn host(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
         steps.run("On the host, see when the user logged in:", format_args!("last -w {user}"));
     }
     snapshot(target, steps);
-    if let Some(id) = &id {
+    if let Some(id) = id.filter(|_| end.is_none()) {
         steps.run(
             "When it was not expected and the evidence is safe, stop the container on the node:",
             format_args!("sudo crictl stop {id}"),
@@ -400,7 +430,7 @@ fn host(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
 }
 
 fn cloud_audit(event: &Runtime, target: &Target, steps: &mut Steps) {
-    let access = super::activity::access(event).unwrap_or_default();
+    let access = super::access::access(event).unwrap_or_default();
     let who = access.principal_email.as_deref().or(access.principal_subject.as_deref());
     let who_shown = who.map_or_else(|| "the caller".to_owned(), ascii);
     steps.say(format_args!(

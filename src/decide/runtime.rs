@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::{Rules, activity, compliance, looked_up, mitre, next_steps, properties, resource, text, workload};
+use super::{Rules, access, activity, compliance, looked_up, mitre, next_steps, properties, resource, text, workload};
 use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
 use crate::event::FindingId;
@@ -65,7 +65,7 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
     finding.files = activity::files(event);
     finding.connections = activity::connections(event);
     finding.indicator = activity::indicator(event, &finding.connections);
-    finding.access = activity::access(event);
+    finding.access = access::access(event);
     finding.next_steps = Some(next_steps::write(event, enriched, &resource, finding.external_uri.as_deref()));
     let context = properties::Context {
         resource: &resource,

@@ -1,6 +1,7 @@
 //! Whole findings of the main shapes, and what hostile events cannot do.
 
 mod audited;
+mod clouds;
 mod stock;
 mod systems;
 

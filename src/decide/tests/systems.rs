@@ -91,6 +91,34 @@ fn a_detection_over_several_calls_keeps_its_substance() {
 }
 
 #[test]
+fn what_is_told_beside_the_fields_is_kept() {
+    let properties = |content: Value| {
+        let mut whole = json!({"ruleName": "R", "output": "x", "fields": {"proc.name": "nc"}});
+        whole.as_object_mut().unwrap().extend(content.as_object().unwrap().clone());
+        let event = json!({"id": "1", "type": "policy", "name": "P", "severity": 4, "content": whole, "labels": {}});
+        finding(&event).source_properties
+    };
+    let found =
+        properties(json!({"ruleSubType": 1, "falsePositive": true, "matchedOnDefault": true, "baselineId": "b1"}));
+    for (name, value) in
+        [("ruleSubType", "1"), ("falsePositive", "true"), ("matchedOnDefault", "true"), ("baselineId", "b1")]
+    {
+        assert_eq!(found[name], value, "{name}");
+    }
+    assert_eq!(found["proc_name"], "nc");
+    let found = properties(json!({"ruleSubtype": "NETWORK_INBOUND", "ruleSubType": null}));
+    assert_eq!(found["ruleSubType"], "NETWORK_INBOUND");
+    let found =
+        properties(json!({"type": "agentlessRuntimeDetection", "integrationId": "9a0f", "integrationType": "okta"}));
+    assert_eq!((&found["integrationId"], &found["integrationType"]), (&json!("9a0f"), &json!("okta")));
+    let found =
+        properties(json!({"ruleSubType": 0, "falsePositive": false, "matchedOnDefault": false, "baselineId": ""}));
+    for name in ["ruleSubType", "falsePositive", "matchedOnDefault", "baselineId"] {
+        assert!(found.get(name).is_none(), "{name}");
+    }
+}
+
+#[test]
 fn secrets_that_only_a_name_or_a_program_tells_are_left_out() {
     let found = with(
         json!({"proc.name": "mysql", "proc.args": "-u root -phunter2x shop", "app.db.password": "hunter3x", "api_token": "hunter4x",
