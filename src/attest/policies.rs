@@ -177,19 +177,19 @@ fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A file, when it was changed, by itself and in its entry, and its length. What keeps a file's time when it copies it
+/// A file, when it was changed, which one it is and when its entry was changed, and its length. What keeps a file's time when it copies it
 /// cannot keep the entry's.
-type Stamp = (PathBuf, Option<SystemTime>, (i64, i64), u64);
+type Stamp = (PathBuf, Option<SystemTime>, (u64, i64, i64), u64);
 
 #[cfg(unix)]
-fn entry_changed(meta: &std::fs::Metadata) -> (i64, i64) {
+fn entry_changed(meta: &std::fs::Metadata) -> (u64, i64, i64) {
     use std::os::unix::fs::MetadataExt;
-    (meta.ctime(), meta.ctime_nsec())
+    (meta.ino(), meta.ctime(), meta.ctime_nsec())
 }
 
 #[cfg(not(unix))]
-fn entry_changed(_: &std::fs::Metadata) -> (i64, i64) {
-    (0, 0)
+fn entry_changed(_: &std::fs::Metadata) -> (u64, i64, i64) {
+    (0, 0, 0)
 }
 
 fn stamps(folder: &Path) -> Vec<Stamp> {
