@@ -51,7 +51,10 @@ pub(crate) async fn look(areas: &Areas) -> Vec<Problem> {
             found.extend(keys_and_journal(&attestation));
             found
         });
-        problems.extend(looked.await.unwrap_or_default());
+        problems.extend(looked.await.unwrap_or_else(|error| {
+            let remedy = "report this, with the policies if you may";
+            vec![problem(&ATTESTATION_POLICIES, format!("could not be looked at: {error}"), remedy)]
+        }));
     }
     problems
 }

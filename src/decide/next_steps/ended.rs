@@ -1,7 +1,6 @@
 //! Whether the container that the event is about is gone, because the sensor ended it.
 
 use crate::event::Runtime;
-use crate::event::runtime::Action;
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +11,7 @@ pub(super) enum End {
 
 /// `None` when nothing ended it, or the attempt failed.
 pub(super) fn of(event: &Runtime) -> Option<End> {
-    event.actions.iter().filter(|action| was_done(action)).find_map(|action| {
+    event.actions.iter().filter(|action| action.successful != Some(false)).find_map(|action| {
         let about = |word: &str| action.kind.contains("container") && action.kind.contains(word);
         match () {
             () if about("kill") => Some(End::Killed),
@@ -20,11 +19,6 @@ pub(super) fn of(event: &Runtime) -> Option<End> {
             () => None,
         }
     })
-}
-
-/// What is not said to have worked, but why it did not, did not.
-fn was_done(action: &Action) -> bool {
-    action.successful.unwrap_or(action.error.is_none())
 }
 
 impl End {
