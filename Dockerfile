@@ -14,6 +14,7 @@ RUN rustc -vV | sed -n 's/^host: //p' >/target
 
 # The dependencies, built against an empty program: a layer that stays valid until Cargo.toml or Cargo.lock change.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY benches benches
 RUN mkdir src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
  && cargo fetch --locked --target "$(cat /target)" \

@@ -13,7 +13,8 @@ Command Center would, all on loopback and on the cores of this machine. Takes ab
 Scenarios (default: all)
   ready     from the start of the process to the first 200 of /readyz
   door      POST /events of one 2 KB event up to the durable answer, at 1, 16 and 64 connections, beside the same
-            server and parser answering without storing; deliveries are held meanwhile
+            server and parser before a store that keeps nothing, and beside the least server with our parser (no
+            metrics, no time limits, no row written down as JSON); deliveries are held meanwhile
   journey   door, outbox, finding, receiver, at 16 and 64 connections, quotas lifted
   slow      the same when every call to the receiver takes 100 ms
   backlog   memory and write-ahead log when nothing can be delivered

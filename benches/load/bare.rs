@@ -62,7 +62,7 @@ pub(crate) fn serve(port: u16, receiver: Option<SocketAddr>) {
         App::new()
             .app_data(web::Data::new(commands.clone()))
             .route("/events", web::post().to(events))
-            .route("/readyz", web::get().to(HttpResponse::Ok))
+            .route("/healthz", web::get().to(HttpResponse::Ok))
     });
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let server = server.workers(cores).bind((Ipv4Addr::LOCALHOST, port)).unwrap();

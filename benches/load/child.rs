@@ -37,30 +37,37 @@ impl Child {
             .env("WEBHOOK_AUTHENTICATION_TOKEN", super::TOKEN)
             .env("RUST_LOG", "off")
             .env("OUTBOX_URL", format!("sqlite:{}", folder.path().join("outbox.db").display()));
-        Self::start(command, folder, address)
+        Self::start(command, folder, address, "/readyz")
     }
 
-    /// The server that stores nothing.
+    /// The connector's server and parser before a store that keeps nothing.
+    pub(crate) fn nothing_stored() -> Self {
+        Self::ourselves(super::nothing::WORD, None)
+    }
+
+    /// The least server with our parser.
     pub(crate) fn parse_only() -> Self {
-        let (folder, address) = (folder(), free_address());
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(super::parse_only::WORD).arg(address.port().to_string());
-        Self::start(command, folder, address)
+        Self::ourselves(super::parse_only::WORD, None)
     }
 
     /// The yardstick: the least program that does something like it.
     pub(crate) fn bare(receiver: Option<SocketAddr>) -> Self {
-        let (folder, address) = (folder(), free_address());
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(super::bare::WORD).arg(address.port().to_string());
-        command.args(receiver.map(|receiver| receiver.to_string()));
-        Self::start(command, folder, address)
+        Self::ourselves(super::bare::WORD, receiver)
     }
 
-    fn start(mut command: Command, folder: tempfile::TempDir, address: SocketAddr) -> Self {
+    /// This program, as what the word says.
+    fn ourselves(word: &str, receiver: Option<SocketAddr>) -> Self {
+        let (folder, address) = (folder(), free_address());
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg(word).arg(address.port().to_string());
+        command.args(receiver.map(|receiver| receiver.to_string()));
+        Self::start(command, folder, address, "/healthz")
+    }
+
+    fn start(mut command: Command, folder: tempfile::TempDir, address: SocketAddr, ready: &str) -> Self {
         let began = Instant::now();
         let process = command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        while !is_ready(address) {
+        while !answers(address, ready) {
             assert!(began.elapsed() < Duration::from_secs(20), "the server does not become ready");
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -116,10 +123,10 @@ fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
-fn is_ready(address: SocketAddr) -> bool {
+fn answers(address: SocketAddr, page: &str) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(address)?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        write!(stream, "GET {page} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer.starts_with("HTTP/1.1 200"))
