@@ -167,7 +167,7 @@ fn told(entry: &Json, verified: &Verified, now: DateTime<Utc>) -> Vec<Attestatio
         time: now,
         description,
         occurrence: verified.hash.to_string(),
-        evidence: Evidence { issued: claims.issued(), policy: None },
+        evidence: Evidence { issued: claims.issued(), ..Evidence::default() },
         properties: properties(claims, verified.hash, entry),
     };
     let mut found = Vec::new();

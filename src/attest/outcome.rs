@@ -183,7 +183,7 @@ fn make(decided: Decided<'_>, category: Category, open: bool, description: Strin
 
 fn evidence(decided: Decided<'_>) -> Evidence {
     let claims = Claims(&decided.verified.claims);
-    Evidence { issued: claims.issued(), policy: Some(decided.policy.name.clone()) }
+    Evidence { issued: claims.issued(), policy: Some(decided.policy.name.clone()), ..Evidence::default() }
 }
 
 fn properties(decided: Decided<'_>) -> Properties {

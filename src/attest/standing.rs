@@ -234,7 +234,7 @@ mod tests {
             time: at(now),
             description: String::new(),
             occurrence: format!("{issued}-{now}"),
-            evidence: Evidence { issued: Some(at(issued)), policy: Some(policy.into()) },
+            evidence: Evidence { issued: Some(at(issued)), policy: Some(policy.into()), ..Evidence::default() },
             properties: Properties::new(),
         }
     }

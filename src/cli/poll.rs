@@ -286,7 +286,7 @@ fn print(change: &FindingChange) {
             let time = finding.event_time.format("%FT%TZ");
             say!("{time} {id} {:?} {} {}", finding.severity, finding.category, finding.resource_name);
         }
-        FindingChange::Close { id, time } => say!("{} {id} closed", time.format("%FT%TZ")),
+        FindingChange::Close { id, time, .. } => say!("{} {id} closed", time.format("%FT%TZ")),
     }
 }
 

@@ -33,7 +33,7 @@ impl DryRun {
             FindingChange::Create { id, finding } => json!({ "would": "create", "findingId": id, "finding": finding }),
             FindingChange::Raise { id, finding } => json!({ "would": "raise", "findingId": id, "finding": finding }),
             FindingChange::Amend { id, finding } => json!({ "would": "amend", "findingId": id, "finding": finding }),
-            FindingChange::Close { id, time } => json!({ "would": "close", "findingId": id, "eventTime": time }),
+            FindingChange::Close { id, time, .. } => json!({ "would": "close", "findingId": id, "eventTime": time }),
         };
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         writeln!(out, "{line}").and_then(|()| out.flush()).map_err(failed)?;

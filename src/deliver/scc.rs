@@ -75,7 +75,7 @@ impl SccSink {
             // Boxed, because all the others would travel with each creation: eight kilobytes.
             FindingChange::Raise { id, finding } => Box::pin(self.raise(id, finding)).await,
             FindingChange::Amend { id, finding } => Box::pin(self.amend(id, finding)).await,
-            FindingChange::Close { id, time } => Box::pin(self.close(id, *time)).await,
+            FindingChange::Close { id, time, told } => Box::pin(self.close(id, *time, *told)).await,
         }
     }
 
@@ -102,10 +102,7 @@ impl SccSink {
         if self.create(id, body.clone()).await? {
             return Ok(Delivered::Written);
         }
-        let Some(stored) = self.read(id).await? else {
-            let message = format!("finding {id} stands there but cannot be read yet");
-            return Err(SinkError::new(message, Verdict::Retry(None), "not_visible"));
-        };
+        let Some(stored) = self.read(id).await? else { return Err(not_visible(id)) };
         if !is_newer(finding.event_time, &stored) {
             return Ok(Delivered::AlreadyThere);
         }
@@ -114,10 +111,7 @@ impl SccSink {
     }
 
     async fn amend(&self, id: &FindingId, finding: &Finding) -> Result<Delivered, SinkError> {
-        let Some(stored) = self.read(id).await? else {
-            let message = format!("finding {id} cannot be read yet");
-            return Err(SinkError::new(message, Verdict::Retry(None), "not_visible"));
-        };
+        let Some(stored) = self.read(id).await? else { return Err(not_visible(id)) };
         // A closed one has the time of its end; an open one that is newer is another occurrence.
         let replaced =
             stored.event_time.is_some_and(|known| known.timestamp_millis() > finding.event_time.timestamp_millis());
@@ -134,12 +128,14 @@ impl SccSink {
         self.patch(id, &mask, serde_json::to_vec(&body).map_err(unwritable)?).await
     }
 
-    async fn close(&self, id: &FindingId, time: DateTime<Utc>) -> Result<Delivered, SinkError> {
+    async fn close(&self, id: &FindingId, time: DateTime<Utc>, told: bool) -> Result<Delivered, SinkError> {
         match self.read(id).await? {
-            Some(stored) if stored.is_active() && is_newer(time, &stored) => {
+            Some(stored) if is_newer(time, &stored) && (told || stored.is_active()) => {
                 let body = serde_json::json!({ "state": "INACTIVE", "eventTime": time });
                 self.patch(id, &["state", "event_time"], body.to_string().into_bytes()).await
             }
+            // Its opening is still on its way, or a list does not show it yet.
+            None if told => Err(not_visible(id)),
             _ => Ok(Delivered::AlreadyThere),
         }
     }
@@ -284,6 +280,10 @@ fn said(
         }
     }
     Ok((mask, changed))
+}
+
+fn not_visible(id: &FindingId) -> SinkError {
+    SinkError::new(format!("finding {id} cannot be read yet"), Verdict::Retry(None), "not_visible")
 }
 
 fn encode(finding: &Finding) -> Result<Vec<u8>, SinkError> {

@@ -560,11 +560,14 @@ pub enum FindingChange {
         /// What it says.
         finding: Box<Finding>,
     },
-    /// A stateful finding whose cause has gone: set INACTIVE if it exists and is ACTIVE and older than `time`.
+    /// A stateful finding whose cause has gone: set INACTIVE if it exists and is older than `time`. One that is INACTIVE
+    /// gets the time as well, so that an older occurrence that is still on its way does not reopen it.
     Close {
         /// Its id.
         id: FindingId,
         /// When the cause was seen to be gone.
         time: DateTime<Utc>,
+        /// Whether it was told before: then it will stand there, and the closing waits until it does.
+        told: bool,
     },
 }

@@ -112,7 +112,7 @@ impl Tracker {
             changes.push(match *action {
                 Action::Close(check) => {
                     let time = step.record.told(check).unwrap_or(entry.time);
-                    FindingChange::Close { id: finding_id(&entry.vm, check), time }
+                    FindingChange::Close { id: finding_id(&entry.vm, check), time, told: false }
                 }
                 Action::Raise(check) => {
                     let assessment = self.assessed(entry, known, now).await?;
@@ -197,7 +197,7 @@ impl Tracker {
             Some(_) => record.ended(check),
             None => record.passed_since(check, entry.moment()).map(|passed| passed.time),
         };
-        Ok(passed.map(|time| FindingChange::Close { id: finding_id(&entry.vm, check), time }))
+        Ok(passed.map(|time| FindingChange::Close { id: finding_id(&entry.vm, check), time, told: true }))
     }
 
     /// Boots that did not complete in time, as entries to be taken in like any other; then tell [`Tracker::taken`].

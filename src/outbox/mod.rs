@@ -186,7 +186,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// room and nothing older waits: so nothing is read back that was written a moment ago.
     fn fill(&self, desk: &Arc<Desk>, now: DateTime<Utc>, lease: Duration) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// Ends leases: each row is closed, parked, planned anew, or given back.
+    /// Ends leases: each row is closed, parked, planned anew, or given back. When that is durable its place on the desk
+    /// is free.
     fn settle(&self, settlements: Vec<Settlement>, now: DateTime<Utc>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// The sums of the ledger at one moment.

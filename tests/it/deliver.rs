@@ -226,15 +226,16 @@ async fn amending_changes_what_is_said_and_never_the_state_nor_a_newer_occurrenc
 
 #[tokio::test]
 async fn closing_touches_only_an_open_and_older_finding() {
-    let close = FindingChange::Close { id: id(), time: time() };
+    let close = |told| FindingChange::Close { id: id(), time: time(), told };
     let older = time() - TimeDelta::seconds(5);
-    for (state, since, expected) in [
-        ("ACTIVE", older, Delivered::Written),
-        ("INACTIVE", older, Delivered::AlreadyThere),
-        ("ACTIVE", time() + TimeDelta::seconds(5), Delivered::AlreadyThere),
+    for (state, since, told, expected) in [
+        ("ACTIVE", older, false, Delivered::Written),
+        ("INACTIVE", older, false, Delivered::AlreadyThere),
+        ("INACTIVE", older, true, Delivered::Written),
+        ("ACTIVE", time() + TimeDelta::seconds(5), true, Delivered::AlreadyThere),
     ] {
         let wire = standing(state, since).await;
-        assert_eq!(sink(&wire, open_pace()).deliver(&close).await.unwrap(), expected);
+        assert_eq!(sink(&wire, open_pace()).deliver(&close(told)).await.unwrap(), expected);
         let patches: Vec<_> = wire.asked().into_iter().filter(|asked| asked.method == "PATCH").collect();
         assert_eq!(patches.len(), usize::from(expected == Delivered::Written));
         if let Some(patch) = patches.first() {
@@ -243,7 +244,9 @@ async fn closing_touches_only_an_open_and_older_finding() {
         }
     }
     let empty = Wire::start(|_| Answer::json(200, json!({ "totalSize": 0 }))).await;
-    assert_eq!(sink(&empty, open_pace()).deliver(&close).await.unwrap(), Delivered::AlreadyThere);
+    assert_eq!(sink(&empty, open_pace()).deliver(&close(false)).await.unwrap(), Delivered::AlreadyThere);
+    let error = sink(&empty, open_pace()).deliver(&close(true)).await.unwrap_err();
+    assert_eq!((error.verdict(), error.label()), (Verdict::Retry(None), "not_visible"), "what was told will be there");
 }
 
 #[tokio::test]
@@ -449,7 +452,7 @@ async fn a_dry_run_writes_one_line_a_change() {
     let lines = Lines::default();
     let dry = DryRun::new(lines.clone());
     let amend = FindingChange::Amend { id: id(), finding: finding(time()) };
-    for change in [create(), raise(), amend, FindingChange::Close { id: id(), time: time() }] {
+    for change in [create(), raise(), amend, FindingChange::Close { id: id(), time: time(), told: false }] {
         assert_eq!(dry.deliver(&change).await.unwrap(), Delivered::Written);
     }
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
@@ -475,7 +478,7 @@ async fn a_stateful_finding_lives_in_the_sandbox_from_raise_to_close_and_reopens
     let start = Utc::now() - TimeDelta::hours(1);
     let at = |minute| start + TimeDelta::minutes(minute);
     let raise = |minute| FindingChange::Raise { id: id(), finding: finding(at(minute)) };
-    let close = |minute| FindingChange::Close { id: id(), time: at(minute) };
+    let close = |minute| FindingChange::Close { id: id(), time: at(minute), told: minute > 0 };
     for (change, expected, active) in [
         (close(0), Delivered::AlreadyThere, None),
         (raise(1), Delivered::Written, Some(true)),
@@ -483,9 +486,11 @@ async fn a_stateful_finding_lives_in_the_sandbox_from_raise_to_close_and_reopens
         (raise(2), Delivered::Written, Some(true)),
         (close(1), Delivered::AlreadyThere, Some(true)),
         (close(3), Delivered::Written, Some(false)),
-        (close(4), Delivered::AlreadyThere, Some(false)),
+        (close(5), Delivered::Written, Some(false)),
         (raise(2), Delivered::AlreadyThere, Some(false)),
-        (raise(5), Delivered::Written, Some(true)),
+        // Its opening was still on its way when it was closed.
+        (raise(4), Delivered::AlreadyThere, Some(false)),
+        (raise(6), Delivered::Written, Some(true)),
     ] {
         assert_eq!(sink.deliver(&change).await.unwrap(), expected, "{change:?}");
         assert_eq!(scc.find("abc123").await.unwrap().map(|f| f.is_active()), active, "{change:?}");

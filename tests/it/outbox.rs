@@ -173,12 +173,12 @@ async fn a_fresh_event_goes_to_the_desk_with_its_lease_while_there_is_room_and_n
     let rows = on(&desk);
     assert!(matches!(rows[0].event, Content::Written(_)), "what waited is read from its row");
     assert!(matches!(rows[1].event, Content::InHand(_)));
-    settle(&store, &desk, &rows).await;
+    settle(&store, &rows).await;
     assert_eq!(store.accept(vec![in_hand("d"), in_hand("e")], 0, now()).await.unwrap().handed, 0, "an older one waits");
     assert!(store.fill(&desk, now(), LEASE).await.unwrap(), "and there may be more than there was room for");
-    settle(&store, &desk, &on(&desk)).await;
+    settle(&store, &on(&desk)).await;
     assert!(!store.fill(&desk, now(), LEASE).await.unwrap());
-    settle(&store, &desk, &on(&desk)).await;
+    settle(&store, &on(&desk)).await;
     assert_eq!(store.accept(vec![in_hand("f")], 0, now()).await.unwrap().handed, 1);
     let row = on(&desk).remove(0);
     assert!(matches!(&row.event, Content::InHand(event) if event.key() == row.key));
@@ -188,9 +188,33 @@ async fn a_fresh_event_goes_to_the_desk_with_its_lease_while_there_is_room_and_n
     assert!(found.contains(&row.key), "and if the process dies, the next one reads it: {found:?}");
 }
 
-async fn settle(store: &Sqlite, desk: &Desk, rows: &[Leased]) {
+async fn settle(store: &Sqlite, rows: &[Leased]) {
     store.settle(rows.iter().map(|row| close(row.id, Outcome::Delivered)).collect(), now()).await.unwrap();
-    desk.done(rows.iter().map(|row| row.id));
+}
+
+#[tokio::test]
+async fn a_row_that_is_due_when_it_is_settled_lies_on_the_desk_again_and_is_leased_to_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("outbox.db"));
+    let desk = Arc::new(Desk::new(8));
+    store.accept(vec![entry("a", 1), entry("b", 1)], 0, now()).await.unwrap();
+    store.fill(&desk, now(), LEASE).await.unwrap();
+    for round in 0..3 {
+        let rows = on(&desk);
+        assert_eq!(rows.len(), 2, "round {round}");
+        let again = |row: &Leased, ending: Ending| Settlement { id: row.id, ending };
+        let settlements = vec![
+            again(&rows[0], Ending::Retry { at: now(), reason: "503".into() }),
+            again(&rows[1], Ending::Release { reason: None, at: None }),
+        ];
+        // Both wait for the writer at once, as when the disk was slow: they may or may not be one transaction.
+        let (settled, filled) = tokio::join!(store.settle(settlements, now()), store.fill(&desk, now(), LEASE));
+        settled.unwrap();
+        filled.unwrap();
+        assert_eq!(desk.len(), 2, "nobody had to say that their places are free");
+    }
+    settle(&store, &on(&desk)).await;
+    assert!(desk.is_empty());
 }
 
 #[tokio::test]

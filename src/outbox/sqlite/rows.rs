@@ -33,12 +33,27 @@ pub(crate) struct Front {
     looked_ms: Option<i64>,
 }
 
-impl Front {
-    /// Puts leased rows on the desk. Without one (the worker is gone) the next process takes them back.
-    pub(crate) fn put(&self, rows: Vec<Leased>) {
-        if let Some(desk) = self.desk.upgrade().filter(|_| !rows.is_empty()) {
-            desk.put(rows);
+/// What one transaction changes on the desk, once it is durable.
+#[derive(Debug)]
+pub(crate) struct Effect {
+    front: Front,
+    settled: Vec<i64>,
+    leased: Vec<Leased>,
+}
+
+impl Effect {
+    /// Frees the places of settled rows, then puts leased ones down: the same row may be both, when what was to be tried
+    /// again at once had to wait for the disk. Without a desk (the worker is gone) the next process takes the rows back.
+    pub(crate) fn happen(self) -> Front {
+        if let Some(desk) = self.front.desk.upgrade() {
+            if !self.settled.is_empty() {
+                desk.done(self.settled.into_iter());
+            }
+            if !self.leased.is_empty() {
+                desk.put(self.leased);
+            }
         }
+        self.front
     }
 }
 
@@ -50,6 +65,7 @@ pub(crate) struct Batch<'t> {
     /// Places on the desk that are still free, as far as they may be given to new rows.
     room: usize,
     handed: Vec<Leased>,
+    settled: Vec<i64>,
     accepted: i64,
     closed: [i64; Outcome::ALL.len()],
 }
@@ -58,7 +74,16 @@ impl<'t> Batch<'t> {
     /// `failing`: the last writes failed, and a probe has to show more than room for one page.
     pub(crate) fn new(transaction: &'t Transaction<'t>, failing: bool, front: Front) -> Self {
         let room = front.desk.upgrade().map_or(0, |desk| desk.room());
-        Self { transaction, failing, front, room, handed: Vec::new(), accepted: 0, closed: [0; Outcome::ALL.len()] }
+        Self {
+            transaction,
+            failing,
+            front,
+            room,
+            handed: Vec::new(),
+            settled: Vec::new(),
+            accepted: 0,
+            closed: [0; Outcome::ALL.len()],
+        }
     }
 
     pub(crate) fn accept(
@@ -223,6 +248,7 @@ impl<'t> Batch<'t> {
 
     pub(crate) fn settle(&mut self, settlements: &[Settlement], now: DateTime<Utc>) -> Result<(), StoreError> {
         for Settlement { id, ending } in settlements {
+            self.settled.push(*id);
             match ending {
                 Ending::Close { outcome: Outcome::Parked, note } => {
                     self.park(*id, note.as_deref().unwrap_or_default(), now)?
@@ -263,13 +289,13 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    /// Writes the sums. Once the transaction is durable, the rows go to the front's desk.
-    pub(crate) fn finish(self) -> Result<(Front, Vec<Leased>), StoreError> {
+    /// Writes the sums, and tells what happens once the transaction is durable.
+    pub(crate) fn finish(self) -> Result<Effect, StoreError> {
         add(self.transaction, "accepted", self.accepted)?;
         for (outcome, count) in Outcome::ALL.into_iter().zip(self.closed) {
             add(self.transaction, outcome.label(), count)?;
         }
-        Ok((self.front, self.handed))
+        Ok(Effect { front: self.front, settled: self.settled, leased: self.handed })
     }
 
     fn close(&mut self, id: i64, outcome: Outcome, note: Option<&str>, now: DateTime<Utc>) -> Result<(), StoreError> {

@@ -149,11 +149,10 @@ impl Writer {
         for command in waiting.iter_mut() {
             results.push(command.carry_out(&mut batch)?);
         }
-        let (front, handed) = batch.finish()?;
+        let effect = batch.finish()?;
         transaction.commit()?;
         // Only now: what lies on the desk has a durable lease.
-        self.front = front;
-        self.front.put(handed);
+        self.front = effect.happen();
         Ok(waiting.drain(..).zip(results).map(|(command, result)| command.reply(result)).collect())
     }
 
