@@ -1,4 +1,4 @@
-//! Calls to other services: what we call ourselves, and which addresses may be told a token.
+//! Calls to other services: what we call ourselves, which addresses may be told a token, and which are asked directly.
 
 use std::net::IpAddr;
 
@@ -6,6 +6,13 @@ use url::{Host, Url};
 
 /// What we call ourselves.
 pub const USER_AGENT: &str = concat!("sysdig-scc/", env!("CARGO_PKG_VERSION"));
+
+/// The start of a client for this address. What is on this machine is asked directly: a proxy that the environment names
+/// for the rest would be told tokens and findings that may travel in clear only as long as they do not leave it.
+pub fn client(to: &Url) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder().user_agent(USER_AGENT);
+    if is_loopback(to) { builder.no_proxy() } else { builder }
+}
 
 /// Whether a token may be sent to this address.
 pub fn may_carry_a_token(url: &Url) -> bool {

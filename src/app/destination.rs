@@ -37,7 +37,7 @@ impl Destination {
     pub(super) async fn build(config: &Config) -> Result<Self, StartError> {
         let pace = Arc::new(Pace::new(config.scc.pace));
         if config.scc.dry_run {
-            let sink: Arc<dyn Sink> = Arc::new(DryRun::to_stdout());
+            let sink: Arc<dyn Sink> = Arc::new(DryRun::to_stdout().map_err(ClientError::Output)?);
             return Ok(Self { sink, pace, tokens: TokenSource::none(), was_usable: AtomicBool::new(true) });
         }
         let client = scc_client(config)?;
@@ -90,6 +90,9 @@ pub enum ClientError {
     /// The address.
     #[error("Security Command Center cannot be reached as configured")]
     Address(#[from] ApiError),
+    /// Standard output, for a dry run.
+    #[error("DRY_RUN is set, and standard output cannot be written")]
+    Output(#[source] std::io::Error),
 }
 
 /// The one source with our display name, when only the organization is known.

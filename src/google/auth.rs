@@ -82,7 +82,7 @@ struct Inner {
     scopes: Vec<String>,
     quota_project: Option<String>,
     /// Absent where no token is ever fetched: a rehearsal must not need the system's certificates.
-    http: Option<reqwest::Client>,
+    http: Option<exchange::Http>,
     clock: Clock,
     current: watch::Sender<Option<Arc<Token>>>,
     /// Held by whoever fetches; holds what the last failed fetch said.
@@ -115,7 +115,7 @@ impl TokenSource {
 
     /// The same with a clock of the caller's.
     pub fn from_credentials_at(credentials: Credentials, scopes: &[&str], clock: Clock) -> Result<Self, AuthError> {
-        Ok(Self::with(Way::File(credentials), scopes, clock, Some(exchange::client()?)))
+        Ok(Self::with(Way::File(credentials), scopes, clock, Some(exchange::Http::new()?)))
     }
 
     /// Tokens of the metadata server at `host` (`name[:port]`), for these scopes.
@@ -125,10 +125,10 @@ impl TokenSource {
 
     /// The same with a clock of the caller's.
     pub fn from_metadata_at(host: &str, scopes: &[&str], clock: Clock) -> Result<Self, AuthError> {
-        Ok(Self::with(Way::Metadata { host: host.to_owned() }, scopes, clock, Some(exchange::client()?)))
+        Ok(Self::with(Way::Metadata { host: host.to_owned() }, scopes, clock, Some(exchange::Http::new()?)))
     }
 
-    fn with(way: Way, scopes: &[&str], clock: Clock, http: Option<reqwest::Client>) -> Self {
+    fn with(way: Way, scopes: &[&str], clock: Clock, http: Option<exchange::Http>) -> Self {
         let quota_project = match &way {
             Way::File(credentials) => credentials.quota_project().map(str::to_owned),
             _ => None,
@@ -281,7 +281,7 @@ impl fmt::Debug for TokenSource {
 }
 
 impl Inner {
-    fn http(&self) -> Result<&reqwest::Client, AuthError> {
+    fn http(&self) -> Result<&exchange::Http, AuthError> {
         let missing = || AuthError::settings("none", "no token is fetched for these credentials".into(), "");
         self.http.as_ref().ok_or_else(missing)
     }

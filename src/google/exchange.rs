@@ -26,19 +26,45 @@ pub(super) struct Granted {
     pub(super) expires: Option<DateTime<Utc>>,
 }
 
-/// The client all exchanges share.
-pub(super) fn client() -> Result<reqwest::Client, AuthError> {
-    reqwest::Client::builder()
-        .http1_only()
-        .user_agent(USER_AGENT)
-        .connect_timeout(Duration::from_secs(5))
-        .timeout(DEADLINE)
-        .redirect(reqwest::redirect::Policy::none())
-        .pool_max_idle_per_host(1)
-        .build()
-        .map_err(|error| {
-            AuthError::passing("token client", "the HTTP client cannot be built".into(), "").because(error)
-        })
+/// The client all exchanges share. Plain http, which is only spoken on this machine and to metadata servers, goes through
+/// no proxy: a proxy would be told the token, or answer with its own machine's.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    direct: reqwest::Client,
+    other: reqwest::Client,
+}
+
+impl Http {
+    pub(super) fn new() -> Result<Self, AuthError> {
+        let build = |builder: reqwest::ClientBuilder| {
+            let builder = builder
+                .http1_only()
+                .user_agent(USER_AGENT)
+                .connect_timeout(Duration::from_secs(5))
+                .timeout(DEADLINE)
+                .redirect(reqwest::redirect::Policy::none())
+                .pool_max_idle_per_host(1);
+            builder.build().map_err(|error| {
+                AuthError::passing("token client", "the HTTP client cannot be built".into(), "").because(error)
+            })
+        };
+        // It speaks no TLS, so it needs no certificates.
+        let direct = build(reqwest::Client::builder().no_proxy().tls_certs_only([]))?;
+        Ok(Self { direct, other: build(reqwest::Client::builder())? })
+    }
+
+    fn get(&self, url: &str) -> reqwest::RequestBuilder {
+        self.to(url).get(url)
+    }
+
+    fn post(&self, url: &str) -> reqwest::RequestBuilder {
+        self.to(url).post(url)
+    }
+
+    fn to(&self, url: &str) -> &reqwest::Client {
+        let plain = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
+        if plain { &self.direct } else { &self.other }
+    }
 }
 
 /// Sends a token request and reads the answer, whatever its status.
@@ -143,7 +169,7 @@ fn remedy(kind: &'static str, code: &str, status: u16) -> &'static str {
 
 /// A person's refresh token for an access token.
 pub(super) async fn authorized_user(
-    http: &reqwest::Client,
+    http: &Http,
     user: &AuthorizedUser,
     now: DateTime<Utc>,
 ) -> Result<Granted, AuthError> {
@@ -159,7 +185,7 @@ pub(super) async fn authorized_user(
 
 /// Another provider's token for one of Google's security token service, and that for a service account's if asked.
 pub(super) async fn external_account(
-    http: &reqwest::Client,
+    http: &Http,
     account: &ExternalAccount,
     scopes: &[String],
     now: DateTime<Utc>,
@@ -206,7 +232,7 @@ pub(super) struct Impersonation<'a> {
 
 /// `generateAccessToken` of the IAM Credentials API.
 pub(super) async fn impersonate(
-    http: &reqwest::Client,
+    http: &Http,
     wish: &Impersonation<'_>,
     source: &SecretString,
     scopes: &[String],
@@ -221,7 +247,7 @@ pub(super) async fn impersonate(
 
 /// The metadata server's token. The answer's `Metadata-Flavor` proves that it is one.
 pub(super) async fn metadata(
-    http: &reqwest::Client,
+    http: &Http,
     host: &str,
     scopes: &[String],
     now: DateTime<Utc>,
@@ -231,7 +257,7 @@ pub(super) async fn metadata(
 }
 
 /// The e-mail address of the service account the metadata server speaks for.
-pub(super) async fn metadata_email(http: &reqwest::Client, host: &str) -> Result<String, AuthError> {
+pub(super) async fn metadata_email(http: &Http, host: &str) -> Result<String, AuthError> {
     let body = metadata_value(http, host, "email").await?;
     Ok(super::error::printable(&String::from_utf8_lossy(&body), 200))
 }
@@ -239,10 +265,10 @@ pub(super) async fn metadata_email(http: &reqwest::Client, host: &str) -> Result
 /// The kind's name in errors.
 pub(super) const METADATA: &str = "metadata server";
 
-async fn metadata_value(http: &reqwest::Client, host: &str, what: &str) -> Result<Vec<u8>, AuthError> {
+async fn metadata_value(http: &Http, host: &str, what: &str) -> Result<Vec<u8>, AuthError> {
     let host = host.trim_start_matches("http://").trim_end_matches('/');
     let url = format!("http://{host}/computeMetadata/v1/instance/service-accounts/default/{what}");
-    let request = http.get(url).header("Metadata-Flavor", "Google").timeout(Duration::from_secs(10));
+    let request = http.get(&url).header("Metadata-Flavor", "Google").timeout(Duration::from_secs(10));
     let (status, headers, body) = ask(METADATA, request).await.map_err(|error| {
         error.with_remedy(
             "outside Google Cloud give credentials: SECURITY_SERVICE_ACCOUNT_INFO, GOOGLE_APPLICATION_CREDENTIALS, or \
@@ -263,7 +289,7 @@ async fn metadata_value(http: &reqwest::Client, host: &str, what: &str) -> Resul
     Ok(body)
 }
 
-async fn subject_token(http: &reqwest::Client, account: &ExternalAccount) -> Result<SecretString, AuthError> {
+async fn subject_token(http: &Http, account: &ExternalAccount) -> Result<SecretString, AuthError> {
     const KIND: &str = "external_account";
     let source = &account.credential_source;
     let text = if let Some(file) = &source.file {
@@ -303,7 +329,7 @@ fn form(pairs: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-fn post_form(http: &reqwest::Client, url: &str, form: String) -> reqwest::RequestBuilder {
+fn post_form(http: &Http, url: &str, form: String) -> reqwest::RequestBuilder {
     http.post(url).header("Content-Type", "application/x-www-form-urlencoded").body(form)
 }
 

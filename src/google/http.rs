@@ -16,7 +16,7 @@ use url::Url;
 use super::auth::{Token, TokenSource};
 use super::confirmation::confirms;
 use super::error::{self, ApiError, GoogleError, Refusal};
-use crate::calls::{USER_AGENT, may_carry_a_token};
+use crate::calls::{self, may_carry_a_token};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
@@ -85,7 +85,7 @@ impl Client {
         if !matches!(settings.base.scheme(), "http" | "https") || !settings.base.username().is_empty() {
             return Err(refused("the address must be http or https, without a user name".into()));
         }
-        let mut builder = reqwest::Client::builder();
+        let mut builder = calls::client(&settings.base);
         if settings.base.scheme() == "http" {
             // A rehearsal on loopback must not need the system's certificates.
             builder = builder.tls_certs_only([]);
@@ -93,7 +93,6 @@ impl Client {
         let http = builder
             .http1_only()
             .tcp_nodelay(true)
-            .user_agent(USER_AGENT)
             .connect_timeout(CONNECT.min(settings.timeout))
             .timeout(settings.timeout)
             .pool_max_idle_per_host(settings.connections.max(1))

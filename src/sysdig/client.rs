@@ -87,8 +87,7 @@ impl Call {
 impl Client {
     /// A client. Redirects are not followed: they would mean that the address is wrong, and could carry the token away.
     pub fn new(access: Access, patience: Patience) -> Result<Self, SysdigError> {
-        let http = reqwest::Client::builder()
-            .user_agent(crate::calls::USER_AGENT)
+        let http = crate::calls::client(&access.base)
             .redirect(reqwest::redirect::Policy::none())
             .timeout(patience.timeout)
             .connect_timeout(patience.timeout.min(Duration::from_secs(10)))

@@ -237,6 +237,11 @@ async fn a_second_process_on_the_file_is_refused_in_words() {
     let refused = Sqlite::open(&path, keep()).unwrap_err();
     assert!(matches!(refused, StoreError::InUse { .. }), "{refused}");
     assert!(refused.to_string().contains("OUTBOX_URL"));
+
+    let other_name = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &other_name).unwrap();
+    let refused = Sqlite::open(&other_name, keep()).unwrap_err();
+    assert!(matches!(refused, StoreError::InUse { .. }), "{refused}");
 }
 
 #[tokio::test]

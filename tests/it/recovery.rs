@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use crate::world::{TOKEN, World, event};
+use crate::world::{TOKEN, World, batch, event};
 
 /// The program to run: the one built with the tests, unless another is named, such as the released one.
 pub fn program() -> OsString {
@@ -27,7 +27,8 @@ impl Process {
     pub fn with(world: &World, extra: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program());
         command.arg("serve").env_clear().envs(world.settings(extra)).env("LOG_FORMAT", "json");
-        let mut child = command.current_dir(world.outbox.parent().unwrap()).stderr(Stdio::piped()).spawn().unwrap();
+        command.current_dir(world.outbox.parent().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = lines.find_map(|line| {
             let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
@@ -121,6 +122,32 @@ async fn sigterm_ends_it_with_status_zero() {
     world.stop().await;
     let mut process = Process::start(&world);
     assert_eq!(process.terminate(), Some(0));
+}
+
+#[tokio::test]
+async fn a_dry_run_ends_although_nobody_reads_its_lines() {
+    let mut world = World::new().await;
+    world.stop().await;
+    let mut process = Process::with(&world, &[("DRY_RUN", "true")]);
+    // Lines of more bytes than a pipe holds.
+    let sent = world.http.post(format!("{}/events", process.url)).bearer_auth(TOKEN).body(batch(0..200));
+    assert_eq!(sent.send().await.unwrap().status(), 200);
+    world.until(|stats| stats.closed["delivered"] > 0).await;
+    assert_eq!(process.terminate(), Some(0));
+    assert!(world.ledger().balances());
+}
+
+#[tokio::test]
+async fn what_is_on_this_machine_is_asked_without_the_environments_proxy() {
+    let mut world = World::new().await;
+    world.stop().await;
+    // Nobody listens there.
+    let proxy = [("http_proxy", "http://127.0.0.1:9"), ("HTTPS_PROXY", "http://127.0.0.1:9")];
+    let process = Process::with(&world, &proxy);
+    let sent = world.http.post(format!("{}/events", process.url)).bearer_auth(TOKEN).body(event(1).to_string());
+    assert_eq!(sent.send().await.unwrap().status(), 200);
+    assert_eq!(world.settle().await.closed["delivered"], 1);
+    assert!(!process.ends().contains("proxy"));
 }
 
 #[test]

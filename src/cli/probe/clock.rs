@@ -8,7 +8,7 @@ use url::Url;
 
 use super::line::State;
 use super::{Ask, Report};
-use crate::calls::USER_AGENT;
+use crate::calls;
 
 /// From here on it is said.
 const NOTICED: TimeDelta = TimeDelta::seconds(30);
@@ -69,7 +69,7 @@ fn judge(skew: TimeDelta) -> State {
 /// How far this machine's clock is ahead, in whole seconds: the header has no finer ones.
 async fn skew(url: &Url, deadline: Duration) -> Result<TimeDelta, String> {
     let told = |error: reqwest::Error| crate::telemetry::chain(&error.without_url());
-    let mut builder = reqwest::Client::builder().user_agent(USER_AGENT).timeout(deadline);
+    let mut builder = calls::client(url).timeout(deadline);
     if url.scheme() == "http" {
         // A rehearsal on loopback must not need the system's certificates.
         builder = builder.tls_certs_only([]);

@@ -2,7 +2,7 @@
 
 use super::google::{self, Asked};
 use super::{Ask, Report};
-use crate::calls::USER_AGENT;
+use crate::calls;
 use crate::config::google::Account;
 use crate::config::pubsub::Push;
 use crate::google::pubsub::{Client, Subscription};
@@ -125,7 +125,7 @@ async fn push(ask: &Ask, report: &Report) {
         Push::Verified(token) => token,
     };
     let remedy = "check PUBSUB_PUSH_JWKS_URL, and that this machine may reach it";
-    let mut builder = reqwest::Client::builder().user_agent(USER_AGENT).timeout(ask.deadline);
+    let mut builder = calls::client(&token.jwks).timeout(ask.deadline);
     if token.jwks.scheme() == "http" {
         builder = builder.tls_certs_only([]);
     }

@@ -137,7 +137,8 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(folder_error)?;
     }
-    let mut name = path.as_os_str().to_owned();
+    // Of a link, the file it points to: two names of one file must not be two locks.
+    let mut name = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
     name.push(".lock");
     let file = match private().create(true).truncate(false).open(&name) {
         Ok(file) => file,
