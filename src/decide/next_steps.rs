@@ -15,7 +15,7 @@ use super::drift;
 use super::resource::{Resource, is_cluster_name, is_zone, location};
 use super::shell::word;
 use super::text::cut;
-use super::workload::{has_own_place, node_name};
+use super::workload::{has_own_place, may_be_its_pod, node_name};
 use crate::enrich::Enriched;
 use crate::event::Runtime;
 use crate::event::runtime::Shape;
@@ -402,7 +402,9 @@ fn host(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
         );
         steps.run("Look at the processes of the machine:", command);
     } else if let Some(host) = &target.node.clone().or_else(|| event.machine().and_then(word)) {
-        steps.say(format_args!("Look at the processes, log-ins and scheduled jobs of the host {host}."));
+        let or_node =
+            if may_be_its_pod(event) { "; if that is Falco's own pod, of the node that it runs on" } else { "" };
+        steps.say(format_args!("Look at the processes, log-ins and scheduled jobs of the host {host}{or_node}."));
     }
     let id = event.container.id.as_deref().filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric())).and_then(word);
     let kubernetes = &event.kubernetes;

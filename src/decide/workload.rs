@@ -4,7 +4,7 @@ use super::audited;
 use super::object::{bounded, object};
 use super::resource::Resource;
 use crate::event::finding::{Container, Kubernetes, Node, Object, Pod};
-use crate::event::runtime::Runtime;
+use crate::event::runtime::{Runtime, Shape};
 use crate::event::scene::{self, Scene};
 use crate::normalize::names;
 
@@ -59,7 +59,16 @@ pub(super) fn kubernetes(event: &Runtime, resource: &Resource, containers: &[Con
 /// The node's name, when it is a node.
 pub(super) fn node_name(event: &Runtime) -> Option<&str> {
     let known = event.kubernetes.node.as_deref();
-    known.or_else(|| event.machine().filter(|_| on_cluster(event)))
+    known.or_else(|| event.machine().filter(|_| on_cluster(event) && !may_be_its_pod(event)))
+}
+
+/// Whether Falco may have told its own pod's name for its host's, as it does without `FALCO_HOSTNAME`. The name that a
+/// daemon set or a deployment made for a pod ends in five of the characters below; where a look-up found the machine, its
+/// name is known.
+pub(super) fn may_be_its_pod(event: &Runtime) -> bool {
+    let made = |c: char| "bcdfghjklmnpqrstvwxz2456789".contains(c);
+    let of_pod = |name: &str| name.rsplit_once('-').is_some_and(|(_, end)| end.len() == 5 && end.chars().all(made));
+    event.shape == Shape::Falco && event.cloud.instance_name.is_none() && event.host.name.as_deref().is_some_and(of_pod)
 }
 
 /// Whether it happened on a machine of a cluster.
