@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::activity::{bounded, ip};
 use crate::event::finding::Access;
 use crate::event::runtime::Runtime;
+use crate::event::scene::{self, Scene};
 
 /// Where one fact may stand: under names that Falco's plugins and Sysdig gave it, the best first, else where the
 /// cloud's own record has it, as a JSON pointer that the rule printed.
@@ -14,7 +15,8 @@ struct Places {
 }
 
 /// Callers that may be told as an e-mail address beside a name for people.
-const E_MAILS: Places = Places { names: &["okta.actor.alternateid"], pointers: &[] };
+const E_MAILS: Places =
+    Places { names: &["okta.actor.alternateid", "gitlab.author_email", "salesforce.username"], pointers: &[] };
 
 const CALLERS: Places = Places {
     names: &[
@@ -30,6 +32,10 @@ const CALLERS: Places = Places {
         "github.user",
         "azure.user",
         "entra.user",
+        "gitlab.author_name",
+        "keycloak.admin.authDetails.userID",
+        "keycloak.user.userID",
+        "salesforce.username",
     ],
     // CloudTrail; audit logs of Google Cloud; activity logs of Azure, its storage logs, and those of Entra ID.
     pointers: &[
@@ -63,13 +69,28 @@ const ADDRESSES: Places = Places {
         "entra.srcip",
         "entra.callerIpAddress",
         "azure.callerIpAddress",
+        "gitlab.ip_address",
+        "keycloak.admin.authDetails.ipAddress",
+        "keycloak.user.ipAddress",
+        "salesforce.sourceip",
+        "awselb.client_ip",
+        "nginx.remote_addr",
         "sequence.sourceIpAddress",
     ],
     pointers: &["/sourceIPAddress", "/protoPayload/requestMetadata/callerIp", "/callerIpAddress"],
 };
 
 const AGENTS: Places = Places {
-    names: &["gcp.userAgent", "ct.useragent", "ka.useragent", "okta.useragent.raw", "entra.userAgent"],
+    names: &[
+        "gcp.userAgent",
+        "ct.useragent",
+        "ka.useragent",
+        "okta.useragent.raw",
+        "entra.userAgent",
+        "salesforce.useragent",
+        "awselb.user_agent",
+        "nginx.user_agent",
+    ],
     pointers: &["/userAgent", "/protoPayload/requestMetadata/callerSuppliedUserAgent", "/properties/userAgent"],
 };
 
@@ -88,6 +109,10 @@ const METHODS: Places = Places {
         "entra.operation",
         "entra.operationName",
         "azure.operationName",
+        "gitlab.event_type",
+        "keycloak.admin.operationType",
+        "keycloak.user.eventType",
+        "salesforce.eventtype",
     ],
     pointers: &["/eventName", "/protoPayload/methodName", "/operationName"],
 };
@@ -118,7 +143,7 @@ struct Record<'e> {
 impl<'e> Record<'e> {
     fn of(event: &'e Runtime) -> Self {
         // What a kernel tells is no record: most events are not looked through.
-        let of_kernel = matches!(event.origin.source.as_deref(), Some("syscall" | "windows" | "profiling"));
+        let of_kernel = scene::of(event) == Scene::Machine;
         let pointed = |name: &'e str| {
             let inner = name.strip_prefix("jevt.value[").or_else(|| name.strip_prefix("json.value["))?;
             inner.strip_suffix(']')

@@ -28,7 +28,7 @@ use chrono::{DateTime, Utc};
 
 use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
-use crate::event::{Event, FindingChange};
+use crate::event::{Event, FindingChange, scene};
 
 /// What is to be done with one event.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +75,7 @@ pub fn unwanted(event: &Event, rules: &Rules) -> Option<String> {
 /// Whether the event itself tells where it happened, so that no look-up is worth a delay.
 pub fn is_placed(event: &Event) -> bool {
     match event {
-        Event::Runtime(event) => resource::instance_from_labels(event).is_some(),
+        Event::Runtime(event) => resource::instance_from_labels(&scene::placed(event)).is_some(),
         // A Shielded VM's entry names its VM.
         Event::Integrity(_) => true,
         Event::Attestation(_) => false,

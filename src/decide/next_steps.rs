@@ -1,6 +1,7 @@
 //! What to do about it: numbered steps with the event's real names, commands that run as printed. A step whose facts
 //! are missing is left out; a name that no honest thing bears is never put into a command.
 
+mod called;
 mod ended;
 mod kubernetes_audit;
 mod serverless;
@@ -13,11 +14,12 @@ use super::command_line::is_windows_path;
 use super::drift;
 use super::resource::{Resource, is_cluster_name, is_zone, location};
 use super::shell::word;
-use super::text::{ascii, cut};
-use super::workload::{has_own_place, node_name};
+use super::text::cut;
+use super::workload::{has_own_place, may_be_its_pod, node_name};
 use crate::enrich::Enriched;
 use crate::event::Runtime;
 use crate::event::runtime::Shape;
+use crate::event::scene::{self, Scene};
 
 /// The longest text of all steps together, in bytes.
 const LONGEST: usize = 8 * 1024;
@@ -37,6 +39,7 @@ enum Case {
     Process,
     Admission,
     CloudAudit,
+    Service,
     KubernetesAudit,
     Sensor,
     Host,
@@ -50,7 +53,8 @@ pub(super) fn write(event: &Runtime, enriched: &Enriched, resource: &Resource, l
     let mut steps = Steps { text: String::with_capacity(USUAL), count: 0 };
     opening(event, link, &mut steps);
     match case {
-        Case::CloudAudit => cloud_audit(event, &target, &mut steps),
+        Case::CloudAudit => called::cloud(event, &target, &mut steps),
+        Case::Service => called::service(event, &mut steps),
         Case::Sensor => steps.say(question(case)),
         Case::KubernetesAudit => kubernetes_audit::write(event, &target, &mut steps),
         Case::Admission => kubernetes_audit::admission(event, &target, &mut steps),
@@ -63,19 +67,13 @@ pub(super) fn write(event: &Runtime, enriched: &Enriched, resource: &Resource, l
 }
 
 fn case(event: &Runtime) -> Case {
-    let origin = &event.origin;
-    let source = origin.source.as_deref().unwrap_or_default();
-    let audit = ["auditlog", "cloudtrail", "platformlogs", "okta", "entra", "github", "guardduty", "agentless"];
-    // The first versions of Sysdig's cloud connector read CloudTrail with Falco's reader of Kubernetes audit logs.
-    let is_kubernetes = source == "k8s_audit" && !event.tags.iter().any(|tag| tag == "source=cloudtrail");
-    match () {
-        () if event.admission.is_some() => Case::Admission,
-        () if audit.iter().any(|word| source.contains(word)) => Case::CloudAudit,
-        () if matches!(origin.kind.as_deref(), Some("cloud" | "iam" | "git")) => Case::CloudAudit,
-        () if is_kubernetes => Case::KubernetesAudit,
-        () if source == "k8s_audit" || origin.originator.as_deref() == Some("falcocloud") => Case::CloudAudit,
-        () if source == "internal" => Case::Sensor,
-        () => case_of_workload(event),
+    match scene::of(event) {
+        Scene::Cluster if event.admission.is_some() => Case::Admission,
+        Scene::Cluster => Case::KubernetesAudit,
+        Scene::Cloud => Case::CloudAudit,
+        Scene::Service => Case::Service,
+        Scene::Machine if event.origin.source.as_deref() == Some("internal") => Case::Sensor,
+        Scene::Machine => case_of_workload(event),
     }
 }
 
@@ -404,7 +402,9 @@ fn host(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
         );
         steps.run("Look at the processes of the machine:", command);
     } else if let Some(host) = &target.node.clone().or_else(|| event.machine().and_then(word)) {
-        steps.say(format_args!("Look at the processes, log-ins and scheduled jobs of the host {host}."));
+        let or_node =
+            if may_be_its_pod(event) { "; if that is Falco's own pod, of the node that it runs on" } else { "" };
+        steps.say(format_args!("Look at the processes, log-ins and scheduled jobs of the host {host}{or_node}."));
     }
     let id = event.container.id.as_deref().filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric())).and_then(word);
     let kubernetes = &event.kubernetes;
@@ -427,35 +427,6 @@ fn host(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
         );
     }
     image(event, steps);
-}
-
-fn cloud_audit(event: &Runtime, target: &Target, steps: &mut Steps) {
-    let access = super::access::access(event).unwrap_or_default();
-    let who = access.principal_email.as_deref().or(access.principal_subject.as_deref());
-    let who_shown = who.map_or_else(|| "the caller".to_owned(), ascii);
-    steps.say(format_args!(
-        "Ask whether {who_shown} meant to do this, over a channel that an intruder would not control."
-    ));
-    let is_google =
-        event.cloud.provider.as_deref() == Some("gcp") || event.origin.source.as_deref() == Some("gcp_auditlog");
-    let plain =
-        |who: &&str| who.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'@' | b'.' | b'-' | b'_' | b'+'));
-    if let (true, Some(project), Some(who)) = (is_google, &target.project, who.filter(plain)) {
-        let command = format!(
-            "gcloud logging read 'protoPayload.authenticationInfo.principalEmail=\"{who}\"' --project {project} --freshness 1d --limit 50"
-        );
-        steps.run("See what else the same caller did:", command);
-        if who.ends_with(".gserviceaccount.com")
-            && let Some(account) = word(who)
-        {
-            let command = format!("gcloud iam service-accounts keys list --iam-account {account} --project {project}");
-            steps.run("List the keys of the service account, and delete those that nobody can explain:", command);
-        }
-    }
-    if let Some(ip) = access.caller_ip {
-        steps.say(format_args!("Check whether the address {ip} belongs to you."));
-    }
-    steps.say("If it was not expected, disable the caller, change its credentials, and undo what it changed.");
 }
 
 /// Numbered steps under way.

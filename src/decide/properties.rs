@@ -9,7 +9,7 @@ use super::resource::Resource;
 use super::secrets::{HIDDEN, is_secret, redact_arguments};
 use super::text::{cut, shown};
 use crate::event::Properties;
-use crate::event::runtime::Runtime;
+use crate::event::runtime::{Host, Runtime};
 use crate::event::sieve::Sieve;
 
 /// Most keys of one finding.
@@ -38,6 +38,8 @@ pub(super) struct Context<'a> {
     /// What the look-ups found, under our own names.
     pub(super) looked_up: &'a [(String, String)],
     pub(super) node: Option<&'a str>,
+    /// The host as the sensor told it, which may be only where the event was read.
+    pub(super) sensor: &'a Host,
 }
 
 /// Everything, the most important first, so that a cap cuts off what matters least.
@@ -121,8 +123,8 @@ fn provenance(event: &Runtime, context: &Context<'_>, bag: &mut Bag) {
         ("raw_event_category", &origin.raw_category),
         ("source_type", &origin.kind),
         ("source_sub_type", &origin.sub_kind),
-        ("host_name", &event.host.name),
-        ("host_mac", &event.host.mac),
+        ("host_name", &context.sensor.name),
+        ("host_mac", &context.sensor.mac),
         ("kubernetes_cluster_name", &event.kubernetes.cluster),
         ("run_book", &event.runbook),
     ] {

@@ -5,9 +5,9 @@ use chrono::{DateTime, Duration, Utc};
 use super::{Rules, access, activity, compliance, looked_up, mitre, next_steps, properties, resource, text, workload};
 use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
-use crate::event::FindingId;
 use crate::event::finding::{Finding, FindingClass};
 use crate::event::runtime::{Runtime, Shape};
+use crate::event::{FindingId, scene};
 
 /// The longest category Security Command Center shows and filters by.
 const LONGEST_CATEGORY: usize = 255;
@@ -38,8 +38,10 @@ pub(super) fn unwanted(event: &Runtime, config: &FindingConfig) -> Option<String
 
 /// The finding.
 pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: DateTime<Utc>) -> Finding {
-    let resource = resource::resolve(event, enriched, &rules.organization);
-    let event = looked_up::filled(event, enriched);
+    let sensor = &event.host;
+    let placed = scene::placed(event);
+    let resource = resource::resolve(&placed, enriched, &rules.organization);
+    let event = looked_up::filled(&placed, enriched);
     let event = &*event;
     let severity = rules.finding.severities[usize::from(event.severity.level().min(7))];
     let latest = now - Duration::seconds(1);
@@ -74,6 +76,7 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
         gaps: &enriched.gaps,
         looked_up: &looked_up::properties(event, enriched),
         node: workload::node_name(event),
+        sensor,
     };
     finding.source_properties = properties::collect(event, &context);
     finding.mitre_attack = attack.finding;

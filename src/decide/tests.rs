@@ -2,6 +2,7 @@
 
 mod audited;
 mod clouds;
+mod elsewhere;
 mod stock;
 mod systems;
 

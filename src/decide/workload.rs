@@ -4,7 +4,8 @@ use super::audited;
 use super::object::{bounded, object};
 use super::resource::Resource;
 use crate::event::finding::{Container, Kubernetes, Node, Object, Pod};
-use crate::event::runtime::Runtime;
+use crate::event::runtime::{Runtime, Shape};
+use crate::event::scene::{self, Scene};
 use crate::normalize::names;
 
 /// Most containers of one new pod.
@@ -43,7 +44,7 @@ pub(super) fn kubernetes(event: &Runtime, resource: &Resource, containers: &[Con
         labels: Vec::new(),
         containers: containers.to_vec(),
     });
-    let is_node = known.node.is_some() || (known.pod.is_some() || known.cluster.is_some()) && !is_audited(event);
+    let is_node = known.node.is_some() || on_cluster(event);
     let node = resource.instance.as_ref().filter(|_| is_node).map(|name| Node { name: Some(name.clone()) });
     let mut kubernetes = Kubernetes {
         pods: pod.into_iter().collect(),
@@ -57,14 +58,23 @@ pub(super) fn kubernetes(event: &Runtime, resource: &Resource, containers: &[Con
 
 /// The node's name, when it is a node.
 pub(super) fn node_name(event: &Runtime) -> Option<&str> {
-    let known = &event.kubernetes;
-    let on_cluster = (known.pod.is_some() || known.cluster.is_some()) && !is_audited(event);
-    known.node.as_deref().or_else(|| event.machine().filter(|_| on_cluster))
+    let known = event.kubernetes.node.as_deref();
+    known.or_else(|| event.machine().filter(|_| on_cluster(event) && !may_be_its_pod(event)))
 }
 
-/// Whether it is a record of an audit log: of these only the reader's place is known, not the pod's.
-fn is_audited(event: &Runtime) -> bool {
-    matches!(event.origin.source.as_deref(), Some("k8s_audit" | "gcp_auditlog"))
+/// Whether Falco may have told its own pod's name for its host's, as it does without `FALCO_HOSTNAME`. The name that a
+/// daemon set or a deployment made for a pod ends in five of the characters below; where a look-up found the machine, its
+/// name is known.
+pub(super) fn may_be_its_pod(event: &Runtime) -> bool {
+    let made = |c: char| "bcdfghjklmnpqrstvwxz2456789".contains(c);
+    let of_pod = |name: &str| name.rsplit_once('-').is_some_and(|(_, end)| end.len() == 5 && end.chars().all(made));
+    event.shape == Shape::Falco && event.cloud.instance_name.is_none() && event.host.name.as_deref().is_some_and(of_pod)
+}
+
+/// Whether it happened on a machine of a cluster.
+fn on_cluster(event: &Runtime) -> bool {
+    let known = &event.kubernetes;
+    (known.pod.is_some() || known.cluster.is_some()) && scene::of(event) == Scene::Machine
 }
 
 fn workload(event: &Runtime) -> Option<Object> {

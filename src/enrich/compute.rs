@@ -163,7 +163,7 @@ fn questions(subject: &Subject, found: &Enriched, projects: &[String]) -> Vec<Qu
 /// What the instance may be called, the surest first: a host may call itself anything, a node is called as its instance.
 fn names(subject: &Subject, found: &Enriched) -> Vec<(FoundBy, String)> {
     // Where the pod is now is not where it was, if the event says that.
-    let now = || found.workload.as_ref().map(|workload| workload.node.as_str());
+    let now = || found.workload.as_ref().map(|workload| workload.node.as_str()).filter(|_| !subject.remote);
     let node = subject.node.as_deref().or_else(now).and_then(short_name);
     let mut names: Vec<(FoundBy, String)> = Vec::new();
     for (by, name) in [

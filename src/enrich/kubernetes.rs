@@ -137,7 +137,7 @@ impl Enricher for KubernetesEnricher {
                 gaps.extend(read.gaps);
                 found.workload = read.found;
                 // Where the pod is now is not where it was, if the event says that.
-                let now = || found.workload.as_ref().map(|workload| workload.node.clone());
+                let now = || found.workload.as_ref().map(|workload| workload.node.clone()).filter(|_| !subject.remote);
                 node = node.or_else(now).filter(|node| is_name(node));
             }
             if let Some(node) = node {

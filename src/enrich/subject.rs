@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::event::Event;
+use crate::event::scene::{self, Scene};
 
 /// What is known before anything is looked up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Subject {
     pub address: Option<Ipv4Addr>,
     /// The cloud is known and is not Google's: there is no instance of ours.
     pub elsewhere: bool,
+    /// It was only read on a machine and happened on none: a pod's workload is worth asking for, no node and no instance.
+    pub remote: bool,
     /// The Kubernetes cluster's name.
     pub cluster: Option<String>,
     /// The node's name.
@@ -52,6 +55,8 @@ pub fn of(event: &Event) -> Option<Subject> {
         }
         _ => return None,
     };
+    let remote = scene::of(runtime) != Scene::Machine;
+    let runtime = &*scene::placed(runtime);
     let cloud = &runtime.cloud;
     let known = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     Some(Subject {
@@ -64,6 +69,7 @@ pub fn of(event: &Event) -> Option<Subject> {
         host_name: runtime.host.name.as_deref().and_then(short_name),
         address: runtime.host.mac.as_deref().and_then(address_of),
         elsewhere: cloud.provider.as_deref().is_some_and(|provider| provider != "gcp"),
+        remote,
         cluster: known(&runtime.kubernetes.cluster),
         node: known(&runtime.kubernetes.node),
         namespace: known(&runtime.kubernetes.namespace),

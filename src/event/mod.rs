@@ -7,6 +7,7 @@ pub mod id;
 pub mod outcome;
 pub mod properties;
 pub mod runtime;
+pub mod scene;
 pub mod severity;
 pub(crate) mod sieve;
 

@@ -6,6 +6,9 @@ use super::names;
 use crate::event::facts::Facts;
 use crate::event::runtime::{Cloud, Container, Host, Kubernetes};
 
+/// What the kubelet calls the sandbox that holds a pod's namespaces: no container of the pod has this name.
+const NO_CONTAINER: &str = "POD";
+
 /// Where it happened.
 #[derive(Debug, Default)]
 pub(super) struct Place {
@@ -25,12 +28,15 @@ pub(super) fn read(fields: &Facts, labels: &Facts, hints: &[Cow<'_, str>], conta
         kubernetes: kubernetes(&pick),
         cloud: cloud(&pick),
     };
+    if place.cloud.provider.is_none() {
+        place.cloud.provider = other_cloud(labels).map(str::to_owned);
+    }
     let docker = hints.iter().map(|hint| &**hint).chain(place.container.name.as_deref()).find_map(names::docker_name);
     if let Some(name) = docker {
         let (pod, namespace, container) = (name.pod.to_owned(), name.namespace.to_owned(), name.container.to_owned());
         place.kubernetes.pod.get_or_insert(pod);
         place.kubernetes.namespace.get_or_insert(namespace);
-        place.container.name = Some(container);
+        place.container.name = Some(container).filter(|name| name != NO_CONTAINER);
     }
     if place.host.name.is_none() {
         place.host.name = place.cloud.instance_name.clone().or_else(|| place.kubernetes.node.clone());
@@ -66,7 +72,7 @@ fn container(pick: &impl Fn(&[&str]) -> Option<String>, id: Option<String>) -> C
             "k8s.container.name",
             "jevt.value[/requestObject/ephemeralContainers/0/name]",
         ])
-        .filter(|name| name != "host"),
+        .filter(|name| name != "host" && name != NO_CONTAINER),
         image,
         digest: pick(&["container.image.digest"]).or(in_image.filter(|digest| digest.starts_with("sha256:"))),
     }
@@ -200,6 +206,16 @@ fn cloud(pick: &impl Fn(&[&str]) -> Option<String>) -> Cloud {
         location: pick(&["gcp.location", "jevt.value[/annotations/location]", "json.value[/resource/labels/location]"]),
         instance_id,
         instance_name: pick(&["gcp.instanceName"]),
+    }
+}
+
+/// The cloud that the agent's labels are about where none of them names it: an agent on AWS or Azure sends theirs.
+fn other_cloud(labels: &Facts) -> Option<&'static str> {
+    let of = |prefix: &str| labels.iter().any(|(name, _)| name.starts_with(prefix));
+    match () {
+        () if of("aws.") => Some("aws"),
+        () if of("azure.") => Some("azure"),
+        () => None,
     }
 }
 

@@ -20,10 +20,19 @@ const PROJECT: &str = "acme-prod";
 const NUMBER: &str = "289600000042";
 
 pub fn event(labels: Value, mac: &str) -> Event {
+    event_of("syscall", labels, mac)
+}
+
+pub fn event_of(source: &str, labels: Value, mac: &str) -> Event {
     let body = json!([{
         "id": "17dec715376910362c8c3f62a4ced001", "type": "policy", "timestamp": 1_720_031_001_639_981_110_i64, "name": "P",
-        "severity": 4, "machineId": mac, "hostMac": mac, "content": {"ruleName": "R", "output": "x", "fields": {}}, "labels": labels,
+        "severity": 4, "source": source, "machineId": mac, "hostMac": mac,
+        "content": {"ruleName": "R", "output": "x", "fields": {}}, "labels": labels,
     }]);
+    read(&body)
+}
+
+fn read(body: &Value) -> Event {
     match normalize::delivery(body.to_string().as_bytes(), chrono::DateTime::UNIX_EPOCH).unwrap().remove(0) {
         Element::Event { event, .. } => event,
         other => panic!("not an event: {other:?}"),
@@ -488,4 +497,29 @@ async fn gcloud_lists_the_same_instances_from_the_fake() {
     let asked = compute.server.asked();
     assert!(asked.iter().any(|asked| asked.path.ends_with("/aggregated/instances")), "{asked:?}");
     assert!(asked.len() >= 2, "over more than one page");
+}
+
+/// Falco sends the name of its own machine with everything that its plugins read.
+#[tokio::test]
+async fn the_machine_that_only_read_an_event_is_not_looked_up() {
+    let compute = filled();
+    let enrichment = enrichment(&compute, &[]);
+    let of_falco = |source: &str, fields: Value| {
+        read(
+            &json!({"rule": "R", "priority": "Warning", "output": "x", "source": source, "hostname": "gke-prod-pool-1",
+            "time": "2025-05-18T10:18:15Z", "output_fields": fields}),
+        )
+    };
+    for source in ["k8s_audit", "okta", "aws_cloudtrail", "gcp_auditlog", "gitlab", "nginx", "what_comes_next"] {
+        let found = enrichment.enrich(&of_falco(source, json!({"x.user": "eve"}))).await;
+        assert_eq!(found, Enriched::default(), "{source}");
+    }
+    for labels in [json!({"aws.accountId": "1"}), json!({"azure.location": "westeurope"})] {
+        let mut labels = labels;
+        labels["host.hostName"] = "gke-prod-pool-1".into();
+        assert_eq!(look(&enrichment, labels).await, Enriched::default(), "it is a machine of another cloud");
+    }
+    assert_eq!(compute.server.asked().len(), 0);
+    let found = enrichment.enrich(&of_falco("syscall", json!({"proc.name": "sh"}))).await;
+    assert_eq!(found.instance.map(|instance| instance.name).as_deref(), Some("gke-prod-pool-1"));
 }

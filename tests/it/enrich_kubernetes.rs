@@ -9,12 +9,12 @@ use sysdig_scc::decide::{Decision, Rules, decide};
 use sysdig_scc::enrich::cache::Keep;
 use sysdig_scc::enrich::compute::{ComputeEnricher, Where};
 use sysdig_scc::enrich::kubernetes::KubernetesEnricher;
-use sysdig_scc::enrich::{Enrichment, FoundBy};
+use sysdig_scc::enrich::{Enricher, Enrichment, FoundBy};
 use sysdig_scc::event::FindingChange;
 use sysdig_scc::google::compute::Compute;
 use sysdig_scc::google::{Client, HttpSettings, TokenSource};
 
-use crate::enrich::event;
+use crate::enrich::{event, event_of};
 use crate::fakes::compute::{FakeCompute, instance};
 use crate::fakes::kubernetes::FakeKubernetes;
 use crate::recovery::Process;
@@ -109,6 +109,22 @@ async fn the_workload_is_followed_to_its_deployment_and_the_node_to_its_instance
         assert_eq!(found.instance.unwrap().id, "4242");
     }
     assert_eq!(cluster.server.asked().len(), 3, "pod, replica set, node: once");
+}
+
+/// What somebody asked of the API server did not happen on the pod's node, nor on the agent's.
+#[tokio::test]
+async fn of_an_audit_records_pod_the_workload_is_asked_for_and_no_machine() {
+    let (cluster, compute) = (filled(), FakeCompute::start());
+    let http = Client::new(HttpSettings::new(compute.server.url.parse().unwrap()), TokenSource::none()).unwrap();
+    let place = Where { projects: vec!["acme-prod".into()], zones: Vec::new(), keep: KEEP };
+    let compute_enricher = ComputeEnricher::new(Compute::new(http), None, place);
+    let enrichers: Vec<Arc<dyn Enricher>> = vec![Arc::new(enricher(&cluster).await), Arc::new(compute_enricher)];
+    let mut labels = labels();
+    labels["host.hostName"] = "gke-prod-1".into();
+    let found = Enrichment::new(enrichers, Duration::from_secs(5)).enrich(&event_of("k8s_audit", labels, "")).await;
+    assert_eq!(found.workload.map(|workload| workload.name).as_deref(), Some("web"));
+    assert_eq!((found.node, found.instance, found.gaps), (None, None, Vec::new()));
+    assert!(compute.server.asked().is_empty());
 }
 
 #[tokio::test]

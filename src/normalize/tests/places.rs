@@ -85,3 +85,33 @@ fn nothing_among_the_entities_vanishes() {
     assert_eq!(told(good.clone()), ["event"], "one that stands alone");
     assert_eq!(told(json!([{"policyEvents": []}, null])), ["ignored"]);
 }
+
+#[test]
+fn labels_of_another_cloud_say_that_it_is_not_googles() {
+    for (labels, expected) in [
+        (json!({"aws.accountId": "1", "aws.instanceId": "i-0abc"}), Some("aws")),
+        (json!({"azure.location": "westeurope"}), Some("azure")),
+        (json!({"cloudProvider.name": "gcp", "aws.accountId": "1"}), Some("gcp")),
+        (json!({"gcp.projectId": "289600000042"}), Some("gcp")),
+        (json!({"host.hostName": "node-1"}), None),
+    ] {
+        assert_eq!(runtime(&event(json!({}), labels.clone())).cloud.provider.as_deref(), expected, "{labels}");
+    }
+}
+
+#[test]
+fn a_pods_sandbox_is_no_container_of_it() {
+    let name = "k8s_POD_web-1_shop_35b5c3ff-3d9e-11e8-9249-42010a9c0071_0";
+    for labels in [
+        json!({"container.name": name}),
+        json!({"container.name": name, "container.label.io.kubernetes.container.name": "POD",
+            "container.label.io.kubernetes.pod.name": "web-1", "container.label.io.kubernetes.pod.namespace": "shop"}),
+    ] {
+        let found = runtime(&event(json!({}), labels));
+        assert_eq!(
+            (found.kubernetes.pod.as_deref(), found.kubernetes.namespace.as_deref()),
+            (Some("web-1"), Some("shop"))
+        );
+        assert_eq!(found.container.name, None);
+    }
+}
