@@ -294,6 +294,8 @@ async fn a_challenge_is_answered_once_and_for_its_purpose() {
     assert_eq!(door.get("/attestation/secrets/db", &both(3)).await.0, 409, "another token with the same nonce");
     assert_eq!(door.post("/attestation/challenge", json!({"secret": "none"})).await.0, 400);
     assert_eq!(door.post("/attestation/challenge", json!({})).await.0, 400);
+    let (status, body) = door.post("/attestation/challenge", json!({"secret": 5})).await;
+    assert_eq!((status, body.contains("secret") && !body.contains("token")), (400, true), "{body}");
 }
 
 #[tokio::test]
@@ -305,7 +307,7 @@ async fn a_secret_is_sealed_to_the_key_the_token_vouches_for() {
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
     use sha2::{Digest, Sha256};
 
-    let door = Door::open(&[]);
+    let door = Door::open(&[("ATTESTATION_SEALED_ONLY", "db"), ("ATTESTATION_CODELAB_PATH", "/=api")]);
     let private = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
     let der: PublicKeyX509Der<'_> = private.public_key().as_der().unwrap();
     let spki = der.as_ref().to_vec();
@@ -314,6 +316,10 @@ async fn a_secret_is_sealed_to_the_key_the_token_vouches_for() {
         door.post("/attestation/secrets/db", json!({"token": token(json!({})), "public_key": key})).await;
     assert_eq!((status, body.contains("key_not_accepted")), (403, true), "{body}");
     let vouching = token(json!({"eat_nonce": hex::encode(Sha256::digest(&spki))}));
+    let (status, body) = door.get("/attestation/secrets/db", &vouching).await;
+    assert_eq!((status, body.contains("sealed_only"), body.contains(SECRET)), (403, true, false), "{body}");
+    assert!(door.journal(2).await.contains("\"sealed_only\""));
+    assert_eq!(door.get("/attestation/secrets/api", &token(json!({}))).await.0, 200, "others as before");
     let (status, jwe) = door.post("/attestation/secrets/db", json!({"token": vouching, "public_key": key})).await;
     assert_eq!(status, 200, "{jwe}");
     let parts: Vec<&str> = jwe.split('.').collect();
@@ -526,6 +532,11 @@ async fn a_secret_comes_from_where_it_is_and_its_absence_is_503() {
         (200, &"application/octet-stream".parse().unwrap())
     );
     assert_eq!(answer.bytes().await.unwrap()[..], [0, 255, 254]);
+    std::fs::write(file.path(), "").unwrap();
+    let (status, body) = door.get("/attestation/secrets/disk", &token(json!({"oemid": 4}))).await;
+    assert_eq!((status, body.contains("secret_unavailable")), (503, true), "just being written: {body}");
+    std::fs::write(file.path(), SECRET).unwrap();
+    assert_eq!(door.get("/attestation/secrets/disk", &token(json!({"oemid": 4}))).await, (200, SECRET.to_owned()));
 }
 
 #[tokio::test]
