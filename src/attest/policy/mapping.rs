@@ -242,6 +242,8 @@ mod tests {
         assert!(matches!(mapping.apply(&json!({"sub": 5})), Err(MappingError::Kind { .. })));
         assert!(matches!(mapping.apply(&json!({})), Err(MappingError::Failed { .. })));
         assert!(Mapping::compile(&pairs("attribute.Upper", "'a'")).is_err());
+        let twice = [pairs("attribute.a", "'x'"), pairs("attribute.a", "'y'")].concat();
+        assert_eq!(Mapping::compile(&twice).unwrap_err(), MappingRefusal::Twice("attribute.a".into()));
         assert!(Mapping::compile(&pairs("attribute.a", &format!("'{}'", "x".repeat(2050)))).is_err());
     }
 
