@@ -105,8 +105,8 @@ pub struct LookedUp {
 }
 
 impl LookedUp {
-    /// Whether the set says anything about an id: it has it, or it is what the issuer answered when it was last asked. The
-    /// key that an older set lacks may be a new one: nobody could look.
+    /// Whether the set says anything about an id: it has it, or it is what the issuer answered when it was last asked.
+    /// The key that an older set lacks may be a new one: nobody could look.
     pub fn speaks_of(&self, kid: &str) -> bool {
         self.answered || self.keys.find(kid).is_some()
     }
@@ -251,7 +251,8 @@ impl KeySource {
     }
 
     /// Renews in a task of its own, unless somebody is asking now or did not long ago: who has a key that may still be
-    /// used does not wait for a slow issuer. The task lasts as long as a fetch may, and holds the lock, so there is one.
+    /// used does not wait for a slow issuer. The task lasts as long as a fetch may, and holds the lock, so there is
+    /// one.
     fn renew_beside(&self, now: Instant) {
         let Ok(mut asked) = Arc::clone(&self.asked).try_lock_owned() else { return };
         if asked.may(Why::Stale, now, self.rules.floor) {

@@ -1,5 +1,6 @@
-//! What stands open of each machine: so that a thousand tokens in the same state are told once, that no older token closes
-//! what a newer one opened, that what is open says what is so now, and that a denial ends when the policy that denied allows.
+//! What stands open of each machine: so that a thousand tokens in the same state are told once, that no older token
+//! closes what a newer one opened, that what is open says what is so now, and that a denial ends when the policy that
+//! denied allows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -230,8 +231,8 @@ impl Told {
         events.into_iter().filter_map(|event| self.as_news(event, repeat, live)).collect()
     }
 
-    /// Leaves what stands of what a log tells: all but what something newer contradicts. Asked again for the same entry,
-    /// it leaves the same.
+    /// Leaves what stands of what a log tells: all but what something newer contradicts. Asked again for the same
+    /// entry, it leaves the same.
     pub fn standing(&mut self, events: Vec<Attestation>, live: Live<'_>) -> Vec<Attestation> {
         events.into_iter().filter_map(|event| self.as_it_stands(event, live)).collect()
     }
@@ -255,8 +256,8 @@ impl Told {
         open.map(|(category, state)| (category.name().to_owned(), json!(state.rests))).collect()
     }
 
-    /// Everything that is open of a machine that is not known yet, as [`Told::open`] gave it; an older version gave only
-    /// the time.
+    /// Everything that is open of a machine that is not known yet, as [`Told::open`] gave it; an older version gave
+    /// only the time.
     pub fn recall(&mut self, subject: &str, open: &Map<String, Json>) {
         if self.knows(subject) {
             return;
@@ -323,8 +324,8 @@ impl Told {
         match (turn, state) {
             (Turn::Changes, _) => Some(event),
             (Turn::Renames, Some(state)) => state.renamed(&event),
-            // The outbox knows what it has already; what closed or renamed something is told again in case it did not get
-            // there.
+            // The outbox knows what it has already; what closed or renamed something is told again in case it did not
+            // get there.
             (Turn::Loses, Some(state)) if state.open && !event.open && by_this => state.renamed(&event),
             (Turn::Stays, Some(state)) if event.open => {
                 if !state.is_newer_than(&event) {

@@ -1,5 +1,5 @@
-//! Tokens of strangers: of other people's projects, images and software, and of debug images. A term that is true of them
-//! too asks for nothing, whatever it names.
+//! Tokens of strangers: of other people's projects, images and software, and of debug images. A term that is true of
+//! them too asks for nothing, whatever it names.
 
 use serde_json::{Value as Json, json};
 
@@ -48,7 +48,8 @@ fn token(software: &str, project: &str, hash: &str, support: Json) -> Json {
         space["support_attributes"] = support;
     }
     json!({
-        "iss": "https://confidentialcomputing.googleapis.com", "aud": "https://zzq.example", "iat": 1, "nbf": 1, "exp": 3601,
+        "iss": "https://confidentialcomputing.googleapis.com", "aud": "https://zzq.example",
+        "iat": 1, "nbf": 1, "exp": 3601,
         "sub": format!("https://www.googleapis.com/compute/v1/projects/{project}/zones/zq-1/instances/zq-2"),
         "secboot": true, "oemid": 11129, "hwmodel": "GCP_AMD_SEV", "swname": software, "swversion": ["260800"],
         "dbgstat": "enabled", "google_service_accounts": [format!("zq@{project}.iam.gserviceaccount.com")],

@@ -26,8 +26,8 @@ pub static ATTESTATION_SEALED_ONLY: Setting = Setting {
     example: "db",
     secret: false,
     doc: "The secrets that are released only sealed to a public key whose hash is a nonce of the token, by name, \
-          separated by commas; * for all. Whoever steals a token has nothing of it then. Not set: a caller that gives no \
-          public_key gets the secret as it is.",
+          separated by commas; * for all. Whoever steals a token has nothing of it then. Not set: a caller that gives \
+          no public_key gets the secret as it is.",
 };
 /// Where a secret is.
 #[derive(Debug, Clone, PartialEq, Eq)]

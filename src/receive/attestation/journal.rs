@@ -1,7 +1,7 @@
 //! The journal: every decision, one JSON object a line, appended and never changed.
 //!
-//! A file that was removed or renamed while it is open takes every line without complaint, and nothing else would tell: so
-//! whether it still stands in its place is looked at before each write, and where it does not, a new one is made.
+//! A file that was removed or renamed while it is open takes every line without complaint, and nothing else would tell:
+//! so whether it still stands in its place is looked at before each write, and where it does not, a new one is made.
 
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Write};
@@ -193,8 +193,8 @@ impl Book {
         Ok(Self { path: path.to_owned(), file: options.open(path)?, torn: false })
     }
 
-    /// Whether the open file still stands in its place. A question the disk cannot answer is answered yes: the write itself
-    /// will tell.
+    /// Whether the open file still stands in its place. A question the disk cannot answer is answered yes: the write
+    /// itself will tell.
     fn is_in_place(&self) -> bool {
         match (std::fs::metadata(&self.path), self.file.metadata()) {
             (Ok(there), Ok(ours)) => identity(&there) == identity(&ours),
