@@ -33,6 +33,8 @@ pub enum Kind {
 
 /// What nobody vouched for is told at most once in so many seconds.
 const FORGED_EVERY: i64 = 600;
+/// How far clocks may differ, in seconds.
+const LEEWAY: i64 = 60;
 /// The longest text of an entry that comes into a finding, in bytes.
 const LONGEST: usize = 512;
 
@@ -135,11 +137,17 @@ pub fn examine(entry: &Json, issuer: &str, trust: Trust<'_>, now: DateTime<Utc>)
     match vouched(text, issuer, trust, now) {
         Ok(Some(verified)) => {
             let events = told(entry, &verified, now);
-            Examined { events, live: Some(verified).filter(|verified| verified.expires > now.timestamp()) }
+            Examined { events, live: Some(verified).filter(|verified| is_live(verified, now.timestamp())) }
         }
         Ok(None) => Examined::default(),
         Err(reason) => Examined { events: vec![forged(entry, &reason, now)], live: None },
     }
+}
+
+/// Whether it says something about now: it has not expired, and it is not for later.
+fn is_live(verified: &Verified, now: i64) -> bool {
+    let begins = ["nbf", "iat"].map(|name| verified.claims.get(name).and_then(Json::as_i64).unwrap_or_default());
+    verified.expires > now && begins.iter().all(|begins| begins.saturating_sub(LEEWAY) <= now)
 }
 
 /// The token, if its issuer vouches for it; `None` when nothing can be said: the issuer's keys are missing, or an old

@@ -100,9 +100,17 @@ pub struct LookedUp {
     pub keys: Arc<KeySet>,
     /// How long before the look-up it was fetched; zero when it was fetched for it.
     age: Duration,
+    /// Whether the issuer answered when it was last asked.
+    answered: bool,
 }
 
 impl LookedUp {
+    /// Whether the set says anything about an id: it has it, or it is what the issuer answered when it was last asked.
+    /// The key that an older set lacks may be a new one: nobody could look.
+    pub fn speaks_of(&self, kid: &str) -> bool {
+        self.answered || self.keys.find(kid).is_some()
+    }
+
     /// Whether the issuer itself has answered for an id that has been in the world for so long. What is missing from an
     /// older set may be a new key: that was not asked for because of the floor, or because the issuer does not answer.
     pub fn is_certain(&self, kid: &str, known_for: Duration) -> bool {
@@ -177,7 +185,8 @@ impl KeySource {
     pub async fn look_up_at(&self, kid: &str, now: Instant) -> Result<LookedUp, Unavailable> {
         let held = self.held().filter(|held| now < held.dead);
         if matches!(self.from, From::Fixed) {
-            return held.map(|held| LookedUp { keys: held.keys.clone(), age: Duration::ZERO }).ok_or(Unavailable);
+            let fixed = |held: Arc<Held>| LookedUp { keys: held.keys.clone(), age: Duration::ZERO, answered: true };
+            return held.map(fixed).ok_or(Unavailable);
         }
         let why = match &held {
             None => Some(Why::None),
@@ -187,6 +196,7 @@ impl KeySource {
             }
             Some(held) => (now >= held.renew).then_some(Why::Stale),
         };
+        let mut answered = true;
         match why {
             None => {}
             Some(Why::Stale) => {
@@ -197,11 +207,11 @@ impl KeySource {
                     drop(tokio::time::timeout_at(until.into(), self.asked.lock()).await);
                 }
             }
-            Some(why) => self.renew_unless_recent(why, kid, now).await,
+            Some(why) => answered = self.renew_unless_recent(why, kid, now).await,
         }
         let held = self.held().filter(|held| now < held.dead).ok_or(Unavailable)?;
         let age = held.fetched.map_or(Duration::MAX, |fetched| now.duration_since(fetched));
-        Ok(LookedUp { keys: held.keys.clone(), age })
+        Ok(LookedUp { keys: held.keys.clone(), age, answered })
     }
 
     /// Renews the keys in the background until `stop`.
@@ -241,7 +251,8 @@ impl KeySource {
     }
 
     /// Renews in a task of its own, unless somebody is asking now or did not long ago: who has a key that may still be
-    /// used does not wait for a slow issuer. The task lasts as long as a fetch may, and holds the lock, so there is one.
+    /// used does not wait for a slow issuer. The task lasts as long as a fetch may, and holds the lock, so there is
+    /// one.
     fn renew_beside(&self, now: Instant) {
         let Ok(mut asked) = Arc::clone(&self.asked).try_lock_owned() else { return };
         if asked.may(Why::Stale, now, self.rules.floor) {
@@ -254,13 +265,14 @@ impl KeySource {
         }
     }
 
-    async fn renew_unless_recent(&self, why: Why, kid: &str, now: Instant) {
+    /// Whether what is held afterwards is what the issuer answered when it was last asked.
+    async fn renew_unless_recent(&self, why: Why, kid: &str, now: Instant) -> bool {
         let began = Instant::now();
         let mut asked = self.asked.lock().await;
         let waited = now + began.elapsed();
         // Somebody else fetched while this waited, or not long ago.
         if asked.any.is_some_and(|last| last > now) || !asked.may(why, waited, self.rules.floor) {
-            return;
+            return self.held().is_some_and(|held| held.fetched.is_some() && held.fetched >= asked.any);
         }
         asked.any = Some(waited);
         let good = self.renew(waited).await;
@@ -269,6 +281,7 @@ impl KeySource {
         if why == Why::Unknown || (good && missing()) {
             asked.unknown = Some(waited);
         }
+        good
     }
 
     /// What is held now. The borrow ends here: nothing may wait while it holds.

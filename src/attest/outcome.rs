@@ -95,8 +95,16 @@ fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Categor
         add(Category::AttestationDebugImage, "The machine runs a debug image of Confidential Space.".into());
     }
     let support = claims.texts("submods.confidential_space.support_attributes");
-    if !support.is_empty() && !support.contains(&"STABLE") {
-        add(Category::AttestationUnsupportedImage, format!("The image is only {}.", support.join(", ")));
+    // Debug images have no attributes. A production image without any, as those of 2023, is not STABLE either.
+    let production = claims.text("swname") == Some("CONFIDENTIAL_SPACE") && claims.text("dbgstat") != Some("enabled");
+    match support.as_slice() {
+        [] if production => {
+            add(Category::AttestationUnsupportedImage, "The token names no support attributes of the image.".into());
+        }
+        [_, ..] if !support.contains(&"STABLE") => {
+            add(Category::AttestationUnsupportedImage, format!("The image is only {}.", support.join(", ")));
+        }
+        _ => {}
     }
     let model = claims.text("hwmodel").unwrap_or("not named");
     let strong = ["GCP_AMD_SEV", "GCP_AMD_SEV_ES", "GCP_AMD_SEV_SNP", "GCP_INTEL_TDX"].contains(&model)
@@ -106,20 +114,8 @@ fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Categor
         let boot = if secure_boot == Some(false) { "off" } else { "on or not told" };
         add(Category::AttestationWeakHardware, format!("The hardware model is {model}, secure boot is {boot}."));
     }
-    if let Some(tdx) = claims.tdx() {
-        let status = tdx.text("gcp_attester_tcb_status").unwrap_or("UpToDate");
-        let date = tdx.text("gcp_attester_tcb_date").and_then(|date| DateTime::parse_from_rfc3339(date).ok());
-        let age = date.and_then(|date| (decided.now - date.to_utc()).to_std().ok());
-        let old = decided.policy.max_tcb_age.zip(age).is_some_and(|(most, age)| age > most);
-        if status != "UpToDate" || old {
-            add(
-                Category::AttestationTcbOutOfDate,
-                format!(
-                    "The TCB status is {status}{}.",
-                    if old { ", its date older than the policy allows" } else { "" }
-                ),
-            );
-        }
+    if let Some(text) = claims.tdx().and_then(|tdx| outdated(tdx, decided)) {
+        add(Category::AttestationTcbOutOfDate, text);
     }
     let monitored =
         claims.at("submods.confidential_space.monitoring_enabled.memory").and_then(Json::as_bool) == Some(true);
@@ -141,6 +137,20 @@ fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Categor
             format!("The claims contradict themselves: {}.", contradictions.join("; ")),
         );
     }
+}
+
+/// What is out of date of the platform, if anything is known to be, or cannot be told of a date that the policy limits.
+fn outdated(tdx: Claims<'_>, decided: Decided<'_>) -> Option<String> {
+    let status = tdx.text("gcp_attester_tcb_status");
+    let limited = |most| {
+        let date = DateTime::parse_from_rfc3339(tdx.at("gcp_attester_tcb_date")?.as_str().unwrap_or_default());
+        let Ok(date) = date else { return Some(", its date cannot be read") };
+        let age = (decided.now - date.to_utc()).to_std().ok()?;
+        (age > most).then_some(", its date older than the policy allows")
+    };
+    let date = decided.policy.max_tcb_age.and_then(limited);
+    let out = date.is_some() || status.is_some_and(|status| status != "UpToDate");
+    out.then(|| format!("The TCB status is {}{}.", status.unwrap_or("not told"), date.unwrap_or_default()))
 }
 
 fn failed<'d>(decided: Decided<'d>) -> Vec<&'d super::policy::Term> {

@@ -61,6 +61,8 @@ pub enum Reason {
     PolicyDenied,
     #[error("the policy's condition has no answer for this token")]
     PolicyError,
+    #[error("this secret is released only sealed: give public_key, whose SHA-256 is a nonce of the token")]
+    SealedOnly,
     #[error("the key cannot be sealed to: {0}")]
     Sealing(SealError),
 }
@@ -95,6 +97,7 @@ impl Reason {
             Self::Family => "family_not_accepted",
             Self::PolicyDenied => "policy_denied",
             Self::PolicyError => "policy_error",
+            Self::SealedOnly => "sealed_only",
             Self::Sealing(_) => "key_not_accepted",
         }
     }
@@ -103,7 +106,8 @@ impl Reason {
     pub fn status(&self) -> u16 {
         match self {
             Self::Sealing(SealError::Key | SealError::Failed) => 400,
-            Self::Family | Self::PolicyDenied | Self::PolicyError | Self::Sealing(SealError::NotInToken) => 403,
+            Self::Family | Self::PolicyDenied | Self::PolicyError => 403,
+            Self::SealedOnly | Self::Sealing(SealError::NotInToken) => 403,
             Self::Replayed => 409,
             Self::KeysUnavailable => 503,
             _ => 401,
@@ -112,6 +116,14 @@ impl Reason {
 
     /// Whether the signature was good, so that the claims are known to be the issuer's.
     pub fn is_verified(&self) -> bool {
-        matches!(self, Self::Replayed | Self::Family | Self::PolicyDenied | Self::PolicyError | Self::Sealing(_))
+        matches!(
+            self,
+            Self::Replayed
+                | Self::Family
+                | Self::PolicyDenied
+                | Self::PolicyError
+                | Self::SealedOnly
+                | Self::Sealing(_)
+        )
     }
 }

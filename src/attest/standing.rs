@@ -1,13 +1,25 @@
-//! What stands open of each machine: so that a thousand tokens in the same state are told once, that no older token closes
-//! what a newer one opened, and that a denial ends when the policy that denied allows.
+//! What stands open of each machine: so that a thousand tokens in the same state are told once, that no older token
+//! closes what a newer one opened, that what is open says what is so now, and that a denial ends when the policy that
+//! denied allows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
+use sha2::{Digest, Sha256};
 
+use crate::decide::text::ellipsis;
 use crate::event::attestation::{Attestation, Category};
+
+/// A state whose cause changes is told again so often, in the long run: causes that alternate must not make a storm.
+const CHANGES_EVERY: TimeDelta = TimeDelta::minutes(1);
+/// So many changes of cause are told before it counts.
+const CHANGES_AT_ONCE: i32 = 5;
+/// The longest sentence of a policy that is kept, in bytes.
+const SENTENCE: usize = 1024;
+/// The most policies whose sentences are kept.
+const SENTENCES: usize = 32;
 
 /// What was told about each machine.
 #[derive(Debug)]
@@ -30,6 +42,8 @@ struct State {
     /// The occurrence that brought it about.
     by: String,
     rests: Rests,
+    /// Changes of its cause are told again from then on.
+    spent: DateTime<Utc>,
 }
 
 /// What an open state rests on, as it is kept over restarts.
@@ -41,17 +55,50 @@ struct Rests {
     issued: Option<DateTime<Utc>>,
     /// The policies that deny.
     policies: BTreeSet<String>,
+    /// What each of them said last, or, under no name, what made a state that is no policy's.
+    #[serde(default)]
+    causes: BTreeMap<String, Cause>,
+    /// The policy that the finding names.
+    #[serde(default)]
+    named: Option<String>,
+}
+
+/// Why something is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Cause {
+    /// What tells it from another cause.
+    mark: String,
+    /// What a policy said, for when it is the one left that denies.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    said: String,
+}
+
+impl Cause {
+    fn of(event: &Attestation) -> Self {
+        let terms = event.properties.get("failed_terms").filter(|_| event.category.is_of_a_policy());
+        let text = json!([event.description, terms]).to_string();
+        let mark = hex::encode(&Sha256::digest(text)[..8]);
+        let said = policy_of(event).map_or_else(String::new, |_| ellipsis(&event.description, SENTENCE));
+        Self { mark, said }
+    }
+}
+
+/// The policy whose answer the event is.
+fn policy_of(event: &Attestation) -> Option<&String> {
+    event.evidence.policy.as_ref().filter(|_| event.category.is_of_a_policy())
 }
 
 /// What an event does to what is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// It opens or closes, or another policy denies.
+    /// It opens or closes, or another policy denies, or for another reason.
     Changes,
     /// It says what is known.
     Stays,
     /// Something newer, or another policy, says otherwise.
     Loses,
+    /// It closes nothing, but the policy that was named does not deny any more: another one does.
+    Renames,
 }
 
 /// Whether a policy is still there; one that is gone cannot allow what it denied.
@@ -59,9 +106,15 @@ pub type Live<'l> = &'l (dyn Fn(&str) -> bool + Send + Sync);
 
 impl State {
     fn of(event: &Attestation) -> Self {
-        let policies = event.evidence.policy.iter().filter(|_| event.category.is_of_a_policy()).cloned().collect();
-        let rests = Rests { at: event.time, issued: event.evidence.issued, policies };
-        Self { open: event.open, by: event.occurrence.clone(), rests }
+        let policy = policy_of(event);
+        let rests = Rests {
+            at: event.time,
+            issued: event.evidence.issued,
+            policies: policy.cloned().into_iter().collect(),
+            causes: BTreeMap::from([(policy.cloned().unwrap_or_default(), Cause::of(event))]),
+            named: policy.cloned(),
+        };
+        Self { open: event.open, by: event.occurrence.clone(), rests, spent: DateTime::<Utc>::MIN_UTC }
     }
 
     /// Whether the event's token was issued before what this rests on.
@@ -70,19 +123,70 @@ impl State {
     }
 
     fn also(&mut self, event: &Attestation) -> Turn {
+        let late = self.is_newer_than(event);
         self.rests.issued = self.rests.issued.max(event.evidence.issued);
-        let policy = event.evidence.policy.as_ref().filter(|_| event.category.is_of_a_policy());
-        match policy {
-            Some(policy) if self.rests.policies.insert(policy.clone()) => Turn::Changes,
-            _ => Turn::Stays,
+        let policy = policy_of(event);
+        if policy.is_some_and(|policy| self.rests.policies.insert(policy.clone())) {
+            self.says(event);
+            return Turn::Changes;
         }
+        let known = self.rests.causes.get(policy.map_or("", String::as_str));
+        // An older token says nothing about the cause now.
+        if late || known == Some(&Cause::of(event)) || !self.may_change(event.time) {
+            return Turn::Stays;
+        }
+        self.says(event);
+        Turn::Changes
+    }
+
+    /// The finding says what the event says.
+    fn says(&mut self, event: &Attestation) {
+        let policy = policy_of(event);
+        let key = policy.cloned().unwrap_or_default();
+        if self.rests.causes.len() < SENTENCES || self.rests.causes.contains_key(&key) {
+            self.rests.causes.insert(key, Cause::of(event));
+        }
+        self.rests.named = policy.cloned();
+    }
+
+    fn may_change(&mut self, now: DateTime<Utc>) -> bool {
+        let spent = self.spent.max(now - CHANGES_EVERY * (CHANGES_AT_ONCE - 1));
+        let may = spent <= now;
+        if may {
+            self.spent = spent + CHANGES_EVERY;
+        }
+        may
     }
 
     /// Takes away what the closing event allows. Whether nothing denies any more.
     fn allows(&mut self, event: &Attestation, live: Live<'_>) -> bool {
+        let Rests { policies, causes, .. } = &mut self.rests;
         let allowed = event.evidence.policy.as_deref();
-        self.rests.policies.retain(|policy| allowed != Some(policy) && live(policy));
-        self.rests.policies.is_empty()
+        policies.retain(|policy| allowed != Some(policy) && live(policy));
+        causes.retain(|policy, _| policy.is_empty() || policies.contains(policy));
+        policies.is_empty()
+    }
+
+    /// Whether the policy that the finding names denies no more, so that it names another one from this event on.
+    fn renames(&mut self, event: &Attestation) -> bool {
+        let Rests { policies, causes, named, .. } = &mut self.rests;
+        if named.as_ref().is_none_or(|named| policies.contains(named)) {
+            return false;
+        }
+        *named = policies.iter().find(|policy| causes.contains_key(*policy)).cloned();
+        self.by.clone_from(&event.occurrence);
+        named.is_some()
+    }
+
+    /// What the finding says once it names another policy, told by the event that took the first one away.
+    fn renamed(&self, event: &Attestation) -> Option<Attestation> {
+        let named = self.rests.named.as_ref()?;
+        let cause = self.rests.causes.get(named)?;
+        let mut renamed = Attestation { open: true, description: cause.said.clone(), ..event.clone() };
+        renamed.evidence.issued = self.rests.issued;
+        renamed.evidence.policy = Some(named.clone());
+        renamed.properties.insert("policy", named.clone());
+        Some(renamed)
     }
 }
 
@@ -104,7 +208,10 @@ impl Machine {
             (true, true) => return state.also(event),
             (false, false) => return Turn::Stays,
             (false, true) if in_order && state.is_newer_than(event) => return Turn::Loses,
-            (true, false) if state.is_newer_than(event) || !state.allows(event, live) => return Turn::Loses,
+            (true, false) if state.is_newer_than(event) => return Turn::Loses,
+            (true, false) if !state.allows(event, live) => {
+                return if state.renames(event) { Turn::Renames } else { Turn::Loses };
+            }
             _ => {}
         }
         *state = State::of(event);
@@ -118,15 +225,16 @@ impl Told {
         Self { machines: HashMap::new(), limit }
     }
 
-    /// Leaves only what is news: what opens or closes, and what is still open after `repeat`.
+    /// Leaves only what is news: what opens or closes, what is open for another reason, and what is still open after
+    /// `repeat`.
     pub fn news(&mut self, events: Vec<Attestation>, repeat: TimeDelta, live: Live<'_>) -> Vec<Attestation> {
-        events.into_iter().filter(|event| self.is_news(event, repeat, live)).collect()
+        events.into_iter().filter_map(|event| self.as_news(event, repeat, live)).collect()
     }
 
-    /// Leaves what stands of what a log tells: all but what something newer contradicts. Asked again for the same entry,
-    /// it leaves the same.
+    /// Leaves what stands of what a log tells: all but what something newer contradicts. Asked again for the same
+    /// entry, it leaves the same.
     pub fn standing(&mut self, events: Vec<Attestation>, live: Live<'_>) -> Vec<Attestation> {
-        events.into_iter().filter(|event| self.stands(event, live)).collect()
+        events.into_iter().filter_map(|event| self.as_it_stands(event, live)).collect()
     }
 
     /// Whether anything is remembered of it.
@@ -148,8 +256,8 @@ impl Told {
         open.map(|(category, state)| (category.name().to_owned(), json!(state.rests))).collect()
     }
 
-    /// Everything that is open of a machine that is not known yet, as [`Told::open`] gave it; an older version gave only
-    /// the time.
+    /// Everything that is open of a machine that is not known yet, as [`Told::open`] gave it; an older version gave
+    /// only the time.
     pub fn recall(&mut self, subject: &str, open: &Map<String, Json>) {
         if self.knows(subject) {
             return;
@@ -157,9 +265,12 @@ impl Told {
         let state = |category: Category| {
             let kept = open.get(category.name())?;
             let time = || DateTime::parse_from_rfc3339(kept.as_str()?).ok();
-            let bare = || Some(Rests { at: time()?.to_utc(), issued: None, policies: BTreeSet::new() });
+            let bare = || {
+                let (policies, causes) = (BTreeSet::new(), BTreeMap::new());
+                Some(Rests { at: time()?.to_utc(), issued: None, policies, causes, named: None })
+            };
             let rests = Rests::deserialize(kept).ok().or_else(bare)?;
-            Some((category, State { open: true, by: String::new(), rests }))
+            Some((category, State { open: true, by: String::new(), rests, spent: DateTime::<Utc>::MIN_UTC }))
         };
         let told = Category::ALL.into_iter().filter_map(state).collect();
         *self.machine(subject) = Machine { told, complete: true };
@@ -177,36 +288,53 @@ impl Told {
         self.machines.entry(subject.to_owned()).or_default()
     }
 
-    fn is_news(&mut self, event: &Attestation, repeat: TimeDelta, live: Live<'_>) -> bool {
+    fn as_news(&mut self, event: Attestation, repeat: TimeDelta, live: Live<'_>) -> Option<Attestation> {
         // Each replay and each release is an event of its own.
         if !event.category.closes_itself() {
-            return true;
+            return Some(event);
         }
         let machine = self.machine(&event.subject);
-        let turn = machine.turn(event, false, live);
-        let state = machine.told.get_mut(&event.category).filter(|_| event.open);
-        let due = state.is_some_and(|state| {
-            let due = turn == Turn::Changes || event.time - state.rests.at >= repeat;
-            if due {
-                state.rests.at = event.time;
+        let turn = machine.turn(&event, false, live);
+        let state = machine.told.get_mut(&event.category);
+        match (turn, state) {
+            (Turn::Changes, state) => {
+                if let Some(state) = state.filter(|state| state.open) {
+                    state.rests.at = event.time;
+                }
+                Some(event)
             }
-            due
-        });
-        due || turn == Turn::Changes
+            (Turn::Renames, Some(state)) => state.renamed(&event),
+            (_, Some(state)) if event.open && event.time - state.rests.at >= repeat => {
+                state.rests.at = event.time;
+                state.says(&event);
+                Some(event)
+            }
+            _ => None,
+        }
     }
 
-    fn stands(&mut self, event: &Attestation, live: Live<'_>) -> bool {
+    fn as_it_stands(&mut self, event: Attestation, live: Live<'_>) -> Option<Attestation> {
         if !event.category.closes_itself() {
-            return true;
+            return Some(event);
         }
         let machine = self.machine(&event.subject);
-        match machine.turn(event, true, live) {
-            Turn::Changes => true,
-            Turn::Loses => false,
-            // The outbox knows what it has already; what closed something is told again in case it did not get there.
-            Turn::Stays => {
-                event.open || machine.told.get(&event.category).is_some_and(|one| one.by == event.occurrence)
+        let turn = machine.turn(&event, true, live);
+        let state = machine.told.get_mut(&event.category);
+        let by_this = state.as_ref().is_some_and(|state| state.by == event.occurrence);
+        match (turn, state) {
+            (Turn::Changes, _) => Some(event),
+            (Turn::Renames, Some(state)) => state.renamed(&event),
+            // The outbox knows what it has already; what closed or renamed something is told again in case it did not
+            // get there.
+            (Turn::Loses, Some(state)) if state.open && !event.open && by_this => state.renamed(&event),
+            (Turn::Stays, Some(state)) if event.open => {
+                if !state.is_newer_than(&event) {
+                    state.says(&event);
+                }
+                Some(event)
             }
+            (Turn::Stays, Some(_)) if by_this => Some(event),
+            _ => None,
         }
     }
 }
@@ -268,6 +396,59 @@ mod tests {
         assert!(!news(&mut after_restart, event(DENIED, false, (6, 6), "weak")));
         let gone = event(DENIED, false, (7, 7), "weak");
         assert!(!after_restart.news(vec![gone], TimeDelta::hours(1), &|policy| policy != "prod").is_empty());
+    }
+
+    /// The same for another reason.
+    fn because(description: &str, event: Attestation) -> Attestation {
+        Attestation { description: description.into(), ..event }
+    }
+
+    #[test]
+    fn another_cause_is_news_and_causes_that_alternate_make_no_storm() {
+        for (category, policy) in [(DENIED, "tdx"), (Category::AttestationWeakHardware, "tdx")] {
+            let mut told = Told::new(9);
+            let say = |told: &mut Told, cause: &str, second: i64| {
+                news(told, because(cause, event(category, true, (second, second), policy)))
+            };
+            assert!(say(&mut told, "a", 0) && !say(&mut told, "a", 1) && say(&mut told, "b", 2), "{category:?}");
+            assert!(!news(&mut told, because("a", event(category, true, (1, 3), policy))), "an older token");
+            let mut after_restart = Told::new(9);
+            after_restart.recall("machine", &told.open("machine"));
+            assert!(!say(&mut after_restart, "b", 3) && say(&mut after_restart, "a", 4));
+            let alternating = (10..610).filter(|second| say(&mut told, ["a", "b"][*second as usize % 2], *second));
+            assert!((10..=15).contains(&alternating.count()));
+        }
+        let mut told = Told::new(9);
+        let with = |value: &str| {
+            let mut event = event(DENIED, true, (1, 1), "tdx");
+            event.properties.insert("failed_terms", json!([{"values": {"assertion.hwmodel": value}}]));
+            event
+        };
+        assert!(news(&mut told, with("A")) && !news(&mut told, with("A")) && news(&mut told, with("B")));
+    }
+
+    #[test]
+    fn a_finding_names_a_policy_that_still_denies() {
+        let mut told = Told::new(9);
+        for (second, policy) in [(1, "a"), (2, "b"), (3, "c")] {
+            assert!(news(
+                &mut told,
+                because(&format!("{policy} says no"), event(DENIED, true, (second, second), policy))
+            ));
+        }
+        let mut from_logs = Told::new(9);
+        from_logs.recall("machine", &told.open("machine"));
+        let allowed = event(DENIED, false, (4, 4), "c");
+        let left = told.news(vec![allowed.clone()], TimeDelta::hours(1), &|_| true);
+        let [left] = left.as_slice() else { panic!("{left:?}") };
+        assert_eq!((left.open, left.description.as_str(), left.time), (true, "a says no", at(4)));
+        assert_eq!(left.properties.get("policy"), Some(&json!("a")));
+        assert!(!news(&mut told, event(DENIED, false, (5, 5), "b")), "it was not the one that is named");
+        assert!(news(&mut told, event(DENIED, false, (6, 6), "a")));
+        for _ in 0..2 {
+            let stands = from_logs.standing(vec![allowed.clone()], &|_| true);
+            assert_eq!(stands.as_slice(), std::slice::from_ref(left), "asked again, it says the same");
+        }
     }
 
     #[test]

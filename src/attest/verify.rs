@@ -144,7 +144,10 @@ fn check_times(claims: &Json, policy: &Policy, now: i64) -> Result<i64, Reason> 
     if begins - leeway > now || issued > now + leeway {
         return Err(Reason::NotYetValid);
     }
-    if expires <= issued || expires - issued > seconds(policy.max_lifetime) {
+    if expires <= issued {
+        return Err(Reason::Claims("exp is not after iat"));
+    }
+    if expires - issued > seconds(policy.max_lifetime) {
         return Err(Reason::Lifetime);
     }
     if policy.max_age.is_some_and(|age| now - issued > seconds(age).saturating_add(leeway)) {

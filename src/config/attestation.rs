@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-pub use secrets::{ATTESTATION_SECRETS, SecretRule, SecretSource};
+pub use secrets::{ATTESTATION_SEALED_ONLY, ATTESTATION_SECRETS, SecretRule, SecretSource};
 
 use super::env::{Area, Env, Setting};
 use super::server::taken;
@@ -133,7 +133,7 @@ pub static ATTESTATION_CHALLENGE_SECS: Setting = Setting {
     default: Some("300"),
     example: "300",
     secret: false,
-    doc: "How long a challenge lasts, in seconds.",
+    doc: "How long a challenge lasts, in seconds, from 10 to 3600.",
 };
 /// `ATTESTATION_SECRET_CACHE_SECS`.
 pub static ATTESTATION_SECRET_CACHE_SECS: Setting = Setting {
@@ -191,6 +191,7 @@ pub static AREA: Area = Area {
         &ATTESTATION_POLICY,
         &ATTESTATION_LOG_POLICY,
         &ATTESTATION_SECRETS,
+        &ATTESTATION_SEALED_ONLY,
         &ATTESTATION_CODELAB_PATH,
         &ATTESTATION_ENDPOINT,
         &ATTESTATION_JWKS_FILE,
@@ -345,6 +346,15 @@ fn codelab(env: &mut Env, secrets: &[SecretRule]) -> Option<(String, String)> {
         );
         return None;
     };
+    if rule.sealed_only {
+        let wrong = format!("releases {}, which ATTESTATION_SEALED_ONLY names: no key can be given there", rule.name);
+        env.problem(
+            ATTESTATION_CODELAB_PATH.name,
+            &wrong,
+            "name another secret, or take it out of ATTESTATION_SEALED_ONLY",
+        );
+        return None;
+    }
     Some((path?, rule.name.clone()))
 }
 
@@ -391,6 +401,25 @@ mod tests {
             let told = problems(&[("ATTESTATION_ENDPOINT", endpoint)]);
             assert_eq!(told.is_empty(), good, "{endpoint}: {told}");
             assert!(good || told.contains("ATTESTATION_ENDPOINT  is neither https nor http on this machine"), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_is_released_only_sealed_is_a_secret_and_not_the_codelabs() {
+        let secrets =
+            [("ATTESTATION_POLICIES", "p"), ("ATTESTATION_SECRETS", "db=ours:env:A,api=ours:env:A"), ("A", "x")];
+        for (sealed, codelab, marked, told) in [
+            ("db", "/=api", [true, false], ""),
+            ("*", "", [true, true], ""),
+            ("db, other", "", [true, false], "names \"other\", which is no secret"),
+            ("db", "/=db", [true, false], "releases db, which ATTESTATION_SEALED_ONLY names"),
+        ] {
+            let pairs = [("ATTESTATION_SEALED_ONLY", sealed), ("ATTESTATION_CODELAB_PATH", codelab)];
+            let mut env = Env::from_pairs(secrets.iter().chain(&pairs).copied());
+            let config = AttestationConfig::read(&mut env).unwrap();
+            assert_eq!(config.secrets.iter().map(|rule| rule.sealed_only).collect::<Vec<_>>(), marked, "{sealed}");
+            let problems = env.finish().err().map(|problems| problems.to_string()).unwrap_or_default();
+            assert!(problems.contains(told) && problems.is_empty() == told.is_empty(), "{problems}");
         }
     }
 

@@ -32,6 +32,11 @@ pub use service::{Attestor, BuildError, Parts};
 use super::client;
 use crate::attest::reason::{LIMIT, Reason};
 
+/// What a challenge is asked for with.
+const PURPOSE: &str = "JSON as {\"secret\": \"NAME\"}";
+/// What a token is shown in.
+const TOKEN: &str = "token, and no JSON as {\"token\": \"...\"}";
+
 /// The largest body: a token, and a public key beside it.
 const BODY: usize = LIMIT + (16 << 10);
 
@@ -87,7 +92,7 @@ async fn challenge(
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> HttpResponse {
-    let asked = match read(body) {
+    let asked = match read(body, PURPOSE) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
@@ -109,7 +114,7 @@ async fn verify(
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> HttpResponse {
-    let asked = match read(body) {
+    let asked = match read(body, TOKEN) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
@@ -129,7 +134,7 @@ async fn secret(
     name: web::Path<String>,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> HttpResponse {
-    let asked = match read(body) {
+    let asked = match read(body, TOKEN) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
@@ -177,7 +182,7 @@ fn address(attestor: &Attestor, request: &HttpRequest) -> std::net::IpAddr {
 
 /// The body: nothing, JSON with members, or the bare token.
 #[allow(clippy::result_large_err, reason = "the answer itself, on the way out")]
-fn read(body: Result<web::Bytes, actix_web::Error>) -> Result<Asked, HttpResponse> {
+fn read(body: Result<web::Bytes, actix_web::Error>, wanted: &str) -> Result<Asked, HttpResponse> {
     let body = body.map_err(|error| match error.as_response_error().status_code() {
         StatusCode::PAYLOAD_TOO_LARGE => refuse(413, "too_large", "the body is larger than a token and a key can be"),
         _ => refuse(400, "unreadable_body", "the body could not be read to its end"),
@@ -192,8 +197,7 @@ fn read(body: Result<web::Bytes, actix_web::Error>) -> Result<Asked, HttpRespons
         return Ok(Asked { token: Some(text.to_owned()), ..Asked::default() });
     }
     // What serde says could quote the token.
-    serde_json::from_str(text)
-        .map_err(|_| refuse(400, "unreadable_body", "the body is neither a token nor {\"token\": \"...\"}"))
+    serde_json::from_str(text).map_err(|_| refuse(400, "unreadable_body", &format!("the body is no {wanted}")))
 }
 
 /// The token of the body, else of the Authorization header.

@@ -67,6 +67,7 @@ fn every_trap_of_claims_is_closed() {
         ("exp", json!(1e30), "claims_malformed"),
         ("exp", json!(1_790_003_600.5), "claims_malformed"),
         ("exp", json!(NOW - 40), "token_expired"),
+        ("exp", json!(NOW - 10), "claims_malformed"),
         ("exp", json!(NOW + 315_360_000), "lifetime_not_accepted"),
         ("nbf", json!("(absent)"), "claims_malformed"),
         ("nbf", json!(NOW + 3600), "token_not_yet_valid"),
@@ -270,6 +271,13 @@ fn verdicts_open_and_close_findings_of_the_machine() {
             json!({"tdx": [{"gcp_attester_tcb_status": "UpToDate", "gcp_attester_tcb_date": "2020-01-01T00:00:00Z"}]}),
             Category::AttestationTcbOutOfDate,
         ),
+        (
+            json!({"tdx": {"gcp_attester_tcb_status": "UpToDate", "gcp_attester_tcb_date": "yesterday"}}),
+            Category::AttestationTcbOutOfDate,
+        ),
+        (json!({"submods.confidential_space.support_attributes": []}), Category::AttestationUnsupportedImage),
+        (json!({"submods.confidential_space.support_attributes": "(absent)"}), Category::AttestationUnsupportedImage),
+        (json!({"submods.confidential_space": "(absent)"}), Category::AttestationUnsupportedImage),
         (json!({"submods.container.env_override": {"MODE": "x"}}), Category::AttestationWorkloadOverridden),
         (json!({"submods.gce.instance_name": "other"}), Category::AttestationClaimsInconsistent),
         (json!({"google_service_accounts": "(absent)"}), Category::AttestationPolicyError),
@@ -277,6 +285,17 @@ fn verdicts_open_and_close_findings_of_the_machine() {
     for (changes, category) in cases {
         assert!(told(&verified(changes.clone()), &production).contains(&(category, true)), "{changes}");
     }
+    let unsupported = (Category::AttestationUnsupportedImage, true);
+    let debug = json!({"dbgstat": "enabled", "submods.confidential_space.support_attributes": "(absent)"});
+    assert!(!told(&verified(debug), &production).contains(&unsupported), "debug images have no attributes");
+    let vm = check(&KEY.token(&claims(VM, NOW, json!({}))), &production, NOW).unwrap();
+    assert!(!told(&vm, &production).contains(&unsupported));
+    let only_a_date = verified(json!({"tdx": {"gcp_attester_tcb_date": "2020-01-01T00:00:00Z"}}));
+    let now = chrono::DateTime::from_timestamp(NOW, 0).unwrap();
+    let (refused, explanation, released) = (None, None, None);
+    let events = opened(Decided { verified: &only_a_date, policy: &production, refused, explanation, released, now });
+    let told = events.iter().find(|event| event.category == Category::AttestationTcbOutOfDate).unwrap();
+    assert_eq!(told.description, "The TCB status is not told, its date older than the policy allows.");
 }
 
 #[test]

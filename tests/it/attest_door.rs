@@ -294,6 +294,8 @@ async fn a_challenge_is_answered_once_and_for_its_purpose() {
     assert_eq!(door.get("/attestation/secrets/db", &both(3)).await.0, 409, "another token with the same nonce");
     assert_eq!(door.post("/attestation/challenge", json!({"secret": "none"})).await.0, 400);
     assert_eq!(door.post("/attestation/challenge", json!({})).await.0, 400);
+    let (status, body) = door.post("/attestation/challenge", json!({"secret": 5})).await;
+    assert_eq!((status, body.contains("secret") && !body.contains("token")), (400, true), "{body}");
 }
 
 #[tokio::test]
@@ -305,7 +307,7 @@ async fn a_secret_is_sealed_to_the_key_the_token_vouches_for() {
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
     use sha2::{Digest, Sha256};
 
-    let door = Door::open(&[]);
+    let door = Door::open(&[("ATTESTATION_SEALED_ONLY", "db"), ("ATTESTATION_CODELAB_PATH", "/=api")]);
     let private = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
     let der: PublicKeyX509Der<'_> = private.public_key().as_der().unwrap();
     let spki = der.as_ref().to_vec();
@@ -314,6 +316,10 @@ async fn a_secret_is_sealed_to_the_key_the_token_vouches_for() {
         door.post("/attestation/secrets/db", json!({"token": token(json!({})), "public_key": key})).await;
     assert_eq!((status, body.contains("key_not_accepted")), (403, true), "{body}");
     let vouching = token(json!({"eat_nonce": hex::encode(Sha256::digest(&spki))}));
+    let (status, body) = door.get("/attestation/secrets/db", &vouching).await;
+    assert_eq!((status, body.contains("sealed_only"), body.contains(SECRET)), (403, true, false), "{body}");
+    assert!(door.journal(2).await.contains("\"sealed_only\""));
+    assert_eq!(door.get("/attestation/secrets/api", &token(json!({}))).await.0, 200, "others as before");
     let (status, jwe) = door.post("/attestation/secrets/db", json!({"token": vouching, "public_key": key})).await;
     assert_eq!(status, 200, "{jwe}");
     let parts: Vec<&str> = jwe.split('.').collect();
@@ -342,7 +348,8 @@ async fn keys_rotate_and_an_issuer_that_fails_changes_nothing() {
     for mood in [Mood::Garbage, Mood::Broken, Mood::Keys("{\"keys\":[]}".into())] {
         door.issuer.now(mood);
         let odd = NEXT.token_of(r#"{"alg":"RS256","kid":"odd"}"#, "{}");
-        assert_eq!(door.get(path, &odd).await.0, 401);
+        let (status, body) = door.get(path, &odd).await;
+        assert_eq!((status, body.contains("keys_unavailable")), (503, true), "its key may be new: {body}");
         assert_eq!(
             door.get(path, &token(json!({"oemid": door.issuer.asked.load(Ordering::SeqCst)}))).await.0,
             200,
@@ -379,6 +386,12 @@ async fn each_issuer_has_its_own_keys_also_over_a_restart() {
         }
         for token in &crossed {
             assert_eq!(door.post("/attestation/verify", json!({ "token": token })).await.0, 401);
+        }
+        if restarted {
+            // One that is down may be the one whose new key it is, whatever the other says.
+            door.issuer.now(Mood::Keys(jwks(&[&KEY])));
+            let (status, body) = door.post("/attestation/verify", json!({ "token": NEXT.token(&json!({})) })).await;
+            assert_eq!((status, body.contains("keys_unavailable")), (503, true), "{body}");
         }
     }
     assert_eq!(std::fs::read_dir(kept.path()).unwrap().count(), 2, "a file for each issuer, and nothing else");
@@ -431,9 +444,15 @@ async fn a_rotated_key_is_asked_for_at_once_and_the_next_unknown_one_half_a_minu
     assert!(found.is_certain(&KEY.kid, unwaited), "a known key needs no fetch");
     let found = source.look_up_at("guess", at(32)).await.unwrap();
     assert_eq!((asked(), found.is_certain("guess", unwaited)), (3, true));
+    assert!(found.speaks_of("guess"), "the issuer answered");
     issuer.now(Mood::Broken);
-    let found = source.look_up_at("guess", at(70)).await.unwrap();
-    assert_eq!((asked(), found.is_certain("guess", unwaited)), (4, false), "an outage says nothing about a key");
+    let found = source.look_up_at("other", at(40)).await.unwrap();
+    assert_eq!((asked(), found.speaks_of("other")), (3, true), "and not long ago");
+    for (second, fetches) in [(70, 4), (90, 4), (101, 5)] {
+        let found = source.look_up_at("guess", at(second)).await.unwrap();
+        assert_eq!((asked(), found.is_certain("guess", unwaited)), (fetches, false), "an outage says nothing of a key");
+        assert_eq!((found.speaks_of("guess"), found.speaks_of(&KEY.kid)), (false, true), "after {second} s");
+    }
 }
 
 #[tokio::test]
@@ -513,6 +532,11 @@ async fn a_secret_comes_from_where_it_is_and_its_absence_is_503() {
         (200, &"application/octet-stream".parse().unwrap())
     );
     assert_eq!(answer.bytes().await.unwrap()[..], [0, 255, 254]);
+    std::fs::write(file.path(), "").unwrap();
+    let (status, body) = door.get("/attestation/secrets/disk", &token(json!({"oemid": 4}))).await;
+    assert_eq!((status, body.contains("secret_unavailable")), (503, true), "just being written: {body}");
+    std::fs::write(file.path(), SECRET).unwrap();
+    assert_eq!(door.get("/attestation/secrets/disk", &token(json!({"oemid": 4}))).await, (200, SECRET.to_owned()));
 }
 
 #[tokio::test]

@@ -265,6 +265,7 @@ async fn entries_that_come_late_or_twice_close_and_open_nothing_newer() {
         (&bad(200), "ACTIVE", "denied again"),
         (&between, "ACTIVE", "delivered again, older than the denial"),
         (&good(240), "ACTIVE", "late, older than the denial"),
+        (&good(-600), "ACTIVE", "not valid yet"),
         (&good(100), "INACTIVE", "good since"),
         (&bad(50), "ACTIVE", "and again"),
         (&good(40), "INACTIVE", "and again"),

@@ -11,6 +11,7 @@ use super::condition::Condition;
 use super::mapping::Mapping;
 use super::members;
 use super::{Policy, PolicyError};
+use crate::attest::cel::node::{Literal, Macro, Node, Operator};
 use crate::attest::json;
 use crate::attest::keys::KeySet;
 
@@ -145,6 +146,10 @@ fn from_own(json: Json, fallback: &str, hash: String) -> Result<Policy, PolicyEr
     if own.audiences.is_empty() {
         return Err(PolicyError::Form("audiences is missing: name the audience that the token is made for".into()));
     }
+    if own.tokens.as_ref().is_some_and(Vec::is_empty) {
+        let remedy = "tokens is empty, so that none is accepted: write [oidc], [pki] or both, or leave it out";
+        return Err(PolicyError::Form(remedy.into()));
+    }
     let issuer = issuer(own.issuer.as_deref().unwrap_or(GOOGLE), "issuer")?;
     named(&own.audiences, "audiences")?;
     Ok(Policy {
@@ -230,15 +235,33 @@ fn named(audiences: &[String], member: &str) -> Result<(), PolicyError> {
 
 /// A condition whose type is plain from its text and is no boolean can never allow anything: a mistake.
 fn boolean(condition: Condition) -> Result<Condition, PolicyError> {
-    use crate::attest::cel::node::{Literal, Node};
-    let kind = match condition.whole.root() {
-        Node::Literal(Literal::Bool(_)) => return Ok(condition),
-        Node::Literal(_) => "a literal",
-        Node::List(_) => "a list",
-        Node::Map(_) => "a map",
-        _ => return Ok(condition),
-    };
-    Err(PolicyError::Form(format!("the condition is {kind}, neither true nor false")))
+    match never_boolean(condition.whole.root()) {
+        Some(kind) => Err(PolicyError::Form(format!("the condition is {kind}, neither true nor false"))),
+        None => Ok(condition),
+    }
+}
+
+/// What a node is, when it is plainly no boolean.
+fn never_boolean(node: &Node) -> Option<&'static str> {
+    match node {
+        Node::Literal(Literal::Bool(_)) => None,
+        Node::Literal(_) => Some("a literal"),
+        Node::List(_) => Some("a list"),
+        Node::Map(_) => Some("a map"),
+        Node::Loop(l) if l.kind == Macro::Collect => Some("a list"),
+        Node::Variable(_) => Some("a map"),
+        Node::Negate(_) => Some("a calculation"),
+        Node::Binary { operator, .. } => {
+            use Operator::{Add, Divide, Modulo, Multiply, Subtract};
+            matches!(operator, Add | Subtract | Multiply | Divide | Modulo).then_some("a calculation")
+        }
+        Node::Call { function, .. } => {
+            let may = matches!(function.name(), "contains" | "startsWith" | "endsWith" | "matches" | "bool" | "dyn");
+            (!may).then_some("what a function makes")
+        }
+        Node::Conditional(parts) => never_boolean(&parts[1]).filter(|_| never_boolean(&parts[2]).is_some()),
+        _ => None,
+    }
 }
 
 fn bounded(seconds: u64, bounds: std::ops::RangeInclusive<u64>, name: &str) -> Result<Duration, PolicyError> {

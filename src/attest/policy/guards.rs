@@ -1,9 +1,10 @@
 //! What each way through a condition asks for. `project == 'p' || secboot` asks for a project in one of its two ways
-//! only, so that it asks for none.
+//! only, so that it asks for none; and `project != 'p'` is true of every stranger's.
 
 use std::collections::BTreeSet;
 
 use super::Mapping;
+use super::strangers::Strangers;
 use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
 
 /// What one way asks for: a set of the constants here.
@@ -27,9 +28,14 @@ pub(super) const PLAIN_VM: Guards = 1 << 6;
 /// Which image, somehow.
 pub(super) const IMAGE: Guards = DIGEST | REFERENCE | SIGNED;
 
+/// The same, named by a term, whether that asks for it or is true of strangers too.
+pub(super) fn names(guards: Guards) -> Guards {
+    guards << 8
+}
+
 /// Every way in which `condition` can be true, by what it asks for.
 pub(super) fn ways(condition: &Node, mapping: &Mapping) -> BTreeSet<Guards> {
-    Asking { mapping }.of(condition).to_truth
+    Asking { mapping, strangers: Strangers::of(mapping) }.of(condition).to_truth
 }
 
 /// The ways through a term.
@@ -40,11 +46,12 @@ struct Ways {
 
 struct Asking<'m> {
     mapping: &'m Mapping,
+    strangers: Strangers,
 }
 
 impl Asking<'_> {
     /// Both at once: looking at each by itself would take twice as long with every condition within a condition.
-    fn of(&self, node: &Node) -> Ways {
+    fn of(&mut self, node: &Node) -> Ways {
         let nothing = || BTreeSet::from([0]);
         match node {
             Node::And(parts) | Node::Or(parts) => {
@@ -80,17 +87,17 @@ impl Asking<'_> {
             term => match term.constant() {
                 Some(true) => Ways { to_truth: nothing(), to_falsehood: BTreeSet::new() },
                 Some(false) => Ways { to_truth: BTreeSet::new(), to_falsehood: nothing() },
-                None => Ways {
-                    to_truth: BTreeSet::from([self.asked(term, true)]),
-                    to_falsehood: BTreeSet::from([self.asked(term, false)]),
-                },
+                None => {
+                    let found = named(term).iter().fold(0, |found, path| found | guard(path) | self.mapped(path));
+                    let told = if found == 0 { [None; 3] } else { self.strangers.asked(term) };
+                    let vm = if is_plain_vm(term) { PLAIN_VM } else { 0 };
+                    Ways {
+                        to_truth: BTreeSet::from([vm | asked(found, told, true)]),
+                        to_falsehood: BTreeSet::from([asked(found, told, false)]),
+                    }
+                }
             },
         }
-    }
-
-    fn asked(&self, term: &Node, truth: bool) -> Guards {
-        let vm = if truth && is_plain_vm(term) { PLAIN_VM } else { 0 };
-        named(term).iter().fold(vm, |found, path| found | guard(path) | self.mapped(path))
     }
 
     /// What a mapped attribute was made of.
@@ -100,6 +107,15 @@ impl Asking<'_> {
         let made_of = self.mapping.entries().filter(|(mapped, _)| *mapped == key);
         made_of.flat_map(|(_, expression)| named(expression.root())).fold(0, |found, path| found | guard(&path))
     }
+}
+
+/// What is asked for of what is named, when a term is to be so and says this of strangers.
+fn asked(found: Guards, told: [Option<bool>; 3], truth: bool) -> Guards {
+    let passes = told.map(|told| told == Some(truth));
+    // Only the last one's software is nobody's.
+    let software = if passes[2] { 0 } else { found & SOFTWARE };
+    let others = if passes.contains(&true) { 0 } else { found & !SOFTWARE };
+    names(found) | software | others
 }
 
 fn any<'a>(parts: impl Iterator<Item = &'a BTreeSet<Guards>>) -> BTreeSet<Guards> {

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::anchor::anchored;
-use super::guards::{DIGEST, Guards, IMAGE, OWNER, PLAIN_VM, PRODUCTION, REFERENCE, SOFTWARE, ways};
+use super::compared::{number, texts};
+use super::guards::{DIGEST, Guards, IMAGE, OWNER, PLAIN_VM, PRODUCTION, REFERENCE, SOFTWARE, names, ways};
 use super::known;
 use super::length::longest;
 use super::mapping::SUBJECT_BYTES;
@@ -57,13 +58,13 @@ pub fn lint(policy: &Policy) -> Vec<Remark> {
     found.remarks
 }
 
-struct Found {
+pub(super) struct Found {
     remarks: Vec<Remark>,
     claims: Vec<ClaimPath>,
 }
 
 impl Found {
-    fn add(&mut self, level: Level, rule: &'static str, message: impl Into<String>, why: &'static str) {
+    pub(super) fn add(&mut self, level: Level, rule: &'static str, message: impl Into<String>, why: &'static str) {
         self.remarks.push(Remark { level, rule, message: message.into(), why });
     }
 
@@ -92,7 +93,7 @@ impl Found {
             Node::Loop(l) if matches!(l.kind, Macro::Exists | Macro::ExistsOne) && looks_for_latest(l) => {
                 self.latest_image();
             }
-            Node::Loop(l) if l.kind == Macro::All && l.range.path().is_some() => self.add(
+            Node::Loop(l) if l.kind == Macro::All && l.range.path().is_some() && !sized(root, &l.range) => self.add(
                 Level::Note,
                 "all-of-nothing",
                 "all() over a claim that may be an empty list",
@@ -165,83 +166,6 @@ impl Found {
         }
     }
 
-    fn comparison(&mut self, operator: Operator, left: &Node, right: &Node) {
-        for (claim, other) in [(left, right), (right, left)] {
-            let Some(path) = claim.path().filter(|path| path.variable == Variable::Assertion) else { continue };
-            let last = path.segments.last().map(String::as_str).unwrap_or_default();
-            let texts = texts(other);
-            match last {
-                "dbgstat" => self.words(&path, &texts, &["enabled", "disabled-since-boot"], "dbgstat-value"),
-                "hwmodel" => self.words(
-                    &path,
-                    &texts,
-                    &["GCP_AMD_SEV", "GCP_AMD_SEV_ES", "GCP_AMD_SEV_SNP", "GCP_INTEL_TDX", "GCP_SHIELDED_VM"],
-                    "hwmodel-value",
-                ),
-                "swname" => self.words(&path, &texts, &["CONFIDENTIAL_SPACE", "GCE"], "swname-value"),
-                "env" | "env_override" if matches!(other, Node::Map(_)) => self.add(
-                    Level::Warning,
-                    "whole-environment",
-                    format!("{path} is compared with a whole map"),
-                    "the environment also holds HOSTNAME and PATH, so equality fails on real tokens: ask for single names",
-                ),
-                "project_number" | "instance_id" if number(other) => self.add(
-                    Level::Error,
-                    "number-for-text",
-                    format!("{path} is compared with a number"),
-                    "the claim is a text of digits: put the number in quotes",
-                ),
-                "support_attributes" if texts.contains(&"LATEST") && operator == Operator::In => self.latest_image(),
-                _ => {}
-            }
-            let text_order =
-                matches!(operator, Operator::Less | Operator::LessEqual | Operator::Greater | Operator::GreaterEqual);
-            if text_order && path.segments.iter().any(|s| s == "swversion") && !texts.is_empty() {
-                self.add(
-                    Level::Warning,
-                    "version-as-text",
-                    format!("{path} is ordered as a text"),
-                    "\"9\" is greater than \"260800\" as a text: write int(assertion.swversion[0]) >= 260800",
-                );
-            }
-            let sum = matches!(
-                operator,
-                Operator::Add | Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Modulo
-            );
-            if sum && matches!(last, "exp" | "iat" | "nbf" | "oemid") {
-                self.add(
-                    Level::Warning,
-                    "arithmetic-on-claim",
-                    format!("{path} is calculated with"),
-                    "how a number in the claims is typed is not documented; equality works with every type, sums may not",
-                );
-            }
-        }
-    }
-
-    fn latest_image(&mut self) {
-        self.add(
-            Level::Note,
-            "latest-image",
-            "LATEST is asked for",
-            "a new image makes refreshed tokens of running jobs fail: STABLE is usually meant",
-        );
-    }
-
-    fn words(&mut self, path: &ClaimPath, texts: &[&str], known: &[&str], rule: &'static str) {
-        for text in texts.iter().filter(|text| !known.contains(text)) {
-            let near = crate::attest::nearest::nearest(text, known.iter().copied())
-                .or_else(|| known.iter().copied().find(|word| word.contains(*text)));
-            let near = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
-            self.add(
-                Level::Error,
-                rule,
-                format!("{path} is never {text:?}{near}"),
-                "no token has this value, so the term is never true",
-            );
-        }
-    }
-
     fn names(&mut self) {
         for path in self.claims.clone() {
             if path.variable == Variable::Assertion && !known::is_known(&path.segments) {
@@ -290,18 +214,20 @@ impl Found {
         }
         let ways: Vec<Guards> = ways(root, &policy.mapping).into_iter().collect();
         let space = policy.family == Family::ConfidentialSpace;
-        let lack = |wanted: Guards| ways.iter().filter(|way| *way & wanted == 0).count();
         if policy.family == Family::Any {
             self.lacking(
-                (lack(SOFTWARE), ways.len()),
+                &ways,
+                |way| way & SOFTWARE == 0,
+                SOFTWARE,
                 "no-software-name",
                 "asks for swname",
                 "Confidential VM tokens share issuer and keys with Confidential Space, and say nothing about the software",
             );
         }
-        let debug = |way: &&Guards| *way & PRODUCTION == 0 && (space || *way & (DIGEST | REFERENCE) != 0);
         self.lacking(
-            (ways.iter().filter(debug).count(), ways.len()),
+            &ways,
+            |way| way & PRODUCTION == 0 && (space || way & names(DIGEST | REFERENCE) != 0),
+            PRODUCTION,
             "debug-image-passes",
             "asks for dbgstat or support_attributes",
             "a debug image lets its operator into the running workload",
@@ -314,28 +240,44 @@ impl Found {
                 "a tag can be moved to another image at any time: compare image_digest or signatures",
             );
         }
-        if ways.iter().any(|way| way & IMAGE != 0) {
+        if ways.iter().any(|way| way & names(IMAGE) != 0) {
             self.lacking(
-                (lack(IMAGE | PLAIN_VM), ways.len()),
+                &ways,
+                |way| way & (IMAGE | PLAIN_VM) == 0,
+                IMAGE,
                 "any-image",
                 "asks for an image",
-                "that branch lets every image pass, whatever the others ask for",
+                "that lets every image pass, whatever else is asked for",
             );
         }
         self.lacking(
-            (lack(OWNER), ways.len()),
+            &ways,
+            |way| way & OWNER == 0,
+            OWNER,
             "any-project",
             "asks whose machine it is",
             "without a service account or project, machines of every customer pass",
         );
     }
 
-    /// `lack` of so many ways do not ask for it.
-    fn lacking(&mut self, (lack, of): (usize, usize), rule: &'static str, what: &str, why: &'static str) {
-        if lack > 0 {
-            let who = if lack == of { "nothing" } else { "not every branch of the condition" };
-            self.add(Level::Warning, rule, format!("{who} {what}"), why);
+    /// Tells of the ways that lack what is wanted, and whether they seem to have it.
+    fn lacking(
+        &mut self,
+        ways: &[Guards],
+        lacks: impl Fn(&Guards) -> bool,
+        wanted: Guards,
+        rule: &'static str,
+        what: &str,
+        why: &'static str,
+    ) {
+        let lacking: Vec<&Guards> = ways.iter().filter(|way| lacks(way)).collect();
+        if lacking.is_empty() {
+            return;
         }
+        let who = if lacking.len() == ways.len() { "nothing" } else { "not every branch of the condition" };
+        let seems = lacking.iter().any(|way| **way & names(wanted) != 0);
+        let seems = if seems { ": what is said of it is true of strangers too" } else { "" };
+        self.add(Level::Warning, rule, format!("{who} {what}{seems}"), why);
     }
 
     fn around(&mut self, policy: &Policy) {
@@ -401,25 +343,24 @@ fn asked_for(root: &Node, path: &ClaimPath) -> bool {
     found
 }
 
+/// Whether the size of a claim is compared with something.
+fn sized(root: &Node, claim: &Node) -> bool {
+    let of_claim = |node: &Node| match node {
+        Node::Call { function, arguments } => function.name() == "size" && arguments[0].path() == claim.path(),
+        _ => false,
+    };
+    let mut found = false;
+    root.visit(&mut |node| {
+        if let Node::Binary { operands, .. } = node {
+            let [left, right] = operands.as_ref();
+            found |= (of_claim(left) && number(right)) || (number(left) && of_claim(right));
+        }
+    });
+    found
+}
+
 fn leaf(node: &Node, name: &str) -> bool {
     node.path().is_some_and(|path| path.segments.last().is_some_and(|last| last == name))
-}
-
-fn texts(node: &Node) -> Vec<&str> {
-    match node {
-        Node::Literal(Literal::Text(text)) => vec![text],
-        Node::List(items) => items.iter().flat_map(texts).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// A number, or a list with one in it.
-fn number(node: &Node) -> bool {
-    match node {
-        Node::Literal(Literal::Int(_) | Literal::Uint(_) | Literal::Double(_)) => true,
-        Node::List(items) => items.iter().any(number),
-        _ => false,
-    }
 }
 
 #[cfg(test)]
@@ -466,6 +407,77 @@ mod tests {
         ] {
             assert_eq!(rules(&condition), expected, "{condition}");
         }
+    }
+
+    #[test]
+    fn what_is_true_of_strangers_asks_for_nothing() {
+        let project = "assertion.submods.gce.project_id";
+        let digest = "assertion.submods.container.image_digest";
+        let owner = "assertion.submods.gce.project_id == 'p'";
+        let image = "assertion.submods.container.image_digest == 'sha256:1'";
+        let debug = "assertion.dbgstat == 'disabled-since-boot'";
+        let support = "assertion.submods.confidential_space.support_attributes";
+        for (instead, of, rule) in [
+            (format!("{project} != 'evil'"), owner, "any-project"),
+            (format!("!({project} == 'evil')"), owner, "any-project"),
+            (format!("!({project} in ['evil'])"), owner, "any-project"),
+            (format!("{project} == {project}"), owner, "any-project"),
+            (format!("size({project}) > 0"), owner, "any-project"),
+            (format!("{project}.startsWith('')"), owner, "any-project"),
+            (format!("{project}.matches('^.*$')"), owner, "any-project"),
+            (format!("{project} >= ''"), owner, "any-project"),
+            ("size(assertion.google_service_accounts) > 0".to_owned(), owner, "any-project"),
+            ("assertion.sub.contains('/projects/')".to_owned(), owner, "any-project"),
+            (format!("{digest} != 'sha256:1'"), image, "any-image"),
+            (format!("{digest}.startsWith('sha256:')"), image, "any-image"),
+            ("assertion.dbgstat == 'enabled'".to_owned(), debug, "debug-image-passes"),
+            (format!("!('STABLE' in {support})"), debug, "debug-image-passes"),
+            (
+                "assertion.swname != 'CONFIDENTIAL_SPACE'".to_owned(),
+                "assertion.swname == 'CONFIDENTIAL_SPACE'",
+                "no-software-name",
+            ),
+        ] {
+            assert_eq!(rules(&GOOD.replace(of, &instead)), [rule], "{instead}");
+        }
+        for (instead, of) in [
+            (format!("{project}.startsWith('prod-')"), owner),
+            (format!("!({project} != 'p')"), owner),
+            ("'a@p.iam.gserviceaccount.com' in assertion.google_service_accounts".to_owned(), owner),
+            ("assertion.google_service_accounts.exists(a, a.endsWith('@p.iam.gserviceaccount.com'))".to_owned(), owner),
+            ("assertion.sub.extract('/projects/{p}/') == 'p'".to_owned(), owner),
+            ("assertion.dbgstat != 'enabled'".to_owned(), debug),
+            (format!("'STABLE' in {support}"), debug),
+        ] {
+            assert_eq!(rules(&GOOD.replace(of, &instead)), [""; 0], "{instead}");
+        }
+    }
+
+    #[test]
+    fn what_a_wrong_value_does_is_told_as_it_is() {
+        let why = |term: &str| {
+            let text = format!("audiences: [a]\ncondition: |\n  {GOOD} && {term}\n");
+            let found = lint(&Policy::read(&text, "p").unwrap());
+            found.into_iter().map(|remark| (remark.level, remark.why)).collect::<Vec<_>>()
+        };
+        for (term, level, told) in [
+            ("assertion.dbgstat == 'enable'", Level::Error, "never true"),
+            ("assertion.dbgstat != 'enable'", Level::Error, "always true"),
+            ("assertion.hwmodel in ['INTEL_TDX', 'GCP_AMD_SEV']", Level::Warning, "adds nothing"),
+            ("assertion.hwmodel in ['INTEL_TDX']", Level::Error, "never true"),
+        ] {
+            let found = why(term);
+            assert!(found.len() == 1 && found[0].0 == level && found[0].1.contains(told), "{term}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn all_of_a_list_that_is_not_empty_is_no_matter() {
+        let all = "assertion.google_service_accounts.all(a, a == 'x')";
+        let sized = |size: &str| rules(&format!("{GOOD} && {size} && {all}"));
+        assert_eq!(sized("size(assertion.google_service_accounts) > 0"), [""; 0]);
+        assert_eq!(sized("0 < assertion.google_service_accounts.size()"), [""; 0]);
+        assert_eq!(sized("size(assertion.swversion) > 0"), ["all-of-nothing"]);
     }
 
     #[test]

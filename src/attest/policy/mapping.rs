@@ -26,6 +26,9 @@ pub enum MappingRefusal {
     /// A key that is neither `google.subject`, `google.groups` nor `attribute.NAME`.
     #[error("{0:?} cannot be mapped: use google.subject, google.groups or attribute.NAME with NAME of a-z, 0-9 and _")]
     Key(String),
+    /// A key that is mapped twice.
+    #[error("{0} is mapped twice: leave one of the two out")]
+    Twice(String),
     /// More than fifty custom attributes.
     #[error("there are {0} custom attributes; the limit is {CUSTOM}")]
     TooMany(usize),
@@ -92,6 +95,10 @@ impl Mapping {
     pub fn compile(pairs: &[(String, String)]) -> Result<Self, MappingRefusal> {
         if let Some((key, _)) = pairs.iter().find(|(key, _)| !allowed_key(key)) {
             return Err(MappingRefusal::Key(key.chars().take(120).collect()));
+        }
+        let mut seen = BTreeSet::new();
+        if let Some((key, _)) = pairs.iter().find(|(key, _)| !seen.insert(key)) {
+            return Err(MappingRefusal::Twice(key.clone()));
         }
         let custom = pairs.iter().filter(|(key, _)| key.starts_with("attribute.")).count();
         if custom > CUSTOM {
@@ -235,6 +242,8 @@ mod tests {
         assert!(matches!(mapping.apply(&json!({"sub": 5})), Err(MappingError::Kind { .. })));
         assert!(matches!(mapping.apply(&json!({})), Err(MappingError::Failed { .. })));
         assert!(Mapping::compile(&pairs("attribute.Upper", "'a'")).is_err());
+        let twice = [pairs("attribute.a", "'x'"), pairs("attribute.a", "'y'")].concat();
+        assert_eq!(Mapping::compile(&twice).unwrap_err(), MappingRefusal::Twice("attribute.a".into()));
         assert!(Mapping::compile(&pairs("attribute.a", &format!("'{}'", "x".repeat(2050)))).is_err());
     }
 

@@ -1,6 +1,7 @@
 //! Policies: which tokens, which audience, and a condition in the Common Expression Language.
 
 mod anchor;
+mod compared;
 pub mod condition;
 pub mod file;
 pub mod form;
@@ -12,6 +13,7 @@ pub mod lint;
 pub mod mapping;
 mod members;
 mod spoken;
+mod strangers;
 mod wish;
 
 use std::time::Duration;

@@ -82,10 +82,14 @@ fn write(node: &Node, out: &mut String) {
         }
         Node::Loop(l) => {
             write_inner(&l.range, out);
-            let parts: Vec<&Node> = l.condition.iter().chain(&l.transform).collect();
-            let variable = parts.iter().find_map(|part| variable(part, l.slot)).unwrap_or("_");
-            out.push_str(&format!(".{}({variable}", macro_name(l.kind)));
-            for part in parts {
+            let parts = || l.condition.iter().chain(&l.transform);
+            let variable = parts().find_map(|part| variable(part, l.slot)).unwrap_or("_");
+            // A filter keeps each element as it is.
+            let element = |node: &Node| matches!(node, Node::Local { slot, .. } if *slot == l.slot);
+            let filter = l.condition.is_some() && l.transform.as_ref().is_some_and(element);
+            let kept = l.transform.as_ref().filter(|_| !filter);
+            out.push_str(&format!(".{}({variable}", if filter { "filter" } else { macro_name(l.kind) }));
+            for part in l.condition.iter().chain(kept) {
                 out.push_str(", ");
                 write(part, out);
             }
@@ -152,7 +156,7 @@ fn macro_name(kind: Macro) -> &'static str {
         Macro::All => "all",
         Macro::Exists => "exists",
         Macro::ExistsOne => "exists_one",
-        Macro::Collect => "filter",
+        Macro::Collect => "map",
     }
 }
 

@@ -252,6 +252,12 @@ mod tests {
                 "assertion.sub.extract('instances/{n}') == 'x'",
                 "assertion.sub.extract(\"instances/{n}\"), now \"job-7\", were \"x\"",
             ),
+            ("size(assertion.l.map(a, a + 'x')) == 1", "size(assertion.l.map(a, a + \"x\")), now 3, were 1"),
+            ("size(assertion.l.filter(a, a != 'b')) == 1", "size(assertion.l.filter(a, a != \"b\")), now 2, were 1"),
+            (
+                "size(assertion.l.map(a, a != 'b', size(a))) == 1",
+                "size(assertion.l.map(a, a != \"b\", size(a))), now 2, were 1",
+            ),
             ("assertion.x == assertion.sub", "assertion.x were assertion.sub"),
             ("assertion.n + 1 == size(assertion.v)", "assertion.n + 1, now 4, were size(assertion.v), now 1"),
             (

@@ -18,6 +18,17 @@ pub static ATTESTATION_SECRETS: Setting = Setting {
     doc: "The secrets that can be released, NAME=POLICY:SOURCE, separated by commas. A source is sm://project/secret, \
           file:PATH or env:VARIABLE; files and variables must be there at start.",
 };
+/// `ATTESTATION_SEALED_ONLY`.
+pub static ATTESTATION_SEALED_ONLY: Setting = Setting {
+    name: "ATTESTATION_SEALED_ONLY",
+    aliases: &[],
+    default: None,
+    example: "db",
+    secret: false,
+    doc: "The secrets that are released only sealed to a public key whose hash is a nonce of the token, by name, \
+          separated by commas; * for all. Whoever steals a token has nothing of it then. Not set: a caller that gives \
+          no public_key gets the secret as it is.",
+};
 /// Where a secret is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
@@ -40,6 +51,22 @@ pub struct SecretRule {
     pub source: SecretSource,
     /// Its value, when it is a variable.
     pub value: Option<SecretString>,
+    /// It is released only sealed to the key that the token vouches for.
+    pub sealed_only: bool,
+}
+
+/// Marks the secrets that are released only sealed.
+fn mark_sealed(env: &mut Env, rules: &mut [SecretRule]) {
+    for name in env.list(&ATTESTATION_SEALED_ONLY) {
+        let mut known = name == "*";
+        for rule in rules.iter_mut().filter(|rule| name == "*" || rule.name == name) {
+            (rule.sealed_only, known) = (true, true);
+        }
+        if !known {
+            let wrong = format!("names {name:?}, which is no secret");
+            env.problem(ATTESTATION_SEALED_ONLY.name, &wrong, "use names of ATTESTATION_SECRETS, or * for all");
+        }
+    }
 }
 
 pub(super) fn read(env: &mut Env) -> Vec<SecretRule> {
@@ -75,8 +102,10 @@ pub(super) fn read(env: &mut Env) -> Vec<SecretRule> {
             }
             SecretSource::Manager(_) => None,
         };
-        rules.push(SecretRule { name: name.to_owned(), policy: policy.to_owned(), source, value });
+        let (name, policy) = (name.to_owned(), policy.to_owned());
+        rules.push(SecretRule { name, policy, source, value, sealed_only: false });
     }
+    mark_sealed(env, &mut rules);
     rules
 }
 
@@ -95,6 +124,7 @@ fn require_file(env: &mut Env, name: &str, path: &Path) {
         Ok(found) if found.is_dir() => "is a folder".to_owned(),
         // Whatever else is no plain file could wait for a writer when it is opened.
         Ok(found) if !found.is_file() => "is no plain file".to_owned(),
+        Ok(found) if found.len() == 0 => "is empty".to_owned(),
         found => match found.and_then(|_| File::open(path)) {
             Ok(_) => return,
             Err(error) => format!("cannot be read: {error}"),
@@ -150,6 +180,8 @@ mod tests {
         let missing = told(&at("missing"));
         assert!(missing.contains("takes db from the file") && missing.contains("cannot be read"), "{missing}");
         assert!(told(&at("")).contains("is a folder"));
+        std::fs::write(at("empty"), "").unwrap();
+        assert!(told(&at("empty")).contains("is empty"));
         assert!(told("/dev/null").contains("is no plain file"));
     }
 }

@@ -65,7 +65,7 @@ impl Attestor {
             (TokenKind::Oidc, None) => {
                 let kid = parts.kid.as_deref().ok_or(Reason::KeyMissing)?;
                 let source = self.0.issuers.of(&policy.issuer).ok_or(Reason::KeysUnavailable)?;
-                source.look_up(kid).await.ok().map(|found| found.keys)
+                source.look_up(kid).await.ok().filter(|found| found.speaks_of(kid)).map(|found| found.keys)
             }
         };
         let trust = Trust { keys: keys.as_deref(), roots: &self.0.roots };

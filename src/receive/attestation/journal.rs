@@ -1,8 +1,11 @@
 //! The journal: every decision, one JSON object a line, appended and never changed.
+//!
+//! A file that was removed or renamed while it is open takes every line without complaint, and nothing else would tell:
+//! so whether it still stands in its place is looked at before each write, and where it does not, a new one is made.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -89,17 +92,10 @@ impl Journal {
     /// # Errors
     /// When it cannot be opened for appending.
     pub fn open(path: &Path) -> std::io::Result<Self> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder)?;
-        }
-        let mut options = std::fs::OpenOptions::new();
-        options.create(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path)?;
+        let book = Book::open(path)?;
         let desk = Arc::new(Desk::default());
         let writing = Arc::clone(&desk);
-        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writing.write_all(file))?;
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writing.write_all(book))?;
         Ok(Self(Arc::new(Open { desk, thread: Some(thread) })))
     }
 
@@ -162,13 +158,9 @@ impl Desk {
         (!batch.text.is_empty() || !closed).then_some(batch)
     }
 
-    fn write_all(&self, mut file: File) {
-        while let Some(mut batch) = self.next() {
-            if self.broken.load(Ordering::Relaxed) {
-                // Half a line may stand at the end.
-                batch.text.insert(0, '\n');
-            }
-            let written = file.write_all(batch.text.as_bytes()).and_then(|()| sync(&file));
+    fn write_all(&self, mut book: Book) {
+        while let Some(batch) = self.next() {
+            let written = book.append(&batch.text);
             if let Err(error) = &written {
                 tracing::error!(%error, "the attestation journal cannot be written; nothing is allowed until it can");
             }
@@ -179,6 +171,63 @@ impl Desk {
             }
         }
     }
+}
+
+/// The open file, and where it should be.
+struct Book {
+    path: PathBuf,
+    file: File,
+    /// Half a line may stand at the end.
+    torn: bool,
+}
+
+impl Book {
+    fn open(path: &Path) -> std::io::Result<Self> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)?;
+        }
+        let mut options = std::fs::OpenOptions::new();
+        options.create(true).append(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        Ok(Self { path: path.to_owned(), file: options.open(path)?, torn: false })
+    }
+
+    /// Whether the open file still stands in its place. A question the disk cannot answer is answered yes: the write
+    /// itself will tell.
+    fn is_in_place(&self) -> bool {
+        match (std::fs::metadata(&self.path), self.file.metadata()) {
+            (Ok(there), Ok(ours)) => identity(&there) == identity(&ours),
+            (Err(error), _) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+            (Ok(_), Err(_)) => true,
+        }
+    }
+
+    fn append(&mut self, lines: &str) -> std::io::Result<()> {
+        if !self.is_in_place() {
+            let path = self.path.display();
+            tracing::error!(%path, "the attestation journal was removed or renamed; it goes on in a file of its name");
+            *self = Self::open(&self.path)?;
+        }
+        let end = if self.torn { "\n" } else { "" };
+        self.torn = true;
+        self.file.write_all([end, lines].concat().as_bytes())?;
+        sync(&self.file)?;
+        self.torn = false;
+        Ok(())
+    }
+}
+
+/// What tells one file from another; nothing, where files cannot be told apart. Then everything is believed.
+#[cfg(unix)]
+fn identity(file: &Metadata) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    Some((file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Option<(u64, u64)> {
+    None
 }
 
 fn sync(file: &File) -> std::io::Result<()> {
@@ -217,6 +266,34 @@ mod tests {
         journal.note(&entry("denied"));
         drop(journal);
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 502);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_file_that_is_gone_from_its_place_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/journal.jsonl");
+        let lines = |path: &Path| std::fs::read_to_string(path).unwrap().lines().count();
+        let journal = Journal::open(&path).unwrap();
+        assert!(journal.write(&entry("denied")).await);
+        let rotated = folder.path().join("a/journal.1");
+        std::fs::rename(&path, &rotated).unwrap();
+        assert!(journal.write(&entry("allowed")).await);
+        assert!(journal.write(&entry("allowed")).await);
+        assert_eq!((lines(&rotated), lines(&path)), (1, 2));
+        std::fs::remove_dir_all(folder.path().join("a")).unwrap();
+        assert!(journal.write(&entry("allowed")).await);
+        assert_eq!(lines(&path), 1);
+        std::fs::write(&rotated, "").unwrap();
+        std::fs::rename(&rotated, &path).unwrap();
+        assert!(journal.write(&entry("allowed")).await);
+        assert_eq!(lines(&path), 1, "another file in its place");
+        std::fs::remove_dir_all(folder.path().join("a")).unwrap();
+        std::fs::write(folder.path().join("a"), "in the way").unwrap();
+        assert!(!journal.write(&entry("allowed")).await, "nothing is allowed that nobody can read");
+        std::fs::remove_file(folder.path().join("a")).unwrap();
+        assert!(journal.write(&entry("allowed")).await);
+        assert_eq!(lines(&path), 1);
     }
 
     #[cfg(target_os = "linux")]

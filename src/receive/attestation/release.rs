@@ -49,7 +49,7 @@ impl Attestor {
             Err(reason) => return Err(self.refuse_unverified(asked, &policy, shown.token, reason).await),
         };
         // All that can be said without knowing what was used before: only releases use tokens and nonces.
-        let (wanted, key) = match self.may_have(name, shown, &checked, asked.now) {
+        let (wanted, key) = match self.may_have(rule, shown, &checked, asked.now) {
             Ok(good) => good,
             Err(reason) => return Err(self.refuse(&checked, reason, asked).await),
         };
@@ -70,13 +70,16 @@ impl Attestor {
     /// Whether the token may have the secret if it was not used before: what its release uses up, and the key to seal to.
     fn may_have(
         &self,
-        name: &str,
+        rule: &SecretRule,
         shown: Shown<'_>,
         checked: &Checked,
         now: DateTime<Utc>,
     ) -> Result<(Wanted, Option<Vec<u8>>), Reason> {
-        let wanted = self.fresh(name, &checked.verified, now)?;
+        let wanted = self.fresh(&rule.name, &checked.verified, now)?;
         judge(&checked.verified, &checked.policy)?;
+        if rule.sealed_only && shown.public_key.is_none() {
+            return Err(Reason::SealedOnly);
+        }
         let key = sealing_key(shown.public_key, &checked.verified).map_err(Reason::Sealing)?;
         Ok((wanted, key))
     }

@@ -46,6 +46,9 @@ pub enum SecretError {
     /// Its source cannot be read.
     #[error("the secret's file cannot be read")]
     File(#[source] std::io::Error),
+    /// Nothing is there, as while a file is being written anew.
+    #[error("the secret is empty")]
+    Empty,
     /// Larger than 64 KiB.
     #[error("the secret is larger than 64 KiB")]
     TooLarge,
@@ -76,8 +79,16 @@ impl Secrets {
         self.rules.values()
     }
 
-    /// The value of a secret.
+    /// The value of a secret. It is never empty.
+    ///
+    /// # Errors
+    /// When there is none.
     pub async fn value(&self, rule: &SecretRule) -> Result<SecretSlice<u8>, SecretError> {
+        let value = self.fetch(rule).await?;
+        if value.expose_secret().is_empty() { Err(SecretError::Empty) } else { Ok(value) }
+    }
+
+    async fn fetch(&self, rule: &SecretRule) -> Result<SecretSlice<u8>, SecretError> {
         if let Some(found) = self.still_kept(&rule.name) {
             return Ok(found);
         }
@@ -88,7 +99,9 @@ impl Secrets {
                 let resolver =
                     self.resolver.as_ref().ok_or_else(|| SecretError::Manager("it is not connected".into()))?;
                 let value = resolver(address.clone()).await.map_err(SecretError::Manager)?;
-                self.remember(&rule.name, &value);
+                if !value.expose_secret().is_empty() {
+                    self.remember(&rule.name, &value);
+                }
                 Ok(value)
             }
         }

@@ -58,6 +58,12 @@ impl Attestor {
                 known = Some((policy.clone(), verified.clone()));
             }
             match verified.and_then(|verified| Checked::new(&policy, verified, asked.now)) {
+                // That one issuer does not know the key says nothing while another's keys cannot be had.
+                Err(Reason::KeysUnavailable)
+                    if refused.as_ref().is_none_or(|(_, known)| *known == Reason::KeyUnknown) =>
+                {
+                    refused = Some((policy, Reason::KeysUnavailable));
+                }
                 Err(reason) => refused = refused.or(Some((policy, reason))),
                 Ok(checked) => match judge_and_explain(&checked.verified, &policy) {
                     (Ok(()), explanation) => return Ok((checked, None, explanation)),
