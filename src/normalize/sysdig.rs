@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::json::{Json, meaningful};
 use super::notification::Envelope;
-use super::{names, place, stateful, time};
+use super::{environment, names, place, stateful, time};
 use crate::event::facts::Facts;
 use crate::event::runtime::{Action, Admission, Learned, Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};
@@ -62,7 +62,7 @@ pub(super) fn event(
         .or_else(|| fields.get("ruleName").map(str::to_owned));
     let learned = learned(content);
     let admission = admission(content);
-    let summary = first(&[content.member("output"), object.member("output")]).map(|text| unescape(&text));
+    let summary = first(&[content.member("output"), object.member("output")]).map(|text| sentence(&text));
     let told =
         ["timestampRFC3339Nano", "timestampNs", "timestamp"].iter().find_map(|name| time::moment(object.member(name)));
     let named = first(&[object.member("name"), content.member("policyName")]).is_some();
@@ -333,26 +333,15 @@ pub(super) fn facts(sources: &[&Json<'_>]) -> Facts {
     sources.iter().flat_map(|source| pairs(source)).collect()
 }
 
-/// As [`facts`], without environment variables: they are where secrets live, and no finding needs them.
+/// As [`facts`], without environment variables.
 pub(super) fn fields(sources: &[&Json<'_>]) -> Facts {
-    let is_environment =
-        |name: &str| ["proc.env", "proc.aenv", "evt.arg.env"].iter().any(|prefix| name.starts_with(prefix));
-    let pairs = sources.iter().flat_map(|source| pairs(source)).filter(|(name, _)| !is_environment(name));
+    let pairs = sources.iter().flat_map(|source| pairs(source)).filter(|(name, _)| !environment::is_one(name));
     pairs
-        .map(|(name, value)| if name == "evt.args" { (name, without_environment(value)) } else { (name, value) })
+        .map(|(name, value)| match environment::is_arguments(&name) {
+            true => (name, environment::without(value)),
+            false => (name, value),
+        })
         .collect()
-}
-
-/// All arguments of a system call in one text, `res=0 exe=/bin/sh env=A=1.B=2. tty=0`, without the environment.
-fn without_environment(arguments: Cow<'_, str>) -> Cow<'_, str> {
-    let Some((before, environment)) = arguments.split_once("env=") else { return arguments };
-    if !before.is_empty() && !before.ends_with(' ') {
-        return arguments;
-    }
-    // What follows the environment in execve's arguments; its own values may hold anything.
-    let after = [" tty=", " vpgid=", " pgid=", " loginuid=", " cgroups="];
-    let rest = after.iter().filter_map(|name| environment.rfind(name)).min().map_or("", |at| &environment[at..]);
-    Cow::Owned(format!("{before}env=[left out]{rest}"))
 }
 
 /// Names and values, from an object or from a list of `{"key": …, "value": …}`. Absent values are left out.
@@ -383,13 +372,14 @@ pub(super) fn first(values: &[&Json<'_>]) -> Option<String> {
     Some(if text.len() > LONGEST_VALUE { shorten(&text, LONGEST_VALUE).to_owned() } else { text.into_owned() })
 }
 
-/// The sentinel that was escaped twice inside a sentence, undone.
-pub(super) fn unescape(text: &str) -> String {
+/// What a rule says: without environment variables, the sentinel that was escaped twice undone.
+pub(super) fn sentence(text: &str) -> String {
     if text.contains("u003c") || text.contains("u003C") {
         let once = text.replace("\\\\u003c", "<").replace("\\\\u003e", ">");
-        return once.replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u003C", "<").replace("\\u003E", ">");
+        let once = once.replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u003C", "<").replace("\\u003E", ">");
+        return environment::within(once.into()).into_owned();
     }
-    text.to_owned()
+    environment::within(text.into()).into_owned()
 }
 
 /// At most this many bytes, cut between characters.

@@ -135,6 +135,27 @@ fn secrets_that_only_a_name_or_a_program_tells_are_left_out() {
 }
 
 #[test]
+fn the_environment_is_left_out_under_every_name_and_in_the_sentence() {
+    let fields = json!({"evt.info": "res=0 exe=sh env=DBX=hunterA.FOO=hunterB. tty=0", "evt.rawarg.env": "DBX=hunterC",
+        "evt.arg[env]": "DBX=hunterD", "evt.rawarg[env]": "DBX=hunterE", "container.env": "DBX=hunterF",
+        "proc_env": "DBX=hunterG", "proc.aenv_1_": "DBX=hunterH", "env": "production"});
+    let said = "Unexpected (command=sh args=res=0 exe=sh env=DBX=hunterI.FOO=hunterJ. tty=0 user=root)";
+    let falco = json!({"rule": "R", "priority": "Warning", "time": "2025-05-18T10:18:15Z", "output": said,
+        "output_fields": fields});
+    let sysdig = json!({"id": "1", "type": "policy", "name": "P", "severity": 4,
+        "content": {"ruleName": "R", "output": said, "fields": fields}});
+    for event in [falco, sysdig] {
+        let found = finding(&event);
+        let whole = serde_json::to_string(&found).unwrap();
+        assert!(!whole.contains("hunter"), "{whole}");
+        let properties = &found.source_properties;
+        assert_eq!(properties["summary"], "Unexpected (command=sh args=res=0 exe=sh env=[left out] tty=0 user=root)");
+        assert_eq!(properties["evt_info"], "res=0 exe=sh env=[left out] tty=0");
+        assert_eq!(properties["env"], "production");
+    }
+}
+
+#[test]
 fn ports_of_both_ends_are_read_under_all_their_names() {
     let found =
         with(json!({"fd.lip": "10.0.0.1", "fd.lport": "4000", "fd.rip": "203.0.113.7", "fd.rport": "443"}), json!({}));
