@@ -208,9 +208,9 @@ impl Elements {
         let is_policy = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("policy"));
         // Whatever its type is called: where a rule of a policy matched, something happened.
         let is_policy = is_policy || json.member("content").member("ruleName").text().is_some();
-        let known = kind.filter(|_| !is_policy).and_then(Ignored::from_type);
-        let originator = json.member("originator").str().and_then(Ignored::from_originator);
-        if let Some(ignored) = known.or(if is_policy { None } else { originator }) {
+        let originator = || json.member("originator").str().and_then(Ignored::from_originator);
+        let known = || kind.and_then(Ignored::from_type).or_else(originator).or_else(|| Ignored::from_record(json));
+        if !is_policy && let Some(ignored) = known() {
             return self.keep(Element::Ignored(ignored));
         }
         let looks_like_one = sysdig::is_policy_event(json);

@@ -295,9 +295,22 @@ fn what_opens_no_finding_is_told_by_kind() {
         (r#"{"type":"somethingNew"}"#, vec![OtherType]),
         (r#"{"originator":"benchmarks","content":{"x":1}}"#, vec![Compliance]),
         (r#"{"type":"command","content":{"x":1}}"#, vec![Command]),
+        (
+            r#"{"id":"1","timestamp":"2023-11-22T11:16:28Z","originator":"platform","category":"","source":"auditTrail","name":"",
+                "description":"","severity":0,"content":{"requestMethod":"GET","requestUri":"/api/x"},"labels":{}}"#,
+            vec![AuditTrail],
+        ),
+        (r#"{"id":"1","source":"auditTrail","severity":0,"content":{"timestampNs":1}}"#, vec![AuditTrail]),
+        (r#"{"id":"1","severity":0,"content":{"requestMethod":"PUT","requestUri":"/api/x"}}"#, vec![AuditTrail]),
     ] {
         assert_eq!(ignored(body), kinds, "{body}");
     }
+}
+
+#[test]
+fn a_rules_match_is_an_event_whatever_its_source_is_called() {
+    let body = r#"{"id":"a1","source":"auditTrail","severity":3,"content":{"ruleName":"r","requestMethod":"GET","requestUri":"/"}}"#;
+    assert_eq!(only(body).rule, some("r"));
 }
 
 #[test]
