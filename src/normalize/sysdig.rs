@@ -240,19 +240,20 @@ fn actions(object: &Json<'_>, content: &Json<'_>) -> Vec<Action> {
         .iter()
         // One that stands alone is a list of one.
         .flat_map(|told| if told.is_map() { std::slice::from_ref(*told) } else { told.list() })
-        // A type may be the empty string (sysdig.md §5.3): then only what else is told counts.
-        .filter(|action| action.members().iter().any(|(name, value)| name != "isSuccessful" && value.text().is_some()))
-        .take(20)
-        .map(|action| (action, first(&[action.member("errMsg"), action.member("error")])))
-        .map(|(action, error)| Action {
-            kind: action.member("type").text().map_or_else(|| "unnamed".to_owned(), |kind| action_kind(&kind)),
+        .filter_map(|action| {
+            let error = first(&[action.member("errMsg"), action.member("error")]);
+            let capture = first(&[action.member("token"), action.member("sysdigCaptureId")]);
+            let kind = action.member("type").text().map(|kind| action_kind(&kind));
+            // A type may be the empty string (sysdig.md §5.3): then only what else is told counts.
+            let kind = kind.or_else(|| capture.is_some().then(|| "capture".to_owned()));
+            let kind = kind.or_else(|| error.is_some().then(|| "unnamed".to_owned()))?;
             // Where it is not said, an error says it.
-            successful: (action.member("isSuccessful").truth())
+            let successful = (action.member("isSuccessful").truth())
                 .or_else(|| action.member("successful").truth())
-                .or_else(|| error.is_some().then_some(false)),
-            error,
-            capture: first(&[action.member("token"), action.member("sysdigCaptureId")]),
+                .or_else(|| error.is_some().then_some(false));
+            Some(Action { kind, successful, error, capture })
         })
+        .take(20)
         .collect()
 }
 

@@ -292,6 +292,27 @@ fn an_action_with_an_error_was_not_taken() {
 }
 
 #[test]
+fn an_action_whose_result_nobody_told_is_not_told_as_done() {
+    let told = |actions: Value| {
+        let mut event = forwarder();
+        event["actions"] = actions;
+        let found = finding(&event);
+        (found.description.unwrap(), found.source_properties.get("actions").cloned())
+    };
+    for (action, word) in [
+        (json!({"type": "POLICY_ACTION_KILL", "successful": null, "errMsg": ""}), "container killed"),
+        (json!({"type": "POLICY_ACTION_CAPTURE", "beforeEventNs": 1, "afterEventNs": 2}), "capture"),
+    ] {
+        let (description, listed) = told(json!([action]));
+        assert!(description.contains(&format!("Action reported, result not told: {word}.")), "{description}");
+        assert_eq!(listed, Some(json!([format!("{}: result not told", word.replace(' ', "_"))])));
+    }
+    let (description, listed) =
+        told(json!([{"type": "", "successful": true, "errMsg": ""}, {"type": "", "successful": false}, {"type": ""}]));
+    assert!(!description.contains("Action") && listed.is_none(), "{description}");
+}
+
+#[test]
 fn a_path_with_blanks_is_one_program() {
     let found = with(
         json!({"proc.name": "node", "proc.exepath": "/opt/my app/node", "proc.cmdline": "/opt/my app/node x.js"}),
