@@ -25,10 +25,19 @@ const MOST_FACTS: usize = 1_000;
 /// Whether an object without a telling `type` is a policy event.
 pub(super) fn is_policy_event(object: &Json<'_>) -> bool {
     let has = |name: &str| !object.member(name).is_null();
-    object.member("content").is_map()
-        || has("timestampNs")
+    object.member("content").is_map() || has("timestampNs") || has("eventLabels") || is_surely_policy_event(object)
+}
+
+/// Whether it can hardly be anything else, whoever sent it.
+pub(super) fn is_surely_policy_event(object: &Json<'_>) -> bool {
+    let has = |name: &str| !object.member(name).is_null();
+    let content = object.member("content");
+    let told = |name: &str| content.member(name).text().is_some();
+    let is_kind = |kind: &str| kind.contains("Detection") || kind == "k8sAdmissionReview";
+    told("ruleName")
+        || (told("policyId") && (told("output") || told("ruleType") || told("command")))
+        || content.member("type").str().is_some_and(is_kind)
         || has("actionResults")
-        || has("eventLabels")
         || (has("policyId") && (object.member("fields").is_list() || has("output") || has("ruleType")))
         || (has("ruleType") && has("output"))
         // What the events feed requires of every event (sysdig.md §2.5); `content` and `labels` are optional there.
