@@ -292,6 +292,24 @@ fn an_action_with_an_error_was_not_taken() {
 }
 
 #[test]
+fn labels_of_a_pod_and_a_digest_are_read_from_lists_too() {
+    let digest = format!("sha256:{}", "b".repeat(64));
+    for (labels, told) in [
+        (json!("api-token:hush,app:web, tier:fe"), json!(digest)),
+        (json!(["api-token:hush", "app:web", "tier:fe"]), json!([digest])),
+        (json!({"app": "web", "tier": "fe", "api-token": "hush"}), json!([format!("nginx@{digest}")])),
+    ] {
+        let fields = json!({"k8s.ns.name": "shop", "k8s.pod.name": "p", "k8s.pod.labels": labels,
+            "container.image.repository": "nginx", "container.image.digest": told, "container.id": "aa"});
+        let found = with(fields, json!({}));
+        let labels = &found.kubernetes.unwrap().pods[0].labels;
+        let labels: Vec<_> = labels.iter().map(|l| (l.name.as_deref().unwrap(), l.value.as_deref().unwrap())).collect();
+        assert_eq!(labels, [("api-token", "[redacted]"), ("app", "web"), ("tier", "fe")]);
+        assert_eq!(found.containers[0].image_id.as_deref(), Some(&*digest));
+    }
+}
+
+#[test]
 fn an_action_whose_result_nobody_told_is_not_told_as_done() {
     let told = |actions: Value| {
         let mut event = forwarder();
