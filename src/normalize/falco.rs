@@ -86,8 +86,8 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
         admission: None,
         notes,
     };
-    // `uuid` is falcosidekick's; Falco itself sends none.
-    event.id = object.member("uuid").owned().unwrap_or_else(|| derived_id(&event, told));
+    // falcosidekick's `uuid` is another one each time the same event comes by it; Falco itself sends none.
+    event.id = derived_id(&event, told);
     event
 }
 
