@@ -202,7 +202,7 @@ fn why_ignored(sample: &Sample) -> String {
     let mut reasons: Vec<&str> = elements
         .iter()
         .filter_map(|element| match element {
-            Element::Ignored(kind) => Some(kind.reason()),
+            Element::Ignored(kind) | Element::Unknown { kind, .. } => Some(kind.reason()),
             _ => None,
         })
         .collect();

@@ -237,7 +237,9 @@ fn retry(admin: &mut Admin, row: i64) -> anyhow::Result<bool> {
             Ok(admin.retry(row, Some(&content))?)
         }
         Element::Unreadable { reason, .. } => bail!("it still cannot be read: {reason}"),
-        Element::Ignored(kind) => bail!("read again, it opens no finding ({}); discard it", kind.label()),
+        Element::Ignored(kind) | Element::Unknown { kind, .. } => {
+            bail!("read again, it opens no finding ({}); discard it", kind.label())
+        }
     }
 }
 

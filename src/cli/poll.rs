@@ -266,7 +266,7 @@ impl Destination for Print {
                         }
                     }
                 }
-                Element::Ignored(_) => receipt.ignored += 1,
+                Element::Ignored(_) | Element::Unknown { .. } => receipt.ignored += 1,
                 Element::Unreadable { reason, .. } => {
                     receipt.parked += 1;
                     say!("cannot be read: {reason}");
@@ -344,7 +344,7 @@ impl Destination for OpenDoor {
         for element in elements {
             match element {
                 Element::Event { body, .. } | Element::Unreadable { body, .. } => bodies.push(body),
-                Element::Ignored(_) => ignored += 1,
+                Element::Ignored(_) | Element::Unknown { .. } => ignored += 1,
             }
         }
         Box::pin(async move { self.post(bodies, ignored).await.map_err(|error| IntakeError(StoreError::Batch(error))) })

@@ -14,6 +14,7 @@ pub mod mitre;
 mod mitre_table;
 mod next_steps;
 mod object;
+mod pod_labels;
 mod properties;
 mod resource;
 mod runtime;

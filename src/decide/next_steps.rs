@@ -234,8 +234,8 @@ fn pod(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
     let (Some(pod), Some(ns)) = (&target.pod, &target.namespace) else { return };
     steps.say(question(case));
     let end = ended::of(event);
-    if let Some(end) = end {
-        steps.say(end.warning());
+    if let Some(warning) = ended::warning(event) {
+        steps.say(warning);
     }
     credentials(target, steps);
     steps.run("Look at the pod, its node and its owner:", format_args!("kubectl -n {ns} get pod {pod} -o wide"));
@@ -390,8 +390,8 @@ fn removal(case: Case, target: &Target, steps: &mut Steps) {
 fn host(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
     steps.say(question(case));
     let end = ended::of(event);
-    if let Some(end) = end {
-        steps.say(end.warning());
+    if let Some(warning) = ended::warning(event) {
+        steps.say(warning);
     }
     let is_windows = is_windows(event);
     if let (Some(instance), Some(zone), Some(project), false) =

@@ -157,7 +157,7 @@ fn described(action: &crate::event::runtime::Action) -> String {
     let result = match action.successful {
         Some(true) => ": done",
         Some(false) => ": failed",
-        None => "",
+        None => ": result not told",
     };
     let error = action.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
     format!("{}{result}{error}", action.kind)

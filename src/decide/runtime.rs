@@ -150,7 +150,8 @@ fn description(event: &Runtime) -> Option<String> {
         parts.push(match (action.successful, action.error.as_deref()) {
             (Some(false), Some(error)) => format!("Action \"{word}\" failed: {error}."),
             (Some(false), None) => format!("Action \"{word}\" failed."),
-            _ => format!("Action taken: {word}."),
+            (Some(true), _) => format!("Action taken: {word}."),
+            (None, _) => format!("Action reported, result not told: {word}."),
         });
     }
     let joined = parts.join("\n");

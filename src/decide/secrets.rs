@@ -1,5 +1,7 @@
 //! Secrets in command lines, sentences and addresses, found by the words before them or by their own form.
 
+mod hints;
+
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
@@ -20,14 +22,15 @@ const VALUE: &str = concat!(
 /// What a text with a secret in it holds in any case. Most texts hold none of these.
 static STEMS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|--user|mysql|mariadb|redis-cli|login|eyJ|gh[opsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza",
+        r#"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|--user|mysql|mariadb|redis-cli|login|eyJ|gh[opsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza|hv[sb]\.|_PAT\b|storage.?key|account.?key|credential|cookie|-auth\b|mongo|ldap|sqlcmd|osql|isql|tsql|\bbcp\b|net(?:\.exe)?["']?\s+use"#,
     )
 });
 
 /// A name that says what its value is, and the value: `DB_PASSWORD=…`, `"token": "…"`, `X-Api-Key: …`, `--secret …`.
 static NAMED: LazyLock<Regex> = LazyLock::new(|| {
-    let names = "password|passwd|passphrase|pwd|token|secret|api[-_]?key|access[-_]?key|secret[-_]?key|private[-_]?key";
-    let told = format!(r#"(?:authorization|\bpass|_pass|[?&]sig|[?&]signature|{names})(?:\\?["']|\])?\s*[:=]\s*"#);
+    let names = "password|passwd|passphrase|pwd|token|secret|api[-_]?key|access[-_]?key|secret[-_]?key(?:_base)?|private[-_]?key|storage[-_]?key";
+    let only = r"(?-i:_PAT)|[?&]sig|[?&](?:[\w-]+-)?signature|(?:\b|_)account[-_]?key";
+    let told = format!(r#"(?:authorization|\bpass|_pass|{only}|{names})(?:\\?["']|\])?\s*[:=]\s*"#);
     let behind_option = format!(r"(?:--?[\w-]*(?:pass|{names})|secret_access_key)(?:\s*[:=]\s*|\s+)");
     pattern(&format!(r"(?i)((?:{told}|{behind_option}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"))
 });
@@ -38,7 +41,7 @@ static IN_ADDRESS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(://[^\s/?#:]*:)
 /// The password that curl and its like are told, `-u user:password`; or a container's user, `-u 1000:1000`. A list of
 /// arguments does not say whose they are.
 static BEHIND_USER: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r#"(?:^|\s)(?:-u(?:\s+|=)?|--user(?:\s+|=))['"]?([^\s:'"]*):(\S+)"#));
+    LazyLock::new(|| pattern(r#"(?:^|\s)(?:-[uU](?:\s+|=)?|--(?:proxy-)?user(?:\s+|=))['"]?([^\s:'"]*):(\S+)"#));
 
 /// Options of one letter, which only their program gives a meaning: `mysql -pSECRET`, `sshpass -p SECRET`,
 /// `docker login -p SECRET`, `redis-cli -a SECRET`.
@@ -47,10 +50,10 @@ static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(r"({start})({VALUE})"))
 });
 
-/// Tokens that are known by their own form: JSON Web Tokens, those of GitHub, GitLab, Slack and Google, private keys.
+/// Tokens that are known by their own form: JSON Web Tokens, those of GitHub, GitLab, Slack, Google and Vault, private keys.
 static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"()(\beyJ[\w-]{8,}\.eyJ[\w-]+\.[\w-]+|\b(?:gh[opsu]_|github_pat_)\w{20,}|\bglpat-[\w-]{20,}|\bxox[abprs]-[\w-]{20,}|\bya29\.[\w-]{20,}|\bAIza[\w-]{35}|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*)",
+        r"()(\beyJ[\w-]{8,}\.eyJ[\w-]+\.[\w-]+|\b(?:gh[opsu]_|github_pat_)\w{20,}|\bglpat-[\w-]{20,}|\bxox[abprs]-[\w-]{20,}|\bya29\.[\w-]{20,}|\bAIza[\w-]{35}|\bhv[sb]\.[\w-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*)",
     )
 });
 
@@ -108,7 +111,7 @@ fn redact_behind<'t>(before: &[Cow<'_, str>], argument: &'t str) -> Cow<'t, str>
 
 /// Whether a name says that its value is a secret: `db.password`, `api_token`, `jevt.value[/hook/config/secret]`.
 pub(super) fn is_secret(name: &str) -> bool {
-    const WORDS: [&str; 14] = [
+    const WORDS: [&str; 20] = [
         "password",
         "passwd",
         "passphrase",
@@ -123,6 +126,12 @@ pub(super) fn is_secret(name: &str) -> bool {
         "secret_key",
         "secretkey",
         "secretaccesskey",
+        "secret_key_base",
+        "storage_key",
+        "account_key",
+        "accountkey",
+        "credentials",
+        "cookie",
     ];
     let name = name.trim_end_matches([']', '"', '\'']).as_bytes();
     let ends = |word: &&str| {
@@ -146,9 +155,14 @@ pub(super) fn without(text: &str) -> Cow<'_, str> {
         let numeric = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
         let (all, password) = (&found[0], &found[2]);
         let ids = numeric(&found[1]) && numeric(password);
-        if ids { all.to_owned() } else { format!("{}{HIDDEN}", &all[..all.len() - password.len()]) }
+        // `-u http://…`: an address, whose own password was found before.
+        if ids || password.starts_with("//") {
+            all.to_owned()
+        } else {
+            format!("{}{HIDDEN}", &all[..all.len() - password.len()])
+        }
     });
-    then(text, &TOKEN, hidden)
+    hints::hide(then(text, &TOKEN, hidden))
 }
 
 fn then<'t>(text: Cow<'t, str>, pattern: &Regex, told: impl Fn(&Captures<'_>) -> String) -> Cow<'t, str> {
@@ -212,6 +226,18 @@ mod tests {
             "PRIVATE-TOKEN: ",
             "x?sig=",
             "x?a=b&signature=",
+            "x?X-Amz-Signature=",
+            "x?a=b&X-Goog-Signature=",
+            "SECRET_KEY_BASE=",
+            "AZURE_STORAGE_KEY=",
+            "AccountName=x;AccountKey=",
+            "DB_CREDENTIALS=",
+            "--credential ",
+            "--db-credentials=",
+            "--auth ",
+            "--auth=",
+            "Cookie:",
+            "Cookie: ",
         ] {
             let upper = word.to_uppercase();
             assert_eq!(redact(&format!("x {upper}hunter2 y")), format!("x {upper}[redacted] y"));
@@ -219,6 +245,26 @@ mod tests {
         }
         for word in ["sshpass -p ", "sshpass -p", "mysql -u root -p", "docker login -u me -p ", "redis-cli -h x -a "] {
             behind(word);
+        }
+        for word in [
+            "GITHUB_PAT=",
+            "curl --proxy-user bob:",
+            "curl -U bob:",
+            "mongo db.svc -u root -p ",
+            "/usr/bin/mongodump -p",
+            "sqlcmd -S db -U sa -P ",
+            r#""C:\sql\sqlcmd.exe" -Q 1;2 -P "#,
+            "ldapsearch -x -D cn=admin (&(a=b)(|(c=d))) -w ",
+            "smbclient //h/s -U bob%",
+            "htpasswd -b f u ",
+            "htpasswd -B -C 12 -b /etc/f u ",
+            "htpasswd -nbB u ",
+            "htpasswd -b -n u ",
+            r"net use \\h\s ",
+            r#""C:\Windows\net.exe" use \\h\s "#,
+            r"net.exe use Z: \\h\s /user:bob ",
+        ] {
+            assert_eq!(redact(&format!("x {word}hunter2 y")), format!("x {word}[redacted] y"));
         }
 
         fn behind(word: &str) {
@@ -270,10 +316,49 @@ mod tests {
             (r#"{\"secret\":{\"payload\":\"hush3\"},\"c\":1}"#, r#"{\"secret\":[redacted],\"c\":1}"#),
             (r#"{"secret":{"payload":"hus"#, r#"{"secret":[redacted]"#),
             ("password=[redacted] x", "password=[redacted] x"),
-            ("mysql -p shop", "mysql -p shop"),
-            ("ssh -p 22 host", "ssh -p 22 host"),
+            ("curl -H Cookie:a=b;session=c -b x y", "curl -H Cookie:[redacted] -b x y"),
+            ("curl -H 'Cookie: a=b; session=c' y", "curl -H 'Cookie: [redacted]' y"),
+            ("curl --cookie a=b --cookie jar.txt", "curl --cookie [redacted] --cookie jar.txt"),
+            (
+                "x?X-Amz-Credential=AKIA%2Feu&X-Amz-Signature=abc&x=1",
+                "x?X-Amz-Credential=AKIA%2Feu&X-Amz-Signature=[redacted]&x=1",
+            ),
+            (
+                r#"{"credentials":{"accessKeyId":"AKIA","sessionToken":"hush"}}"#,
+                r#"{"credentials":{"accessKeyId":"AKIA","sessionToken":"[redacted]"}}"#,
+            ),
         ] {
             assert_eq!(redact(text), expected);
+        }
+    }
+
+    #[test]
+    fn harmless_commands_stay_readable() {
+        for text in [
+            "mysql -p shop",
+            "ssh -p 22 host",
+            "mkdir -p /data/mongo",
+            "chown mongodb /data && mkdir -p /data/x",
+            "mongod --auth --port 27017",
+            "mongo db.svc -u root -p --host x",
+            "code-server --auth none --auth-type basic",
+            "openvpn --auth SHA256",
+            "ps -p 1 -o pid",
+            "ls -w 80 -P",
+            "sqlcmd -S db -U sa -P -d x",
+            "ldapsearch -x -D cn=admin -W -b dc=x",
+            "htpasswd -c /etc/f bob",
+            r"net use \\h\s /delete /y",
+            "net use",
+            "date -u +%s",
+            "sqlmap -u http://h/x?id=1",
+            "gcloud container clusters get-credentials prod --zone x",
+            "kubectl config set-credentials bob --username=bob",
+            "GOOGLE_APPLICATION_CREDENTIALS=/etc/key.json --credentials ./x.json app",
+            "Search for credentials: a file was read (file=/root/.aws/credentials cookie monster)",
+            "git commit --author=bob",
+        ] {
+            assert_eq!(redact(text), text);
         }
     }
 
@@ -287,6 +372,8 @@ mod tests {
             (&["-H", "Authorization: Bearer abc"], &["-H", "Authorization: Bearer [redacted]"]),
             (&["mysql", "-h", "db", "-phunter2"], &["mysql", "-h", "db", "-p[redacted]"]),
             (&["sshpass", "-p", "hunter2", "ssh"], &["sshpass", "-p", "[redacted]", "ssh"]),
+            (&["mongosh", "db", "-p", "hunter2", "-v"], &["mongosh", "db", "-p", "[redacted]", "-v"]),
+            (&["htpasswd", "-b", "f", "u", "hunter2"], &["htpasswd", "-b", "f", "u", "[redacted]"]),
             (&["-----BEGIN PRIVATE KEY-----", "MIIE", "--x"], &["[redacted]", "[redacted]", "[redacted]"]),
             (&["", "--token", "", "x"], &["", "--token", "", "[redacted]"]),
             (&["/app", "--mode", "token", "x"], &["/app", "--mode", "token", "x"]),
@@ -300,7 +387,13 @@ mod tests {
 
     #[test]
     fn names_say_that_their_values_are_secrets() {
-        for name in ["db.password", "jevt.value[/hook/config/secret]", "json.value[/a/token]", "x[/privateKeyData]"] {
+        for name in [
+            "db.password",
+            "jevt.value[/hook/config/secret]",
+            "json.value[/a/token]",
+            "x[/privateKeyData]",
+            "env.SECRET_KEY_BASE",
+        ] {
             assert!(is_secret(name), "{name}");
         }
         for name in ["proc.name", "jevt.value[/secret/name]", "accessKeyId", ""] {
@@ -318,6 +411,7 @@ mod tests {
             "xoxb-1234567890-abcdefghijkl",
             "ya29.a0AfB_abcdefghijklmnop",
             "AIzaSyA-abcdefghijklmnopqrstuvwxyz01234",
+            "hvs.CAESIJzUabcdefghijkl",
             "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA",
         ] {
             assert_eq!(redact(&format!("echo {token}")), "echo [redacted]", "{token}");

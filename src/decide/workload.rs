@@ -1,8 +1,8 @@
 //! The Kubernetes objects and containers of a runtime event.
 
-use super::audited;
 use super::object::{bounded, object};
 use super::resource::Resource;
+use super::{audited, pod_labels};
 use crate::event::finding::{Container, Kubernetes, Node, Object, Pod};
 use crate::event::runtime::{Runtime, Shape};
 use crate::event::scene::{self, Scene};
@@ -41,7 +41,7 @@ pub(super) fn kubernetes(event: &Runtime, resource: &Resource, containers: &[Con
     let pod = known.pod.as_deref().or_else(|| reviewed_pod(event)).map(|name| Pod {
         ns: known.namespace.as_deref().map(bounded),
         name: Some(bounded(name)),
-        labels: Vec::new(),
+        labels: pod_labels::of(event),
         containers: containers.to_vec(),
     });
     let is_node = known.node.is_some() || on_cluster(event);

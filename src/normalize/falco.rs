@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::ignored::Ignored;
 use super::json::Json;
-use super::sysdig::{MOST_TAGS, derived_id, facts, fields, first, shorten, unescape};
+use super::sysdig::{MOST_TAGS, derived_id, facts, fields, first, sentence, shorten};
 use super::{place, time};
 use crate::event::runtime::{Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};
@@ -71,7 +71,7 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
             .collect(),
         // `message` is the output without its beginning, since Falco 0.40; either may be switched off.
         summary: first(&[object.member("output"), object.member("message")])
-            .map(|text| unescape(without_clock(&text, object.member("priority")))),
+            .map(|text| sentence(without_clock(&text, object.member("priority")))),
         fields,
         labels: facts(&[object.member("labels")]),
         container: place.container,
@@ -86,8 +86,8 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
         admission: None,
         notes,
     };
-    // `uuid` is falcosidekick's; Falco itself sends none.
-    event.id = object.member("uuid").owned().unwrap_or_else(|| derived_id(&event, told));
+    // falcosidekick's `uuid` is another one each time the same event comes by it; Falco itself sends none.
+    event.id = derived_id(&event, told);
     event
 }
 

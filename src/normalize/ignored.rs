@@ -163,6 +163,16 @@ impl Ignored {
         })
     }
 
+    /// What an element of the events feed is without a `type` or a telling originator: a record of what somebody did in the
+    /// platform itself. Its severity 0 means "not applicable" (sysdig.md §2.4).
+    pub(crate) fn from_record(object: &Json<'_>) -> Option<Self> {
+        let told = |value: &Json<'_>| value.text().is_some();
+        let source = object.member("source").str().is_some_and(|source| source.eq_ignore_ascii_case("auditTrail"));
+        let content = object.member("content");
+        let request = told(content.member("requestMethod")) && told(content.member("requestUri"));
+        (source || (request && !told(content.member("policyId")))).then_some(Self::AuditTrail)
+    }
+
     /// What a well-formed object without any event in it is.
     pub(crate) fn from_unknown(object: &Json<'_>) -> Self {
         let says_test = |(key, value): &(std::borrow::Cow<'_, str>, Json<'_>)| {

@@ -3,6 +3,7 @@
 //! One element that cannot be read never stops the others. Replaying is reading again: the body kept with every
 //! element is itself a delivery of one, and gives the same event ([`stored`]).
 
+mod environment;
 mod falco;
 mod ignored;
 mod json;
@@ -15,6 +16,7 @@ mod sysdig;
 #[cfg(test)]
 mod tests;
 mod time;
+mod wrapped;
 
 use chrono::{DateTime, Utc};
 
@@ -45,6 +47,14 @@ pub enum Element {
     },
     /// Something valid that opens no finding.
     Ignored(Ignored),
+    /// Something valid that is none of the known shapes: it opens no finding either, but a whole stream of such must not
+    /// vanish in silence.
+    Unknown {
+        /// What it is counted as.
+        kind: Ignored,
+        /// The names of its members, cut.
+        members: String,
+    },
     /// One element that cannot be read although the delivery can: kept, with its reason.
     Unreadable {
         /// What is wrong, naming the member.
@@ -119,7 +129,7 @@ fn elements(body: &[u8], received: DateTime<Utc>) -> Result<Vec<Element>, Normal
 pub fn stored(body: &str, received: DateTime<Utc>) -> Result<Element, NormalizeError> {
     let found = delivery(body.as_bytes(), received);
     // A runtime event may have members of a log entry's names, but at this door no log entry opens a finding.
-    if matches!(found.as_deref(), Ok([Element::Ignored(_)]))
+    if matches!(found.as_deref(), Ok([Element::Ignored(_) | Element::Unknown { .. }]))
         && let Some(element) = log_entry::stored(body, received)
     {
         return Ok(element);
@@ -140,11 +150,13 @@ fn unreadable(reason: impl Into<String>, body: &str) -> Element {
 struct Elements {
     received: DateTime<Utc>,
     found: Vec<Element>,
+    /// How many wrappers these are in.
+    wrappers: usize,
 }
 
 impl Elements {
     fn new(received: DateTime<Utc>) -> Self {
-        Self { received, found: Vec::new() }
+        Self { received, found: Vec::new(), wrappers: 0 }
     }
 
     /// Keeps one more, unless there are too many already.
@@ -207,20 +219,40 @@ impl Elements {
         let is_policy = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("policy"));
         // Whatever its type is called: where a rule of a policy matched, something happened.
         let is_policy = is_policy || json.member("content").member("ruleName").text().is_some();
-        let known = kind.filter(|_| !is_policy).and_then(Ignored::from_type);
-        let originator = json.member("originator").str().and_then(Ignored::from_originator);
-        if let Some(ignored) = known.or(if is_policy { None } else { originator }) {
+        let originator = || json.member("originator").str().and_then(Ignored::from_originator);
+        let known = || kind.and_then(Ignored::from_type).or_else(originator).or_else(|| Ignored::from_record(json));
+        if !is_policy && let Some(ignored) = known() {
             return self.keep(Element::Ignored(ignored));
         }
-        let looks_like_one = sysdig::is_policy_event(json);
-        if !is_policy && !looks_like_one {
-            let ignored = if kind.is_some() { Ignored::OtherType } else { Ignored::from_unknown(json) };
-            return self.keep(Element::Ignored(ignored));
+        // Other programs wrap and send what they like: within a wrapper, a `content` alone or a word says too little.
+        let is_one = match self.wrappers {
+            0 => is_policy || sysdig::is_policy_event(json),
+            _ => sysdig::is_surely_policy_event(json),
+        };
+        if !is_one {
+            return self.unknown(json, text, kind.is_some());
         }
         match sysdig::event(json, &Envelope::none(), self.received) {
             Ok(event) => self.event(event, text),
             Err(reason) => self.keep(unreadable(reason, text)),
         }
+    }
+
+    /// An object that is nothing we know: a wrapper, or really unknown.
+    fn unknown(&mut self, json: &Json<'_>, text: &str, has_type: bool) {
+        let deeper = self.wrappers < wrapped::DEEPEST;
+        for inner in deeper.then(|| wrapped::candidates(text)).into_iter().flatten() {
+            let mut elements = Elements { wrappers: self.wrappers + 1, ..Elements::new(self.received) };
+            elements.element(&inner, 1);
+            if wrapped::is_ours(&elements.found) {
+                return elements.found.into_iter().for_each(|element| self.keep(element));
+            }
+        }
+        let kind = if has_type { Ignored::OtherType } else { Ignored::from_unknown(json) };
+        self.keep(match kind {
+            Ignored::OtherType | Ignored::Unrecognised => Element::Unknown { kind, members: wrapped::names(json) },
+            _ => Element::Ignored(kind),
+        });
     }
 
     fn event(&mut self, event: Runtime, body: &str) {

@@ -74,8 +74,18 @@ fn container(pick: &impl Fn(&[&str]) -> Option<String>, id: Option<String>) -> C
         ])
         .filter(|name| name != "host" && name != NO_CONTAINER),
         image,
-        digest: pick(&["container.image.digest"]).or(in_image.filter(|digest| digest.starts_with("sha256:"))),
+        digest: pick(&["container.image.digest"])
+            .as_deref()
+            .and_then(digest)
+            .or(in_image.filter(|digest| digest.starts_with("sha256:"))),
     }
+}
+
+/// The digest, also as the one of a list, behind its repository or not.
+fn digest(text: &str) -> Option<String> {
+    let only = if text.starts_with(['[', '(']) { only_of_list(text)? } else { text.to_owned() };
+    let bare = only.split_once('@').map(|(_, digest)| digest.to_owned());
+    Some(bare.unwrap_or(only))
 }
 
 /// The one image of a new pod. Of several, none is the image that the event is about.

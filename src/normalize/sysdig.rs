@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::json::{Json, meaningful};
 use super::notification::Envelope;
-use super::{names, place, stateful, time};
+use super::{environment, names, place, stateful, time};
 use crate::event::facts::Facts;
 use crate::event::runtime::{Action, Admission, Learned, Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};
@@ -25,10 +25,19 @@ const MOST_FACTS: usize = 1_000;
 /// Whether an object without a telling `type` is a policy event.
 pub(super) fn is_policy_event(object: &Json<'_>) -> bool {
     let has = |name: &str| !object.member(name).is_null();
-    object.member("content").is_map()
-        || has("timestampNs")
+    object.member("content").is_map() || has("timestampNs") || has("eventLabels") || is_surely_policy_event(object)
+}
+
+/// Whether it can hardly be anything else, whoever sent it.
+pub(super) fn is_surely_policy_event(object: &Json<'_>) -> bool {
+    let has = |name: &str| !object.member(name).is_null();
+    let content = object.member("content");
+    let told = |name: &str| content.member(name).text().is_some();
+    let is_kind = |kind: &str| kind.contains("Detection") || kind == "k8sAdmissionReview";
+    told("ruleName")
+        || (told("policyId") && (told("output") || told("ruleType") || told("command")))
+        || content.member("type").str().is_some_and(is_kind)
         || has("actionResults")
-        || has("eventLabels")
         || (has("policyId") && (object.member("fields").is_list() || has("output") || has("ruleType")))
         || (has("ruleType") && has("output"))
         // What the events feed requires of every event (sysdig.md §2.5); `content` and `labels` are optional there.
@@ -62,7 +71,7 @@ pub(super) fn event(
         .or_else(|| fields.get("ruleName").map(str::to_owned));
     let learned = learned(content);
     let admission = admission(content);
-    let summary = first(&[content.member("output"), object.member("output")]).map(|text| unescape(&text));
+    let summary = first(&[content.member("output"), object.member("output")]).map(|text| sentence(&text));
     let told =
         ["timestampRFC3339Nano", "timestampNs", "timestamp"].iter().find_map(|name| time::moment(object.member(name)));
     let named = first(&[object.member("name"), content.member("policyName")]).is_some();
@@ -240,19 +249,20 @@ fn actions(object: &Json<'_>, content: &Json<'_>) -> Vec<Action> {
         .iter()
         // One that stands alone is a list of one.
         .flat_map(|told| if told.is_map() { std::slice::from_ref(*told) } else { told.list() })
-        // A type may be the empty string (sysdig.md §5.3): then only what else is told counts.
-        .filter(|action| action.members().iter().any(|(name, value)| name != "isSuccessful" && value.text().is_some()))
-        .take(20)
-        .map(|action| (action, first(&[action.member("errMsg"), action.member("error")])))
-        .map(|(action, error)| Action {
-            kind: action.member("type").text().map_or_else(|| "unnamed".to_owned(), |kind| action_kind(&kind)),
+        .filter_map(|action| {
+            let error = first(&[action.member("errMsg"), action.member("error")]);
+            let capture = first(&[action.member("token"), action.member("sysdigCaptureId")]);
+            let kind = action.member("type").text().map(|kind| action_kind(&kind));
+            // A type may be the empty string (sysdig.md §5.3): then only what else is told counts.
+            let kind = kind.or_else(|| capture.is_some().then(|| "capture".to_owned()));
+            let kind = kind.or_else(|| error.is_some().then(|| "unnamed".to_owned()))?;
             // Where it is not said, an error says it.
-            successful: (action.member("isSuccessful").truth())
+            let successful = (action.member("isSuccessful").truth())
                 .or_else(|| action.member("successful").truth())
-                .or_else(|| error.is_some().then_some(false)),
-            error,
-            capture: first(&[action.member("token"), action.member("sysdigCaptureId")]),
+                .or_else(|| error.is_some().then_some(false));
+            Some(Action { kind, successful, error, capture })
         })
+        .take(20)
         .collect()
 }
 
@@ -333,26 +343,15 @@ pub(super) fn facts(sources: &[&Json<'_>]) -> Facts {
     sources.iter().flat_map(|source| pairs(source)).collect()
 }
 
-/// As [`facts`], without environment variables: they are where secrets live, and no finding needs them.
+/// As [`facts`], without environment variables.
 pub(super) fn fields(sources: &[&Json<'_>]) -> Facts {
-    let is_environment =
-        |name: &str| ["proc.env", "proc.aenv", "evt.arg.env"].iter().any(|prefix| name.starts_with(prefix));
-    let pairs = sources.iter().flat_map(|source| pairs(source)).filter(|(name, _)| !is_environment(name));
+    let pairs = sources.iter().flat_map(|source| pairs(source)).filter(|(name, _)| !environment::is_one(name));
     pairs
-        .map(|(name, value)| if name == "evt.args" { (name, without_environment(value)) } else { (name, value) })
+        .map(|(name, value)| match environment::is_arguments(&name) {
+            true => (name, environment::without(value)),
+            false => (name, value),
+        })
         .collect()
-}
-
-/// All arguments of a system call in one text, `res=0 exe=/bin/sh env=A=1.B=2. tty=0`, without the environment.
-fn without_environment(arguments: Cow<'_, str>) -> Cow<'_, str> {
-    let Some((before, environment)) = arguments.split_once("env=") else { return arguments };
-    if !before.is_empty() && !before.ends_with(' ') {
-        return arguments;
-    }
-    // What follows the environment in execve's arguments; its own values may hold anything.
-    let after = [" tty=", " vpgid=", " pgid=", " loginuid=", " cgroups="];
-    let rest = after.iter().filter_map(|name| environment.rfind(name)).min().map_or("", |at| &environment[at..]);
-    Cow::Owned(format!("{before}env=[left out]{rest}"))
 }
 
 /// Names and values, from an object or from a list of `{"key": …, "value": …}`. Absent values are left out.
@@ -383,13 +382,14 @@ pub(super) fn first(values: &[&Json<'_>]) -> Option<String> {
     Some(if text.len() > LONGEST_VALUE { shorten(&text, LONGEST_VALUE).to_owned() } else { text.into_owned() })
 }
 
-/// The sentinel that was escaped twice inside a sentence, undone.
-pub(super) fn unescape(text: &str) -> String {
+/// What a rule says: without environment variables, the sentinel that was escaped twice undone.
+pub(super) fn sentence(text: &str) -> String {
     if text.contains("u003c") || text.contains("u003C") {
         let once = text.replace("\\\\u003c", "<").replace("\\\\u003e", ">");
-        return once.replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u003C", "<").replace("\\u003E", ">");
+        let once = once.replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u003C", "<").replace("\\u003E", ">");
+        return environment::within(once.into()).into_owned();
     }
-    text.to_owned()
+    environment::within(text.into()).into_owned()
 }
 
 /// At most this many bytes, cut between characters.

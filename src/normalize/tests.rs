@@ -65,7 +65,7 @@ fn only(body: &str) -> Runtime {
 
 fn ignored(body: &str) -> Vec<Ignored> {
     let kind = |element| match element {
-        Element::Ignored(kind) => kind,
+        Element::Ignored(kind) | Element::Unknown { kind, .. } => kind,
         other => panic!("not ignored: {other:?}"),
     };
     elements(body).into_iter().map(kind).collect()
@@ -216,6 +216,9 @@ fn falcos_events_get_a_stable_id() {
     assert_eq!(event.shape, Shape::Falco);
     assert_eq!(event.id.len(), 32);
     assert_eq!(event.id, only(fixture!("falco/shell.json")).id);
+    let by_sidekick =
+        fixture!("falco/shell.json").replacen('{', r#"{"uuid":"5c2b1d40-2f1c-4a59-ae42-1c49b0f1bb52","#, 1);
+    assert_eq!(event.id, only(&by_sidekick).id, "a new one is made whenever it comes by falcosidekick");
     assert_ne!(event.id, only(fixture!("falco/drop_and_execute.json")).id);
     assert_eq!(event.time.to_rfc3339(), "2018-05-17T09:06:09.874686373+00:00");
     assert_eq!(event.field("evt.time"), Some("1526547969874686373"));
@@ -295,9 +298,22 @@ fn what_opens_no_finding_is_told_by_kind() {
         (r#"{"type":"somethingNew"}"#, vec![OtherType]),
         (r#"{"originator":"benchmarks","content":{"x":1}}"#, vec![Compliance]),
         (r#"{"type":"command","content":{"x":1}}"#, vec![Command]),
+        (
+            r#"{"id":"1","timestamp":"2023-11-22T11:16:28Z","originator":"platform","category":"","source":"auditTrail","name":"",
+                "description":"","severity":0,"content":{"requestMethod":"GET","requestUri":"/api/x"},"labels":{}}"#,
+            vec![AuditTrail],
+        ),
+        (r#"{"id":"1","source":"auditTrail","severity":0,"content":{"timestampNs":1}}"#, vec![AuditTrail]),
+        (r#"{"id":"1","severity":0,"content":{"requestMethod":"PUT","requestUri":"/api/x"}}"#, vec![AuditTrail]),
     ] {
         assert_eq!(ignored(body), kinds, "{body}");
     }
+}
+
+#[test]
+fn a_rules_match_is_an_event_whatever_its_source_is_called() {
+    let body = r#"{"id":"a1","source":"auditTrail","severity":3,"content":{"ruleName":"r","requestMethod":"GET","requestUri":"/"}}"#;
+    assert_eq!(only(body).rule, some("r"));
 }
 
 #[test]
@@ -558,6 +574,76 @@ fn one_good_line_among_broken_ones_is_taken() {
     let broken = found.iter().filter(|element| matches!(element, Element::Unreadable { .. })).count();
     assert_eq!((found.len(), broken), (3, 2), "{found:?}");
     assert!(delivery("{\n".repeat(2_000_000).as_bytes(), received()).is_err(), "rubbish is refused at once");
+}
+
+#[test]
+fn an_event_in_a_shippers_wrapper_is_taken_as_if_it_came_alone() {
+    let sysdig = fixture!("sysdig/forwarder_single.json");
+    let falco = fixture!("falco/shell.json");
+    let text = |event: &str| serde_json::to_string(&format!("{event}\n")).unwrap();
+    for (event, wrapped) in [
+        (sysdig, format!(r#"{{"time":1763805600,"sourcetype":"sysdig","event":{sysdig}}}"#)),
+        (falco, format!(r#"[{{"date":1763805600.1,"log":{},"stream":"stdout"}}]"#, text(falco))),
+        (sysdig, format!(r#"{{"@timestamp":"2025-11-22T10:00:00Z","message":{}}}"#, text(sysdig))),
+        (
+            falco,
+            format!(
+                r#"{{"specversion":"1.0","id":"x","source":"https://falco.org","type":"falco.rule.output.v1","data":{falco}}}"#
+            ),
+        ),
+        (sysdig, format!(r#"{{"events":[{sysdig}]}}"#)),
+        (sysdig, format!(r#"{{"data":{sysdig}}}"#)),
+        (sysdig, format!(r#"{{"policyEvent":{sysdig}}}"#)),
+        (sysdig, format!(r#"{{"event":{{"kind":"alert","original":{}}}}}"#, text(sysdig))),
+        (sysdig, format!(r#"{{"payload":{}}}"#, text(&format!("[{sysdig}]")))),
+        (sysdig, format!(r#"{{"message":"a test","event":{sysdig}}}"#)),
+    ] {
+        assert_eq!(only(&wrapped), only(event), "{wrapped}");
+        let element = elements(&wrapped).remove(0);
+        let Element::Event { body, .. } = &element else { panic!("{element:?}") };
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(body).unwrap(),
+            serde_json::from_str::<serde_json::Value>(event).unwrap()
+        );
+        assert_eq!(stored(body, received()).unwrap(), element);
+    }
+    let several = format!(r#"{{"records":[{falco},{sysdig},{{"type":"audittrail"}}]}}"#);
+    assert_eq!((elements(&several).len(), events(&several).len()), (3, 2));
+    let notification = format!(r#"{{"event":{}}}"#, fixture!("sysdig/notification_several_entities.json"));
+    assert_eq!(events(&notification), events(fixture!("sysdig/notification_several_entities.json")));
+}
+
+#[test]
+fn what_is_in_a_wrapper_and_no_event_becomes_none() {
+    use Ignored::*;
+    let monitor = fixture!("sysdig/monitor_alert.json");
+    let falco = fixture!("falco/shell.json");
+    let deep = (0..4).fold(falco.to_owned(), |inner, _| format!(r#"{{"data":{inner}}}"#));
+    for (body, kind) in [
+        (format!(r#"{{"event":{monitor}}}"#), MonitorAlert),
+        (
+            r#"{"timestamp":1,"alert":{"id":3,"name":"cpu"},"event":{"id":99,"url":"https://x/","username":"u"}}"#
+                .into(),
+            Unrecognised,
+        ),
+        (r#"{"event":{"type":"audittrail","content":{"requestMethod":"GET"}}}"#.into(), AuditTrail),
+        (r#"{"message":{"data":"e30=","messageId":"1"},"subscription":"s"}"#.into(), Unrecognised),
+        (r#"{"log":"{\"content\":{\"a\":1},\"id\":5,\"name\":\"x\"}"}"#.into(), Unrecognised),
+        (r#"{"log":"{\"type\":\"policy\",\"name\":\"x\"}"}"#.into(), Unrecognised),
+        (r#"{"log":"GET / 200","stream":"stdout"}"#.into(), Unrecognised),
+        (r#"{"event":5,"data":[],"records":[1,null],"type":"x"}"#.into(), OtherType),
+        (r#"{"message":"this is a test"}"#.into(), Test),
+        (deep, Unrecognised),
+    ] {
+        assert_eq!(ignored(&body), [kind], "{body}");
+    }
+    let names = |body: &str| match elements(body).remove(0) {
+        Element::Unknown { members, .. } => members,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(names(r#"{"meta":{"k":"hush"},"sid":"hush","b\u0007":1}"#), "meta, sid, b ");
+    let many: Vec<String> = (0..40).map(|n| format!(r#""{n}{}":1"#, "x".repeat(100))).collect();
+    assert!(names(&format!("{{{}}}", many.join(","))).len() < 1_400);
 }
 
 #[test]

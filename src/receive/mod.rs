@@ -11,6 +11,7 @@ mod pubsub_keys;
 pub mod pubsub_pull;
 pub mod pubsub_token;
 pub mod sender;
+mod unknown;
 pub mod webhook;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::event::Event;
 use crate::normalize::Element;
 use crate::outbox::{NewContent, NewEntry, Store, StoreError};
 use crate::telemetry::metrics as names;
+use unknown::Unknown;
 
 /// As many bytes as a normalised event usually takes as JSON: room that need not grow while it is written.
 const USUAL_EVENT: usize = 4 * 1024;
@@ -79,12 +81,13 @@ pub struct IntakeError(#[source] pub StoreError);
 pub struct Intake {
     store: Arc<dyn Store>,
     wake: Arc<Notify>,
+    unknown: Arc<Unknown>,
 }
 
 impl Intake {
     /// An intake over `store`; `wake` is the worker's.
     pub fn new(store: Arc<dyn Store>, wake: Arc<Notify>) -> Self {
-        Self { store, wake }
+        Self { store, wake, unknown: Arc::default() }
     }
 
     /// Takes every element of one delivery in one transaction; when it returns `Ok`, all of them are durable.
@@ -96,10 +99,16 @@ impl Intake {
         let mut entries = Vec::with_capacity(elements.len());
         let mut ignored = 0;
         for element in elements {
+            if let Element::Unknown { members, .. } = &element
+                && let Some(count) = self.unknown.note(began)
+            {
+                let door = door.label();
+                tracing::warn!(door, members, count, "what came in is none of the known shapes and opens no finding");
+            }
             match element {
                 Element::Event { event, body } => entries.push(entry(door, event, body)),
                 Element::Unreadable { reason, body } => entries.push(unreadable(door, reason, body)),
-                Element::Ignored(kind) => {
+                Element::Ignored(kind) | Element::Unknown { kind, .. } => {
                     ignored += 1;
                     metrics::counter!(names::IGNORED.name, "kind" => kind.label()).increment(1);
                 }

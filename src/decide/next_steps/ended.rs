@@ -9,9 +9,19 @@ pub(super) enum End {
     Stopped,
 }
 
-/// `None` when nothing ended it, or the attempt failed.
+/// `None` when nothing ended it, the attempt failed, or nobody said whether it worked.
 pub(super) fn of(event: &Runtime) -> Option<End> {
-    event.actions.iter().filter(|action| action.successful != Some(false)).find_map(|action| {
+    with_result(event, Some(true))
+}
+
+/// What the reader has to know of a container that was ended, or may have been.
+pub(super) fn warning(event: &Runtime) -> Option<String> {
+    let certain = of(event).map(End::warning);
+    certain.or_else(|| with_result(event, None).map(End::doubt))
+}
+
+fn with_result(event: &Runtime, successful: Option<bool>) -> Option<End> {
+    event.actions.iter().filter(|action| action.successful == successful).find_map(|action| {
         let about = |word: &str| action.kind.contains("container") && action.kind.contains(word);
         match () {
             () if about("kill") => Some(End::Killed),
@@ -29,7 +39,14 @@ impl End {
         }
     }
 
-    pub(super) fn warning(self) -> String {
+    fn doubt(self) -> String {
+        format!(
+            "The container was to be {}; whether it was is not told: what runs now may be another one, whose log begins later.",
+            self.word()
+        )
+    }
+
+    fn warning(self) -> String {
         format!(
             "Sysdig {} the container: what was in its memory and its file system may be gone; what runs now, if anything, is another one.",
             self.word()

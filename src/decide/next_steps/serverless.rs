@@ -18,8 +18,8 @@ pub(super) fn is_serverless(event: &Runtime) -> bool {
 
 pub(super) fn write(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
     steps.say(question(case));
-    if let Some(end) = ended::of(event) {
-        steps.say(end.warning());
+    if let Some(warning) = ended::warning(event) {
+        steps.say(warning);
     }
     let name = |text: &Option<String>| text.as_deref().map(|text| ascii(cut(text, LONGEST_NAME)));
     let container = name(&event.container.name).map_or_else(String::new, |name| format!(" of the container {name}"));

@@ -132,7 +132,7 @@ fn the_log_of_a_container_that_was_ended_is_the_one_before() {
     for actions in [
         json!([{"type": "container_killed", "isSuccessful": true}]),
         json!([{"type": "POLICY_ACTION_KILL", "successful": true, "errMsg": ""}]),
-        json!([{"type": "capture"}, {"type": "container_stopped"}]),
+        json!([{"type": "capture"}, {"type": "container_stopped", "isSuccessful": true}]),
     ] {
         let steps = in_pod(actions.clone(), named.clone());
         assert!(steps.contains("logs web-1 -c web --previous --timestamps"), "{actions}: {steps}");
@@ -148,6 +148,9 @@ fn the_log_of_a_container_that_was_ended_is_the_one_before() {
         let steps = in_pod(actions.clone(), named.clone());
         assert!(!steps.contains("--previous") && !steps.contains("may be gone"), "{actions}: {steps}");
     }
+    let steps = in_pod(json!([{"type": "POLICY_ACTION_KILL", "successful": null}]), named);
+    assert!(steps.contains("was to be killed; whether it was is not told"), "{steps}");
+    assert!(steps.contains("logs web-1 -c web --timestamps") && !steps.contains("may be gone"), "{steps}");
 }
 
 #[test]

@@ -135,6 +135,27 @@ fn secrets_that_only_a_name_or_a_program_tells_are_left_out() {
 }
 
 #[test]
+fn the_environment_is_left_out_under_every_name_and_in_the_sentence() {
+    let fields = json!({"evt.info": "res=0 exe=sh env=DBX=hunterA.FOO=hunterB. tty=0", "evt.rawarg.env": "DBX=hunterC",
+        "evt.arg[env]": "DBX=hunterD", "evt.rawarg[env]": "DBX=hunterE", "container.env": "DBX=hunterF",
+        "proc_env": "DBX=hunterG", "proc.aenv_1_": "DBX=hunterH", "env": "production"});
+    let said = "Unexpected (command=sh args=res=0 exe=sh env=DBX=hunterI.FOO=hunterJ. tty=0 user=root)";
+    let falco = json!({"rule": "R", "priority": "Warning", "time": "2025-05-18T10:18:15Z", "output": said,
+        "output_fields": fields});
+    let sysdig = json!({"id": "1", "type": "policy", "name": "P", "severity": 4,
+        "content": {"ruleName": "R", "output": said, "fields": fields}});
+    for event in [falco, sysdig] {
+        let found = finding(&event);
+        let whole = serde_json::to_string(&found).unwrap();
+        assert!(!whole.contains("hunter"), "{whole}");
+        let properties = &found.source_properties;
+        assert_eq!(properties["summary"], "Unexpected (command=sh args=res=0 exe=sh env=[left out] tty=0 user=root)");
+        assert_eq!(properties["evt_info"], "res=0 exe=sh env=[left out] tty=0");
+        assert_eq!(properties["env"], "production");
+    }
+}
+
+#[test]
 fn ports_of_both_ends_are_read_under_all_their_names() {
     let found =
         with(json!({"fd.lip": "10.0.0.1", "fd.lport": "4000", "fd.rip": "203.0.113.7", "fd.rport": "443"}), json!({}));
@@ -268,6 +289,45 @@ fn an_action_with_an_error_was_not_taken() {
         let description = found.description.unwrap();
         assert!(description.contains("Action \"container killed\" failed: container not found."), "{description}");
     }
+}
+
+#[test]
+fn labels_of_a_pod_and_a_digest_are_read_from_lists_too() {
+    let digest = format!("sha256:{}", "b".repeat(64));
+    for (labels, told) in [
+        (json!("api-token:hush,app:web, tier:fe"), json!(digest)),
+        (json!(["api-token:hush", "app:web", "tier:fe"]), json!([digest])),
+        (json!({"app": "web", "tier": "fe", "api-token": "hush"}), json!([format!("nginx@{digest}")])),
+    ] {
+        let fields = json!({"k8s.ns.name": "shop", "k8s.pod.name": "p", "k8s.pod.labels": labels,
+            "container.image.repository": "nginx", "container.image.digest": told, "container.id": "aa"});
+        let found = with(fields, json!({}));
+        let labels = &found.kubernetes.unwrap().pods[0].labels;
+        let labels: Vec<_> = labels.iter().map(|l| (l.name.as_deref().unwrap(), l.value.as_deref().unwrap())).collect();
+        assert_eq!(labels, [("api-token", "[redacted]"), ("app", "web"), ("tier", "fe")]);
+        assert_eq!(found.containers[0].image_id.as_deref(), Some(&*digest));
+    }
+}
+
+#[test]
+fn an_action_whose_result_nobody_told_is_not_told_as_done() {
+    let told = |actions: Value| {
+        let mut event = forwarder();
+        event["actions"] = actions;
+        let found = finding(&event);
+        (found.description.unwrap(), found.source_properties.get("actions").cloned())
+    };
+    for (action, word) in [
+        (json!({"type": "POLICY_ACTION_KILL", "successful": null, "errMsg": ""}), "container killed"),
+        (json!({"type": "POLICY_ACTION_CAPTURE", "beforeEventNs": 1, "afterEventNs": 2}), "capture"),
+    ] {
+        let (description, listed) = told(json!([action]));
+        assert!(description.contains(&format!("Action reported, result not told: {word}.")), "{description}");
+        assert_eq!(listed, Some(json!([format!("{}: result not told", word.replace(' ', "_"))])));
+    }
+    let (description, listed) =
+        told(json!([{"type": "", "successful": true, "errMsg": ""}, {"type": "", "successful": false}, {"type": ""}]));
+    assert!(!description.contains("Action") && listed.is_none(), "{description}");
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn nothing_among_the_entities_vanishes() {
             .into_iter()
             .map(|element| match element {
                 Element::Event { .. } => "event".to_owned(),
-                Element::Ignored(_) => "ignored".to_owned(),
+                Element::Ignored(_) | Element::Unknown { .. } => "ignored".to_owned(),
                 Element::Unreadable { reason, body } => {
                     // Read again, it is kept again, and nothing else with it.
                     let again = stored(&body, DateTime::UNIX_EPOCH).unwrap();
