@@ -183,6 +183,7 @@ impl State {
         let named = self.rests.named.as_ref()?;
         let cause = self.rests.causes.get(named)?;
         let mut renamed = Attestation { open: true, description: cause.said.clone(), ..event.clone() };
+        renamed.evidence.told = false;
         renamed.evidence.issued = self.rests.issued;
         renamed.evidence.policy = Some(named.clone());
         renamed.properties.insert("policy", named.clone());
@@ -193,6 +194,11 @@ impl State {
 impl Machine {
     fn may_be_open(&self, category: Category) -> bool {
         self.told.get(&category).map_or(!self.complete, |state| state.open)
+    }
+
+    /// Whether it is known to have been told open.
+    fn is_open(&self, category: Category) -> bool {
+        self.told.get(&category).is_some_and(|state| state.open)
     }
 
     /// `in_order`: an opening event, too, yields to what is newer, as entries of a log come late and twice.
@@ -288,12 +294,13 @@ impl Told {
         self.machines.entry(subject.to_owned()).or_default()
     }
 
-    fn as_news(&mut self, event: Attestation, repeat: TimeDelta, live: Live<'_>) -> Option<Attestation> {
+    fn as_news(&mut self, mut event: Attestation, repeat: TimeDelta, live: Live<'_>) -> Option<Attestation> {
         // Each replay and each release is an event of its own.
         if !event.category.closes_itself() {
             return Some(event);
         }
         let machine = self.machine(&event.subject);
+        event.evidence.told = !event.open && machine.is_open(event.category);
         let turn = machine.turn(&event, false, live);
         let state = machine.told.get_mut(&event.category);
         match (turn, state) {
@@ -313,11 +320,12 @@ impl Told {
         }
     }
 
-    fn as_it_stands(&mut self, event: Attestation, live: Live<'_>) -> Option<Attestation> {
+    fn as_it_stands(&mut self, mut event: Attestation, live: Live<'_>) -> Option<Attestation> {
         if !event.category.closes_itself() {
             return Some(event);
         }
         let machine = self.machine(&event.subject);
+        event.evidence.told = !event.open && machine.is_open(event.category);
         let turn = machine.turn(&event, true, live);
         let state = machine.told.get_mut(&event.category);
         let by_this = state.as_ref().is_some_and(|state| state.by == event.occurrence);
