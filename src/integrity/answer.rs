@@ -179,7 +179,8 @@ words! {
         OperationSlow = "operation_slow",
         /// The call was taken, but the VM does not look it, or nothing shows how the operation ended.
         NotConfirmed = "not_confirmed",
-        /// The connector was interrupted, and things have changed since: whether the call arrived is not known.
+        /// The connector was interrupted or got no answer, and things have changed since: whether the call arrived, or
+        /// whether it was what stopped the VM, is not known.
         Interrupted = "interrupted",
     }
 }

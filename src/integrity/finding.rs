@@ -154,15 +154,26 @@ fn description(entry: &Entry, check: Check, context: &Context) -> String {
 fn not_approved(entry: &Entry, place: &str, context: &Context) -> String {
     let mut parts = vec![format!("The integrity policy baseline is not what was approved {place}")];
     if let (Some(learning), Some(report)) = (&context.record.learning, boot_report(entry)) {
+        let called = learning.called.format("%Y-%m-%d %H:%M:%S UTC");
+        let told = if learning.taken {
+            format!("The connector had it relearned on {called}")
+        } else {
+            format!("The connector asked for a relearn on {called}, of which nobody knows whether it arrived,")
+        };
         parts.push(format!(
-            "The connector had it relearned on {} because baseline {} approves what boot {} measured. The policy of this report differs from that in {}.",
-            learning.called.format("%Y-%m-%d %H:%M:%S UTC"),
+            "{told} because baseline {} approves what boot {} measured. The policy of this report differs from that in {}.",
             learning.baseline,
             learning.boot.boot.map_or_else(|| "then".to_owned(), |boot| boot.to_string()),
             learning.differing(&report.policy).join(", ")
         ));
+        if let Some((who, time)) = context.record.relearned.as_ref().filter(|_| !learning.taken) {
+            let when = time.format("%Y-%m-%d %H:%M:%S UTC");
+            parts.push(format!("The audit log's last relearn is of {who} on {when}."));
+        }
         parts.push(if report.policy == learning.before {
             "It is still the policy from before: relearning had no effect.".to_owned()
+        } else if !learning.taken {
+            "Either it arrived, and Compute Engine learned another boot than the one that was approved, or somebody else had it relearned. Reports that pass against this policy prove nothing until somebody approves it.".to_owned()
         } else {
             "Compute Engine learns what the most recent boot measured: the VM was probably booted again between the check and the relearn, and a boot that nobody approved is now its standard. Reports that pass against this policy prove nothing.".to_owned()
         });
@@ -309,7 +320,7 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
         put("approved_measurements", Some(values(&learning.approved)));
         put("approved_by_baseline", Some(json!(text::ellipsis(&learning.baseline, 300))));
         put("not_approved", Some(json!(learning.differing(&report.policy))));
-        put("relearned_at", Some(json!(learning.called)));
+        put(if learning.taken { "relearned_at" } else { "relearn_asked_at" }, Some(json!(learning.called)));
     }
     if let Some(answer) = context.answer.as_ref().filter(|_| check != Check::NotApproved) {
         put("action", Some(json!(answer.action.map_or("none", super::answer::Action::label))));

@@ -145,7 +145,8 @@ impl Record {
             }
             // Once it was seen to have learned what was approved, later changes are somebody else's.
             Learned::Other if learning.verified.is_none_or(|verified| verified > moment) => {
-                self.fail(Check::NotApproved, moment)
+                let others = self.relearned_by_others(moment.time);
+                if others { None } else { self.fail(Check::NotApproved, moment) }
             }
             Learned::Other | Learned::NotYet => None,
         }

@@ -151,6 +151,17 @@ impl Tracker {
         self.change(vm, |record| record.learning = Some(learning.clone())).await
     }
 
+    /// Compute Engine took the call about this boot, as this operation.
+    pub async fn told(&self, vm: &Vm, boot: Moment, operation: Option<&str>) -> Result<(), StateError> {
+        self.change(vm, |record| {
+            if let Some(learning) = record.learning.as_mut().filter(|learning| learning.boot == boot) {
+                learning.taken = true;
+                learning.operation = operation.map(str::to_owned);
+            }
+        })
+        .await
+    }
+
     /// It was not told after all: nothing is expected of the boots after this one.
     pub async fn forget(&self, vm: &Vm, boot: Moment) -> Result<(), StateError> {
         self.change(vm, |record| {

@@ -44,7 +44,7 @@ pub fn confirm(
     Ok(())
 }
 
-fn identity(report: &Entry, instance: &Instance) -> Result<(), Refusal> {
+pub(super) fn identity(report: &Entry, instance: &Instance) -> Result<(), Refusal> {
     if instance.id.0 != report.vm.id.to_string() {
         let told = format!("the VM that was found has the id {}, the report is about {}", instance.id.0, report.vm.id);
         return Err((Reason::IdDiffers, told));
