@@ -123,7 +123,7 @@ words! {
         Early = "early_report",
         /// The report does not say whether the check passed.
         NotStated = "result_not_stated",
-        /// The report lacks a register, or cannot be read in full.
+        /// The report lacks a register, cannot be read in full, or does not say in which zone the VM is.
         Incomplete = "incomplete_report",
         /// No baseline knows the measurements, and the mode says to report that.
         NotKnownGood = "not_known_good",
@@ -151,6 +151,8 @@ words! {
         NewerReport = "newer_report_seen",
         /// The check has passed since.
         PassedSince = "passed_since",
+        /// The baseline was relearned after the report.
+        Relearned = "relearned_since",
         /// Integrity monitoring is off: the report cannot be its own.
         MonitoringOff = "monitoring_off",
         /// It has the label that exempts, `INTEGRITY_EXEMPT_LABEL`.

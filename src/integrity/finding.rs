@@ -118,7 +118,8 @@ fn shown(entry: &Entry, context: &Context) -> String {
 
 fn description(entry: &Entry, check: Check, context: &Context) -> String {
     let boot = entry.boot.map(|boot| format!(", boot {boot}")).unwrap_or_default();
-    let place = format!("on VM {} in {} ({}){boot}.", shown(entry, context), entry.vm.project, entry.vm.zone);
+    let zone = if entry.vm.zone.is_empty() { String::new() } else { format!(" ({})", entry.vm.zone) };
+    let place = format!("on VM {} in {}{zone}{boot}.", shown(entry, context), entry.vm.project);
     if check == Check::NotApproved {
         return text::printable(&not_approved(entry, &place, context)).into_owned();
     }

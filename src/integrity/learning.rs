@@ -11,7 +11,7 @@ use super::measurement::Measurements;
 use super::moment::Moment;
 
 /// What a VM should have learned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Learning {
     /// The boot that was looked at.
     pub boot: Moment,

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::drive::{Driver, Step};
 use crate::integrity::answer::Action;
+use crate::integrity::halts::Halted;
 use crate::integrity::learning::Learning;
 use crate::integrity::words::boot_report;
 
@@ -27,20 +28,24 @@ impl Driver<'_> {
 
     /// Compute Engine took the call.
     pub(super) async fn remember(&self, action: Action) -> Step<()> {
+        let report = &self.plan().report;
+        let Some(call) = self.plan().call(action.label()) else { return Ok(()) };
         if action == Action::Relearn {
-            let report = &self.plan().report;
-            let path = self.plan().call(action.label()).and_then(|call| call.operation.as_deref());
-            let operation = path.map(crate::google::compute::last_part);
+            let operation = call.operation.as_deref().map(crate::google::compute::last_part);
             self.responder.tracker.told(&report.vm, report.moment(), operation).await?;
+        } else if let Some(check) = report.check() {
+            let halted = Halted { action, check, report: report.moment(), time: call.taken.unwrap_or(call.since) };
+            self.responder.tracker.halted(&report.vm, &halted).await?;
         }
         Ok(())
     }
 
     /// Nothing came of the call.
     pub(super) async fn forget(&self, action: Action) -> Step<()> {
-        if action == Action::Relearn {
-            let report = &self.plan().report;
-            self.responder.tracker.forget(&report.vm, report.moment()).await?;
+        let (report, tracker) = (&self.plan().report, &self.responder.tracker);
+        match action {
+            Action::Relearn => tracker.forget(&report.vm, report.moment()).await?,
+            Action::Stop | Action::Suspend => tracker.not_halted(&report.vm, report.moment()).await?,
         }
         Ok(())
     }

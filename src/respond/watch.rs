@@ -61,6 +61,7 @@ impl Driver<'_> {
                         format!("the operation ended well, but the VM is {status}: somebody may have started it again.")
                     }
                     Some(told) => {
+                        self.forget(action).await?;
                         format!("the VM may not have been {}: {told}, and the VM is {status}.", action.done())
                     }
                 };

@@ -219,8 +219,27 @@ async fn an_early_failure_is_answered_where_no_baseline_is_asked() {
     push_entry(&world, &early(3)).await;
     is(&answered(&world, EARLY).await, "stop", "done", "asked");
     push_entry(&world, &late(3)).await;
-    is(&answered(&world, LATE).await, "stop", "refused", "not_running");
+    let found = answered(&world, LATE).await;
+    is(&found, "stop", "refused", "not_running");
+    let told = found["sourceProperties"]["action_detail"].as_str().unwrap();
+    assert!(told.contains("the connector had it stopped") && told.contains("for the early boot check"), "{told}");
     assert_eq!(compute.verbs(), ["stop"]);
+}
+
+#[tokio::test]
+async fn a_report_without_a_zone_asks_compute_engine_nothing() {
+    let compute = compute();
+    let world = acting(&compute, "stop", &[]).await;
+    for (boot, zone) in [(3, Value::Null), (4, json!("")), (5, json!("europe-west3-b/../x")), (6, json!("EUROPE"))] {
+        let mut entry = late(boot);
+        entry["resource"]["labels"]["zone"] = zone.clone();
+        push_entry(&world, &entry).await;
+        let found = answered(&world, LATE).await;
+        is(&found, "none", "reported", "incomplete_report");
+        let told = found["description"].as_str().unwrap();
+        assert!(told.contains("does not say in which zone") && !told.contains("()"), "{zone}: {told}");
+    }
+    assert_eq!(compute.server.asked().len(), 0);
 }
 
 /// Every row of the table of situations in which the tutorial's function is wrong.

@@ -24,7 +24,7 @@ use sysdig_scc::respond::responder::Responder;
 use sysdig_scc::state::sqlite::SqliteStore;
 use sysdig_scc::state::{Expected, Store, body_of};
 
-use crate::acting::{PROJECT, ZONE, approve, compute, late};
+use crate::acting::{PROJECT, ZONE, approve, compute, early, late};
 use crate::fakes::compute::refused;
 use crate::fakes::compute_world::{ComputeWorld, Fault};
 use crate::fakes::loopback::Answer;
@@ -220,6 +220,46 @@ async fn a_vm_that_was_started_again_meanwhile_is_left_alone() {
     let plan = bench.recovers().await;
     assert_eq!(ended(&plan), ("failed", "interrupted"), "nobody knows whether it was stopped in between");
     assert!(bench.compute.verbs().is_empty());
+}
+
+/// A failed early report, answered at once, has no late report; somebody else's stop is known from its own entry.
+#[tokio::test]
+async fn a_boot_that_was_ended_is_not_one_that_did_not_complete() {
+    let overdue = async |bench: &Bench| {
+        bench.later(3600);
+        bench.tracker().overdue(bench.now()).await.unwrap().len()
+    };
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&early(3)).await;
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.the_plan().await), ("done", "asked"));
+    assert_eq!(overdue(&bench).await, 0, "we stopped it");
+
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&early(3)).await;
+    bench.compute.world().failing.insert("stop".into(), ("INTERNAL_ERROR".into(), "the host is stuck".into()));
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.the_plan().await), ("failed", "operation_failed"));
+    assert_eq!(overdue(&bench).await, 1, "it was not stopped after all");
+
+    for (stopped, came_up_again) in [(true, false), (true, true), (false, false)] {
+        let bench = Bench::new(rules(Mode::Report)).await;
+        let event = |what: &str, boot: u64, second: u32| {
+            let mut json = crate::pubsub::sample("startup");
+            json["resource"]["labels"] = early(3)["resource"]["labels"].clone();
+            json["timestamp"] = json!(format!("2026-11-20T10:11:{second:02}Z"));
+            json["jsonPayload"] = json!({"@type": json["jsonPayload"]["@type"], "bootCounter": boot.to_string()});
+            json["jsonPayload"][what] = json!({});
+            json
+        };
+        let mut entries = vec![early(3)];
+        entries.extend(stopped.then(|| event("shutdownEvent", 3, 30)));
+        entries.extend(came_up_again.then(|| event("startupEvent", 4, 50)));
+        for json in entries {
+            bench.tracker().follow(&entry(&json), Known::default(), bench.now()).await.unwrap();
+        }
+        assert_eq!(overdue(&bench).await, usize::from(!stopped || came_up_again), "{stopped} {came_up_again}");
+    }
 }
 
 #[tokio::test]
