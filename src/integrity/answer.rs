@@ -36,14 +36,20 @@ impl Action {
     }
 
     /// What an operator does to undo it.
-    pub fn undone_by(self) -> &'static str {
-        match self {
-            Self::Relearn => {
-                "nothing brings the old policy back; after a boot that is good, relearning again learns that one"
-            }
-            Self::Stop => "`gcloud compute instances start VM --zone ZONE --project PROJECT`",
-            Self::Suspend => "`gcloud compute instances resume VM --zone ZONE --project PROJECT`",
-        }
+    pub fn undone_by(self) -> String {
+        let nothing = "nothing brings the old policy back; after a boot that is good, relearning again learns that one";
+        let command = self.undo("VM", "--zone ZONE --project PROJECT");
+        command.map_or_else(|| nothing.to_owned(), |command| format!("`{command}`"))
+    }
+
+    /// The command that undoes it, for a VM in a place as gcloud's flags name it.
+    pub fn undo(self, vm: &str, place: &str) -> Option<String> {
+        let verb = match self {
+            Self::Relearn => return None,
+            Self::Stop => "start",
+            Self::Suspend => "resume",
+        };
+        Some(format!("gcloud compute instances {verb} {vm} {place}"))
     }
 
     /// The word in the journal, in metrics and in request ids.

@@ -23,6 +23,7 @@ pub mod parse;
 mod parse_audit;
 mod reading;
 pub mod source;
+mod steps;
 pub mod tracker;
 mod waiting;
 pub mod words;

@@ -120,6 +120,7 @@ impl Tracker {
                         record: step.record.clone(),
                         name: known.name.map(str::to_owned),
                         answer,
+                        exempt: Some(self.acting.exempt.to_string()),
                     };
                     let finding = Box::new(finding(entry, check, &context, now));
                     FindingChange::Raise { id: finding_id(&entry.vm, check), finding }
@@ -196,6 +197,7 @@ impl Tracker {
             record,
             name: answered.name.clone(),
             answer: Some(answered.answer.clone()),
+            exempt: Some(self.acting.exempt.to_string()),
         };
         let finding = Box::new(finding(report, check, &context, now));
         Ok(Followed::Changes(vec![FindingChange::Amend { id: finding_id(&report.vm, check), finding }]))

@@ -184,6 +184,17 @@ async fn suspend_suspends() {
     push_entry(&world, &late(3)).await;
     is(&answered(&world, LATE).await, "suspend", "done", "asked");
     assert_eq!(compute.world().vm("web-1")["status"], "SUSPENDED");
+    let found = finding(&world, LATE).await.unwrap();
+    let steps = found["nextSteps"].as_str().unwrap();
+    let place = "web-1 --project=demo-int --zone=europe-west3-b";
+    for wanted in [
+        format!("gcloud compute instances resume {place}`"),
+        format!("gcloud compute instances add-labels {place} --labels=sysdig-scc-exempt=true`"),
+        format!("gcloud compute instances remove-labels {place} --labels=sysdig-scc-exempt`"),
+    ] {
+        assert!(steps.contains(&wanted), "{wanted}: {steps}");
+    }
+    assert!(!steps.contains("on the running VM") && !steps.contains("Stop the VM"), "{steps}");
 }
 
 #[tokio::test]
@@ -535,7 +546,11 @@ async fn a_relearn_that_was_won_raises_nothing() {
     let world = acting(&compute, "relearn-or-report", &[]).await;
     approve(&store(&world).await, "b", &late(3), json!({})).await;
     push_entry(&world, &late(3)).await;
-    is(&answered(&world, LATE).await, "relearn", "done", "asked");
+    let found = answered(&world, LATE).await;
+    is(&found, "relearn", "done", "asked");
+    let steps = found["nextSteps"].as_str().unwrap();
+    assert!(steps.contains("See that its next boot passes") && steps.contains("baseline expire b`"), "{steps}");
+    assert!(!steps.contains("baseline import") && !steps.contains("--shielded-learn-integrity-policy"), "{steps}");
     let mut next = late(4);
     let report = &mut next["jsonPayload"]["lateBootReportEvent"];
     report["policyMeasurements"] = report["actualMeasurements"].clone();
