@@ -178,6 +178,13 @@ pub struct Label {
     pub value: Option<String>,
 }
 
+/// As gcloud takes it; where any value will do, `true`.
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.key, self.value.as_deref().unwrap_or("true"))
+    }
+}
+
 /// The rules of acting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActingConfig {

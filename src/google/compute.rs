@@ -57,6 +57,10 @@ pub struct Instance {
     pub status: String,
     /// When it was last started, as RFC 3339; empty when it never was.
     pub last_start_timestamp: String,
+    /// When it was last stopped, as RFC 3339; empty when it never was.
+    pub last_stop_timestamp: String,
+    /// When it was last suspended, as RFC 3339; empty when it never was.
+    pub last_suspended_timestamp: String,
     /// When it was made, as RFC 3339.
     pub creation_timestamp: String,
     /// Its disks.

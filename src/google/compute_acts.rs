@@ -68,6 +68,8 @@ pub struct Operation {
     pub id: Number,
     /// `PENDING`, `RUNNING`, `DONE`.
     pub status: String,
+    /// When it was asked for, as RFC 3339.
+    pub insert_time: String,
     /// Its zone's URL.
     pub zone: String,
     /// Its region's URL.

@@ -36,14 +36,20 @@ impl Action {
     }
 
     /// What an operator does to undo it.
-    pub fn undone_by(self) -> &'static str {
-        match self {
-            Self::Relearn => {
-                "nothing brings the old policy back; after a boot that is good, relearning again learns that one"
-            }
-            Self::Stop => "`gcloud compute instances start VM --zone ZONE --project PROJECT`",
-            Self::Suspend => "`gcloud compute instances resume VM --zone ZONE --project PROJECT`",
-        }
+    pub fn undone_by(self) -> String {
+        let nothing = "nothing brings the old policy back; after a boot that is good, relearning again learns that one";
+        let command = self.undo("VM", "--zone ZONE --project PROJECT");
+        command.map_or_else(|| nothing.to_owned(), |command| format!("`{command}`"))
+    }
+
+    /// The command that undoes it, for a VM in a place as gcloud's flags name it.
+    pub fn undo(self, vm: &str, place: &str) -> Option<String> {
+        let verb = match self {
+            Self::Relearn => return None,
+            Self::Stop => "start",
+            Self::Suspend => "resume",
+        };
+        Some(format!("gcloud compute instances {verb} {vm} {place}"))
     }
 
     /// The word in the journal, in metrics and in request ids.
@@ -123,7 +129,7 @@ words! {
         Early = "early_report",
         /// The report does not say whether the check passed.
         NotStated = "result_not_stated",
-        /// The report lacks a register, or cannot be read in full.
+        /// The report lacks a register, cannot be read in full, or does not say in which zone the VM is.
         Incomplete = "incomplete_report",
         /// No baseline knows the measurements, and the mode says to report that.
         NotKnownGood = "not_known_good",
@@ -151,6 +157,8 @@ words! {
         NewerReport = "newer_report_seen",
         /// The check has passed since.
         PassedSince = "passed_since",
+        /// The baseline was relearned after the report.
+        Relearned = "relearned_since",
         /// Integrity monitoring is off: the report cannot be its own.
         MonitoringOff = "monitoring_off",
         /// It has the label that exempts, `INTEGRITY_EXEMPT_LABEL`.
@@ -179,7 +187,8 @@ words! {
         OperationSlow = "operation_slow",
         /// The call was taken, but the VM does not look it, or nothing shows how the operation ended.
         NotConfirmed = "not_confirmed",
-        /// The connector was interrupted, and things have changed since: whether the call arrived is not known.
+        /// The connector was interrupted or got no answer, and things have changed since: whether the call arrived, or
+        /// whether it was what stopped the VM, is not known.
         Interrupted = "interrupted",
     }
 }

@@ -128,6 +128,20 @@ impl Record {
         ended.then_some(standing.passed?.time)
     }
 
+    /// Whether somebody else had the baseline learned again after we had, and before `until`. Our own call stands in
+    /// the audit log too, under its operation; while that is not known, nobody can tell the two apart.
+    pub(super) fn relearned_by_others(&self, until: DateTime<Utc>) -> bool {
+        let Some((learning, ours)) = self.learning.as_ref().and_then(|known| Some((known, known.operation.as_ref()?)))
+        else {
+            return false;
+        };
+        self.changes.made.iter().any(|change| {
+            change.what == BASELINE
+                && (learning.called..until).contains(&change.time)
+                && change.operation.as_ref().is_some_and(|operation| operation != ours)
+        })
+    }
+
     /// The options that are known to be off.
     pub fn off(&self) -> Vec<&str> {
         self.options.iter().filter(|(_, (on, _))| !on).map(|(name, _)| name.as_str()).collect()

@@ -12,8 +12,9 @@ use super::explain::explain;
 use super::lifecycle::Record;
 use super::matching::Judgement;
 use super::measurement::Measurements;
+use super::steps::next_steps;
 use super::words::{boot_report, headline, notes, summary};
-use crate::decide::{shell, text};
+use crate::decide::text;
 use crate::event::Properties;
 use crate::event::finding::{Access, CloudLoggingEntry, Finding, FindingClass, FindingSeverity, LogEntry, MitreAttack};
 
@@ -31,6 +32,8 @@ pub struct Context {
     pub name: Option<String>,
     /// What was done about it, or is going to be.
     pub answer: Option<Answer>,
+    /// The label that exempts a VM from being acted on, `KEY=VALUE`.
+    pub exempt: Option<String>,
 }
 
 /// The finding about an entry that is bad news. `now` keeps its time out of the future.
@@ -112,13 +115,14 @@ fn resource(entry: &Entry) -> String {
     entry.vm.resource()
 }
 
-fn shown(entry: &Entry, context: &Context) -> String {
+pub(super) fn shown(entry: &Entry, context: &Context) -> String {
     context.name.clone().unwrap_or_else(|| entry.vm.shown())
 }
 
 fn description(entry: &Entry, check: Check, context: &Context) -> String {
     let boot = entry.boot.map(|boot| format!(", boot {boot}")).unwrap_or_default();
-    let place = format!("on VM {} in {} ({}){boot}.", shown(entry, context), entry.vm.project, entry.vm.zone);
+    let zone = if entry.vm.zone.is_empty() { String::new() } else { format!(" ({})", entry.vm.zone) };
+    let place = format!("on VM {} in {}{zone}{boot}.", shown(entry, context), entry.vm.project);
     if check == Check::NotApproved {
         return text::printable(&not_approved(entry, &place, context)).into_owned();
     }
@@ -154,101 +158,31 @@ fn description(entry: &Entry, check: Check, context: &Context) -> String {
 fn not_approved(entry: &Entry, place: &str, context: &Context) -> String {
     let mut parts = vec![format!("The integrity policy baseline is not what was approved {place}")];
     if let (Some(learning), Some(report)) = (&context.record.learning, boot_report(entry)) {
+        let called = learning.called.format("%Y-%m-%d %H:%M:%S UTC");
+        let told = if learning.taken {
+            format!("The connector had it relearned on {called}")
+        } else {
+            format!("The connector asked for a relearn on {called}, of which nobody knows whether it arrived,")
+        };
         parts.push(format!(
-            "The connector had it relearned on {} because baseline {} approves what boot {} measured. The policy of this report differs from that in {}.",
-            learning.called.format("%Y-%m-%d %H:%M:%S UTC"),
+            "{told} because baseline {} approves what boot {} measured. The policy of this report differs from that in {}.",
             learning.baseline,
             learning.boot.boot.map_or_else(|| "then".to_owned(), |boot| boot.to_string()),
             learning.differing(&report.policy).join(", ")
         ));
+        if let Some((who, time)) = context.record.relearned.as_ref().filter(|_| !learning.taken) {
+            let when = time.format("%Y-%m-%d %H:%M:%S UTC");
+            parts.push(format!("The audit log's last relearn is of {who} on {when}."));
+        }
         parts.push(if report.policy == learning.before {
             "It is still the policy from before: relearning had no effect.".to_owned()
+        } else if !learning.taken {
+            "Either it arrived, and Compute Engine learned another boot than the one that was approved, or somebody else had it relearned. Reports that pass against this policy prove nothing until somebody approves it.".to_owned()
         } else {
             "Compute Engine learns what the most recent boot measured: the VM was probably booted again between the check and the relearn, and a boot that nobody approved is now its standard. Reports that pass against this policy prove nothing.".to_owned()
         });
     }
     parts.join("\n")
-}
-
-/// Commands that run as printed. gcloud takes the numeric id in a VM's place.
-fn next_steps(entry: &Entry, check: Check, context: &Context) -> String {
-    let name = shown(entry, context);
-    let (Some(vm), Some(project), Some(zone)) =
-        (shell::word(&name), shell::word(&entry.vm.project), shell::word(&entry.vm.zone))
-    else {
-        return "1. Look at the log entry that this finding points at.".to_owned();
-    };
-    let place = format!("--project={project} --zone={zone}");
-    let id = entry.vm.id;
-    let read_entries = |which: &str| {
-        format!(
-            "gcloud logging read 'resource.type=\"gce_instance\" AND resource.labels.instance_id=\"{id}\" AND log_id(\"{INTEGRITY_LOG}\") AND {which}' --project={project} --format=json"
-        )
-    };
-    let read = read_entries(&format!("timestamp=\"{}\"", stamp(entry.time)));
-    let later_reports = read_entries(&format!(
-        "timestamp>=\"{}\" AND (jsonPayload.earlyBootReportEvent:* OR jsonPayload.lateBootReportEvent:*)",
-        stamp(entry.time)
-    ));
-    let stop = format!("gcloud compute instances stop {vm} {place}");
-    let relearn = format!("gcloud compute instances update {vm} {place} --shielded-learn-integrity-policy");
-    let disks = format!("gcloud compute instances describe {vm} {place} --format='value(disks[].source.basename())'");
-    let snapshot = format!(
-        "Keep evidence: list its disks with `{disks}`, then `gcloud compute disks snapshot DISK {place}` for each."
-    );
-    let describe = format!(
-        "gcloud compute instances describe {vm} {place} --format='yaml(status,lastStartTimestamp,shieldedInstanceConfig)'"
-    );
-    let steps = match check {
-        Check::EarlyBoot | Check::LateBoot => vec![
-            format!("See which registers changed and what they mean: `{read} | sysdig-scc integrity explain -`"),
-            format!("Compare with the known-good baselines: `{read} | sysdig-scc baseline diff --from-entry -`"),
-            "Ask whoever maintains the VM whether an update, a new image or a change of Secure Boot explains it.".to_owned(),
-            format!("If it is expected and the report is of a late boot, approve these measurements: `{read} | sysdig-scc baseline import NAME --from-entry -`"),
-            format!("Then let the VM learn them (on the running VM; the next boot passes): `{relearn}`"),
-            format!("If it is not expected: {snapshot}"),
-            format!("Stop the VM: `{stop}`"),
-        ],
-        Check::BootIncomplete => vec![
-            format!("Look at the serial console: `gcloud compute instances get-serial-port-output {vm} {place}`"),
-            format!("See what the early report says: `{read} | sysdig-scc integrity explain -`"),
-            "\"Security Violation\" or \"Binary is blacklisted\" means that Secure Boot refused what should be started; boot a signed, current kernel or image.".to_owned(),
-            snapshot,
-            format!("Stop the VM: `{stop}`"),
-        ],
-        Check::Launch => vec![
-            format!("See the report: `{read}`"),
-            format!("Stop the VM and create it anew without debugging allowed: `{stop}`"),
-        ],
-        Check::VtpmCleared => vec![
-            "Ask whoever maintains the VM whether the vTPM was cleared on purpose (a firmware menu, a guest's TPM tools).".to_owned(),
-            "Have recovery keys at hand for disks sealed to the vTPM.".to_owned(),
-            format!("Compare the next boot's reports: `{later_reports} | sysdig-scc integrity explain -`"),
-        ],
-        Check::Options => vec![
-            format!("See what is on: `{describe}`"),
-            format!("Switch protection on again; the VM must be stopped for it: `{stop}` then `gcloud compute instances update {vm} {place} --shielded-secure-boot --shielded-vtpm --shielded-integrity-monitoring`"),
-            format!("Start it: `gcloud compute instances start {vm} {place}`"),
-        ],
-        Check::NotApproved => vec![
-            format!("See what the policy is now: `{read} | sysdig-scc integrity explain -`"),
-            format!("Compare it with the known-good baselines: `{read} | sysdig-scc baseline diff --from-entry -`"),
-            format!("If the boot that was learned is not known to be good: {snapshot}"),
-            format!("Stop the VM: `{stop}`"),
-            format!("If this boot is as it should be, approve it (`{read} | sysdig-scc baseline import NAME --from-entry -`) and let the VM learn it: `{relearn}`"),
-            "Set this finding inactive when that is done; it also closes when a later report shows the approved policy.".to_owned(),
-        ],
-        Check::Relearned => vec![
-            "If an update was being rolled out, nothing is to be done.".to_owned(),
-            format!("Else find out why: `gcloud logging read 'protoPayload.methodName:\"setShieldedInstanceIntegrityPolicy\" AND resource.labels.instance_id=\"{id}\" AND timestamp>=\"{}\"' --project={project} --format=json`", stamp(context.record.relearned.as_ref().map_or(entry.time, |(_, time)| *time))),
-            "Compare the next late boot report's policy with an approved baseline: the relearned values are now what the VM is measured against.".to_owned(),
-        ],
-    };
-    steps.iter().enumerate().map(|(n, step)| format!("{}. {step}", n + 1)).collect::<Vec<_>>().join("\n")
-}
-
-fn stamp(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)
 }
 
 fn log_entries(entry: &Entry) -> Vec<LogEntry> {
@@ -309,7 +243,7 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
         put("approved_measurements", Some(values(&learning.approved)));
         put("approved_by_baseline", Some(json!(text::ellipsis(&learning.baseline, 300))));
         put("not_approved", Some(json!(learning.differing(&report.policy))));
-        put("relearned_at", Some(json!(learning.called)));
+        put(if learning.taken { "relearned_at" } else { "relearn_asked_at" }, Some(json!(learning.called)));
     }
     if let Some(answer) = context.answer.as_ref().filter(|_| check != Check::NotApproved) {
         put("action", Some(json!(answer.action.map_or("none", super::answer::Action::label))));

@@ -11,7 +11,7 @@ use super::measurement::Measurements;
 use super::moment::Moment;
 
 /// What a VM should have learned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Learning {
     /// The boot that was looked at.
     pub boot: Moment,
@@ -23,6 +23,12 @@ pub struct Learning {
     pub baseline: String,
     /// When the VM was told to relearn.
     pub called: DateTime<Utc>,
+    /// Whether Compute Engine took the call. Until that is known, nobody can say that anything was learned.
+    #[serde(default)]
+    pub taken: bool,
+    /// The operation of the call, under which the audit log has it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
     /// The newest report that showed the approved policy.
     #[serde(default)]
     pub verified: Option<Moment>,
@@ -33,7 +39,7 @@ pub struct Learning {
 pub enum Learned {
     /// The approved measurements.
     Approved,
-    /// Not yet: this boot began before the VM was told, and measured the same.
+    /// Not yet: this boot began before the VM was told, and measured the same, or nothing shows that the call arrived.
     NotYet,
     /// Something else.
     Other,
@@ -45,8 +51,9 @@ impl Learning {
         if self.differing(&report.policy).is_empty() {
             return Learned::Approved;
         }
-        let same_again = report.policy == self.before && report.actual == self.approved;
-        if same_again && at < self.called { Learned::NotYet } else { Learned::Other }
+        let unchanged = report.policy == self.before;
+        let began_before = report.actual == self.approved && at < self.called;
+        if unchanged && (began_before || !self.taken) { Learned::NotYet } else { Learned::Other }
     }
 
     /// The registers whose policy is not what was approved. A register that the policy never had need not be in it
@@ -87,6 +94,8 @@ mod tests {
             before: values(&[(0, 1), (4, 1), (7, 1)]),
             baseline: "b".into(),
             called,
+            taken: true,
+            operation: None,
             verified: None,
         };
         let (before, after) = (called - TimeDelta::seconds(5), called + TimeDelta::seconds(5));
@@ -108,5 +117,13 @@ mod tests {
             assert_eq!(learning.learned(&report, at), expected, "{policy:?} {actual:?}");
         }
         assert_eq!(learning.differing(&values(&other)), ["PCR_4 (SHA1)"]);
+        let unknown = Learning { taken: false, ..learning };
+        let report = |policy| BootReport { policy: values(policy), actual: values(&other), ..BootReport::default() };
+        assert_eq!(
+            unknown.learned(&report(&[(0, 1), (4, 1), (7, 1)]), after),
+            Learned::NotYet,
+            "it may not have arrived"
+        );
+        assert_eq!(unknown.learned(&report(&other), after), Learned::Other, "something was learned");
     }
 }

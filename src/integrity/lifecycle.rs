@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::changes::Changes;
 use super::entry::{BootReport, Check, Entry, Fact};
+use super::halts::Halted;
 use super::learning::{Learned, Learning};
 use super::moment::Moment;
 
@@ -36,6 +37,12 @@ pub struct Record {
     /// The newest boot of which anything was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest_boot: Option<Moment>,
+    /// When it was last said to have stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shutdown: Option<Moment>,
+    /// The boot that we stopped or suspended last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halted: Option<Halted>,
     /// What it should have learned after we told it to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning: Option<Learning>,
@@ -81,6 +88,7 @@ pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
     let mut actions = Vec::new();
     let moment = entry.moment();
     record.see(entry, moment);
+    record.see_shutdown(entry);
     let mut timer = Timer::Leave;
     let fresh = known.is_none();
     let failed = match &entry.fact {
@@ -145,7 +153,8 @@ impl Record {
             }
             // Once it was seen to have learned what was approved, later changes are somebody else's.
             Learned::Other if learning.verified.is_none_or(|verified| verified > moment) => {
-                self.fail(Check::NotApproved, moment)
+                let others = self.relearned_by_others(moment.time);
+                if others { None } else { self.fail(Check::NotApproved, moment) }
             }
             Learned::Other | Learned::NotYet => None,
         }

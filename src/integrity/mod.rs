@@ -10,6 +10,7 @@ pub mod entry;
 pub mod envelope;
 pub mod explain;
 pub mod finding;
+pub mod halts;
 pub mod known;
 pub mod learning;
 pub mod lifecycle;
@@ -22,7 +23,9 @@ pub mod parse;
 mod parse_audit;
 mod reading;
 pub mod source;
+mod steps;
 pub mod tracker;
+mod waiting;
 pub mod words;
 
 pub use entry::{Check, Entry, Fact, Vm};

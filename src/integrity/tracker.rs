@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
 
 use super::answer::Answered;
 use super::baseline::Subject;
 use super::baselines::Baselines;
 use super::entry::{Check, Entry, Fact, Vm, finding_id};
 use super::finding::{Context, finding};
+use super::halts::Halted;
 use super::learning::Learning;
 use super::lifecycle::{Action, Record, Step, Timer, step};
 use super::matching::{Judgement, judge};
 use super::measurement::{Measurements, Slot};
 use super::moment::Moment;
+use super::waiting::Waiting;
 use super::words::boot_report;
 use crate::config::acting::ActingConfig;
 use crate::event::FindingChange;
@@ -56,12 +57,6 @@ pub struct Tracker {
     baselines: Baselines,
     patience: TimeDelta,
     acting: Arc<ActingConfig>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Waiting {
-    due: DateTime<Utc>,
-    early: Entry,
 }
 
 impl Tracker {
@@ -125,6 +120,7 @@ impl Tracker {
                         record: step.record.clone(),
                         name: known.name.map(str::to_owned),
                         answer,
+                        exempt: Some(self.acting.exempt.to_string()),
                     };
                     let finding = Box::new(finding(entry, check, &context, now));
                     FindingChange::Raise { id: finding_id(&entry.vm, check), finding }
@@ -151,6 +147,32 @@ impl Tracker {
         self.change(vm, |record| record.learning = Some(learning.clone())).await
     }
 
+    /// Compute Engine took the call about this boot, as this operation.
+    pub async fn told(&self, vm: &Vm, boot: Moment, operation: Option<&str>) -> Result<(), StateError> {
+        self.change(vm, |record| {
+            if let Some(learning) = record.learning.as_mut().filter(|learning| learning.boot == boot) {
+                learning.taken = true;
+                learning.operation = operation.map(str::to_owned);
+            }
+        })
+        .await
+    }
+
+    /// We ended a boot; no late report of it is waited for.
+    pub async fn halted(&self, vm: &Vm, halted: &Halted) -> Result<(), StateError> {
+        self.change(vm, |record| record.halted = Some(halted.clone())).await
+    }
+
+    /// We did not end it after all.
+    pub async fn not_halted(&self, vm: &Vm, boot: Moment) -> Result<(), StateError> {
+        self.change(vm, |record| {
+            if record.halted.as_ref().is_some_and(|halted| halted.report == boot) {
+                record.halted = None;
+            }
+        })
+        .await
+    }
+
     /// It was not told after all: nothing is expected of the boots after this one.
     pub async fn forget(&self, vm: &Vm, boot: Moment) -> Result<(), StateError> {
         self.change(vm, |record| {
@@ -175,6 +197,7 @@ impl Tracker {
             record,
             name: answered.name.clone(),
             answer: Some(answered.answer.clone()),
+            exempt: Some(self.acting.exempt.to_string()),
         };
         let finding = Box::new(finding(report, check, &context, now));
         Ok(Followed::Changes(vec![FindingChange::Amend { id: finding_id(&report.vm, check), finding }]))
@@ -208,7 +231,7 @@ impl Tracker {
             if waiting.due > now {
                 continue;
             }
-            if self.went_on(&waiting.early).await? {
+            if self.went_on_or_ended(&waiting.early).await? {
                 self.remove_timer(&waiting.early).await?;
                 continue;
             }
@@ -248,40 +271,46 @@ impl Tracker {
     }
 
     async fn start_timer(&self, entry: &Entry, now: DateTime<Utc>) -> Result<(), StateError> {
-        let key = entry.vm.key();
-        let expected = match self.store.read(TIMER, &key).await? {
-            None => Expected::Absent,
-            // A failure of a later boot takes over; the same one again keeps its time.
-            Some(document) if document.parse::<Waiting>(TIMER)?.early.time >= entry.time => return Ok(()),
-            Some(document) => Expected::Version(document.version),
-        };
         // From its own time, but an old report that arrives only now gets its late report a moment to arrive too.
         let due = (entry.time + self.patience).max(now + TimeDelta::seconds(30));
-        let waiting = Waiting { due, early: entry.clone() };
-        match self.store.write(TIMER, &key, &body_of(TIMER, &key, &waiting)?, expected).await {
-            Err(error) if error.is_conflict() => Ok(()),
-            result => result.map(drop),
-        }
+        let waiting = || Waiting::new(entry, due);
+        self.set_timer(&entry.vm, |known| Some(known.map_or_else(waiting, |known| known.with(waiting())))).await
     }
 
-    /// Removes the timer unless it watches a boot newer than `entry`.
+    /// Ends the wait for the boots that were until `entry`; one that is newer is watched on.
     async fn remove_timer(&self, entry: &Entry) -> Result<(), StateError> {
-        let key = entry.vm.key();
-        let Some(document) = self.store.read(TIMER, &key).await? else { return Ok(()) };
-        if document.parse::<Waiting>(TIMER)?.early.time > entry.time {
-            return Ok(());
-        }
-        match self.store.remove(TIMER, &key, Expected::Version(document.version)).await {
-            Err(error) if error.is_conflict() => Ok(()),
-            result => result.map(drop),
-        }
+        self.set_timer(&entry.vm, |known| known?.after(entry.time)).await
     }
 
-    async fn went_on(&self, early: &Entry) -> Result<bool, StateError> {
+    async fn set_timer(&self, vm: &Vm, wanted: impl Fn(Option<Waiting>) -> Option<Waiting>) -> Result<(), StateError> {
+        let key = vm.key();
+        for _ in 0..TRIES {
+            let found = self.store.read(TIMER, &key).await?;
+            let known: Option<Waiting> = found.as_ref().map(|document| document.parse(TIMER)).transpose()?;
+            let wanted = wanted(known.clone());
+            if wanted == known {
+                return Ok(());
+            }
+            let expected = found.map_or(Expected::Absent, |document| Expected::Version(document.version));
+            let set = match wanted {
+                Some(waiting) => {
+                    self.store.write(TIMER, &key, &body_of(TIMER, &key, &waiting)?, expected).await.map(drop)
+                }
+                None => self.store.remove(TIMER, &key, expected).await.map(drop),
+            };
+            match set {
+                Err(error) if error.is_conflict() => {}
+                set => return set,
+            }
+        }
+        Err(StateError::Conflict { kind: TIMER.to_owned(), key })
+    }
+
+    async fn went_on_or_ended(&self, early: &Entry) -> Result<bool, StateError> {
         let Some(document) = self.store.read(KIND, &early.vm.key()).await? else { return Ok(false) };
         let record: Record = document.parse(KIND)?;
         let moment = early.moment();
-        Ok(record.newest(Check::LateBoot).is_some_and(|late| late >= moment))
+        Ok(record.newest(Check::LateBoot).is_some_and(|late| late >= moment) || record.was_ended(moment))
     }
 
     async fn assessed(

@@ -168,7 +168,7 @@ impl Verifier {
         if claims.exp + skew <= now || future(claims.iat) || future(claims.nbf) {
             return Err(Refused::Expired);
         }
-        if claims.email_verified != true && claims.email_verified != "true" {
+        if claims.email_verified != true {
             return Err(Refused::Unverified);
         }
         let listed = self.wanted.accounts.iter().any(|account| account.eq_ignore_ascii_case(&claims.email));

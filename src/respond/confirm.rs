@@ -27,10 +27,15 @@ pub fn confirm(
     identity(report, instance)?;
     if instance.status != "RUNNING" {
         let status = if instance.status.is_empty() { "of unknown status" } else { &instance.status };
-        return Err((Reason::NotRunning, format!("the VM is {status}, not RUNNING")));
+        let by_us = seen.halted_in(report.moment()).map(|halted| {
+            let (done, check) = (halted.action.done(), halted.check.label().replace('_', " "));
+            format!(": the connector had it {done} on {}, for the {check} check of this boot", stamp(halted.time))
+        });
+        return Err((Reason::NotRunning, format!("the VM is {status}, not RUNNING{}", by_us.unwrap_or_default())));
     }
     started(report, instance)?;
     nothing_newer(report, seen)?;
+    not_relearned(report, action, seen)?;
     if !instance.shielded_instance_config.is_some_and(|shielded| shielded.enable_integrity_monitoring) {
         let told = "integrity monitoring is off on the VM, so that the report cannot be its own";
         return Err((Reason::MonitoringOff, told.to_owned()));
@@ -44,7 +49,7 @@ pub fn confirm(
     Ok(())
 }
 
-fn identity(report: &Entry, instance: &Instance) -> Result<(), Refusal> {
+pub(super) fn identity(report: &Entry, instance: &Instance) -> Result<(), Refusal> {
     if instance.id.0 != report.vm.id.to_string() {
         let told = format!("the VM that was found has the id {}, the report is about {}", instance.id.0, report.vm.id);
         return Err((Reason::IdDiffers, told));
@@ -107,6 +112,18 @@ fn nothing_newer(report: &Entry, seen: &Record) -> Result<(), Refusal> {
     }
 }
 
+/// What was learned since may be this very boot, by somebody who looked at it.
+fn not_relearned(report: &Entry, action: Action, seen: &Record) -> Result<(), Refusal> {
+    // Our own call for this report, of which nobody knows whether it arrived.
+    let ours = action == Action::Relearn && seen.learning.as_ref().is_some_and(|ours| ours.boot == report.moment());
+    match &seen.relearned {
+        Some((who, time)) if *time > report.time && !ours => {
+            Err((Reason::Relearned, format!("{who} had the baseline relearned on {}, after the report", stamp(*time))))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn exempt(instance: &Instance, rules: &ActingConfig) -> Result<(), Refusal> {
     let label = &rules.exempt;
     if instance.labels.get(&label.key).is_some_and(|value| label.value.as_ref().is_none_or(|wanted| wanted == value)) {
@@ -142,6 +159,8 @@ mod tests {
     use super::*;
     use crate::config::acting::Label;
     use crate::integrity::entry::{BootReport, Check, Fact, LogLine, Vm};
+    use crate::integrity::halts::Halted;
+    use crate::integrity::learning::Learning;
     use crate::integrity::lifecycle::Standing;
     use crate::integrity::moment::Moment;
 
@@ -251,5 +270,28 @@ mod tests {
         ] {
             assert_eq!(said(&vm(), &seen, &rules, Action::Relearn), expected, "{seen:?}");
         }
+        let relearned = |second| Record { relearned: Some(("alice".into(), at(second))), ..Record::default() };
+        for action in Action::ALL {
+            assert_eq!(said(&vm(), &relearned(101), &rules, action), "relearned_since", "{action:?}");
+            assert_eq!(said(&vm(), &relearned(99), &rules, action), "go", "{action:?}");
+        }
+        let ours = Learning { boot: report().moment(), ..Learning::default() };
+        let asked = Record { learning: Some(ours), ..relearned(101) };
+        assert_eq!(said(&vm(), &asked, &rules, Action::Relearn), "go", "that may have been our own call");
+        assert_eq!(said(&vm(), &asked, &rules, Action::Stop), "relearned_since");
+    }
+
+    #[test]
+    fn a_vm_that_we_stopped_ourselves_is_told_as_that() {
+        let mut stopped = vm();
+        stopped["status"] = json!("TERMINATED");
+        let instance: Instance = serde_json::from_value(stopped).unwrap();
+        let early = Moment { time: at(90), boot: Some(3) };
+        let (action, check) = (Action::Stop, Check::EarlyBoot);
+        let halted = Some(Halted { action, check, report: early, time: at(95) });
+        let seen = Record { halted, ..Record::default() };
+        let (reason, told) = confirm(&report(), action, &instance, &seen, &ActingConfig::default()).unwrap_err();
+        let by_us = "the VM is TERMINATED, not RUNNING: the connector had it stopped on 2027-01-15 08:01:35 UTC, for the early boot check of this boot";
+        assert_eq!((reason, told.as_str()), (Reason::NotRunning, by_us));
     }
 }

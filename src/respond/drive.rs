@@ -12,11 +12,10 @@ use super::hands::Trouble;
 use super::plan::{CallState, Plan, What};
 use super::responder::Responder;
 use super::rules::{Decision, decide};
+use crate::google::ApiError;
 use crate::google::compute::Instance;
 use crate::google::compute_acts::{Operation, Target};
 use crate::integrity::answer::{Action, Reason, Result as Ended};
-use crate::integrity::learning::Learning;
-use crate::integrity::words::boot_report;
 use crate::state::StateError;
 
 /// A plan that could not be carried out for so long is given up.
@@ -87,18 +86,15 @@ impl<'a> Driver<'a> {
         if under_way == Some(CallState::Running) {
             return self.see_it_through().await;
         }
-        let Some(instance) = found else {
+        let Some(mut instance) = found else {
             return self.refuse(Reason::Gone, "the VM is not there any more".to_owned()).await;
         };
         self.held.plan.name = Some(instance.name.clone());
-        if under_way == Some(CallState::Intended) && self.looks_done(&instance) {
-            if let Some(action) = self.plan().action {
-                let now = self.now();
-                self.held.plan.take(action.label(), None, now);
-            }
-            return self.see_it_through().await;
-        }
         if under_way == Some(CallState::Intended) {
+            match self.unless_it_looks_done(instance).await? {
+                Some(still) => instance = still,
+                None => return self.see_it_through().await,
+            }
             self.may_be_repeated().await?;
         } else {
             self.decide_again(&instance).await?;
@@ -108,7 +104,6 @@ impl<'a> Driver<'a> {
         if self.plan().dry_run {
             return self.only_said(action).await;
         }
-        let mut instance = instance;
         if action != Action::Relearn && self.responder.rules.snapshot_first && under_way != Some(CallState::Intended) {
             self.snapshots(&instance).await?;
             // That took its time: the VM may be another one by now, its measurements approved, the plan too old.
@@ -136,18 +131,7 @@ impl<'a> Driver<'a> {
         self.in_time().await
     }
 
-    /// A call whose fate is not known is only made once more while the settings still ask for it.
-    async fn may_be_repeated(&mut self) -> Step<()> {
-        if let Some(told) = self.other_mode() {
-            return self.refuse(Reason::ModeChanged, told).await;
-        }
-        if self.responder.rules.dry_run {
-            return self.refuse(Reason::ModeChanged, "INTEGRITY_DRY_RUN is true now".to_owned()).await;
-        }
-        Ok(())
-    }
-
-    fn other_mode(&self) -> Option<String> {
+    pub(super) fn other_mode(&self) -> Option<String> {
         let (planned, now) = (self.plan().mode, self.responder.rules.mode);
         (planned != now)
             .then(|| format!("INTEGRITY_ACTION was {} when it was planned and is {} now", planned.name(), now.name()))
@@ -247,6 +231,31 @@ impl<'a> Driver<'a> {
     }
 
     async fn act(&mut self, action: Action, instance: &Instance) -> Step<()> {
+        // An attempt before this one may have arrived: what becomes of this one does not say that nothing was done.
+        let unsure = self.action_state() == Some(CallState::Intended);
+        let answer = self.ask(action, instance).await?;
+        match answer {
+            Ok(operation) => self.begun(action, operation).await,
+            Err(error) => match Trouble::of(&error) {
+                Trouble::Later { after, told, maybe_taken } => {
+                    let maybe_taken = maybe_taken || unsure;
+                    if !maybe_taken {
+                        self.forget(action).await?;
+                    }
+                    self.back(action.label(), maybe_taken);
+                    self.put_off(after, told).await
+                }
+                Trouble::Never(_, told) if unsure => {
+                    let told = format!("an attempt before may have arrived, and now Compute Engine says: {told}");
+                    self.refuse(Reason::Interrupted, told).await
+                }
+                Trouble::Never(reason, told) => self.not_taken(action, reason, told).await,
+            },
+        }
+    }
+
+    /// The call itself, written down before it is made.
+    pub(super) async fn ask(&mut self, action: Action, instance: &Instance) -> Step<Result<Operation, ApiError>> {
         let vm = &self.plan().report.vm;
         let target = Target { project: vm.project.clone(), zone: vm.zone.clone(), name: instance.name.clone() };
         let now = self.now();
@@ -255,23 +264,16 @@ impl<'a> Driver<'a> {
         let request = call.request_id.clone();
         self.note(What::Intent, format!("{} of {} is about to be asked for", action.label(), target.name));
         self.save().await?;
-        if action == Action::Relearn {
-            self.expect(now).await?;
-        }
+        self.expect(action, now).await?;
         let scratch = instance.disks.iter().any(|disk| disk.kind == "SCRATCH");
-        let answer = self.responder.hands.act(action, &target, &request, scratch.then_some(true)).await;
-        match answer {
-            Ok(operation) => {
-                self.taken(action.label(), Some(operation), &target.project, &format!("zones/{}", target.zone)).await
-            }
-            Err(error) => match Trouble::of(&error) {
-                Trouble::Later { after, told, maybe_taken } => {
-                    self.back(action.label(), maybe_taken);
-                    self.put_off(after, told).await
-                }
-                Trouble::Never(reason, told) => self.not_taken(action, reason, told).await,
-            },
-        }
+        Ok(self.responder.hands.act(action, &target, &request, scratch.then_some(true)).await)
+    }
+
+    /// Compute Engine took the action's call.
+    pub(super) async fn begun(&mut self, action: Action, operation: Operation) -> Step<()> {
+        let vm = &self.plan().report.vm;
+        let (project, place) = (vm.project.clone(), format!("zones/{}", vm.zone));
+        self.taken(action.label(), Some(operation), &project, &place).await
     }
 
     /// Compute Engine does not take the call. Only a VM that is not there is gone: it may say "not found" of anything.
@@ -284,29 +286,6 @@ impl<'a> Driver<'a> {
             }
         }
         self.end(Ended::Failed, reason, format!("the VM was not {}: {told}.", action.done())).await
-    }
-
-    /// The next late report is compared with this.
-    async fn expect(&self, called: DateTime<Utc>) -> Step<()> {
-        let report = &self.plan().report;
-        let Some(boot) = boot_report(report) else { return Ok(()) };
-        let learning = Learning {
-            boot: report.moment(),
-            approved: boot.actual.clone(),
-            before: boot.policy.clone(),
-            baseline: self.plan().baseline.clone().unwrap_or_default(),
-            called,
-            verified: None,
-        };
-        Ok(self.responder.tracker.expect(&report.vm, learning).await?)
-    }
-
-    pub(super) async fn forget(&self, action: Action) -> Step<()> {
-        if action == Action::Relearn {
-            let report = &self.plan().report;
-            self.responder.tracker.forget(&report.vm, report.moment()).await?;
-        }
-        Ok(())
     }
 
     /// Compute Engine took a call.

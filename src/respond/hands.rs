@@ -46,7 +46,7 @@ impl Trouble {
             ApiError::TooLarge { .. } => Self::Never(Reason::Rejected, told),
             _ if error.is_retryable() => later(true),
             // Another operation on the same resource is under way: nothing was done, and it passes.
-            _ if error.status() == Some(409) || error.reason() == Some("resourceNotReady") => later(false),
+            _ if is_busy(error) => later(false),
             _ => Self::Never(
                 match error.status() {
                     Some(401 | 403) => Reason::Forbidden,
@@ -57,6 +57,11 @@ impl Trouble {
             ),
         }
     }
+}
+
+/// Whether the resource is not in the state for the call, or another operation on it is under way.
+pub fn is_busy(error: &ApiError) -> bool {
+    error.status() == Some(409) || error.reason() == Some("resourceNotReady")
 }
 
 impl Hands {

@@ -46,6 +46,10 @@ pub fn decide(rules: &ActingConfig, entry: &Entry, known: &Assessment) -> Decisi
     if let Err(told) = proven(&entry.log.container, &entry.log.log_id, &entry.vm.project) {
         return Decision::Leave(Reason::LogUnproven, format!("nothing was done: {told}."));
     }
+    if entry.vm.zone.is_empty() {
+        let told = "nothing was done: the report does not say in which zone the VM is.";
+        return Decision::Leave(Reason::Incomplete, told.to_owned());
+    }
     if let Some((reason, told)) = unfit(report, kind) {
         return Decision::Leave(reason, told);
     }
@@ -253,6 +257,10 @@ mod tests {
                 assert_eq!(says(mode, other, &bad()), "silent");
             }
         }
+        let mut nowhere = entry(Fact::LateBoot(failed()));
+        nowhere.vm.zone.clear();
+        let stop = ActingConfig { mode: Mode::Stop, ..ActingConfig::default() };
+        assert!(matches!(decide(&stop, &nowhere, &bad()), Decision::Leave(Reason::Incomplete, _)));
         let half = Assessment { unreported: vec!["PCR_9".into()], ..good() };
         assert_eq!(says(Mode::RelearnOrStop, Fact::LateBoot(failed()), &half), "incomplete_report");
     }

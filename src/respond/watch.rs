@@ -5,16 +5,26 @@ use chrono::TimeDelta;
 use super::drive::{Driver, Step};
 use super::hands::Trouble;
 use super::plan::{CallState, What};
-use crate::google::compute::Instance;
 use crate::integrity::answer::{Action, Reason, Result as Ended};
 
 /// How long an action's operation may take.
-const OPERATION: TimeDelta = TimeDelta::minutes(15);
+pub(super) const OPERATION: TimeDelta = TimeDelta::minutes(15);
+
+/// The states of a VM to which this was done, and those on the way there.
+pub(super) fn states(action: Action) -> (&'static [&'static str], &'static [&'static str]) {
+    match action {
+        Action::Relearn => (&[], &[]),
+        Action::Stop => (&["TERMINATED", "STOPPED"], &["STOPPING", "PENDING_STOP"]),
+        Action::Suspend => (&["SUSPENDED"], &["SUSPENDING"]),
+    }
+}
 
 impl Driver<'_> {
     /// The action's operation, then the VM itself.
     pub(super) async fn see_it_through(&mut self) -> Step<()> {
         let Some(action) = self.plan().action else { return Ok(()) };
+        // Here rather than where the call was taken: a crash between the two loses nothing.
+        self.remember(action).await?;
         match self.operation(action.label(), OPERATION).await? {
             Ok(()) => self.look_at_it(action, None).await,
             Err((Reason::NotConfirmed, told)) => self.look_at_it(action, Some(told)).await,
@@ -30,11 +40,10 @@ impl Driver<'_> {
 
     /// What the VM itself shows. `unknown`: why nobody can say how the operation ended.
     async fn look_at_it(&mut self, action: Action, unknown: Option<String>) -> Step<()> {
-        let (wanted, passing): (&[&str], &[&str]) = match action {
-            Action::Relearn => return self.relearned(unknown).await,
-            Action::Stop => (&["TERMINATED", "STOPPED"], &["STOPPING", "PENDING_STOP"]),
-            Action::Suspend => (&["SUSPENDED"], &["SUSPENDING"]),
-        };
+        if action == Action::Relearn {
+            return self.relearned(unknown).await;
+        }
+        let (wanted, passing) = states(action);
         let because = self.plan().because.clone();
         let mut pause = self.responder.pause;
         loop {
@@ -52,6 +61,7 @@ impl Driver<'_> {
                         format!("the operation ended well, but the VM is {status}: somebody may have started it again.")
                     }
                     Some(told) => {
+                        self.forget(action).await?;
                         format!("the VM may not have been {}: {told}, and the VM is {status}.", action.done())
                     }
                 };
@@ -131,15 +141,5 @@ impl Driver<'_> {
         self.note(What::Finished, format!("the operation of {step} ended well"));
         self.save().await?;
         Ok(Ok(()))
-    }
-
-    /// Whether a call whose fate is not known has had its effect.
-    pub(super) fn looks_done(&self, instance: &Instance) -> bool {
-        let states: &[&str] = match self.plan().action {
-            Some(Action::Stop) => &["STOPPING", "PENDING_STOP", "TERMINATED", "STOPPED"],
-            Some(Action::Suspend) => &["SUSPENDING", "SUSPENDED"],
-            _ => &[],
-        };
-        states.contains(&instance.status.as_str())
     }
 }

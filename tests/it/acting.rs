@@ -184,6 +184,17 @@ async fn suspend_suspends() {
     push_entry(&world, &late(3)).await;
     is(&answered(&world, LATE).await, "suspend", "done", "asked");
     assert_eq!(compute.world().vm("web-1")["status"], "SUSPENDED");
+    let found = finding(&world, LATE).await.unwrap();
+    let steps = found["nextSteps"].as_str().unwrap();
+    let place = "web-1 --project=demo-int --zone=europe-west3-b";
+    for wanted in [
+        format!("gcloud compute instances resume {place}`"),
+        format!("gcloud compute instances add-labels {place} --labels=sysdig-scc-exempt=true`"),
+        format!("gcloud compute instances remove-labels {place} --labels=sysdig-scc-exempt`"),
+    ] {
+        assert!(steps.contains(&wanted), "{wanted}: {steps}");
+    }
+    assert!(!steps.contains("on the running VM") && !steps.contains("Stop the VM"), "{steps}");
 }
 
 #[tokio::test]
@@ -219,8 +230,27 @@ async fn an_early_failure_is_answered_where_no_baseline_is_asked() {
     push_entry(&world, &early(3)).await;
     is(&answered(&world, EARLY).await, "stop", "done", "asked");
     push_entry(&world, &late(3)).await;
-    is(&answered(&world, LATE).await, "stop", "refused", "not_running");
+    let found = answered(&world, LATE).await;
+    is(&found, "stop", "refused", "not_running");
+    let told = found["sourceProperties"]["action_detail"].as_str().unwrap();
+    assert!(told.contains("the connector had it stopped") && told.contains("for the early boot check"), "{told}");
     assert_eq!(compute.verbs(), ["stop"]);
+}
+
+#[tokio::test]
+async fn a_report_without_a_zone_asks_compute_engine_nothing() {
+    let compute = compute();
+    let world = acting(&compute, "stop", &[]).await;
+    for (boot, zone) in [(3, Value::Null), (4, json!("")), (5, json!("europe-west3-b/../x")), (6, json!("EUROPE"))] {
+        let mut entry = late(boot);
+        entry["resource"]["labels"]["zone"] = zone.clone();
+        push_entry(&world, &entry).await;
+        let found = answered(&world, LATE).await;
+        is(&found, "none", "reported", "incomplete_report");
+        let told = found["description"].as_str().unwrap();
+        assert!(told.contains("does not say in which zone") && !told.contains("()"), "{zone}: {told}");
+    }
+    assert_eq!(compute.server.asked().len(), 0);
 }
 
 /// Every row of the table of situations in which the tutorial's function is wrong.
@@ -516,7 +546,11 @@ async fn a_relearn_that_was_won_raises_nothing() {
     let world = acting(&compute, "relearn-or-report", &[]).await;
     approve(&store(&world).await, "b", &late(3), json!({})).await;
     push_entry(&world, &late(3)).await;
-    is(&answered(&world, LATE).await, "relearn", "done", "asked");
+    let found = answered(&world, LATE).await;
+    is(&found, "relearn", "done", "asked");
+    let steps = found["nextSteps"].as_str().unwrap();
+    assert!(steps.contains("See that its next boot passes") && steps.contains("baseline expire b`"), "{steps}");
+    assert!(!steps.contains("baseline import") && !steps.contains("--shielded-learn-integrity-policy"), "{steps}");
     let mut next = late(4);
     let report = &mut next["jsonPayload"]["lateBootReportEvent"];
     report["policyMeasurements"] = report["actualMeasurements"].clone();

@@ -79,6 +79,16 @@ async fn every_kind_of_bad_news_has_its_finding_and_good_news_has_none() {
             .unwrap()
             .contains("debugging")
     );
+    for (debug, enabled) in [(true, "create it anew without debugging allowed"), (false, "create it anew; when")] {
+        let mut failed = sample("sev_launch_debug_enabled");
+        failed["timestamp"] = json!(if debug { "2026-11-20T16:00:00Z" } else { "2026-11-20T17:00:00Z" });
+        let report = &mut failed["jsonPayload"]["sevLaunchAttestationReportEvent"];
+        report["integrityEvaluationPassed"] = json!(false);
+        report["sevPolicy"]["debugEnabled"] = json!(debug);
+        push_entry(&world, &failed).await;
+        let launch = finding(&world, "Launch Attestation Failure").await.unwrap();
+        assert!(launch["nextSteps"].as_str().unwrap().contains(enabled), "{launch:#}");
+    }
     let cleared = finding(&world, "vTPM Cleared").await.unwrap();
     let steps = cleared["nextSteps"].as_str().unwrap();
     let reports = "AND timestamp>=\"2026-11-20T10:11:12.902113871Z\" AND (jsonPayload.earlyBootReportEvent:* OR jsonPayload.lateBootReportEvent:*)' --project=demo-int --format=json | sysdig-scc integrity explain -`";

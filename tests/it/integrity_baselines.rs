@@ -175,6 +175,29 @@ async fn a_late_report_in_time_stops_the_timer() {
     assert_eq!(tracker.overdue(early.time + TimeDelta::hours(1)).await.unwrap(), vec![]);
 }
 
+/// Every boot's early report fails, none has a late one, and the next boot is sooner than a late report is due.
+#[tokio::test]
+async fn a_boot_loop_puts_nothing_off() {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
+    let tracker = Tracker::new(store, baselines, TimeDelta::minutes(1));
+    let mut early = entry("early_failed_only_pcr7");
+    let at = early.time;
+    let mut told = Vec::new();
+    for second in (0..200_u32).step_by(10) {
+        let now = at + TimeDelta::seconds(second.into());
+        if second % 40 == 0 && second <= 120 {
+            (early.time, early.boot) = (now, Some(u64::from(second / 40) + 3));
+            tracker.follow(&early, Known::default(), now).await.unwrap();
+        }
+        for overdue in tracker.overdue(now).await.unwrap() {
+            told.push((second, overdue.boot.unwrap()));
+            tracker.taken(&overdue).await.unwrap();
+        }
+    }
+    assert_eq!(told, [(60, 3), (100, 4), (140, 5), (180, 6)]);
+}
+
 #[tokio::test]
 async fn a_pass_delivered_before_the_failure_it_follows_is_settled_afterwards() {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());

@@ -8,6 +8,7 @@
 
 mod acting;
 mod acting_crash;
+mod acting_doubt;
 mod acting_gates;
 mod attest;
 mod attest_cel;

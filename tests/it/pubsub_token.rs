@@ -116,6 +116,7 @@ async fn only_tokens_of_the_right_key_issuer_audience_and_account_open_the_door(
         ("audience", 401, bearer(key.sign(&claims(&[("aud", json!("https://other.example"))])))),
         ("expired", 401, bearer(key.sign(&claims(&[("exp", json!(now - 120))])))),
         ("email_unverified", 401, bearer(key.sign(&claims(&[("email_verified", json!(false))])))),
+        ("email_unverified", 401, bearer(key.sign(&claims(&[("email_verified", json!("true"))])))),
         ("account", 403, bearer(key.sign(&claims(&[("email", json!("mallory@demo-int.iam.gserviceaccount.com"))])))),
         ("unknown_key", 401, bearer(rotated.sign(&claims(&[])))),
     ] {

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::compute::refused;
 use super::loopback::{Answer, Asked, Loopback};
 
+/// When every operation was asked for.
+const ASKED: &str = "2026-11-20T02:12:00.000-08:00";
+
 /// What has happened and is going to.
 #[derive(Debug, Default)]
 pub struct World {
@@ -276,8 +279,14 @@ impl World {
         let Some(instance) = instance else { return };
         match (operation.verb.as_str(), failed) {
             ("stop" | "suspend", true) => instance["status"] = json!("RUNNING"),
-            ("stop", false) => instance["status"] = json!("TERMINATED"),
-            ("suspend", false) => instance["status"] = json!("SUSPENDED"),
+            ("stop", false) => {
+                instance["status"] = json!("TERMINATED");
+                instance["lastStopTimestamp"] = json!(ASKED);
+            }
+            ("suspend", false) => {
+                instance["status"] = json!("SUSPENDED");
+                instance["lastSuspendedTimestamp"] = json!(ASKED);
+            }
             ("start", false) => {
                 instance["status"] = json!("RUNNING");
                 instance["lastStartTimestamp"] = json!("2026-12-24T00:00:00.000-00:00");
@@ -301,7 +310,7 @@ impl World {
             "kind": "compute#operation", "id": (7_000_000_000_u64 + operation.number as u64).to_string(), "name": name,
             "zone": base, "operationType": operation.verb, "status": status, "progress": if status == "DONE" { 100 } else { 0 },
             "selfLink": format!("{base}/operations/{name}"), "targetLink": format!("{base}/{kind}/{}", operation.target),
-            "targetId": "1", "user": "connector@example.com", "insertTime": "2026-11-20T02:00:00.000-08:00",
+            "targetId": "1", "user": "connector@example.com", "insertTime": ASKED,
         });
         if let (Some((code, message)), "DONE") = (self.failing.get(&operation.verb), status) {
             shown["error"] = json!({"errors": [{"code": code, "message": message}]});

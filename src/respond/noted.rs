@@ -1,0 +1,52 @@
+//! What is noted about the VM beside the plan, for the reports that come after the action.
+
+use chrono::{DateTime, Utc};
+
+use super::drive::{Driver, Step};
+use crate::integrity::answer::Action;
+use crate::integrity::halts::Halted;
+use crate::integrity::learning::Learning;
+use crate::integrity::words::boot_report;
+
+impl Driver<'_> {
+    /// Before the call: the next late report is compared with this, if the call arrives.
+    pub(super) async fn expect(&self, action: Action, called: DateTime<Utc>) -> Step<()> {
+        let report = &self.plan().report;
+        let Some(boot) = boot_report(report).filter(|_| action == Action::Relearn) else { return Ok(()) };
+        let learning = Learning {
+            boot: report.moment(),
+            approved: boot.actual.clone(),
+            before: boot.policy.clone(),
+            baseline: self.plan().baseline.clone().unwrap_or_default(),
+            called,
+            taken: false,
+            operation: None,
+            verified: None,
+        };
+        Ok(self.responder.tracker.expect(&report.vm, learning).await?)
+    }
+
+    /// Compute Engine took the call.
+    pub(super) async fn remember(&self, action: Action) -> Step<()> {
+        let report = &self.plan().report;
+        let Some(call) = self.plan().call(action.label()) else { return Ok(()) };
+        if action == Action::Relearn {
+            let operation = call.operation.as_deref().map(crate::google::compute::last_part);
+            self.responder.tracker.told(&report.vm, report.moment(), operation).await?;
+        } else if let Some(check) = report.check() {
+            let halted = Halted { action, check, report: report.moment(), time: call.taken.unwrap_or(call.since) };
+            self.responder.tracker.halted(&report.vm, &halted).await?;
+        }
+        Ok(())
+    }
+
+    /// Nothing came of the call.
+    pub(super) async fn forget(&self, action: Action) -> Step<()> {
+        let (report, tracker) = (&self.plan().report, &self.responder.tracker);
+        match action {
+            Action::Relearn => tracker.forget(&report.vm, report.moment()).await?,
+            Action::Stop | Action::Suspend => tracker.not_halted(&report.vm, report.moment()).await?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! What nobody can know, and what is told of it: calls whose fate or operation is not known, relearns that may not have
+//! been taken, boots that ended before their time.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use sysdig_scc::config::acting::{ActingConfig, Mode};
+use sysdig_scc::event::FindingChange;
+use sysdig_scc::integrity::tracker::{Followed, Known};
+use sysdig_scc::respond::Plan;
+
+use crate::acting::{approve, early, late};
+use crate::acting_crash::{Bench, ended, entry, rules};
+use crate::fakes::compute::refused;
+use crate::fakes::compute_world::Fault;
+use crate::fakes::loopback::Answer;
+
+fn not_found() -> Fault {
+    Fault::Says(refused(404, "notFound", "it was not found"))
+}
+
+/// Taken, without naming an operation.
+fn unnamed() -> Fault {
+    Fault::Says(Answer::Json(200, json!({})))
+}
+
+/// A failed early report, answered at once, has no late report; somebody else's stop is known from its own entry.
+#[tokio::test]
+async fn a_boot_that_was_ended_is_not_one_that_did_not_complete() {
+    let overdue = async |bench: &Bench| {
+        bench.later(3600);
+        bench.tracker().overdue(bench.now()).await.unwrap().len()
+    };
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&early(3)).await;
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.the_plan().await), ("done", "asked"));
+    assert_eq!(overdue(&bench).await, 0, "we stopped it");
+
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&early(3)).await;
+    bench.compute.world().failing.insert("stop".into(), ("INTERNAL_ERROR".into(), "the host is stuck".into()));
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.the_plan().await), ("failed", "operation_failed"));
+    assert_eq!(overdue(&bench).await, 1, "it was not stopped after all");
+
+    for (stopped, came_up_again) in [(true, false), (true, true), (false, false)] {
+        let bench = Bench::new(rules(Mode::Report)).await;
+        let event = |what: &str, boot: u64, second: u32| {
+            let mut json = crate::pubsub::sample("startup");
+            json["resource"]["labels"] = early(3)["resource"]["labels"].clone();
+            json["timestamp"] = json!(format!("2026-11-20T10:11:{second:02}Z"));
+            json["jsonPayload"] = json!({"@type": json["jsonPayload"]["@type"], "bootCounter": boot.to_string()});
+            json["jsonPayload"][what] = json!({});
+            json
+        };
+        let mut entries = vec![early(3)];
+        entries.extend(stopped.then(|| event("shutdownEvent", 3, 30)));
+        entries.extend(came_up_again.then(|| event("startupEvent", 4, 50)));
+        for json in entries {
+            bench.tracker().follow(&entry(&json), Known::default(), bench.now()).await.unwrap();
+        }
+        assert_eq!(overdue(&bench).await, usize::from(!stopped || came_up_again), "{stopped} {came_up_again}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_of_unknown_fate_is_not_repeated_once_the_settings_say_otherwise() {
+    for changed in [ActingConfig { dry_run: true, ..rules(Mode::Stop) }, rules(Mode::Report)] {
+        let mut bench = Bench::new(rules(Mode::Stop)).await;
+        bench.plan(&late(3)).await;
+        bench.compute.world().fails("stop", [Fault::Says(Answer::Hang)]);
+        bench.dies().await;
+        bench.rules = Arc::new(changed.clone());
+        let plan = bench.recovers().await;
+        assert_eq!(ended(&plan), ("failed", "interrupted"), "{changed:?}");
+        assert!(bench.compute.verbs().is_empty(), "{changed:?}");
+
+        // Nor is anybody asked whose effect it is that is seen.
+        let mut bench = Bench::new(rules(Mode::Stop)).await;
+        bench.plan(&late(3)).await;
+        bench.compute.world().fails("stop", [Fault::Does(Answer::Hang)]);
+        bench.dies().await;
+        bench.rules = Arc::new(changed);
+        let plan = bench.recovers().await;
+        assert_eq!(ended(&plan), ("failed", "interrupted"));
+        assert!(plan.answer.as_ref().unwrap().told.contains("the VM is TERMINATED"), "{:#?}", plan.journal);
+        assert_eq!((bench.compute.verbs(), bench.compute.world().repeats), (vec!["stop".to_owned()], 0));
+    }
+}
+
+/// The call comes to nothing, we die, and then somebody else stops the VM.
+#[tokio::test]
+async fn what_somebody_else_stopped_is_not_told_as_stopped_by_us() {
+    for (mode, verb, status, time) in [
+        (Mode::Stop, "stop", "TERMINATED", "lastStopTimestamp"),
+        (Mode::Suspend, "suspend", "SUSPENDED", "lastSuspendedTimestamp"),
+    ] {
+        for when in ["2026-11-20T10:11:50Z", ""] {
+            let bench = Bench::new(rules(mode)).await;
+            bench.plan(&late(3)).await;
+            bench.compute.world().fails(verb, [Fault::Says(Answer::Hang)]);
+            bench.dies().await;
+            bench.compute.world().vm("web-1")["status"] = json!(status);
+            bench.compute.world().vm("web-1")[time] = json!(when);
+            let plan = bench.recovers().await;
+            assert_eq!(ended(&plan), ("failed", "interrupted"), "{:#?}", plan.journal);
+            let told = &plan.answer.as_ref().unwrap().told;
+            assert!(told.contains(status) && told.contains("is not known"), "{told}");
+        }
+    }
+}
+
+/// An attempt gets no answer; whatever the next one is told, nobody may say that nothing was done.
+#[tokio::test]
+async fn a_call_that_may_have_arrived_stays_one_that_may_have() {
+    let no_answer = || Fault::Says(refused(503, "backendError", "try again"));
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    let slow = Fault::Says(refused(403, "rateLimitExceeded", "Rate Limit Exceeded"));
+    bench.compute.world().fails("stop", [no_answer(), slow]);
+    for _ in 0..2 {
+        bench.process().step().await.unwrap();
+        bench.later(61);
+    }
+    bench.compute.world().vm("web-1")["status"] = json!("TERMINATED");
+    assert_eq!(ended(&bench.recovers().await), ("failed", "interrupted"));
+
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    bench.compute.world().fails("stop", [no_answer(), Fault::Says(refused(403, "forbidden", "no"))]);
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.recovers().await), ("failed", "interrupted"));
+}
+
+/// The VM boots again while the relearn is put off, is of unknown fate, or was taken, and somebody relearns meanwhile.
+#[tokio::test]
+async fn only_a_relearn_that_was_taken_can_be_told_as_lost() {
+    let other = |policy: &str| {
+        let mut entry = late(4);
+        let report = &mut entry["jsonPayload"]["lateBootReportEvent"];
+        if policy != "before" {
+            report["policyMeasurements"] = report["actualMeasurements"].clone();
+            report["policyMeasurements"][1]["value"] = json!("AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        }
+        entry
+    };
+    let slow = || Fault::Says(refused(403, "rateLimitExceeded", "Rate Limit Exceeded"));
+    let by_alice = || {
+        let mut entry = crate::pubsub::sample("audit_relearned");
+        entry["resource"]["labels"] = late(3)["resource"]["labels"].clone();
+        entry["timestamp"] = json!("2026-11-20T10:30:00Z");
+        entry["operation"] = json!({"id": "operation-of-alice", "first": true});
+        entry
+    };
+    for (expected, policy, alice, faults) in [
+        (None, "before", false, vec![slow()]),
+        (None, "other", false, vec![slow()]),
+        (None, "before", false, vec![Fault::Says(Answer::Hang)]),
+        (Some("of which nobody knows whether it arrived"), "other", false, vec![Fault::Says(Answer::Hang)]),
+        (Some("The connector had it relearned"), "before", false, vec![]),
+        (Some("The connector had it relearned"), "other", false, vec![]),
+        (None, "other", true, vec![]),
+    ] {
+        let mut bench = Bench::new(rules(Mode::RelearnOrReport)).await;
+        approve(&bench.store, "b", &late(3), json!({})).await;
+        bench.plan(&late(3)).await;
+        let hangs = matches!(faults.first(), Some(Fault::Says(Answer::Hang)));
+        bench.compute.world().fails("relearn", faults);
+        if hangs {
+            bench.dies().await;
+        } else {
+            bench.process().step().await.unwrap();
+        }
+        // The answer is a refusal: the settings do not ask for it any more.
+        bench.rules = Arc::new(rules(Mode::Report));
+        bench.recovers().await;
+        if alice {
+            bench.tracker().follow(&entry(&by_alice()), Known::default(), bench.now()).await.unwrap();
+        }
+        let followed = bench.tracker().follow(&entry(&other(policy)), Known::default(), bench.now()).await.unwrap();
+        let Followed::Changes(changes) = followed else { panic!("{followed:?}") };
+        let lost = changes.iter().find_map(|change| match change {
+            FindingChange::Raise { finding, .. } if finding.category.contains("Not Approved") => {
+                finding.description.clone()
+            }
+            _ => None,
+        });
+        match (expected, &lost) {
+            (None, None) => {}
+            (Some(words), Some(told)) if told.contains(words) => {}
+            _ => panic!("{expected:?} {policy} {alice}: {lost:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn when_the_operation_is_not_known_the_vm_itself_tells() {
+    let told = |plan: &Plan| plan.answer.as_ref().unwrap().told.clone();
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    // Waiting and reading.
+    bench.compute.world().fails("wait", [not_found(), not_found()]);
+    let plan = bench.recovers().await;
+    assert_eq!(ended(&plan), ("done", "asked"), "Compute Engine says that it is TERMINATED");
+
+    let bench = Bench::new(rules(Mode::Suspend)).await;
+    bench.plan(&late(3)).await;
+    bench.compute.world().fails("suspend", [unnamed()]);
+    let plan = bench.recovers().await;
+    assert_eq!(ended(&plan), ("failed", "not_confirmed"), "it is there, and runs");
+    assert!(told(&plan).contains("named no operation") && told(&plan).contains("the VM is RUNNING"), "{}", told(&plan));
+
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    bench.compute.world().fails("wait", [Fault::Says(Answer::Hang)]);
+    bench.dies().await;
+    bench.compute.world().instances.clear();
+    bench.compute.world().operations.clear();
+    assert_eq!(ended(&bench.recovers().await), ("failed", "instance_gone"));
+}
+
+#[tokio::test]
+async fn a_relearn_that_nothing_proves_is_not_done() {
+    for (expected, verb, faults) in [
+        ("not_confirmed", "relearn", vec![unnamed()]),
+        ("not_confirmed", "wait", vec![not_found(), not_found()]),
+        ("rejected", "relearn", vec![not_found()]),
+    ] {
+        let bench = Bench::new(rules(Mode::RelearnOrReport)).await;
+        approve(&bench.store, "b", &late(3), json!({})).await;
+        bench.plan(&late(3)).await;
+        bench.compute.world().fails(verb, faults);
+        assert_eq!(ended(&bench.recovers().await), ("failed", expected), "{verb}");
+        let record = bench.tracker().record(&entry(&late(3)).vm).await.unwrap().unwrap();
+        assert_eq!(record.learning.is_some(), expected == "not_confirmed", "the next boot may still tell");
+    }
+}
