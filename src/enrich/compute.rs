@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::cache::{Keep, Lookups};
 use super::instance::facts;
 use super::judge::{Answer, Judged, judge};
+use super::marks::{leave_node, not_on};
 use super::subject::short_name;
 use super::{Enriched, Enricher, FoundBy, Gap, Instance, Node, Subject};
 use crate::google::ApiError;
@@ -185,24 +186,6 @@ fn names(subject: &Subject, found: &Enriched) -> Vec<(FoundBy, String)> {
         names.extend(name.map(|name| (by, name)));
     }
     names
-}
-
-/// Takes back what a node says that is not the event's, and the pod on it.
-fn leave_node(found: &mut Enriched, subject: &Subject) {
-    if let Some(node) = found.node.take()
-        && subject.node.as_ref() != Some(&node.name)
-    {
-        found.workload = None;
-    }
-}
-
-/// When the event's instance is not the node that Kubernetes named: nothing is said of that node, nor of the pod on it.
-fn not_on(instance: &Instance, by: FoundBy, found: &mut Enriched) -> Option<Gap> {
-    let node = found.node.as_ref().filter(|_| by == FoundBy::Id)?;
-    let [_, zone, name] = node.machine().filter(|[_, zone, name]| instance.zone != *zone || instance.name != *name)?;
-    let text = format!("the node {name} in {zone} that Kubernetes names is not the event's instance {}", instance.id);
-    (found.node, found.workload) = (None, None);
-    Some(Gap { text, label: "another", transient: false, pause: None })
 }
 
 fn not_found(questions: &[Question]) -> String {

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Node, Subject, Workload};
+use super::{Enriched, FoundBy, Gap, Instance, Node, Subject, Workload};
 
 /// How far the clocks of a sensor and of Google may be apart: what was made later than an event by less may be the event's.
 pub(super) const SKEW: TimeDelta = TimeDelta::minutes(3);
@@ -127,6 +127,24 @@ pub(super) fn another_node(node: &Node, subject: &Subject) -> Option<String> {
     let address = subject.address?.to_string();
     (!node.addresses.is_empty() && !node.addresses.contains(&address))
         .then(|| format!("does not have the internal address {address} of the event's MAC"))
+}
+
+/// Takes back what a node says that is not the event's, and the pod on it.
+pub(super) fn leave_node(found: &mut Enriched, subject: &Subject) {
+    if let Some(node) = found.node.take()
+        && subject.node.as_ref() != Some(&node.name)
+    {
+        found.workload = None;
+    }
+}
+
+/// When the event's instance is not the node that Kubernetes named: nothing is said of that node, nor of the pod on it.
+pub(super) fn not_on(instance: &Instance, by: FoundBy, found: &mut Enriched) -> Option<Gap> {
+    let node = found.node.as_ref().filter(|_| by == FoundBy::Id)?;
+    let [_, zone, name] = node.machine().filter(|[_, zone, name]| instance.zone != *zone || instance.name != *name)?;
+    let text = format!("the node {name} in {zone} that Kubernetes names is not the event's instance {}", instance.id);
+    (found.node, found.workload) = (None, None);
+    Some(Gap { text, label: "another", transient: false, pause: None })
 }
 
 #[cfg(test)]
