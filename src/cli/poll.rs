@@ -63,6 +63,7 @@ async fn backfill(args: &PollArgs) -> anyhow::Result<ExitCode> {
     let (sysdig, target) = settings(args.dry_run).await?;
     let access = sysdig.access.clone().context("SYSDIG_TOKEN is required")?;
     let client = Client::new(access, Patience { timeout: sysdig.timeout, ..Patience::default() })?;
+    let at_door = matches!(target, Target::Door(_));
     let mut reader = Reader::new(client, target.destination()?, sysdig.reading.filter.clone());
     let length = TimeDelta::from_std(sysdig.reading.window).unwrap_or(REACH);
     let mut bar = Bar::new(window);
@@ -77,8 +78,14 @@ async fn backfill(args: &PollArgs) -> anyhow::Result<ExitCode> {
             }
             Err(error) => {
                 bar.0.abandon();
-                let remedy = error.remedy();
-                let text = format!("reading stopped; go on with --from {} ({remedy})", bar.1.to_rfc3339());
+                let remedy = match error {
+                    PollError::Intake(_) if at_door => {
+                        "check that PORT and WEBHOOK_AUTHENTICATION_TOKEN are the running connector's, and see its log"
+                    }
+                    _ => error.remedy(),
+                };
+                let (from, to) = (bar.1.to_rfc3339(), window.to.to_rfc3339());
+                let text = format!("reading stopped; go on with --from {from} --to {to} ({remedy})");
                 return Err(anyhow::Error::new(error).context(text));
             }
         };
@@ -90,6 +97,11 @@ async fn backfill(args: &PollArgs) -> anyhow::Result<ExitCode> {
     bar.0.finish_and_clear();
     let Receipt { accepted, duplicates, ignored, parked } = total;
     let verb = if args.dry_run { "would be accepted" } else { "accepted" };
+    if args.dry_run {
+        note!(
+            "Nothing was looked up in Compute Engine and Kubernetes; a connector that does that may name the place better."
+        );
+    }
     note!("{window}: {accepted} {verb}, {duplicates} duplicates, {ignored} ignored, {parked} parked.");
     Ok(ExitCode::SUCCESS)
 }

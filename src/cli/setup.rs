@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
 use super::out::{note, say};
+use super::probe::google::{Asked, member, remedy};
 use super::setup_sink::{self, SinkArgs};
 use crate::app::SOURCE_DISPLAY_NAME;
 use crate::config::google::{Account, GoogleConfig};
@@ -16,9 +17,10 @@ use crate::config::server::ServerConfig;
 use crate::config::sysdig::{SYSDIG_TOKEN, SysdigConfig, WEBHOOK_URL};
 use crate::config::{Env, Problems};
 use crate::google::scc::{Source, create_source, is_source_name, sources};
-use crate::google::{Client as GoogleClient, HttpSettings};
+use crate::google::{ApiError, Client as GoogleClient, HttpSettings};
 use crate::sysdig::channels::{Change, ChannelSpec};
 use crate::sysdig::forwarders::ForwarderSpec;
+use crate::sysdig::policies::Policy;
 use crate::sysdig::{Client, Patience, SysdigError};
 
 /// What the source is for, as people see it in Security Command Center.
@@ -88,24 +90,39 @@ async fn source(name: &str, dry_run: bool) -> anyhow::Result<()> {
     }
     env.finish()?;
     let (google, scc) = google.zip(scc).context("the settings cannot be read")?;
-    let organization = scc.organization.context("ORG_ID is required")?;
+    let organization = scc.organization.clone().context("ORG_ID is required")?;
     let tokens = google.token_source(Account::Security, &scc.endpoint)?;
     let settings = HttpSettings {
         timeout: scc.timeout,
         quota_project: google.quota_project.clone(),
         ..HttpSettings::new(scc.endpoint.clone())
     };
+    let member = member(&tokens).await;
     let client = GoogleClient::new(settings, tokens)?;
-    let all = sources(&client, &organization).await.context(
-        "the sources cannot be listed; the account needs roles/securitycenter.sourcesEditor on the organization for this",
-    )?;
+    let failed = |what: &str, error: ApiError| {
+        let asked = Asked {
+            api: "securitycenter.googleapis.com",
+            project: google.quota_project.as_deref().or(scc.project.as_deref()),
+            grant: format!(
+                "gcloud organizations add-iam-policy-binding {organization} --member {member} --role roles/securitycenter.sourcesEditor"
+            ),
+            missing: "check ORG_ID and SCC_ENDPOINT".into(),
+        };
+        let text = format!("{what}; {}", remedy(&error, &asked));
+        anyhow::Error::new(error).context(text)
+    };
+    let listed = sources(&client, &organization).await;
+    let all = listed.map_err(|error| failed("the sources cannot be listed", error))?;
     let found: Vec<&Source> = all.iter().filter(|source| source.display_name == name).collect();
     let source = match found.as_slice() {
         [] if dry_run => {
             say!("A source {name:?} would be made in organization {organization}.");
             return Ok(());
         }
-        [] => create_source(&client, &organization, name, DESCRIPTION).await.context("the source cannot be made")?,
+        [] => {
+            let made = create_source(&client, &organization, name, DESCRIPTION).await;
+            made.map_err(|error| failed("the source cannot be made", error))?
+        }
         [one, rest @ ..] => {
             for other in rest {
                 note!("There is another source of the same name: {}", other.name);
@@ -159,6 +176,11 @@ async fn channel(policies: &[String], dry_run: bool) -> anyhow::Result<()> {
         token: ready.token,
         allow_insecure: ready.config.webhook_allow_insecure,
     };
+    if !policies.is_empty() {
+        // Nothing is changed before every name is known to be right.
+        let all = ready.client.policies().await.map_err(with_remedy)?;
+        policies.iter().try_for_each(|name| called(&all, name).map(drop))?;
+    }
     let channel = ready.client.ensure_channel(&spec, !dry_run).await.map_err(with_remedy)?;
     say("notification channel", &spec.name, &channel.change, dry_run);
     if !channel.enabled {
@@ -173,13 +195,19 @@ async fn channel(policies: &[String], dry_run: bool) -> anyhow::Result<()> {
     }
 }
 
+/// The one policy of this name.
+fn called<'a>(all: &'a [Policy], name: &str) -> anyhow::Result<&'a Policy> {
+    let named: Vec<_> = all.iter().filter(|policy| policy.name == name).collect();
+    let [policy] = named.as_slice() else {
+        bail!("{} policies are called {name:?}; give a name exactly as Sysdig shows it", named.len());
+    };
+    Ok(policy)
+}
+
 async fn in_policies(client: &Client, channel: i64, wanted: &[String], dry_run: bool) -> anyhow::Result<()> {
     let all = client.policies().await.map_err(with_remedy)?;
     for name in wanted {
-        let named: Vec<_> = all.iter().filter(|policy| &policy.name == name).collect();
-        let [policy] = named.as_slice() else {
-            bail!("{} policies are called {name:?}; give a name exactly as Sysdig shows it", named.len());
-        };
+        let policy = called(&all, name)?;
         let there = policy.channels.contains(&channel);
         if !there && !dry_run {
             client.add_channel_to_policy(policy.id, channel).await.map_err(with_remedy)?;

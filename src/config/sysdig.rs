@@ -159,7 +159,8 @@ pub static WEBHOOK_URL: Setting = Setting {
     default: None,
     example: "https://connector.example.com/events",
     secret: false,
-    doc: "The public address of our POST /events, which is written into the notification channel. At most 255 characters.",
+    doc: "The public address of our POST /events, which is written into the notification channel; without a path it is \
+          /events. At most 255 characters.",
 };
 /// Accept any certificate of ours.
 pub static WEBHOOK_ALLOW_INSECURE: Setting = Setting {
@@ -333,7 +334,11 @@ fn read_token(env: &mut Env) -> Option<Option<SecretString>> {
 }
 
 fn read_webhook_url(env: &mut Env) -> Option<Option<Url>> {
-    let url = address(env, &WEBHOOK_URL)?;
+    let mut url = address(env, &WEBHOOK_URL)?;
+    // Nothing is taken at the root, and nobody can mean it.
+    if let Some(url) = url.as_mut().filter(|url| url.path() == "/") {
+        url.set_path("/events");
+    }
     if url.as_ref().is_some_and(|url| url.as_str().len() > 255) {
         env.problem(
             WEBHOOK_URL.name,
@@ -422,6 +427,20 @@ mod tests {
         for url in ["eu1", "zz"] {
             let (config, problems) = read(&[("SYSDIG_POLL", "true"), ("SYSDIG_URL", url)]);
             assert!(config.is_none() && problems.contains("SYSDIG_TOKEN"), "{problems}");
+        }
+    }
+
+    #[test]
+    fn a_webhook_without_a_path_is_our_events() {
+        for (text, expected) in [
+            ("https://c.example.com", "https://c.example.com/events"),
+            ("https://c.example.com/", "https://c.example.com/events"),
+            ("https://c.example.com:8443?team=a", "https://c.example.com:8443/events?team=a"),
+            ("https://c.example.com/scc/events", "https://c.example.com/scc/events"),
+        ] {
+            let (config, problems) = read(&[("WEBHOOK_URL", text)]);
+            let url = config.and_then(|config| config.webhook_url).map(|url| url.to_string());
+            assert_eq!(url.as_deref(), Some(expected), "{problems}");
         }
     }
 

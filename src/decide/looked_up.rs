@@ -286,6 +286,7 @@ mod tests {
             provider_id: "gce://acme/us-central1-c/gke-prod-1".into(),
             instance_id: "648229130641697001".into(),
             node_pool: "default-pool".into(),
+            ..Node::default()
         };
         let with = |node: &Node| {
             let (workload, node) = (Some(workload.clone()), Some(node.clone()));

@@ -1,7 +1,7 @@
 //! Compute Engine: which instance it was, and what is known of it.
 //!
-//! Asked by the node that Kubernetes named, else by the numeric id, else by the node's name, the host's name, and the
-//! internal address. Which of those that answer it was is decided in `judge`.
+//! Asked by the event's numeric id, else by the node that Kubernetes named, else by the node's name, the host's name, and
+//! the internal address. Which of those that answer it was is decided in `judge`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::cache::{Keep, Lookups};
 use super::instance::facts;
 use super::judge::{Answer, Judged, judge};
+use super::marks::{leave_node, not_on};
 use super::subject::short_name;
 use super::{Enriched, Enricher, FoundBy, Gap, Instance, Node, Subject};
 use crate::google::ApiError;
@@ -117,10 +118,17 @@ impl Enricher for ComputeEnricher {
             if questions.is_empty() {
                 return Ok(false);
             }
-            let mut others = Vec::new();
+            let (mut others, mut gone) = (Vec::new(), false);
             for question in &questions {
+                // An id that is gone is gone: an instance that took over its name is another one.
+                if gone && question.by != FoundBy::Node {
+                    break;
+                }
                 match Inner::ask(&self.0, question, subject).await? {
                     Judged::It(mut instance) => {
+                        if let Some(gap) = not_on(&instance, question.by, found) {
+                            super::note(found, gap);
+                        }
                         if let Some(project) = Inner::identity(&self.0, &instance.project).await {
                             instance.project_number = project.number.0.clone();
                             found.project = Some(both(&project));
@@ -129,12 +137,13 @@ impl Enricher for ComputeEnricher {
                         found.instance = Some(*instance);
                         return Ok(true);
                     }
+                    // The node of that name is another machine by now, or of another cluster.
+                    Judged::Another(sentence) if question.by == FoundBy::Node => {
+                        leave_node(found, subject);
+                        super::note(found, Gap { text: sentence, label: "another", transient: false, pause: None });
+                    }
                     Judged::Another(sentence) => others.push(sentence),
-                    Judged::Nobody => {}
-                }
-                // An id that is gone is gone: an instance that took over its name is another one.
-                if matches!(question.by, FoundBy::Id | FoundBy::Node) {
-                    break;
+                    Judged::Nobody => gone |= matches!(question.by, FoundBy::Id | FoundBy::Node),
                 }
             }
             let not_found = || format!("{}{}", not_found(&questions), self.0.unknown_zones());
@@ -147,13 +156,15 @@ impl Enricher for ComputeEnricher {
 /// What to ask, the surest first.
 fn questions(subject: &Subject, found: &Enriched, projects: &[String]) -> Vec<Question> {
     let ask = |by, text: String| Question { by, text, location: subject.location.clone(), projects: projects.to_vec() };
-    if let Some([project, zone, name]) = found.node.as_ref().and_then(Node::machine) {
-        let (projects, location) = (vec![project.to_owned()], Some(zone.to_owned()));
-        return vec![Question { by: FoundBy::Node, text: name.to_owned(), location, projects }];
-    }
     let mut all = Vec::new();
     if !projects.is_empty() {
         all.extend(subject.instance_id.clone().map(|id| ask(FoundBy::Id, id)));
+    }
+    if let Some([project, zone, name]) = found.node.as_ref().and_then(Node::machine) {
+        let (projects, location) = (vec![project.to_owned()], Some(zone.to_owned()));
+        all.push(Question { by: FoundBy::Node, text: name.to_owned(), location, projects });
+    }
+    if !projects.is_empty() {
         all.extend(names(subject, found).into_iter().map(|(by, name)| ask(by, name)));
         all.extend(subject.address.map(|address| ask(FoundBy::Address, address.to_string())));
     }
@@ -258,9 +269,9 @@ impl Inner {
         let mut answer = Answer::default();
         for one in all {
             match one {
-                Ok((instances, unreachable)) => {
+                Ok((instances, partial)) => {
                     answer.instances.extend(instances);
-                    answer.unreachable.extend(unreachable);
+                    answer.partial = answer.partial.or(partial);
                 }
                 // What may change soon is worth waiting for.
                 Err(gap) if gap.transient || answer.open.is_none() => answer.open = Some(gap),
@@ -275,7 +286,12 @@ impl Inner {
         }
     }
 
-    async fn in_project(this: &Arc<Self>, project: &str, question: &Question) -> Result<Listed<Instance>, Gap> {
+    /// Those in one project, and why there may be more of them there.
+    async fn in_project(
+        this: &Arc<Self>,
+        project: &str,
+        question: &Question,
+    ) -> Result<(Vec<Instance>, Option<Gap>), Gap> {
         if let Some(gap) = this.pause(project) {
             return Err(gap);
         }
@@ -283,15 +299,16 @@ impl Inner {
             FoundBy::Address => Self::by_address(this, project, question).await?,
             _ => this.by_id_or_name(project, question).await?,
         };
-        if found.is_empty() && !unreachable.is_empty() {
-            return Err(Gap {
-                text: format!("Compute Engine did not answer for {} of project {project}", unreachable.join(", ")),
-                label: "partial",
-                transient: true,
-                pause: None,
-            });
+        let partial = (!unreachable.is_empty()).then(|| Gap {
+            text: format!("Compute Engine did not answer for {} of project {project}", unreachable.join(", ")),
+            label: "partial",
+            transient: true,
+            pause: None,
+        });
+        match partial {
+            Some(gap) if found.is_empty() => Err(gap),
+            partial => Ok((found, partial)),
         }
-        Ok((found, unreachable))
     }
 
     async fn by_id_or_name(&self, project: &str, question: &Question) -> Result<Listed<Instance>, Gap> {

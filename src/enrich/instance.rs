@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
+
 use super::{Cluster, Instance, Shielded};
 use crate::google::compute::{self, last_part, project_in};
 
@@ -26,6 +28,7 @@ pub(super) fn facts(asked: &str, instance: compute::Instance) -> Instance {
     Instance {
         id: instance.id.0,
         name: instance.name,
+        created: DateTime::parse_from_rfc3339(&instance.creation_timestamp).ok().map(|time| time.with_timezone(&Utc)),
         machine_type: last_part(&instance.machine_type).to_owned(),
         service_account: instance.service_accounts.into_iter().next().unwrap_or_default().email,
         addresses: instance.network_interfaces.into_iter().map(|i| i.network_ip).filter(|ip| !ip.is_empty()).collect(),

@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::marks::SKEW;
 use super::{FoundBy, Gap, Instance, Subject};
 
 /// What was found.
@@ -12,14 +13,14 @@ pub(super) struct Answer {
     pub(super) instances: Vec<Instance>,
     /// Why there may be more of them: a project could not be asked.
     pub(super) open: Option<Gap>,
-    /// Zones that did not answer.
-    pub(super) unreachable: Vec<String>,
+    /// Why there may be more of them in a project that has one: zones that did not answer.
+    pub(super) partial: Option<Gap>,
 }
 
 impl Answer {
     /// Whether everybody was asked, and answered.
     pub(super) fn is_whole(&self) -> bool {
-        self.open.is_none() && self.unreachable.is_empty()
+        self.open.is_none() && self.partial.is_none()
     }
 }
 
@@ -39,15 +40,24 @@ pub(super) enum Judged {
 /// # Errors
 /// When nobody can tell: of several none is certain, or a project that could not be asked may have the right one.
 pub(super) fn judge(answer: &Answer, by: FoundBy, asked: &str, subject: &Subject) -> Result<Judged, Gap> {
-    let (open, address) = (answer.open.as_ref(), subject.address);
+    let (open, address) = (answer.open.as_ref().or(answer.partial.as_ref()), subject.address);
     let it = |instance: &Instance| Ok(Judged::It(Box::new(instance.clone())));
-    match (answer.instances.as_slice(), open) {
-        ([], None) => Ok(Judged::Nobody),
+    // Nobody else has an event's own id.
+    if let ([one], FoundBy::Id) = (answer.instances.as_slice(), by) {
+        return it(one);
+    }
+    let (later, possible): (Vec<&Instance>, Vec<&Instance>) =
+        answer.instances.iter().partition(|instance| is_later(instance, subject));
+    match (possible.as_slice(), open) {
         ([], Some(gap)) => Err(gap.clone()),
-        // Nobody else has its id, or its place.
-        ([one], _) if matches!(by, FoundBy::Id | FoundBy::Node) => it(one),
+        ([], None) => Ok(later.first().map_or(Judged::Nobody, |one| Judged::Another(made_after(one)))),
+        // Nobody else is in the place of a node.
+        ([one], _) if by == FoundBy::Node => Ok(match another_node(one, subject) {
+            Some(sentence) => Judged::Another(sentence),
+            None => Judged::It(Box::new((*one).clone())),
+        }),
         ([one], None) if contradicts(one, address) => Ok(Judged::Another(another(one, address))),
-        ([_], Some(gap)) if contradicts(&answer.instances[0], address) => Err(gap.clone()),
+        ([one], Some(gap)) if contradicts(one, address) => Err(gap.clone()),
         ([one], None) => it(one),
         ([one], Some(gap)) => match is_confirmed(one, by, subject) {
             true => it(one),
@@ -60,6 +70,20 @@ pub(super) fn judge(answer: &Answer, by: FoundBy, asked: &str, subject: &Subject
             (None, _) => Err(ambiguous(several.len(), asked)),
         },
     }
+}
+
+/// Whether it was made after the event, as the clocks say it: its name or address was another's before.
+fn is_later(instance: &Instance, subject: &Subject) -> bool {
+    instance.created.zip(subject.at).is_some_and(|(created, at)| created > at + SKEW)
+}
+
+/// A sentence about the machine of a Kubernetes node that is not the event's.
+fn another_node(instance: &Instance, subject: &Subject) -> Option<String> {
+    let Instance { name, project, id, .. } = instance;
+    if subject.instance_id.as_ref().is_some_and(|its| its != id) {
+        return Some(format!("the instance {name} of project {project} is {id}, and the event's is another"));
+    }
+    contradicts(instance, subject.address).then(|| another(instance, subject.address))
 }
 
 /// Whether something besides what was asked for says that it is this one.
@@ -77,9 +101,9 @@ fn contradicts(instance: &Instance, address: Option<Ipv4Addr>) -> bool {
 }
 
 /// The only one of them that has this internal address.
-fn with_address(instances: &[Instance], address: Option<Ipv4Addr>) -> Option<&Instance> {
+fn with_address<'a>(instances: &[&'a Instance], address: Option<Ipv4Addr>) -> Option<&'a Instance> {
     let address = address?.to_string();
-    let mut fitting = instances.iter().filter(|instance| instance.addresses.contains(&address));
+    let mut fitting = instances.iter().copied().filter(|instance| instance.addresses.contains(&address));
     fitting.next().filter(|_| fitting.next().is_none())
 }
 
@@ -87,6 +111,11 @@ fn another(instance: &Instance, address: Option<Ipv4Addr>) -> String {
     let Instance { name, project, .. } = instance;
     let address = address.map(|address| address.to_string()).unwrap_or_default();
     format!("the instance {name} of project {project} does not have the internal address {address} of the event's MAC")
+}
+
+fn made_after(instance: &Instance) -> String {
+    let Instance { name, project, .. } = instance;
+    format!("the instance {name} of project {project} was made after the event")
 }
 
 fn doubt(gap: &Gap, instance: &Instance) -> String {
@@ -122,7 +151,7 @@ mod tests {
     }
 
     fn judged(instances: &[Instance], open: Option<bool>, by: FoundBy, subject: &Subject) -> Result<String, String> {
-        let answer = Answer { instances: instances.to_vec(), open: open.map(gap), unreachable: Vec::new() };
+        let answer = Answer { instances: instances.to_vec(), open: open.map(gap), partial: None };
         match judge(&answer, by, "db-1", subject) {
             Ok(Judged::It(instance)) => Ok(instance.id),
             Ok(Judged::Another(_)) => Ok("another".into()),
@@ -159,6 +188,17 @@ mod tests {
         ] {
             assert_eq!(judged(instances, open, by, &subject), expected, "{open:?} {by:?} {subject:?}");
         }
+    }
+
+    #[test]
+    fn a_zone_that_did_not_answer_may_have_another_one_of_that_name() {
+        let partial = Some(Gap { label: "partial", ..gap(true) });
+        let answer = Answer { instances: vec![instance("1", &["10.0.0.1"])], open: None, partial };
+        assert!(!answer.is_whole());
+        let judged = |by, subject: &Subject| judge(&answer, by, "db-1", subject).is_ok();
+        let address = Subject { address: "10.0.0.1".parse().ok(), ..Subject::default() };
+        assert!(!judged(FoundBy::Name, &Subject::default()) && !judged(FoundBy::Address, &address));
+        assert!(judged(FoundBy::Name, &address) && judged(FoundBy::Id, &Subject::default()));
     }
 
     #[test]

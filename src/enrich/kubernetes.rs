@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use k8s_openapi::Metadata;
@@ -20,12 +20,19 @@ use kube::{Api, Client, Config};
 use serde::de::DeserializeOwned;
 
 use super::cache::{Keep, Lookups};
+use super::marks::{Marks, another_node};
 use super::{Enriched, Enricher, Gap, Node, PodContainer, Subject, Workload};
 use crate::config::enrich::{KubernetesConfig, KubernetesSource};
 use crate::telemetry::chain;
 
 /// For one call to the API server.
 const CALL: Duration = Duration::from_secs(5);
+
+/// The label of what has the name, and is not the event's.
+const ANOTHER: &str = "another";
+
+/// How long what contradicts an event is taken to be new.
+const STALE: Duration = Duration::from_secs(2);
 
 /// Owners of owners are followed this far.
 const DEEPEST_CHAIN: usize = 4;
@@ -45,9 +52,18 @@ pub struct KubernetesEnricher(Arc<Inner>);
 struct Inner {
     client: Client,
     cluster: Option<String>,
-    pods: Lookups<(String, String), Read<Workload>>,
+    pods: Lookups<(String, String), Read<Found>>,
     nodes: Lookups<String, Read<Node>>,
     told: Mutex<HashSet<&'static str>>,
+    /// What is older than this and contradicts an event is read again: the pod may be a new one, or its container.
+    stale: Duration,
+}
+
+/// A pod, and what tells it from another of its name.
+#[derive(Debug, Clone)]
+struct Found {
+    workload: Workload,
+    marks: Marks,
 }
 
 impl std::fmt::Debug for KubernetesEnricher {
@@ -91,7 +107,8 @@ impl KubernetesEnricher {
         let cluster = config.cluster.clone();
         let pods = Lookups::judged(keep, Read::is_whole);
         let nodes = Lookups::judged(keep, Read::is_whole);
-        Self(Arc::new(Inner { client, cluster, pods, nodes, told: Mutex::default() }))
+        let stale = keep.missed.min(STALE);
+        Self(Arc::new(Inner { client, cluster, pods, nodes, told: Mutex::default(), stale }))
     }
 
     /// Which of [`READS`] we may do, for `check`.
@@ -131,17 +148,23 @@ impl Enricher for KubernetesEnricher {
             if pod.is_none() && node.is_none() {
                 return Ok(false);
             }
+            let said = node.is_some();
             let mut gaps = Vec::new();
             if let Some((namespace, pod)) = pod {
-                let read = Inner::pod(&self.0, namespace, pod).await;
+                let read = Inner::pod_of(&self.0, namespace, pod, subject).await;
                 gaps.extend(read.gaps);
-                found.workload = read.found;
-                // Where the pod is now is not where it was, if the event says that.
+                found.workload = read.found.map(|found| found.workload);
+                // The event's own word for its node goes first. Where the pod is now is not where the event was, if the
+                // event says that it was elsewhere.
                 let now = || found.workload.as_ref().map(|workload| workload.node.clone()).filter(|_| !subject.remote);
                 node = node.or_else(now).filter(|node| is_name(node));
             }
             if let Some(node) = node {
-                let read = Inner::node(&self.0, &node).await;
+                let read = Inner::node_of(&self.0, &node, subject).await;
+                // A pod on another machine is another pod.
+                if !said && read.gaps.iter().any(|gap| gap.label == ANOTHER) {
+                    found.workload = None;
+                }
                 gaps.extend(read.gaps);
                 found.node = read.found;
             }
@@ -159,11 +182,16 @@ impl Enricher for KubernetesEnricher {
 struct Read<T> {
     found: Option<T>,
     gaps: Vec<Gap>,
+    made: Instant,
 }
 
 impl<T> Read<T> {
+    fn new(found: Option<T>, gaps: Vec<Gap>) -> Self {
+        Self { found, gaps, made: Instant::now() }
+    }
+
     fn failed(gap: Gap) -> Self {
-        Self { found: None, gaps: vec![gap] }
+        Self::new(None, vec![gap])
     }
 
     fn is_whole(&self) -> bool {
@@ -180,15 +208,46 @@ impl<T> Read<T> {
 fn out<T: Clone>(answer: Result<Option<Arc<Read<T>>>, Arc<Read<T>>>) -> Read<T> {
     match answer {
         Ok(Some(read)) | Err(read) => read.as_ref().clone(),
-        Ok(None) => Read { found: None, gaps: Vec::new() },
+        Ok(None) => Read::new(None, Vec::new()),
     }
 }
 
 impl Inner {
-    async fn pod(this: &Arc<Self>, namespace: &str, name: &str) -> Read<Workload> {
+    async fn pod(this: &Arc<Self>, namespace: &str, name: &str) -> Read<Found> {
         let key = (namespace.to_owned(), name.to_owned());
         let (inner, asked) = (Arc::clone(this), key.clone());
         out(this.pods.find(key, async move { inner.read_pod(&asked.0, &asked.1).await.kept() }).await)
+    }
+
+    /// The pod, if it is the event's.
+    async fn pod_of(this: &Arc<Self>, namespace: &str, name: &str, subject: &Subject) -> Read<Found> {
+        let other = |read: &Read<Found>| {
+            let found = read.found.as_ref()?;
+            found.marks.contradiction(&found.workload, subject)
+        };
+        let mut read = Self::pod(this, namespace, name).await;
+        if other(&read).is_some() && read.made.elapsed() >= this.stale {
+            this.pods.forget(&(namespace.to_owned(), name.to_owned())).await;
+            read = Self::pod(this, namespace, name).await;
+        }
+        match other(&read) {
+            Some(how) => Read::failed(another(format!("pod {namespace}/{name}"), &how)),
+            None => read,
+        }
+    }
+
+    /// The node, if it is the event's.
+    async fn node_of(this: &Arc<Self>, name: &str, subject: &Subject) -> Read<Node> {
+        let other = |read: &Read<Node>| another_node(read.found.as_ref()?, subject);
+        let mut read = Self::node(this, name).await;
+        if other(&read).is_some() && read.made.elapsed() >= this.stale {
+            this.nodes.forget(name).await;
+            read = Self::node(this, name).await;
+        }
+        match other(&read) {
+            Some(how) => Read::failed(another(format!("node {name}"), &how)),
+            None => read,
+        }
     }
 
     async fn node(this: &Arc<Self>, name: &str) -> Read<Node> {
@@ -196,7 +255,7 @@ impl Inner {
         out(this.nodes.find(name.to_owned(), async move { inner.read_node(&asked).await.kept() }).await)
     }
 
-    async fn read_pod(&self, namespace: &str, name: &str) -> Read<Workload> {
+    async fn read_pod(&self, namespace: &str, name: &str) -> Read<Found> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let pod = match pods.get_opt(name).await {
             Ok(Some(pod)) => pod,
@@ -205,11 +264,11 @@ impl Inner {
         };
         let mut gaps = Vec::new();
         let owner = self.owner(namespace, &pod.metadata, &mut gaps).await;
-        let mut workload = facts(namespace, name, pod);
+        let (mut workload, marks) = facts(namespace, name, pod);
         if let Some(owner) = owner {
             (workload.kind, workload.name, workload.api_version) = (owner.kind, owner.name, owner.api_version);
         }
-        Read { found: Some(workload), gaps }
+        Read::new(Some(Found { workload, marks }), gaps)
     }
 
     async fn read_node(&self, name: &str) -> Read<Node> {
@@ -219,6 +278,8 @@ impl Inner {
             Ok(None) => return Read::failed(gone(format!("node {name}"))),
             Err(error) => return Read::failed(self.failed("nodes", &error)),
         };
+        let addresses = node.status.and_then(|status| status.addresses).unwrap_or_default();
+        let addresses = addresses.into_iter().filter(|address| address.type_ == "InternalIP");
         let said = |map: Option<BTreeMap<String, String>>, key: &str| map.and_then(|mut map| map.remove(key));
         let (labels, annotations) = (node.metadata.labels, node.metadata.annotations);
         let found = Node {
@@ -226,8 +287,9 @@ impl Inner {
             provider_id: node.spec.and_then(|spec| spec.provider_id).unwrap_or_default(),
             instance_id: said(annotations, "container.googleapis.com/instance_id").unwrap_or_default(),
             node_pool: said(labels, "cloud.google.com/gke-nodepool").unwrap_or_default(),
+            addresses: addresses.map(|address| address.address).collect(),
         };
-        Read { found: Some(found), gaps: Vec::new() }
+        Read::new(Some(found), Vec::new())
     }
 
     /// The owner at the end of the chain, as far as it can be read.
@@ -301,6 +363,11 @@ fn gone(what: String) -> Gap {
     Gap { text, label: "not_found", transient: false, pause: None }
 }
 
+fn another(what: String, how: &str) -> Gap {
+    let text = format!("the {what} that the Kubernetes API server knows is not the event's: it {how}");
+    Gap { text, label: ANOTHER, transient: false, pause: None }
+}
+
 /// Whether a foreign text can be an object's name, and nothing else in a path.
 fn is_name(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
@@ -312,7 +379,7 @@ fn controller(metadata: &ObjectMeta) -> Option<OwnerReference> {
     owners.iter().find(|owner| owner.controller == Some(true)).or_else(|| owners.first()).cloned()
 }
 
-fn facts(namespace: &str, name: &str, pod: Pod) -> Workload {
+fn facts(namespace: &str, name: &str, pod: Pod) -> (Workload, Marks) {
     let spec = pod.spec.unwrap_or_default();
     let status = pod.status.unwrap_or_default();
     let statuses: Vec<ContainerStatus> =
@@ -321,7 +388,8 @@ fn facts(namespace: &str, name: &str, pod: Pod) -> Workload {
             .flatten()
             .flatten()
             .collect();
-    Workload {
+    let marks = Marks::new(pod.metadata.creation_timestamp.as_ref(), &statuses);
+    let workload = Workload {
         namespace: namespace.to_owned(),
         pod: name.to_owned(),
         uid: pod.metadata.uid.unwrap_or_default(),
@@ -331,7 +399,8 @@ fn facts(namespace: &str, name: &str, pod: Pod) -> Workload {
         host_namespaces: host_namespaces(&spec),
         containers: containers(&spec, &statuses),
         ..Workload::default()
-    }
+    };
+    (workload, marks)
 }
 
 fn host_namespaces(spec: &PodSpec) -> Vec<String> {

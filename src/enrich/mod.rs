@@ -9,6 +9,7 @@ pub mod images;
 mod instance;
 mod judge;
 pub mod kubernetes;
+mod marks;
 pub mod subject;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -90,6 +92,9 @@ pub struct Instance {
     pub project_number: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// When it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<DateTime<Utc>>,
     /// The machine type's short name.
     pub machine_type: String,
     /// The service account's address; empty when it has none.
@@ -183,6 +188,8 @@ pub struct Node {
     pub instance_id: String,
     /// Its GKE node pool, when its label says it.
     pub node_pool: String,
+    /// Its internal addresses.
+    pub addresses: Vec<String>,
 }
 
 impl Node {

@@ -2,12 +2,16 @@
 
 use std::net::Ipv4Addr;
 
+use chrono::{DateTime, Utc};
+
 use crate::event::Event;
 use crate::event::scene::{self, Scene};
 
 /// What is known before anything is looked up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subject {
+    /// When it happened.
+    pub at: Option<DateTime<Utc>>,
     /// The Google Cloud project's id or number.
     pub project: Option<String>,
     /// A zone or a region.
@@ -60,6 +64,7 @@ pub fn of(event: &Event) -> Option<Subject> {
     let cloud = &runtime.cloud;
     let known = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     Some(Subject {
+        at: Some(runtime.time),
         project: known(&cloud.project_id)
             .or_else(|| known(&cloud.project_number))
             .or_else(|| runtime.host.name.as_deref().and_then(project_of)),

@@ -81,6 +81,9 @@ pub enum NormalizeError {
     TooMany,
 }
 
+/// Why an element is kept instead of taken that holds bytes which are not UTF-8.
+pub const BAD_BYTES: &str = "the element holds bytes that are not UTF-8; they are shown as \u{FFFD}";
+
 /// Every element of a delivery, in order. `received` stands in where a time is missing.
 ///
 /// # Errors
@@ -171,7 +174,7 @@ impl Elements {
     fn among_bad_bytes(mut self, body: &[u8]) -> Option<Vec<Element>> {
         let text = String::from_utf8_lossy(body);
         let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(&text).ok()?;
-        let (mut whole, reason) = (0_usize, "the element holds bytes that are not UTF-8; they are shown as \u{FFFD}");
+        let (mut whole, reason) = (0_usize, BAD_BYTES);
         for item in items {
             if item.get().contains(char::REPLACEMENT_CHARACTER) {
                 self.keep(unreadable(reason, item.get()));

@@ -45,6 +45,13 @@ const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 /// While a poll fails again and again, windows are not made shorter than this.
 const SHORTEST_CHUNK: TimeDelta = TimeDelta::seconds(60);
 
+/// A clock that is ahead is told again after an hour, or when it is so much further ahead or less.
+const SAY_AGAIN: TimeDelta = TimeDelta::hours(1);
+const NEWS: TimeDelta = TimeDelta::seconds(30);
+
+/// So long another process polls before it is said.
+const SAY_NOT_OURS: TimeDelta = TimeDelta::minutes(10);
+
 /// What the poller is made of.
 #[derive(Clone)]
 pub struct Parts {
@@ -66,8 +73,20 @@ pub struct Poller {
     replica: String,
     settings: PollConfig,
     key: String,
+    /// The key that earlier versions used, where it was another.
+    old_key: Option<String>,
     failures: u32,
     read_to: Arc<ReadTo>,
+    /// When it was last said how far our clock is ahead, and how far that was.
+    said_ahead: Option<(DateTime<Utc>, TimeDelta)>,
+    others: Others,
+}
+
+/// Since when another process polls, and whether that was said.
+#[derive(Debug, Default)]
+struct Others {
+    since: Option<DateTime<Utc>>,
+    said: bool,
 }
 
 /// Up to where everything has been taken, as last seen: whoever shows the lag asks, so that it grows by itself.
@@ -125,6 +144,7 @@ struct Advance<'a> {
 struct Place {
     state: Arc<dyn Store>,
     key: String,
+    old_key: Option<String>,
     replica: String,
     /// How long the lease lasts.
     lasting: TimeDelta,
@@ -139,9 +159,22 @@ impl std::fmt::Debug for Parts {
 impl Poller {
     /// A poller; it does nothing until it is stepped or run.
     pub fn new(parts: Parts, settings: PollConfig) -> Self {
-        let key = key_of(&parts.client);
+        let host = host_of(&parts.client);
+        let key = parts.client.tenant().map_or_else(|| host.clone(), |tenant| key_of(&host, tenant));
+        let old_key = (key != host).then_some(host);
         let reader = Reader::new(parts.client, parts.destination, settings.filter.clone());
-        Self { reader, state: parts.state, replica: parts.replica, settings, key, failures: 0, read_to: Arc::default() }
+        Self {
+            reader,
+            state: parts.state,
+            replica: parts.replica,
+            settings,
+            key,
+            old_key,
+            failures: 0,
+            read_to: Arc::default(),
+            said_ahead: None,
+            others: Others::default(),
+        }
     }
 
     /// Up to where it has read.
@@ -225,12 +258,15 @@ impl Poller {
             if let Some((mark, _)) = place.known().await? {
                 self.read_to.is(mark);
             }
+            self.say_not_ours(now);
             return Ok(Step::NotOurs);
         }
+        self.others = Others::default();
         let pace = self.pace();
-        let (mark, version) = place.watermark(window::first(now, &pace)).await?;
+        let theirs = self.sysdigs_time(now);
+        let (mark, version) = place.watermark(window::first(theirs, &pace)).await?;
         self.read_to.is(mark);
-        let Plan::Read(reading) = window::plan(mark, now, &pace) else { return Ok(Step::Waited) };
+        let Plan::Read(reading) = window::plan(mark, theirs, &pace) else { return Ok(Step::Waited) };
         let version = place.begin(&reading, mark, version).await?;
         self.read_to.is(reading.new_from);
         let mut advance = Advance {
@@ -241,9 +277,37 @@ impl Poller {
             now,
             started: Instant::now(),
         };
-        let receipt = self.reader.read(reading.window, now, &mut advance).await?;
+        let receipt = self.reader.read(reading.window, theirs, &mut advance).await?;
         tracing::debug!(window = %reading.window, accepted = receipt.accepted, "A window of Sysdig's events was read.");
         Ok(Step::Read { window: reading.window, receipt, more: reading.more })
+    }
+
+    /// Of several replicas that is as it should be; a connector of its own would wait for ever.
+    fn say_not_ours(&mut self, now: DateTime<Utc>) {
+        let since = *self.others.since.get_or_insert(now);
+        if !self.others.said && now - since >= SAY_NOT_OURS {
+            self.others.said = true;
+            tracing::info!(
+                feed = self.key,
+                "Another process polls this feed, which is right for a replica; a connector with another team's token or another filter needs a STATE_URL of its own."
+            );
+        }
+    }
+
+    /// What Sysdig's clock says, when ours is ahead: what has not happened there yet cannot be read.
+    fn sysdigs_time(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let ahead = self.reader.client().clock_ahead();
+        let said = |(when, what): (DateTime<Utc>, TimeDelta)| now - when < SAY_AGAIN && (ahead - what).abs() < NEWS;
+        if !ahead.is_zero() && !self.said_ahead.is_some_and(said) {
+            self.said_ahead = Some((now, ahead));
+            let (ahead_secs, remedy) = (ahead.num_seconds(), "let this machine keep its time by NTP");
+            tracing::warn!(
+                ahead_secs,
+                remedy,
+                "This machine's clock is ahead of Sysdig's; events are read up to Sysdig's time."
+            );
+        }
+        now - ahead
     }
 
     fn place(&self) -> Place {
@@ -251,6 +315,7 @@ impl Poller {
         Place {
             state: Arc::clone(&self.state),
             key: self.key.clone(),
+            old_key: self.old_key.clone(),
             replica: self.replica.clone(),
             lasting: lasting.max(TimeDelta::minutes(3)),
         }
@@ -284,8 +349,18 @@ impl Place {
     async fn watermark(&self, first: DateTime<Utc>) -> Result<(DateTime<Utc>, Version), PollError> {
         match self.known().await? {
             Some(known) => Ok(known),
-            None => Ok((first, self.write(first, Expected::Absent).await?)),
+            None => {
+                let from = self.before().await?.unwrap_or(first);
+                Ok((from, self.write(from, Expected::Absent).await?))
+            }
         }
+    }
+
+    /// Where an earlier version, which kept it under another key, had come.
+    async fn before(&self) -> Result<Option<DateTime<Utc>>, PollError> {
+        let Some(key) = &self.old_key else { return Ok(None) };
+        let document = self.state.read(KIND, key).await?;
+        Ok(document.map(|document| document.parse::<Watermark>(KIND)).transpose()?.map(|mark| mark.read_to))
     }
 
     /// The watermark, if there is one.
@@ -337,11 +412,21 @@ impl Progress for Advance<'_> {
     }
 }
 
+/// Of several instances or teams behind one address, each has a watermark of its own.
+fn key_of(host: &str, (instance, team): (&str, Option<&str>)) -> String {
+    plain(&team.map_or_else(|| format!("{host}-{instance}"), |team| format!("{host}-{instance}-{team}")))
+}
+
 /// The watermark belongs to an installation: a change of SYSDIG_URL begins a new one.
-fn key_of(client: &Client) -> String {
+fn host_of(client: &Client) -> String {
     let base = client.base();
     let host = base.host_str().unwrap_or("sysdig");
     let text = base.port().map_or_else(|| host.to_owned(), |port| format!("{host}-{port}"));
+    plain(&text)
+}
+
+/// Without what a document's name cannot have.
+fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '-' }).collect()
 }
 

@@ -92,6 +92,14 @@ impl Identity {
         }
     }
 
+    /// What of us makes the feed another one behind the same address: IBM Cloud's instance, and the team.
+    pub(super) fn tenant(&self) -> Option<(&str, Option<&str>)> {
+        match &self.credential {
+            Credential::Token(_) => None,
+            Credential::Ibm { instance, team, .. } => Some((instance, team.as_deref())),
+        }
+    }
+
     /// `text` with our secret taken out, should a server echo it.
     pub(super) fn scrub(&self, text: &str) -> String {
         let secret = match &self.credential {

@@ -92,17 +92,18 @@ impl Client {
     /// Makes the channel what `spec` says; with `apply` false only says what would be done.
     pub async fn ensure_channel(&self, spec: &ChannelSpec, apply: bool) -> Result<Channel, SysdigError> {
         spec.check()?;
-        let (api, found) = self.find_channel(&spec.name).await?;
+        let client = self.hiding(&spec.token);
+        let (api, found) = client.find_channel(&spec.name).await?;
         match found {
-            Some(existing) => self.update_channel(api, spec, existing, apply).await,
+            Some(existing) => client.update_channel(api, spec, existing, apply).await,
             None if !apply => Ok(Channel { id: None, change: Change::Created, enabled: true, team: None }),
-            None => self.create_channel(api, spec).await,
+            None => client.create_channel(api, spec).await,
         }
     }
 
     /// The channel of `spec`'s name as it stands, if there is one. Nothing is changed.
     pub async fn channel(&self, spec: &ChannelSpec) -> Result<Option<Standing>, SysdigError> {
-        let (api, found) = self.find_channel(&spec.name).await?;
+        let (api, found) = self.hiding(&spec.token).find_channel(&spec.name).await?;
         Ok(found.map(|channel| spec.beside(api, &channel)))
     }
 

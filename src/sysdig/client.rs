@@ -1,12 +1,14 @@
 //! One call to Sysdig: signed, bounded in time and size, repeated where that helps.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rand::RngExt;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Method, Response};
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
@@ -14,6 +16,7 @@ use url::Url;
 use super::access::{Access, Identity};
 use super::error::{SysdigError, message_of, shorten};
 use super::feed::KnownFeed;
+use super::skew::Skew;
 
 /// The largest answer read, in bytes: a page of 200 events is a few megabytes at worst.
 const ANSWER_LIMIT: usize = 32 * 1024 * 1024;
@@ -51,6 +54,9 @@ pub struct Client {
     patience: Patience,
     /// Which events feed it has.
     pub(super) feed: Arc<KnownFeed>,
+    skew: Arc<Skew>,
+    /// What we hand over there besides the token that we are known by, and is never told.
+    hidden: Vec<SecretString>,
 }
 
 /// What is asked.
@@ -62,15 +68,22 @@ pub(super) struct Call {
     pub(super) path: String,
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) body: Option<Value>,
+    /// Whether an answer counts in which some bytes are not UTF-8.
+    pub(super) bears_bad_bytes: bool,
 }
 
 impl Call {
     pub(super) fn read(name: &'static str, path: impl Into<String>) -> Self {
-        Self { name, method: Method::GET, path: path.into(), query: Vec::new(), body: None }
+        Self { name, method: Method::GET, path: path.into(), query: Vec::new(), body: None, bears_bad_bytes: false }
     }
 
     pub(super) fn write(name: &'static str, method: Method, path: impl Into<String>, body: Value) -> Self {
-        Self { name, method, path: path.into(), query: Vec::new(), body: Some(body) }
+        Self { name, method, path: path.into(), query: Vec::new(), body: Some(body), bears_bad_bytes: false }
+    }
+
+    pub(super) fn bears_bad_bytes(mut self) -> Self {
+        self.bears_bad_bytes = true;
+        self
     }
 
     pub(super) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -94,7 +107,15 @@ impl Client {
             .build()
             .map_err(|source| SysdigError::transport("the HTTP client", source))?;
         let identity = Identity::new(access.credential);
-        Ok(Self { http, base: access.base, identity, patience, feed: Arc::default() })
+        Ok(Self {
+            http,
+            base: access.base,
+            identity,
+            patience,
+            feed: Arc::default(),
+            skew: Arc::default(),
+            hidden: Vec::new(),
+        })
     }
 
     /// The installation's address.
@@ -102,8 +123,30 @@ impl Client {
         &self.base
     }
 
+    /// IBM Cloud's instance and the team, when we ask for one of several behind the same address.
+    pub fn tenant(&self) -> Option<(&str, Option<&str>)> {
+        self.identity.tenant()
+    }
+
+    /// The same client, in whose errors `secret` is not repeated.
+    pub(super) fn hiding(&self, secret: &SecretString) -> Self {
+        let mut client = self.clone();
+        client.hidden.push(secret.clone());
+        client
+    }
+
+    /// How far this machine's clock is ahead of Sysdig's, as far as its last answers tell; else zero.
+    pub fn clock_ahead(&self) -> TimeDelta {
+        self.skew.ahead()
+    }
+
     /// Asks, and reads the answer as JSON.
     pub(super) async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, SysdigError> {
+        self.json_or_nearly(call).await.map(|(answer, _)| answer)
+    }
+
+    /// As [`Self::json`]; and whether bytes that are not UTF-8 were replaced, where the call allows it.
+    pub(super) async fn json_or_nearly<T: DeserializeOwned>(&self, call: Call) -> Result<(T, bool), SysdigError> {
         let mut failed = 0;
         loop {
             let error = match self.try_json(&call).await {
@@ -133,7 +176,7 @@ impl Client {
         }
     }
 
-    async fn try_json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, SysdigError> {
+    async fn try_json<T: DeserializeOwned>(&self, call: &Call) -> Result<(T, bool), SysdigError> {
         let mut response = self.send(call).await?;
         if response.status().as_u16() == 401 && self.identity.forget().await {
             response = self.send(call).await?;
@@ -143,16 +186,33 @@ impl Client {
         let body = bounded_body(call.name, response).await;
         if !status.is_success() {
             // The status says enough, even when the body breaks off.
-            let message = self.identity.scrub(&message_of(&body.unwrap_or_default()));
+            let body = self.scrub(&String::from_utf8_lossy(&body.unwrap_or_default()));
+            // Once more: it may have been written otherwise in the JSON.
+            let message = self.scrub(&message_of(body.as_bytes()));
             return Err(SysdigError::Status { status: status.as_u16(), call: call.name, message, retry_after });
         }
         let body = body?;
         // Some writes are answered with nothing.
         let text: &[u8] = if body.is_empty() { b"null" } else { &body };
-        serde_json::from_slice(text).map_err(|source| {
-            let excerpt = shorten(&String::from_utf8_lossy(&body[..body.len().min(80)]));
-            SysdigError::Body { call: call.name, excerpt: self.identity.scrub(&excerpt), source }
-        })
+        let source = match serde_json::from_slice(text) {
+            Ok(answer) => return Ok((answer, false)),
+            Err(source) => source,
+        };
+        let lossy = String::from_utf8_lossy(text);
+        if call.bears_bad_bytes
+            && matches!(lossy, Cow::Owned(_))
+            && let Ok(answer) = serde_json::from_str(&lossy)
+        {
+            return Ok((answer, true));
+        }
+        let excerpt = self.scrub(&lossy).chars().take(80).collect::<String>();
+        Err(SysdigError::Body { call: call.name, excerpt: shorten(&excerpt), source })
+    }
+
+    /// `text` without our secrets, should a server echo them.
+    fn scrub(&self, text: &str) -> String {
+        let hidden = self.hidden.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
+        hidden.fold(self.identity.scrub(text), |text, secret| text.replace(secret, "[token]"))
     }
 
     async fn send(&self, call: &Call) -> Result<Response, SysdigError> {
@@ -165,7 +225,10 @@ impl Client {
             request = request.json(body);
         }
         let request = self.identity.sign(&self.http, request).await?;
-        request.send().await.map_err(|source| SysdigError::transport(call.name, source))
+        let asked = Instant::now();
+        let answer = request.send().await.map_err(|source| SysdigError::transport(call.name, source))?;
+        self.skew.answered(answer.headers(), Utc::now(), asked, Instant::now());
+        Ok(answer)
     }
 }
 

@@ -139,9 +139,7 @@ impl SysdigError {
             Self::Status { status: 401, .. } => {
                 "check SYSDIG_TOKEN, and that SYSDIG_URL names the region that issued it"
             }
-            Self::Status { status: 403, .. } => {
-                "give the token's user or service account the permission (reading events needs policy-events.read)"
-            }
+            Self::Status { status: 403, call, .. } => permission_for(call),
             Self::Status { status: 404 | 300..=399, .. } | Self::Body { .. } => {
                 "check that SYSDIG_URL is the address of Sysdig Secure"
             }
@@ -153,6 +151,24 @@ impl SysdigError {
             Self::NotThere(_) => "check the name",
             Self::Status { .. } | Self::TooLarge { .. } => "try again later",
         }
+    }
+}
+
+/// What gives the right to a call that was refused. Only that for events has a name that is documented.
+fn permission_for(call: &str) -> &'static str {
+    let about = |what: &str| call.contains(what);
+    match () {
+        () if about("events feed") => {
+            "give the token's user or service account the permission to read events (policy-events.read)"
+        }
+        () if about("notification channel") => {
+            "give the token's user or service account the right to manage notification channels"
+        }
+        () if about("event forwarder") => {
+            "use the token of an administrator, or of one who may manage event forwarding"
+        }
+        () if about("polic") => "give the token's user or service account the right to read and edit policies",
+        () => "give the token's user or service account the permission",
     }
 }
 
@@ -242,5 +258,15 @@ mod tests {
         }
         assert!(of(401).is_permission() && of(403).is_permission() && !of(404).is_permission());
         assert_eq!(of(429).label(), "rate_limit");
+        for (call, remedy) in [
+            ("the events feed", "policy-events.read"),
+            ("the making of the notification channel", "notification channels"),
+            ("the list of event forwarders", "event forwarding"),
+            ("the update of the policy", "edit policies"),
+            ("the account look-up", "the permission"),
+        ] {
+            let error = SysdigError::Status { status: 403, call, message: String::new(), retry_after: None };
+            assert!(error.remedy().contains(remedy), "{call}: {}", error.remedy());
+        }
     }
 }

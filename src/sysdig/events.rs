@@ -20,6 +20,9 @@ use super::wire::{Cursors, EventsPage, Placed};
 /// Events a page may hold at most, by the public feed's description.
 const PAGE_SIZE: u32 = 200;
 
+/// Pages are capped at multiples of this: 25 is the feed's own default.
+const ROUND: usize = 25;
+
 /// Pages a walk may have: 200 000 events.
 const PAGE_LIMIT: u32 = 1000;
 
@@ -70,6 +73,9 @@ pub struct Walk {
     seen_cursors: HashSet<String>,
     kept: u64,
     total: Option<u64>,
+    /// Events on the first page.
+    first: usize,
+    had_bad_bytes: bool,
     leg: Leg,
     /// The other cursor of the first page.
     other: Option<String>,
@@ -109,6 +115,8 @@ impl Client {
             seen_cursors: HashSet::new(),
             kept: 0,
             total: None,
+            first: 0,
+            had_bad_bytes: false,
             leg: Leg::Start,
             other: None,
         }
@@ -122,7 +130,7 @@ impl Client {
     ) -> Result<(EventsPage, Feed), SysdigError> {
         let known = followed.or_else(|| self.feed.for_a_walk());
         if known != Some(Feed::Older) {
-            match self.json(feed_call(Feed::Public, query)).await {
+            match self.page_of(Feed::Public, query).await {
                 // Where the public feed has answered before, it is there, whatever a gateway says now.
                 Err(error) if error.is_not_found() && known.is_none() => {}
                 Err(error) => return Err(error),
@@ -132,7 +140,7 @@ impl Client {
                 }
             }
         }
-        match self.json(feed_call(Feed::Older, query)).await {
+        match self.page_of(Feed::Older, query).await {
             Ok(page) => {
                 if self.feed.answered(Feed::Older) {
                     tracing::info!("Sysdig has no public events feed here, the older one is used.");
@@ -147,10 +155,14 @@ impl Client {
             }
         }
     }
-}
 
-fn feed_call(feed: Feed, query: &[(&'static str, String)]) -> Call {
-    query.iter().fold(Call::read("the events feed", feed.path()), |call, (name, value)| call.query(name, value))
+    async fn page_of(&self, feed: Feed, query: &[(&'static str, String)]) -> Result<EventsPage, SysdigError> {
+        // Rules print a process's raw arguments: one such event must not hold up the others.
+        let call = Call::read("the events feed", feed.path()).bears_bad_bytes();
+        let call = query.iter().fold(call, |call, (name, value)| call.query(name, value));
+        let (page, had_bad_bytes) = self.json_or_nearly::<EventsPage>(call).await?;
+        Ok(EventsPage { had_bad_bytes, ..page })
+    }
 }
 
 impl Walk {
@@ -177,6 +189,9 @@ impl Walk {
             }
         }
         let empty = data.is_empty();
+        if matches!(self.leg, Leg::Start) {
+            self.first = data.len();
+        }
         let sorted = self.sort(data);
         self.kept += sorted.kept.len() as u64;
         self.stale = if sorted.new { 0 } else { self.stale + 1 };
@@ -189,7 +204,13 @@ impl Walk {
         let (page, feed) = self.client.events_page(self.feed, query).await?;
         self.feed = Some(feed);
         self.pages += 1;
+        self.had_bad_bytes = page.had_bad_bytes;
         Ok((page.data.unwrap_or_default(), page.page.unwrap_or_default()))
+    }
+
+    /// Whether bytes of the last page were not UTF-8, and are U+FFFD in what it gave.
+    pub fn had_bad_bytes(&self) -> bool {
+        self.had_bad_bytes
     }
 
     /// How many events the walk has given so far.
@@ -253,11 +274,12 @@ impl Walk {
         cursor.filter(|cursor| self.seen_cursors.insert(cursor.clone()))
     }
 
-    /// The server's count says that events are missing, or it gives none and all came on one page, or the page is full.
+    /// The server's count says that events are missing, or it gives none, or the first page looks full: whatever a server
+    /// takes for its largest page, it is a round number, and it may count no more than it gave.
     fn other_may_lead_to_more(&self) -> bool {
         match self.total {
             _ if self.other.is_none() => false,
-            Some(total) => total > self.kept || self.kept == u64::from(PAGE_SIZE),
+            Some(total) => total > self.kept || (self.first > 0 && self.first.is_multiple_of(ROUND)),
             None => true,
         }
     }

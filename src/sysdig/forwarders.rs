@@ -49,11 +49,12 @@ impl Client {
                 format!("WEBHOOK_URL has {} characters; Sysdig's forwarder takes {ENDPOINT_LIMIT}", spec.url.len());
             return Err(SysdigError::NotThere(text));
         }
-        let (path, found) = self.find_forwarder(&spec.name).await?;
+        let client = self.hiding(&spec.token);
+        let (path, found) = client.find_forwarder(&spec.name).await?;
         match found {
-            Some(existing) => self.update_forwarder(path, spec, &existing, apply).await,
+            Some(existing) => client.update_forwarder(path, spec, existing, apply).await,
             None if !apply => Ok(Forwarder { id: None, change: Change::Created, enabled: true }),
-            None => self.create_forwarder(path, spec).await,
+            None => client.create_forwarder(path, spec).await,
         }
     }
 
@@ -76,8 +77,11 @@ impl Client {
         match self.json::<Value>(call).await {
             Ok(made) => Ok(forwarder_of(&made, Change::Created)),
             Err(error) if error.is_conflict() => match self.find_forwarder(&spec.name).await? {
-                (path, Some(existing)) => self.update_forwarder(path, spec, &existing, true).await,
-                (_, None) => Err(error),
+                (path, Some(existing)) => self.update_forwarder(path, spec, existing, true).await,
+                (_, None) => Err(SysdigError::NotThere(format!(
+                    "the name {:?} is taken by an integration that is no webhook; set SYSDIG_CHANNEL_NAME to another",
+                    spec.name
+                ))),
             },
             Err(error) => Err(error),
         }
@@ -87,25 +91,32 @@ impl Client {
         &self,
         path: &'static str,
         spec: &ForwarderSpec,
-        existing: &Value,
+        existing: Value,
         apply: bool,
     ) -> Result<Forwarder, SysdigError> {
-        let differs = spec.differs(existing);
+        let differs = spec.differs(&existing);
         if differs.is_empty() {
-            return Ok(forwarder_of(existing, Change::Unchanged));
+            return Ok(forwarder_of(&existing, Change::Unchanged));
         }
         if apply {
-            let id = text_id(existing)
-                .ok_or_else(|| SysdigError::NotThere("the event forwarder has no id in Sysdig's answer".into()))?;
-            let call = Call::write(
-                "the update of the event forwarder",
-                Method::PUT,
-                format!("{path}/{id}"),
-                spec.body(Some(existing)),
-            );
-            let _: Value = self.json(call).await?;
+            match self.put_forwarder(path, spec, &existing).await {
+                // Somebody changed it meanwhile: once more, over what is there now.
+                Err(error) if error.is_conflict() => {
+                    let (path, now) = self.find_forwarder(&spec.name).await?;
+                    self.put_forwarder(path, spec, &now.ok_or(error)?).await?;
+                }
+                answer => answer?,
+            }
         }
-        Ok(forwarder_of(existing, Change::Updated(differs)))
+        Ok(forwarder_of(&existing, Change::Updated(differs)))
+    }
+
+    async fn put_forwarder(&self, path: &str, spec: &ForwarderSpec, existing: &Value) -> Result<(), SysdigError> {
+        let id = text_id(existing)
+            .ok_or_else(|| SysdigError::NotThere("the event forwarder has no id in Sysdig's answer".into()))?;
+        let (path, body) = (format!("{path}/{id}"), spec.body(Some(existing)));
+        let call = Call::write("the update of the event forwarder", Method::PUT, path, body);
+        self.json::<Value>(call).await.map(drop)
     }
 }
 

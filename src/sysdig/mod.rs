@@ -14,6 +14,7 @@ mod feed;
 pub mod forwarders;
 pub mod policies;
 pub mod region;
+mod skew;
 mod wire;
 
 pub use access::{Access, Credential};

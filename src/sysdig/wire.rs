@@ -13,6 +13,9 @@ pub(super) struct EventsPage {
     pub(super) data: Option<Vec<Box<RawValue>>>,
     #[serde(default)]
     pub(super) page: Option<Cursors>,
+    /// Whether bytes in it were not UTF-8, and are U+FFFD now.
+    #[serde(skip)]
+    pub(super) had_bad_bytes: bool,
 }
 
 /// Where the feed goes on.

@@ -387,6 +387,10 @@ async fn a_channel_that_delivers_nothing_is_told() {
     checked.says("Sysdig policies", "warning", "switched off", carry);
     stands(vec![channel(HOOK, json!({"Authorization": "Bearer another-token"}))], vec![]);
     check("false").await.says("Sysdig channel", "failed", "is not WEBHOOK_AUTHENTICATION_TOKEN", "setup channel");
+    let ground = Ground::new(&scc.url).sysdig(&sysdig).with("WEBHOOK_URL", HOOK).with("SYSDIG_AUTO_CHANNEL", "false");
+    stands(vec![channel(HOOK, bearer)], vec![]);
+    let checked = ground.with("WEBHOOK_ALLOW_INSECURE", "true").check().await;
+    checked.says("Sysdig channel", "failed", "verifies the certificate", "setup channel");
     // A value that Sysdig masks is not a wrong one, and the older API answers as well.
     sysdig.state().public_api = false;
     stands(vec![channel(HOOK, json!({"Authorization": "********"}))], vec![policy("Shells", true, &[9])]);

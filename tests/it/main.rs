@@ -27,6 +27,7 @@ mod documents;
 mod ending;
 mod enrich;
 mod enrich_kubernetes;
+mod enrich_moved;
 mod fakes;
 mod google_auth;
 mod google_http;

@@ -15,9 +15,10 @@ use sysdig_scc::receive::poller::{Parts, Poller, Step};
 use sysdig_scc::receive::{IntakeError, Receipt};
 use sysdig_scc::state::Store;
 use sysdig_scc::state::sqlite::SqliteStore;
+use sysdig_scc::sysdig::{Access, Client, Credential, Patience};
 
-use crate::fakes::loopback::Answer;
-use crate::fakes::sysdig::{Cursors, FakeSysdig};
+use crate::fakes::loopback::{Answer, Loopback};
+use crate::fakes::sysdig::{Cursors, FakeSysdig, TOKEN};
 
 const START: i64 = 1_790_000_000;
 
@@ -38,7 +39,14 @@ impl Destination for Recorder {
             }
             let mut receipt = Receipt::default();
             for element in elements {
-                let Element::Event { event, .. } = element else { panic!("not an event: {element:?}") };
+                let event = match element {
+                    Element::Event { event, .. } => event,
+                    Element::Unreadable { .. } => {
+                        receipt.parked += 1;
+                        continue;
+                    }
+                    Element::Ignored(_) => panic!("not an event: {element:?}"),
+                };
                 let count = *self
                     .taken
                     .lock()
@@ -82,8 +90,12 @@ impl World {
 
     /// What a start of the process makes.
     fn poller(&self, replica: &str) -> Poller {
+        self.poller_with(replica, self.sysdig.client(2))
+    }
+
+    fn poller_with(&self, replica: &str, client: Client) -> Poller {
         let parts = Parts {
-            client: self.sysdig.client(2),
+            client,
             destination: Arc::clone(&self.recorder) as Arc<dyn Destination>,
             state: Arc::clone(&self.state),
             replica: replica.into(),
@@ -326,4 +338,85 @@ async fn a_window_with_too_many_pages_is_read_in_halves() {
     let step = poller.step(at(700)).await.unwrap();
     assert!(matches!(step, Step::Read { more: false, .. }), "{step:?}");
     world.all_arrived();
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_of_sysdigs_reads_no_empty_future() {
+    for ahead in [240, 400] {
+        let world = World::new().await;
+        world.sysdig.state().behind = ahead;
+        (-60..1800).step_by(7).for_each(|second| world.event(second, 0));
+        // The clock of one replica is right, the other's is not; they take turns.
+        let (mut right, mut wrong) = (world.poller("right"), world.poller("wrong"));
+        let mut theirs = 0;
+        for minute in 0..40 {
+            let second = minute * 60;
+            world.clock(second);
+            world.sysdig.state().behind = if minute / 5 % 2 == 0 { ahead } else { 0 };
+            let step = match minute / 5 % 2 {
+                0 => wrong.step(at(second + ahead)).await.unwrap(),
+                _ => right.step(at(second)).await.unwrap(),
+            };
+            if let (Step::Read { window, .. }, 1..) = (step, minute) {
+                theirs += 1;
+                assert!(window.to <= at(second), "{ahead}: {window} at minute {minute}");
+            }
+        }
+        assert!(theirs > 10, "{theirs}");
+        let mut step = right.step(at(4000)).await.unwrap();
+        while let Step::Read { more: true, .. } = step {
+            step = right.step(at(4000)).await.unwrap();
+        }
+        world.all_arrived();
+    }
+}
+
+#[tokio::test]
+async fn a_byte_that_is_not_utf_8_costs_its_event_and_no_other() {
+    let world = World::new().await;
+    world.clock(0);
+    let event = |n: u32, output: &str| {
+        json!({"id": format!("{n:032x}"), "timestamp": (START - 60) * 1_000_000_000, "originator": "policy",
+               "name": "P", "severity": 4, "content": {"ruleName": "R", "output": output, "fields": {}}})
+    };
+    let page = json!({"data": [event(1, "a"), event(2, "~"), event(3, "\u{fffd}")], "page": {"total": 3}});
+    let mut bytes = page.to_string().into_bytes();
+    let bad = bytes.iter().position(|byte| *byte == b'~').unwrap();
+    bytes[bad] = 0xff;
+    world.sysdig.state().trouble = [Some(Answer::Bytes(200, bytes))].into();
+    let mut poller = world.poller("one");
+    let Step::Read { receipt, .. } = poller.step(at(0)).await.unwrap() else { panic!("nothing read") };
+    assert_eq!((receipt.accepted, receipt.parked), (1, 2), "as at the webhook");
+    // Where all is UTF-8, what Sysdig replaced itself is no reason to keep an event.
+    world.event(30, 0);
+    world.clock(60);
+    let page = json!({"data": [event(4, "\u{fffd}")], "page": {"total": 1}});
+    world.sysdig.state().trouble = [Some(Answer::Json(200, page))].into();
+    let Step::Read { receipt, .. } = poller.step(at(60)).await.unwrap() else { panic!("nothing read") };
+    assert_eq!((receipt.accepted, receipt.parked), (1, 0));
+}
+
+#[tokio::test]
+async fn instances_and_teams_behind_one_address_are_polled_each_and_go_on_after_an_upgrade() {
+    let world = World::new().await;
+    let iam = Loopback::start(|_| Answer::Json(200, json!({"access_token": TOKEN, "expires_in": 3600})));
+    let client = |instance: &str, team: Option<&str>| {
+        let credential = Credential::Ibm {
+            api_key: "key".to_owned().into(),
+            instance: instance.into(),
+            team: team.map(str::to_owned),
+            iam: iam.url.parse().unwrap(),
+        };
+        Client::new(Access { credential, ..world.sysdig.access() }, Patience::default()).unwrap()
+    };
+    world.clock(0);
+    // An earlier version had one watermark for all of them.
+    assert!(matches!(world.poller("old").step(at(0)).await.unwrap(), Step::Read { .. }));
+    world.clock(900);
+    for (instance, team) in [("a", None), ("b", None), ("b", Some("7"))] {
+        let mut poller = world.poller_with(&format!("{instance}{team:?}"), client(instance, team));
+        let Step::Read { window, .. } = poller.step(at(900)).await.unwrap() else { panic!("{instance} {team:?}") };
+        assert_eq!(window.from, at(-10 - 300), "where the old one had come");
+        assert_eq!(world.poller_with("other", client(instance, team)).step(at(900)).await.unwrap(), Step::NotOurs);
+    }
 }

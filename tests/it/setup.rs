@@ -2,8 +2,11 @@
 
 use std::process::Output;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use sysdig_scc::outbox::Sqlite;
+use sysdig_scc::outbox::sqlite::Keep;
 use sysdig_scc::sysdig::channels::{Change, ChannelSpec};
 use sysdig_scc::sysdig::forwarders::ForwarderSpec;
 
@@ -118,6 +121,43 @@ async fn a_forwarder_is_made_once_and_gets_the_token_again() {
     assert_eq!(stands.len(), 1);
     assert_eq!(stands[0]["channels"], json!(["SECURE_EVENTS_POLICIES"]));
     assert_eq!(stands[0]["connectionInfo"]["output"], "json");
+    // Somebody else writes between our reading and our writing, once.
+    sysdig.state().conflicts = 1;
+    assert_eq!(client.ensure_forwarder(&spec, true).await.unwrap().change, Change::Updated(vec!["token"]));
+    sysdig.state().forwarders[0]["type"] = json!("SPLUNK");
+    let taken = client.ensure_forwarder(&spec, true).await.unwrap_err();
+    assert!(taken.to_string().contains("is taken by an integration that is no webhook"), "{taken}");
+}
+
+#[tokio::test]
+async fn what_sysdig_echoes_is_told_without_the_token() {
+    let sysdig = Loopback::start(|asked| match (asked.method.as_str(), asked.path.as_str()) {
+        ("GET", "/api/users/me") => Answer::Json(200, json!({"user": {"username": "robot", "currentTeam": 7}})),
+        ("GET", _) => Answer::Json(200, json!({"data": [], "integrations": []})),
+        // The token at the edge of what is repeated, and written as JSON in JSON.
+        _ => {
+            let (sent, filler) = (asked.json().to_string(), "x".repeat(190));
+            Answer::Json(422, json!({"message": format!("invalid value {filler}: {sent}")}))
+        }
+    });
+    let fake = FakeSysdig::start();
+    let base = sysdig_scc::sysdig::region::base_url(&sysdig.url).unwrap();
+    let access = sysdig_scc::sysdig::Access { base, ..fake.access() };
+    let client = sysdig_scc::sysdig::Client::new(access, sysdig_scc::sysdig::Patience::default()).unwrap();
+    let long = "secret-hook-token-of-some-length-that-may-be-cut";
+    let channel = ChannelSpec { token: long.to_owned().into(), ..channel() };
+    let forwarder = ForwarderSpec {
+        name: channel.name.clone(),
+        url: channel.url.clone(),
+        token: long.to_owned().into(),
+        allow_insecure: false,
+    };
+    let of_channel = client.ensure_channel(&channel, true).await.unwrap_err();
+    let of_forwarder = client.ensure_forwarder(&forwarder, true).await.unwrap_err();
+    for error in [of_channel, of_forwarder] {
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("422") && text.contains("invalid value") && !text.contains("secret-"), "{text}");
+    }
 }
 
 /// The program itself, with nothing in its environment but `settings`.
@@ -160,6 +200,14 @@ async fn the_command_says_what_it_did_and_shows_no_token() {
     assert!(fine && forwarder.contains("is created"), "{forwarder}");
     let (fine, wrong) = program(&["setup", "channel", "--policy", "Nothing"], &settings).await;
     assert!(!fine && wrong.contains("0 policies are called \"Nothing\""), "{wrong}");
+    // A wrong name is noticed before anything is changed.
+    sysdig.state().channels.clear();
+    for more in [&["--dry-run"][..], &[]] {
+        let wanted = [&["setup", "channel", "--policy", "Shells", "--policy", "Nothing"], more].concat();
+        let (fine, wrong) = program(&wanted, &settings).await;
+        assert!(!fine && wrong.contains("0 policies are called \"Nothing\"") && !wrong.contains("create"), "{wrong}");
+        assert!(sysdig.state().channels.is_empty());
+    }
     for text in [text, again, forwarder, wrong] {
         assert!(!text.contains(TOKEN) && !text.contains("secret-hook"), "{text}");
     }
@@ -205,6 +253,29 @@ async fn the_source_is_found_over_all_pages_else_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn why_a_source_cannot_be_had_is_told_with_what_mends_it() {
+    let disabled = json!({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "not been used", "details": [
+        {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED",
+         "metadata": {"consumer": "projects/289600000042"}}]}});
+    let refused = json!({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "no"}});
+    let grant = "organizations add-iam-policy-binding 534901558763 --member serviceAccount:ACCOUNT --role roles/securitycenter.sourcesEditor";
+    for (method, answer, expected) in [
+        ("GET", Answer::Json(403, disabled), "gcloud services enable securitycenter.googleapis.com"),
+        ("GET", Answer::Json(403, refused.clone()), grant),
+        ("POST", Answer::Json(403, refused), grant),
+    ] {
+        let scc = Loopback::start(move |asked| match asked.method == method {
+            true => answer.clone(),
+            false => Answer::Json(200, json!({})),
+        });
+        let settings = [("ORG_ID", "534901558763"), ("SCC_ENDPOINT", scc.url.as_str())];
+        let (fine, text) = program(&["setup", "source"], &settings).await;
+        assert!(!fine && text.contains(expected), "{method}: {text}");
+        assert_eq!(text.contains("sourcesEditor"), expected == grant, "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_no_source_may_have_is_refused_before_anybody_is_asked() {
     let scc = Loopback::start(|_| Answer::Json(200, json!({})));
     let settings = [("ORG_ID", "534901558763"), ("SCC_ENDPOINT", scc.url.as_str())];
@@ -213,6 +284,25 @@ async fn a_name_that_no_source_may_have_is_refused_before_anybody_is_asked() {
         assert!(!fine && text.contains("--name") && text.contains("1 to 32 letters"), "{text}");
     }
     assert!(scc.asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_that_the_running_connector_refuses_says_how_to_go_on() {
+    let sysdig = FakeSysdig::start();
+    sysdig.state().add("1", (chrono::Utc::now().timestamp() - 3600) * 1_000_000_000, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let keep = Keep { closed_for: Duration::from_secs(3600), bytes: u64::MAX };
+    let running = Sqlite::open(&path, keep).unwrap();
+    let door = Loopback::start(|_| Answer::Json(401, json!({"error": "unauthorized"})));
+    let (outbox, port) = (format!("sqlite:{}", path.display()), door.url.rsplit(':').next().unwrap().to_owned());
+    let mut settings = settings(&sysdig);
+    settings.extend([("OUTBOX_URL", outbox.as_str()), ("PORT", port.as_str())]);
+    let (fine, text) = program(&["poll", "--from", "2h", "--to", "30m"], &settings).await;
+    assert!(!fine && text.contains("PORT and WEBHOOK_AUTHENTICATION_TOKEN are the running connector's"), "{text}");
+    let (_, to) = text.split_once("go on with --from ").and_then(|(_, rest)| rest.split_once(" --to ")).expect(&text);
+    assert!(to.starts_with("20") && !text.contains("OUTBOX_URL and its storage"), "{text}");
+    drop(running);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,7 +317,7 @@ async fn a_backfill_prints_what_it_would_send_and_then_takes_it_once() {
     let mut settings = settings(&sysdig);
     settings.extend([("SOURCE_ID", "77"), ("SCC_ENDPOINT", "http://127.0.0.1:1"), ("OUTBOX_URL", outbox.as_str())]);
     let (fine, text) = program(&["poll", "--from", "3h", "--dry-run"], &settings).await;
-    assert!(fine && text.contains("300 would be accepted"), "{text}");
+    assert!(fine && text.contains("300 would be accepted") && text.contains("Nothing was looked up"), "{text}");
     assert!(
         text.contains("0000000000000000000000000000012b") && text.contains("Terminal shell in container"),
         "{text}"

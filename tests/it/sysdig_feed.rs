@@ -70,6 +70,18 @@ async fn cursors_may_lead_either_way() {
 }
 
 #[tokio::test]
+async fn a_full_page_that_counts_only_itself_is_not_all() {
+    for (cursors, public_feed) in [(Cursors::PrevIsOlder, true), (Cursors::NextIsOlder, false)] {
+        let sysdig = filled(cursors);
+        {
+            let mut state = sysdig.state();
+            (state.page_size, state.counts_the_page, state.public_feed) = (50, true, public_feed);
+        }
+        all_in_the_window(&sysdig).await;
+    }
+}
+
+#[tokio::test]
 async fn a_quiet_window_costs_one_call() {
     let sysdig = FakeSysdig::start();
     assert_eq!(ids(&sysdig.client(1)).await.unwrap().len(), 0);

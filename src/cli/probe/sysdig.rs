@@ -122,8 +122,10 @@ fn differences(spec: &ChannelSpec, standing: &Standing) -> Vec<String> {
         (true, Some(false)) => wrong.push("its header Authorization is not WEBHOOK_AUTHENTICATION_TOKEN".into()),
         (true, _) => {}
     }
-    if standing.allow_insecure && !spec.allow_insecure {
-        wrong.push("it accepts any certificate, although WEBHOOK_ALLOW_INSECURE is off".into());
+    match (standing.allow_insecure, spec.allow_insecure) {
+        (true, false) => wrong.push("it accepts any certificate, although WEBHOOK_ALLOW_INSECURE is off".into()),
+        (false, true) => wrong.push("it verifies the certificate, although WEBHOOK_ALLOW_INSECURE is on".into()),
+        _ => {}
     }
     wrong
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::error::PollError;
 use super::window::halves;
-use crate::normalize::{self, Element};
+use crate::normalize::{self, Element, NormalizeError};
 use crate::receive::{Door, Intake, IntakeError, Receipt};
 use crate::sysdig::{Client, SysdigError, Window};
 
@@ -87,12 +87,35 @@ impl Reader {
             if page.is_empty() {
                 continue;
             }
-            let elements = normalize::delivery(&as_array(&page), received)?;
+            let elements = elements(&page, walk.had_bad_bytes(), received)?;
             add(total, self.destination.take(elements).await?);
             page.iter().for_each(|element| self.recent.add(element.get()));
         }
         Ok(())
     }
+}
+
+/// What a page holds. Of one with bytes that were not UTF-8, the elements that have them are kept as unreadable, as at the
+/// webhook.
+fn elements(
+    page: &[Box<RawValue>],
+    had_bad_bytes: bool,
+    received: DateTime<Utc>,
+) -> Result<Vec<Element>, NormalizeError> {
+    if !had_bad_bytes {
+        return normalize::delivery(&as_array(page), received);
+    }
+    let mut all = Vec::new();
+    for element in page {
+        match element.get().contains(char::REPLACEMENT_CHARACTER) {
+            true => {
+                let (reason, body) = (normalize::BAD_BYTES.to_owned(), element.get().to_owned());
+                all.push(Element::Unreadable { reason, body });
+            }
+            false => all.extend(normalize::delivery(&as_array(std::slice::from_ref(element)), received)?),
+        }
+    }
+    Ok(all)
 }
 
 fn as_array(page: &[Box<RawValue>]) -> Vec<u8> {

@@ -34,6 +34,7 @@ impl Asked {
 pub enum Answer {
     Json(u16, Value),
     Text(u16, &'static str),
+    Bytes(u16, Vec<u8>),
     With(u16, Vec<(&'static str, String)>, Value),
     /// No answer until the client gives up.
     Hang,
@@ -104,6 +105,7 @@ async fn answer(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared
     match (shared.handler)(&asked) {
         Answer::Json(code, value) => HttpResponse::build(status(code)).json(value),
         Answer::Text(code, text) => HttpResponse::build(status(code)).content_type("text/html").body(text),
+        Answer::Bytes(code, bytes) => HttpResponse::build(status(code)).content_type("application/json").body(bytes),
         Answer::With(code, headers, value) => {
             let mut response = HttpResponse::build(status(code));
             for header in headers {

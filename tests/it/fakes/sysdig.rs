@@ -40,6 +40,10 @@ pub struct State {
     pub cursors: Cursors,
     pub page_size: usize,
     pub says_total: bool,
+    /// The total is that of the page.
+    pub counts_the_page: bool,
+    /// How many seconds its clock is behind this machine's.
+    pub behind: i64,
     pub public_feed: bool,
     pub text_times: bool,
     /// Answers given instead of the real ones, first come first served; `None` lets one through.
@@ -69,6 +73,8 @@ impl FakeSysdig {
             cursors: Cursors::NextIsOlder,
             page_size: 200,
             says_total: true,
+            counts_the_page: false,
+            behind: 0,
             public_feed: true,
             text_times: false,
             trouble: VecDeque::new(),
@@ -197,16 +203,21 @@ impl State {
             page["prev"] = json!(prev);
         }
         if let (true, Some(within)) = (self.says_total, &total) {
-            page["total"] = json!(within.len());
+            page["total"] = json!(if self.counts_the_page { events.len() } else { within.len() });
         }
         let _ = old;
         Answer::With(
             200,
-            vec![("X-RateLimit-Limit", "60".into())],
+            vec![("X-RateLimit-Limit", "60".into()), ("Date", self.date())],
             json!({
                 "data": events.iter().map(|event| self.body(event)).collect::<Vec<_>>(), "page": page,
             }),
         )
+    }
+
+    fn date(&self) -> String {
+        let date = chrono::Utc::now() - chrono::TimeDelta::seconds(self.behind);
+        date.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
     }
 
     fn body(&self, event: &Stored) -> Value {
@@ -310,6 +321,13 @@ impl State {
         let id = asked.path.rsplit('/').next().and_then(|text| text.parse::<i64>().ok());
         match (asked.method.as_str(), id) {
             ("GET", None) => Answer::Json(200, json!({ "integrations": self.forwarders })),
+            ("POST", None) if self.forwarders.iter().any(|f| f["name"] == shown["name"]) => {
+                Answer::Json(409, json!({"message": "the name is taken"}))
+            }
+            ("PUT", Some(_)) if self.conflicts > 0 => {
+                self.conflicts -= 1;
+                Answer::Json(409, json!({"message": "changed meanwhile"}))
+            }
             ("POST", None) => {
                 self.next_id += 1;
                 shown["id"] = json!(self.next_id);

@@ -1,0 +1,198 @@
+//! Names and addresses are used again: a pod that moved, a cluster that has the same pod, a machine made after the event.
+//! What the event says of itself goes before what they have now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sysdig_scc::config::enrich::{KubernetesConfig, KubernetesSource};
+use sysdig_scc::enrich::cache::Keep;
+use sysdig_scc::enrich::compute::{ComputeEnricher, Where};
+use sysdig_scc::enrich::kubernetes::KubernetesEnricher;
+use sysdig_scc::enrich::{Enriched, Enrichment, FoundBy};
+use sysdig_scc::google::compute::Compute;
+use sysdig_scc::google::{Client, HttpSettings, TokenSource};
+
+use crate::enrich::event;
+use crate::fakes::compute::{FakeCompute, instance};
+use crate::fakes::kubernetes::FakeKubernetes;
+
+const KEEP: Keep = Keep { found: Duration::from_secs(600), missed: Duration::ZERO, entries: 100 };
+
+/// The events of `crate::enrich` are of 2024-07-03T18:23:21Z.
+const BEFORE: &str = "2024-07-03T10:00:00Z";
+const SOON_AFTER: &str = "2024-07-03T18:25:00Z";
+const AFTER: &str = "2024-07-03T19:18:00Z";
+
+const MAC_A: &str = "42:01:0a:00:00:0a";
+
+/// A cluster of two nodes, and the pod `shop/db-0` on the second one, with the machines of both.
+struct Ground {
+    cluster: FakeKubernetes,
+    compute: FakeCompute,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let (cluster, compute) = (FakeKubernetes::start(), FakeCompute::start());
+        {
+            let mut state = compute.state();
+            state.zones = vec!["us-central1-c".into(), "us-central1-f".into()];
+            let nodes = [("node-a", 1001, "10.0.0.10"), ("node-b", 1002, "10.0.0.11")];
+            let machines = nodes.map(|(name, id, ip)| instance("acme", "us-central1-c", name, id, ip));
+            state.projects = vec![("acme".into(), "289600000042".into(), machines.into())];
+        }
+        let ground = Self { cluster, compute };
+        ["node-a", "node-b"].iter().for_each(|name| ground.node(name, &json!({})));
+        ground.pod(BEFORE, &json!({"containerID": "containerd://bbbbbbbbbbbbbbbb", "restartCount": 0}));
+        ground
+    }
+
+    fn node(&self, name: &str, annotations: &Value) {
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "annotations": annotations},
+            "spec": {"providerID": format!("gce://acme/us-central1-c/{name}")},
+        });
+        self.cluster.state().objects.insert(format!("/api/v1/nodes/{name}"), node);
+    }
+
+    fn pod(&self, created: &str, status: &Value) {
+        let mut status = status.clone();
+        status["name"] = json!("db");
+        status["image"] = json!("db:2");
+        status["imageID"] = json!("db@sha256:cd");
+        status["ready"] = json!(true);
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "db-0", "namespace": "shop", "uid": "u-new", "creationTimestamp": created},
+            "spec": {"nodeName": "node-b", "containers": [{"name": "db", "image": "db:2", "securityContext": {"privileged": true}}]},
+            "status": {"containerStatuses": [status]},
+        });
+        self.cluster.state().objects.insert("/api/v1/namespaces/shop/pods/db-0".into(), pod);
+    }
+
+    fn kubernetes(&self) -> KubernetesEnricher {
+        let mut config = kube::Config::new(self.cluster.server.url.parse().unwrap());
+        config.default_retry = false;
+        let settings = KubernetesConfig { source: KubernetesSource::InCluster, cluster: None };
+        KubernetesEnricher::new(kube::Client::try_from(config).unwrap(), &settings, KEEP)
+    }
+
+    fn enrichment(&self) -> Enrichment {
+        let settings = HttpSettings::new(self.compute.server.url.parse().unwrap());
+        let place = Where { projects: vec!["acme".into()], zones: Vec::new(), keep: KEEP };
+        let compute = Compute::new(Client::new(settings, TokenSource::none()).unwrap());
+        let compute = ComputeEnricher::new(compute, None, place);
+        Enrichment::new(vec![Arc::new(self.kubernetes()), Arc::new(compute)], Duration::from_secs(5))
+    }
+
+    async fn look(&self, labels: Value, mac: &str) -> Enriched {
+        self.enrichment().enrich(&event(labels, mac)).await
+    }
+}
+
+fn labels(container: &str) -> Value {
+    json!({"kubernetes.namespace.name": "shop", "kubernetes.pod.name": "db-0", "host.hostName": "node-a",
+           "container.id": container, "container.name": "db"})
+}
+
+fn id(found: &Enriched) -> Option<&str> {
+    found.instance.as_ref().map(|instance| instance.id.as_str())
+}
+
+#[tokio::test]
+async fn a_pod_that_moved_leaves_the_finding_on_the_machine_of_the_event() {
+    let since = |created: &str| {
+        let ground = Ground::new();
+        ground.pod(created, &json!({"containerID": "containerd://bbbbbbbbbbbbbbbb", "restartCount": 0}));
+        ground
+    };
+    let named = |found: &Enriched, gap: &str| {
+        assert_eq!((id(found), found.found_by), (Some("1001"), Some(FoundBy::Name)), "{:?}", found.gaps);
+        assert_eq!((&found.workload, &found.node), (&None, &None));
+        assert_eq!(found.gaps, [gap]);
+    };
+    let other =
+        |how: &str| format!("the pod shop/db-0 that the Kubernetes API server knows is not the event's: it {how}");
+    let found = since(AFTER).look(labels(""), "").await;
+    named(&found, &other("was created after the event"));
+    let found = since(BEFORE).look(labels("aaaaaaaaaaaa"), "").await;
+    named(&found, &other("has no container with the event's container id"));
+    // Neither tells, but the machine's address does.
+    let found = since(SOON_AFTER).look(labels(""), MAC_A).await;
+    named(
+        &found,
+        "the instance node-b of project acme does not have the internal address 10.0.0.10 of the event's MAC",
+    );
+    // Nothing speaks against it: a sensor's host name may be a pod's.
+    for container in ["", "bbbbbbbbbbbb"] {
+        let found = since(SOON_AFTER).look(labels(container), "").await;
+        assert_eq!((id(&found), found.found_by, found.gaps.len()), (Some("1002"), Some(FoundBy::Node), 0));
+        assert_eq!(found.workload.unwrap().uid, "u-new");
+    }
+}
+
+#[tokio::test]
+async fn the_event_s_own_instance_goes_before_the_node_of_a_pod_of_that_name() {
+    let ground = Ground::new();
+    let mut labels = labels("");
+    labels["cloudProvider.name"] = json!("gcp");
+    labels["gcp.projectName"] = json!("acme");
+    labels["gcp.instanceId"] = json!("1001");
+    let found = ground.look(labels.clone(), "").await;
+    assert_eq!((id(&found), found.found_by), (Some("1001"), Some(FoundBy::Id)));
+    assert_eq!((found.workload, found.node), (None, None));
+    assert_eq!(found.gaps, ["the node node-b in us-central1-c that Kubernetes names is not the event's instance 1001"]);
+    // Without Compute Engine, the node's own words are enough.
+    ground.node("node-b", &json!({"container.googleapis.com/instance_id": "1002"}));
+    let alone = Enrichment::new(vec![Arc::new(ground.kubernetes())], Duration::from_secs(5));
+    let found = alone.enrich(&event(labels, "")).await;
+    assert_eq!((found.workload, found.node), (None, None));
+    let gap = "the node node-b that the Kubernetes API server knows is not the event's: it is the instance 1002, and the event's is another";
+    assert_eq!(found.gaps, [gap]);
+}
+
+#[tokio::test]
+async fn a_pod_or_container_that_is_new_is_read_again_before_it_is_another() {
+    let ground = Ground::new();
+    let enrichment = ground.enrichment();
+    let look = async |container: &str| {
+        let found = enrichment.enrich(&event(labels(container), "")).await;
+        (id(&found).map(str::to_owned), found.workload.map(|workload| workload.containers[0].id.clone()), found.gaps)
+    };
+    assert_eq!(look("bbbbbbbbbbbb").await, (Some("1002".into()), Some("bbbbbbbbbbbbbbbb".into()), vec![]));
+    ground.pod(
+        BEFORE,
+        &json!({"containerID": "containerd://cccccccccccccccc", "restartCount": 1,
+                "lastState": {"terminated": {"exitCode": 1, "containerID": "containerd://bbbbbbbbbbbbbbbb"}}}),
+    );
+    assert_eq!(look("cccccccccccc").await, (Some("1002".into()), Some("cccccccccccccccc".into()), vec![]));
+    // What ran before is the pod's, too.
+    assert_eq!(look("bbbbbbbbbbbb").await.2, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_machine_made_after_the_event_is_not_the_event_s() {
+    let ground = Ground::new();
+    let made = |created: &str| {
+        ground.compute.state().projects[0].2[0]["creationTimestamp"] = json!(created);
+    };
+    let by_name = async || ground.look(json!({"host.hostName": "node-a"}), "").await;
+    let by_address = async || ground.look(json!({}), MAC_A).await;
+    for created in [BEFORE, SOON_AFTER, "", "soon"] {
+        made(created);
+        assert_eq!((id(&by_name().await), id(&by_address().await)), (Some("1001"), Some("1001")), "{created}");
+    }
+    made(AFTER);
+    for found in [by_name().await, by_address().await] {
+        assert_eq!((id(&found), found.unsettled), (None, false));
+        assert_eq!(found.gaps, ["the instance node-a of project acme was made after the event"]);
+    }
+    // Of two of a name, only the older one can be meant.
+    let older = instance("acme", "us-central1-f", "node-a", 1003, "10.0.0.10");
+    ground.compute.state().projects[0].2.push(older);
+    assert_eq!((id(&by_name().await), id(&by_address().await)), (Some("1003"), Some("1003")));
+    // An id is of one machine, whatever the clocks say.
+    let found = ground.look(json!({"gcp.instanceId": "1001", "gcp.projectName": "acme"}), "").await;
+    assert_eq!(id(&found), Some("1001"), "{:?}", found.gaps);
+}
