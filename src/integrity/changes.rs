@@ -199,9 +199,10 @@ impl Record {
             standing.failed = moment;
             return Some(Action::Raise(check));
         }
+        let told = moment.is_some_and(|moment| standing.is_ended_by(moment));
         standing.passed = moment;
         // What was known may have been lost; then there may be a finding nevertheless.
-        (fresh || standing.failed.is_some()).then_some(Action::Close(check))
+        (fresh || standing.failed.is_some()).then_some(Action::Close { check, told })
     }
 }
 
@@ -272,7 +273,7 @@ mod tests {
             let off = || again.record.off().into_iter().map(str::to_owned).collect();
             match (first.actions.as_slice(), &mut stored) {
                 ([Action::Raise(_)], stored) if newer => *stored = Some((true, time.unwrap(), off())),
-                ([Action::Close(_)], Some(open)) if newer && open.0 => *open = (false, time.unwrap(), Vec::new()),
+                ([Action::Close { .. }], Some(open)) if newer && open.0 => *open = (false, time.unwrap(), Vec::new()),
                 _ => {}
             }
             record = Some(again.record);
@@ -357,7 +358,7 @@ mod tests {
         assert_eq!((vtpm_on.record.off(), vtpm_on.actions), (vec!["Secure Boot"], vec![Action::Raise(Check::Options)]));
         assert_eq!(vtpm_on.record.relearned, old.relearned);
         let on = step(Some(&vtpm_on.record), &switched(2, 61, (ON, None, None)));
-        assert_eq!(on.actions, [Action::Close(Check::Options)]);
+        assert_eq!(on.actions, [Action::Close { check: Check::Options, told: true }]);
         let back = step(Some(&on.record), &failed(2, 62, Check::Options));
         assert_eq!((back.record.off(), back.actions), (vec!["Secure Boot"], vec![Action::Raise(Check::Options)]));
     }

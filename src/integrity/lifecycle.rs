@@ -24,6 +24,15 @@ pub struct Standing {
     pub passed: Option<Moment>,
 }
 
+impl Standing {
+    /// Whether a pass at this moment ends a failure: nothing else did before. Asked again, it answers the same.
+    pub(super) fn is_ended_by(&self, moment: Moment) -> bool {
+        let ends =
+            |failed: Moment| failed < moment && self.passed.is_none_or(|passed| passed < failed || passed == moment);
+        self.failed.is_some_and(ends)
+    }
+}
+
 /// What is known about a VM.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -57,7 +66,12 @@ pub enum Action {
     /// Raise the finding about the entry's own check.
     Raise(Check),
     /// Close the finding about this check.
-    Close(Check),
+    Close {
+        /// The check.
+        check: Check,
+        /// Whether this is what ends a failure that was told; else it only makes sure.
+        told: bool,
+    },
 }
 
 /// What to do about the timer that watches for the late report.
@@ -172,9 +186,10 @@ impl Record {
     fn pass(&mut self, check: Check, moment: Moment, anyway: bool) -> Option<Action> {
         let standing = self.checks.entry(check).or_default();
         let old = standing.passed.is_some_and(|passed| passed > moment);
+        let told = standing.is_ended_by(moment);
         standing.passed = standing.passed.max(Some(moment));
         let open = standing.failed.map_or(anyway, |failed| failed < moment);
-        (!old && open).then_some(Action::Close(check))
+        (!old && open).then_some(Action::Close { check, told })
     }
 }
 
@@ -212,7 +227,7 @@ mod tests {
             for action in step.actions {
                 match action {
                     Action::Raise(raised) if raised == check => open = Some(true),
-                    Action::Close(closed) if closed == check && open.is_some() => open = Some(false),
+                    Action::Close { check: closed, .. } if closed == check && open.is_some() => open = Some(false),
                     _ => {}
                 }
             }

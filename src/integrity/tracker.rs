@@ -105,9 +105,9 @@ impl Tracker {
         let (mut changes, mut plan) = (Vec::new(), None);
         for action in &step.actions {
             changes.push(match *action {
-                Action::Close(check) => {
+                Action::Close { check, told } => {
                     let time = step.record.told(check).unwrap_or(entry.time);
-                    FindingChange::Close { id: finding_id(&entry.vm, check), time, told: false }
+                    FindingChange::Close { id: finding_id(&entry.vm, check), time, told }
                 }
                 Action::Raise(check) => {
                     let assessment = self.assessed(entry, known, now).await?;

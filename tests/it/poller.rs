@@ -45,7 +45,7 @@ impl Destination for Recorder {
                         receipt.parked += 1;
                         continue;
                     }
-                    Element::Ignored(_) => panic!("not an event: {element:?}"),
+                    Element::Ignored(_) | Element::Unknown { .. } => panic!("not an event: {element:?}"),
                 };
                 let count = *self
                     .taken
