@@ -199,7 +199,7 @@ impl Record {
             standing.failed = moment;
             return Some(Action::Raise(check));
         }
-        let told = moment.is_some_and(|moment| standing.is_ended_by(moment));
+        let told = moment.is_some_and(|moment| standing.ends(moment));
         standing.passed = moment;
         // What was known may have been lost; then there may be a finding nevertheless.
         (fresh || standing.failed.is_some()).then_some(Action::Close { check, told })

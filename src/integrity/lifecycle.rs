@@ -22,14 +22,19 @@ pub struct Standing {
     pub failed: Option<Moment>,
     /// The newest pass.
     pub passed: Option<Moment>,
+    /// The pass that ended a failure: it has to close the finding, others only make sure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Moment>,
 }
 
 impl Standing {
-    /// Whether a pass at this moment ends a failure: nothing else did before. Asked again, it answers the same.
-    pub(super) fn is_ended_by(&self, moment: Moment) -> bool {
-        let ends =
-            |failed: Moment| failed < moment && self.passed.is_none_or(|passed| passed < failed || passed == moment);
-        self.failed.is_some_and(ends)
+    /// Whether a pass at this moment is the first after the newest failure. Asked again, it answers the same.
+    pub(super) fn ends(&mut self, moment: Moment) -> bool {
+        let Some(failed) = self.failed.filter(|failed| *failed < moment) else { return false };
+        if self.ended.is_none_or(|ended| ended < failed) {
+            self.ended = Some(moment);
+        }
+        self.ended == Some(moment)
     }
 }
 
@@ -186,7 +191,7 @@ impl Record {
     fn pass(&mut self, check: Check, moment: Moment, anyway: bool) -> Option<Action> {
         let standing = self.checks.entry(check).or_default();
         let old = standing.passed.is_some_and(|passed| passed > moment);
-        let told = standing.is_ended_by(moment);
+        let told = standing.ends(moment);
         standing.passed = standing.passed.max(Some(moment));
         let open = standing.failed.map_or(anyway, |failed| failed < moment);
         (!old && open).then_some(Action::Close { check, told })
