@@ -21,6 +21,7 @@ pub mod decide;
 pub mod deliver;
 pub mod enrich;
 pub mod event;
+pub(crate) mod files;
 pub mod google;
 pub mod integrity;
 pub mod journey;

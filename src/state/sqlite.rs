@@ -9,6 +9,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, Transactio
 
 use super::error::Cause;
 use super::{Body, Change, Document, Expected, Listing, Page, StateError, Store, Version};
+use crate::files::{self, Identity};
 
 /// The schema this program writes. A file with a newer one is refused rather than damaged.
 const SCHEMA_VERSION: i64 = 1;
@@ -34,6 +35,8 @@ const BUSY: Duration = Duration::from_secs(10);
 pub struct SqliteStore {
     connection: Arc<Mutex<Connection>>,
     place: Arc<str>,
+    /// Where the file stood when it was opened.
+    file: Option<(Arc<Path>, Identity)>,
 }
 
 impl SqliteStore {
@@ -51,9 +54,9 @@ impl SqliteStore {
     /// As [`SqliteStore::open`].
     pub fn open_blocking(path: &Path) -> Result<Self, StateError> {
         let place = path.display().to_string();
-        connect(path)
-            .map(|connection| Self::with_connection(connection, &place))
-            .map_err(|trouble| trouble.named(&place))
+        let connection = connect(path).map_err(|trouble| trouble.named(&place))?;
+        let file = Some((Arc::from(path), files::standing(path)));
+        Ok(Self { file, ..Self::with_connection(connection, &place) })
     }
 
     /// A store that lives and dies with the process.
@@ -69,15 +72,18 @@ impl SqliteStore {
     }
 
     fn with_connection(connection: Connection, place: &str) -> Self {
-        Self { connection: Arc::new(Mutex::new(connection)), place: place.into() }
+        Self { connection: Arc::new(Mutex::new(connection)), place: place.into(), file: None }
     }
 
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, StateError> {
-        let connection = self.connection.clone();
+        let (connection, file) = (self.connection.clone(), self.file.clone());
         blocking(&self.place, move || {
+            if file.is_some_and(|(path, opened)| !files::stands(&path, opened)) {
+                return Err(Trouble::Gone);
+            }
             // A panic while holding the lock rolled its transaction back; the connection is as good as before.
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut connection)
@@ -237,6 +243,8 @@ enum Trouble {
     Sql(rusqlite::Error),
     Io(std::io::Error),
     Newer(i64),
+    /// The file does not stand in its place any more.
+    Gone,
     State(StateError),
 }
 
@@ -257,6 +265,11 @@ impl Trouble {
                 refused(place, "check the file, its folder's permissions and the space on its disk", Box::new(error))
             }
             Self::Io(error) => refused(place, "make its folder writable for this program", Box::new(error)),
+            Self::Gone => refused(
+                place,
+                "put the file back where it was; or start this program again, which then forgets what the file held",
+                "it was removed or replaced while in use".into(),
+            ),
             Self::Newer(found) => refused(
                 place,
                 "run the version of the program that wrote it, or a newer one",

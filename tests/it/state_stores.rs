@@ -82,6 +82,21 @@ async fn sqlite_keeps_the_promises_of_a_store() {
 }
 
 #[tokio::test]
+async fn what_was_removed_in_use_is_not_written_on_into_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, away) = (folder.path().join("state.db"), folder.path().join("away"));
+    let store = SqliteStore::open(&path).await.unwrap();
+    let write = || async { store.write("k", "a", &body(json!({"n": 1})), Expected::Any).await };
+    write().await.unwrap();
+    std::fs::rename(&path, &away).unwrap();
+    let refused = write().await.unwrap_err();
+    assert!(!refused.retryable() && refused.to_string().contains("put the file back"), "{refused}");
+    assert!(store.read("k", "a").await.is_err());
+    std::fs::rename(&away, &path).unwrap();
+    write().await.unwrap();
+}
+
+#[tokio::test]
 async fn two_processes_may_share_one_sqlite_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");

@@ -6,8 +6,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::mpsc::WeakSender;
 
-use super::place::{Identity, Place};
+use super::place::Place;
 use super::writer::Command;
+use crate::files::Identity;
 
 const PAUSE: Duration = Duration::from_millis(200);
 

@@ -1,5 +1,4 @@
-//! Whether the open file still stands in its place. A database that was removed while it is open takes every write
-//! without complaint, and all of it is gone with the process: nothing else would ever tell.
+//! Whether the open file still stands in its place, and how it is put back.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -8,10 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 
+use crate::files::{self, Identity};
 use crate::outbox::StoreError;
-
-/// What tells one file from another; nothing, where files cannot be told apart. Then everything is believed.
-pub(crate) type Identity = Option<(u64, u64)>;
 
 /// The file that was opened, and where it should be. Clones know of the same file.
 #[derive(Debug, Clone)]
@@ -30,7 +27,7 @@ impl Place {
 
     /// The file that stands there now was opened.
     pub(crate) fn opened(&self) {
-        let found = std::fs::metadata(&self.path).ok().and_then(|found| identity(&found));
+        let found = files::standing(&self.path);
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
@@ -44,13 +41,9 @@ impl Place {
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it still stands there. A question the disk cannot answer is answered yes: the write itself will tell.
+    /// Whether it still stands there.
     pub(crate) fn is_ours(&self) -> bool {
-        let opened = self.identity();
-        match std::fs::metadata(&self.path) {
-            Ok(found) => opened.is_none() || identity(&found) == opened,
-            Err(error) => opened.is_none() || error.kind() != ErrorKind::NotFound,
-        }
+        files::stands(&self.path, self.identity())
     }
 
     /// Whether nothing stands there, of a place whose file is not ours any more.
@@ -91,15 +84,4 @@ impl Place {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(folder_error)
     }
-}
-
-#[cfg(unix)]
-fn identity(file: &std::fs::Metadata) -> Identity {
-    use std::os::unix::fs::MetadataExt;
-    Some((file.dev(), file.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(_: &std::fs::Metadata) -> Identity {
-    None
 }

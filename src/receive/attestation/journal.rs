@@ -3,7 +3,7 @@
 //! A file that was removed or renamed while it is open takes every line without complaint, and nothing else would tell:
 //! so whether it still stands in its place is looked at before each write, and where it does not, a new one is made.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,8 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use tokio::sync::oneshot;
+
+use crate::files;
 
 /// One decision. Holds no token, no nonce and no claim but the machine's name.
 #[derive(Debug, Serialize)]
@@ -193,14 +195,9 @@ impl Book {
         Ok(Self { path: path.to_owned(), file: options.open(path)?, torn: false })
     }
 
-    /// Whether the open file still stands in its place. A question the disk cannot answer is answered yes: the write
-    /// itself will tell.
+    /// Whether the open file still stands in its place.
     fn is_in_place(&self) -> bool {
-        match (std::fs::metadata(&self.path), self.file.metadata()) {
-            (Ok(there), Ok(ours)) => identity(&there) == identity(&ours),
-            (Err(error), _) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
-            (Ok(_), Err(_)) => true,
-        }
+        files::stands(&self.path, self.file.metadata().ok().and_then(|ours| files::identity(&ours)))
     }
 
     fn append(&mut self, lines: &str) -> std::io::Result<()> {
@@ -216,18 +213,6 @@ impl Book {
         self.torn = false;
         Ok(())
     }
-}
-
-/// What tells one file from another; nothing, where files cannot be told apart. Then everything is believed.
-#[cfg(unix)]
-fn identity(file: &Metadata) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    Some((file.dev(), file.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(_: &Metadata) -> Option<(u64, u64)> {
-    None
 }
 
 fn sync(file: &File) -> std::io::Result<()> {

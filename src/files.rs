@@ -1,0 +1,37 @@
+//! Files that stay open for long. One that was removed or replaced takes every write without complaint, and all of it is
+//! gone with the process: nothing else would ever tell.
+
+use std::fs::Metadata;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// What tells one file from another; nothing, where files cannot be told apart. Then everything is believed.
+pub(crate) type Identity = Option<(u64, u64)>;
+
+/// The file's identity.
+#[cfg(unix)]
+pub(crate) fn identity(file: &Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+    Some((file.dev(), file.ino()))
+}
+
+/// The file's identity.
+#[cfg(not(unix))]
+pub(crate) fn identity(_: &Metadata) -> Identity {
+    None
+}
+
+/// What stands at `path` now.
+pub(crate) fn standing(path: &Path) -> Identity {
+    std::fs::metadata(path).ok().and_then(|found| identity(&found))
+}
+
+/// Whether the file that was opened still stands at `path`. A question the disk cannot answer is answered yes: the write
+/// itself will tell.
+pub(crate) fn stands(path: &Path, opened: Identity) -> bool {
+    match std::fs::metadata(path) {
+        _ if opened.is_none() => true,
+        Ok(found) => identity(&found) == opened,
+        Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    }
+}
