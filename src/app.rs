@@ -178,12 +178,13 @@ impl App {
                 trusted_hops: config.server.trusted_hops,
                 body_limit: config.server.body_limit,
             },
-            health: Health {
+            numbers: Numbers {
                 store: Arc::clone(&store),
                 heartbeat: worker.heartbeat(),
-                delivery: Arc::new(destination),
+                pace: Arc::clone(&destination.pace),
+                read_to: poller.as_ref().map(Poller::read_to),
             },
-            numbers: Numbers { store, heartbeat: worker.heartbeat(), read_to: poller.as_ref().map(Poller::read_to) },
+            health: Health { store, heartbeat: worker.heartbeat(), delivery: Arc::new(destination) },
         };
         let pubsub = subscriber.is_some() || config.pubsub.push != Push::Closed;
         let doors_open = [
