@@ -33,6 +33,7 @@ use crate::receive::entries::Entries;
 use crate::receive::overdue::Overdue;
 use crate::receive::poller::Poller;
 use crate::receive::pubsub_pull::Subscriber;
+use crate::receive::room::Rooms;
 use crate::receive::sender::Senders;
 use crate::receive::webhook::Webhook;
 use crate::receive::{Door, Intake};
@@ -177,6 +178,7 @@ impl App {
                 senders: Arc::clone(&senders),
                 trusted_hops: config.server.trusted_hops,
                 body_limit: config.server.body_limit,
+                rooms: Arc::new(Rooms::new(config.server.body_limit)),
             },
             numbers: Numbers {
                 store: Arc::clone(&store),
