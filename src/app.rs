@@ -33,6 +33,7 @@ use crate::receive::entries::Entries;
 use crate::receive::overdue::Overdue;
 use crate::receive::poller::Poller;
 use crate::receive::pubsub_pull::Subscriber;
+use crate::receive::room::Rooms;
 use crate::receive::sender::Senders;
 use crate::receive::webhook::Webhook;
 use crate::receive::{Door, Intake};
@@ -177,13 +178,15 @@ impl App {
                 senders: Arc::clone(&senders),
                 trusted_hops: config.server.trusted_hops,
                 body_limit: config.server.body_limit,
+                rooms: Arc::new(Rooms::new(config.server.body_limit)),
             },
-            health: Health {
+            numbers: Numbers {
                 store: Arc::clone(&store),
                 heartbeat: worker.heartbeat(),
-                delivery: Arc::new(destination),
+                pace: Arc::clone(&destination.pace),
+                read_to: poller.as_ref().map(Poller::read_to),
             },
-            numbers: Numbers { store, heartbeat: worker.heartbeat(), read_to: poller.as_ref().map(Poller::read_to) },
+            health: Health { store, heartbeat: worker.heartbeat(), delivery: Arc::new(destination) },
         };
         let pubsub = subscriber.is_some() || config.pubsub.push != Push::Closed;
         let doors_open = [

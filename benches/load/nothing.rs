@@ -13,6 +13,7 @@ use sysdig_scc::outbox::{Accepted, Desk, NewEntry, Settlement, Stats, Store, Sto
 use sysdig_scc::receive::Intake;
 use sysdig_scc::receive::entries::Entries;
 use sysdig_scc::receive::pubsub::{Guard, PushDoor};
+use sysdig_scc::receive::room::Rooms;
 use sysdig_scc::receive::sender::Senders;
 use sysdig_scc::receive::webhook::Webhook;
 use sysdig_scc::server::health::{Delivery, DeliveryState, Health};
@@ -35,6 +36,7 @@ pub(crate) fn serve(port: u16, token: &str) {
             senders: Arc::new(Senders::new(&tokens, FAILURES_A_MINUTE)),
             trusted_hops: 0,
             body_limit: BODY_LIMIT,
+            rooms: Arc::new(Rooms::new(BODY_LIMIT)),
         },
         push: PushDoor { intake, entries: Entries::default(), guard: Guard::Closed },
         health: Health { store: Arc::clone(&store), heartbeat: Arc::clone(&heartbeat), delivery: Arc::new(Nothing) },

@@ -73,18 +73,35 @@ change() {
     fi
 }
 
+# What a dry run that could not look makes of it.
+ASSUMED="the plan assumes that nothing exists yet"
+
 # Runs a gcloud command that only reads. Under --dry-run a failure counts as "nothing there yet", so that a plan can
-# be printed before anyone has logged in.
+# be printed before anyone has logged in; `looked` tells that it was one.
 read_cloud() {
     if "$@" 2>"$scratch/read.err"; then
         return 0
     fi
     if $DRY_RUN; then
-        warn "could not look ($(head -n 1 "$scratch/read.err")); the plan assumes that nothing exists yet"
+        not_looked "$(head -n 1 "$scratch/read.err")"
         return 0
     fi
     cat "$scratch/read.err" >&2
     die "reading failed: $*"
+}
+
+# In a file, because most of the reading is done in subshells.
+not_looked() { # CAUSE
+    : >"$scratch/not-looked"
+    warn "could not look ($1); $ASSUMED"
+}
+
+# Whether what was read since the last question could be read.
+looked() {
+    if [ -e "$scratch/not-looked" ]; then
+        rm -f "$scratch/not-looked"
+        return 1
+    fi
 }
 
 # Service accounts ----------------------------------------------------------------------------------------------
@@ -127,7 +144,9 @@ remove_account() { # NAME PROJECT
     email=$(account_email "$1" "$2")
     found=$(account_description "$email" "$2")
     case "$found" in
-        '') say "service account $email: not there" ;;
+        '') if looked; then say "service account $email: not there"; else
+            say "service account $email: unknown; would be deleted, with all its keys, if these scripts made it"
+        fi ;;
         *"|$MARK"*)
             say "service account $email: deleting, with all its keys"
             change gcloud iam service-accounts delete "$email" --project "$2" --quiet
@@ -232,7 +251,11 @@ grant() { # KIND NAME ROLE MEMBER
 
 revoke() { # KIND NAME ROLE MEMBER
     if ! has_grant "$@"; then
-        say "$3 on $1 $2: not granted to $4"
+        if looked; then
+            say "$3 on $1 $2: not granted to $4"
+        else
+            say "$3 on $1 $2: unknown; would be taken from $4 if granted"
+        fi
         return
     fi
     say "$3 on $1 $2: taking it from $4"
@@ -290,7 +313,7 @@ source_policy() { # SOURCE
         return
     fi
     if $DRY_RUN; then
-        warn "could not look at the source ($(head -n 1 "$scratch/scc.err")); the plan assumes no grant yet"
+        not_looked "$(head -n 1 "$scratch/scc.err")"
         printf '{}'
         return
     fi

@@ -28,7 +28,7 @@ const TOKEN_PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Destination {
     pub(super) sink: Arc<dyn Sink>,
-    pace: Arc<Pace>,
+    pub(super) pace: Arc<Pace>,
     tokens: TokenSource,
     was_usable: AtomicBool,
 }

@@ -19,6 +19,5 @@ pub(super) fn show(doors: impl IntoIterator<Item = Door>) {
         metrics::counter!(names::STORE_ERRORS.name, "error" => error).increment(0);
     }
     metrics::counter!(names::SCC_BYTES.name).increment(0);
-    metrics::gauge!(names::HELD.name).set(0.0);
     metrics::gauge!(names::PACE_WAITING.name).set(0.0);
 }

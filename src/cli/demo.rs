@@ -39,7 +39,12 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     super::block_on(demo(args.once))
 }
 
+/// As a shell shows a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
 async fn demo(once: bool) -> anyhow::Result<ExitCode> {
+    // Before the folder is made: whatever ends the demo from here on, it is removed.
+    let mut stop_signal = std::pin::pin!(super::serve::stop_signal()?);
     let folder = tempfile::tempdir().context("no temporary folder can be made")?;
     let token = hex::encode(rand::random::<[u8; 20]>());
     let file = folder.path().join("outbox.db");
@@ -60,9 +65,13 @@ async fn demo(once: bool) -> anyhow::Result<ExitCode> {
     say!("connector  http://{}\nsandbox    {}\n", app.address(), stage.url());
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(app.run(async { drop(stopped.await) }));
-    let played = play(&door, &token, &stage.url()).await;
+    let url = stage.url();
+    let played = tokio::select! {
+        played = play(&door, &token, &url) => played.map(|()| ExitCode::SUCCESS),
+        () = &mut stop_signal => Ok(ExitCode::from(INTERRUPTED)),
+    };
     // Who reads nothing of it waits for nothing either.
-    if played.is_ok() && !once && !out::is_lost() {
+    if played.as_ref().is_ok_and(|code| *code == ExitCode::SUCCESS) && !once && !out::is_lost() {
         say!(
             "\nLook at the findings:  {}\nand at the metrics:    {}",
             stage.url(),
@@ -72,12 +81,12 @@ async fn demo(once: bool) -> anyhow::Result<ExitCode> {
             "\nSend your own (the token is this run's only):\n  curl -H 'Authorization: Bearer {token}' --data-binary @FILE {door}"
         );
         say!("\nCtrl-C ends the demo; nothing is left behind.");
-        super::serve::stop_signal()?.await;
+        stop_signal.await;
     }
     drop(stop);
     running.await.context("the connector ended badly")?;
     stage.stop().await;
-    played.map(|()| ExitCode::SUCCESS)
+    played
 }
 
 async fn play(door: &str, token: &str, sandbox: &str) -> anyhow::Result<()> {

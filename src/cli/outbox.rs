@@ -15,6 +15,9 @@ use crate::normalize::{self, Element};
 use crate::outbox::sqlite::{Admin, Listed, Selection};
 use crate::receive;
 
+/// A longer reason is cut in the list; `show` has the whole.
+const LONGEST_REASON: usize = 300;
+
 /// Look at the ledger, and decide about parked events.
 #[derive(Debug, Args)]
 pub(super) struct OutboxArgs {
@@ -120,7 +123,6 @@ fn list(admin: &Admin, selection: &Selection, format: Format) -> anyhow::Result<
             |time: Option<chrono::DateTime<Utc>>| time.map(|t| t.format("%F %T").to_string()).unwrap_or_default();
         let state = row.outcome.as_deref().unwrap_or(row.state);
         let next = if row.state == "waiting" { time(row.next) } else { String::new() };
-        let reason: String = row.reason.as_deref().unwrap_or_default().chars().take(80).collect();
         table.add_row([
             row.id.to_string(),
             row.key.clone(),
@@ -129,11 +131,25 @@ fn list(admin: &Admin, selection: &Selection, format: Format) -> anyhow::Result<
             row.attempts.to_string(),
             time(row.accepted),
             next,
-            reason,
+            row.reason.as_deref().map(brief).unwrap_or_default(),
         ]);
     }
     say!("{table}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A reason as the list has it: addresses are left out, as what was said stands behind them.
+fn brief(reason: &str) -> String {
+    let words = reason.split_whitespace().map(|word| match word.find("://") {
+        Some(_) => word.strip_suffix(':').map_or("…", |_| "…:"),
+        None => word,
+    });
+    let mut brief = words.collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = brief.char_indices().nth(LONGEST_REASON) {
+        brief.truncate(end);
+        brief.push('…');
+    }
+    brief
 }
 
 fn show(admin: &Admin, row: &str, format: Format) -> anyhow::Result<ExitCode> {
@@ -246,4 +262,18 @@ fn retry(admin: &mut Admin, row: i64) -> anyhow::Result<bool> {
 fn pretty(text: &str) -> String {
     let value: Result<serde_json::Value, _> = serde_json::from_str(text);
     value.ok().and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_has_what_the_service_said() {
+        let reason = "Security Command Center refuses the finding as it is: POST http://127.0.0.1:2880/v2/organizations/1\
+            /sources/2/locations/global/findings was answered 400 INVALID_ARGUMENT Invalid finding: bad thing";
+        assert!(brief(reason).ends_with("POST … was answered 400 INVALID_ARGUMENT Invalid finding: bad thing"));
+        assert_eq!(brief("GET https://a.example/b: no route"), "GET …: no route");
+        assert_eq!(brief(&"ä".repeat(1000)).chars().count(), LONGEST_REASON + 1);
+    }
 }

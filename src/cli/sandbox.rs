@@ -89,7 +89,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     say!("  findings   {url}/");
     say!("  API        {url}/v2/{parent}/locations/global/findings");
     say!("  steering   {url}/sandbox/stats · faults · quotas · reset");
-    say!("  gcloud     export CLOUDSDK_API_ENDPOINT_OVERRIDES_SECURITYCENTER={url}/");
+    say!("  gcloud     export CLOUDSDK_API_ENDPOINT_OVERRIDES_SECURITYCENTER={url}/ {}", gcloud_login(asks));
     if asks {
         say!("  token      calls of the API must show the token that was given: Authorization: Bearer TOKEN");
     }
@@ -99,6 +99,11 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     }
     running.stop().await;
     Ok(())
+}
+
+/// What spares gcloud a login: it makes no call without one otherwise.
+fn gcloud_login(asks: bool) -> &'static str {
+    if asks { "CLOUDSDK_AUTH_ACCESS_TOKEN=TOKEN" } else { "CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true" }
 }
 
 fn first(settings: &Settings) -> &str {

@@ -11,6 +11,7 @@ use url::Url;
 pub use secrets::{ATTESTATION_SEALED_ONLY, ATTESTATION_SECRETS, SecretRule, SecretSource};
 
 use super::env::{Area, Env, Setting};
+use super::problem::shown;
 use super::server::taken;
 use crate::calls::may_carry_a_token;
 use crate::google::secret_manager::is_place;
@@ -319,7 +320,7 @@ fn endpoint(env: &mut Env) -> Option<String> {
         return Some(text);
     }
     // No token goes there, but keys come from there: whoever can change them on the way can sign any token.
-    let wrong = format!("is neither https nor http on this machine: {text:?}");
+    let wrong = format!("is neither https nor http on this machine: {}", shown(&text));
     env.problem(ATTESTATION_ENDPOINT.name, &wrong, &format!("for example {}", ATTESTATION_ENDPOINT.example));
     None
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use secrecy::SecretString;
 
-use super::problem::{Problem, Problems};
+use super::problem::{Problem, Problems, shown};
 use super::{AREAS, dotenv};
 
 /// One setting: the only place that knows its name, default and meaning. The documents are printed from it.
@@ -162,7 +162,7 @@ impl Env {
         match text.parse() {
             Ok(value) => Some(value),
             Err(error) => {
-                let shown = if setting.secret { String::new() } else { format!(": {text:?} ({error})") };
+                let shown = if setting.secret { String::new() } else { format!(": {} ({error})", shown(&text)) };
                 self.problem(
                     setting.name,
                     &format!("is not {expected}{shown}"),
@@ -194,7 +194,11 @@ impl Env {
             "true" | "1" | "yes" | "on" => Some(true),
             "false" | "0" | "no" | "off" => Some(false),
             _ => {
-                self.problem(setting.name, &format!("is neither true nor false: {text:?}"), "use true or false");
+                self.problem(
+                    setting.name,
+                    &format!("is neither true nor false: {}", shown(&text)),
+                    "use true or false",
+                );
                 None
             }
         }

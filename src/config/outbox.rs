@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::env::{Area, Env, Setting};
+use super::problem::shown;
 use crate::outbox::sqlite::Keep;
 
 /// `OUTBOX_URL`.
@@ -130,10 +131,11 @@ fn path(env: &mut Env) -> Option<PathBuf> {
         return None;
     }
     let Some(path) = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path)) else {
-        env.problem(OUTBOX_URL.name, &format!("has an unknown kind: {url:?}"), remedy);
+        env.problem(OUTBOX_URL.name, &format!("has an unknown kind: {}", shown(&url)), remedy);
         return None;
     };
-    if path.is_empty() || path.ends_with('/') || Path::new(path).is_dir() {
+    // What is there and is no plain file (a folder, a device) keeps nothing.
+    if path.is_empty() || path.ends_with('/') || Path::new(path).metadata().is_ok_and(|found| !found.is_file()) {
         env.problem(OUTBOX_URL.name, "names no file", remedy);
         return None;
     }
@@ -186,11 +188,17 @@ mod tests {
             ("sqlite:file:o.db?mode=memory", None),
             ("sqlite:data/", None),
             ("sqlite:src", None),
+            ("sqlite:/dev/null", None),
+            ("sqlite:Cargo.toml", Some("Cargo.toml")),
         ] {
             let mut env = Env::from_pairs([("OUTBOX_URL", url)]);
             assert_eq!(OutboxConfig::read_path(&mut env), file.map(PathBuf::from), "{url}");
             assert_eq!(env.has_problems(), file.is_none(), "{url}");
         }
+        let mut env = Env::from_pairs([("OUTBOX_URL", "postgres://user:SEKRIT@host/db")]);
+        OutboxConfig::read_path(&mut env);
+        let told = env.finish().unwrap_err().to_string();
+        assert!(told.contains("postgres://***@host/db") && !told.contains("SEKRIT"), "{told}");
         let mut env = Env::from_pairs([("OUTBOX_URL", "sqlite::memory:")]);
         OutboxConfig::read_path(&mut env);
         let told = env.finish().unwrap_err().to_string();

@@ -31,3 +31,37 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// A value as a problem repeats it: without what may be a user's name and password (whatever stands before an `@`), and
+/// without what follows a `?`.
+pub fn shown(value: &str) -> String {
+    let (start, rest) = match value.rfind('@') {
+        Some(at) => {
+            let scheme = value.find("://").map_or(0, |at| at + "://".len());
+            (format!("{}***", value.get(..scheme.min(at)).unwrap_or_default()), &value[at..])
+        }
+        None => (String::new(), value),
+    };
+    let (plain, query) = rest.split_once('?').map_or((rest, ""), |(plain, _)| (plain, "?***"));
+    format!("{:?}", format!("{start}{plain}{query}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_in_an_address_are_not_repeated() {
+        for (value, expected) in [
+            ("redis://user:SEKRIT@host:1/0", "\"redis://***@host:1/0\""),
+            ("user:SEKRIT@host", "\"***@host\""),
+            ("http//user:SE@KRIT@host", "\"***@host\""),
+            ("user:SE?KRIT@host?key=SEKRIT", "\"***@host?***\""),
+            ("https://host/path?key=SEKRIT", "\"https://host/path?***\""),
+            ("https://user:SEK?RIT@host", "\"https://***@host\""),
+            ("logging", "\"logging\""),
+        ] {
+            assert_eq!(shown(value), expected);
+        }
+    }
+}

@@ -55,7 +55,10 @@ pub static BODY_LIMIT_BYTES: Setting = Setting {
     default: Some("8388608"),
     example: "8388608",
     secret: false,
-    doc: "The largest delivery in bytes, after decompression. A larger one is answered 413.",
+    doc: "The largest delivery in bytes, after decompression. A larger one is answered 413. Deliveries of 256 KiB and more \
+          share room: as many at once as have so many bytes together are parsed and written, and four times that may \
+          arrive; the others wait, and are answered 503 with `Retry-After` after 10 seconds. Memory grows with it: see \
+          Memory in operations.md.",
 };
 /// `TRUST_FORWARDED_FOR`.
 pub static TRUST_FORWARDED_FOR: Setting = Setting {

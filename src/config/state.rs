@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use url::Url;
 
+use super::problem::shown;
 use super::{Area, Env, Setting};
 use crate::calls::is_loopback;
 use crate::google::TokenSource;
@@ -68,7 +69,7 @@ impl StateConfig {
         let Some(url) = parse(&text) else {
             env.problem(
                 STATE_URL.name,
-                &format!("is neither sqlite:PATH nor firestore://PROJECT/DATABASE: {text:?}"),
+                &format!("is neither sqlite:PATH nor firestore://PROJECT/DATABASE: {}", shown(&text)),
                 "for example sqlite:data/state.db or firestore://my-project/(default)",
             );
             return None;
@@ -115,7 +116,7 @@ pub(super) fn emulator(env: &mut Env, setting: &'static Setting) -> Option<Optio
         _ => {
             env.problem(
                 setting.name,
-                &format!("is not host:port: {text:?}"),
+                &format!("is not host:port: {}", shown(&text)),
                 &format!("for example {}", setting.example),
             );
             None
@@ -139,7 +140,9 @@ fn parse(text: &str) -> Option<StateUrl> {
         return Some(StateUrl::Memory);
     }
     // SQLite would read `file:` as an address, which may name memory or options.
-    let is_file = !path.is_empty() && !path.starts_with("file:") && !Path::new(path).is_dir();
+    let is_file = !path.is_empty() && !path.starts_with("file:");
+    // What is there and is no plain file (a folder, a device) keeps nothing.
+    let is_file = is_file && !Path::new(path).metadata().is_ok_and(|found| !found.is_file());
     is_file.then(|| StateUrl::Sqlite(path.into()))
 }
 
@@ -197,6 +200,7 @@ mod tests {
             ("firestore://p/named/", firestore("p", "named")),
             ("firestore:///d", None),
             ("sqlite:", None),
+            ("sqlite:/dev/null", None),
             ("postgres://x", None),
         ] {
             assert_eq!(parse(text), expected, "{text}");

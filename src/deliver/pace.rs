@@ -3,7 +3,8 @@
 //! Quotas are governor's cell rate limits, set so that no window of a minute (writes) or a day (bytes) can hold more than
 //! the setting: a burst and what is refilled in the window together make the budget. Deliveries take their turn in the
 //! order they came. When the service says "not before", nobody goes before; when it refuses for a reason that holds
-//! for everybody, one delivery at a time goes ahead as a probe, at growing distances, until one succeeds.
+//! for everybody, one delivery at a time goes ahead as a probe, at growing distances, until one succeeds, or until
+//! nothing waits any more.
 //!
 //! The budgets live in memory: after a restart they begin full.
 
@@ -20,12 +21,14 @@ use governor::{Quota, RateLimiter};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::telemetry::metrics::{HELD, PACE_WAIT, PACE_WAITING};
+use crate::telemetry::metrics::{PACE_WAIT, PACE_WAITING};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const FIRST_PROBE: Duration = Duration::from_secs(5);
 const LAST_PROBE: Duration = Duration::from_secs(300);
+/// A hold whose probe is overdue by so long, while nothing waits, holds nothing: whatever waited was finished otherwise.
+const IDLE_HOLD: Duration = Duration::from_secs(60);
 /// The longest that a service may ask everybody to wait: what asks for more may be a mistake.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 /// The pause after a second refusal in a row, however short the wait that was asked for; it doubles up to the last.
@@ -216,12 +219,16 @@ impl Pace {
         }
     }
 
-    /// How things stand.
+    /// How things stand. A hold that holds nothing is over: what comes next asks for itself.
     pub fn report(&self) -> PaceReport {
         let now = Instant::now();
-        let gate = self.gate();
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        let mut gate = self.gate();
+        if waiting == 0 && gate.hold.take_if(|hold| !hold.probing && now > hold.next_probe + IDLE_HOLD).is_some() {
+            tracing::info!("Nothing waits for Security Command Center any more, so nothing is held; it was not asked.");
+        }
         PaceReport {
-            waiting: self.waiting.load(Ordering::Relaxed),
+            waiting,
             held: gate.hold.as_ref().map(|hold| Held {
                 reason: hold.reason.clone(),
                 since: now - hold.since,
@@ -256,7 +263,8 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// The service did, or knowingly declined, what it was asked: it works, and any hold ends.
+    /// The service did, or knowingly declined, what it was asked, or found fault with that finding alone: it works, and
+    /// any hold ends.
     pub fn succeeded(self) {
         let ended = {
             let mut gate = self.pace.gate();
@@ -264,7 +272,6 @@ impl Turn<'_> {
             gate.hold.take()
         };
         if let Some(hold) = ended {
-            metrics::gauge!(HELD.name).set(0.0);
             tracing::info!(
                 held_for_secs = hold.since.elapsed().as_secs(),
                 "Deliveries to Security Command Center go on; the hold is over."
@@ -306,7 +313,6 @@ impl Turn<'_> {
                     next_probe,
                     probing: false,
                 });
-                metrics::gauge!(HELD.name).set(1.0);
                 tracing::error!(
                     reason,
                     "Deliveries to Security Command Center are held until this is mended; nothing is lost."

@@ -173,6 +173,8 @@ impl SccSink {
                 match verdict {
                     Verdict::Hold => turn.held(&reason(&error)),
                     Verdict::Retry(Some(wait)) | Verdict::Wait(wait) => turn.later(wait),
+                    // It got as far as this finding's own fault: nothing is wrong that holds for everybody.
+                    Verdict::Park if !error.canonical().is_empty() => turn.succeeded(),
                     Verdict::Retry(None) | Verdict::Park => drop(turn),
                 }
                 let label = error.label();

@@ -10,6 +10,7 @@ pub mod pubsub;
 mod pubsub_keys;
 pub mod pubsub_pull;
 pub mod pubsub_token;
+pub mod room;
 pub mod sender;
 mod unknown;
 pub mod webhook;
@@ -29,6 +30,9 @@ use unknown::Unknown;
 
 /// As many bytes as a normalised event usually takes as JSON: room that need not grow while it is written.
 const USUAL_EVENT: usize = 4 * 1024;
+
+/// Of deliveries with more elements than this, no event keeps the room that it did not need.
+const MANY: usize = 64;
 
 /// Which door a delivery came in by: the metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,8 +100,10 @@ impl Intake {
     /// When the store cannot write; then none of them was taken.
     pub async fn take(&self, door: Door, elements: Vec<Element>) -> Result<Receipt, IntakeError> {
         let began = Instant::now();
+        let many = elements.len() > MANY;
         let mut entries = Vec::with_capacity(elements.len());
         let mut ignored = 0;
+        let mut first_unreadable = None;
         for element in elements {
             if let Element::Unknown { members, .. } = &element
                 && let Some(count) = self.unknown.note(began)
@@ -106,8 +112,17 @@ impl Intake {
                 tracing::warn!(door, members, count, "what came in is none of the known shapes and opens no finding");
             }
             match element {
-                Element::Event { event, body } => entries.push(entry(door, event, body)),
-                Element::Unreadable { reason, body } => entries.push(unreadable(door, reason, body)),
+                Element::Event { event, body } => {
+                    let mut entry = entry(door, event, body);
+                    if let Some(content) = entry.content.as_mut().ok().filter(|_| many) {
+                        content.event.shrink_to_fit();
+                    }
+                    entries.push(entry);
+                }
+                Element::Unreadable { reason, body } => {
+                    first_unreadable.get_or_insert_with(|| reason.clone());
+                    entries.push(unreadable(door, reason, body));
+                }
                 Element::Ignored(kind) | Element::Unknown { kind, .. } => {
                     ignored += 1;
                     metrics::counter!(names::IGNORED.name, "kind" => kind.label()).increment(1);
@@ -120,6 +135,14 @@ impl Intake {
             self.wake.notify_one();
         }
         let receipt = Receipt { accepted: taken.waiting, duplicates: taken.duplicates, ignored, parked: taken.parked };
+        if let Some(reason) = first_unreadable.filter(|_| receipt.parked > 0) {
+            tracing::warn!(
+                parked = receipt.parked,
+                reason,
+                door = door.label(),
+                "Elements that cannot be read were parked; `sysdig-scc outbox list --state parked` shows them."
+            );
+        }
         count(door, receipt);
         metrics::histogram!(names::ACCEPT_SECONDS.name).record(began.elapsed().as_secs_f64());
         Ok(receipt)

@@ -9,6 +9,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use chrono::Utc;
 use flate2::read::MultiGzDecoder;
 
+use super::room::{LARGE, Place, Rooms, shrink};
 use super::{Door, Intake, client, sender::Senders};
 use crate::normalize::{self, Element, NormalizeError};
 use crate::server::refusal::Refusal;
@@ -16,8 +17,6 @@ use crate::telemetry::metrics as names;
 
 /// A sender that dawdles longer than this over its body is told so.
 const BODY_TIME: Duration = Duration::from_secs(60);
-/// Bodies beyond this are read on a thread of their own, so that other requests on this one need not wait.
-const LARGE: usize = 256 * 1024;
 
 /// What the door needs.
 #[derive(Debug, Clone)]
@@ -30,6 +29,15 @@ pub struct Webhook {
     pub trusted_hops: usize,
     /// The largest body, for the answer's text; the limit itself is the server's.
     pub body_limit: usize,
+    /// How much of large bodies is in memory at once.
+    pub rooms: Arc<Rooms>,
+}
+
+/// A body, and the places it has until it is answered.
+struct Body<'a> {
+    bytes: web::Bytes,
+    _arrived: Place<'a>,
+    _at_work: Place<'a>,
 }
 
 /// The handler.
@@ -42,8 +50,8 @@ pub async fn events(
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal> {
     door.admit(&request)?;
-    let body = door.read(&request, payload).await?;
-    let elements = parse(body).await?;
+    let Body { bytes, _arrived, _at_work } = door.read(&request, payload).await?;
+    let elements = parse(bytes).await?;
     let receipt = door.intake.take(Door::Webhook, elements).await.map_err(Refusal::from)?;
     Ok(HttpResponse::Ok().json(receipt))
 }
@@ -59,7 +67,7 @@ impl Webhook {
         })
     }
 
-    async fn read(&self, request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Refusal> {
+    async fn read(&self, request: &HttpRequest, payload: web::Payload) -> Result<Body<'_>, Refusal> {
         let encoding =
             request.headers().get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let known = encoding.trim().is_empty()
@@ -71,9 +79,21 @@ impl Webhook {
         }
         // `x-gzip` is the old name.
         let is_gzip = ["gzip", "x-gzip"].iter().any(|gzip| encoding.trim().eq_ignore_ascii_case(gzip));
+        // Of what does not say its size, as of what will be refused for it, nothing is known before it is here.
+        let announced =
+            request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let announced = announced.filter(|bytes| *bytes <= self.body_limit).unwrap_or_default();
+        let _arrived = self.rooms.arriving.take(announced).await?;
         let reading =
-            async { if is_gzip { self.read_gzip(payload).await } else { self.read_plain(request, payload).await } };
-        tokio::time::timeout(BODY_TIME, reading).await.unwrap_or_else(|_| Err(Refusal::too_slow()))
+            async { if is_gzip { self.read_packed(payload).await } else { self.read_plain(request, payload).await } };
+        let bytes = tokio::time::timeout(BODY_TIME, reading).await.unwrap_or_else(|_| Err(Refusal::too_slow()))?;
+        let (bytes, _at_work) = if is_gzip {
+            self.unpack(bytes).await?
+        } else {
+            let place = self.rooms.at_work.take(bytes.len()).await?;
+            (bytes, place)
+        };
+        Ok(Body { bytes, _arrived, _at_work })
     }
 
     async fn read_plain(&self, request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Refusal> {
@@ -85,21 +105,42 @@ impl Webhook {
     }
 
     // The framework reads the first member of a gzip file only, and takes what follows for an error.
-    async fn read_gzip(&self, payload: web::Payload) -> Result<web::Bytes, Refusal> {
+    async fn read_packed(&self, payload: web::Payload) -> Result<web::Bytes, Refusal> {
+        let packed =
+            payload.to_bytes_limited(self.body_limit).await.map_err(|_| Refusal::too_large(self.body_limit))?;
+        packed.map_err(|_| Refusal::unreadable_body())
+    }
+
+    /// How large it becomes is only known when it is: what turns out to be large waits for room for the largest.
+    async fn unpack(&self, packed: web::Bytes) -> Result<(web::Bytes, Place<'_>), Refusal> {
         let limit = self.body_limit;
-        let packed = payload.to_bytes_limited(limit).await.map_err(|_| Refusal::too_large(limit))?;
-        let packed = packed.map_err(|_| Refusal::unreadable_body())?;
-        // Even a small one may unpack to the largest body.
-        let unpacked = tokio::task::spawn_blocking(move || unpacked(&packed, limit)).await;
-        unpacked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map_err(|why| match why {
-            Unpacking::TooLarge => Refusal::too_large(limit),
-            Unpacking::Broken => Refusal::unreadable_body(),
-        })
+        if limit > LARGE {
+            match unpacked(packed.clone(), LARGE - 1).await {
+                Ok(bytes) => return Ok((bytes, None)),
+                Err(Unpacking::Broken) => return Err(Refusal::unreadable_body()),
+                Err(Unpacking::TooLarge) => {}
+            }
+        }
+        let place = self.rooms.at_work.take(limit).await?;
+        match unpacked(packed, limit).await {
+            Ok(bytes) => {
+                let place = shrink(place, bytes.len());
+                Ok((bytes, place))
+            }
+            Err(Unpacking::TooLarge) => Err(Refusal::too_large(limit)),
+            Err(Unpacking::Broken) => Err(Refusal::unreadable_body()),
+        }
     }
 }
 
+// Even a small one may unpack to the largest body.
+async fn unpacked(packed: web::Bytes, limit: usize) -> Result<web::Bytes, Unpacking> {
+    let unpacked = tokio::task::spawn_blocking(move || unpack(&packed, limit)).await;
+    unpacked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
 /// All members of a gzip file (RFC 1952 §2.2), as long as they hold no more than `limit` bytes together.
-fn unpacked(packed: &[u8], limit: usize) -> Result<web::Bytes, Unpacking> {
+fn unpack(packed: &[u8], limit: usize) -> Result<web::Bytes, Unpacking> {
     let mut plain = Vec::with_capacity(packed.len().saturating_mul(4).min(limit));
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     MultiGzDecoder::new(packed).take(most).read_to_end(&mut plain).map_err(|_| Unpacking::Broken)?;
@@ -113,6 +154,7 @@ enum Unpacking {
     Broken,
 }
 
+// A large one is read on a thread of its own, so that other requests on this one need not wait.
 async fn parse(body: web::Bytes) -> Result<Vec<Element>, NormalizeError> {
     if body.len() < LARGE {
         return normalize::delivery(&body, Utc::now());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, web};
 use chrono::Utc;
 
+use crate::deliver::pace::Pace;
 use crate::outbox::Store;
 use crate::outbox::worker::Heartbeat;
 use crate::receive::poller::ReadTo;
@@ -17,6 +18,8 @@ pub struct Numbers {
     pub store: Arc<dyn Store>,
     /// When the worker last looked for due events.
     pub heartbeat: Arc<Heartbeat>,
+    /// Whether deliveries are held.
+    pub pace: Arc<Pace>,
     /// Up to where the poller has read, when it is on.
     pub read_to: Option<Arc<ReadTo>>,
 }
@@ -31,6 +34,7 @@ pub async fn page(numbers: web::Data<Numbers>) -> HttpResponse {
     if let Some(idle) = numbers.heartbeat.idle_secs(now) {
         metrics::show(&metrics::WORKER_LAST_STEP, idle);
     }
+    metrics::show(&metrics::HELD, u64::from(numbers.pace.report().held.is_some()));
     if let Some(lag) = numbers.read_to.as_ref().and_then(|read_to| read_to.lag_secs(now)) {
         metrics::show(&metrics::POLL_LAG, lag);
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::normalize::NormalizeError;
 use crate::receive::IntakeError;
+use crate::receive::room::Full;
 use crate::receive::sender::Refused;
 use crate::telemetry::chain;
 
@@ -100,6 +101,13 @@ impl From<NormalizeError> for Refusal {
             return Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many", error.to_string());
         }
         Self::new(StatusCode::BAD_REQUEST, "malformed", chain(&error))
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        let message = format!("{full}; nothing of this one was taken, send the same again");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).after(Duration::from_secs(5))
     }
 }
 

@@ -1,5 +1,5 @@
 //! Logs: a sentence that stands alone, plus fields. On a terminal as text, for Cloud Logging as JSON
-//! (<https://cloud.google.com/logging/docs/structured-logging>: `severity`, `message`, `time`, `logging.googleapis.com/trace`).
+//! (<https://cloud.google.com/logging/docs/structured-logging>: `severity`, `message`, `time`).
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -16,9 +16,13 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 use crate::config::telemetry::{LogFormat, TelemetryConfig};
 use crate::google::auth::{SILENCED, is_silenced};
 
+/// Off unless `RUST_LOG` names it: the HTTP library has an error for each connection that speaks no HTTP, so that anybody
+/// who can connect could fill the log.
+const NOISY: &str = "actix_http=off";
+
 /// What `RUST_LOG` asks for, less what the libraries that print tokens or bodies say when they debug.
 pub fn asked(directives: &str) -> EnvFilter {
-    SILENCED.iter().fold(EnvFilter::new(directives), |filter, directive| {
+    SILENCED.iter().fold(EnvFilter::new(format!("{NOISY},{directives}")), |filter, directive| {
         filter.add_directive(directive.parse().expect("the directives are well-formed"))
     })
 }
@@ -85,9 +89,6 @@ where
         line.insert("severity".into(), severity(event.metadata().level()).into());
         line.insert("time".into(), chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true).into());
         line.insert("target".into(), event.metadata().target().into());
-        if let Some(trace) = members.0.remove("trace") {
-            line.insert("logging.googleapis.com/trace".into(), trace);
-        }
         line.extend(members.0);
         writeln!(writer, "{}", Value::Object(line))
     }
@@ -123,5 +124,32 @@ impl Visit for Members {
     }
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.0.insert(field.name().into(), value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether an error of the library that reads HTTP would be written.
+    fn is_heard(directives: &str) -> bool {
+        let registry = tracing_subscriber::registry().with(asked(directives));
+        tracing::subscriber::with_default(
+            registry,
+            || tracing::enabled!(target: "actix_http::h1::dispatcher", Level::ERROR),
+        )
+    }
+
+    #[test]
+    fn connections_that_speak_no_http_fill_no_log() {
+        for (directives, heard) in [
+            ("info", false),
+            ("trace", false),
+            ("", false),
+            ("info,actix_http=error", true),
+            ("actix_http::h1=debug", true),
+        ] {
+            assert_eq!(is_heard(directives), heard, "{directives}");
+        }
     }
 }

@@ -324,7 +324,7 @@ pub const HELD: Metric = Metric::new(
     "sysdig_scc_delivery_held",
     "gauge",
     &[],
-    "1 while deliveries are held because of a permission or configuration error, else 0. Alarm on it: nothing is delivered until someone mends it.",
+    "1 while deliveries are held because of a permission or configuration error, else 0. Alarm on it: nothing is delivered until someone mends it. 0 also when nothing has waited for a minute after a probe was due.",
 );
 
 // The poller.

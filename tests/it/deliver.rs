@@ -269,6 +269,40 @@ async fn a_hold_stops_everybody_lets_one_probe_pass_and_ends_with_its_success() 
     assert_eq!(wire.asked().len(), 1, "nobody asks while it is held");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_finding_that_is_refused_for_itself_ends_a_hold_and_a_page_does_not() {
+    for (answer, ends) in [
+        (refusal(400, "INVALID_ARGUMENT"), true),
+        (Answer::text(413, ""), false),
+        (Answer::text(400, "<html><title>Bad Request</title>"), false),
+    ] {
+        let wire = Wire::script(vec![answer.clone()]).await;
+        let pace = Arc::new(patient(0, 0));
+        pace.admit(1).await.unwrap().held("role missing");
+        // What the probe's time passes by itself must not stop the clock for the call.
+        tokio::time::advance(Duration::from_secs(6)).await;
+        tokio::time::resume();
+        sink(&wire, Arc::clone(&pace)).deliver(&create()).await.unwrap_err();
+        tokio::time::pause();
+        assert_eq!(pace.report().held.is_none(), ends, "{answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_nothing_waits_for_is_over() {
+    let pace = patient(0, 0);
+    pace.admit(1).await.unwrap().held("role missing");
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert!(pace.report().held.is_some(), "what was given back comes again");
+    let probe = pace.admit(1).await.unwrap();
+    tokio::time::advance(Duration::from_secs(600)).await;
+    assert!(pace.report().held.is_some(), "it is being asked");
+    probe.held("role missing");
+    tokio::time::advance(Duration::from_secs(71)).await;
+    assert_eq!(pace.report().held, None);
+    tokio::time::timeout(Duration::from_millis(1), pace.admit(1)).await.unwrap().unwrap();
+}
+
 fn patient(writes_per_minute: u32, bytes_per_day: u64) -> Pace {
     Pace::new(PaceSettings { writes_per_minute, bytes_per_day, patience: Duration::from_secs(400_000) })
 }

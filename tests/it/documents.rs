@@ -98,3 +98,13 @@ fn dashboards_and_alerts_show_only_metrics_that_exist() {
         }
     }
 }
+
+#[test]
+fn keys_and_secrets_are_left_out_of_git_and_of_uploads_in_every_folder() {
+    for ignoring in [".gitignore", ".gcloudignore"] {
+        let text = file(ignoring);
+        for pattern in ["secrets/", "keys/", "*.json", ".env"] {
+            assert!(text.lines().any(|line| line == pattern), "{ignoring} lacks {pattern}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Tokens: every kind of credential against a small Google, one fetch for many, and nothing secret told.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -14,6 +14,7 @@ use sysdig_scc::google::auth::Clock;
 use sysdig_scc::google::{CLOUD_PLATFORM, Credentials, TokenSource};
 use sysdig_scc::telemetry::logs;
 
+use crate::fakes::lines::Lines;
 use crate::fakes::wire::{Answer, Wire};
 
 /// A key made for this run: none lies in the repository.
@@ -348,33 +349,17 @@ async fn a_key_that_is_no_rsa_key_is_refused_without_being_shown() {
     assert!(!error.is_retryable());
 }
 
-/// Keeps what is logged.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// What is logged while a token is fetched.
 async fn logged(filter: impl tracing_subscriber::Layer<tracing_subscriber::Registry> + Send + Sync) -> String {
     use tracing_subscriber::prelude::*;
     let lines = Lines::default();
-    let writer = lines.clone();
-    let printed = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
-    let _logging = tracing_subscriber::registry().with(filter).with(printed).set_default();
+    let _logging = tracing_subscriber::registry().with(filter).with(lines.printed()).set_default();
     let google = Wire::start(|_| granted("ya29.S3CRET")).await;
     for file in [user(&google.url("/token")), key(&google.url("/token"))] {
         token(&source(&file)).await;
     }
     tracing::debug!("the log is written");
-    String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    lines.text()
 }
 
 #[tokio::test]

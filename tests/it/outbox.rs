@@ -13,7 +13,9 @@ use sysdig_scc::event::Outcome;
 use sysdig_scc::normalize::{Element, delivery};
 use sysdig_scc::outbox::sqlite::{Admin, Keep, Selection};
 use sysdig_scc::outbox::{Content, Desk, Ending, Leased, NewContent, NewEntry, Settlement, Sqlite, Store, StoreError};
-use sysdig_scc::receive::content;
+use sysdig_scc::receive::{Door, Intake, content};
+
+use crate::fakes::lines::Lines;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -506,4 +508,20 @@ async fn live(deeds: Vec<Deed>) {
         }
         assert_eq!(stats(&store).await.accepted, taken);
     }
+}
+
+#[tokio::test]
+async fn what_is_parked_at_the_door_is_told_once_a_delivery() {
+    use tracing_subscriber::prelude::*;
+    let folder = tempfile::tempdir().unwrap();
+    let intake = Intake::new(Arc::new(open(&folder.path().join("o.db"))), Arc::default());
+    let lines = Lines::default();
+    let _logging = tracing_subscriber::registry().with(lines.printed()).set_default();
+    let body = json!([41, 42, 43]).to_string();
+    for _ in 0..2 {
+        intake.take(Door::Webhook, delivery(body.as_bytes(), now()).unwrap()).await.unwrap();
+    }
+    let told = lines.text();
+    assert_eq!(told.matches("were parked").count(), 1, "what is there already is not told again: {told}");
+    assert!(told.contains("WARN") && told.contains("parked=3") && told.contains("reason="), "{told}");
 }

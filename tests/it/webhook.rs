@@ -158,6 +158,30 @@ async fn a_batch_of_ten_thousand_is_taken_whole() {
 }
 
 #[tokio::test]
+async fn many_large_bodies_at_once_are_all_taken() {
+    let world = World::with(&[("BODY_LIMIT_BYTES", "1000000")]).await;
+    let send = async |number: u64| {
+        let body = batch(number * 1_000..(number + 1) * 1_000).into_bytes();
+        assert!(body.len() > 300_000 && body.len() < 1_000_000, "{}", body.len());
+        loop {
+            let request = world.http.post(format!("{}/events", world.url)).bearer_auth(TOKEN);
+            let request = match number % 2 {
+                0 => request.body(body.clone()),
+                _ => request.header("content-encoding", "gzip").body(gzip(&body)),
+            };
+            let answer = request.send().await.unwrap();
+            if answer.status() == 503 {
+                assert!(answer.headers().contains_key("retry-after"));
+                continue;
+            }
+            return answer.json::<serde_json::Value>().await.unwrap()["accepted"].as_u64().unwrap();
+        }
+    };
+    let taken: u64 = futures_util::future::join_all((0..8).map(send)).await.into_iter().sum();
+    assert_eq!((taken, world.ledger().accepted), (8_000, 8_000));
+}
+
+#[tokio::test]
 async fn the_small_pages_answer() {
     let world = World::new().await;
     world.sends(event(1).to_string()).await;

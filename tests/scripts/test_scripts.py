@@ -275,6 +275,16 @@ class Teardown(Story):
         self.assertIn("would run: gcloud iam service-accounts delete", output)
         self.assertTrue((self.folder / "cscc-sa.json").exists())
 
+    def test_a_dry_run_that_cannot_look_does_not_say_what_is_there(self):
+        self.cloud.forbidden.update([SOURCE, "organizations/123"])
+        output = self.run_script(
+            "teardown", "--dry-run", PROJECT_ID="acme", ORG_ID="123", SERVICE_ACCOUNT="cscc-sa", SOURCE_ID="77"
+        )
+        for where in ["source 77", "organization 123"]:
+            self.assertIn(f"{FINDINGS} on {where}: unknown; would be taken from {MEMBER} if granted", output)
+            self.assertNotIn(f"{where}: not granted", output)
+        self.assertIn(f"roles/logging.logWriter on project acme: not granted to {MEMBER}", output)
+
     def test_the_rest_is_undone_when_the_organisation_may_not_be_seen(self):
         self.findings_keys()
         self.cloud.forbidden.add("organizations/123")

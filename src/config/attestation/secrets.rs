@@ -71,7 +71,7 @@ fn mark_sealed(env: &mut Env, rules: &mut [SecretRule]) {
 
 pub(super) fn read(env: &mut Env) -> Vec<SecretRule> {
     let mut rules: Vec<SecretRule> = Vec::new();
-    for item in env.list(&ATTESTATION_SECRETS) {
+    for (number, item) in (1..).zip(env.list(&ATTESTATION_SECRETS)) {
         let parts = item.split_once('=').and_then(|(name, rest)| {
             let (policy, source) = rest.split_once(':')?;
             let plain = |text: &str| {
@@ -82,10 +82,16 @@ pub(super) fn read(env: &mut Env) -> Vec<SecretRule> {
         });
         let source = parts.and_then(|(_, _, source)| read_source(source));
         let (Some((name, policy, _)), Some(source)) = (parts, source) else {
-            let shown = item.split('=').next().unwrap_or_default().to_owned();
+            // What has not even the form may be the secret itself.
+            let wrong = match parts {
+                Some((name, ..)) => format!("names no place that {name:?} can come from"),
+                None => {
+                    format!("cannot be read: entry {number} has another form (it is not shown, it may be a secret)")
+                }
+            };
             env.problem(
                 ATTESTATION_SECRETS.name,
-                &format!("cannot be read at {shown:?}"),
+                &wrong,
                 "write NAME=POLICY:SOURCE with a source sm://PROJECT/SECRET[/VERSION], file:PATH or env:VARIABLE",
             );
             continue;
@@ -162,6 +168,18 @@ mod tests {
         ] {
             let mut env = Env::from_pairs([("ATTESTATION_SECRETS", format!("db=ours:{source}"))]);
             assert_eq!((read(&mut env).len() == 1, env.has_problems()), (good, !good), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_the_place_of_its_name_is_not_repeated() {
+        for secrets in
+            ["hunter2SEKRIT", "SEKRIT=", "c0ffeeSEKRIT==", "SEKRIT:x=y", "a=SEKRIT", "a=b:c,SEKRIT", "a=b:SEKRIT"]
+        {
+            let mut env = Env::from_pairs([("ATTESTATION_SECRETS", secrets)]);
+            assert!(read(&mut env).is_empty(), "{secrets}");
+            let told = env.finish().unwrap_err().to_string();
+            assert!(!told.contains("SEKRIT") && told.contains("NAME=POLICY:SOURCE"), "{told}");
         }
     }
 

@@ -4,6 +4,7 @@ pub mod compute;
 pub mod compute_world;
 pub mod emulator;
 pub mod kubernetes;
+pub mod lines;
 pub mod logging;
 pub mod loopback;
 pub mod subscription;
