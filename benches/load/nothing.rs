@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use sysdig_scc::config::server::ServerConfig;
+use sysdig_scc::deliver::pace::{Pace, PaceSettings};
 use sysdig_scc::outbox::worker::Heartbeat;
 use sysdig_scc::outbox::{Accepted, Desk, NewEntry, Settlement, Stats, Store, StoreError};
 use sysdig_scc::receive::Intake;
@@ -41,7 +42,7 @@ pub(crate) fn serve(port: u16, token: &str) {
         push: PushDoor { intake, entries: Entries::default(), guard: Guard::Closed },
         health: Health { store: Arc::clone(&store), heartbeat: Arc::clone(&heartbeat), delivery: Arc::new(Nothing) },
         attestation: None,
-        numbers: Numbers { store, heartbeat, read_to: None },
+        numbers: Numbers { store, heartbeat, read_to: None, pace: Arc::new(Pace::new(PaceSettings::default())) },
     };
     let config = ServerConfig {
         listen: (Ipv4Addr::LOCALHOST, port).into(),
