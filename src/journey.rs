@@ -110,7 +110,10 @@ impl Journey {
             }
             Err(error) => return not_now(&error),
         };
-        let attempt = self.deliver(&changes).await;
+        // A closing may have to wait for its finding; what was found, and what follows from it, does not wait for that.
+        let (closings, found): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|change| matches!(change, FindingChange::Close { .. }));
+        let attempt = self.deliver(&found).await;
         if !matches!(attempt, Attempt::Done { .. }) {
             return attempt;
         }
@@ -119,6 +122,10 @@ impl Journey {
             && let Err(error) = self.planner.record(&plan).await
         {
             return not_now(&error);
+        }
+        let attempt = self.deliver(&closings).await;
+        if !matches!(attempt, Attempt::Done { .. }) {
+            return attempt;
         }
         match self.tracker.settle(entry).await {
             Ok(None) => attempt,

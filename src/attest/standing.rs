@@ -41,6 +41,8 @@ struct State {
     open: bool,
     /// The occurrence that brought it about.
     by: String,
+    /// Whether that closed what was told before.
+    closes: bool,
     rests: Rests,
     /// Changes of its cause are told again from then on.
     spent: DateTime<Utc>,
@@ -114,7 +116,13 @@ impl State {
             causes: BTreeMap::from([(policy.cloned().unwrap_or_default(), Cause::of(event))]),
             named: policy.cloned(),
         };
-        Self { open: event.open, by: event.occurrence.clone(), rests, spent: DateTime::<Utc>::MIN_UTC }
+        Self {
+            open: event.open,
+            by: event.occurrence.clone(),
+            closes: event.evidence.told,
+            rests,
+            spent: DateTime::<Utc>::MIN_UTC,
+        }
     }
 
     /// Whether the event's token was issued before what this rests on.
@@ -276,7 +284,10 @@ impl Told {
                 Some(Rests { at: time()?.to_utc(), issued: None, policies, causes, named: None })
             };
             let rests = Rests::deserialize(kept).ok().or_else(bare)?;
-            Some((category, State { open: true, by: String::new(), rests, spent: DateTime::<Utc>::MIN_UTC }))
+            Some((
+                category,
+                State { open: true, by: String::new(), closes: false, rests, spent: DateTime::<Utc>::MIN_UTC },
+            ))
         };
         let told = Category::ALL.into_iter().filter_map(state).collect();
         *self.machine(subject) = Machine { told, complete: true };
@@ -311,7 +322,7 @@ impl Told {
                 Some(event)
             }
             (Turn::Renames, Some(state)) => state.renamed(&event),
-            (_, Some(state)) if event.open && event.time - state.rests.at >= repeat => {
+            (_, Some(state)) if event.open && event.time - state.rests.at >= repeat && !state.is_newer_than(&event) => {
                 state.rests.at = event.time;
                 state.says(&event);
                 Some(event)
@@ -341,7 +352,10 @@ impl Told {
                 }
                 Some(event)
             }
-            (Turn::Stays, Some(_)) if by_this => Some(event),
+            (Turn::Stays, Some(state)) if by_this => {
+                event.evidence.told = !event.open && state.closes;
+                Some(event)
+            }
             _ => None,
         }
     }

@@ -23,8 +23,9 @@ pub struct Learning {
     pub baseline: String,
     /// When the VM was told to relearn.
     pub called: DateTime<Utc>,
-    /// Whether Compute Engine took the call. Until that is known, nobody can say that anything was learned.
-    #[serde(default)]
+    /// Whether Compute Engine took the call. Until that is known, nobody can say that anything was learned. The version
+    /// before kept only what was taken.
+    #[serde(default = "yes")]
     pub taken: bool,
     /// The operation of the call, under which the audit log has it too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,6 +33,10 @@ pub struct Learning {
     /// The newest report that showed the approved policy.
     #[serde(default)]
     pub verified: Option<Moment>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What a late report says about it.

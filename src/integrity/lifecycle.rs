@@ -28,10 +28,12 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Whether a pass at this moment is the first after the newest failure. Asked again, it answers the same.
+    /// Whether a pass at this moment is the first after the newest failure. Asked again, it answers the same. A failure
+    /// that came to be known after a later pass was never told.
     pub(super) fn ends(&mut self, moment: Moment) -> bool {
         let Some(failed) = self.failed.filter(|failed| *failed < moment) else { return false };
-        if self.ended.is_none_or(|ended| ended < failed) {
+        let before = |end: Option<Moment>| end.is_none_or(|end| end < failed);
+        if before(self.ended) && before(self.passed) {
             self.ended = Some(moment);
         }
         self.ended == Some(moment)
@@ -239,6 +241,18 @@ mod tests {
             record = Some(step.record);
         }
         open
+    }
+
+    #[test]
+    fn only_the_pass_after_a_failure_that_was_told_has_to_close_its_finding() {
+        let moment = |second| Moment { time: DateTime::from_timestamp(second, 0).unwrap(), boot: None };
+        let mut standing = Standing { failed: Some(moment(100)), ..Standing::default() };
+        assert_eq!([200, 200, 300].map(|second| standing.ends(moment(second))), [true, true, false]);
+        standing.failed = Some(moment(400));
+        assert!(standing.ends(moment(500)), "another one");
+        // Reports out of order: this failure was superseded when it came.
+        let mut standing = Standing { failed: Some(moment(100)), passed: Some(moment(200)), ended: None };
+        assert!(!standing.ends(moment(300)));
     }
 
     #[test]

@@ -249,6 +249,8 @@ impl<'t> Batch<'t> {
     pub(crate) fn settle(&mut self, settlements: &[Settlement], now: DateTime<Utc>) -> Result<(), StoreError> {
         for Settlement { id, ending } in settlements {
             self.settled.push(*id);
+            // What was leased before that is the row that is settled here; its lease had been taken back.
+            self.handed.retain(|row| row.id != *id);
             match ending {
                 Ending::Close { outcome: Outcome::Parked, note } => {
                     self.park(*id, note.as_deref().unwrap_or_default(), now)?
