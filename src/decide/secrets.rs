@@ -264,7 +264,9 @@ mod tests {
             r#""C:\Windows\net.exe" use \\h\s "#,
             r"net.exe use Z: \\h\s /user:bob ",
         ] {
-            assert_eq!(redact(&format!("x {word}hunter2 y")), format!("x {word}[redacted] y"));
+            for before in ["", "sudo ", "sh -c ", "Run (command="] {
+                assert_eq!(redact(&format!("{before}{word}hunter2 y")), format!("{before}{word}[redacted] y"));
+            }
         }
 
         fn behind(word: &str) {
@@ -337,6 +339,15 @@ mod tests {
         for text in [
             "mysql -p shop",
             "ssh -p 22 host",
+            "docker run -d --name mongo -p 27017:27017 mongo:6",
+            "kubectl exec mongo -- mkdir -p /data/x",
+            "sh -c chown mongo /d; mkdir -p /data/x",
+            "ssh mongo -p 2222",
+            "Shell (container=mongo command=ps -p 4711 -o args)",
+            "ldapsearch -x -b dc=x | grep -w admin",
+            "ldapsearch -x; tcpdump -w out.pcap",
+            "helm repo add --pass-credentials bitnami https://x",
+            "initdb --auth trust",
             "mkdir -p /data/mongo",
             "chown mongodb /data && mkdir -p /data/x",
             "mongod --auth --port 27017",

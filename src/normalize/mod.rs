@@ -205,10 +205,12 @@ impl Elements {
         match json {
             Json::Null => self.keep(Element::Ignored(Ignored::Empty)),
             Json::Map(_) if notification::is_one(json) => self.notification(json, text),
-            Json::Map(_) if falco::is_falco(json) => match falco::ignored(json) {
-                Some(ignored) => self.keep(Element::Ignored(ignored)),
-                None => self.event(falco::event(json, self.received), text),
-            },
+            Json::Map(_) if falco::is_falco(json) && (self.wrappers == 0 || falco::is_surely(json)) => {
+                match falco::ignored(json) {
+                    Some(ignored) => self.keep(Element::Ignored(ignored)),
+                    None => self.event(falco::event(json, self.received), text),
+                }
+            }
             Json::Map(_) if json.member("policyEvents").is_list() => self.page(text, "policyEvents"),
             Json::Map(_) if is_page(json) => self.page(text, "data"),
             Json::Map(_) => self.single(json, text),

@@ -627,6 +627,10 @@ fn what_is_in_a_wrapper_and_no_event_becomes_none() {
             Unrecognised,
         ),
         (r#"{"event":{"type":"audittrail","content":{"requestMethod":"GET"}}}"#.into(), AuditTrail),
+        (
+            r#"{"data":{"rule":"allow-dns","priority":100,"time":"2025-11-23T07:00:00Z","action":"accept"}}"#.into(),
+            Unrecognised,
+        ),
         (r#"{"message":{"data":"e30=","messageId":"1"},"subscription":"s"}"#.into(), Unrecognised),
         (r#"{"log":"{\"content\":{\"a\":1},\"id\":5,\"name\":\"x\"}"}"#.into(), Unrecognised),
         (r#"{"log":"{\"type\":\"policy\",\"name\":\"x\"}"}"#.into(), Unrecognised),

@@ -29,6 +29,8 @@ use crate::sysdig::{Client, Window};
 use crate::telemetry::chain;
 use crate::telemetry::metrics::{POLL_LOST, POLL_WINDOWS};
 
+/// A watermark under an earlier key counts for so long.
+const LATELY: TimeDelta = TimeDelta::days(7);
 /// The kind of the watermark's document, and the lease's name.
 const KIND: &str = "poll";
 
@@ -350,7 +352,8 @@ impl Place {
         match self.known().await? {
             Some(known) => Ok(known),
             None => {
-                let from = self.before().await?.unwrap_or(first);
+                // One of long ago was taken over by somebody else then.
+                let from = self.before().await?.filter(|mark| *mark >= first - LATELY).unwrap_or(first);
                 Ok((from, self.write(from, Expected::Absent).await?))
             }
         }

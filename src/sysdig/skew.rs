@@ -42,6 +42,10 @@ impl Skew {
     pub(super) fn answered(&self, headers: &HeaderMap, ours: DateTime<Utc>, asked: Instant, steady: Instant) {
         let Some(theirs) = date_of(headers) else { return };
         let underway = TimeDelta::from_std(steady.saturating_duration_since(asked)).unwrap_or_default();
+        // Nobody knows when in so long a time it was written.
+        if underway > AGREEMENT {
+            return;
+        }
         // The header's second began up to a second before it was written.
         let ahead = ours - underway / 2 - theirs - TimeDelta::milliseconds(500);
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);

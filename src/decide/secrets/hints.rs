@@ -20,8 +20,11 @@ static HINTED: LazyLock<Regex> = LazyLock::new(|| {
 /// `sqlcmd -P SECRET`, `ldapsearch -w SECRET`, `smbclient -U user%SECRET`, `htpasswd -b file user SECRET`,
 /// `htpasswd -nb user SECRET`, `net use \\host\share SECRET`.
 static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
-    // To the end of the command: not over `|` and `&&`, which a filter of LDAP may have.
-    let (within, within_filter) = (r#"["']?\s(?:(?:[^|&]|&[^&])*?\s)?"#, r"\s(?:(?:[^&]|&[^&])*?\s)?");
+    // Where a program's name stands; elsewhere it may be a pod's, or that of a host.
+    let program = r#"(?:^|[/\\"'(;|&]\s*|:\s|\s--\s+|\s[/-][cC]\s+["']?|(?:command|cmd|cmdline)=|(?:sudo|doas|env|nohup|nice|time|timeout \S+)\s+)"#;
+    // To the end of the command. A filter of LDAP may have `|` and `&` in it.
+    let (within, within_filter) =
+        (r#"["']?\s(?:(?:[^|&;]|&[^&]|;\S)*?\s)?"#, r"\s(?:(?:[^&|;]|&[^&]|\|[^|\s]|;\S)*?\s)?");
     let flags = r"(?:\s+-\w+(?:\s+\d+)?)*";
     let starts = [
         format!(r"mongo(?:sh|dump|restore|export|import|stat|top|files)?(?:\.exe)?{within}-p\s*"),
@@ -32,7 +35,7 @@ static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
         format!(r"htpasswd{flags}\s+-\w*b\w*{flags}\s+[^\s-]\S*\s+\S+\s+"),
         r#"(?i:net(?:\.exe)?["']?\s+use)\s+(?:[\w*]:?\s+)?\\\\\S+\s+(?:/\S+\s+)*"#.to_owned(),
     ];
-    pattern(&format!(r"((?-u:\b)(?:{}))({VALUE})", starts.join("|")))
+    pattern(&format!(r"({program}(?:{}))({VALUE})", starts.join("|")))
 });
 
 /// The text without secrets that are only hinted at.
@@ -49,7 +52,7 @@ pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
 /// Whether the value says where or how, and not what: a path, a variable, an option, a method, an object whose members
 /// have names of their own.
 fn says_where(found: &Captures<'_>) -> bool {
-    const METHODS: [&str; 13] = [
+    const METHODS: [&str; 20] = [
         "none",
         "basic",
         "digest",
@@ -63,13 +66,23 @@ fn says_where(found: &Captures<'_>) -> bool {
         "false",
         "md5",
         "plain",
+        "trust",
+        "peer",
+        "ident",
+        "scram-sha-256",
+        "ldap",
+        "cert",
+        "reject",
     ];
+    // Options without a value.
+    const SWITCHES: [&str; 4] = ["pass-credentials", "with-credentials", "no-credentials", "skip-credentials"];
     let told = found[1].to_ascii_lowercase();
     let told = told.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '(' | ',' | '['));
     let value = found[2].trim_start_matches(['\\', '"', '\'']);
     let elsewhere = value.starts_with(['/', '~', '.', '$', '(', '{', '[', '-']) || value.get(1..3) == Some(r":\");
     match told.trim_start_matches('-') {
         _ if elsewhere => true,
+        name if SWITCHES.contains(&name.trim_end()) => true,
         // Who signed an address; the signature is told apart.
         name if name.starts_with("x-") => true,
         name if name.starts_with("auth") => {
