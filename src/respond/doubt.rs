@@ -5,7 +5,7 @@
 //! made of the first one. An operation that was asked for before the VM stopped is ours; what was asked for afterwards
 //! proves nothing. Both times are Compute Engine's own.
 
-use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
+use chrono::{DateTime, FixedOffset};
 
 use super::confirm::identity;
 use super::drive::{Driver, Step};
@@ -14,9 +14,6 @@ use super::watch::{OPERATION, states};
 use crate::google::compute::Instance;
 use crate::google::compute_acts::Operation;
 use crate::integrity::answer::{Action, Reason, Result as Ended};
-
-/// Clocks may differ by so much.
-const CLOCKS: TimeDelta = TimeDelta::seconds(5);
 
 impl Driver<'_> {
     /// A call whose fate is not known is only made once more while the settings still ask for it.
@@ -65,9 +62,8 @@ impl Driver<'_> {
 
     /// Goes on only when the VM was stopped or suspended by our request.
     async fn ours(&mut self, action: Action, instance: &Instance) -> Step<()> {
-        let repeated = self.now();
         let told = match self.ask(action, instance).await? {
-            Ok(operation) if was_asked_before(action, &operation, instance, repeated) => {
+            Ok(operation) if was_asked_before(action, &operation, instance) => {
                 return self.begun(action, operation).await;
             }
             Ok(operation) if operation.insert_time.is_empty() => "Compute Engine does not say since when".to_owned(),
@@ -83,19 +79,19 @@ impl Driver<'_> {
     }
 }
 
-/// Whether the operation was asked for before the VM was stopped or suspended. Where the VM does not tell when that was,
-/// one that is older than the request that was `repeated` is that of the first.
-fn was_asked_before(action: Action, operation: &Operation, instance: &Instance, repeated: DateTime<Utc>) -> bool {
+/// Whether the operation was asked for before the VM was stopped or suspended.
+fn was_asked_before(action: Action, operation: &Operation, instance: &Instance) -> bool {
     let ended = match action {
         Action::Relearn => return false,
         Action::Stop => &instance.last_stop_timestamp,
         Action::Suspend => &instance.last_suspended_timestamp,
     };
     let time = |text: &str| -> Option<DateTime<FixedOffset>> { DateTime::parse_from_rfc3339(text).ok() };
-    let Some(asked) = time(&operation.insert_time) else { return false };
-    // What is older than the last start was about another run of the VM.
-    let of_this_run = time(&instance.last_start_timestamp).is_none_or(|started| started <= asked);
-    of_this_run && time(ended).map_or_else(|| asked + CLOCKS <= repeated, |ended| asked <= ended)
+    match (time(&operation.insert_time), time(ended), time(&instance.last_start_timestamp)) {
+        // What is older than the last start was about another run of the VM.
+        (Some(asked), Some(ended), started) => asked <= ended && started.is_none_or(|started| started <= asked),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -110,8 +106,7 @@ mod tests {
             (false, "2026-11-20T02:13:00.000-08:00", "2026-11-20T02:12:40.000-08:00", "2026-11-20T02:00:00.000-08:00"),
             (false, "2026-11-19T02:12:00.000-08:00", "2026-11-19T02:12:40.000-08:00", "2026-11-20T02:00:00.000-08:00"),
             (false, "2026-11-20T02:12:00.000-08:00", "2026-11-20T02:30:00.000-08:00", "2026-11-20T02:20:00.000-08:00"),
-            (true, "2026-11-20T02:12:00.000-08:00", "", "2026-11-20T02:00:00.000-08:00"),
-            (false, "2026-11-20T03:00:00.000-08:00", "", "2026-11-20T02:00:00.000-08:00"),
+            (false, "2026-11-20T02:12:00.000-08:00", "", "2026-11-20T02:00:00.000-08:00"),
             (false, "", "2026-11-20T02:12:40.000-08:00", "2026-11-20T02:00:00.000-08:00"),
         ] {
             let operation = Operation { insert_time: asked.into(), ..Operation::default() };
@@ -120,10 +115,9 @@ mod tests {
                 last_start_timestamp: started.into(),
                 ..Instance::default()
             };
-            let repeated = "2026-11-20T11:00:00Z".parse().unwrap();
-            let found = was_asked_before(Action::Stop, &operation, &instance, repeated);
+            let found = was_asked_before(Action::Stop, &operation, &instance);
             assert_eq!(found, ours, "{asked} {stopped} {started}");
-            assert!(!was_asked_before(Action::Relearn, &operation, &instance, repeated));
+            assert!(!was_asked_before(Action::Suspend, &operation, &instance));
         }
     }
 }
