@@ -1,9 +1,24 @@
-//! Files that stay open for long. One that was removed or replaced takes every write without complaint, and all of it is
+//! Files that are ours and stay open for long. One that was removed or replaced takes every write without complaint, and all of it is
 //! gone with the process: nothing else would ever tell.
 
-use std::fs::Metadata;
+use std::fs::{Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::path::Path;
+
+/// How a file is made: readable by its owner only, because it may hold secrets. One that is there keeps its mode.
+pub(crate) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Makes the folder of a file where it is missing.
+pub(crate) fn make_folder_of(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.map_or(Ok(()), std::fs::create_dir_all)
+}
 
 /// What tells one file from another; nothing, where files cannot be told apart. Then everything is believed.
 pub(crate) type Identity = Option<(u64, u64)>;

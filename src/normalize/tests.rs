@@ -219,6 +219,8 @@ fn falcos_events_get_a_stable_id() {
     let by_sidekick =
         fixture!("falco/shell.json").replacen('{', r#"{"uuid":"5c2b1d40-2f1c-4a59-ae42-1c49b0f1bb52","#, 1);
     assert_eq!(event.id, only(&by_sidekick).id, "a new one is made whenever it comes by falcosidekick");
+    let timeless = |uuid| format!(r#"{{"rule":"R","priority":"Warning","output":"x","uuid":"{uuid}"}}"#);
+    assert_ne!(only(&timeless("a-1")).id, only(&timeless("a-2")).id, "without a time nothing else tells them apart");
     assert_ne!(event.id, only(fixture!("falco/drop_and_execute.json")).id);
     assert_eq!(event.time.to_rfc3339(), "2018-05-17T09:06:09.874686373+00:00");
     assert_eq!(event.field("evt.time"), Some("1526547969874686373"));

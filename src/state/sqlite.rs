@@ -309,15 +309,9 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
 
 /// SQLite gives its side files the permissions of the main one, so making that first keeps all of them private.
 fn create_private(path: &Path) -> std::io::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut options = std::fs::OpenOptions::new();
+    files::make_folder_of(path)?;
     // One that is there is not opened: closing it again would give up all locks that this process has on it.
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
+    match files::private().create_new(true).open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         made => made.map(drop),
     }

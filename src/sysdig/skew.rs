@@ -118,6 +118,17 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_took_long_tells_nothing() {
+        let at = |second: i64| DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap();
+        let (skew, asked) = (Skew::default(), Instant::now());
+        let headers = HeaderMap::from_iter([(DATE, at(0).to_rfc2822().parse().unwrap())]);
+        skew.answered(&headers, at(400), asked, asked + Duration::from_secs(25));
+        assert_eq!(skew.ahead(), TimeDelta::zero());
+        skew.answered(&headers, at(400), asked, asked);
+        assert_eq!(skew.ahead().num_seconds(), 399);
+    }
+
+    #[test]
     fn a_server_whose_time_stands_still_is_not_believed() {
         let stands = |n: i64| (n * 60, n.unsigned_abs() * 60, -30, "");
         assert_eq!(ahead(&[stands(0)]), 29);

@@ -12,7 +12,7 @@ mod rows;
 mod schema;
 mod writer;
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Accepted, Desk, NewEntry, Settlement, Stats, Store, StoreError};
+use crate::files;
 pub use admin::{Admin, Listed, Selection, Shown};
 use answers::Asker;
 use writer::{Command, Writer};
@@ -121,26 +122,15 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), StoreEr
     thread.map(drop).map_err(|source| StoreError::Folder { path: name.to_owned(), source })
 }
 
-/// How a file is made: readable by its owner only, because events may hold secrets. One that is there keeps its mode.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
 /// Makes the folder and takes the lock beside the file. The lock file carries no data and is left behind on purpose:
 /// removing it would let two processes lock two different files of one name.
 fn lock(path: &Path) -> Result<File, StoreError> {
     let folder_error = |source| StoreError::Folder { path: path.display().to_string(), source };
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(folder_error)?;
-    }
+    files::make_folder_of(path).map_err(folder_error)?;
     // Of a link, the file it points to: two names of one file must not be two locks.
     let mut name = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
     name.push(".lock");
-    let file = match private().create(true).truncate(false).open(&name) {
+    let file = match files::private().create(true).truncate(false).open(&name) {
         Ok(file) => file,
         // On a disk that became read-only the existing file still serves as the lock.
         Err(error) => File::open(&name).map_err(|_| folder_error(error))?,

@@ -74,7 +74,7 @@ impl Place {
             _ => Ok(()),
         };
         remove(&copy)?;
-        super::private().create_new(true).open(&copy).map_err(folder_error)?;
+        files::private().create_new(true).open(&copy).map_err(folder_error)?;
         open.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
         // The log of the removed file must not be replayed into the new one.
         remove(&beside("-wal"))?;

@@ -58,7 +58,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     // Made before SQLite would: its side files get the mode of this one. What cannot be made, SQLite says in its own words.
     // Closed before SQLite opens it, and one that is there is not opened: closing a handle of a file gives up all locks
     // that this process has on it.
-    drop(super::private().create_new(true).open(path));
+    drop(crate::files::private().create_new(true).open(path));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     // Waits this long for an `outbox retry` or a backup to finish; then the sender is told 503.

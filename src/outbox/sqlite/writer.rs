@@ -314,6 +314,30 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_is_leased_anew_and_settled_in_one_transaction_is_not_handled_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = Keep { closed_for: Duration::from_secs(1), bytes: 1 };
+        let mut writer = Writer::open(&folder.path().join("outbox.db"), keep).unwrap();
+        let row = "INSERT INTO entry (key, kind, door, state, urgency, accepted_ms) VALUES ('k', 'runtime', 'webhook', 0, 1, 0);
+            INSERT INTO body VALUES (1, x'7b7d', x'7b7d')";
+        writer.connection.as_ref().unwrap().execute_batch(row).unwrap();
+        let (desk, now) = (Arc::new(Desk::new(8)), Utc::now());
+        let fill = || {
+            let (desk, lease) = (Arc::clone(&desk), Duration::from_secs(60));
+            Command::Fill { desk, now, lease, answer: oneshot::channel().0 }
+        };
+        writer.commit(&mut vec![fill()]).unwrap();
+        let id = desk.take().unwrap().id;
+        // The file had its trouble, and was opened anew: its leases are taken back although the row is in hand.
+        writer.reopen().unwrap();
+        let ending = crate::outbox::Ending::Close { outcome: crate::event::Outcome::Delivered, note: None };
+        let settlements = vec![Settlement { id, ending }];
+        let settle = Command::Settle { settlements, now, answer: oneshot::channel().0 };
+        writer.commit(&mut vec![fill(), settle]).unwrap();
+        assert!(desk.take().is_none() && desk.is_empty());
+    }
+
+    #[test]
     fn a_file_that_was_closed_for_its_trouble_is_opened_again_but_no_other_in_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("outbox.db");

@@ -185,14 +185,9 @@ struct Book {
 
 impl Book {
     fn open(path: &Path) -> std::io::Result<Self> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder)?;
-        }
-        let mut options = std::fs::OpenOptions::new();
-        options.create(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        Ok(Self { path: path.to_owned(), file: options.open(path)?, torn: false })
+        files::make_folder_of(path)?;
+        let file = files::private().create(true).append(true).open(path)?;
+        Ok(Self { path: path.to_owned(), file, torn: false })
     }
 
     /// Whether the open file still stands in its place.
