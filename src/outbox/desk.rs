@@ -1,18 +1,31 @@
-//! The worker's desk: the rows it holds, bounded in number. The store puts rows there, hands take them off.
+//! The worker's desk: the rows it holds, bounded in number and in bytes. The store puts rows there, hands take them off.
 //!
 //! A row lies on the desk only after its lease is durable, so a desk that burns loses nothing.
+//!
+//! A new event that finds a place goes from memory to the worker; one that finds none is read from its row again, and so
+//! are those after it. So the desk is as large as what is settled in a moment: large under load, where reading again costs
+//! a tenth of all time, and small where the service is slow, because what is urgent cannot overtake what lies there in hand.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Notify, Semaphore};
 
 use super::Leased;
 
+/// The desk holds what was settled in this time, as long as it was looked at.
+const SPAN: TimeDelta = TimeDelta::milliseconds(125);
+/// As many places as it ever has.
+const MOST_PLACES: usize = 1_024;
+/// As many bytes of events, as their rows have them, as lie there at once; the last row may go beyond.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+
 /// Rows that are leased and not yet settled, and those of them that wait for a hand.
 #[derive(Debug)]
 pub struct Desk {
-    places: usize,
+    fewest: usize,
     rows: Mutex<Rows>,
     /// As many permits as rows wait for a hand.
     ready: Semaphore,
@@ -21,22 +34,90 @@ pub struct Desk {
 
 #[derive(Debug, Default)]
 struct Rows {
+    places: usize,
     /// By urgency.
     waiting: [VecDeque<Leased>; 4],
-    under_way: HashSet<i64>,
+    /// The bytes of each row that is not settled.
+    under_way: HashMap<i64, usize>,
+    bytes: usize,
+    /// How many were settled since when.
+    settled: usize,
+    since: Option<DateTime<Utc>>,
     closed: bool,
 }
 
-impl Desk {
-    /// An empty desk with so many places.
-    pub fn new(places: usize) -> Self {
-        Self { places, rows: Mutex::default(), ready: Semaphore::new(0), room: Notify::new() }
+/// What a desk can still take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Whether there is room for a row.
+    pub fn is_left(self) -> bool {
+        self.rows > 0 && self.bytes > 0
     }
 
-    /// How many more rows it can take: none when it is closed.
-    pub fn room(&self) -> usize {
+    /// As many rows, if they are small.
+    pub fn rows(self) -> usize {
+        if self.bytes > 0 { self.rows } else { 0 }
+    }
+
+    /// Takes a place for a row of so many bytes: `false`, and nothing taken, when there is no room.
+    pub fn take(&mut self, bytes: usize) -> bool {
+        let is_left = self.is_left();
+        if is_left {
+            self.rows -= 1;
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+        is_left
+    }
+
+    /// Gives a place back.
+    pub fn give_back(&mut self, bytes: usize) {
+        self.rows += 1;
+        self.bytes += bytes;
+    }
+}
+
+impl Desk {
+    /// An empty desk with so many places at the least.
+    pub fn new(fewest: usize) -> Self {
+        let rows = Rows { places: fewest, ..Rows::default() };
+        Self { fewest, rows: Mutex::new(rows), ready: Semaphore::new(0), room: Notify::new() }
+    }
+
+    /// What more it can take: nothing when it is closed.
+    pub fn room(&self) -> Room {
         let rows = self.locked();
-        if rows.closed { 0 } else { self.places.saturating_sub(rows.under_way.len()) }
+        if rows.closed {
+            return Room::default();
+        }
+        Room { rows: rows.places.saturating_sub(rows.under_way.len()), bytes: MOST_BYTES.saturating_sub(rows.bytes) }
+    }
+
+    /// Whether more than half of it is taken.
+    pub fn is_rather_full(&self) -> bool {
+        let rows = self.locked();
+        rows.under_way.len() > rows.places / 2 || rows.bytes > MOST_BYTES / 2
+    }
+
+    /// Makes it as large as what was settled lately in [`SPAN`].
+    pub fn fit(&self, now: DateTime<Utc>) {
+        let mut rows = self.locked();
+        let elapsed = rows.since.map(|since| now - since);
+        // A clock that was set back begins anew.
+        if elapsed.is_some_and(|elapsed| TimeDelta::zero() <= elapsed && elapsed < SPAN) {
+            return;
+        }
+        let millis = elapsed.map_or(0, |elapsed| elapsed.num_milliseconds());
+        if let Ok(millis @ 1..) = usize::try_from(millis) {
+            let span = usize::try_from(SPAN.num_milliseconds()).unwrap_or_default();
+            rows.places = (rows.settled.saturating_mul(span) / millis).min(MOST_PLACES).max(self.fewest);
+        }
+        rows.settled = 0;
+        rows.since = Some(now);
     }
 
     /// Puts rows down; one that lies there already, because its lease ran out meanwhile, is not taken up twice.
@@ -45,7 +126,9 @@ impl Desk {
             let mut rows = self.locked();
             let before = rows.under_way.len();
             for row in leased {
-                if rows.under_way.insert(row.id) {
+                if let Entry::Vacant(place) = rows.under_way.entry(row.id) {
+                    place.insert(row.bytes);
+                    rows.bytes += row.bytes;
                     let class = usize::from(row.urgency).min(rows.waiting.len() - 1);
                     rows.waiting[class].push_back(row);
                 }
@@ -78,7 +161,10 @@ impl Desk {
         {
             let mut rows = self.locked();
             for id in ids {
-                rows.under_way.remove(&id);
+                if let Some(bytes) = rows.under_way.remove(&id) {
+                    rows.bytes -= bytes;
+                    rows.settled += 1;
+                }
             }
         }
         self.room.notify_one();
@@ -108,7 +194,8 @@ impl Desk {
     pub fn clear(&self) -> Vec<i64> {
         let mut rows = self.locked();
         rows.waiting.iter_mut().for_each(VecDeque::clear);
-        rows.under_way.drain().collect()
+        rows.bytes = 0;
+        rows.under_way.drain().map(|(id, _)| id).collect()
     }
 
     fn locked(&self) -> MutexGuard<'_, Rows> {
@@ -133,6 +220,7 @@ mod tests {
             key: id.to_string(),
             urgency: 1,
             event: Content::Written(Vec::new()),
+            bytes: 1_000,
             attempts: 0,
             first_failed: None,
             accepted: chrono::DateTime::UNIX_EPOCH,
@@ -143,13 +231,53 @@ mod tests {
     fn a_row_takes_its_place_until_it_is_settled() {
         let desk = Desk::new(2);
         desk.put(vec![row(1), row(2)]);
-        assert_eq!(desk.room(), 0);
+        assert!(!desk.room().is_left());
         assert_eq!(desk.take().unwrap().id, 1);
-        assert_eq!(desk.room(), 0);
+        assert!(!desk.room().is_left());
         desk.done([1].into_iter());
-        assert_eq!((desk.room(), desk.len()), (1, 1));
+        assert_eq!((desk.room().rows(), desk.len()), (1, 1));
         assert_eq!(desk.clear(), [2]);
         assert!(desk.take().is_none() && desk.is_empty());
+    }
+
+    #[test]
+    fn large_rows_take_the_room_of_many() {
+        let desk = Desk::new(8);
+        desk.put(vec![Leased { bytes: MOST_BYTES / 2, ..row(1) }]);
+        assert!(!desk.is_rather_full());
+        let mut room = desk.room();
+        assert!(room.take(MOST_BYTES) && !room.take(1), "{room:?}");
+        desk.put(vec![Leased { bytes: MOST_BYTES, ..row(2) }]);
+        assert!(desk.is_rather_full() && !desk.room().is_left());
+        desk.done([2].into_iter());
+        assert_eq!(desk.room().rows(), 7);
+        desk.clear();
+        assert_eq!(desk.room(), Desk::new(8).room());
+    }
+
+    #[test]
+    fn it_is_as_large_as_what_was_settled_in_a_moment() {
+        let desk = Desk::new(8);
+        let at = |ms| DateTime::UNIX_EPOCH + TimeDelta::milliseconds(ms);
+        let settle = |count: i64| {
+            desk.put((0..count).map(row).collect());
+            desk.done(0..count);
+        };
+        desk.fit(at(0));
+        settle(100);
+        desk.fit(at(100));
+        assert_eq!(desk.room().rows(), 8, "too short a time to tell");
+        desk.fit(at(200));
+        assert_eq!(desk.room().rows(), 62);
+        settle(100_000);
+        desk.fit(at(325));
+        assert_eq!(desk.room().rows(), MOST_PLACES);
+        settle(100);
+        desk.fit(at(0));
+        assert_eq!(desk.room().rows(), MOST_PLACES, "the clock was set back: nothing is known");
+        settle(1);
+        desk.fit(at(1_000));
+        assert_eq!(desk.room().rows(), 8);
     }
 
     #[test]
@@ -169,6 +297,6 @@ mod tests {
         assert_eq!([desk.take().unwrap().id, desk.take().unwrap().id], [1, 2]);
         assert!(desk.take().is_none());
         desk.close();
-        assert_eq!(desk.room(), 0);
+        assert!(!desk.room().is_left());
     }
 }

@@ -45,6 +45,8 @@ pub struct Leased {
     pub urgency: u8,
     /// The event; [`Leased::event`] reads it.
     pub event: Content,
+    /// How many bytes its row keeps of it.
+    pub bytes: usize,
     /// How many attempts have failed.
     pub attempts: u32,
     /// When the first attempt failed.

@@ -33,7 +33,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
-pub use desk::Desk;
+pub use desk::{Desk, Room};
 pub use entry::{Content, Ending, Leased, NewContent, NewEntry, Settlement, Stats};
 pub use sqlite::Sqlite;
 

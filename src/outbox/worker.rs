@@ -165,8 +165,9 @@ impl Worker {
     async fn fill(&self, desk: &Arc<Desk>) -> bool {
         let now = (self.clock)();
         self.heartbeat.beat(now);
+        desk.fit(now);
         // Small leases cost as much as large ones: wait until half of the desk is free.
-        if desk.len() > desk.room() {
+        if desk.is_rather_full() {
             return true;
         }
         // What went wrong the store has logged, and says at /readyz; the next look tries again.
@@ -174,7 +175,7 @@ impl Worker {
     }
 
     async fn pause(&self, desk: &Desk, more: bool) {
-        if desk.len() > desk.room() {
+        if desk.is_rather_full() {
             let _room_or_time = tokio::time::timeout(LOOK_EVERY, desk.settled()).await;
         } else if !more {
             let _woken_or_time = tokio::time::timeout(LOOK_EVERY, self.wake.notified()).await;
@@ -334,6 +335,7 @@ mod tests {
             key: "key".into(),
             urgency: 1,
             event: Content::Written(Vec::new()),
+            bytes: 0,
             attempts,
             first_failed: Some(first),
             accepted: first,

@@ -10,7 +10,7 @@ use super::Keep;
 use super::schema::{CLOSED, LEASED, PARKED, WAITING};
 use crate::event::{Event, Outcome};
 use crate::outbox::entry::Ending;
-use crate::outbox::{Accepted, Content, Desk, Leased, NewContent, NewEntry, Settlement, StoreError, backoff};
+use crate::outbox::{Accepted, Content, Desk, Leased, NewContent, NewEntry, Room, Settlement, StoreError, backoff};
 
 /// The classes of urgency, the first one first.
 const URGENCIES: std::ops::RangeInclusive<u8> = 0..=3;
@@ -62,8 +62,8 @@ pub(crate) struct Batch<'t> {
     transaction: &'t Transaction<'t>,
     failing: bool,
     front: Front,
-    /// Places on the desk that are still free, as far as they may be given to new rows.
-    room: usize,
+    /// What is still free on the desk, as far as it may be given to new rows.
+    room: Room,
     handed: Vec<Leased>,
     settled: Vec<i64>,
     accepted: i64,
@@ -73,7 +73,7 @@ pub(crate) struct Batch<'t> {
 impl<'t> Batch<'t> {
     /// `failing`: the last writes failed, and a probe has to show more than room for one page.
     pub(crate) fn new(transaction: &'t Transaction<'t>, failing: bool, front: Front) -> Self {
-        let room = front.desk.upgrade().map_or(0, |desk| desk.room());
+        let room = front.desk.upgrade().map_or(Room::default(), |desk| desk.room());
         Self {
             transaction,
             failing,
@@ -96,16 +96,17 @@ impl<'t> Batch<'t> {
         for new in entries.iter_mut() {
             let inserted = match &mut new.content {
                 Ok(content) => {
-                    let urgency = content.urgency;
+                    let (urgency, bytes) = (content.urgency, content.event.len());
                     let handed = self.hand_over(content);
                     let inserted = self.insert_event(new, handed.is_some(), now)?;
                     match handed {
                         Some(event) if inserted => {
-                            self.handed.push(self.fresh(std::mem::take(&mut new.key), urgency, event, now));
+                            let key = std::mem::take(&mut new.key);
+                            self.handed.push(self.fresh(key, urgency, bytes, event, now));
                             accepted.handed += 1;
                         }
                         // A duplicate leaves its place to the next.
-                        Some(_) => self.room += 1,
+                        Some(_) => self.room.give_back(bytes),
                         None => {}
                     }
                     accepted.waiting += u64::from(inserted);
@@ -131,10 +132,13 @@ impl<'t> Batch<'t> {
         self.front.desk = Arc::downgrade(desk);
         self.front.lease = lease;
         self.follow_clock(now.timestamp_millis())?;
-        let room = desk.room().saturating_sub(self.handed.len());
-        let rows = self.lease(room, now, lease)?;
-        self.front.caught_up = rows.len() < room;
-        self.room = room - rows.len();
+        let mut room = desk.room();
+        for handed in &self.handed {
+            room.take(handed.bytes);
+        }
+        let rows = self.lease(&mut room, now, lease)?;
+        self.front.caught_up = room.is_left();
+        self.room = room;
         self.handed.extend(rows);
         Ok(!self.front.caught_up)
     }
@@ -159,17 +163,16 @@ impl<'t> Batch<'t> {
 
     /// The event of a new row, when the row can go to the desk at once; otherwise it waits, and so do those after it.
     fn hand_over(&mut self, content: &mut NewContent) -> Option<Event> {
-        if self.front.caught_up && self.room > 0 {
-            self.room -= 1;
+        if self.front.caught_up && self.room.take(content.event.len()) {
             return content.in_hand.take();
         }
         self.front.caught_up = false;
         None
     }
 
-    fn fresh(&self, key: String, urgency: u8, event: Event, accepted: DateTime<Utc>) -> Leased {
+    fn fresh(&self, key: String, urgency: u8, bytes: usize, event: Event, accepted: DateTime<Utc>) -> Leased {
         let id = self.transaction.last_insert_rowid();
-        Leased { id, key, urgency, event: Content::InHand(event), attempts: 0, first_failed: None, accepted }
+        Leased { id, key, urgency, event: Content::InHand(event), bytes, attempts: 0, first_failed: None, accepted }
     }
 
     /// `leased`: it goes to the desk when this transaction is durable. `false`: the key is known.
@@ -211,7 +214,7 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    fn lease(&mut self, limit: usize, now: DateTime<Utc>, lease: Duration) -> Result<Vec<Leased>, StoreError> {
+    fn lease(&mut self, room: &mut Room, now: DateTime<Utc>, lease: Duration) -> Result<Vec<Leased>, StoreError> {
         let now_ms = now.timestamp_millis();
         let until_ms = now_ms.saturating_add(as_millis(lease));
         let mut expired = self
@@ -231,15 +234,17 @@ impl<'t> Batch<'t> {
         let beyond_ms = now_ms.saturating_add(as_millis(backoff::LONGEST * 2));
         let mut rows = Vec::new();
         for urgency in URGENCIES {
-            if rows.len() >= limit {
+            if !room.is_left() {
                 break;
             }
             stranded.execute(params![urgency, beyond_ms])?;
-            let wanted = i64::try_from(limit - rows.len()).unwrap_or(i64::MAX);
-            let mut found = due.query(params![urgency, now_ms, wanted])?;
-            while let Some(row) = found.next()? {
+            let mut found = due.query(params![urgency, now_ms, as_sum(room.rows() as u64)])?;
+            while room.is_left()
+                && let Some(row) = found.next()?
+            {
                 let leased = leased(row, urgency)?;
                 taken.execute(params![LEASED, until_ms, leased.id])?;
+                room.take(leased.bytes);
                 rows.push(leased);
             }
         }
@@ -386,6 +391,7 @@ fn delete_closed(transaction: &Transaction<'_>, before_ms: i64) -> Result<usize,
 }
 
 fn leased(row: &Row<'_>, urgency: u8) -> Result<Leased, StoreError> {
+    let event = row.get::<_, Option<Vec<u8>>>(5)?.unwrap_or_default();
     Ok(Leased {
         id: row.get(0)?,
         key: row.get(1)?,
@@ -393,7 +399,8 @@ fn leased(row: &Row<'_>, urgency: u8) -> Result<Leased, StoreError> {
         attempts: row.get(2)?,
         first_failed: row.get::<_, Option<i64>>(3)?.and_then(DateTime::from_timestamp_millis),
         accepted: DateTime::from_timestamp_millis(row.get(4)?).unwrap_or_default(),
-        event: Content::Written(row.get::<_, Option<Vec<u8>>>(5)?.unwrap_or_default()),
+        bytes: event.len(),
+        event: Content::Written(event),
     })
 }
 
