@@ -1,9 +1,25 @@
 //! Counters that alerts compare exist from the start, at 0. One that appears with its first event shows no increase, so
 //! that the first failure alarms nobody; and an alert on silence has nothing to compare while there is silence.
 
+use crate::integrity::answer::{Action, Reason, Result as Answered};
 use crate::outbox::StoreError;
-use crate::receive::{Door, sender};
+use crate::receive::pubsub_pull::PullError;
+use crate::receive::{Door, pubsub_token, sender};
 use crate::telemetry::metrics as names;
+
+/// How the fetches of an issuer's keys go that attestation knows.
+const KEY_FETCHES: [&str; 4] = ["good", "unreachable", "status", "garbage"];
+
+/// Why an answer to a failed boot fails, once it was tried.
+const FAILURES: [Reason; 7] = [
+    Reason::Gone,
+    Reason::Forbidden,
+    Reason::Rejected,
+    Reason::OperationFailed,
+    Reason::OperationSlow,
+    Reason::NotConfirmed,
+    Reason::Interrupted,
+];
 
 /// Shows them, for the doors that are open.
 pub(super) fn show(doors: impl IntoIterator<Item = Door>) {
@@ -18,6 +34,27 @@ pub(super) fn show(doors: impl IntoIterator<Item = Door>) {
     for error in StoreError::LABELS {
         metrics::counter!(names::STORE_ERRORS.name, "error" => error).increment(0);
     }
+    for reason in pubsub_token::Refused::LABELS {
+        metrics::counter!(names::PUSH_REFUSED.name, "reason" => reason).increment(0);
+    }
+    for error in PullError::LABELS {
+        metrics::counter!(names::PULL_ERRORS.name, "error" => error).increment(0);
+    }
+    for result in KEY_FETCHES {
+        metrics::counter!(names::ATTESTATION_KEY_FETCHES.name, "result" => result).increment(0);
+    }
+    failed_answers();
+    metrics::counter!(names::POLL_LOST.name).increment(0);
     metrics::counter!(names::SCC_BYTES.name).increment(0);
     metrics::gauge!(names::PACE_WAITING.name).set(0.0);
+}
+
+fn failed_answers() {
+    let result = Answered::Failed.label();
+    for action in Action::ALL.map(Action::label) {
+        for reason in FAILURES.map(Reason::label) {
+            metrics::counter!(names::INTEGRITY_ACTIONS.name, "action" => action, "result" => result, "reason" => reason)
+                .increment(0);
+        }
+    }
 }

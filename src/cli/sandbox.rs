@@ -88,7 +88,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     say!("Sandbox: a rehearsal stage for Security Command Center, not Google. Everything is kept in memory only.");
     say!("  findings   {url}/");
     say!("  API        {url}/v2/{parent}/locations/global/findings");
-    say!("  steering   {url}/sandbox/stats · faults · quotas · reset");
+    say!("  steering   {url}/sandbox/stats · faults · quotas · reset (docs/sandbox.md)");
     say!("  gcloud     export CLOUDSDK_API_ENDPOINT_OVERRIDES_SECURITYCENTER={url}/ {}", gcloud_login(asks));
     if asks {
         say!("  token      calls of the API must show the token that was given: Authorization: Bearer TOKEN");

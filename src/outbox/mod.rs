@@ -90,7 +90,8 @@ pub enum StoreError {
     /// The file, or the log beside it, is no database any more.
     #[error(
         "the outbox's file is damaged: stop this program, move the file and what stands beside it (-wal, -shm) away, start \
-         again, and read what can be saved from them with `sqlite3 FILE .recover`"
+         again, and read what can be saved from them with `sqlite3 FILE .recover`, for which it takes sqlite.org's own sqlite3 \
+         (Debian's fails)"
     )]
     Damaged(#[source] rusqlite::Error),
     /// Any other answer of the database.

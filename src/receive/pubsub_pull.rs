@@ -37,6 +37,9 @@ pub enum PullError {
 }
 
 impl PullError {
+    /// All labels of the metric; `keys` is a turn that was not lost, only put off.
+    pub const LABELS: [&str; 4] = ["pull", "intake", "acknowledge", "keys"];
+
     /// The metric label.
     pub fn label(&self) -> &'static str {
         match self {

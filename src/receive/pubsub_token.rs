@@ -54,6 +54,23 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// All labels.
+    pub const LABELS: [&str; 13] = [
+        "missing",
+        "malformed",
+        "algorithm",
+        "extension",
+        "unknown_key",
+        "no_keys",
+        "signature",
+        "issuer",
+        "audience",
+        "expired",
+        "email_unverified",
+        "account",
+        "closed",
+    ];
+
     /// The metric label, and the code in the answer.
     pub fn label(self) -> &'static str {
         match self {
