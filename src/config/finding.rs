@@ -21,7 +21,7 @@ pub static FINDING_MIN_SEVERITY: Setting = Setting {
     example: "5",
     secret: false,
     doc: "The least severe Sysdig level (0 worst, 7 information) that still becomes a finding; events beyond it are closed \
-          as filtered. A falling number keeps fewer events; 7 keeps all.",
+          as filtered. A falling number keeps fewer events; 7 keeps all. An event that does not say how severe it is passes.",
 };
 /// Rules that open no finding.
 pub static FINDING_EXCLUDE_RULES: Setting = Setting {

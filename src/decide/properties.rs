@@ -97,10 +97,12 @@ fn container_threat_detection(event: &Runtime, node: Option<&str>, bag: &mut Bag
 fn provenance(event: &Runtime, context: &Context<'_>, bag: &mut Bag) {
     let origin = &event.origin;
     bag.text("sysdig_event_id", Some(&event.id));
-    let level = || Value::from(event.severity.level());
     let sent =
         event.odd_severity.as_deref().map(|sent| sent.parse::<i64>().map_or_else(|_| Value::from(sent), Value::from));
-    bag.put("sysdig_severity".into(), sent.unwrap_or_else(level));
+    let level = (!event.unrated).then(|| Value::from(event.severity.level()));
+    if let Some(level) = sent.or(level) {
+        bag.put("sysdig_severity".into(), level);
+    }
     bag.text("received_as", Some(event.shape.label()));
     bag.text("resource_resolution", Some(context.resource.how));
     if context.clamped {

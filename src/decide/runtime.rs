@@ -23,7 +23,8 @@ const SURELY_SMALL: usize = 16 * 1024;
 /// Why a setting says that this event is not wanted; `None` when it is.
 pub(super) fn unwanted(event: &Runtime, config: &FindingConfig) -> Option<String> {
     let level = event.severity.level();
-    if level > config.least_severe {
+    // What nobody called harmless is not left out for it.
+    if level > config.least_severe && !event.unrated {
         return Some(format!("Its severity {level} is less severe than FINDING_MIN_SEVERITY={}.", config.least_severe));
     }
     let listed = |name: Option<&str>, list: &[String]| {
@@ -72,7 +73,7 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
     let context = properties::Context {
         resource: &resource,
         unknown_tags: &attack.unknown,
-        clamped: event.time > latest,
+        clamped: event.time > latest && !event.untimed,
         gaps: &enriched.gaps,
         looked_up: &looked_up::properties(event, enriched),
         node: workload::node_name(event),

@@ -5,6 +5,7 @@ mod clouds;
 mod elsewhere;
 mod stock;
 mod systems;
+mod untold;
 
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};

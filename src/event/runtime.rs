@@ -18,8 +18,14 @@ pub struct Runtime {
     pub shape: Shape,
     /// When it happened.
     pub time: DateTime<Utc>,
+    /// Whether nobody said when: the time is that of receipt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untimed: bool,
     /// How bad the sender says it is.
     pub severity: Severity,
+    /// Whether nobody said how bad: the severity only stands in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unrated: bool,
     /// What was sent in the place of a severity, when it is none of the scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub odd_severity: Option<String>,

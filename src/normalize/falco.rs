@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::ignored::Ignored;
 use super::json::Json;
-use super::sysdig::{MOST_TAGS, derived_id, facts, fields, first, sentence, shorten};
-use super::{place, time};
+use super::sysdig::{MOST_TAGS, facts, fields, first, sentence, shorten};
+use super::{derived, place, time};
 use crate::event::runtime::{Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};
 
@@ -44,27 +44,31 @@ pub(super) fn ignored(object: &Json<'_>) -> Option<Ignored> {
 /// One event in our own words.
 pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
     let output = object.member("output_fields");
-    let fields = fields(&[output]);
+    let mut fields = fields(&[output]);
+    if place::is_on_host(&fields, &fields, None) {
+        fields = fields.without("container.name");
+    }
     let mut notes = Vec::new();
-    let told = time::moment(object.member("time")).or_else(|| {
-        ["evt.time", "evt.rawtime", "evt.time.iso8601"].iter().find_map(|name| time::moment(output.member(name)))
-    });
-    let time = told.unwrap_or_else(|| {
-        notes.push("The event carries no usable time; the time it was received stands in.".to_owned());
-        received
-    });
+    let [clock, raw, iso] = ["evt.time", "evt.rawtime", "evt.time.iso8601"].map(|name| output.member(name));
+    let times = [object.member("time"), clock, raw, iso];
+    let told = times.iter().find_map(|value| time::moment(value));
+    if told.is_none() {
+        notes.push(time::stands_in(&times, "the time it was received"));
+    }
     let priority = object.member("priority").owned();
-    let severity = priority.as_deref().and_then(Severity::from_word).unwrap_or_else(|| {
+    let rated = priority.as_deref().and_then(Severity::from_word);
+    if rated.is_none() {
         notes.push("The priority is missing or unknown; severity 4 stands in.".to_owned());
-        Severity::UNKNOWN
-    });
+    }
     let mut place = place::read(&fields, &fields, &[], None);
     place.host.name = object.member("hostname").owned().or(place.host.name);
     let mut event = Runtime {
         id: String::new(),
         shape: Shape::Falco,
-        time,
-        severity,
+        time: told.unwrap_or(received),
+        untimed: told.is_none(),
+        severity: rated.unwrap_or(Severity::UNKNOWN),
+        unrated: rated.is_none(),
         odd_severity: None,
         priority,
         policy: Policy::default(),
@@ -99,7 +103,7 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
     // a time nothing else tells one from the next.
     event.id = match object.member("uuid").text().filter(|_| told.is_none()) {
         Some(uuid) => uuid.into_owned(),
-        None => derived_id(&event, told),
+        None => derived::from_words(&event, told),
     };
     event
 }

@@ -21,6 +21,9 @@ pub(crate) enum Json<'a> {
 
 static NULL: Json<'static> = Json::Null;
 
+/// What holds fewer keeps only the room it needs: one delivery may hold millions of `{}`.
+const SMALL: usize = 4;
+
 impl<'a> Json<'a> {
     /// The member of this name; of several, the last. `Null` when there is none, or this is no object.
     pub(crate) fn member(&self, name: &str) -> &Json<'a> {
@@ -248,6 +251,9 @@ impl<'de> Visitor<'de> for Reader {
         while let Some(item) = seq.next_element()? {
             items.push(item);
         }
+        if items.len() < SMALL {
+            items.shrink_to_fit();
+        }
         Ok(Json::List(items))
     }
 
@@ -255,6 +261,9 @@ impl<'de> Visitor<'de> for Reader {
         let mut members = Vec::with_capacity(16);
         while let Some((Key(key), value)) = map.next_entry()? {
             members.push((key, value));
+        }
+        if members.len() < SMALL {
+            members.shrink_to_fit();
         }
         Ok(Json::Map(members))
     }

@@ -3,6 +3,7 @@
 //! One element that cannot be read never stops the others. Replaying is reading again: the body kept with every
 //! element is itself a delivery of one, and gives the same event ([`stored`]).
 
+mod derived;
 mod environment;
 mod falco;
 mod ignored;
@@ -31,6 +32,14 @@ const DEEPEST_BATCH: usize = 4;
 /// As many elements as one delivery may hold. A batch of real events within the largest body by default has less than half
 /// as many; a body of millions of scalars would take a hundred times its size in memory.
 const MOST_ELEMENTS: usize = 100_000;
+
+/// As many policies as one entity of a notification may tell.
+const MOST_POLICIES: usize = 10_000;
+
+/// What is kept of a delivery repeats, with every event of a notification, what stood around it once. So it may be this
+/// many bytes, and this many times the delivery's size; real ones come to some three times.
+const ROOM: usize = 4 * 1024 * 1024;
+const ROOM_FOR_EACH_BYTE: usize = 6;
 
 /// So many broken lines before the first good one, and it is not one document a line.
 const MOST_BROKEN_LINES: usize = 1_000;
@@ -76,8 +85,10 @@ pub enum NormalizeError {
     /// Not UTF-8.
     #[error("the body is not UTF-8 text: the first bad byte is at offset {}; JSON must be sent as UTF-8", .0.valid_up_to())]
     NotUtf8(#[source] std::str::Utf8Error),
-    /// More elements than are taken at once.
-    #[error("the body holds more than {MOST_ELEMENTS} elements; send smaller batches")]
+    /// More elements than are taken at once, or more around each of them.
+    #[error(
+        "the body holds more than {MOST_ELEMENTS} elements, or too much that each of them repeats; send smaller batches"
+    )]
     TooMany,
 }
 
@@ -89,28 +100,29 @@ pub const BAD_BYTES: &str = "the element holds bytes that are not UTF-8; they ar
 /// # Errors
 /// When the body as a whole cannot be read; one bad element is no error.
 pub fn delivery(body: &[u8], received: DateTime<Utc>) -> Result<Vec<Element>, NormalizeError> {
-    let found = elements(body, received)?;
-    if found.len() > MOST_ELEMENTS { Err(NormalizeError::TooMany) } else { Ok(found) }
+    let elements = elements(body, received)?;
+    if elements.full { Err(NormalizeError::TooMany) } else { Ok(elements.found) }
 }
 
-/// As [`delivery`]; of too many elements, one more than may be.
-fn elements(body: &[u8], received: DateTime<Utc>) -> Result<Vec<Element>, NormalizeError> {
+/// As [`delivery`], with as many of too many elements as there was room for.
+fn elements(body: &[u8], received: DateTime<Utc>) -> Result<Elements, NormalizeError> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
-    let mut elements = Elements::new(received);
+    let room = ROOM.saturating_add(body.len().saturating_mul(ROOM_FOR_EACH_BYTE));
+    let mut elements = Elements::new(received, room);
     let text = match std::str::from_utf8(body) {
         Ok("") => return Err(NormalizeError::Empty),
         Ok(text) => text,
         Err(error) => {
-            let found = elements.among_bad_bytes(body).or_else(|| Elements::new(received).lines(body));
+            let found = elements.among_bad_bytes(body).or_else(|| Elements::new(received, room).lines(body));
             return found.ok_or(NormalizeError::NotUtf8(error));
         }
     };
     if text.starts_with('[') {
         return match serde_json::from_str::<Vec<&serde_json::value::RawValue>>(text) {
             Ok(items) => {
-                elements.found.reserve(items.len().min(MOST_ELEMENTS + 1));
+                elements.found.reserve(items.len().min(MOST_ELEMENTS));
                 items.iter().for_each(|item| elements.element(item.get(), 1));
-                Ok(elements.found)
+                Ok(elements)
             }
             Err(error) => elements.several(text).ok_or(NormalizeError::NotJson(error)),
         };
@@ -118,11 +130,12 @@ fn elements(body: &[u8], received: DateTime<Utc>) -> Result<Vec<Element>, Normal
     match serde_json::from_str::<Json<'_>>(text) {
         Ok(json) => {
             elements.object(&json, text);
-            Ok(elements.found)
+            Ok(elements)
         }
         // Well-formed, yet nothing we can hold: nested too deeply, a number without end, half a surrogate.
         Err(error) if serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() => {
-            Ok(vec![unreadable(format!("the element cannot be read as JSON: {error}"), text)])
+            elements.keep(unreadable(format!("the element cannot be read as JSON: {error}"), text));
+            Ok(elements)
         }
         Err(error) => elements.several(text).ok_or(NormalizeError::NotJson(error)),
     }
@@ -155,23 +168,35 @@ struct Elements {
     found: Vec<Element>,
     /// How many wrappers these are in.
     wrappers: usize,
+    /// How many bytes of stored bodies there is room for.
+    room: usize,
+    /// Whether there were more than there is room for.
+    full: bool,
 }
 
 impl Elements {
-    fn new(received: DateTime<Utc>) -> Self {
-        Self { received, found: Vec::new(), wrappers: 0 }
+    fn new(received: DateTime<Utc>, room: usize) -> Self {
+        Self { received, found: Vec::new(), wrappers: 0, room, full: false }
     }
 
-    /// Keeps one more, unless there are too many already.
+    /// Keeps one more, while there is room.
     fn keep(&mut self, element: Element) {
-        if self.found.len() <= MOST_ELEMENTS {
-            self.found.push(element);
+        let weight = match &element {
+            Element::Event { body, .. } | Element::Unreadable { body, .. } => body.len(),
+            Element::Ignored(_) | Element::Unknown { .. } => 0,
+        };
+        match self.room.checked_sub(weight) {
+            Some(left) if self.found.len() < MOST_ELEMENTS => {
+                self.room = left;
+                self.found.push(element);
+            }
+            _ => self.full = true,
         }
     }
 
     /// The elements of an array of which some hold bytes that are not UTF-8, a process's raw arguments for example:
     /// those are kept, the others taken. `None` when it is no array, or none of its elements is whole.
-    fn among_bad_bytes(mut self, body: &[u8]) -> Option<Vec<Element>> {
+    fn among_bad_bytes(mut self, body: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(body);
         let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(&text).ok()?;
         let (mut whole, reason) = (0_usize, BAD_BYTES);
@@ -183,11 +208,14 @@ impl Elements {
                 self.element(item.get(), 1);
             }
         }
-        (whole > 0).then_some(self.found)
+        (whole > 0).then_some(self)
     }
 
     /// One element of an array or of several values in a row.
     fn element(&mut self, text: &str, depth: usize) {
+        if self.full {
+            return;
+        }
         if text.starts_with('[') {
             if depth > DEEPEST_BATCH {
                 return self.keep(unreadable("arrays within arrays are nested too deeply", text));
@@ -237,7 +265,7 @@ impl Elements {
         if !is_one {
             return self.unknown(json, text, kind.is_some());
         }
-        match sysdig::event(json, &Envelope::none(), self.received) {
+        match sysdig::event(json, text, &Envelope::default(), self.received) {
             Ok(event) => self.event(event, text),
             Err(reason) => self.keep(unreadable(reason, text)),
         }
@@ -247,9 +275,10 @@ impl Elements {
     fn unknown(&mut self, json: &Json<'_>, text: &str, has_type: bool) {
         let deeper = self.wrappers < wrapped::DEEPEST;
         for inner in deeper.then(|| wrapped::candidates(text)).into_iter().flatten() {
-            let mut elements = Elements { wrappers: self.wrappers + 1, ..Elements::new(self.received) };
+            let mut elements = Elements { wrappers: self.wrappers + 1, ..Elements::new(self.received, self.room) };
             elements.element(&inner, 1);
             if wrapped::is_ours(&elements.found) {
+                self.full |= elements.full;
                 return elements.found.into_iter().for_each(|element| self.keep(element));
             }
         }
@@ -279,52 +308,59 @@ impl Elements {
         if !notification::has_events(json) {
             return self.keep(Element::Ignored(Ignored::from_notification(json)));
         }
-        let wrapping = Wrapping::new(text);
+        let mut envelope = Envelope::of(json);
+        let wrapping = Wrapping::new(text, &envelope);
         for (index, entity) in notification::entities(json).iter().enumerate() {
+            let policies = entity.member("policies").list();
+            self.full |= policies.len() > MOST_POLICIES;
+            if self.full {
+                return;
+            }
             if !matches!(entity, Json::Map(_) | Json::Null) {
                 let reason = format!("entities[{index}] is {}, not an object", entity.kind());
                 self.keep(Element::Unreadable { reason, body: wrapping.bare(index) });
             }
-            let envelope = Envelope::of(json, entity);
-            let events = entity.member("policyEvents");
-            let events = match events {
+            envelope.enter(policies);
+            let events = match entity.member("policyEvents") {
                 Json::Null => &[],
                 Json::List(events) => events.as_slice(),
                 single => std::slice::from_ref(single),
             };
             for (position, event) in events.iter().enumerate() {
-                let policy =
-                    event.member("content").member("policyId").text().or_else(|| event.member("policyId").text());
-                let body = || wrapping.body(index, position, envelope.policies, policy.as_deref());
-                self.keep(match event {
-                    Json::Null => Element::Ignored(Ignored::Empty),
-                    Json::Map(_) => match sysdig::event(event, &envelope, self.received) {
-                        Ok(event) => Element::Event { event: Event::Runtime(Box::new(event)), body: body() },
-                        Err(reason) => Element::Unreadable {
-                            reason: format!("entities[{index}].policyEvents[{position}]: {reason}"),
-                            body: body(),
-                        },
-                    },
-                    other => Element::Unreadable {
-                        reason: format!(
-                            "entities[{index}].policyEvents[{position}] is {}, not an object",
-                            other.kind()
-                        ),
-                        body: body(),
-                    },
-                });
+                self.occurrence(event, (index, position), &wrapping, &envelope);
             }
         }
     }
 
+    /// One event of a notification, with the numbers of its entity and of itself.
+    fn occurrence(&mut self, event: &Json<'_>, at: (usize, usize), wrapping: &Wrapping<'_>, envelope: &Envelope) {
+        if self.full {
+            return;
+        }
+        let (entity, position) = at;
+        let body = || wrapping.body(entity, position, envelope, sysdig::policy_id(event).as_deref());
+        let place = format_args!("entities[{entity}].policyEvents[{position}]");
+        let element = match event {
+            Json::Null => Element::Ignored(Ignored::Empty),
+            Json::Map(_) => match sysdig::event(event, wrapping.event(entity, position), envelope, self.received) {
+                Ok(event) => Element::Event { event: Event::Runtime(Box::new(event)), body: body() },
+                Err(reason) => Element::Unreadable { reason: format!("{place}: {reason}"), body: body() },
+            },
+            other => {
+                Element::Unreadable { reason: format!("{place} is {}, not an object", other.kind()), body: body() }
+            }
+        };
+        self.keep(element);
+    }
+
     /// Several values in a row, whatever stands between them; `None` when that is not what it is.
-    fn several(mut self, text: &str) -> Option<Vec<Element>> {
+    fn several(mut self, text: &str) -> Option<Self> {
         let stream: Result<Vec<&serde_json::value::RawValue>, _> =
             serde_json::Deserializer::from_str(text).into_iter().collect();
         match stream {
             Ok(items) if items.len() > 1 => {
                 items.iter().for_each(|item| self.element(item.get(), 1));
-                Some(self.found)
+                Some(self)
             }
             _ => self.lines(text.as_bytes()),
         }
@@ -332,7 +368,7 @@ impl Elements {
 
     /// One value a line, some of them broken; `None` when no line holds an object, or when it looks like one broken
     /// document over several lines rather than many documents.
-    fn lines(mut self, body: &[u8]) -> Option<Vec<Element>> {
+    fn lines(mut self, body: &[u8]) -> Option<Self> {
         let lines: Vec<&[u8]> =
             body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
         let opens_a_document = lines.first().is_some_and(|line| matches!(line, [b'{' | b'[']));
@@ -362,11 +398,14 @@ impl Elements {
             if good == 0 && self.found.len() >= MOST_BROKEN_LINES {
                 return None;
             }
+            if self.full {
+                return Some(self);
+            }
         }
         // The lines of one document over many lines do not all begin with a brace.
         let one_each = lines.iter().all(|line| matches!(line, [b'{', _, ..]));
         let believable = lines.len() > 1 && good > 0 && (!opens_a_document || one_each || good * 2 >= lines.len());
-        believable.then_some(self.found)
+        believable.then_some(self)
     }
 }
 

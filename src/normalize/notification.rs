@@ -4,62 +4,123 @@
 //! own, cut down to what concerns it, so that the stored body can be read again like any delivery.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 
 use super::json::{Json, raw_items, raw_member, raw_members};
+use super::sysdig::{level, shorten};
 use super::time;
+use crate::event::Severity;
 
-/// A member of the envelope larger than this, in bytes, is not repeated with every event.
-const LARGEST_MEMBER: usize = 8 * 1024;
+/// A member of the envelope larger than this, in bytes, is not repeated with every event: only what is read of it is.
+const LARGEST_MEMBER: usize = 4 * 1024;
+/// Longest text taken from a policy or an alert; no finding shows more of it.
+const LONGEST_TEXT: usize = 4 * 1024;
+/// The longest link.
+const LONGEST_LINK: usize = 2 * 1024;
 
-/// What an event needs to know of the notification it came in; empty when it came in none.
-#[derive(Debug)]
-pub(super) struct Envelope<'e, 'a> {
-    pub(super) alert: &'e Json<'a>,
-    pub(super) policies: &'e [Json<'a>],
-    pub(super) link: Option<&'e str>,
-    pub(super) time: Option<DateTime<Utc>>,
-    pub(super) is_notification: bool,
+/// What a policy, or the alert about one, says.
+#[derive(Debug, Default)]
+pub(super) struct About {
+    pub(super) id: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) description: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) severity: Option<Severity>,
 }
 
-impl<'e, 'a> Envelope<'e, 'a> {
-    /// No notification.
-    pub(super) fn none() -> Self {
-        Self { alert: &Json::Null, policies: &[], link: None, time: None, is_notification: false }
-    }
-
-    /// What the notification and one of its entities say.
-    pub(super) fn of(notification: &'e Json<'a>, entity: &'e Json<'a>) -> Self {
-        let link = notification.member("event").member("url").str().filter(|url| !url.is_empty());
-        let policies = entity.member("policies").list();
-        let time = time::moment(notification.member("timestamp"));
-        Self { alert: notification.member("alert"), policies, link, time, is_notification: true }
-    }
-
-    /// The policy with this id.
-    pub(super) fn policy(&self, id: &str) -> Option<&'e Json<'a>> {
-        self.policies.iter().find(|policy| policy.member("id").text().is_some_and(|known| known == id))
-    }
-
-    /// The policy, when only one is told.
-    pub(super) fn only_policy(&self) -> Option<&'e Json<'a>> {
-        match self.policies {
-            [policy] if policy.is_map() => Some(policy),
-            _ => None,
+impl About {
+    fn read(said: &Json<'_>) -> Self {
+        let text = |name: &str| said.member(name).text().map(|text| shorten(&text, LONGEST_TEXT).trim_end().to_owned());
+        Self {
+            id: text("id"),
+            name: text("name"),
+            description: text("description"),
+            version: text("version"),
+            severity: level(said.member("severity")),
         }
+    }
+
+    /// What can be read as the same again.
+    fn json(&self) -> String {
+        let Self { id, name, description, version, severity } = self;
+        let severity = severity.map(Severity::level);
+        let said =
+            json!({"id": id, "name": name, "description": description, "version": version, "severity": severity});
+        said.to_string()
     }
 
     /// The policy's name out of the alert's: `Policy 4711: Terminal shell in container`.
-    pub(super) fn alert_policy_name(&self) -> Option<String> {
-        let name = self.alert.member("name").owned()?;
-        let after = name.strip_prefix("Policy ").and_then(|rest| rest.split_once(": "));
-        match after {
-            Some((number, title)) if number.bytes().all(|b| b.is_ascii_digit()) && !title.trim().is_empty() => {
-                Some(title.trim().to_owned())
-            }
-            _ => Some(name),
+    pub(super) fn policy_name(&self) -> Option<&str> {
+        let name = self.name.as_deref()?;
+        let title = numbered(name).map(|(_, title)| title.trim()).filter(|title| !title.is_empty());
+        Some(title.unwrap_or(name))
+    }
+}
+
+/// Number and title out of an alert's name, when it has both.
+fn numbered(name: &str) -> Option<(&str, &str)> {
+    let (number, title) = name.strip_prefix("Policy ")?.split_once(": ")?;
+    number.bytes().all(|b| b.is_ascii_digit()).then_some((number, title))
+}
+
+/// What an event needs to know of the notification it came in; empty when it came in none. It is read once, however many
+/// events there are.
+#[derive(Debug, Default)]
+pub(super) struct Envelope {
+    pub(super) is_notification: bool,
+    pub(super) link: Option<String>,
+    pub(super) time: Option<DateTime<Utc>>,
+    alert: About,
+    policies: Vec<About>,
+    /// Places of the policies.
+    by_id: HashMap<String, usize>,
+}
+
+impl Envelope {
+    /// What a notification says of all its entities.
+    pub(super) fn of(notification: &Json<'_>) -> Self {
+        let link = notification.member("event").member("url").str();
+        Self {
+            is_notification: true,
+            link: link.filter(|url| (1..=LONGEST_LINK).contains(&url.len())).map(str::to_owned),
+            time: time::moment(notification.member("timestamp")),
+            alert: About::read(notification.member("alert")),
+            ..Self::default()
         }
+    }
+
+    /// What one of its entities says; that of another one is forgotten.
+    pub(super) fn enter(&mut self, policies: &[Json<'_>]) {
+        self.policies = policies.iter().map(About::read).collect();
+        self.by_id.clear();
+        for (place, policy) in self.policies.iter().enumerate() {
+            if let Some(id) = &policy.id {
+                self.by_id.entry(id.clone()).or_insert(place);
+            }
+        }
+    }
+
+    /// The policy with this id. The only one that is told stands for it where the event or the policy has no id.
+    pub(super) fn policy(&self, id: Option<&str>) -> Option<&About> {
+        self.place(id).and_then(|place| self.policies.get(place))
+    }
+
+    fn place(&self, id: Option<&str>) -> Option<usize> {
+        let only = || match self.policies.as_slice() {
+            [policy] if id.is_none() || policy.id.is_none() => Some(0),
+            _ => None,
+        };
+        id.and_then(|id| self.by_id.get(id).copied()).or_else(only)
+    }
+
+    /// The alert, unless it names another policy than this one.
+    pub(super) fn alert(&self, policy: Option<&str>) -> Option<&About> {
+        let named = self.alert.name.as_deref().and_then(numbered).map(|(number, _)| number);
+        let is_another = policy.zip(named).is_some_and(|(policy, named)| policy != named);
+        (self.is_notification && !is_another).then_some(&self.alert)
     }
 }
 
@@ -105,18 +166,24 @@ pub(super) struct Wrapping<'a> {
 struct Entity<'a> {
     text: &'a str,
     policies: Vec<&'a str>,
+    /// All of them, for an event that names none that is there: when they are too much, none.
+    any: String,
     events: Vec<&'a str>,
 }
 
 impl<'a> Wrapping<'a> {
     /// Cuts the delivery's text apart.
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(super) fn new(text: &'a str, envelope: &Envelope) -> Self {
         let members = raw_members(text);
         let mut head = String::from("{");
         for name in ["timestamp", "timespan", "alert", "event", "state", "resolved", "source", "condition"] {
-            if let Some(value) = raw_member(&members, name).filter(|value| value.len() <= LARGEST_MEMBER) {
-                head.push_str(&format!("\"{name}\":{value},"));
-            }
+            let value = match raw_member(&members, name) {
+                Some(value) if value.len() <= LARGEST_MEMBER => Cow::Borrowed(value),
+                Some(_) if name == "alert" => Cow::Owned(envelope.alert.json()),
+                Some(_) if name == "event" => Cow::Owned(json!({"url": envelope.link}).to_string()),
+                _ => continue,
+            };
+            head.push_str(&format!("\"{name}\":{value},"));
         }
         let entities = raw_member(&members, "entities").map(all).unwrap_or_default();
         Self { head, entities: entities.into_iter().map(entity).collect() }
@@ -128,18 +195,23 @@ impl<'a> Wrapping<'a> {
         format!("{}\"entities\":[{text}]}}", self.head)
     }
 
-    /// One event in an envelope of its own, with the policies it may refer to.
-    pub(super) fn body(&self, entity: usize, event: usize, policies: &[Json<'_>], policy: Option<&str>) -> String {
+    /// An event as it was delivered.
+    pub(super) fn event(&self, entity: usize, event: usize) -> &'a str {
+        self.entities.get(entity).and_then(|entity| entity.events.get(event)).copied().unwrap_or("null")
+    }
+
+    /// One event in an envelope of its own, with its policy.
+    pub(super) fn body(&self, entity: usize, event: usize, envelope: &Envelope, policy: Option<&str>) -> String {
         let Some(found) = self.entities.get(entity) else { return format!("{}\"entities\":[]}}", self.head) };
-        // Of several policies, the one the event names; all of them when it names none that is there.
-        let is_named = |index: usize| {
-            policy.is_some() && policies.get(index).and_then(|known| known.member("id").text()).as_deref() == policy
+        let policies = match envelope.place(policy) {
+            None => Cow::Borrowed(found.any.as_str()),
+            Some(place) => match found.policies.get(place) {
+                Some(text) if text.len() <= LARGEST_MEMBER => Cow::Borrowed(*text),
+                _ => Cow::Owned(envelope.policies[place].json()),
+            },
         };
-        let numbered = found.policies.iter().enumerate();
-        let named: Vec<&str> = numbered.filter(|(index, _)| is_named(*index)).map(|(_, text)| *text).collect();
-        let kept = if found.policies.len() > 1 && !named.is_empty() { named } else { found.policies.clone() };
-        let event = found.events.get(event).copied().unwrap_or("null");
-        format!("{}\"entities\":[{{\"policies\":[{}],\"policyEvents\":[{event}]}}]}}", self.head, kept.join(","))
+        let event = self.event(entity, event);
+        format!("{}\"entities\":[{{\"policies\":[{policies}],\"policyEvents\":[{event}]}}]}}", self.head)
     }
 }
 
@@ -150,10 +222,12 @@ fn all(text: &str) -> Vec<&str> {
 
 fn entity(text: &str) -> Entity<'_> {
     let members: Vec<(Cow<'_, str>, &str)> = raw_members(text);
-    let events = raw_member(&members, "policyEvents").map(all);
+    let policies = raw_member(&members, "policies").map(raw_items).unwrap_or_default();
+    let few = policies.iter().map(|policy| policy.len() + 1).sum::<usize>() <= LARGEST_MEMBER;
     Entity {
         text,
-        policies: raw_member(&members, "policies").map(raw_items).unwrap_or_default(),
-        events: events.unwrap_or_default(),
+        any: if few { policies.join(",") } else { String::new() },
+        policies,
+        events: raw_member(&members, "policyEvents").map(all).unwrap_or_default(),
     }
 }

@@ -3,11 +3,11 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use sha2::{Digest, Sha256};
+use chrono::{DateTime, Utc};
 
-use super::json::{Json, meaningful};
-use super::notification::Envelope;
+use super::derived::{self, TIMES, When};
+use super::json::{Json, meaningful, raw_member, raw_members};
+use super::notification::{About, Envelope};
 use super::{environment, names, place, stateful, time};
 use crate::event::facts::Facts;
 use crate::event::runtime::{Action, Admission, Learned, Origin, Policy, Shape};
@@ -44,10 +44,11 @@ pub(super) fn is_surely_policy_event(object: &Json<'_>) -> bool {
         || (has("originator") && has("source") && has("name") && has("severity") && has("timestamp"))
 }
 
-/// One event in our own words. An error is a sentence that says what is missing.
+/// One event in our own words; `text` is what `object` was read from. An error is a sentence that says what is missing.
 pub(super) fn event(
     object: &Json<'_>,
-    envelope: &Envelope<'_, '_>,
+    text: &str,
+    envelope: &Envelope,
     received: DateTime<Utc>,
 ) -> Result<Runtime, String> {
     let content = object.member("content");
@@ -65,19 +66,22 @@ pub(super) fn event(
         labels = labels.without("container.name");
     }
 
-    let policy = policy(object, content, envelope);
+    let policy_id = policy_id(object);
+    let known = envelope.policy(policy_id.as_deref());
+    let alert = envelope.alert(policy_id.as_deref().or_else(|| known?.id.as_deref()));
+    let policy = policy(object, policy_id, known, alert);
     let rule = first(&[content.member("ruleName"), object.member("ruleName")])
         .or_else(|| fields.get("falco.rule").map(str::to_owned))
         .or_else(|| fields.get("ruleName").map(str::to_owned));
     let learned = learned(content);
     let admission = admission(content);
     let summary = first(&[content.member("output"), object.member("output")]).map(|text| sentence(&text));
-    let told =
-        ["timestampRFC3339Nano", "timestampNs", "timestamp"].iter().find_map(|name| time::moment(object.member(name)));
+    let when = when(object, envelope, &mut notes);
+    let own_id = id(object, text);
     let named = first(&[object.member("name"), content.member("policyName")]).is_some();
-    let identified = id(object).is_some() || named || rule.is_some() || summary.is_some();
+    let identified = own_id.is_some() || named || rule.is_some() || summary.is_some();
     // In a notification the envelope names the policy; then the least that tells of an occurrence is enough.
-    if !identified && !(envelope.is_notification && (told.is_some() || policy.id.is_some())) {
+    if !identified && !(envelope.is_notification && (matches!(when, When::Own(_)) || policy.id.is_some())) {
         return Err(
             "a policy event needs at least one of `id`, `name`, `content.ruleName` and `output`; it has none of them"
                 .into(),
@@ -88,16 +92,9 @@ pub(super) fn event(
         .or_else(|| admission.as_ref().map(admission_summary))
         .or_else(|| policy.description.clone());
 
-    let standing_in = envelope.time.filter(|_| told.is_none());
-    if standing_in.is_some() {
-        notes.push("The event carries no usable time; the notification's stands in.".to_owned());
-    }
-    let told = told.or(standing_in);
-    let time = told.unwrap_or_else(|| {
-        notes.push("The event carries no usable time; the time it was received stands in.".to_owned());
-        received
-    });
-    let (severity, priority) = severity(object, content, envelope, policy.id.as_deref(), &mut notes);
+    let priority = first(&[content.member("priority"), object.member("priority")]);
+    let told = [known, alert].into_iter().flatten().find_map(|about| about.severity);
+    let rated = severity(object.member("severity"), priority.as_deref(), told, &mut notes);
     let hints: Vec<Cow<'_, str>> = object.member("metrics").list().iter().filter_map(Json::text).collect();
     let mut place = place::read(&fields, &labels, &hints, container_id);
     place.host.mac = [object.member("hostMac"), object.member("machineId")]
@@ -109,16 +106,18 @@ pub(super) fn event(
         place.kubernetes.namespace = place.kubernetes.namespace.or_else(|| content.member("namespace").owned());
     }
 
-    let mut event = Runtime {
-        id: String::new(),
+    Ok(Runtime {
+        id: own_id.unwrap_or_else(|| derived::from_content(object, when, &policy)),
         shape: shape(object, content, envelope),
-        time,
+        time: when.told().unwrap_or(received),
+        untimed: when.told().is_none(),
         odd_severity: object
             .member("severity")
             .any_text()
             .filter(|_| level(object.member("severity")).is_none())
             .map(|text| shorten(&text, 40).to_owned()),
-        severity,
+        severity: rated.unwrap_or(Severity::UNKNOWN),
+        unrated: rated.is_none(),
         priority,
         policy,
         rule,
@@ -133,19 +132,36 @@ pub(super) fn event(
         cloud: place.cloud,
         actions: actions(object, content),
         origin: origin(object, content),
-        link: first(&[object.member("url")]).or_else(|| envelope.link.map(str::to_owned)),
+        link: first(&[object.member("url")]).or_else(|| envelope.link.clone()),
         runbook: first(&[content.member("runBook"), content.member("runbook"), object.member("runBook")]),
         learned,
         admission,
         notes,
-    };
-    event.id = id(object).unwrap_or_else(|| derived_id(&event, told));
-    Ok(event)
+    })
 }
 
-/// The sender's id: a string or an integer. Zero is a sender's way of having none.
-fn id(object: &Json<'_>) -> Option<String> {
+/// When it happened, and a note where the event itself does not say so.
+fn when(object: &Json<'_>, envelope: &Envelope, notes: &mut Vec<String>) -> When {
+    let sent = TIMES.map(|name| object.member(name));
+    if let Some(time) = sent.iter().find_map(|value| time::moment(value)) {
+        return When::Own(time);
+    }
+    let (when, what) = match envelope.time {
+        Some(time) => (When::Notification(time), "the notification's"),
+        None => (When::Untold, "the time it was received"),
+    };
+    notes.push(time::stands_in(&sent, what));
+    when
+}
+
+/// The sender's id: a string or an integer of any length. Zero is a sender's way of having none.
+fn id(object: &Json<'_>, text: &str) -> Option<String> {
     match object.member("id") {
+        // Beyond 64 bits several integers are one number here; they are told apart as they were written.
+        Json::Float(_) => {
+            let written = raw_member(&raw_members(text), "id")?.to_owned();
+            (written.len() <= 512 && written.bytes().all(|b| b.is_ascii_digit())).then_some(written)
+        }
         Json::Integer(0) => None,
         Json::Integer(number) => Some(number.to_string()),
         Json::Text(text) => meaningful(text).filter(|text| text.len() <= 512 && *text != "0").map(str::to_owned),
@@ -153,33 +169,7 @@ fn id(object: &Json<'_>) -> Option<String> {
     }
 }
 
-/// An id from what identifies the event, whichever way it was delivered.
-pub(super) fn derived_id(event: &Runtime, told: Option<DateTime<Utc>>) -> String {
-    let time = told.map(|time| time.to_rfc3339_opts(SecondsFormat::Nanos, true));
-    let part = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    let parts = [
-        time.unwrap_or_default(),
-        part(event.rule.as_deref()),
-        part(event.policy.name.as_deref()),
-        part(event.host.name.as_deref().or(event.host.mac.as_deref())),
-        part(event.container.id.as_deref()),
-        part(event.summary.as_deref()),
-    ];
-    let mut hash = Sha256::new();
-    for text in &parts {
-        hash.update(text.as_bytes());
-        hash.update([0]);
-    }
-    for (name, value) in event.fields.iter() {
-        hash.update(name.as_bytes());
-        hash.update([1]);
-        hash.update(value.as_bytes());
-        hash.update([2]);
-    }
-    hex::encode(&hash.finalize()[..16])
-}
-
-fn shape(object: &Json<'_>, content: &Json<'_>, envelope: &Envelope<'_, '_>) -> Shape {
+fn shape(object: &Json<'_>, content: &Json<'_>, envelope: &Envelope) -> Shape {
     match () {
         () if envelope.is_notification => Shape::Notification,
         () if !content.is_map() && object.member("type").is_null() => Shape::Legacy,
@@ -190,52 +180,50 @@ fn shape(object: &Json<'_>, content: &Json<'_>, envelope: &Envelope<'_, '_>) -> 
     }
 }
 
-fn policy(object: &Json<'_>, content: &Json<'_>, envelope: &Envelope<'_, '_>) -> Policy {
-    let id = first(&[content.member("policyId"), object.member("policyId")]).filter(|id| id != "0");
-    let known = id.as_deref().and_then(|id| envelope.policy(id)).or_else(|| envelope.only_policy());
-    let from_policy = |name: &str| known.and_then(|policy| policy.member(name).owned());
+/// The id of the policy that the event names.
+pub(super) fn policy_id(object: &Json<'_>) -> Option<String> {
+    first(&[object.member("content").member("policyId"), object.member("policyId")]).filter(|id| id != "0")
+}
+
+/// The policy: in the event's words, else in those of the notification's policy of that id, else in its alert's.
+fn policy(object: &Json<'_>, id: Option<String>, known: Option<&About>, alert: Option<&About>) -> Policy {
+    let content = object.member("content");
     Policy {
         name: first(&[object.member("name"), content.member("policyName")])
-            .or_else(|| from_policy("name"))
-            .or_else(|| envelope.alert_policy_name()),
+            .or_else(|| known?.name.clone())
+            .or_else(|| Some(alert?.policy_name()?.to_owned())),
         description: first(&[object.member("description")])
-            .or_else(|| from_policy("description"))
-            .or_else(|| envelope.alert.member("description").owned()),
+            .or_else(|| known?.description.clone())
+            .or_else(|| alert?.description.clone()),
         version: first(&[content.member("policyVersion"), object.member("policyVersion")])
-            .or_else(|| from_policy("version")),
+            .or_else(|| known?.version.clone()),
         origin: first(&[content.member("policyOrigin"), content.member("origin"), object.member("origin")]),
         id,
     }
 }
 
+/// How bad it is: what the event says, else its priority, else what its notification says; `None` where nobody does. What
+/// stands in is noted.
 fn severity(
-    object: &Json<'_>,
-    content: &Json<'_>,
-    envelope: &Envelope<'_, '_>,
-    policy: Option<&str>,
+    own: &Json<'_>,
+    priority: Option<&str>,
+    told: Option<Severity>,
     notes: &mut Vec<String>,
-) -> (Severity, Option<String>) {
-    let priority = first(&[content.member("priority"), object.member("priority")]);
-    let own = object.member("severity");
+) -> Option<Severity> {
     if let Some(level) = level(own) {
-        return (level, priority);
+        return Some(level);
     }
-    let fallback = priority
-        .as_deref()
-        .and_then(Severity::from_word)
-        .or_else(|| policy.and_then(|id| envelope.policy(id)).and_then(|policy| level(policy.member("severity"))))
-        .or_else(|| level(envelope.alert.member("severity")))
-        .unwrap_or(Severity::UNKNOWN);
+    let fallback = priority.and_then(Severity::from_word).or(told);
     let what = match own.any_text() {
         None => "missing".to_owned(),
         Some(text) => format!("{:?}, which is outside 0 to 7", shorten(&text, 40)),
     };
-    notes.push(format!("The severity is {what}; {} stands in.", fallback.level()));
-    (fallback, priority)
+    notes.push(format!("The severity is {what}; {} stands in.", fallback.unwrap_or(Severity::UNKNOWN).level()));
+    fallback
 }
 
 /// A level of the scale, however it is spelt: number, decimal string, word.
-fn level(value: &Json<'_>) -> Option<Severity> {
+pub(super) fn level(value: &Json<'_>) -> Option<Severity> {
     let number = match value {
         Json::Float(number) if number.fract() == 0.0 && (0.0..=7.0).contains(number) => number.to_string().parse().ok(),
         _ => value.integer().and_then(|number| i64::try_from(number).ok()),

@@ -1,5 +1,7 @@
 //! Every recorded shape, and what goes wrong with it.
 
+mod derived;
+mod notifications;
 mod places;
 
 use chrono::{DateTime, Utc};

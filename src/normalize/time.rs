@@ -3,6 +3,7 @@
 use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
 
 use super::json::Json;
+use super::sysdig::shorten;
 
 /// The first year that is believed: everything these sensors report is younger.
 const FIRST_YEAR: i32 = 1973;
@@ -21,6 +22,13 @@ pub(crate) fn moment(value: &Json<'_>) -> Option<DateTime<Utc>> {
         }
         _ => None,
     }
+}
+
+/// Says what stands in for a time, and what was sent in its place, so that it can be looked up.
+pub(super) fn stands_in(sent: &[&Json<'_>], what: &str) -> String {
+    let sent = sent.iter().find_map(|value| value.any_text());
+    let sent = sent.map(|text| format!(" ({:?})", shorten(&text, 40))).unwrap_or_default();
+    format!("The event carries no usable time{sent}; {what} stands in.")
 }
 
 fn from_number(number: i128) -> Option<DateTime<Utc>> {

@@ -12,6 +12,8 @@ pub mod pubsub_pull;
 pub mod pubsub_token;
 pub mod room;
 pub mod sender;
+#[cfg(test)]
+mod tests;
 mod unknown;
 pub mod webhook;
 
@@ -23,7 +25,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
 use crate::event::Event;
-use crate::normalize::Element;
+use crate::normalize::{Element, Ignored};
 use crate::outbox::{NewContent, NewEntry, Store, StoreError};
 use crate::telemetry::metrics as names;
 use unknown::Unknown;
@@ -102,15 +104,9 @@ impl Intake {
         let began = Instant::now();
         let many = elements.len() > MANY;
         let mut entries = Vec::with_capacity(elements.len());
-        let mut ignored = 0;
+        let (mut ignored, mut unknown) = (Vec::new(), Vec::new());
         let mut first_unreadable = None;
         for element in elements {
-            if let Element::Unknown { members, .. } = &element
-                && let Some(count) = self.unknown.note(began)
-            {
-                let door = door.label();
-                tracing::warn!(door, members, count, "what came in is none of the known shapes and opens no finding");
-            }
             match element {
                 Element::Event { event, body } => {
                     let mut entry = entry(door, event, body);
@@ -123,18 +119,22 @@ impl Intake {
                     first_unreadable.get_or_insert_with(|| reason.clone());
                     entries.push(unreadable(door, reason, body));
                 }
-                Element::Ignored(kind) | Element::Unknown { kind, .. } => {
-                    ignored += 1;
-                    metrics::counter!(names::IGNORED.name, "kind" => kind.label()).increment(1);
+                Element::Ignored(kind) => ignored.push(kind),
+                Element::Unknown { kind, members } => {
+                    ignored.push(kind);
+                    unknown.push(members);
                 }
             }
         }
-        let taken = self.store.accept(entries, ignored, Utc::now()).await.map_err(IntakeError)?;
+        let taken = self.store.accept(entries, ignored.len() as u64, Utc::now()).await.map_err(IntakeError)?;
+        // Only now: what could not be taken is sent again.
+        self.tell_ignored(door, &ignored, &unknown, began);
         // What was handed over lies on the worker's desk already.
         if taken.waiting > taken.handed {
             self.wake.notify_one();
         }
-        let receipt = Receipt { accepted: taken.waiting, duplicates: taken.duplicates, ignored, parked: taken.parked };
+        let (accepted, duplicates, parked) = (taken.waiting, taken.duplicates, taken.parked);
+        let receipt = Receipt { accepted, duplicates, ignored: ignored.len() as u64, parked };
         if let Some(reason) = first_unreadable.filter(|_| receipt.parked > 0) {
             tracing::warn!(
                 parked = receipt.parked,
@@ -146,6 +146,19 @@ impl Intake {
         count(door, receipt);
         metrics::histogram!(names::ACCEPT_SECONDS.name).record(began.elapsed().as_secs_f64());
         Ok(receipt)
+    }
+
+    /// Counts what opens no finding. What nobody knows is told in the log too, by the names of its members.
+    fn tell_ignored(&self, door: Door, ignored: &[Ignored], unknown: &[String], now: Instant) {
+        for kind in ignored {
+            metrics::counter!(names::IGNORED.name, "kind" => kind.label()).increment(1);
+        }
+        for members in unknown {
+            if let Some(count) = self.unknown.note(now) {
+                let door = door.label();
+                tracing::warn!(door, members, count, "what came in is none of the known shapes and opens no finding");
+            }
+        }
     }
 }
 

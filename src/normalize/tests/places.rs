@@ -43,6 +43,17 @@ fn host_is_never_a_containers_name_without_a_containers_id() {
 }
 
 #[test]
+fn host_is_no_containers_name_in_falcos_words_either() {
+    let falco = |id: &str| {
+        let fields = json!({"container.id": id, "container.name": "host", "proc.name": "cat"});
+        runtime(&json!({"rule": "R", "priority": "Notice", "output": "o", "output_fields": fields}))
+    };
+    let on_host = falco("host");
+    assert_eq!((on_host.field("container.name"), &on_host.container), (None, &Default::default()));
+    assert_eq!(falco("32c415f00958").field("container.name"), Some("host"), "a container may have this name");
+}
+
+#[test]
 fn a_kind_without_its_member_leaves_the_workload_that_is_named() {
     let labels = json!({"kubernetes.workload.type": "deployment", "kubernetes.replicaSet.name": "web-5"});
     let found = runtime(&event(json!({}), labels)).kubernetes;
