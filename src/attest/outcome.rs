@@ -11,7 +11,7 @@ use super::claims::Claims;
 use super::policy::{Explanation, Policy, known};
 use super::reason::Reason;
 pub use super::standing::{Live, Told};
-pub use super::told::{Expected, Flood, Forged};
+pub use super::told::{Expected, Flood, Forged, Watch};
 use super::verify::Verified;
 use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category, Evidence};

@@ -7,6 +7,7 @@ mod answers;
 mod decision;
 mod issuers;
 pub mod journal;
+mod judging;
 mod logged;
 mod memory;
 mod release;
