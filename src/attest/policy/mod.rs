@@ -3,15 +3,18 @@
 mod anchor;
 mod compared;
 pub mod condition;
+mod fault;
 pub mod file;
 pub mod form;
 mod guards;
 mod hint;
 pub mod known;
+mod lacking;
 mod length;
 pub mod lint;
 pub mod mapping;
 mod members;
+mod possible;
 mod spoken;
 mod strangers;
 mod wish;
