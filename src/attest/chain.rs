@@ -3,12 +3,13 @@
 //! Ordinary web rules do not fit: the intermediate has only the extended key usage 2.23.133.8.1, and the leaf none.
 //! What is checked: the last certificate is the pinned root by SHA-256, each is signed by the next with
 //! sha256WithRSAEncryption, names chain, all are valid at the time, authorities say that they are, the leaf that it
-//! is not, path lengths hold, and every key has at least 2048 bits.
+//! is not, path lengths hold, no other extension is marked critical, and every key has at least 2048 bits.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{ParsedExtension, X509Extension};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
@@ -20,6 +21,8 @@ use super::reason::Reason;
 pub const GOOGLE_ROOT: &str = "148b293821bb0c6a317f413c8ba475814091cb22d49b9e3c94198db8e8f86c39";
 
 const SHA256_WITH_RSA: &str = "1.2.840.113549.1.1.11";
+/// The only extended key usage of Google's intermediate.
+const ATTESTING: &str = "2.23.133.8.1";
 const RSA: &str = "1.2.840.113549.1.1.1";
 
 /// The roots that are trusted, by the SHA-256 of their DER.
@@ -123,14 +126,21 @@ fn one(certificate: &X509Certificate<'_>, place: usize, now: ASN1Time) -> Result
     if usage.is_some_and(|usage| !fits(usage.value)) {
         return Err(Reason::Chain("a key is not meant for signing this"));
     }
-    let unknown = |e: &&x509_parser::extensions::X509Extension<'_>| {
-        e.critical
-            && matches!(e.parsed_extension(), x509_parser::extensions::ParsedExtension::UnsupportedExtension { .. })
-    };
-    if certificate.extensions().iter().any(|extension| unknown(&extension)) {
-        return Err(Reason::Chain("a critical extension is unknown"));
+    if certificate.extensions().iter().any(|extension| extension.critical && !is_looked_at(extension)) {
+        return Err(Reason::Chain("a critical extension is not understood"));
     }
     Ok(())
+}
+
+/// Whether what an extension says was looked at, here or above. Who marks one as critical forbids to pass it over.
+fn is_looked_at(extension: &X509Extension<'_>) -> bool {
+    match extension.parsed_extension() {
+        ParsedExtension::BasicConstraints(_) | ParsedExtension::KeyUsage(_) => true,
+        ParsedExtension::ExtendedKeyUsage(usage) => {
+            usage.any || usage.other.iter().any(|other| other.to_id_string() == ATTESTING)
+        }
+        _ => false,
+    }
 }
 
 fn linked(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> Result<(), Reason> {

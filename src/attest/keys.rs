@@ -71,7 +71,11 @@ impl KeySet {
 fn usable(jwk: &Json) -> Option<(String, VerifyingKey)> {
     let text = |name: &str| jwk.get(name).and_then(Json::as_str);
     let absent_or = |name: &str, value: &str| jwk.get(name).is_none_or(|found| found.as_str() == Some(value));
-    if text("kty") != Some("RSA") || !absent_or("use", "sig") || !absent_or("alg", "RS256") {
+    let verifies = |operations: &Json| {
+        operations.as_array().is_some_and(|list| list.iter().any(|operation| operation.as_str() == Some("verify")))
+    };
+    let meant = absent_or("use", "sig") && absent_or("alg", "RS256") && jwk.get("key_ops").is_none_or(verifies);
+    if text("kty") != Some("RSA") || !meant {
         return None;
     }
     let kid = text("kid").filter(|kid| (1..=256).contains(&kid.len()))?;

@@ -1,8 +1,9 @@
 //! The nearest known name to a mistyped one.
 
-/// The closest of `known` within a third of the name's length, the name itself included.
+/// The closest of `known` within a third of the name's length, the name itself included. Of two letters none may be another:
+/// anything would be near.
 pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let bound = (name.chars().count() / 3).max(1);
+    let bound = name.chars().count() / 3;
     known
         .into_iter()
         .map(|candidate| (distance(name, candidate), candidate))

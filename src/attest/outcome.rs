@@ -8,10 +8,11 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 
 use super::claims::Claims;
+pub use super::expected::{Expected, Watch};
+pub use super::flood::{Flood, Forged};
 use super::policy::{Explanation, Policy, known};
 use super::reason::Reason;
 pub use super::standing::{Live, Told};
-pub use super::told::{Expected, Flood, Forged};
 use super::verify::Verified;
 use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category, Evidence};

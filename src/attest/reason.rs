@@ -114,11 +114,20 @@ impl Reason {
         }
     }
 
-    /// Whether the signature was good, so that the claims are known to be the issuer's.
-    pub fn is_verified(&self) -> bool {
+    /// Whether it is found only once the signature was good, so that the claims are known to be an issuer's.
+    pub fn is_of_signed(&self) -> bool {
         matches!(
             self,
-            Self::Replayed
+            Self::Claims(_)
+                | Self::Issuer
+                | Self::Audience
+                | Self::Expired
+                | Self::NotYetValid
+                | Self::Lifetime
+                | Self::TooOld
+                | Self::NonceMissing
+                | Self::NonceExpired
+                | Self::Replayed
                 | Self::Family
                 | Self::PolicyDenied
                 | Self::PolicyError

@@ -6,6 +6,7 @@
 
 use serde_json::Value as Json;
 
+use super::cel::Budget;
 use super::chain::{self, Roots};
 use super::claims::Claims;
 use super::json;
@@ -158,13 +159,23 @@ fn check_times(claims: &Json, policy: &Policy, now: i64) -> Result<i64, Reason> 
 
 /// Asks whether the policy lets verified claims pass: family first, then the condition.
 pub fn judge(verified: &Verified, policy: &Policy) -> Result<(), Reason> {
+    judge_within(verified, policy, &mut Budget::default())
+}
+
+/// The same with a budget, which is then short if the condition needs more.
+pub fn judge_within(verified: &Verified, policy: &Policy, budget: &mut Budget) -> Result<(), Reason> {
     check_family(&verified.claims, policy.family)?;
-    of_answer(&policy.ask(&verified.claims))
+    of_answer(&policy.ask_within(&verified.claims, budget))
 }
 
 /// The judgement with its explanation.
 pub fn judge_and_explain(verified: &Verified, policy: &Policy) -> (Result<(), Reason>, Explanation) {
-    let (answer, mut explained) = policy.ask_and_explain(&verified.claims);
+    explain_within(verified, policy, &mut Budget::default())
+}
+
+/// The same with a budget, which is then short if the condition or its explanation needs more.
+pub fn explain_within(verified: &Verified, policy: &Policy, budget: &mut Budget) -> (Result<(), Reason>, Explanation) {
+    let (answer, mut explained) = policy.ask_and_explain(&verified.claims, budget);
     let judgement = check_family(&verified.claims, policy.family).and_then(|()| of_answer(&answer));
     if judgement == Err(Reason::Family) {
         explained.allowed = false;

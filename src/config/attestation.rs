@@ -153,7 +153,8 @@ pub static ATTESTATION_FAILURES_PER_MINUTE: Setting = Setting {
     example: "60",
     secret: false,
     doc: "Refused tokens that one address may have a minute before it is answered 429, and, counted apart, challenges \
-          that it may ask for. A good token is always let in, and refusals keep nobody from a challenge.",
+          that it may ask for. A good token is always let in, and refusals keep nobody from a challenge. Beyond it, tokens \
+          that nobody signed are not written to the journal.",
 };
 /// `ATTESTATION_JOURNAL`.
 pub static ATTESTATION_JOURNAL: Setting = Setting {
@@ -163,7 +164,8 @@ pub static ATTESTATION_JOURNAL: Setting = Setting {
     example: "/var/lib/sysdig-scc/attestation-journal.jsonl",
     secret: false,
     doc: "The file every decision is appended to, one JSON object a line: time, policy and its hash, the token's hash, \
-          verdict and reason. A secret is released only after its line is written.",
+          verdict and reason. A secret is released only after its line is written. Left out are only tokens that nobody \
+          signed, of an address beyond ATTESTATION_FAILURES_PER_MINUTE.",
 };
 /// `ATTESTATION_RELEASED_FINDINGS`.
 pub static ATTESTATION_RELEASED_FINDINGS: Setting = Setting {

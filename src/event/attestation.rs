@@ -142,11 +142,12 @@ impl Category {
             }
             Self::AttestationTokenInvalid => {
                 "1. Tokens that no issuer signed, or that are not for this service, were shown.\n\
-                 2. Read in the properties for which reasons, and find the sender in the access log."
+                 2. Read in the properties for which reasons, or of which log entry. The attestation journal has each sender's \
+                 address, but of one beyond its share a minute only the first tokens; a load balancer's log has every request."
             }
             Self::AttestationTokenReplayed => {
                 "1. A token or nonce was used twice: somebody else may hold it.\n\
-                 2. Find both requests in the journal; use nonces from POST /attestation/challenge."
+                 2. Find both requests in the attestation journal, by token_sha256 or instance; use nonces from POST /attestation/challenge."
             }
             Self::AttestationTokenExposed => {
                 "1. A complete bearer token stands in a log; who reads it can use it until it expires.\n\

@@ -31,9 +31,7 @@ pub enum SecretError {
     #[error("a secret's place is written sm://PROJECT/SECRET or sm://PROJECT/SECRET/VERSION")]
     Name,
     /// Secret Manager did not give it.
-    #[error(
-        "secret {name} cannot be read: grant roles/secretmanager.secretAccessor on it, and check that the version is enabled"
-    )]
+    #[error("secret {name} cannot be read{}", advice(.source))]
     Call {
         /// Its place.
         name: SecretName,
@@ -58,6 +56,23 @@ pub enum SecretError {
         /// Its place.
         name: SecretName,
     },
+}
+
+impl SecretError {
+    /// Whether it is the name, or what the account may read, that somebody has to mend.
+    pub fn is_of_access(&self) -> bool {
+        matches!(self, Self::Name) || matches!(self, Self::Call { source, .. } if !advice(source).is_empty())
+    }
+}
+
+/// What to do about it, where what Secret Manager said leaves no doubt; else what happened says it all.
+fn advice(error: &ApiError) -> &'static str {
+    match error.status() {
+        Some(403) if !error.is_quota() => ": grant roles/secretmanager.secretAccessor on it",
+        Some(404) => ": correct the name, or grant roles/secretmanager.secretAccessor on it",
+        Some(400) if error.canonical() == "FAILED_PRECONDITION" => ": check that the version is enabled",
+        _ => "",
+    }
 }
 
 impl fmt::Display for SecretName {
@@ -155,6 +170,30 @@ mod tests {
         // RFC 3720, B.4, and the check value of the algorithm.
         assert_eq!(crc32c(b"123456789"), 0xE306_9283);
         assert_eq!(crc32c(&[0; 32]), 0x8A91_36AA);
+    }
+
+    #[test]
+    fn a_role_is_only_advised_where_it_is_what_lacks() {
+        let refused = |status: u16, canonical: &str| {
+            let error = super::super::error::GoogleError { status: canonical.to_owned(), ..Default::default() };
+            let refusal = super::super::error::Refusal { call: String::new(), status, error, retry_after: None };
+            ApiError::Status(Box::new(refusal))
+        };
+        let late = ApiError::Timeout { call: String::new(), after: std::time::Duration::from_secs(1) };
+        for (source, advice) in [
+            (refused(403, "PERMISSION_DENIED"), ": grant roles/secretmanager.secretAccessor on it"),
+            (refused(404, "NOT_FOUND"), ": correct the name, or grant roles/secretmanager.secretAccessor on it"),
+            (refused(400, "FAILED_PRECONDITION"), ": check that the version is enabled"),
+            (refused(403, "RESOURCE_EXHAUSTED"), ""),
+            (refused(429, "RESOURCE_EXHAUSTED"), ""),
+            (refused(500, "INTERNAL"), ""),
+            (refused(503, "UNAVAILABLE"), ""),
+            (late, ""),
+        ] {
+            let error = SecretError::Call { name: "sm://p/s".parse().unwrap(), source };
+            let expected = format!("secret projects/p/secrets/s/versions/latest cannot be read{advice}");
+            assert_eq!((error.to_string(), error.is_of_access()), (expected, !advice.is_empty()));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod answers;
 mod decision;
 mod issuers;
 pub mod journal;
+mod judging;
 mod logged;
 mod memory;
 mod release;
@@ -15,6 +16,7 @@ mod service;
 mod telling;
 mod used;
 mod verdict;
+mod wiped;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
@@ -22,7 +24,7 @@ use chrono::Utc;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::json;
-use zeroizing::Wiped;
+use wiped::Wiped;
 
 pub use answers::{Refused, Released, Shown, Verdict};
 pub(crate) use issuers::stand_in;
@@ -249,47 +251,4 @@ fn refusal(refused: &Refused) -> HttpResponse {
 
 async fn wrong_method() -> HttpResponse {
     refuse(405, "wrong_method", "challenges and verdicts are asked for with POST, secrets with GET or POST")
-}
-
-mod zeroizing {
-    //! A body that is overwritten once it has been sent.
-
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    use actix_web::body::{BodySize, MessageBody};
-    use actix_web::web::Bytes;
-    use secrecy::{ExposeSecret, SecretSlice};
-
-    /// A secret as a body. Every copy of ours is overwritten, this one when the server has taken it. The server's send
-    /// buffer and the kernel's, which hold it until they are used again, are beyond our reach.
-    pub(super) struct Wiped(Option<SecretSlice<u8>>);
-
-    /// Lends the secret to the server, and overwrites it when that is done with it.
-    struct Lent(SecretSlice<u8>);
-
-    impl AsRef<[u8]> for Lent {
-        fn as_ref(&self) -> &[u8] {
-            self.0.expose_secret()
-        }
-    }
-
-    impl Wiped {
-        pub(super) fn new(value: SecretSlice<u8>) -> Self {
-            Self(Some(value))
-        }
-    }
-
-    impl MessageBody for Wiped {
-        type Error = std::convert::Infallible;
-
-        fn size(&self) -> BodySize {
-            BodySize::Sized(self.0.as_ref().map_or(0, |value| value.expose_secret().len() as u64))
-        }
-
-        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-            let value = self.get_mut().0.take().filter(|value| !value.expose_secret().is_empty());
-            Poll::Ready(value.map(|value| Ok(Bytes::from_owner(Lent(value)))))
-        }
-    }
 }

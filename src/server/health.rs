@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::outbox::Store;
 use crate::outbox::worker::Heartbeat;
+use crate::receive::attestation::Attestor;
 
 /// A worker that has not looked for due events for this long is stuck.
 const STUCK_AFTER_SECS: u64 = 30;
@@ -46,6 +47,8 @@ struct Report {
     worker: String,
     credentials: &'static str,
     delivery: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attestation_journal: Option<&'static str>,
 }
 
 /// `GET /healthz`: the process answers. Nothing outside it is asked: restarting mends nobody else.
@@ -59,8 +62,9 @@ pub async fn original() -> HttpResponse {
 }
 
 /// `GET /readyz`: 200 when events can be made durable and taken further. An outage of Security Command Center, or a
-/// missing permission, leaves it ready: events are still safe here, and turning senders away would lose them.
-pub async fn ready(health: web::Data<Health>) -> HttpResponse {
+/// missing permission, leaves it ready: events are still safe here, and turning senders away would lose them. So does a
+/// journal that cannot be written: it keeps nobody's events away, and who attests is told 503.
+pub async fn ready(health: web::Data<Health>, attestor: Option<web::Data<Attestor>>) -> HttpResponse {
     let store = health.store.probe().await;
     let idle = health.heartbeat.idle_secs(Utc::now());
     let moves = idle.is_some_and(|secs| secs < STUCK_AFTER_SECS);
@@ -78,6 +82,10 @@ pub async fn ready(health: web::Data<Health>) -> HttpResponse {
         } else {
             "no token could be obtained yet; run `sysdig-scc check`"
         },
+        attestation_journal: attestor.map(|attestor| match attestor.journal_takes_lines() {
+            true => "writable",
+            false => "the last line could not be written; no token is allowed until one can",
+        }),
         delivery: delivery.held.map_or_else(|| "flowing".into(), |reason| format!("held: {reason}")),
     };
     let mut answer = if report.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };

@@ -32,6 +32,14 @@ pub const ATTESTATION_DECISIONS: Metric = Metric::new(
     &["verdict", "reason"],
     "Attestation tokens by verdict (allowed, denied) and reason code.",
 );
+/// Attestations of machines that are not watched.
+pub const ATTESTATION_UNWATCHED: Metric = Metric::new(
+    "sysdig_scc_attestation_unwatched_total",
+    "counter",
+    &[],
+    "Attestations of machines beyond the 20,000 that ATTESTATION_EXPECT_EVERY_HOURS can miss: they become no \
+     ATTESTATION_MISSING.",
+);
 /// Fetches of an issuer's keys.
 pub const ATTESTATION_KEY_FETCHES: Metric = Metric::new(
     "sysdig_scc_attestation_key_fetches_total",
@@ -188,6 +196,7 @@ pub const ALL: &[&Metric] = &[
     &TOKEN_FETCHES,
     &TOKEN_EXPIRY,
     &ATTESTATION_DECISIONS,
+    &ATTESTATION_UNWATCHED,
     &ATTESTATION_KEY_FETCHES,
     &ATTESTATION_UNKNOWN_KIDS,
     &ATTESTATION_RELOADS,

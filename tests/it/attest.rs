@@ -150,14 +150,21 @@ fn small_and_odd_keys_are_not_used() {
     encryption["use"] = json!("enc");
     let mut other = KEY.jwk();
     other["alg"] = json!("RS512");
+    let mut signing = KEY.jwk();
+    signing["key_ops"] = json!(["sign"]);
+    let mut misread = KEY.jwk();
+    misread["key_ops"] = json!("verify");
     let mut short = KEY.jwk();
     let (n, _) = KEY.components();
     short["n"] = json!(base64url(&n[..128]));
     let hmac = json!({"kty": "oct", "kid": "a", "k": "AAAA"});
-    for key in [odd, encryption, other, short, hmac] {
+    for key in [odd, encryption, other, signing, misread, short, hmac] {
         assert!(KeySet::read(json!({"keys": [key]}).to_string().as_bytes()).is_err(), "{key}");
     }
     assert!(KeySet::read(jwks(&[&KEY, &KEY]).as_bytes()).is_err(), "the same kid twice");
+    let mut verifying = KEY.jwk();
+    verifying["key_ops"] = json!(["sign", "verify"]);
+    assert!(KeySet::read(json!({"keys": [verifying]}).to_string().as_bytes()).is_ok());
     assert_eq!(KeySet::read(json!({"keys": [{"kty": "XX"}, KEY.jwk()]}).to_string().as_bytes()).unwrap().len(), 1);
 }
 
@@ -185,6 +192,17 @@ fn a_chain_leads_to_the_pinned_root_or_nowhere() {
         try_chain(&ChainShape { wrong_intermediate: true, ..ChainShape::default() }, None, &pki),
         "chain_not_accepted"
     );
+    // Name constraints, which are not looked at, and what nobody knows.
+    for (number, critical, expected) in
+        [(30, true, "chain_not_accepted"), (30, false, "good"), (99, true, "chain_not_accepted"), (99, false, "good")]
+    {
+        let extension = Some((number, critical));
+        assert_eq!(
+            try_chain(&ChainShape { extension, ..ChainShape::default() }, None, &pki),
+            expected,
+            "{extension:?}"
+        );
+    }
     // Another key than the leaf's, under the leaf's chain.
     let chain = Chain::new(&leaf, NOW, &shape);
     let roots = Roots::fingerprint(&chain.root_hex()).unwrap();

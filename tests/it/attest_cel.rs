@@ -188,6 +188,14 @@ fn where_definition_and_intuition_part_googles_runtime_is_followed() {
         // A difference of timestamps is counted in nanoseconds.
         ("timestamp('2290-01-01T00:00:00Z') - timestamp('2000-01-01T00:00:00Z') > duration('1s')", "true"),
         ("timestamp('2300-01-01T00:00:00Z') - timestamp('2000-01-01T00:00:00Z') > duration('1s')", "error"),
+        // A leap second is the first second of the next minute.
+        ("timestamp('2024-02-29T23:59:60Z').getSeconds() == 0", "true"),
+        ("timestamp('2024-02-29T23:59:60Z').getMilliseconds() == 0", "true"),
+        ("timestamp('2024-02-29T23:59:60.25Z').getMilliseconds() == 250", "true"),
+        ("int(timestamp('2024-02-29T23:59:60Z')) == 1709251200", "true"),
+        ("string(timestamp('2024-02-29T23:59:60Z')) == '2024-03-01T00:00:00Z'", "true"),
+        ("timestamp('2024-02-29T23:59:60Z') == timestamp('2024-03-01T00:00:00Z')", "true"),
+        ("timestamp('2024-02-29T23:59:60Z') - timestamp('2024-02-29T23:59:59Z') == duration('1s')", "true"),
         ("[1].exists(__result__, true)", "refused"),
         ("{1: 1, 1u: 2} == {1: 2}", "error"),
     ];

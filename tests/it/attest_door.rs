@@ -408,6 +408,29 @@ async fn nothing_is_allowed_that_cannot_be_written_down() {
 }
 
 #[tokio::test]
+async fn a_journal_that_cannot_be_written_is_told_and_keeps_no_event_away() {
+    let (issuer, folder) = (Issuer::start(), tempfile::tempdir().unwrap());
+    std::fs::write(folder.path().join("ours.yaml"), POLICY).unwrap();
+    std::fs::write(folder.path().join("secret"), SECRET).unwrap();
+    let world = World::with(&[
+        ("ATTESTATION_POLICIES", &folder.path().display().to_string()),
+        ("ATTESTATION_SECRETS", &format!("db=ours:file:{}", folder.path().join("secret").display())),
+        ("ATTESTATION_ENDPOINT", &issuer.url),
+        ("ATTESTATION_JOURNAL", "/dev/full"),
+    ])
+    .await;
+    let told = async || {
+        let (status, body) = world.get("/readyz").await;
+        (status, serde_json::from_str::<Json>(&body).unwrap()["attestation_journal"].clone())
+    };
+    assert_eq!(told().await, (200, json!("writable")));
+    let asked = world.http.get(format!("{}/attestation/secrets/db", world.url)).bearer_auth(token(json!({})));
+    assert_eq!(asked.send().await.unwrap().status(), 503);
+    let (status, journal) = told().await;
+    assert!(status == 200 && journal.as_str().unwrap().contains("could not be written"), "{status} {journal}");
+}
+
+#[tokio::test]
 async fn unknown_keys_make_no_storm_and_no_keys_make_503() {
     let door = Door::with(&[("ATTESTATION_FAILURES_PER_MINUTE", "100000")], Duration::from_secs(60));
     assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200);
@@ -580,9 +603,9 @@ async fn a_key_the_token_does_not_vouch_for_is_a_refusal_like_others() {
         statuses.push(door.post("/attestation/secrets/db", asked).await.0);
     }
     assert_eq!(statuses, [403, 400, 403, 429, 429]);
-    let journal = door.journal(3).await;
+    let journal = door.journal(4).await;
     let lines: Vec<Json> = journal.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 3, "what is answered 429 is not written: {journal}");
+    assert_eq!(lines.len(), 4, "of what is answered 429 the first: {journal}");
     for line in lines {
         let told = (&line["verdict"], &line["reason"], &line["secret"], &line["policy"]);
         assert_eq!(told, (&json!("denied"), &json!("key_not_accepted"), &json!("db"), &json!("ours")));
@@ -592,17 +615,62 @@ async fn a_key_the_token_does_not_vouch_for_is_a_refusal_like_others() {
 }
 
 #[tokio::test]
-async fn beyond_its_share_an_address_does_not_fill_the_journal() {
+async fn beyond_its_share_an_address_does_not_fill_the_journal_and_what_is_signed_stays_in_it() {
     let door = Door::open(&[("ATTESTATION_FAILURES_PER_MINUTE", "2")]);
+    let secret = "/attestation/secrets/db";
     let used = token(json!({}));
+    assert_eq!(door.get(secret, &used).await.0, 200);
     let mut statuses = Vec::new();
-    for _ in 0..6 {
-        statuses.push(door.get("/attestation/secrets/db", &used).await.0);
+    for number in 0..6 {
+        statuses.push(door.get(secret, &format!("a.b.c{number}")).await.0);
     }
-    assert_eq!(statuses, [200, 409, 409, 429, 429, 429]);
+    assert_eq!(statuses, [401, 401, 429, 429, 429, 429]);
+    let elsewhere = token(json!({"aud": "https://other.example.org"}));
+    for refused in [&used, &elsewhere, &token(json!({"hwmodel": "x"}))] {
+        for _ in 0..4 {
+            assert_eq!(door.get(secret, refused).await.0, 429);
+        }
+    }
+    assert_eq!(door.get("/attestation/secrets/api", &used).await.0, 429);
     // One more that is waited for: all before it are on the disk.
-    assert_eq!(door.get("/attestation/secrets/db", &token(json!({"oemid": 1}))).await.0, 200);
-    assert_eq!(door.journal(4).await.lines().count(), 4);
+    assert_eq!(door.get(secret, &token(json!({"oemid": 1}))).await.0, 200);
+    let journal = door.journal(8).await;
+    let lines = journal.lines().map(|line| serde_json::from_str::<Json>(line).unwrap());
+    let reasons: Vec<_> = lines.map(|line| line["reason"].as_str().unwrap_or("allowed").to_owned()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "allowed",
+            "token_malformed",
+            "token_malformed",
+            "replayed",
+            "audience_not_accepted",
+            "policy_denied",
+            "replayed",
+            "allowed"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_condition_that_takes_long_keeps_nobody_else_waiting() {
+    let (head, _) = POLICY.split_once("condition").unwrap();
+    let all = "assertion.l.all(x, assertion.l.all(y, assertion.l.all(z, x + y + z >= 0)))";
+    let settings = [("ATTESTATION_SECRETS", "db=ours:env:DB_SECRET,slow=slow:env:DB_SECRET")];
+    let door = Door::beside(&settings, Parts::default(), &[("slow.yaml", &format!("{head}condition: {all}\n"))]);
+    assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200, "the keys are there");
+    let long = token(json!({"l": (0..300).collect::<Vec<_>>()}));
+    let mut asking = std::pin::pin!(door.get("/attestation/secrets/slow", &long));
+    let mut others = 0;
+    // There is one thread for all requests.
+    let (status, body) = loop {
+        tokio::select! {
+            answer = &mut asking => break answer,
+            _ = door.post("/attestation/challenge", json!({"secret": "db"})) => others += 1,
+        }
+    };
+    assert_eq!((status, body.contains("policy_error")), (403, true), "{body}");
+    assert!(others > 20, "{others} were answered meanwhile");
 }
 
 #[tokio::test]

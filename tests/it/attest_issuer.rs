@@ -113,11 +113,13 @@ pub struct ChainShape {
     pub leaf_days: (i64, i64),
     pub leaf_is_authority: bool,
     pub wrong_intermediate: bool,
+    /// The last number of a further extension of the intermediate, and whether it is critical.
+    pub extension: Option<(u64, bool)>,
 }
 
 impl Default for ChainShape {
     fn default() -> Self {
-        Self { leaf_days: (-1, 59), leaf_is_authority: false, wrong_intermediate: false }
+        Self { leaf_days: (-1, 59), leaf_is_authority: false, wrong_intermediate: false, extension: None }
     }
 }
 
@@ -152,6 +154,13 @@ impl Chain {
         let mut middle = params("Confidential Space Intermediate CA", (-900, 900));
         authority(&mut middle);
         middle.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1])];
+        middle.custom_extensions.extend(shape.extension.map(|(number, critical)| {
+            // A permitted subtree, as name constraints have it: the host "x".
+            let content = vec![0x30, 7, 0xa0, 5, 0x30, 3, 0x82, 1, b'x'];
+            let mut extension = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, number], content);
+            extension.set_criticality(critical);
+            extension
+        }));
         let middle_key = MIDDLE.rcgen();
         let root_issuer = Issuer::from_params(&root, &root_key);
         let middle_certificate = middle.signed_by(&middle_key, &root_issuer).unwrap();

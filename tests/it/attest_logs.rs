@@ -55,6 +55,20 @@ impl Scene {
         push(&self.world, wrapped(entry.to_string().as_bytes())).await
     }
 
+    /// The journal, once it has so many lines.
+    async fn journal(&self, lines: usize) -> Vec<Json> {
+        let path = self.folder.path().join("journal.jsonl");
+        let began = std::time::Instant::now();
+        loop {
+            let text = std::fs::read_to_string(&path).unwrap();
+            if text.matches('\n').count() >= lines {
+                return text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            }
+            assert!(began.elapsed() < std::time::Duration::from_secs(10), "{text}");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Categories, sorted.
     async fn categories(&self) -> Vec<String> {
         self.world.settle().await;
@@ -223,6 +237,7 @@ async fn logged_tokens_are_judged_by_the_policies_configured_for_them() {
             ("ATTESTATION_WEAK_HARDWARE", "ACTIVE")
         ])
     );
+    assert_eq!(scene.push(&denied).await, 204, "delivered again, which the journal does not tell again");
     assert_eq!(scene.push(&pushed(json!({"hwmodel": "(absent)", "aud": elsewhere}))).await, 204);
     assert!(states(&scene).await.contains(&("ATTESTATION_POLICY_ERROR".to_owned(), "ACTIVE".to_owned())));
     assert_eq!(scene.push(&pushed(json!({"aud": elsewhere}))).await, 204);
@@ -236,6 +251,16 @@ async fn logged_tokens_are_judged_by_the_policies_configured_for_them() {
         ]),
         "a good attestation closes what described a state"
     );
+    let lines: Vec<Json> = scene.journal(3).await;
+    let told: Vec<_> = lines.iter().map(|line| (line["asked"].as_str(), line["reason"].as_str())).collect();
+    assert_eq!(told, [(Some("log"), Some("policy_denied")), (Some("log"), Some("policy_error")), (Some("log"), None)]);
+    for line in &lines {
+        assert!(line["instance"].as_str().is_some_and(|name| name.ends_with(MACHINE)) && line["policy"] == "ours");
+        assert!(line["token_sha256"].is_string() && line["policy_sha256"].is_string() && line["address"].is_null());
+    }
+    let metrics = scene.world.get("/metrics").await.1;
+    let mut counted = metrics.lines().filter(|line| line.starts_with("sysdig_scc_attestation_decisions_total{"));
+    assert!(counted.any(|line| line.contains("policy_error")), "{metrics}");
     let over = KEY.token(&claims(VM, Utc::now().timestamp() - 7200, json!({"hwmodel": "GCP_SHIELDED_VM"})));
     assert_eq!(scene.push(&entry(&json!({"token": over}), MACHINE)).await, 204);
     assert!(states(&scene).await.contains(&("ATTESTATION_WEAK_HARDWARE".to_owned(), "INACTIVE".to_owned())));

@@ -38,11 +38,26 @@ pub struct Budget {
     pub steps: usize,
     /// Bytes of texts and lists built.
     pub bytes: usize,
+    /// Whether something needed more steps than were left.
+    pub short: bool,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { steps: 1_000_000, bytes: 4 << 20 }
+        Self { steps: 1_000_000, bytes: 4 << 20, short: false }
+    }
+}
+
+impl Budget {
+    /// What takes no longer than a few milliseconds, and is enough for nearly every condition.
+    pub fn little() -> Self {
+        Self { steps: 10_000, ..Self::default() }
+    }
+
+    /// What an evaluation that took its course leaves: what it built is dropped with its value, the time is spent.
+    fn after(&mut self, evaluation: Self) {
+        self.steps = evaluation.steps;
+        self.short |= evaluation.short;
     }
 }
 
@@ -100,8 +115,7 @@ impl Expression {
     pub fn evaluate_within<'a>(&'a self, scope: Scope<'a>, budget: &mut Budget) -> Result<Value<'a>, EvalError> {
         let mut machine = Machine { scope, left: *budget, slots: vec![Value::Null; self.slots] };
         let value = machine.value(&self.root);
-        // What was built is dropped with the value; the time is spent.
-        budget.steps = machine.left.steps;
+        budget.after(machine.left);
         value
     }
 }
@@ -121,7 +135,7 @@ impl Node {
         let slots = own.iter().max().map_or(0, |slot| slot + 1);
         let mut machine = Machine { scope, left: *budget, slots: vec![Value::Null; slots] };
         let value = machine.value(self);
-        budget.steps = machine.left.steps;
+        budget.after(machine.left);
         Some(value)
     }
 
@@ -175,7 +189,7 @@ fn of_nothing(term: &Node, budget: &mut Budget) -> Option<bool> {
         Ok(Value::Bool(value)) => Some(value),
         _ => None,
     };
-    budget.steps = machine.left.steps;
+    budget.after(machine.left);
     is
 }
 
@@ -190,7 +204,9 @@ pub(super) type Outcome<'a> = Result<Value<'a>, EvalError>;
 
 impl<'a> Machine<'a> {
     pub(super) fn spend(&mut self, steps: usize) -> Result<(), EvalError> {
-        self.left.steps = self.left.steps.checked_sub(steps).ok_or(EvalError::Budget("steps"))?;
+        let left = self.left.steps.checked_sub(steps);
+        self.left.short |= left.is_none();
+        self.left.steps = left.ok_or(EvalError::Budget("steps"))?;
         Ok(())
     }
 

@@ -106,7 +106,7 @@ impl Function {
             Self::Type => "type",
             Self::Timestamp => "timestamp",
             Self::Duration => "duration",
-            Self::Part(_) => "get...",
+            Self::Part(part) => part.name(),
         }
     }
 

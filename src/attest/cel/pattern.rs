@@ -80,7 +80,8 @@ pub(super) fn compile(pattern: &str) -> Result<Pattern, String> {
             Err(regex::Error::CompiledTooBig(_)) => {}
             Err(other) => {
                 let text = other.to_string();
-                return Err(text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned());
+                let last = text.lines().last().unwrap_or_default().trim();
+                return Err(format!("cannot be read: {}", last.trim_start_matches("error: ")));
             }
         }
     }

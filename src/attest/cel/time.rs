@@ -41,7 +41,7 @@ impl Part {
         })
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::FullYear => "getFullYear",
             Self::Month => "getMonth",
@@ -61,7 +61,16 @@ pub(super) fn read_time(text: &str) -> Result<DateTime<Utc>, EvalError> {
     // RFC 3339 wants the T; chrono would also take a blank.
     let shaped = text.as_bytes().get(10).is_some_and(|b| matches!(b, b'T' | b't'));
     let time = DateTime::parse_from_rfc3339(text).ok().filter(|_| shaped);
-    time.map(|time| time.to_utc()).ok_or_else(|| EvalError::conversion("string", "timestamp")).and_then(bounded_time)
+    let time = time.map(|time| without_leap(time.to_utc()));
+    time.ok_or_else(|| EvalError::conversion("string", "timestamp")).and_then(bounded_time)
+}
+
+/// A leap second, which chrono keeps as a second of two seconds' length, is the first one of the next minute, as in
+/// Google's implementation.
+fn without_leap(time: DateTime<Utc>) -> DateTime<Utc> {
+    let beyond = i64::from(time.nanosecond() / 1_000_000_000);
+    let within = time.with_nanosecond(time.nanosecond() % 1_000_000_000);
+    within.and_then(|time| time.checked_add_signed(TimeDelta::seconds(beyond))).unwrap_or(time)
 }
 
 pub(super) fn time_of_seconds(seconds: i64) -> Result<DateTime<Utc>, EvalError> {

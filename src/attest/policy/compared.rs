@@ -1,6 +1,7 @@
 //! What is probably wrong with a comparison of a claim: values that no token has, and values of another kind.
 
 use super::lint::{Found, Level};
+use super::possible::{DEBUGGING, MODELS, SOFTWARE};
 use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
 
 impl Found {
@@ -10,14 +11,9 @@ impl Found {
             let last = path.segments.last().map(String::as_str).unwrap_or_default();
             let texts = texts(other);
             match last {
-                "dbgstat" => self.words((&path, operator), &texts, &["enabled", "disabled-since-boot"], "dbgstat-value"),
-                "hwmodel" => self.words(
-                    (&path, operator),
-                    &texts,
-                    &["GCP_AMD_SEV", "GCP_AMD_SEV_ES", "GCP_AMD_SEV_SNP", "GCP_INTEL_TDX", "GCP_SHIELDED_VM"],
-                    "hwmodel-value",
-                ),
-                "swname" => self.words((&path, operator), &texts, &["CONFIDENTIAL_SPACE", "GCE"], "swname-value"),
+                "dbgstat" => self.words((&path, operator), &texts, &DEBUGGING, "dbgstat-value"),
+                "hwmodel" if self.google => self.words((&path, operator), &texts, &MODELS, "hwmodel-value"),
+                "swname" => self.words((&path, operator), &texts, &SOFTWARE, "swname-value"),
                 "env" | "env_override" if matches!(other, Node::Map(_)) => self.add(
                     Level::Warning,
                     "whole-environment",

@@ -147,7 +147,12 @@ impl Condition {
 
     /// Asks it.
     pub fn ask(&self, claims: &Json, mapped: &Mapped) -> Answer {
-        answer(self.whole.evaluate(scope(claims, mapped), Budget::default()))
+        self.ask_within(claims, mapped, &mut Budget::default())
+    }
+
+    /// Asks it with a budget.
+    pub fn ask_within(&self, claims: &Json, mapped: &Mapped, budget: &mut Budget) -> Answer {
+        answer(self.whole.evaluate_within(scope(claims, mapped), budget))
     }
 
     /// Explains it.
@@ -158,41 +163,50 @@ impl Condition {
     /// Explains it over attributes that were mapped elsewhere, by this mapping: it says which are made of secret claims.
     pub fn explain_given(&self, claims: &Json, mapped: &Mapped, mapping: &Mapping) -> Explanation {
         let answer = self.ask(claims, mapped);
-        self.explanation(
-            &answer,
-            Facts { scope: scope(claims, mapped), unmapped: None, secret: mapping.secret(claims) },
-        )
+        let facts = Facts { scope: scope(claims, mapped), unmapped: None, secret: mapping.secret(claims) };
+        self.explanation(&answer, facts, &mut Budget::default())
     }
 
     /// Maps the claims, asks the condition over them, and explains the answer. Claims that cannot be mapped are an
     /// error.
     pub fn explain_mapped(&self, claims: &Json, mapping: &Mapping) -> (Answer, Explanation) {
+        self.explain_within(claims, mapping, &mut Budget::default())
+    }
+
+    /// The same with a budget, of which mapping, condition and terms each have their share.
+    pub fn explain_within(&self, claims: &Json, mapping: &Mapping, budget: &mut Budget) -> (Answer, Explanation) {
         let secret = mapping.secret(claims);
-        match mapping.apply(claims) {
+        let (mut maps, mut asks) = (*budget, *budget);
+        let mapped = mapping.apply_within(claims, &mut maps);
+        budget.short |= maps.short;
+        match mapped {
             Ok(mapped) => {
-                let answer = self.ask(claims, &mapped);
+                let answer = self.ask_within(claims, &mapped, &mut asks);
+                budget.short |= asks.short;
                 let facts = Facts { scope: scope(claims, &mapped), unmapped: None, secret };
-                let explained = self.explanation(&answer, facts);
+                let explained = self.explanation(&answer, facts, budget);
                 (answer, explained)
             }
             Err(error) => {
                 let answer = Answer::Error(error.to_string());
                 let nothing = Mapped::default();
                 let unmapped = Some(Unmapped { mapping, error: &error });
-                let explained = self.explanation(&answer, Facts { scope: scope(claims, &nothing), unmapped, secret });
+                let facts = Facts { scope: scope(claims, &nothing), unmapped, secret };
+                let explained = self.explanation(&answer, facts, budget);
                 (answer, explained)
             }
         }
     }
 
-    fn explanation(&self, answer: &Answer, facts: Facts<'_>) -> Explanation {
+    fn explanation(&self, answer: &Answer, facts: Facts<'_>, budget: &mut Budget) -> Explanation {
         // All terms together get twice what the condition gets.
         let mut budgets = Budgets {
-            terms: Budget { steps: 2 * Budget::default().steps, ..Budget::default() },
-            hints: Budget { steps: Budget::default().steps / 4, ..Budget::default() },
+            terms: Budget { steps: 2 * budget.steps, ..*budget },
+            hints: Budget { steps: budget.steps / 4, ..*budget },
         };
         let terms = self.terms.iter().zip(&self.looks);
         let mut terms: Vec<Term> = terms.map(|(term, looks)| explain_term(term, looks, &facts, &mut budgets)).collect();
+        budget.short |= budgets.terms.short || budgets.hints.short;
         find_causes(&self.tree, &mut terms);
         Explanation { allowed: *answer == Answer::True, error: answer.error(), terms }
     }

@@ -2,6 +2,7 @@
 
 use serde_json::Value as Json;
 
+use super::fault::fault;
 use super::known;
 use super::mapping::{Mapping, MappingError};
 use super::wish::Wish;
@@ -30,7 +31,12 @@ pub(super) fn hints(node: &Node, about: About<'_, '_>, result: &Result<Value<'_>
     let mut found = Vec::new();
     match result {
         Ok(Value::Bool(true)) => {}
-        Ok(Value::Bool(false)) => found.extend(Wish { scope, budget }.of(node)),
+        Ok(Value::Bool(false)) => {
+            found.extend(Wish { scope, budget }.of(node));
+            found.extend(unmade(node, scope).into_iter().filter_map(|path| {
+                unmapped.and_then(|unmapped| about_unmapped(&path, unmapped)).or_else(|| about_absent(&path, scope))
+            }));
+        }
         Ok(_) => found.push("compare it with something: a condition must be true or false".to_owned()),
         Err(_) => {
             for path in node.claims() {
@@ -39,8 +45,22 @@ pub(super) fn hints(node: &Node, about: About<'_, '_>, result: &Result<Value<'_>
                     found.extend(failed.or_else(|| about_absent(&path, scope)));
                 }
             }
+            if found.is_empty() {
+                found.extend(fault(node, &mut Wish { scope, budget }));
+            }
         }
     }
+    found
+}
+
+/// The attributes that has() asks for, and that nothing made.
+fn unmade(node: &Node, scope: Scope<'_>) -> Vec<ClaimPath> {
+    let mut found = Vec::new();
+    node.visit(&mut |part| match part.path().filter(|_| matches!(part, Node::Has { .. })) {
+        Some(path) if path.variable != Variable::Assertion && path.segments.len() == 1 => found.push(path),
+        _ => {}
+    });
+    found.retain(|path| path.resolve(scope.root(path.variable)).is_none());
     found
 }
 
@@ -152,7 +172,8 @@ mod tests {
     /// The hints of a condition's terms.
     fn hints(condition: &str, mapping: &[(&str, &str)]) -> Vec<String> {
         let pairs: Vec<_> = mapping.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
-        let claims = json!({"sub": "x".repeat(128), "oemid": 11129, "swname": "GCE", "swversion": ["1"]});
+        let claims =
+            json!({"sub": "x".repeat(128), "oemid": 11129, "a": 1, "zy": 2, "swname": "GCE", "swversion": ["1"]});
         let condition = Condition::compile(condition).unwrap();
         let explained = condition.explain_mapped(&claims, &Mapping::compile(&pairs).unwrap()).1;
         explained.terms.into_iter().flat_map(|term| term.hints).collect()
@@ -181,6 +202,9 @@ mod tests {
             ),
             ("assertion.swname.x == 'y'", "assertion.swname has no parts in this token: it is a plain value"),
             ("assertion.swnam == 'GCE'", "closest claim: assertion.swname"),
+            ("assertion.q == 1", "the token has no assertion.q: guard it with has(assertion.q)"),
+            ("assertion.zz == 1", "the token has no assertion.zz: guard it with has(assertion.zz)"),
+            ("assertion.SUB == 'x'", "closest claim: assertion.sub"),
             (
                 "size(assertion.submods.container.cmd_override) == 0",
                 "the token has no assertion.submods: guard it with has(assertion.submods)",
@@ -215,6 +239,13 @@ mod tests {
             assert_eq!(
                 hints("attribute.other == 'x'", mapping),
                 ["attribute.other is not mapped: add it to the attribute mapping"]
+            );
+            assert_eq!(
+                hints("has(attribute.other)", mapping),
+                [
+                    "true if the attribute mapping made attribute.other",
+                    "attribute.other is not mapped: add it to the attribute mapping"
+                ]
             );
         }
     }

@@ -133,13 +133,18 @@ impl Mapping {
 
     /// Maps the claims.
     pub fn apply(&self, claims: &Json) -> Result<Mapped, MappingError> {
+        self.apply_within(claims, &mut Budget::default())
+    }
+
+    /// The same with a budget for all expressions together.
+    pub fn apply_within(&self, claims: &Json, budget: &mut Budget) -> Result<Mapped, MappingError> {
         let (mut google, mut attribute) = (Map::new(), Map::new());
         let nothing = Json::Object(Map::new());
         let scope = Scope { assertion: claims, google: &nothing, attribute: &nothing };
         let mut total = 0;
         for (key, expression) in &self.entries {
             let failed = |error| MappingError::Failed { key: key.clone(), error };
-            let value = expression.evaluate(scope, Budget::default()).map_err(failed)?;
+            let value = expression.evaluate_within(scope, budget).map_err(failed)?;
             let kind = value.kind();
             let json = value.to_json();
             let groups = key == "google.groups";

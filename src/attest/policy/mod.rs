@@ -3,15 +3,18 @@
 mod anchor;
 mod compared;
 pub mod condition;
+mod fault;
 pub mod file;
 pub mod form;
 mod guards;
 mod hint;
 pub mod known;
+mod lacking;
 mod length;
 pub mod lint;
 pub mod mapping;
 mod members;
+mod possible;
 mod spoken;
 mod strangers;
 mod wish;
@@ -24,7 +27,7 @@ pub use condition::{Answer, Condition, Explanation, Term, Truth};
 pub use file::{Family, TokenKind};
 pub use mapping::{Mapped, Mapping, MappingError, MappingRefusal};
 
-use crate::attest::cel::Refusal;
+use crate::attest::cel::{Budget, Refusal};
 
 /// A policy, checked and compiled.
 #[derive(Debug)]
@@ -93,23 +96,31 @@ impl Policy {
 
     /// Maps the claims and asks the condition.
     pub fn ask(&self, claims: &serde_json::Value) -> Answer {
+        self.ask_within(claims, &mut Budget::default())
+    }
+
+    /// The same with a budget, of which mapping and condition each have their share.
+    pub fn ask_within(&self, claims: &serde_json::Value, budget: &mut Budget) -> Answer {
         if self.disabled {
             return Answer::Error(DISABLED.into());
         }
-        match self.mapping.apply(claims) {
-            Ok(mapped) => self.condition.ask(claims, &mapped),
+        let mut maps = *budget;
+        let mapped = self.mapping.apply_within(claims, &mut maps);
+        budget.short |= maps.short;
+        match mapped {
+            Ok(mapped) => self.condition.ask_within(claims, &mapped, budget),
             Err(error) => Answer::Error(error.to_string()),
         }
     }
 
     /// Maps the claims and explains the condition.
     pub fn explain(&self, claims: &serde_json::Value) -> Explanation {
-        self.ask_and_explain(claims).1
+        self.ask_and_explain(claims, &mut Budget::default()).1
     }
 
     /// Maps the claims, asks the condition, and explains its answer.
-    pub fn ask_and_explain(&self, claims: &serde_json::Value) -> (Answer, Explanation) {
-        let (answer, mut explained) = self.condition.explain_mapped(claims, &self.mapping);
+    pub fn ask_and_explain(&self, claims: &serde_json::Value, budget: &mut Budget) -> (Answer, Explanation) {
+        let (answer, mut explained) = self.condition.explain_within(claims, &self.mapping, budget);
         if !self.disabled {
             return (answer, explained);
         }

@@ -160,7 +160,7 @@ fn macro_name(kind: Macro) -> &'static str {
     }
 }
 
-fn sign(operator: Operator) -> &'static str {
+pub(super) fn sign(operator: Operator) -> &'static str {
     match operator {
         Operator::Add => " + ",
         Operator::Subtract => " - ",

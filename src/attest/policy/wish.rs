@@ -39,6 +39,9 @@ impl Wish<'_, '_> {
                 format!("{wanted}, as long as {} is {is}", spoken(asked))
             }
             Node::Binary { operator, operands } => return self.compared(*operator, operands, so),
+            Node::Has { operand, .. } if operand.path().is_some_and(|path| path.variable != Variable::Assertion) => {
+                format!("the attribute mapping made {}{}", if so { "" } else { "no " }, path_or_text(node))
+            }
             Node::Has { .. } => format!("the token had {}{}", if so { "" } else { "no " }, path_or_text(node)),
             Node::Pattern { subject, source, .. } if so => format!("{} matched {source:?}", self.subject(subject)),
             Node::Pattern { subject, source, .. } => format!("{} did not match {source:?}", self.subject(subject)),
@@ -132,7 +135,7 @@ impl Wish<'_, '_> {
     }
 
     /// A claim, whose value stands beside the hint, or something made of claims, with its present value.
-    fn subject(&mut self, node: &Node) -> String {
+    pub(super) fn subject(&mut self, node: &Node) -> String {
         match (node.path(), self.present(node)) {
             (Some(path), _) => path.to_string(),
             (None, Some(value)) => format!("{}, now {value},", spoken(node)),
@@ -157,7 +160,7 @@ impl Wish<'_, '_> {
         (!takes_secret(node, self.scope.assertion)).then_some(value)
     }
 
-    fn truth(&mut self, node: &Node) -> Option<bool> {
+    pub(super) fn truth(&mut self, node: &Node) -> Option<bool> {
         match node.evaluate_alone(self.scope, self.budget)?.ok()? {
             Value::Bool(value) => Some(value),
             _ => None,
@@ -228,6 +231,11 @@ mod tests {
             ("assertion.x.endsWith('B')", "assertion.x ended with \"B\""),
             ("!assertion.x.matches('^A$')", "assertion.x did not match \"^A$\""),
             ("!has(assertion.x)", "the token had no assertion.x"),
+            ("timestamp(0).getHours() == assertion.n", "assertion.n were timestamp(0).getHours()"),
+            (
+                "timestamp(assertion.n).getMinutes('Europe/Berlin') == 5",
+                "timestamp(assertion.n).getMinutes(\"Europe/Berlin\"), now 0, were 5",
+            ),
             (
                 "!(assertion.x == 'A' && assertion.n == 3)",
                 "either assertion.x were not \"A\" or assertion.n were not 3",

@@ -6,6 +6,7 @@ use secrecy::SecretSlice;
 use serde::Serialize;
 
 use super::decision::Checked;
+use super::judging::Busy;
 use crate::attest::policy::{Explanation, TokenKind};
 use crate::attest::reason::Reason;
 
@@ -55,6 +56,8 @@ pub enum Refused {
     JournalUnavailable,
     #[error("too many tokens are remembered at the moment")]
     Full,
+    #[error("too many conditions that take long are evaluated at the moment; try again later")]
+    Busy,
     #[error("another request uses the token at the moment; try again later")]
     InUse,
     #[error("whether the token was used before cannot be looked up at the moment")]
@@ -72,7 +75,7 @@ impl Refused {
             Self::Purpose => "purpose_not_accepted",
             Self::SecretUnavailable => "secret_unavailable",
             Self::JournalUnavailable => "journal_unavailable",
-            Self::Full | Self::InUse => "busy",
+            Self::Full | Self::Busy | Self::InUse => "busy",
             Self::StateUnavailable => "state_unavailable",
         }
     }
@@ -84,15 +87,20 @@ impl Refused {
             Self::Throttled | Self::TooManyChallenges => 429,
             Self::UnknownSecret | Self::UnknownPolicy => 404,
             Self::Purpose => 400,
-            Self::SecretUnavailable | Self::JournalUnavailable | Self::Full | Self::InUse | Self::StateUnavailable => {
-                503
-            }
+            Self::SecretUnavailable | Self::JournalUnavailable | Self::StateUnavailable => 503,
+            Self::Full | Self::Busy | Self::InUse => 503,
         }
     }
 
     /// When to come back.
     pub fn retry_after(&self) -> Option<Duration> {
         matches!(self.status(), 429 | 503).then_some(Duration::from_secs(10))
+    }
+}
+
+impl From<Busy> for Refused {
+    fn from(_: Busy) -> Self {
+        Self::Busy
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use sha2::{Digest, Sha256};
 
 use super::answers::Refused;
 use super::journal::Entry;
@@ -11,12 +12,16 @@ use super::service::Attestor;
 use crate::attest::claims::Claims;
 use crate::attest::policy::{Policy, TokenKind};
 use crate::attest::reason::Reason;
+use crate::attest::seen::Use;
 use crate::attest::token::take_apart;
 use crate::attest::verify::{Trust, Verified, kind, meant_for, signed};
+use crate::receive::client;
 use crate::telemetry::metrics as names;
 
 /// How often tokens nobody vouched for are told.
 pub(super) const FLOOD: TimeDelta = TimeDelta::minutes(10);
+/// How often the same refusal is written to the journal when its address is beyond its share, in seconds.
+const AGAIN: i64 = 60;
 
 /// A token whose issuer vouches for it, beside the policy it was verified for.
 #[derive(Debug)]
@@ -32,10 +37,11 @@ pub(super) struct Checked {
 /// Who asks for what, and when.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
-    /// `verify` or `secret`.
+    /// `verify`, `secret` or `log`.
     pub(super) what: &'static str,
     pub(super) secret: Option<&'a str>,
-    pub(super) address: &'a IpAddr,
+    /// Nobody's, when the token came by a log.
+    pub(super) address: Option<&'a IpAddr>,
     pub(super) now: DateTime<Utc>,
 }
 
@@ -86,9 +92,7 @@ impl Attestor {
         count(Some(reason.code()));
         let event = self.flood().note(&reason, asked.now, FLOOD);
         self.tell_flood(event).await;
-        if let Err(throttled) = self.throttle(asked.address) {
-            return throttled;
-        }
+        let throttled = self.throttle(asked).err();
         let token = take_apart(token).ok().map(|parts| parts.hash.to_string());
         let entry = Entry {
             policy: Some(&policy.name),
@@ -97,9 +101,29 @@ impl Attestor {
             reason: Some(reason.code()),
             ..blank(asked)
         };
-        self.0.journal.note(&entry);
-        Refused::Token(reason)
+        // What nobody signed can be made without end, and must not fill the disk.
+        if throttled.is_none() || reason.is_of_signed() {
+            self.note_refusal(asked, &entry, throttled.is_some());
+        }
+        throttled.unwrap_or(Refused::Token(reason))
     }
+
+    /// Notes a refusal of a token that its issuer signed, or one within its address's share. Beyond that the same
+    /// token, refused for the same reason, is noted once in [`AGAIN`]: each further line costs an issuer's signature.
+    pub(super) fn note_refusal(&self, asked: Asked<'_>, entry: &Entry<'_>, throttled: bool) {
+        let now = asked.now.timestamp();
+        let known = || self.0.noted.take(mark(asked, entry), now + AGAIN, now) == Use::Again;
+        if !(throttled && known()) {
+            self.0.journal.note(entry);
+        }
+    }
+}
+
+/// What tells a decision from another one.
+pub(super) fn mark(asked: Asked<'_>, entry: &Entry<'_>) -> [u8; 32] {
+    let address = asked.address.map(|address| client::key(*address).to_string());
+    let parts = [Some(asked.what), asked.secret, entry.policy, entry.token_sha256, entry.reason, address.as_deref()];
+    Sha256::digest(parts.map(Option::unwrap_or_default).join("\n")).into()
 }
 
 /// A decision's line in the journal: allowed, or denied for a reason with this code.
@@ -115,7 +139,8 @@ pub(super) fn entry<'e>(asked: Asked<'e>, checked: &'e Checked, reason: Option<&
     }
 }
 
-fn blank(asked: Asked<'_>) -> Entry<'_> {
+/// A line that says only who asked for what.
+pub(super) fn blank(asked: Asked<'_>) -> Entry<'_> {
     Entry {
         time: asked.now,
         asked: asked.what,
@@ -126,7 +151,7 @@ fn blank(asked: Asked<'_>) -> Entry<'_> {
         instance: None,
         verdict: "denied",
         reason: None,
-        address: asked.address.to_string(),
+        address: asked.address.map(IpAddr::to_string),
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Entry<'e> {
     /// When.
     #[serde(serialize_with = "seconds")]
     pub time: DateTime<Utc>,
-    /// `verify`, `secret` or `challenge`.
+    /// `verify`, `secret` or `log`.
     pub asked: &'static str,
     /// The secret that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,8 +45,9 @@ pub struct Entry<'e> {
     /// The reason's code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
-    /// Who asked.
-    pub address: String,
+    /// Who asked; nobody, when the token came by a log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 fn seconds<S: serde::Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -104,8 +105,12 @@ impl Journal {
     /// Appends an entry without waiting: it is on the disk a few milliseconds later. The answer is whether that can be
     /// expected, as the lines before could be written.
     pub fn note(&self, entry: &Entry<'_>) -> bool {
-        let desk = &self.0.desk;
-        desk.add(entry, None) && !desk.broken.load(Ordering::Relaxed)
+        self.0.desk.add(entry, None) && self.takes_lines()
+    }
+
+    /// Whether the last lines could be written.
+    pub fn takes_lines(&self) -> bool {
+        !self.0.desk.broken.load(Ordering::Relaxed)
     }
 
     /// Appends an entry and answers, once that is known, whether it is on the disk.
@@ -226,7 +231,7 @@ mod tests {
         let time = DateTime::<Utc>::UNIX_EPOCH;
         let (secret, policy, policy_sha256) = (None, None, None);
         let (token_sha256, instance, reason) = (None, None, None);
-        let address = String::new();
+        let address = None;
         Entry { time, asked: "verify", secret, policy, policy_sha256, token_sha256, instance, verdict, reason, address }
     }
 
@@ -280,7 +285,8 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_is_told_to_who_waits_and_to_those_after() {
         let journal = Journal::open(Path::new("/dev/full")).unwrap();
+        assert!(journal.takes_lines(), "none was tried");
         assert!(!journal.write(&entry("allowed")).await);
-        assert!(!journal.note(&entry("allowed")));
+        assert!(!journal.note(&entry("allowed")) && !journal.takes_lines());
     }
 }

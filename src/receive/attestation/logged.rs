@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 
 use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
 
+use super::decision::{Asked, blank, count, mark};
+use super::journal::Entry;
+use super::judging::Busy;
 use super::service::Attestor;
 use super::verdict::distance;
 use crate::attest::claims::Claims;
@@ -15,9 +19,19 @@ use crate::attest::outcome::{Decided, closed, opened};
 use crate::attest::policy::file::GOOGLE;
 use crate::attest::policy::{Explanation, Policy};
 use crate::attest::reason::Reason;
-use crate::attest::verify::{Trust, Verified, judge_and_explain};
+use crate::attest::seen::Use;
+use crate::attest::verify::{Trust, Verified};
 use crate::event::Attestation;
 use crate::event::attestation::Category;
+
+/// What a line of the journal says of a logged token.
+struct Line<'l> {
+    verified: &'l Verified,
+    machine: &'l str,
+    policy: &'l Policy,
+    refused: Option<&'l Reason>,
+    now: DateTime<Utc>,
+}
 
 type Judged = (Arc<Policy>, Option<Reason>, Explanation);
 
@@ -26,14 +40,15 @@ impl Attestor {
     /// is told from here: the caller takes it in, and may ask again for the same entry.
     ///
     /// # Errors
-    /// When the issuer's keys, or the one that the token names, cannot be had now.
+    /// When the issuer's keys, or the one that the token names, cannot be had now, or too many conditions are
+    /// evaluated.
     pub async fn logged(&self, entry: &serde_json::Value, now: DateTime<Utc>) -> Result<Vec<Attestation>, Unavailable> {
         let Examined { events: mut found, live } = self.examined(entry, now).await?;
         for event in found.iter_mut().filter(|event| event.category == Category::AttestationTokenInvalid) {
             self.0.forged.lock().unwrap_or_else(PoisonError::into_inner).note(event);
         }
         if let Some(verified) = live {
-            let more = self.of_live(&verified, &found, now);
+            let more = self.of_live(entry, &verified, &found, now).await.map_err(|_busy| Unavailable)?;
             found.extend(more);
         }
         Ok(self.0.told.standing(found, &|policy| self.0.policies.find(policy).is_some()).await)
@@ -61,22 +76,29 @@ impl Attestor {
 
     /// What a live token says beside what was found about its entry. A token that agrees with its entry shows that its
     /// machine attests; one that the policies for logged tokens let pass is a good attestation.
-    fn of_live(&self, verified: &Verified, found: &[Attestation], now: DateTime<Utc>) -> Vec<Attestation> {
+    async fn of_live(
+        &self,
+        entry: &serde_json::Value,
+        verified: &Verified,
+        found: &[Attestation],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Attestation>, Busy> {
         let Some(machine) = Claims(&verified.claims).instance().map(|instance| instance.resource_name()) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
+        let judged = self.judged(verified).await?;
         let agrees = found.iter().all(|event| event.category == Category::AttestationTokenExposed);
-        let missed = agrees && self.0.attested.lock().unwrap_or_else(PoisonError::into_inner).seen(&machine, now);
+        let missed = agrees && self.has_attested(&machine, now);
         let closes = |category| match category {
             Category::AttestationMissing => missed,
             Category::AttestationClaimsInconsistent => agrees,
             _ => false,
         };
-        let Some((policy, refused, explanation)) = self.judged(verified) else {
-            let Some(exposed) = found.first() else { return Vec::new() };
-            return closing(exposed, closes);
+        let Some((policy, refused, explanation)) = judged else {
+            return Ok(found.first().map(|exposed| closing(exposed, closes)).unwrap_or_default());
         };
         let (refused, explanation) = (refused.as_ref(), Some(&explanation));
+        self.note_logged(entry, Line { verified, machine: &machine, policy: &policy, refused, now });
         let decided = Decided { verified, policy: &policy, refused, explanation, released: None, now };
         let mut more = opened(decided);
         let all = [found, &more].concat();
@@ -90,20 +112,45 @@ impl Attestor {
                 closes(category) && all.iter().all(|one| one.category != category)
             }));
         }
-        more
+        Ok(more)
+    }
+
+    /// Writes a decision into the journal, and counts it: once for each entry, however often that is delivered.
+    fn note_logged(&self, entry: &serde_json::Value, line: Line<'_>) {
+        let asked = Asked { what: "log", secret: None, address: None, now: line.now };
+        let (reason, token) = (line.refused.map(Reason::code), line.verified.hash.to_string());
+        let written = Entry {
+            policy: Some(&line.policy.name),
+            policy_sha256: Some(&line.policy.hash),
+            token_sha256: Some(&token),
+            instance: Some(line.machine),
+            verdict: if reason.is_none() { "allowed" } else { "denied" },
+            reason,
+            ..blank(asked)
+        };
+        let mark: [u8; 32] =
+            Sha256::digest([mark(asked, &written).as_slice(), &gotpm::identity(entry)].concat()).into();
+        // As long as it could be judged again.
+        if self.0.noted_of_logs.take(mark, line.verified.expires, line.now.timestamp()) == Use::Again {
+            return;
+        }
+        count(reason);
+        if !self.0.journal.note(&written) {
+            self.0.noted_of_logs.give_back(&mark);
+        }
     }
 
     /// The first policy for logged tokens that allows, else the one that came nearest; none when none is configured for
     /// tokens of this issuer and kind. Audience and age are not looked at: the token was made for another service.
-    fn judged(&self, verified: &Verified) -> Option<Judged> {
-        let issuer = Claims(&verified.claims).text("iss")?;
+    async fn judged(&self, verified: &Verified) -> Result<Option<Judged>, Busy> {
+        let issuer = Claims(&verified.claims).text("iss").unwrap_or_default();
         let mut denied: Option<Judged> = None;
         for policy in self.0.logged.iter().filter_map(|name| self.0.policies.find(name)) {
             if policy.issuer != issuer || !policy.tokens.contains(&verified.kind) {
                 continue;
             }
-            match judge_and_explain(verified, &policy) {
-                (Ok(()), explanation) => return Some((policy, None, explanation)),
+            match self.explain(verified, &policy).await? {
+                (Ok(()), explanation) => return Ok(Some((policy, None, explanation))),
                 (Err(reason), explanation) => {
                     let near = |(_, reason, explanation): &Judged| distance(reason.as_ref(), explanation);
                     let this = (policy, Some(reason), explanation);
@@ -111,7 +158,7 @@ impl Attestor {
                 }
             }
         }
-        denied
+        Ok(denied)
     }
 }
 

@@ -12,11 +12,26 @@ use super::decision::{Asked, Checked, count, entry};
 use super::service::Attestor;
 use super::used::{Held, Taken, Thing, Wanted};
 use crate::attest::claims::Claims;
+use crate::attest::policy::Explanation;
 use crate::attest::reason::Reason;
 use crate::attest::seal::{self, Randomness};
-use crate::attest::verify::{Verified, explain, judge};
+use crate::attest::verify::Verified;
 use crate::config::attestation::SecretRule;
 use crate::telemetry::{chain, metrics as names};
+
+/// Why a token may not have a secret.
+enum Not {
+    /// For a reason of the token's; with the explanation, where the policy denied.
+    For(Reason, Option<Explanation>),
+    /// For one of ours: it may have it later.
+    Now(Refused),
+}
+
+impl From<Reason> for Not {
+    fn from(reason: Reason) -> Self {
+        Self::For(reason, None)
+    }
+}
 
 impl Attestor {
     /// Releases a secret to whoever shows a token that satisfies the secret's policy, once.
@@ -30,7 +45,8 @@ impl Attestor {
         address: &IpAddr,
         now: DateTime<Utc>,
     ) -> Result<Released, Refused> {
-        let result = self.try_release(name, shown, Asked { what: "secret", secret: Some(name), address, now }).await;
+        let asked = Asked { what: "secret", secret: Some(name), address: Some(address), now };
+        let result = self.try_release(name, shown, asked).await;
         let label = match &result {
             Ok(Released::Plain(_)) => "released",
             Ok(Released::Sealed(_)) => "sealed",
@@ -49,13 +65,14 @@ impl Attestor {
             Err(reason) => return Err(self.refuse_unverified(asked, &policy, shown.token, reason).await),
         };
         // All that can be said without knowing what was used before: only releases use tokens and nonces.
-        let (wanted, key) = match self.may_have(rule, shown, &checked, asked.now) {
+        let (wanted, key) = match self.may_have(rule, shown, &checked, asked.now).await {
             Ok(good) => good,
-            Err(reason) => return Err(self.refuse(&checked, reason, asked).await),
+            Err(Not::For(reason, explanation)) => return Err(self.refuse(&checked, reason, explanation, asked).await),
+            Err(Not::Now(busy)) => return Err(self.undecided(&checked, busy, asked)),
         };
         let held = match self.take(wanted, asked.now).await {
             Ok(held) => held,
-            Err(Refused::Token(reason)) => return Err(self.refuse(&checked, reason, asked).await),
+            Err(Refused::Token(reason)) => return Err(self.refuse(&checked, reason, None, asked).await),
             Err(unavailable) => return Err(self.undecided(&checked, unavailable, asked)),
         };
         let released = self.fetch(rule, key, &checked, asked).await;
@@ -68,17 +85,18 @@ impl Attestor {
     }
 
     /// Whether the token may have the secret if it was not used before: what its release uses up, and the key to seal to.
-    fn may_have(
+    async fn may_have(
         &self,
         rule: &SecretRule,
         shown: Shown<'_>,
         checked: &Checked,
         now: DateTime<Utc>,
-    ) -> Result<(Wanted, Option<Vec<u8>>), Reason> {
+    ) -> Result<(Wanted, Option<Vec<u8>>), Not> {
         let wanted = self.fresh(&rule.name, &checked.verified, now)?;
-        judge(&checked.verified, &checked.policy)?;
+        let judged = self.judge(&checked.verified, &checked.policy).await.map_err(|busy| Not::Now(busy.into()))?;
+        judged.map_err(|(reason, explanation)| Not::For(reason, explanation))?;
         if rule.sealed_only && shown.public_key.is_none() {
-            return Err(Reason::SealedOnly);
+            return Err(Reason::SealedOnly.into());
         }
         let key = sealing_key(shown.public_key, &checked.verified).map_err(Reason::Sealing)?;
         Ok((wanted, key))
@@ -103,7 +121,7 @@ impl Attestor {
             None => Released::Plain(value),
             Some(key) => match seal::seal(&key, value.expose_secret(), randomness()) {
                 Ok(sealed) => Released::Sealed(sealed),
-                Err(error) => return Err(self.refuse(checked, Reason::Sealing(error), asked).await),
+                Err(error) => return Err(self.refuse(checked, Reason::Sealing(error), None, asked).await),
             },
         };
         if !self.0.journal.write(&entry(asked, checked, None)).await {
@@ -146,15 +164,16 @@ impl Attestor {
         }
     }
 
-    async fn refuse(&self, checked: &Checked, reason: Reason, asked: Asked<'_>) -> Refused {
-        let throttled = self.throttle(asked.address);
+    async fn refuse(
+        &self,
+        checked: &Checked,
+        reason: Reason,
+        explanation: Option<Explanation>,
+        asked: Asked<'_>,
+    ) -> Refused {
+        let throttled = self.throttle(asked);
         count(Some(reason.code()));
-        // What is beyond an address's share must not fill the disk.
-        if throttled.is_ok() {
-            self.0.journal.note(&entry(asked, checked, Some(reason.code())));
-        }
-        let judged = matches!(reason, Reason::PolicyDenied | Reason::PolicyError);
-        let explanation = judged.then(|| explain(&checked.verified, &checked.policy));
+        self.note_refusal(asked, &entry(asked, checked, Some(reason.code())), throttled.is_err());
         self.tell_of(checked, Some(&reason), explanation.as_ref(), asked).await;
         throttled.err().unwrap_or(Refused::Token(reason))
     }

@@ -55,12 +55,17 @@ pub enum SecretError {
     /// Secret Manager refused or is not connected.
     #[error("Secret Manager: {0}")]
     Manager(String),
+    /// Secret Manager took too long.
+    #[error("Secret Manager had no answer within {} seconds", PATIENCE.as_secs())]
+    Late,
     /// Its variable had no value at start.
     #[error("its variable is not set")]
     NotSet,
 }
 
 const LIMIT: usize = 64 << 10;
+/// How long a caller waits for Secret Manager, as for the state store.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 impl Secrets {
     /// Secrets by their rules.
@@ -98,7 +103,8 @@ impl Secrets {
             SecretSource::Manager(address) => {
                 let resolver =
                     self.resolver.as_ref().ok_or_else(|| SecretError::Manager("it is not connected".into()))?;
-                let value = resolver(address.clone()).await.map_err(SecretError::Manager)?;
+                let asked = tokio::time::timeout(PATIENCE, resolver(address.clone())).await;
+                let value = asked.map_err(|_late| SecretError::Late)?.map_err(SecretError::Manager)?;
                 if !value.expose_secret().is_empty() {
                     self.remember(&rule.name, &value);
                 }
@@ -147,4 +153,28 @@ fn read_whole(path: &Path) -> Result<SecretSlice<u8>, SecretError> {
         return Err(SecretError::TooLarge);
     }
     Ok(SecretSlice::from(room.expose_secret()[..length].to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_secret_manager_is_told_in_time() {
+        let hangs: Resolver = Arc::new(|_| Box::pin(std::future::pending()));
+        let rule = SecretRule {
+            name: "db".into(),
+            policy: "ours".into(),
+            source: SecretSource::Manager("sm://p/s".into()),
+            value: None,
+            sealed_only: false,
+        };
+        let secrets = Secrets::new(vec![rule.clone()], Duration::ZERO, Some(hangs));
+        let began = tokio::time::Instant::now();
+        let error = secrets.value(&rule).await.unwrap_err();
+        assert_eq!(
+            (began.elapsed(), error.to_string().as_str()),
+            (PATIENCE, "Secret Manager had no answer within 8 seconds")
+        );
+    }
 }

@@ -10,8 +10,10 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use secrecy::ExposeSecret;
 
 use super::answers::Refused;
+use super::decision::Asked;
 use super::issuers::Issuers;
 use super::journal::Journal;
+use super::judging::Places;
 use super::memory::Memory;
 use super::secrets::{Resolver, Secrets};
 use super::used::Used;
@@ -21,12 +23,16 @@ use crate::attest::keys::KeySetError;
 use crate::attest::nonce::Challenges;
 use crate::attest::outcome::{Expected, Flood, Forged};
 use crate::attest::policies::{Check, FolderError, Policies};
+use crate::attest::seen::Seen;
 use crate::config::Setting;
 use crate::config::attestation::{ATTESTATION_LOG_POLICY, ATTESTATION_POLICY, ATTESTATION_SECRETS, AttestationConfig};
 use crate::receive::{Intake, client};
 
 /// How often a state that stays is told again.
 const REPEAT: TimeDelta = TimeDelta::hours(1);
+
+/// How many machines are missed at most.
+pub(super) const WATCHED: usize = 20_000;
 
 /// What an [`Attestor`] is made of beside its settings.
 #[derive(Default)]
@@ -79,11 +85,16 @@ pub(super) struct Inner {
     pub(super) roots: Roots,
     pub(super) challenges: Challenges,
     pub(super) used: Arc<Used>,
+    pub(super) judging: Places,
     pub(super) require_nonce: bool,
     pub(super) allow_reuse: bool,
     pub(super) secrets: Secrets,
     pub(super) codelab: Option<String>,
     pub(super) journal: Journal,
+    /// Refusals that the journal has, of addresses beyond their share.
+    pub(super) noted: Seen,
+    /// Decisions about entries of logs that the journal has.
+    pub(super) noted_of_logs: Seen,
     pub(super) failures: DefaultKeyedRateLimiter<IpAddr>,
     /// Apart from the failures: whoever shares an address with a bad caller must still get a nonce.
     pub(super) nonces: DefaultKeyedRateLimiter<IpAddr>,
@@ -128,17 +139,20 @@ impl Attestor {
             challenges: Challenges::new(&key, config.challenge_secs),
             told: Memory::new(parts.state.clone().filter(|_| !parts.forgetful), REPEAT),
             used: Arc::new(Used::new(200_000, parts.state)),
+            judging: Places::default(),
             require_nonce: config.require_nonce,
             allow_reuse: config.allow_reuse,
             secrets: Secrets::new(config.secrets.clone(), config.secret_cache, parts.resolver),
             codelab: config.codelab.as_ref().map(|(_, secret)| secret.clone()),
             journal: Journal::open(&config.journal).map_err(BuildError::Journal)?,
+            noted: Seen::new(20_000),
+            noted_of_logs: Seen::new(20_000),
             failures: RateLimiter::keyed(quota),
             nonces: RateLimiter::keyed(quota),
             intake: parts.intake,
             flood: Mutex::default(),
             forged: Mutex::default(),
-            attested: Mutex::new(Expected::every(config.expect_every_hours)),
+            attested: Mutex::new(Expected::every(config.expect_every_hours, WATCHED)),
             released_findings: config.released_findings,
             trusted_hops: parts.trusted_hops,
         }))))
@@ -158,6 +172,11 @@ impl Attestor {
     /// The policies in use.
     pub fn policies(&self) -> &Policies {
         &self.0.policies
+    }
+
+    /// Whether the journal's last lines could be written.
+    pub fn journal_takes_lines(&self) -> bool {
+        self.0.journal.takes_lines()
     }
 
     /// The codelab's secret.
@@ -186,7 +205,8 @@ impl Attestor {
         Ok(self.0.challenges.make(purpose, now.timestamp(), random))
     }
 
-    pub(super) fn throttle(&self, address: &IpAddr) -> Result<(), Refused> {
+    pub(super) fn throttle(&self, asked: Asked<'_>) -> Result<(), Refused> {
+        let Some(address) = asked.address else { return Ok(()) };
         self.0.failures.check_key(&client::key(*address)).map_err(|_| Refused::Throttled)
     }
 }

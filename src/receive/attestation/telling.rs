@@ -6,14 +6,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::decision::{Asked, Checked, FLOOD};
-use super::service::Attestor;
-use crate::attest::outcome::{Decided, Flood, closed, opened};
+use super::service::{Attestor, WATCHED};
+use crate::attest::outcome::{Decided, Expected, Flood, Watch, closed, opened};
 use crate::attest::policy::Explanation;
 use crate::attest::reason::Reason;
 use crate::event::{Attestation, Event};
 use crate::normalize::Element;
 use crate::receive::Door;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, metrics as names};
 
 impl Attestor {
     /// Tells what a decision about a verified token says of its machine, as far as it is news.
@@ -30,8 +30,7 @@ impl Attestor {
         let decided = Decided { verified, policy, refused, explanation, released, now: asked.now };
         let mut events = opened(decided);
         if allowed && let Some(resource) = &checked.resource {
-            let mut attested = self.0.attested.lock().unwrap_or_else(PoisonError::into_inner);
-            attested.seen(resource, asked.now);
+            self.has_attested(resource, asked.now);
         }
         let settled = checked.resource.as_deref().is_some_and(|machine| self.0.told.settled(machine));
         if allowed && !settled {
@@ -44,16 +43,31 @@ impl Attestor {
         self.tell_news(events).await;
     }
 
-    pub(super) async fn tell_news(&self, events: Vec<Attestation>) {
+    /// A machine attested. The answer is whether it is missed when it does not do so again.
+    pub(super) fn has_attested(&self, machine: &str, now: DateTime<Utc>) -> bool {
+        let watch = self.expected().seen(machine, now);
+        if let Watch::Full(first) = watch {
+            metrics::counter!(names::ATTESTATION_UNWATCHED.name).increment(1);
+            if first {
+                tracing::error!(most = WATCHED, "too many machines attest: those beyond are not missed when they stop");
+            }
+        }
+        watch != Watch::Off
+    }
+
+    /// Whether all that is news was taken in.
+    async fn tell_news(&self, events: Vec<Attestation>) -> bool {
         let news = self.0.told.news(events, &|policy| self.0.policies.find(policy).is_some()).await;
         if news.is_empty() {
-            return;
+            return true;
         }
-        if self.tell(news.clone()).await {
+        let taken = self.tell(news.clone()).await;
+        if taken {
             self.0.told.keep(&news).await;
         } else {
             self.0.told.forget(&news);
         }
+        taken
     }
 
     /// Whether it was taken in.
@@ -96,10 +110,18 @@ impl Attestor {
             if let Err(error) = self.0.used.tidy(Utc::now().timestamp()).await {
                 tracing::warn!(error = chain(&error), "expired marks of used tokens could not be removed");
             }
-            let missed = self.0.attested.lock().unwrap_or_else(PoisonError::into_inner).missed(Utc::now());
-            // Remembered as open, so that the next good attestation is news and closes them.
-            self.tell_news(missed).await;
+            self.tell_missed(Utc::now()).await;
             self.tell_trailing(Utc::now()).await;
+        }
+    }
+
+    /// Tells which machines are missed; those of which that could not be written down are told the next time.
+    pub(super) async fn tell_missed(&self, now: DateTime<Utc>) {
+        let missed = self.expected().missed(now);
+        // Remembered as open, so that the next good attestation is news and closes them.
+        if self.tell_news(missed.clone()).await {
+            let mut expected = self.expected();
+            missed.iter().for_each(|event| expected.told(event));
         }
     }
 
@@ -116,6 +138,10 @@ impl Attestor {
         if !self.tell(vec![event.clone()]).await {
             self.flood().put_back(&event);
         }
+    }
+
+    fn expected(&self) -> MutexGuard<'_, Expected> {
+        self.0.attested.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn flood(&self) -> MutexGuard<'_, Flood> {

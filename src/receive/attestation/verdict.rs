@@ -10,7 +10,7 @@ use super::decision::{Asked, Checked, count, entry};
 use super::service::Attestor;
 use crate::attest::policy::{Explanation, Policy};
 use crate::attest::reason::Reason;
-use crate::attest::verify::{Verified, judge_and_explain};
+use crate::attest::verify::Verified;
 
 type Judged = (Checked, Option<Reason>, Explanation);
 
@@ -26,7 +26,7 @@ impl Attestor {
         address: &IpAddr,
         now: DateTime<Utc>,
     ) -> Result<Verdict, Refused> {
-        let asked = Asked { what: "verify", secret: None, address, now };
+        let asked = Asked { what: "verify", secret: None, address: Some(address), now };
         let (checked, reason, explanation) = self.first_that_allows(token, self.asked(policy)?, asked).await?;
         let code = reason.as_ref().map(Reason::code);
         count(code);
@@ -65,7 +65,7 @@ impl Attestor {
                     refused = Some((policy, Reason::KeysUnavailable));
                 }
                 Err(reason) => refused = refused.or(Some((policy, reason))),
-                Ok(checked) => match judge_and_explain(&checked.verified, &policy) {
+                Ok(checked) => match self.explain(&checked.verified, &policy).await? {
                     (Ok(()), explanation) => return Ok((checked, None, explanation)),
                     (Err(reason), explanation) => {
                         let near = |(_, reason, explanation): &Judged| distance(reason.as_ref(), explanation);

@@ -1,13 +1,12 @@
-//! What is counted instead of told, and which machines are missed.
+//! Tokens that nobody vouched for: counted, and told as one finding.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::outcome::SERVICE;
 use super::reason::Reason;
-use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category, Evidence};
 
 /// Tokens that nobody vouched for, counted by reason; told at once and then at most once a period. When a flood stops, its
@@ -95,58 +94,5 @@ impl Forged {
     pub fn due(&mut self, now: DateTime<Utc>, stretch: chrono::TimeDelta) -> Option<Attestation> {
         let last = self.last.take_if(|last| now - last.time >= stretch)?;
         Some(Attestation { occurrence: format!("{}-last", last.occurrence), ..last })
-    }
-}
-
-/// The machines that attested, and when they are missed.
-#[derive(Debug)]
-pub struct Expected {
-    hours: u32,
-    machines: HashMap<String, DateTime<Utc>>,
-}
-
-impl Expected {
-    /// Misses a machine after so many hours; 0 never.
-    pub fn every(hours: u32) -> Self {
-        Self { hours, machines: HashMap::new() }
-    }
-
-    /// A machine attested. The answer is whether machines are missed at all.
-    pub fn seen(&mut self, resource: &str, now: DateTime<Utc>) -> bool {
-        if self.hours > 0 && (self.machines.len() < 20_000 || self.machines.contains_key(resource)) {
-            self.machines.insert(resource.to_owned(), now);
-        }
-        self.hours > 0
-    }
-
-    /// The machines missed since the last call: each is told once, until it attests again.
-    pub fn missed(&mut self, now: DateTime<Utc>) -> Vec<Attestation> {
-        let bound = chrono::TimeDelta::hours(i64::from(self.hours));
-        let late: Vec<(String, DateTime<Utc>)> = self
-            .machines
-            .iter()
-            .filter(|(_, last)| self.hours > 0 && now - **last >= bound)
-            .map(|(resource, last)| (resource.clone(), *last))
-            .collect();
-        late.into_iter()
-            .map(|(resource, last)| {
-                self.machines.remove(&resource);
-                Attestation {
-                    category: Category::AttestationMissing,
-                    open: true,
-                    resource: Some(resource.clone()),
-                    subject: resource,
-                    time: now,
-                    description: format!(
-                        "The last good attestation was at {}; one is expected every {} hours.",
-                        last.to_rfc3339(),
-                        self.hours
-                    ),
-                    occurrence: last.timestamp().to_string(),
-                    evidence: Evidence::default(),
-                    properties: Properties::new(),
-                }
-            })
-            .collect()
     }
 }

@@ -1,0 +1,200 @@
+//! What the linter says of policies, and what it keeps quiet about.
+
+use super::*;
+
+fn rules(condition: &str) -> Vec<&'static str> {
+    let text = format!("audiences: [a]\nallow_everything: true\ncondition: |\n  {condition}\n");
+    let mut found: Vec<_> = lint(&Policy::read(&text, "p").unwrap()).into_iter().map(|remark| remark.rule).collect();
+    found.dedup();
+    found
+}
+
+const GOOD: &str = "assertion.swname == 'CONFIDENTIAL_SPACE' && assertion.dbgstat == 'disabled-since-boot' \
+    && assertion.submods.container.image_digest == 'sha256:1' && assertion.submods.gce.project_id == 'p'";
+const VM: &str = "assertion.swname == 'GCE' && assertion.submods.gce.project_id == 'p'";
+
+// Looking at every condition twice would take longer than anybody waits.
+#[test]
+fn conditions_within_conditions_are_looked_at_once() {
+    let nested = (0..40).fold("assertion.secboot".to_owned(), |inner, _| format!("({inner}) ? assertion.a : {VM}"));
+    assert!(rules(&nested).contains(&"any-project"));
+}
+
+#[test]
+fn every_branch_must_ask_for_itself() {
+    let all = ["no-software-name", "any-image", "any-project"].as_slice();
+    let space = "assertion.swname == 'CONFIDENTIAL_SPACE'";
+    for (condition, expected) in [
+        (GOOD.to_owned(), [].as_slice()),
+        (VM.to_owned(), &[]),
+        (format!("({GOOD}) || ({VM})"), &[]),
+        (format!("({GOOD}) || assertion.secboot"), all),
+        (format!("{GOOD} || assertion.secboot"), all),
+        (format!("assertion.secboot ? assertion.secboot : ({GOOD})"), all),
+        (format!("!(!({GOOD}) && !assertion.secboot)"), all),
+        (format!("({GOOD}) && (assertion.secboot || assertion.oemid == 11129)"), &[]),
+        (format!("({GOOD}) || ({space} && assertion.submods.gce.project_id == 'p')"), &["any-image"]),
+        (
+            format!("{space} && assertion.dbgstat == 'enabled' && has(assertion.submods.gce.project_id)"),
+            &["any-project"],
+        ),
+    ] {
+        assert_eq!(rules(&condition), expected, "{condition}");
+    }
+}
+
+#[test]
+fn what_is_true_of_strangers_asks_for_nothing() {
+    let project = "assertion.submods.gce.project_id";
+    let digest = "assertion.submods.container.image_digest";
+    let owner = "assertion.submods.gce.project_id == 'p'";
+    let image = "assertion.submods.container.image_digest == 'sha256:1'";
+    let debug = "assertion.dbgstat == 'disabled-since-boot'";
+    let support = "assertion.submods.confidential_space.support_attributes";
+    for (instead, of, rule) in [
+        (format!("{project} != 'evil'"), owner, "any-project"),
+        (format!("!({project} == 'evil')"), owner, "any-project"),
+        (format!("!({project} in ['evil'])"), owner, "any-project"),
+        (format!("{project} == {project}"), owner, "any-project"),
+        (format!("size({project}) > 0"), owner, "any-project"),
+        (format!("{project}.startsWith('')"), owner, "any-project"),
+        (format!("{project}.matches('^.*$')"), owner, "any-project"),
+        (format!("{project} >= ''"), owner, "any-project"),
+        ("size(assertion.google_service_accounts) > 0".to_owned(), owner, "any-project"),
+        ("assertion.sub.contains('/projects/')".to_owned(), owner, "any-project"),
+        (format!("{digest} != 'sha256:1'"), image, "any-image"),
+        (format!("{digest}.startsWith('sha256:')"), image, "any-image"),
+        ("assertion.dbgstat == 'enabled'".to_owned(), debug, "debug-image-passes"),
+        (format!("!('STABLE' in {support})"), debug, "debug-image-passes"),
+        (
+            "assertion.swname != 'CONFIDENTIAL_SPACE'".to_owned(),
+            "assertion.swname == 'CONFIDENTIAL_SPACE'",
+            "no-software-name",
+        ),
+    ] {
+        assert_eq!(rules(&GOOD.replace(of, &instead)), [rule], "{instead}");
+    }
+    for (instead, of) in [
+        (format!("{project}.startsWith('prod-')"), owner),
+        (format!("!({project} != 'p')"), owner),
+        ("'a@p.iam.gserviceaccount.com' in assertion.google_service_accounts".to_owned(), owner),
+        ("assertion.google_service_accounts.exists(a, a.endsWith('@p.iam.gserviceaccount.com'))".to_owned(), owner),
+        ("assertion.sub.extract('/projects/{p}/') == 'p'".to_owned(), owner),
+        ("assertion.dbgstat != 'enabled'".to_owned(), debug),
+        (format!("'STABLE' in {support}"), debug),
+    ] {
+        assert_eq!(rules(&GOOD.replace(of, &instead)), [""; 0], "{instead}");
+    }
+}
+
+#[test]
+fn what_a_wrong_value_does_is_told_as_it_is() {
+    let why = |term: &str| {
+        let text = format!("audiences: [a]\ncondition: |\n  {GOOD} && {term}\n");
+        let found = lint(&Policy::read(&text, "p").unwrap());
+        found.into_iter().map(|remark| (remark.level, remark.why)).collect::<Vec<_>>()
+    };
+    for (term, level, told) in [
+        ("assertion.dbgstat == 'enable'", Level::Error, "never true"),
+        ("assertion.dbgstat != 'enable'", Level::Error, "always true"),
+        ("assertion.hwmodel in ['INTEL_TDX', 'GCP_AMD_SEV']", Level::Warning, "adds nothing"),
+        ("assertion.hwmodel in ['INTEL_TDX']", Level::Error, "never true"),
+    ] {
+        let found = why(term);
+        assert!(found.len() == 1 && found[0].0 == level && found[0].1.contains(told), "{term}: {found:?}");
+    }
+}
+
+#[test]
+fn all_of_a_list_that_is_not_empty_is_no_matter() {
+    let all = "assertion.google_service_accounts.all(a, a == 'x')";
+    let sized = |size: &str| rules(&format!("{GOOD} && {size} && {all}"));
+    assert_eq!(sized("size(assertion.google_service_accounts) > 0"), [""; 0]);
+    assert_eq!(sized("0 < assertion.google_service_accounts.size()"), [""; 0]);
+    assert_eq!(sized("size(assertion.swversion) > 0"), ["all-of-nothing"]);
+}
+
+#[test]
+fn a_mapped_attribute_asks_for_what_it_is_made_of() {
+    let text = |condition: &str| {
+        format!("audiences: [a]\nmapping: {{attribute.p: assertion.submods.gce.project_id}}\ncondition: {condition}\n")
+    };
+    let rules = |condition: &str| lint(&Policy::read(&text(condition), "p").unwrap()).len();
+    assert_eq!(rules("assertion.swname == 'GCE' && attribute.p == 'p'"), 0);
+    assert_eq!(rules("assertion.swname == 'GCE' && assertion.secboot"), 1, "a mapping alone asks for nothing");
+}
+
+#[test]
+fn constants_are_told_and_do_not_let_everything_pass_unsaid() {
+    for (condition, whole) in [
+        ("true".to_owned(), true),
+        ("1 == 1".to_owned(), true),
+        ("!false".to_owned(), true),
+        (format!("{GOOD} || true"), true),
+        (format!("{GOOD} || 1 == 1"), true),
+        (format!("({GOOD}) || [1].all(x, x > 0)"), true),
+        ("assertion.secboot ? true : 'a' in ['a']".to_owned(), true),
+        (format!("{GOOD} && true"), false),
+        (format!("{GOOD} || 1 == 2"), false),
+    ] {
+        assert_eq!(rules(&condition), ["constant-condition"], "{condition}");
+        let unsaid = Policy::read(&format!("audiences: [a]\ncondition: |\n  {condition}\n"), "p");
+        assert_eq!(matches!(unsaid, Err(super::super::PolicyError::AllowsEverything)), whole, "{condition}");
+    }
+    let deny = Policy::read("audiences: [a]\ncondition: 'false'\n", "p").unwrap();
+    assert_eq!(lint(&deny).iter().map(|remark| remark.level).collect::<Vec<_>>(), [Level::Note]);
+}
+
+#[test]
+fn what_can_never_hold_is_told() {
+    let vm = |rest: &str| rules(&format!("{VM} && {rest}"));
+    for (rest, rule) in [
+        ("assertion.x.matches('(')", "invalid-pattern"),
+        ("google.subject == 'x'", "unmapped-attribute"),
+        ("has(attribute.a.b)", "unmapped-attribute"),
+    ] {
+        assert_eq!(vm(rest)[0], rule);
+    }
+    let of = |head: &str| {
+        let text = format!("audiences: [a]\n{head}\ncondition: {VM} && attribute.a == 'x'\n");
+        lint(&Policy::read(&text, "p").unwrap()).into_iter().map(|remark| remark.rule).collect::<Vec<_>>()
+    };
+    assert_eq!(of("mapping: {attribute.a: assertion.swname}"), [""; 0]);
+    assert_eq!(of("mapping: {attribute.a: google.subject}"), ["unmapped-attribute"]);
+    assert_eq!(of("issuer: http://x.example\nmapping: {attribute.a: assertion.swname}"), ["issuer-address"]);
+}
+
+#[test]
+fn the_latest_image_is_told_however_it_is_asked_for() {
+    let attributes = "assertion.submods.confidential_space.support_attributes";
+    for (term, expected) in [
+        (format!("'LATEST' in {attributes}"), true),
+        (format!("{attributes}.exists(a, a == 'LATEST')"), true),
+        (format!("{attributes}.exists(a, a in ['LATEST', 'x'])"), true),
+        (format!("{attributes}.exists(a, a == 'STABLE')"), false),
+        (format!("{attributes}.all(a, a != 'LATEST')"), false),
+    ] {
+        assert_eq!(rules(&format!("{GOOD} && {term}")).contains(&"latest-image"), expected, "{term}");
+    }
+}
+
+#[test]
+fn numbers_in_a_list_are_numbers_too() {
+    for (condition, expected) in [
+        ("assertion.submods.gce.instance_id == 1", true),
+        ("assertion.submods.gce.instance_id in [1, 2]", true),
+        ("assertion.submods.gce.project_number in ['1', 2u]", true),
+        ("assertion.submods.gce.instance_id in ['1', '2']", false),
+    ] {
+        assert_eq!(rules(condition).contains(&"number-for-text"), expected, "{condition}");
+    }
+}
+
+#[test]
+fn an_empty_condition_is_told_once_and_with_advice_that_works() {
+    let error = Policy::read("audiences: [a]\ncondition: ''\n", "p").unwrap_err();
+    let told = format!("{:#}", anyhow::Error::from(error));
+    assert_eq!(told.matches("is empty").count(), 1, "{told}");
+    assert!(told.contains("allow_everything: true"), "{told}");
+    assert!(Policy::read("audiences: [a]\ncondition: 'true'\nallow_everything: true\n", "p").is_ok());
+}

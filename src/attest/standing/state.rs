@@ -1,0 +1,193 @@
+//! What was told last of one category of a machine: what it rests on, and what an event does to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
+
+use super::Live;
+use crate::decide::text::ellipsis;
+use crate::event::attestation::Attestation;
+
+/// A state whose cause changes is told again so often, in the long run: causes that alternate must not make a storm.
+const CHANGES_EVERY: TimeDelta = TimeDelta::minutes(1);
+/// So many changes of cause are told before it counts.
+const CHANGES_AT_ONCE: i32 = 5;
+/// The longest sentence of a policy that is kept, in bytes.
+const SENTENCE: usize = 1024;
+/// The most policies whose sentences are kept.
+const SENTENCES: usize = 32;
+
+/// What was told last of one category.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub(super) open: bool,
+    /// The occurrence that brought it about.
+    pub(super) by: String,
+    /// Whether that closed what was told before.
+    pub(super) closes: bool,
+    pub(super) rests: Rests,
+    /// Changes of its cause are told again from then on.
+    spent: DateTime<Utc>,
+}
+
+/// What an open state rests on, as it is kept over restarts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Rests {
+    /// When it was last told.
+    pub(super) at: DateTime<Utc>,
+    /// When the newest token that shows it was issued.
+    issued: Option<DateTime<Utc>>,
+    /// The policies that deny.
+    policies: BTreeSet<String>,
+    /// What each of them said last, or, under no name, what made a state that is no policy's.
+    #[serde(default)]
+    causes: BTreeMap<String, Cause>,
+    /// The policy that the finding names.
+    #[serde(default)]
+    named: Option<String>,
+}
+
+/// Why something is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cause {
+    /// What tells it from another cause.
+    mark: String,
+    /// What a policy said, for when it is the one left that denies.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    said: String,
+}
+
+impl Cause {
+    fn of(event: &Attestation) -> Self {
+        let terms = event.properties.get("failed_terms").filter(|_| event.category.is_of_a_policy());
+        let text = json!([event.description, terms]).to_string();
+        let mark = hex::encode(&Sha256::digest(text)[..8]);
+        let said = policy_of(event).map_or_else(String::new, |_| ellipsis(&event.description, SENTENCE));
+        Self { mark, said }
+    }
+}
+
+/// The policy whose answer the event is.
+pub(super) fn policy_of(event: &Attestation) -> Option<&String> {
+    event.evidence.policy.as_ref().filter(|_| event.category.is_of_a_policy())
+}
+
+/// What an event does to what is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It opens or closes, or another policy denies, or for another reason.
+    Changes,
+    /// It says what is known.
+    Stays,
+    /// Something newer, or another policy, says otherwise.
+    Loses,
+    /// It closes nothing, but the policy that was named does not deny any more: another one does.
+    Renames,
+}
+
+impl State {
+    pub(super) fn of(event: &Attestation) -> Self {
+        let policy = policy_of(event);
+        let rests = Rests {
+            at: event.time,
+            issued: event.evidence.issued,
+            policies: policy.cloned().into_iter().collect(),
+            causes: BTreeMap::from([(policy.cloned().unwrap_or_default(), Cause::of(event))]),
+            named: policy.cloned(),
+        };
+        Self {
+            open: event.open,
+            by: event.occurrence.clone(),
+            closes: event.evidence.told,
+            rests,
+            spent: DateTime::<Utc>::MIN_UTC,
+        }
+    }
+
+    /// An open one, as an earlier process kept what it rests on; an older version kept only the time.
+    pub(super) fn kept(kept: &Json) -> Option<Self> {
+        let time = || DateTime::parse_from_rfc3339(kept.as_str()?).ok();
+        let bare = || {
+            let (policies, causes) = (BTreeSet::new(), BTreeMap::new());
+            Some(Rests { at: time()?.to_utc(), issued: None, policies, causes, named: None })
+        };
+        let rests = Rests::deserialize(kept).ok().or_else(bare)?;
+        Some(Self { open: true, by: String::new(), closes: false, rests, spent: DateTime::<Utc>::MIN_UTC })
+    }
+
+    /// Whether the event's token was issued before what this rests on.
+    pub(super) fn is_newer_than(&self, event: &Attestation) -> bool {
+        self.rests.issued.zip(event.evidence.issued).is_some_and(|(known, issued)| issued < known)
+    }
+
+    pub(super) fn also(&mut self, event: &Attestation) -> Turn {
+        let late = self.is_newer_than(event);
+        self.rests.issued = self.rests.issued.max(event.evidence.issued);
+        let policy = policy_of(event);
+        if policy.is_some_and(|policy| self.rests.policies.insert(policy.clone())) {
+            self.says(event);
+            return Turn::Changes;
+        }
+        let known = self.rests.causes.get(policy.map_or("", String::as_str));
+        // An older token says nothing about the cause now.
+        if late || known == Some(&Cause::of(event)) || !self.may_change(event.time) {
+            return Turn::Stays;
+        }
+        self.says(event);
+        Turn::Changes
+    }
+
+    /// The finding says what the event says.
+    pub(super) fn says(&mut self, event: &Attestation) {
+        let policy = policy_of(event);
+        let key = policy.cloned().unwrap_or_default();
+        if self.rests.causes.len() < SENTENCES || self.rests.causes.contains_key(&key) {
+            self.rests.causes.insert(key, Cause::of(event));
+        }
+        self.rests.named = policy.cloned();
+    }
+
+    fn may_change(&mut self, now: DateTime<Utc>) -> bool {
+        let spent = self.spent.max(now - CHANGES_EVERY * (CHANGES_AT_ONCE - 1));
+        let may = spent <= now;
+        if may {
+            self.spent = spent + CHANGES_EVERY;
+        }
+        may
+    }
+
+    /// Takes away what the closing event allows. Whether nothing denies any more.
+    pub(super) fn allows(&mut self, event: &Attestation, live: Live<'_>) -> bool {
+        let Rests { policies, causes, .. } = &mut self.rests;
+        let allowed = event.evidence.policy.as_deref();
+        policies.retain(|policy| allowed != Some(policy) && live(policy));
+        causes.retain(|policy, _| policy.is_empty() || policies.contains(policy));
+        policies.is_empty()
+    }
+
+    /// Whether the policy that the finding names denies no more, so that it names another one from this event on.
+    pub(super) fn renames(&mut self, event: &Attestation) -> bool {
+        let Rests { policies, causes, named, .. } = &mut self.rests;
+        if named.as_ref().is_none_or(|named| policies.contains(named)) {
+            return false;
+        }
+        *named = policies.iter().find(|policy| causes.contains_key(*policy)).cloned();
+        self.by.clone_from(&event.occurrence);
+        named.is_some()
+    }
+
+    /// What the finding says once it names another policy, told by the event that took the first one away.
+    pub(super) fn renamed(&self, event: &Attestation) -> Option<Attestation> {
+        let named = self.rests.named.as_ref()?;
+        let cause = self.rests.causes.get(named)?;
+        let mut renamed = Attestation { open: true, description: cause.said.clone(), ..event.clone() };
+        renamed.evidence.told = false;
+        renamed.evidence.issued = self.rests.issued;
+        renamed.evidence.policy = Some(named.clone());
+        renamed.properties.insert("policy", named.clone());
+        Some(renamed)
+    }
+}
