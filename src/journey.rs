@@ -14,6 +14,7 @@ use crate::integrity::Entry;
 use crate::integrity::tracker::{Followed, Known, Tracker};
 use crate::outbox::Leased;
 use crate::outbox::worker::{Attempt, Handler};
+use crate::respond::Plan;
 use crate::respond::responder::Planner;
 use crate::state::StateError;
 use crate::telemetry::{chain, metrics as names};
@@ -117,11 +118,11 @@ impl Journey {
         if !matches!(attempt, Attempt::Done { .. }) {
             return attempt;
         }
-        // Only written down: nothing is ever done from here.
-        if let Some(plan) = plan
-            && let Err(error) = self.planner.record(&plan).await
-        {
-            return not_now(&error);
+        if let Some(plan) = plan {
+            let attempt = self.planned(&plan, known, now).await;
+            if !matches!(attempt, Attempt::Done { .. }) {
+                return attempt;
+            }
         }
         let attempt = self.deliver(&closings).await;
         if !matches!(attempt, Attempt::Done { .. }) {
@@ -130,6 +131,22 @@ impl Journey {
         match self.tracker.settle(entry).await {
             Ok(None) => attempt,
             Ok(Some(close)) => self.deliver(&[close]).await,
+            Err(error) => not_now(&error),
+        }
+    }
+
+    /// Writes a plan down once its finding says so: nothing is ever done from here. Another replica may have ended the
+    /// same plan before, and our finding gone out over its answer. Whoever tells a plan looks at it afterwards, and
+    /// whoever ends one tells it afterwards: so the last word is of its end, whoever was faster.
+    async fn planned(&self, plan: &Plan, known: Known<'_>, now: DateTime<Utc>) -> Attempt {
+        let followed = match self.planner.record(plan).await {
+            Ok(None) => return Attempt::Done { outcome: Outcome::Delivered, note: None },
+            Ok(Some(ended)) => self.tracker.follow(&ended, known, now).await,
+            Err(error) => return not_now(&error),
+        };
+        match followed {
+            Ok(Followed::Changes(changes)) => self.deliver(&changes).await,
+            Ok(Followed::Nothing(_)) => Attempt::Done { outcome: Outcome::Delivered, note: None },
             Err(error) => not_now(&error),
         }
     }

@@ -42,8 +42,12 @@ const MUTABLE: &[(&str, &str)] = &[
 ];
 
 /// The members that are brought up to date without a new occurrence.
-const AMENDABLE: &[(&str, &str)] =
-    &[("sourceProperties", "source_properties"), ("description", "description"), ("nextSteps", "next_steps")];
+const AMENDABLE: &[(&str, &str)] = &[
+    ("severity", "severity"),
+    ("sourceProperties", "source_properties"),
+    ("description", "description"),
+    ("nextSteps", "next_steps"),
+];
 
 /// As many bytes as a finding usually takes as JSON: room that need not grow while it is written.
 const USUAL_FINDING: usize = 8 * 1024;
@@ -107,7 +111,7 @@ impl SccSink {
             return Ok(Delivered::AlreadyThere);
         }
         let (mask, body) = update(&body, &stored)?;
-        self.patch(id, &mask, body).await
+        self.patch(id, &stored, &mask, body).await
     }
 
     async fn amend(&self, id: &FindingId, finding: &Finding) -> Result<Delivered, SinkError> {
@@ -125,14 +129,14 @@ impl SccSink {
         let time = serde_json::to_value(time).map_err(unwritable)?;
         mask.push("event_time");
         body.insert("eventTime".to_owned(), time);
-        self.patch(id, &mask, serde_json::to_vec(&body).map_err(unwritable)?).await
+        self.patch(id, &stored, &mask, serde_json::to_vec(&body).map_err(unwritable)?).await
     }
 
     async fn close(&self, id: &FindingId, time: DateTime<Utc>, told: bool) -> Result<Delivered, SinkError> {
         match self.read(id).await? {
             Some(stored) if is_newer(time, &stored) && (told || stored.is_active()) => {
                 let body = serde_json::json!({ "state": "INACTIVE", "eventTime": time });
-                self.patch(id, &["state", "event_time"], body.to_string().into_bytes()).await
+                self.patch(id, &stored, &["state", "event_time"], body.to_string().into_bytes()).await
             }
             // Its opening is still on its way, or a list does not show it yet.
             None if told => Err(not_visible(id)),
@@ -146,11 +150,26 @@ impl SccSink {
         self.settle(turn, outcome)
     }
 
-    async fn patch(&self, id: &FindingId, mask: &[&str], body: Vec<u8>) -> Result<Delivered, SinkError> {
+    /// Changes what was read as `seen`. The service refuses a time that is not later than the one that stands there:
+    /// when that is because another replica was faster, the next attempt sees what it wrote.
+    async fn patch(
+        &self,
+        id: &FindingId,
+        seen: &StoredFinding,
+        mask: &[&str],
+        body: Vec<u8>,
+    ) -> Result<Delivered, SinkError> {
         let size = body.len();
         let turn = self.turn(size).await?;
         let outcome = timed("patch", self.scc.patch(id.as_str(), mask, body)).await;
-        self.settle(turn, outcome)?;
+        match self.settle(turn, outcome) {
+            Ok(_) => {}
+            Err(error) if error.verdict() == Verdict::Park => match self.read(id).await? {
+                Some(now) if now.event_time != seen.event_time => return Err(overtaken(id, error)),
+                _ => return Err(error),
+            },
+            Err(error) => return Err(error),
+        }
         metrics::counter!(SCC_BYTES.name).increment(size as u64);
         Ok(Delivered::Written)
     }
@@ -286,6 +305,11 @@ fn said(
 
 fn not_visible(id: &FindingId) -> SinkError {
     SinkError::new(format!("finding {id} cannot be read yet"), Verdict::Retry(None), "not_visible")
+}
+
+fn overtaken(id: &FindingId, error: SinkError) -> SinkError {
+    let told = format!("finding {id} was changed by somebody else at the same time");
+    SinkError::new(told, Verdict::Retry(None), "overtaken").because(error)
 }
 
 fn encode(finding: &Finding) -> Result<Vec<u8>, SinkError> {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::known::{Known, recognise};
 use super::meaning::{Meaning, meaning};
-use super::measurement::{Digest, Measurements, Slot};
+use super::measurement::{Digest, Garbled, Measurements, Slot};
 
 /// How a register's two values relate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -18,6 +18,15 @@ pub enum Change {
     OnlyInPolicy,
     /// The boot measured one, the policy has none.
     OnlyInActual,
+    /// One is there, and the other cannot be read.
+    NotReadable,
+}
+
+impl Change {
+    /// Whether the two are seen to differ.
+    pub fn differs(self) -> bool {
+        matches!(self, Self::Changed | Self::OnlyInPolicy | Self::OnlyInActual)
+    }
 }
 
 /// One register of one bank.
@@ -56,6 +65,13 @@ impl Difference {
             Change::Equal => format!("{name} is as the policy has it"),
             Change::Changed => format!("{name}: {}{}", self.meaning().changed, self.transition()),
             Change::OnlyInPolicy => format!("{name} stands in the policy, but this boot did not report it"),
+            Change::NotReadable if self.actual.is_none() => {
+                format!("{name} was reported, but its value cannot be read and compared with the policy's")
+            }
+            Change::NotReadable => format!("{name} was measured, but the policy's value for it cannot be read"),
+            Change::OnlyInActual if self.actual_known() == Some(Known::NeverExtended) => {
+                format!("{name} was reported as never extended, but the policy has no value for it")
+            }
             Change::OnlyInActual if name.number() == 14 => {
                 format!("{name} was measured (shim's machine-owner key lists), but the policy has no value for it")
             }
@@ -63,6 +79,22 @@ impl Difference {
                 format!("{name} was measured ({}), but the policy has no value for it", self.meaning().covers)
             }
         }
+    }
+
+    /// The same, when some registers of the report cannot be read: they are not missing.
+    #[must_use]
+    pub fn given(self, garbled: &Garbled) -> Self {
+        let not_readable = match self.change {
+            Change::OnlyInPolicy => garbled.actual.contains(&self.slot.pcr),
+            Change::OnlyInActual => garbled.policy.contains(&self.slot.pcr),
+            _ => false,
+        };
+        if not_readable { Self { change: Change::NotReadable, ..self } } else { self }
+    }
+
+    /// What usually makes it differ without harm.
+    pub fn harmless(&self) -> Option<&'static str> {
+        self.meaning().harmless.filter(|_| self.change.differs())
     }
 
     fn transition(&self) -> String {

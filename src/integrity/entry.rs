@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::Answered;
 use super::diff::{Change, Difference, compare};
-use super::measurement::Measurements;
+use super::measurement::{Garbled, Measurements};
 use super::moment::Moment;
 use crate::event::FindingId;
 
@@ -67,6 +67,9 @@ pub struct LogLine {
     pub log_id: String,
     /// `projects/…`, `folders/…` or `organizations/…`.
     pub container: String,
+    /// Its own time, where that is not when it happened: it was in the future.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<DateTime<Utc>>,
 }
 
 /// What an entry says.
@@ -127,12 +130,16 @@ pub struct BootReport {
     pub actual: Measurements,
     /// Measurements that could not be read, one sentence each. Such a report never matches a baseline.
     pub unreadable: Vec<String>,
+    /// The registers that these are of.
+    #[serde(default, skip_serializing_if = "Garbled::is_empty")]
+    pub garbled: Garbled,
 }
 
 impl BootReport {
     /// Every register of policy and actual.
     pub fn differences(&self) -> Vec<Difference> {
-        compare(&self.policy, &self.actual)
+        let differences = compare(&self.policy, &self.actual).into_iter();
+        differences.map(|difference| difference.given(&self.garbled)).collect()
     }
 
     /// Whether it passed: as stated, else by comparing.
@@ -291,8 +298,13 @@ impl Entry {
         }
     }
 
+    /// The time under which it stands in its log: the same with every delivery.
+    pub fn logged(&self) -> DateTime<Utc> {
+        self.log.timestamp.unwrap_or(self.time)
+    }
+
     fn stamp(&self) -> String {
-        self.time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)
+        self.logged().to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)
     }
 }
 

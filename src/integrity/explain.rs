@@ -95,14 +95,13 @@ fn register(difference: &Difference) -> Register {
     let means = |known: Option<super::known::Known>| known.map(|known| known.to_string());
     let value =
         |digest: &super::measurement::Digest, means| Value { base64: digest.base64(), hex: digest.hex(), means };
-    let changed = difference.change != Change::Equal;
     Register {
         pcr: difference.slot.pcr.to_string(),
         algorithm: difference.slot.algorithm.name(),
         change: difference.change,
         covers: difference.meaning().covers,
         sentence: difference.sentence(),
-        usual_harmless_cause: difference.meaning().harmless.filter(|_| changed),
+        usual_harmless_cause: difference.harmless(),
         policy: difference.policy.as_ref().map(|digest| value(digest, means(difference.policy_known()))),
         actual: difference.actual.as_ref().map(|digest| value(digest, means(difference.actual_known()))),
     }
@@ -173,6 +172,7 @@ impl Register {
             Change::Changed => (paint.bad("≠"), paint.bad(&name)),
             Change::OnlyInPolicy => (paint.odd("-"), paint.odd(&name)),
             Change::OnlyInActual => (paint.odd("+"), paint.odd(&name)),
+            Change::NotReadable => (paint.odd("?"), paint.odd(&name)),
         };
         line(out, "");
         line(out, &format!("  {mark} {name}  {}", paint.quiet(self.covers)));
@@ -188,7 +188,8 @@ impl Register {
                 line(out, &format!("      {}.", self.sentence));
                 match self.usual_harmless_cause {
                     Some(cause) => line(out, &format!("      Usual harmless cause: {cause}.")),
-                    None => line(out, "      No harmless cause is known."),
+                    None if self.change.differs() => line(out, "      No harmless cause is known."),
+                    None => {}
                 }
             }
         }
@@ -198,4 +199,86 @@ impl Register {
 fn line(out: &mut String, text: &str) {
     // Writing to a String cannot fail.
     writeln!(out, "{text}").ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::integrity::entry::BootReport;
+    use crate::integrity::{Reading, read};
+
+    const ZERO: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    const OTHER: &str = "sqg7Dr8vg3Qpmlsr38MeqVWtcjY=";
+
+    fn element(pcr: u8, value: &str) -> Json {
+        json!({"hashAlgo": "SHA1", "pcrNum": format!("PCR_{pcr}"), "value": value})
+    }
+
+    fn late(boot: &Json, policy: &Json, actual: &Json) -> Entry {
+        let entry = json!({
+            "resource": {"labels": {"project_id": "p", "zone": "z", "instance_id": "7"}},
+            "jsonPayload": {"@type": "type.googleapis.com/cloud_integrity.IntegrityEvent", "bootCounter": boot,
+                "lateBootReportEvent": {
+                    "policyEvaluationPassed": false, "policyMeasurements": policy, "actualMeasurements": actual}},
+        });
+        match read(&entry, Utc::now()) {
+            Ok(Reading::Entry(entry)) => *entry,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_register_that_cannot_be_read_is_not_said_to_be_missing() {
+        let policy = json!([element(0, OTHER), element(4, OTHER), element(7, ZERO)]);
+        let mut unknown = element(4, OTHER);
+        unknown["hashAlgo"] = json!("SHA512");
+        let entry = late(&json!("3"), &policy, &json!([element(0, "zz"), unknown, element(7, OTHER)]));
+        let found = explain(&entry);
+        assert_eq!(found.summary.as_deref(), Some("PCR_0 not readable; PCR_4 not readable; PCR_7 changed"));
+        let text = found.text(Paint(false));
+        assert!(!text.contains("did not report it") && !text.contains("all values that were reported agree"), "{text}");
+        for wanted in [
+            "? PCR_0 SHA1",
+            "PCR_0 was reported, but its value cannot be read and compared with the policy's.",
+            "Not readable: actualMeasurements[1]: hashAlgo \"SHA512\" of PCR_4 is not known.",
+        ] {
+            assert!(text.contains(wanted), "{wanted}: {text}");
+        }
+        let entry = late(&json!("3"), &json!([element(0, "zz"), element(4, OTHER)]), &policy);
+        let found = explain(&entry);
+        assert_eq!(found.summary.as_deref(), Some("PCR_0 not readable; PCR_7 only in actual"));
+        assert_eq!(found.registers[0].sentence, "PCR_0 was measured, but the policy's value for it cannot be read");
+    }
+
+    #[test]
+    fn what_was_never_extended_is_not_said_to_have_been_measured() {
+        let entry = late(&json!("3"), &json!([element(4, OTHER)]), &json!([element(4, OTHER), element(12, ZERO)]));
+        let text = explain(&entry).text(Paint(false));
+        assert!(text.contains("PCR_12 was reported as never extended") && !text.contains("was measured ("), "{text}");
+    }
+
+    #[test]
+    fn a_report_whose_boot_counter_cannot_be_read_is_told_without_it() {
+        let lists = (json!([element(4, OTHER)]), json!([element(4, ZERO)]));
+        for (counter, shown) in [
+            (json!("-1"), "\"-1\""),
+            (json!("x"), "\"x\""),
+            (json!(""), "\"\""),
+            (json!(null), "\"null\""),
+            (json!(2.5), "\"2.5\""),
+            (json!("99999999999999999999"), "\"99999999999999999999\""),
+        ] {
+            let entry = late(&counter, &lists.0, &lists.1);
+            assert_eq!((entry.boot, entry.failed()), (None, Some(true)), "{counter}");
+            let notes = explain(&entry).notes.join("\n");
+            assert!(notes.contains(&format!("Not readable: bootCounter {shown} is no whole number.")), "{notes}");
+        }
+        for counter in [json!("2"), json!(2), json!(2.0), json!(" 2 ")] {
+            let entry = late(&counter, &lists.0, &lists.1);
+            let BootReport { unreadable, .. } = boot_report(&entry).unwrap();
+            assert_eq!((entry.boot, unreadable.len()), (Some(2), 0), "{counter}");
+        }
+    }
 }

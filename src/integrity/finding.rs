@@ -132,11 +132,8 @@ fn description(entry: &Entry, check: Check, context: &Context) -> String {
     if let Some(report) = boot_report(entry) {
         let changed: Vec<Difference> = report.differences().into_iter().filter(|d| d.change != Change::Equal).collect();
         parts.extend(changed.iter().map(|difference| {
-            let harmless = difference
-                .meaning()
-                .harmless
-                .map(|cause| format!(" Usual harmless cause: {cause}."))
-                .unwrap_or_default();
+            let harmless =
+                difference.harmless().map(|cause| format!(" Usual harmless cause: {cause}.")).unwrap_or_default();
             format!("{}.{harmless}", difference.sentence())
         }));
     }
@@ -164,17 +161,24 @@ fn not_approved(entry: &Entry, place: &str, context: &Context) -> String {
         } else {
             format!("The connector asked for a relearn on {called}, of which nobody knows whether it arrived,")
         };
+        let lost = learning.lost_to(report, entry.time);
         parts.push(format!(
-            "{told} because baseline {} approves what boot {} measured. The policy of this report differs from that in {}.",
+            "{told} because baseline {} approves what {} measured. {} differs from that in {}.",
             learning.baseline,
-            learning.boot.boot.map_or_else(|| "then".to_owned(), |boot| boot.to_string()),
-            learning.differing(&report.policy).join(", ")
+            learning.boot.boot.map_or_else(|| "the boot then".to_owned(), |boot| format!("boot {boot}")),
+            if lost { "What this boot measured" } else { "The policy of this report" },
+            learning.not_approved(report, entry.time).join(", ")
         ));
         if let Some((who, time)) = context.record.relearned.as_ref().filter(|_| !learning.taken) {
             let when = time.format("%Y-%m-%d %H:%M:%S UTC");
             parts.push(format!("The audit log's last relearn is of {who} on {when}."));
         }
-        parts.push(if report.policy == learning.before {
+        parts.push(if lost {
+            format!(
+                "This boot's report is of {}, before the relearn: Compute Engine learns what the most recent boot measured, so that these values, which nobody approved, are probably the VM's standard now. Reports that pass against them prove nothing.",
+                entry.time.format("%Y-%m-%d %H:%M:%S UTC")
+            )
+        } else if report.policy == learning.before {
             "It is still the policy from before: relearning had no effect.".to_owned()
         } else if !learning.taken {
             "Either it arrived, and Compute Engine learned another boot than the one that was approved, or somebody else had it relearned. Reports that pass against this policy prove nothing until somebody approves it.".to_owned()
@@ -193,7 +197,7 @@ fn log_entries(entry: &Entry) -> Vec<LogEntry> {
             insert_id: given(&entry.log.insert_id),
             log_id: given(&entry.log.log_id).or_else(|| Some(INTEGRITY_LOG.to_owned())),
             resource_container: container,
-            timestamp: Some(entry.time),
+            timestamp: Some(entry.logged()),
         }),
     }]
 }
@@ -230,6 +234,7 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
         put("changed", Some(changed(Change::Changed).collect()));
         put("only_in_policy", Some(changed(Change::OnlyInPolicy).collect()));
         put("only_in_actual", Some(changed(Change::OnlyInActual).collect()));
+        put("not_readable", Some(changed(Change::NotReadable).collect()).filter(|pcrs| *pcrs != json!([])));
         let explained = explain(entry);
         let firmware =
             |value: Option<&super::explain::Value>| value.and_then(|value| value.means.clone()).map(Value::from);
@@ -242,7 +247,7 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
     {
         put("approved_measurements", Some(values(&learning.approved)));
         put("approved_by_baseline", Some(json!(text::ellipsis(&learning.baseline, 300))));
-        put("not_approved", Some(json!(learning.differing(&report.policy))));
+        put("not_approved", Some(json!(learning.not_approved(report, entry.time))));
         put(if learning.taken { "relearned_at" } else { "relearn_asked_at" }, Some(json!(learning.called)));
     }
     if let Some(answer) = context.answer.as_ref().filter(|_| check != Check::NotApproved) {
@@ -268,7 +273,7 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
             put("integrity_evaluation_passed", report.passed.map(Value::from));
             put(
                 "launch_policy",
-                Some(json!(text::ellipsis(&Value::Object(report.policy.clone()).to_string(), LONGEST))),
+                Some(json!(text::ellipsis(&text::shown(&Value::Object(report.policy.clone()).to_string()), LONGEST))),
             );
         }
         Fact::BootIncomplete { minutes, .. } => {

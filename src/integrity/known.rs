@@ -1,5 +1,10 @@
 //! Values that can be recognised: registers never used, used only by the separator, and what PCR_0 says about the
 //! firmware. Computed when first asked for; checked against recorded event logs in the tests.
+//!
+//! Extending and the separator: TCG PC Client Platform Firmware Profile,
+//! <https://trustedcomputinggroup.org/resource/pc-client-specific-platform-firmware-profile-specification/>.
+//! What Compute Engine's firmware measures into PCR_0: the event logs recorded in
+//! <https://github.com/google/go-tpm-tools>, and `server/policy_constants.go` there for the names and the technologies.
 
 use std::fmt;
 use std::sync::LazyLock;

@@ -57,8 +57,20 @@ impl Learning {
             return Learned::Approved;
         }
         let unchanged = report.policy == self.before;
-        let began_before = report.actual == self.approved && at < self.called;
+        let began_before = at < self.called && !self.lost_to(report, at);
         if unchanged && (began_before || !self.taken) { Learned::NotYet } else { Learned::Other }
+    }
+
+    /// Whether this boot, which nobody approved, began before the VM was told: it was the most recent one then, and so
+    /// it is what was learned.
+    pub fn lost_to(&self, report: &BootReport, at: DateTime<Utc>) -> bool {
+        let before = self.taken && at < self.called && report.policy == self.before;
+        before && !self.differing(&report.actual).is_empty()
+    }
+
+    /// The registers of such a boot that were learned and not approved.
+    pub fn not_approved(&self, report: &BootReport, at: DateTime<Utc>) -> Vec<String> {
+        self.differing(if self.lost_to(report, at) { &report.actual } else { &report.policy })
     }
 
     /// The registers whose policy is not what was approved. A register that the policy never had need not be in it
@@ -122,6 +134,11 @@ mod tests {
             assert_eq!(learning.learned(&report, at), expected, "{policy:?} {actual:?}");
         }
         assert_eq!(learning.differing(&values(&other)), ["PCR_4 (SHA1)"]);
+        let raced = BootReport { policy: learning.before.clone(), actual: values(&other), ..BootReport::default() };
+        assert_eq!(
+            [before, after].map(|at| (learning.lost_to(&raced, at), learning.not_approved(&raced, at).len())),
+            [(true, 1), (false, 1)]
+        );
         let unknown = Learning { taken: false, ..learning };
         let report = |policy| BootReport { policy: values(policy), actual: values(&other), ..BootReport::default() };
         assert_eq!(

@@ -118,6 +118,8 @@ pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
             None
         }
         Fact::Launch(report) if report.passed.is_none() && !report.alarming() => None,
+        // What says that it was stopped may have come after its time was up.
+        Fact::BootIncomplete { .. } if record.was_ended(moment) => None,
         _ => entry.failed(),
     };
     if let (Some(check), Some(failed)) = (entry.check(), failed) {

@@ -145,6 +145,7 @@ mod tests {
 
     use super::*;
     use crate::integrity::Vm;
+    use crate::integrity::measurement::Garbled;
     use crate::state::Body;
 
     fn value(byte: u8) -> String {
@@ -158,7 +159,13 @@ mod tests {
                 .map(|(pcr, byte)| json!({"hashAlgo": "SHA1", "pcrNum": format!("PCR_{pcr}"), "value": value(*byte)}));
             Measurements::parse("x", &elements.collect::<Value>())
         };
-        BootReport { stated: Some(false), policy: list(policy).0, actual: list(actual).0, unreadable: vec![] }
+        BootReport {
+            stated: Some(false),
+            policy: list(policy).0,
+            actual: list(actual).0,
+            unreadable: vec![],
+            garbled: Garbled::default(),
+        }
     }
 
     fn baseline(name: &str, json: Value) -> Baseline {

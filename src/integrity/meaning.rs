@@ -1,4 +1,11 @@
 //! What each register covers on Compute Engine, in words.
+//!
+//! 0 to 7: TCG PC Client Platform Firmware Profile,
+//! <https://trustedcomputinggroup.org/resource/pc-client-specific-platform-firmware-profile-specification/>,
+//! and what the event logs of Debian, Ubuntu, RHEL, COS and GKE images show that are recorded in
+//! <https://github.com/google/go-tpm-tools>. 8, 9, 11 to 14 on Linux: the registry of the UAPI group,
+//! <https://uapi-group.org/specifications/specs/linux_tpm_pcr_registry/>. 11 to 14 on Windows are Microsoft's usual
+//! ones; no recorded log of a Windows VM on Compute Engine confirms them.
 
 use serde::Serialize;
 

@@ -1,6 +1,6 @@
 //! Measurements as maps: one digest per register and hash algorithm.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use base64::Engine;
@@ -8,6 +8,8 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::decide::text;
 
 /// Standard base64; padding may be missing.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -164,13 +166,14 @@ pub struct Element {
 impl Element {
     /// Reads one element; the error names the member that is wrong.
     pub fn parse(json: &Value) -> Result<(Slot, Digest), String> {
-        let number = json.get("pcrNum").or_else(|| json.get("pcr_num")).unwrap_or(&Value::Null);
-        let number = number.as_u64().map_or_else(|| number.as_str().unwrap_or_default().to_owned(), |n| n.to_string());
-        let pcr = Pcr::parse(&number).ok_or_else(|| format!("pcrNum {number:?} is no register"))?;
+        let number = Self::number(json);
+        let pcr = Pcr::parse(&number).ok_or_else(|| format!("pcrNum {} is no register", quoted(&number)))?;
         let value = json.get("value").and_then(Value::as_str).ok_or("value is missing")?;
         let bytes = BASE64.decode(value.trim()).map_err(|_| format!("the value of {pcr} is not base64"))?;
         let algorithm = match json.get("hashAlgo").or_else(|| json.get("hash_algo")).and_then(Value::as_str) {
-            Some(name) => Algorithm::parse(name).ok_or_else(|| format!("hashAlgo {name:?} of {pcr} is not known"))?,
+            Some(name) => {
+                Algorithm::parse(name).ok_or_else(|| format!("hashAlgo {} of {pcr} is not known", quoted(name)))?
+            }
             // Left out, the length still tells it.
             None => Algorithm::ALL
                 .into_iter()
@@ -186,6 +189,34 @@ impl Element {
         }
         Ok((Slot { pcr, algorithm }, Digest(bytes)))
     }
+
+    fn number(json: &Value) -> String {
+        let number = json.get("pcrNum").or_else(|| json.get("pcr_num")).unwrap_or(&Value::Null);
+        number.as_u64().map_or_else(|| number.as_str().unwrap_or_default().to_owned(), |n| n.to_string())
+    }
+}
+
+/// What stands where something else should, for a sentence: anybody may have put anything there, tokens too.
+pub(super) fn quoted(text: &str) -> String {
+    format!("{:?}", text::ellipsis(&text::shown(text), 40))
+}
+
+/// Registers that stand in a report with values that cannot be read. In its list nothing can be said of them: they are
+/// not missing there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Garbled {
+    /// In the policy.
+    pub policy: BTreeSet<Pcr>,
+    /// In what was measured.
+    pub actual: BTreeSet<Pcr>,
+}
+
+impl Garbled {
+    /// Whether all values can be read.
+    pub fn is_empty(&self) -> bool {
+        self.policy.is_empty() && self.actual.is_empty()
+    }
 }
 
 /// Values by register and bank.
@@ -194,10 +225,11 @@ impl Element {
 pub struct Measurements(pub BTreeMap<Slot, Digest>);
 
 impl Measurements {
-    /// Reads a list of elements. What cannot be read is told, with `name` and its place, and left out.
-    pub fn parse(name: &str, json: &Value) -> (Self, Vec<String>) {
+    /// Reads a list of elements. What cannot be read is told, with `name` and its place, and left out; the registers it
+    /// is about come last.
+    pub fn parse(name: &str, json: &Value) -> (Self, Vec<String>, BTreeSet<Pcr>) {
         let mut found = Self::default();
-        let mut wrong = Vec::new();
+        let (mut wrong, mut garbled) = (Vec::new(), BTreeSet::new());
         match json {
             Value::Null => {}
             Value::Array(elements) => {
@@ -211,13 +243,16 @@ impl Measurements {
                                 found.0.insert(slot, digest);
                             }
                         },
-                        Err(reason) => wrong.push(format!("{name}[{place}]: {reason}")),
+                        Err(reason) => {
+                            wrong.push(format!("{name}[{place}]: {reason}"));
+                            garbled.extend(Pcr::parse(&Element::number(element)));
+                        }
                     }
                 }
             }
             _ => wrong.push(format!("{name} is not a list")),
         }
-        (found, wrong)
+        (found, wrong, garbled)
     }
 
     /// Nothing was measured.
@@ -292,6 +327,14 @@ mod tests {
                 json!({"pcrNum": "PCR_4", "value": zero, "hashAlgo": "MD5"}),
                 Some("hashAlgo \"MD5\" of PCR_4 is not known"),
             ),
+            (
+                json!({"pcrNum": "PCR_4", "value": zero, "hashAlgo": "Bearer eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln"}),
+                Some("hashAlgo \"Bearer [redacted]\" of PCR_4 is not known"),
+            ),
+            (
+                json!({"pcrNum": "PCR_4", "value": zero, "hashAlgo": "x".repeat(99)}),
+                Some(&*format!("hashAlgo \"{}…\" of PCR_4 is not known", "x".repeat(37))),
+            ),
             (json!({"pcrNum": "PCR_99", "value": zero}), Some("pcrNum \"99\" is no register")),
             (json!({"pcrNum": "PCR_1"}), Some("value is missing")),
             (json!(7), Some("pcrNum \"\" is no register")),
@@ -311,7 +354,7 @@ mod tests {
         let long = Digest(vec![0; 32]).base64();
         let list = json!([{"pcrNum": "PCR_4", "value": one, "hashAlgo": "SHA1"}, {"pcrNum": "PCR_4", "value": long, "hashAlgo": "SHA256"},
             {"pcrNum": "PCR_4", "value": one, "hashAlgo": "sha1"}, {"pcrNum": "PCR_4", "value": other, "hashAlgo": "SHA1"}]);
-        let (found, wrong) = Measurements::parse("actualMeasurements", &list);
+        let (found, wrong, _) = Measurements::parse("actualMeasurements", &list);
         assert_eq!(found.0.len(), 2);
         assert_eq!(wrong, ["actualMeasurements[3]: PCR_4 (SHA1) stands there twice with different values"]);
         let text = serde_json::to_string(&found).unwrap();

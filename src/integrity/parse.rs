@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::entry::{BootReport, Entry, Fact, INTEGRITY_LOG, LaunchReport};
-use super::measurement::Measurements;
+use super::measurement::{Garbled, Measurements, quoted};
 use super::members::{flag, kind_of};
 use super::parse_audit;
 use super::reading::{Foreign, Reading, Unreadable};
@@ -30,15 +30,13 @@ pub fn read(json: &Value, received: DateTime<Utc>) -> Result<Reading, Unreadable
     let Value::Object(payload) = payload else {
         return Err(Unreadable(format!("jsonPayload is {}, not an object", kind_of(payload))));
     };
-    let Some(fact) = fact(payload)? else { return Ok(Reading::Foreign(Foreign::UnknownEvent)) };
-    let boot = payload.get("bootCounter").map(boot_counter).transpose()?;
-    Ok(Reading::Entry(Box::new(Entry {
-        vm: vm(entry)?,
-        time: time(entry, received),
-        boot,
-        fact,
-        log: log_line(entry),
-    })))
+    let Some(mut fact) = fact(payload)? else { return Ok(Reading::Foreign(Foreign::UnknownEvent)) };
+    let (boot, garbled) = boot_counter(payload.get("bootCounter"));
+    if let Fact::EarlyBoot(report) | Fact::LateBoot(report) = &mut fact {
+        report.unreadable.extend(garbled);
+    }
+    let time = time(entry, received);
+    Ok(Reading::Entry(Box::new(Entry { vm: vm(entry)?, time, boot, fact, log: log_line(entry, time) })))
 }
 
 /// The payload's type must be the integrity event's. In the integrity log it may be left out.
@@ -76,10 +74,11 @@ fn fact(payload: &Map<String, Value>) -> Result<Option<Fact>, Unreadable> {
 
 fn boot_report(event: &Map<String, Value>) -> BootReport {
     let list = |name: &str| Measurements::parse(name, event.get(name).unwrap_or(&Value::Null));
-    let (policy, mut unreadable) = list("policyMeasurements");
-    let (actual, more) = list("actualMeasurements");
+    let (policy, mut unreadable, in_policy) = list("policyMeasurements");
+    let (actual, more, in_actual) = list("actualMeasurements");
     unreadable.extend(more);
-    BootReport { stated: flag(event.get("policyEvaluationPassed")), policy, actual, unreadable }
+    let garbled = Garbled { policy: in_policy, actual: in_actual };
+    BootReport { stated: flag(event.get("policyEvaluationPassed")), policy, actual, unreadable, garbled }
 }
 
 fn launch_report(event: &Map<String, Value>) -> LaunchReport {
@@ -92,7 +91,9 @@ fn launch_report(event: &Map<String, Value>) -> LaunchReport {
     }
 }
 
-fn boot_counter(value: &Value) -> Result<u64, Unreadable> {
+/// The boot counter, or what stands in its place: what happened is told without it.
+fn boot_counter(value: Option<&Value>) -> (Option<u64>, Option<String>) {
+    let Some(value) = value else { return (None, None) };
     let counter = match value {
         Value::String(text) => text.trim().parse().ok(),
         // Through a double it stays exact far beyond what a VM can be restarted.
@@ -101,5 +102,6 @@ fn boot_counter(value: &Value) -> Result<u64, Unreadable> {
             .or_else(|| number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..1e15).contains(n)).map(|n| n as u64)),
         _ => None,
     };
-    counter.ok_or_else(|| Unreadable(format!("jsonPayload.bootCounter is no whole number: {value}")))
+    let shown = || value.as_str().map_or_else(|| quoted(&value.to_string()), quoted);
+    (counter, counter.is_none().then(|| format!("bootCounter {} is no whole number", shown())))
 }

@@ -33,8 +33,8 @@ pub(super) fn read(
     };
     let Some(fact) = fact else { return Ok(Reading::Foreign(Foreign::OtherAudit)) };
     let vm = Vm { name: name(audit), ..vm(entry)? };
-    let entry = Entry { vm, time: time(entry, received), boot: None, fact, log: log_line(entry) };
-    Ok(Reading::Entry(Box::new(entry)))
+    let time = time(entry, received);
+    Ok(Reading::Entry(Box::new(Entry { vm, time, boot: None, fact, log: log_line(entry, time) })))
 }
 
 fn who(entry: &Map<String, Value>, audit: &Map<String, Value>, method: &str) -> Audit {

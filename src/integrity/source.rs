@@ -1,7 +1,7 @@
 //! Where a log entry comes from: which log, which VM, when. Only Compute Engine writes into its own logs of a VM's project, but anybody with the
 //! right to write log entries chooses payload, labels and the rest of what an entry says: so the log's name decides.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use super::entry::{INTEGRITY_LOG, LogLine, Vm};
@@ -80,21 +80,32 @@ pub(super) fn vm(entry: &Map<String, Value>) -> Result<Vm, Unreadable> {
     Ok(Vm { project, zone, id, name: None })
 }
 
-/// The entry's own time, else when Logging received it, else when we did.
+/// How far our clock may be behind Cloud Logging's.
+const BEHIND: TimeDelta = TimeDelta::minutes(1);
+
+/// The entry's own time, but none later than when Logging received it: whoever may write entries chooses their time, and
+/// one from the future would outdate everything that happens until then. `received` by us: Logging's time is not
+/// believed far beyond it, and it counts where Logging's is not known.
 pub(super) fn time(entry: &Map<String, Value>, received: DateTime<Utc>) -> DateTime<Utc> {
-    let read = |name: &str| DateTime::parse_from_rfc3339(entry.get(name)?.as_str()?.trim()).ok();
-    read("timestamp").or_else(|| read("receiveTimestamp")).map_or(received, |time| time.with_timezone(&Utc))
+    let logged = stamp(entry, "receiveTimestamp").filter(|logged| *logged <= received + BEHIND).unwrap_or(received);
+    stamp(entry, "timestamp").unwrap_or(logged).min(logged)
 }
 
-/// Where the entry stands.
-pub(super) fn log_line(entry: &Map<String, Value>) -> LogLine {
+fn stamp(entry: &Map<String, Value>, name: &str) -> Option<DateTime<Utc>> {
+    let time = DateTime::parse_from_rfc3339(entry.get(name)?.as_str()?.trim()).ok()?;
+    Some(time.with_timezone(&Utc))
+}
+
+/// Where the entry stands, given when it happened.
+pub(super) fn log_line(entry: &Map<String, Value>, time: DateTime<Utc>) -> LogLine {
     let insert_id = match entry.get("insertId") {
         Some(Value::String(id)) => id.clone(),
         Some(Value::Number(id)) => id.to_string(),
         _ => String::new(),
     };
     let (container, log_id) = LogName::of(entry).map(|log| (log.container, log.id)).unwrap_or_default();
-    LogLine { insert_id, log_id, container }
+    let timestamp = stamp(entry, "timestamp").filter(|stamp| *stamp != time);
+    LogLine { insert_id, log_id, container, timestamp }
 }
 
 /// Whether an entry that stands in `log_id` of `container` can be Compute Engine's own about a VM of `project`. What
@@ -201,6 +212,35 @@ mod tests {
             "other_log",
             "neither log nor type says what it is"
         );
+    }
+
+    #[test]
+    fn what_is_dated_in_the_future_happened_when_it_was_received_and_keeps_its_identity() {
+        let received: DateTime<Utc> = "2026-11-20T10:11:20Z".parse().unwrap();
+        let entry = |stamp: &str, logged: &str| {
+            let mut entry = report();
+            entry["timestamp"] = json!(stamp);
+            entry["receiveTimestamp"] = json!(logged);
+            let Reading::Entry(entry) = read(&entry, received).unwrap() else { panic!() };
+            *entry
+        };
+        for (stamp, logged, expected) in [
+            ("2026-11-20T10:11:12Z", "2026-11-20T10:11:13Z", "2026-11-20T10:11:12Z"),
+            ("2026-11-21T06:11:12Z", "2026-11-20T10:11:13Z", "2026-11-20T10:11:13Z"),
+            ("9999-12-31T23:59:59Z", "", "2026-11-20T10:11:20Z"),
+            ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z", "2026-11-20T10:11:20Z"),
+            ("", "2026-11-20T10:11:13Z", "2026-11-20T10:11:13Z"),
+            ("", "", "2026-11-20T10:11:20Z"),
+            // Our clock is behind.
+            ("2026-11-20T10:11:49Z", "2026-11-20T10:11:50Z", "2026-11-20T10:11:49Z"),
+        ] {
+            let entry = entry(stamp, logged);
+            assert_eq!(entry.time, expected.parse::<DateTime<Utc>>().unwrap(), "{stamp} {logged}");
+            let known = stamp.parse::<DateTime<Utc>>().ok();
+            assert_eq!(entry.logged(), known.unwrap_or(entry.time), "{stamp} {logged}");
+        }
+        let once = entry("2026-11-21T06:11:12Z", "2026-11-20T10:11:13Z");
+        assert_eq!(once.key(), entry("2026-11-21T06:11:12Z", "").key(), "however it is delivered");
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Commands {
                 "gcloud logging read 'resource.type=\"gce_instance\" AND resource.labels.instance_id=\"{id}\" AND log_id(\"{INTEGRITY_LOG}\") AND {which}' --project={project} --format=json"
             )
         };
-        let time = stamp(entry.time);
+        let time = stamp(entry.logged());
         let disks =
             format!("gcloud compute instances describe {vm} {place} --format='value(disks[].source.basename())'");
         Some(Self {

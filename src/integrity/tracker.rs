@@ -96,9 +96,10 @@ impl Tracker {
         if step.actions.is_empty() {
             let note = match entry.failed() {
                 None if entry.audit().is_some() => "The operation failed, and nothing had been told of it.",
+                Some(true) if step.record.was_ended(entry.moment()) => "The boot was ended from outside.",
                 Some(true) => "A newer report of the same VM and check was seen before.",
                 Some(false) => "The check passed, and no failure was open.",
-                None => "A start is only noted.",
+                None => "A start or a stop is only noted.",
             };
             return Ok((Followed::Nothing(note), None));
         }
@@ -226,16 +227,15 @@ impl Tracker {
     /// Boots that did not complete in time, as entries to be taken in like any other; then tell [`Tracker::taken`].
     pub async fn overdue(&self, now: DateTime<Utc>) -> Result<Vec<Entry>, StateError> {
         let mut overdue = Vec::new();
-        for document in state::all(&*self.store, TIMER).await? {
-            let waiting: Waiting = document.parse(TIMER)?;
-            if waiting.due > now {
-                continue;
+        let timers = state::parsed::<Waiting>(TIMER, state::all(&*self.store, TIMER).await?);
+        for (_, waiting) in timers.into_iter().filter(|(_, waiting)| waiting.due <= now) {
+            match self.went_on_or_ended(&waiting.early).await {
+                Ok(true) => self.remove_timer(&waiting.early).await?,
+                Ok(false) => overdue.extend(incomplete(waiting.early, self.patience)),
+                // What is known of this VM cannot be read; that of the others can.
+                Err(error @ StateError::Corrupt { .. }) => state::skipped(KIND, &error),
+                Err(error) => return Err(error),
             }
-            if self.went_on_or_ended(&waiting.early).await? {
-                self.remove_timer(&waiting.early).await?;
-                continue;
-            }
-            overdue.extend(incomplete(waiting.early, self.patience));
         }
         Ok(overdue)
     }

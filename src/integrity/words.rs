@@ -63,11 +63,13 @@ pub fn summary(report: &BootReport, differences: &[Difference]) -> String {
             Change::Changed => format!("{pcr} changed"),
             Change::OnlyInPolicy => format!("{pcr} only in policy"),
             Change::OnlyInActual => format!("{pcr} only in actual"),
+            Change::NotReadable => format!("{pcr} not readable"),
         })
     };
     let mut words: Vec<String> = differences.iter().filter_map(word).collect();
     words.dedup();
-    match (words.as_slice(), report.unreadable.len()) {
+    let named = words.iter().filter(|word| word.ends_with("not readable")).count();
+    match (words.as_slice(), report.unreadable.len().saturating_sub(named)) {
         ([], 0) if differences.is_empty() => words.push("no registers were reported".to_owned()),
         ([], 0) => words.push("all registers as the policy has them".to_owned()),
         (_, 0) => {}
@@ -96,14 +98,14 @@ pub fn notes(entry: &Entry) -> Vec<String> {
 
 fn boot_notes(report: &BootReport) -> Vec<String> {
     let differences = report.differences();
-    let changed: Vec<&Difference> = differences.iter().filter(|d| d.change != Change::Equal).collect();
+    let changed: Vec<&Difference> = differences.iter().filter(|d| d.change.differs()).collect();
     let mut notes = Vec::new();
     if report.stated.is_none() {
         notes.push(
             "The entry does not say whether the check passed; this was concluded from the measurements.".to_owned(),
         );
     }
-    if report.stated == Some(false) && changed.is_empty() {
+    if report.stated == Some(false) && changed.is_empty() && report.unreadable.is_empty() {
         notes.push("The check failed although all values that were reported agree: something that is not in the report was judged.".to_owned());
     }
     if report.stated == Some(true) && !changed.is_empty() {

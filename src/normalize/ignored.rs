@@ -34,8 +34,6 @@ pub enum Ignored {
     OtherType,
     /// Well-formed, but nothing that we know.
     Unrecognised,
-    /// A VM was started or stopped.
-    Lifecycle,
     /// A log entry of another log.
     OtherLog,
     /// A log entry of another project's log than the VM's.
@@ -52,7 +50,7 @@ pub enum Ignored {
 
 impl Ignored {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 20] = [
         Self::Resolved,
         Self::MonitorAlert,
         Self::Test,
@@ -67,7 +65,6 @@ impl Ignored {
         Self::SensorMetrics,
         Self::OtherType,
         Self::Unrecognised,
-        Self::Lifecycle,
         Self::OtherLog,
         Self::OtherProject,
         Self::OtherResource,
@@ -93,7 +90,6 @@ impl Ignored {
             Self::SensorMetrics => "sensor_metrics",
             Self::OtherType => "other_type",
             Self::Unrecognised => "unrecognised",
-            Self::Lifecycle => "lifecycle",
             Self::OtherLog => "other_log",
             Self::OtherProject => "other_project",
             Self::OtherResource => "other_resource",
@@ -120,7 +116,6 @@ impl Ignored {
             Self::SensorMetrics => "It is what Falco counts about itself.",
             Self::OtherType => "Its type is not a runtime policy event.",
             Self::Unrecognised => "It is well-formed but none of the known shapes.",
-            Self::Lifecycle => "A VM was started or stopped.",
             Self::OtherLog => Foreign::OtherLog.reason(),
             Self::OtherProject => Foreign::OtherProject.reason(),
             Self::OtherResource => Foreign::OtherResource.reason(),

@@ -7,7 +7,7 @@ use super::{Element, Ignored};
 use crate::attest::{gotpm, token};
 use crate::event::Event;
 use crate::integrity::envelope::{self, Item};
-use crate::integrity::{Fact, Foreign, Reading, read};
+use crate::integrity::{Foreign, Reading, read};
 
 /// The most of a message that could not be read that is kept, in bytes. Logging's entries have at most 256 KiB.
 const LARGEST_KEPT: usize = 1024 * 1024;
@@ -23,8 +23,8 @@ pub fn element(item: Item, received: DateTime<Utc>) -> Element {
         return Element::Ignored(Ignored::Gotpm);
     }
     match read(&json, received) {
-        // A start is kept: what is about an older boot must no longer be acted on.
-        Ok(Reading::Entry(entry)) if matches!(entry.fact, Fact::Shutdown) => Element::Ignored(Ignored::Lifecycle),
+        // A start and a stop are kept, although they make no finding: what is about an older boot must no longer be acted
+        // on, and a boot that was shut down has no late report.
         Ok(Reading::Entry(entry)) => Element::Event { event: Event::Integrity(entry), body: json.to_string() },
         Ok(Reading::Foreign(foreign)) => Element::Ignored(match foreign {
             Foreign::OtherLog => Ignored::OtherLog,

@@ -41,13 +41,14 @@ impl Overdue {
 
     /// Looks until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            if let Err(error) = self.step(Utc::now()).await {
-                tracing::warn!(error = chain(&*error), "boots that may not have completed could not be looked at");
-            }
+        loop {
+            // First, as what came before a restart may still wait in the outbox: a late report, or that the VM was stopped.
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
-                () = stop.cancelled() => {}
+                () = stop.cancelled() => return,
+            }
+            if let Err(error) = self.step(Utc::now()).await {
+                tracing::warn!(error = chain(&*error), "boots that may not have completed could not be looked at");
             }
         }
     }

@@ -70,8 +70,7 @@ pub(super) fn identity(report: &Entry, instance: &Instance) -> Result<(), Refusa
 
 /// A VM that was started after the report is about another boot.
 fn started(report: &Entry, instance: &Instance) -> Result<(), Refusal> {
-    let text = [&instance.last_start_timestamp, &instance.creation_timestamp].into_iter().find(|text| !text.is_empty());
-    let Some(start) = text.and_then(|text| DateTime::parse_from_rfc3339(text).ok()) else {
+    let Ok(start) = DateTime::parse_from_rfc3339(&instance.last_start_timestamp) else {
         let told = "Compute Engine does not say when the VM was started, so that the report may be about an older boot";
         return Err((Reason::StartUnknown, told.to_owned()));
     };
@@ -178,7 +177,7 @@ mod tests {
         json!({
             "id": u64::MAX.to_string(), "name": "web-1", "status": "RUNNING",
             "zone": "https://www.googleapis.com/compute/v1/projects/acme/zones/z-1a",
-            "lastStartTimestamp": at(90).to_rfc3339(), "labels": {"env": "prod"},
+            "creationTimestamp": at(-900).to_rfc3339(), "lastStartTimestamp": at(90).to_rfc3339(), "labels": {"env": "prod"},
             "shieldedInstanceConfig": {"enableIntegrityMonitoring": true, "enableVtpm": true},
             "disks": [{"type": "PERSISTENT", "source": "x"}],
         })

@@ -36,6 +36,9 @@ pub struct Open {
     pub vm: String,
     /// Not before.
     pub due: DateTime<Utc>,
+    /// Since when it is open. The version before did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
 }
 
 /// A plan with its revision.
@@ -57,28 +60,27 @@ impl Desk {
         &*self.store
     }
 
-    /// Writes a new plan down. One that stands there stays as it is: the same report never makes a second one. Answers
-    /// whether it was new.
-    pub async fn record(&self, plan: &Plan) -> Result<bool, StateError> {
+    /// Writes a new plan down. One that stands there stays as it is, and is handed back: the same report never makes a
+    /// second one.
+    pub async fn record(&self, plan: &Plan) -> Result<Option<Plan>, StateError> {
         let key = plan.key();
-        if self.store.read(KIND, &key).await?.is_some() {
-            return Ok(false);
+        if let Some(standing) = self.read(&key).await? {
+            return Ok(Some(standing.plan));
         }
         // What ended in planning still has to be told to nobody: the finding is raised with it.
         if plan.answer.is_none() {
-            let open = Open { vm: plan.report.vm.key(), due: plan.planned };
+            let open = Open { vm: plan.report.vm.key(), due: plan.planned, since: Some(plan.planned) };
             there(self.store.write(OPEN, &key, &body_of(OPEN, &key, &open)?, Expected::Absent).await)?;
         }
         match self.store.write(KIND, &key, &body_of(KIND, &key, plan)?, Expected::Absent).await {
-            Err(error) if error.is_conflict() => Ok(false),
-            written => written.map(|_| true),
+            Err(error) if error.is_conflict() => Ok(self.read(&key).await?.map(|standing| standing.plan)),
+            written => written.map(|_| None),
         }
     }
 
-    /// The open plans, by key.
+    /// The open plans, by key. One that cannot be read keeps none of the others waiting.
     pub async fn open(&self) -> Result<Vec<(String, Open)>, StateError> {
-        let documents = state::all(&*self.store, OPEN).await?;
-        documents.into_iter().map(|document| Ok((document.key.clone(), document.parse(OPEN)?))).collect()
+        Ok(state::parsed(OPEN, state::all(&*self.store, OPEN).await?))
     }
 
     /// A plan.
@@ -87,9 +89,10 @@ impl Desk {
         Ok(Some(Held { plan: document.parse(KIND)?, version: document.version }))
     }
 
-    /// Every plan, in the order of the reports.
+    /// Every plan that can be read, in the order of the reports.
     pub async fn all(&self) -> Result<Vec<Plan>, StateError> {
-        state::all(&*self.store, KIND).await?.iter().map(|document| document.parse(KIND)).collect()
+        let plans = state::parsed(KIND, state::all(&*self.store, KIND).await?);
+        Ok(plans.into_iter().map(|(_, plan)| plan).collect())
     }
 
     /// Writes a plan that was read here.
@@ -106,7 +109,8 @@ impl Desk {
     /// Leaves an open plan alone until `due`.
     pub async fn later(&self, key: &str, due: DateTime<Utc>) -> Result<(), StateError> {
         let Some(document) = self.store.read(OPEN, key).await? else { return Ok(()) };
-        let open = Open { due, ..document.parse(OPEN)? };
+        let open: Open = document.parse(OPEN)?;
+        let open = Open { due, since: open.since.or(Some(open.due)), ..open };
         there(self.store.write(OPEN, key, &body_of(OPEN, key, &open)?, Expected::Version(document.version)).await)
     }
 

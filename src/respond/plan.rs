@@ -172,9 +172,9 @@ impl Plan {
         Some(plan)
     }
 
-    /// The document's key: in the order of the reports.
+    /// The document's key: in the order of the reports, and the same for whoever plans for this one.
     pub fn key(&self) -> String {
-        let time = self.report.time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true);
+        let time = self.report.logged().to_rfc3339_opts(chrono::SecondsFormat::Nanos, true);
         format!("{time} {}", self.event)
     }
 

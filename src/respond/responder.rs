@@ -73,8 +73,14 @@ impl std::fmt::Debug for Responder {
     }
 }
 
-/// The plans of one VM, and when to look at them again.
-type Look = (String, Option<Duration>);
+/// What is left of the plans of one VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Something came to its end; more may have been planned meanwhile.
+    LookAtOnce,
+    /// They wait so long.
+    Wait(Duration),
+}
 
 impl Responder {
     /// Drives everything that is due as far as it goes. Returns how many plans ended.
@@ -96,7 +102,7 @@ impl Responder {
     pub async fn run(self, stop: CancellationToken) {
         let mut busy: BTreeSet<String> = BTreeSet::new();
         let mut queue: VecDeque<(String, Vec<String>)> = VecDeque::new();
-        let mut working: JoinSet<Look> = JoinSet::new();
+        let mut working: JoinSet<(String, Left)> = JoinSet::new();
         let mut next = Instant::now();
         let every = if self.rules.mode == Mode::Report { SELDOM } else { EVERY };
         while !stop.is_cancelled() {
@@ -116,15 +122,16 @@ impl Responder {
                 busy.insert(vm.clone());
                 let (responder, stop) = (self.clone(), stop.clone());
                 working.spawn(async move {
-                    let after = responder.vm(&vm, keys, &stop).await;
-                    (vm, after)
+                    let left = responder.vm(&vm, keys, &stop).await;
+                    (vm, left)
                 });
             }
             tokio::select! {
                 Some(done) = working.join_next() => match done {
-                    Ok((vm, after)) => {
+                    Ok((vm, left)) => {
                         busy.remove(&vm);
-                        next = next.min(Instant::now() + after.unwrap_or_default());
+                        let wait = if let Left::Wait(wait) = left { wait } else { Duration::ZERO };
+                        next = next.min(Instant::now() + wait);
                     }
                     Err(error) => {
                         tracing::error!(%error, "work on a VM broke off; it is taken up again");
@@ -166,28 +173,28 @@ impl Responder {
         Ok((due, soonest))
     }
 
-    /// Works on the plans of one VM under its lease. Returns when to look again.
-    async fn vm(&self, vm: &str, keys: Vec<String>, stop: &CancellationToken) -> Option<Duration> {
+    /// Works on the plans of one VM under its lease.
+    async fn vm(&self, vm: &str, keys: Vec<String>, stop: &CancellationToken) -> Left {
         let name = format!("respond/{vm}");
         let claim = lease::Claim { name: &name, holder: &self.holder, ttl: LEASE };
         let lease = match lease::take(self.desk.store(), &claim, (self.clock)()).await {
             Ok(Some(lease)) => Mutex::new(lease),
-            Ok(None) => return Some(SOON),
+            Ok(None) => return Left::Wait(SOON),
             Err(error) => {
                 tracing::warn!(vm, error = chain(&error), "the lease for a VM cannot be had; its plans wait");
-                return Some(SOON);
+                return Left::Wait(SOON);
             }
         };
-        let after = tokio::select! {
-            after = self.plans(&keys) => after,
-            () = self.hold(&lease) => Some(SOON),
-            () = stop.cancelled() => None,
+        let left = tokio::select! {
+            left = self.plans(&keys) => left,
+            () = self.hold(&lease) => Left::Wait(SOON),
+            () = stop.cancelled() => Left::Wait(SOON),
         };
         let lease = lease.into_inner();
         if let Err(error) = lease::release(self.desk.store(), &lease, (self.clock)()).await {
             tracing::debug!(vm, error = chain(&error), "a lease was not given back; it runs out");
         }
-        after
+        left
     }
 
     /// Renews the lease until it is lost.
@@ -207,24 +214,27 @@ impl Responder {
         }
     }
 
-    async fn plans(&self, keys: &[String]) -> Option<Duration> {
-        let mut soonest: Option<Duration> = None;
+    async fn plans(&self, keys: &[String]) -> Left {
+        let mut all = Left::Wait(EVERY);
         for key in keys {
-            let wait = match self.one(key).await {
-                Ok(wait) => wait,
-                Err(error) if error.is_conflict() => Some(SOON),
+            let left = match self.one(key).await {
+                Ok(left) => left,
+                Err(error) if error.is_conflict() => Left::Wait(SOON),
                 Err(error) => {
                     tracing::warn!(plan = key, error = chain(&error), "a plan could not be driven; it is tried again");
-                    Some(SOON)
+                    Left::Wait(if error.retryable() { SOON } else { EVERY })
                 }
             };
-            soonest = soonest.into_iter().chain(wait).min();
+            all = match (all, left) {
+                (Left::Wait(one), Left::Wait(other)) => Left::Wait(one.min(other)),
+                _ => Left::LookAtOnce,
+            };
         }
-        soonest
+        all
     }
 
     /// Drives one plan; when it has its answer, takes that in and closes it.
-    async fn one(&self, key: &str) -> Result<Option<Duration>, StateError> {
+    async fn one(&self, key: &str) -> Result<Left, StateError> {
         let now = (self.clock)();
         let Some(held) = self.desk.read(key).await? else {
             return self.orphan(key, now).await;
@@ -235,31 +245,41 @@ impl Responder {
             // Never earlier than the service asks, and never at once, whatever it asks.
             let wait = backoff(driver.plan(), attempt, now).max(after.unwrap_or_default());
             self.desk.later(key, (self.clock)() + TimeDelta::from_std(wait).unwrap_or(TimeDelta::minutes(1))).await?;
-            return Ok(Some(wait));
+            return Ok(Left::Wait(wait));
         }
-        let Some(entry) = driver.plan().entry() else { return Ok(None) };
+        let Some(entry) = driver.plan().entry() else { return self.put_by(key, EVERY, now).await };
         let element = match serde_json::to_string(&entry) {
             Ok(body) => Element::Event { event: Event::Integrity(Box::new(entry)), body },
             Err(error) => {
                 tracing::error!(plan = key, %error, "an answer cannot be written down");
-                return self.desk.close(key).await.map(|()| None);
+                return self.desk.close(key).await.map(|()| Left::LookAtOnce);
             }
         };
         if let Err(error) = self.intake.take(Door::Pubsub, vec![element]).await {
             tracing::warn!(plan = key, error = chain(&error), "an answer could not be taken in yet");
-            return Ok(Some(SOON));
+            return Ok(Left::Wait(SOON));
         }
         self.desk.close(key).await?;
-        Ok(None)
+        Ok(Left::LookAtOnce)
     }
 
-    async fn orphan(&self, key: &str, now: DateTime<Utc>) -> Result<Option<Duration>, StateError> {
+    /// A pointer without its plan: whoever wrote it is about to write the plan, or died before. The next attempt at the
+    /// report does.
+    async fn orphan(&self, key: &str, now: DateTime<Utc>) -> Result<Left, StateError> {
         let open = self.desk.open().await?;
-        let old = open.iter().find(|(known, _)| known == key).is_some_and(|(_, open)| now - open.due > ORPHAN);
-        if old {
+        let since = open.iter().find(|(known, _)| known == key).map(|(_, open)| open.since.unwrap_or(open.due));
+        if since.is_some_and(|since| now - since > ORPHAN) {
             self.desk.close(key).await?;
+            return Ok(Left::LookAtOnce);
         }
-        Ok(None)
+        let fresh = since.is_some_and(|since| (now - since).to_std().unwrap_or_default() < EVERY);
+        self.put_by(key, if fresh { SOON } else { EVERY }, now).await
+    }
+
+    /// Nothing can be done about it now.
+    async fn put_by(&self, key: &str, wait: Duration, now: DateTime<Utc>) -> Result<Left, StateError> {
+        self.desk.later(key, now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::minutes(1))).await?;
+        Ok(Left::Wait(wait))
     }
 }
 
@@ -301,17 +321,21 @@ impl Planner {
         self.rules.mode != Mode::Report
     }
 
-    /// Writes a plan down, and tells the responder.
+    /// Writes a plan down, and tells the responder. To be called when the finding has been told what was planned: hands
+    /// back the entry with which the finding has to be told once more, since the plan that stands there ended otherwise
+    /// and its answer may have been told before. One that ends later is told later.
     ///
     /// # Errors
     /// When the state store cannot be used; the plan is made again with the next attempt at the event.
-    pub async fn record(&self, plan: &Plan) -> Result<(), StateError> {
-        if self.desk.record(plan).await? {
+    pub async fn record(&self, plan: &Plan) -> Result<Option<Entry>, StateError> {
+        let standing = self.desk.record(plan).await?;
+        if standing.is_none() {
             told(plan);
         }
         if plan.answer.is_none() {
             self.bell.notify_one();
         }
-        Ok(())
+        let said = |plan: &Plan| plan.answer.as_ref().map(|answer| (answer.result, answer.reason, answer.told.clone()));
+        Ok(standing.filter(|standing| said(standing) != said(plan)).and_then(|standing| standing.entry()))
     }
 }

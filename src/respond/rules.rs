@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::integrity::entry::{INTEGRITY_LOG, LogLine, Vm};
     use crate::integrity::matching::Miss;
-    use crate::integrity::measurement::{Algorithm, Digest, Measurements, Pcr, Slot};
+    use crate::integrity::measurement::{Algorithm, Digest, Garbled, Measurements, Pcr, Slot};
 
     fn values(list: &[(u8, u8)]) -> Measurements {
         let slot = |pcr| Slot { pcr: Pcr::new(pcr).unwrap(), algorithm: Algorithm::Sha1 };
@@ -175,7 +175,7 @@ mod tests {
 
     fn report(stated: Option<bool>, actual: &[(u8, u8)]) -> BootReport {
         let policy = values(&[(0, 1), (4, 1), (7, 1)]);
-        BootReport { stated, policy, actual: values(actual), unreadable: vec![] }
+        BootReport { stated, policy, actual: values(actual), unreadable: vec![], garbled: Garbled::default() }
     }
 
     fn failed() -> BootReport {

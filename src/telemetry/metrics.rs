@@ -187,6 +187,7 @@ pub const ALL: &[&Metric] = &[
     &PUSH_REFUSED,
     &PULL_ERRORS,
     &INTEGRITY_ACTIONS,
+    &STATE_UNREADABLE,
     &SCC_CALLS,
     &SCC_SECONDS,
     &SCC_BYTES,
@@ -404,4 +405,12 @@ pub const INTEGRITY_ACTIONS: Metric = Metric::new(
     "counter",
     &["action", "result", "reason"],
     "Answers to failed boots by action (relearn, stop, suspend, none), result (done, dry_run, reported, refused, failed) and reason. Look at failed, and at refused with cap_hour, cap_project or cap_overall.",
+);
+
+/// State documents that were left out.
+pub const STATE_UNREADABLE: Metric = Metric::new(
+    "sysdig_scc_state_unreadable_total",
+    "counter",
+    &["kind"],
+    "State documents of a list (timers, plans) that could not be read and were left out, by kind, at every look at the list. The log names the document.",
 );

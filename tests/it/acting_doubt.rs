@@ -2,12 +2,19 @@
 //! been taken, boots that ended before their time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use chrono::TimeDelta;
 use serde_json::json;
 use sysdig_scc::config::acting::{ActingConfig, Mode};
 use sysdig_scc::event::FindingChange;
 use sysdig_scc::integrity::tracker::{Followed, Known};
 use sysdig_scc::respond::Plan;
+use sysdig_scc::respond::desk::Desk;
+use sysdig_scc::respond::responder::Responder;
+use sysdig_scc::state::{Expected, body_of};
+use tokio_util::sync::CancellationToken;
 
 use crate::acting::{approve, early, late};
 use crate::acting_crash::{Bench, ended, entry, rules};
@@ -235,4 +242,62 @@ async fn a_relearn_that_nothing_proves_is_not_done() {
         let record = bench.tracker().record(&entry(&late(3)).vm).await.unwrap().unwrap();
         assert_eq!(record.learning.is_some(), expected == "not_confirmed", "the next boot may still tell");
     }
+}
+
+/// A crash between the pointer and the plan: whoever planned it does so again, or never comes back.
+#[tokio::test]
+async fn a_pointer_without_its_plan_is_looked_at_now_and_then_and_given_up_after_an_hour() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    let desk = Desk::new(Arc::clone(&bench.store));
+    let began = bench.now();
+    let open = json!({"vm": "demo-int/7", "due": began, "since": began});
+    let body = body_of("response_open", "x", &open).unwrap();
+    bench.store.write("response_open", "x", &body, Expected::Absent).await.unwrap();
+
+    // The loop itself asks for the time with every turn.
+    let turns = Arc::new(AtomicUsize::new(0));
+    let (count, now) = (Arc::clone(&turns), bench.now());
+    let clock = Arc::new(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        now
+    });
+    let responder = Responder { clock, ..bench.process() };
+    tokio::time::timeout(Duration::from_millis(300), responder.run(CancellationToken::new())).await.unwrap_err();
+    assert!(turns.load(Ordering::SeqCst) < 12, "{turns:?}");
+
+    let mut looks = 0;
+    while let [(_, open)] = desk.open().await.unwrap().as_slice() {
+        bench.later((open.due - bench.now()).num_seconds().max(1));
+        bench.process().step().await.unwrap();
+        looks += 1;
+    }
+    assert!((200..=260).contains(&looks), "{looks}");
+    assert!(bench.now() - began > TimeDelta::hours(1));
+}
+
+#[tokio::test]
+async fn a_document_that_cannot_be_read_keeps_no_other_one_waiting() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    let broken = body_of("x", "x", &json!({"due": "some day", "checks": 5})).unwrap();
+    for kind in ["boot_timer", "response_open", "response"] {
+        for key in ["0", "zz"] {
+            bench.store.write(kind, key, &broken, Expected::Absent).await.unwrap();
+        }
+    }
+    bench.plan(&early(3)).await;
+    bench.later(3600);
+    assert_eq!(bench.tracker().overdue(bench.now()).await.unwrap().len(), 1);
+    bench.process().step().await.unwrap();
+    assert_eq!((ended(&bench.the_plan().await), bench.compute.verbs()), (("done", "asked"), vec!["stop".to_owned()]));
+    // Nor what cannot be read of another VM.
+    let mut other = early(3);
+    other["resource"]["labels"]["instance_id"] = json!("7");
+    bench.tracker().follow(&entry(&other), Known::default(), bench.now()).await.unwrap();
+    bench.store.write("boot", "demo-int/7", &broken, Expected::Any).await.unwrap();
+    let mut third = early(3);
+    third["resource"]["labels"]["instance_id"] = json!("8");
+    bench.tracker().follow(&entry(&third), Known::default(), bench.now()).await.unwrap();
+    bench.later(3600);
+    let overdue = bench.tracker().overdue(bench.now()).await.unwrap();
+    assert_eq!(overdue.iter().map(|entry| entry.vm.id).collect::<Vec<_>>(), [8]);
 }

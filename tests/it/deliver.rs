@@ -214,7 +214,8 @@ async fn amending_changes_what_is_said_and_never_the_state_nor_a_newer_occurrenc
         let patches: Vec<_> = wire.asked().into_iter().filter(|asked| asked.method == "PATCH").collect();
         assert_eq!(patches.len(), usize::from(expected == Delivered::Written));
         for patch in &patches {
-            assert!(!patch.target.contains("state") && !patch.target.contains("severity"), "{}", patch.target);
+            assert!(!patch.target.contains("state") && !patch.target.contains("class"), "{}", patch.target);
+            assert!(patch.target.contains("updateMask=severity%2C"), "baselines were read anew: {}", patch.target);
             let sent: DateTime<Utc> = serde_json::from_value(patch.json()["eventTime"].clone()).unwrap();
             assert_eq!(sent, since + TimeDelta::milliseconds(1), "the least that an update may say");
         }
@@ -222,6 +223,20 @@ async fn amending_changes_what_is_said_and_never_the_state_nor_a_newer_occurrenc
     let empty = Wire::start(|_| Answer::json(200, json!({ "totalSize": 0 }))).await;
     let error = sink(&empty, open_pace()).deliver(&amend).await.unwrap_err();
     assert_eq!((error.verdict(), error.label()), (Verdict::Retry(None), "not_visible"));
+}
+
+#[tokio::test]
+async fn an_update_that_came_second_is_made_again_and_one_that_is_refused_for_itself_is_not() {
+    let amend = FindingChange::Amend { id: id(), finding: finding(time()) };
+    let page = |since| Answer::json(200, json!({"listFindingsResults": [{"finding": stored("ACTIVE", since)}]}));
+    for (change, since, expected) in [
+        (&amend, time() + TimeDelta::milliseconds(1), (Verdict::Retry(None), "overtaken")),
+        (&amend, time(), (Verdict::Park, "bad_request")),
+    ] {
+        let wire = Wire::script(vec![page(time()), refusal(400, "INVALID_ARGUMENT"), page(since)]).await;
+        let error = sink(&wire, open_pace()).deliver(change).await.unwrap_err();
+        assert_eq!((error.verdict(), error.label()), expected, "{}", chain(&error));
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,13 @@
 //! The life of a Shielded VM's findings, through the whole connector.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
 
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use sysdig_scc::integrity::baselines::Baselines;
+use sysdig_scc::integrity::tracker::{Followed, Known, Tracker};
+
+use crate::acting::{early, store};
 use crate::pubsub::{push_entry, sample};
 use crate::world::World;
 
@@ -54,6 +60,24 @@ async fn a_pass_that_comes_before_the_failure_it_follows_leaves_nothing_open() {
     assert_eq!((stats.closed["superseded"], stats.waiting), (1, 0));
 }
 
+/// Whoever may write log entries chooses their time.
+#[tokio::test]
+async fn a_report_from_the_future_hides_nothing_and_stays_for_no_longer_than_it_is_true() {
+    let dated = |boot, passed, time: DateTime<Utc>| {
+        let mut entry = late(boot, passed);
+        entry["timestamp"] = json!(time);
+        entry
+    };
+    let tomorrow = || Utc::now() + TimeDelta::hours(20);
+    let world = world().await;
+    push_entry(&world, &dated(2, true, tomorrow())).await;
+    push_entry(&world, &dated(3, false, Utc::now())).await;
+    assert_eq!(state(&world, LATE).await.as_deref(), Some("ACTIVE"));
+    push_entry(&world, &dated(4, false, tomorrow())).await;
+    push_entry(&world, &dated(5, true, Utc::now())).await;
+    assert_eq!(state(&world, LATE).await.as_deref(), Some("INACTIVE"));
+}
+
 #[tokio::test]
 async fn every_kind_of_bad_news_has_its_finding_and_good_news_has_none() {
     let world = world().await;
@@ -96,6 +120,32 @@ async fn every_kind_of_bad_news_has_its_finding_and_good_news_has_none() {
     let relearned = finding(&world, "Integrity Baseline Relearned").await.unwrap();
     assert_eq!(relearned["access"]["principalEmail"], "alice@example.com");
     assert!(relearned["description"].as_str().unwrap().contains("relearned by alice@example.com"));
+}
+
+#[tokio::test]
+async fn a_vm_that_was_shut_down_is_not_said_to_hang() {
+    let incomplete = async |shut_down: bool| {
+        let world = world().await;
+        push_entry(&world, &early(3)).await;
+        let store = store(&world).await;
+        let tracker =
+            Tracker::new(Arc::clone(&store), Baselines::new(store, TimeDelta::zero()), TimeDelta::minutes(10));
+        let before = tracker.overdue(Utc::now() + TimeDelta::hours(1)).await.unwrap().remove(0);
+        if shut_down {
+            let mut shutdown = sample("shutdown");
+            shutdown["resource"]["labels"] = early(3)["resource"]["labels"].clone();
+            shutdown["jsonPayload"]["bootCounter"] = json!("3");
+            shutdown["timestamp"] = json!("2026-11-20T10:11:30Z");
+            push_entry(&world, &shutdown).await;
+            let stats = world.ledger();
+            assert_eq!((stats.accepted, stats.closed["filtered"]), (2, 1), "it is kept, and makes no finding");
+        }
+        // One that was overdue before the shutdown came counts no more.
+        let (followed, plan) = tracker.follow_and_plan(&before, Known::default(), Utc::now()).await.unwrap();
+        assert_eq!((matches!(followed, Followed::Nothing(_)), plan), (shut_down, None));
+        tracker.overdue(Utc::now() + TimeDelta::hours(1)).await.unwrap().len()
+    };
+    assert_eq!((incomplete(true).await, incomplete(false).await), (0, 1));
 }
 
 #[tokio::test]

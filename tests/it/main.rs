@@ -10,6 +10,7 @@ mod acting;
 mod acting_crash;
 mod acting_doubt;
 mod acting_gates;
+mod acting_told;
 mod attest;
 mod attest_cel;
 mod attest_door;

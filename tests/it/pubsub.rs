@@ -16,7 +16,10 @@ const OPEN: (&str, &str) = ("PUBSUB_PUSH_UNVERIFIED", "true");
 
 pub fn sample(name: &str) -> Value {
     let path = format!("{}/tests/data/integrity/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    let mut entry: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    // Stories date entries anew, and nothing happens after Logging has received it.
+    entry.as_object_mut().unwrap().remove("receiveTimestamp");
+    entry
 }
 
 pub fn wrapped(data: &[u8]) -> String {

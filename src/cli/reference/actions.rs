@@ -102,7 +102,7 @@ fn failed() -> BootReport {
         let slot = Pcr::new(4).map(|pcr| Slot { pcr, algorithm: Algorithm::Sha1 });
         Measurements(slot.into_iter().map(|slot| (slot, Digest(vec![byte; 20]))).collect())
     };
-    BootReport { stated: Some(false), policy: measured(1), actual: measured(2), unreadable: Vec::new() }
+    BootReport { stated: Some(false), policy: measured(1), actual: measured(2), ..BootReport::default() }
 }
 
 fn permissions() -> String {

@@ -1,0 +1,123 @@
+//! What the finding says in the end: whichever replica was faster, and whatever was known when it was raised.
+
+use std::path::Path;
+
+use chrono::{TimeDelta, Utc};
+use serde_json::{Value, json};
+use sysdig_scc::config::acting::Mode;
+use sysdig_scc::event::FindingChange;
+use sysdig_scc::integrity::baselines::Baselines;
+use sysdig_scc::integrity::tracker::{Followed, Known};
+
+use crate::acting::{LATE, acting, answered, approve, compute, finding, is, late, store};
+use crate::acting_crash::{Bench, ended, entry, rules};
+use crate::fakes::compute_world::ComputeWorld;
+use crate::pubsub::push_entry;
+use crate::world::World;
+
+/// Another replica: an outbox of its own, the state and the Security Command Center of the first one.
+async fn beside(world: &World, compute: &ComputeWorld, action: &str) -> World {
+    let state = format!("sqlite:{}", world.outbox.parent().unwrap_or(Path::new("")).join("state.db").display());
+    acting(compute, action, &[("STATE_URL", &state), ("SCC_ENDPOINT", &world.scc.url())]).await
+}
+
+/// A report of just now: its finding's time is kept out of the future, so that every delivery has a newer one.
+fn just_now() -> Value {
+    let mut report = late(3);
+    report["timestamp"] = json!(Utc::now());
+    report
+}
+
+#[tokio::test]
+async fn a_plan_that_has_ended_stays_told_however_late_another_replica_tells_it() {
+    let compute = compute();
+    let first = acting(&compute, "stop", &[]).await;
+    let second = beside(&first, &compute, "stop").await;
+    let report = just_now();
+    push_entry(&first, &report).await;
+    is(&answered(&first, LATE).await, "stop", "done", "asked");
+    let writes = || async { finding(&first, LATE).await.unwrap()["eventTime"].clone() };
+    let before = writes().await;
+    push_entry(&second, &report).await;
+    assert_ne!(writes().await, before, "it did write over the answer");
+    is(&finding(&first, LATE).await.unwrap(), "stop", "done", "asked");
+    assert_eq!(compute.verbs(), ["stop"]);
+}
+
+#[tokio::test]
+async fn two_replicas_that_tell_the_same_plan_at_once_end_with_its_answer() {
+    let compute = compute();
+    let first = acting(&compute, "stop", &[]).await;
+    let second = beside(&first, &compute, "stop").await;
+    // Whoever creates it second looks and writes while the plan of the first is driven to its end.
+    first.scc_fails(json!({"latency_ms": 60, "next": 3, "match": "PATCH "})).await;
+    let report = just_now();
+    tokio::join!(push_entry(&first, &report), push_entry(&second, &report));
+    let found = answered(&first, LATE).await;
+    is(&found, "stop", "done", "asked");
+    second.settle().await;
+    is(&finding(&first, LATE).await.unwrap(), "stop", "done", "asked");
+    assert_eq!((first.ledger().closed["parked"], second.ledger().closed["parked"]), (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_good_by_a_name_that_compute_engine_told_becomes_low_and_names_its_baseline() {
+    for fields in [json!({"names": ["web-*"]}), json!({"labels": {"env": "prod"}})] {
+        let compute = compute();
+        let world = acting(&compute, "relearn-or-report", &[]).await;
+        approve(&store(&world).await, "november", &late(3), fields).await;
+        push_entry(&world, &late(3)).await;
+        let found = answered(&world, LATE).await;
+        is(&found, "relearn", "done", "asked");
+        assert_eq!(
+            (&found["severity"], &found["sourceProperties"]["known_good_baseline"]),
+            (&json!("LOW"), &json!("november"))
+        );
+        assert!(found["description"].as_str().unwrap().contains("known to be good: baseline november"), "{found:#}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_good_any_more_when_it_is_acted_on_becomes_high() {
+    let bench = Bench::new(rules(Mode::RelearnOrStop)).await;
+    approve(&bench.store, "november", &late(3), json!({})).await;
+    approve(&bench.store, "other", &late(3), json!({"names": ["db-*"]})).await;
+    let severity = |followed: Followed| match followed {
+        Followed::Changes(changes) => match &changes[0] {
+            FindingChange::Raise { finding, .. } | FindingChange::Amend { finding, .. } => json!(finding.severity),
+            other => panic!("{other:?}"),
+        },
+        Followed::Nothing(note) => panic!("{note}"),
+    };
+    let raised = bench.tracker().follow(&entry(&late(3)), Known::default(), bench.now()).await.unwrap();
+    bench.plan(&late(3)).await;
+    let baselines = Baselines::new(bench.store.clone(), TimeDelta::zero());
+    baselines.remove("november", "tester", bench.now()).await.unwrap();
+    bench.process().step().await.unwrap();
+    let plan = bench.the_plan().await;
+    assert_eq!((ended(&plan), bench.compute.verbs()), (("done", "asked"), vec!["stop".to_owned()]));
+    let amended = bench.tracker().follow(&plan.entry().unwrap(), Known::default(), bench.now()).await.unwrap();
+    assert_eq!((severity(raised), severity(amended)), (json!("LOW"), json!("HIGH")));
+}
+
+/// Boot 4 came up between the check and the relearn, and its report comes after it.
+#[tokio::test]
+async fn a_boot_that_was_learned_in_the_approved_ones_place_is_said_to_be() {
+    let compute = compute();
+    let world = acting(&compute, "relearn-or-report", &[]).await;
+    approve(&store(&world).await, "november", &late(3), json!({})).await;
+    push_entry(&world, &late(3)).await;
+    is(&answered(&world, LATE).await, "relearn", "done", "asked");
+    let mut other = late(4);
+    other["jsonPayload"]["lateBootReportEvent"]["actualMeasurements"][1]["value"] =
+        json!("AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    push_entry(&world, &other).await;
+    let lost = finding(&world, "Relearned Baseline Was Not Approved").await.unwrap();
+    assert_eq!(
+        (&lost["severity"], &lost["sourceProperties"]["not_approved"]),
+        (&json!("CRITICAL"), &json!(["PCR_4 (SHA1)"]))
+    );
+    let told = lost["description"].as_str().unwrap();
+    assert!(told.contains("What this boot measured differs from that in PCR_4 (SHA1)."), "{told}");
+    assert!(told.contains("before the relearn") && !told.contains("no effect"), "{told}");
+}
