@@ -73,10 +73,10 @@ pub async fn ready(health: web::Data<Health>) -> HttpResponse {
             Some(_) if moves => "moving".into(),
             Some(secs) => format!("has not moved for {secs} s"),
         },
-        credentials: if delivery.credentials_usable {
-            "usable"
-        } else {
-            "no token could be obtained yet; run `sysdig-scc check`"
+        credentials: match (delivery.credentials_usable, &delivery.held) {
+            (true, None) => "usable",
+            (true, Some(_)) => "a token can be had; whether it is accepted, delivery says",
+            (false, _) => "no token could be obtained yet; run `sysdig-scc check`",
         },
         delivery: delivery.held.map_or_else(|| "flowing".into(), |reason| format!("held: {reason}")),
     };
