@@ -23,6 +23,7 @@ use crate::config::google::Account;
 use crate::config::pubsub::Push;
 use crate::config::state::StateUrl;
 use crate::config::sysdig::SysdigConfig;
+use crate::config::telemetry::LogFormat;
 use crate::decide::Rules;
 use crate::google::{ApiError, AuthError, Client, HttpSettings, TokenSource};
 use crate::journey::Journey;
@@ -35,6 +36,7 @@ use crate::receive::poller::Poller;
 use crate::receive::pubsub_pull::Subscriber;
 use crate::receive::room::Rooms;
 use crate::receive::sender::Senders;
+use crate::receive::strangers::Strangers;
 use crate::receive::webhook::Webhook;
 use crate::receive::{Door, Intake};
 use crate::respond::responder::Responder;
@@ -43,6 +45,7 @@ use crate::server::numbers::Numbers;
 use crate::server::{self, Doors, ListenError};
 use crate::state::{self, StateError};
 use crate::sysdig::SysdigError;
+use crate::telemetry::trace::Traces;
 use destination::Destination;
 pub use destination::{ClientError, SOURCE_DISPLAY_NAME, scc_client};
 use sysdig::ChannelSetup;
@@ -115,6 +118,7 @@ pub struct App {
     server: Server,
     worker: Worker,
     senders: Arc<Senders>,
+    strangers: Arc<Strangers>,
     attestor: Option<Attestor>,
     poller: Option<Poller>,
     channel: Option<ChannelSetup>,
@@ -136,10 +140,11 @@ impl App {
     /// See [`StartError`].
     pub async fn build(config: &Config) -> Result<Self, StartError> {
         crate::telemetry::metrics::start();
+        let tokens = config.google.token_source(Account::Security, &config.state.firestore_base())?;
+        // Before the outbox, which waits for a disk that is full: this ends the start, and should be all that is told.
+        let state = state::open(&config.state, &tokens).await?;
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&config.outbox.path, config.outbox.keep)?);
         let destination = Destination::build(config).await?;
-        let tokens = config.google.token_source(Account::Security, &config.state.firestore_base())?;
-        let state = state::open(&config.state, &tokens).await?;
         let rules = rules(config.scc.organization.as_deref(), &config.sysdig, &config.finding);
         let manner = Manner { concurrency: config.scc.concurrency, give_up_after: config.outbox.give_up_after };
         let tracker = integrity::tracker(config, &state, config.integrity.baselines_fresh_for);
@@ -153,6 +158,7 @@ impl App {
         };
         let worker = Worker::new(Arc::clone(&store), Arc::new(journey), manner, Arc::new(Utc::now));
         let senders = Arc::new(Senders::new(&config.server.tokens, config.server.auth_failures_per_minute));
+        let strangers = Arc::new(Strangers::new(config.server.trusted_hops));
         let intake = Intake::new(Arc::clone(&store), worker.wake());
         let parts = Parts {
             intake: Some(intake.clone()),
@@ -172,10 +178,11 @@ impl App {
         let codelab = config.attestation.codelab.as_ref().map(|(path, _)| path.clone());
         let doors = Doors {
             attestation: attestor.clone().map(|attestor| (attestor, codelab)),
-            push: integrity::push(config, &intake, entries),
+            push: integrity::push(config, &intake, entries, &strangers),
             webhook: Webhook {
                 intake,
                 senders: Arc::clone(&senders),
+                strangers: Arc::clone(&strangers),
                 trusted_hops: config.server.trusted_hops,
                 body_limit: config.server.body_limit,
                 rooms: Arc::new(Rooms::new(config.server.body_limit)),
@@ -186,6 +193,7 @@ impl App {
                 pace: Arc::clone(&destination.pace),
                 read_to: poller.as_ref().map(Poller::read_to),
             },
+            traces: traces(config),
             health: Health { store, heartbeat: worker.heartbeat(), delivery: Arc::new(destination) },
         };
         let pubsub = subscriber.is_some() || config.pubsub.push != Push::Closed;
@@ -197,7 +205,19 @@ impl App {
         ];
         zeros::show(doors_open.into_iter().flatten());
         let (server, address) = server::start(&config.server, doors)?;
-        Ok(Self { address, server, worker, senders, attestor, poller, channel, overdue, subscriber, responder })
+        Ok(Self {
+            address,
+            server,
+            worker,
+            senders,
+            strangers,
+            attestor,
+            poller,
+            channel,
+            overdue,
+            subscriber,
+            responder,
+        })
     }
 
     /// The address it really listens on.
@@ -225,7 +245,10 @@ impl App {
         parts.extend(self.subscriber.map(|part| ("subscriber", tokio::spawn(part.run(stopping.clone())))));
         parts.extend(self.poller.map(|part| ("poller", tokio::spawn(part.run(stopping.clone())))));
         // What runs beside the path keeps nothing in memory that is not in a store.
-        let mut beside = vec![tokio::spawn(keep_house(self.senders)), tokio::spawn(self.overdue.run(stopping.clone()))];
+        let mut beside = vec![
+            tokio::spawn(keep_house(self.senders, self.strangers)),
+            tokio::spawn(self.overdue.run(stopping.clone())),
+        ];
         beside.extend(self.attestor.map(|part| tokio::spawn(part.run(stopping.clone()))));
         beside.extend(self.channel.map(|part| tokio::spawn(part.run(stopping.clone()))));
         stop.await;
@@ -240,11 +263,14 @@ impl App {
     }
 }
 
-async fn keep_house(senders: Arc<Senders>) {
+async fn keep_house(senders: Arc<Senders>, strangers: Arc<Strangers>) {
     let (mut tidy, mut fold) = (tokio::time::interval(HOUSEKEEPING), tokio::time::interval(FOLDING));
     loop {
         tokio::select! {
-            _ = tidy.tick() => senders.forget_old_failures(),
+            _ = tidy.tick() => {
+                senders.forget_old_failures();
+                strangers.tell_rest(Utc::now());
+            }
             _ = fold.tick() => crate::telemetry::metrics::fold(),
         }
     }
@@ -258,6 +284,14 @@ fn secret_manager(config: &Config) -> Result<Option<Resolver>, StartError> {
     let tokens = if rehearsal { TokenSource::none() } else { config.google.default_source()? };
     let client = Client::new(HttpSettings::new(base), tokens).map_err(StartError::SecretManager)?;
     Ok(Some(attestation::secrets::manager(client)))
+}
+
+/// Only in Cloud Logging's form do lines say which trace they belong to.
+fn traces(config: &Config) -> Traces {
+    match config.telemetry.format {
+        LogFormat::Json => Traces::of(config.scc.project.as_deref()),
+        LogFormat::Text => Traces::default(),
+    }
 }
 
 /// The rules that the settings make.

@@ -16,10 +16,12 @@ use sysdig_scc::receive::entries::Entries;
 use sysdig_scc::receive::pubsub::{Guard, PushDoor};
 use sysdig_scc::receive::room::Rooms;
 use sysdig_scc::receive::sender::Senders;
+use sysdig_scc::receive::strangers::Strangers;
 use sysdig_scc::receive::webhook::Webhook;
 use sysdig_scc::server::health::{Delivery, DeliveryState, Health};
 use sysdig_scc::server::numbers::Numbers;
 use sysdig_scc::server::{self, Doors};
+use sysdig_scc::telemetry::trace::Traces;
 
 /// The argument by which the program calls itself.
 pub(crate) const WORD: &str = "nothing-stored";
@@ -30,16 +32,19 @@ const FOLDING: Duration = Duration::from_secs(3);
 pub(crate) fn serve(port: u16, token: &str) {
     let store: Arc<dyn Store> = Arc::new(Nothing);
     let intake = Intake::new(Arc::clone(&store), Arc::default());
+    let strangers = Arc::new(Strangers::new(0));
     let (tokens, heartbeat) = (vec![token.into()], Arc::new(Heartbeat::default()));
     let doors = Doors {
         webhook: Webhook {
             intake: intake.clone(),
             senders: Arc::new(Senders::new(&tokens, FAILURES_A_MINUTE)),
+            strangers: Arc::clone(&strangers),
             trusted_hops: 0,
             body_limit: BODY_LIMIT,
             rooms: Arc::new(Rooms::new(BODY_LIMIT)),
         },
-        push: PushDoor { intake, entries: Entries::default(), guard: Guard::Closed },
+        push: PushDoor { intake, entries: Entries::default(), guard: Guard::Closed, strangers },
+        traces: Traces::default(),
         health: Health { store: Arc::clone(&store), heartbeat: Arc::clone(&heartbeat), delivery: Arc::new(Nothing) },
         attestation: None,
         numbers: Numbers { store, heartbeat, read_to: None, pace: Arc::new(Pace::new(PaceSettings::default())) },

@@ -19,6 +19,7 @@ use crate::receive::Intake;
 use crate::receive::entries::Entries;
 use crate::receive::pubsub::{Guard, PushDoor};
 use crate::receive::pubsub_pull::Subscriber;
+use crate::receive::strangers::Strangers;
 use crate::respond::desk::Desk;
 use crate::respond::hands::Hands;
 use crate::respond::responder::{Planner, Responder};
@@ -81,8 +82,9 @@ pub(super) fn responder(
 }
 
 /// `POST /pubsub/push`.
-pub(super) fn push(config: &Config, intake: &Intake, entries: Entries) -> PushDoor {
-    PushDoor { intake: intake.clone(), entries, guard: Guard::new(&config.pubsub.push, reqwest::Client::new()) }
+pub(super) fn push(config: &Config, intake: &Intake, entries: Entries, strangers: &Arc<Strangers>) -> PushDoor {
+    let guard = Guard::new(&config.pubsub.push, reqwest::Client::new());
+    PushDoor { intake: intake.clone(), entries, guard, strangers: Arc::clone(strangers) }
 }
 
 /// The pull subscriber, when there is something to pull.

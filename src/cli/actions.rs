@@ -59,6 +59,12 @@ pub(super) fn run(args: ActionsArgs) -> anyhow::Result<ExitCode> {
                 for plan in &plans {
                     say!("{}", serde_json::to_string(&shown(plan))?);
                 }
+                let now = Utc::now();
+                let (real, dry_run) = (desk.caps(false).await?, desk.caps(true).await?);
+                say!(
+                    "{}",
+                    json!({"caps": counted(&real, &limits, now), "caps_of_the_dry_run": counted(&dry_run, &limits, now)})
+                );
             }
             Format::Text => {
                 print(&plans, args.journal);
@@ -118,8 +124,21 @@ fn print(plans: &[Plan], journal: bool) {
     say!("{rows}");
 }
 
+/// How many were taken within the last hour.
+fn recent(caps: &Caps, now: DateTime<Utc>) -> usize {
+    caps.recent.iter().filter(|taken| taken.time > now - TimeDelta::hours(1)).count()
+}
+
+fn counted(caps: &Caps, limits: &Limits, now: DateTime<Utc>) -> serde_json::Value {
+    let reset = caps.resets.last().map(|reset| json!({"by": reset.who, "time": reset.time}));
+    json!({
+        "hour": recent(caps, now), "hour_limit": limits.hour,
+        "overall": caps.overall, "overall_limit": limits.overall, "reset": reset,
+    })
+}
+
 fn used(caps: &Caps, limits: &Limits, now: DateTime<Utc>) -> String {
-    let recent = caps.recent.iter().filter(|taken| taken.time > now - TimeDelta::hours(1)).count();
+    let recent = recent(caps, now);
     let reset = caps.resets.last().map(|reset| format!(", reset by {} on {}", reset.who, seconds(reset.time)));
     format!(
         "{recent} of {} within the last hour, {} of {} overall{}",

@@ -1,6 +1,7 @@
 //! `baseline import · list · diff · expire · rm · journal`: the known-good measurements.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -156,7 +157,9 @@ fn label(text: &str) -> Result<(String, String), String> {
 pub(super) fn run(args: BaselineArgs) -> anyhow::Result<ExitCode> {
     super::block_on(async move {
         let mut env = environment().await;
-        let baselines = open(&mut env).await?;
+        let starts = matches!(args.command, Command::Import(_));
+        let store = if starts { store_or_new(&mut env).await? } else { store(&mut env).await? };
+        let baselines = Baselines::new(store, TimeDelta::zero());
         match args.command {
             Command::Import(args) => import(*args, &mut env, &baselines).await,
             Command::List { format } => list(&baselines, format).await,
@@ -179,23 +182,51 @@ pub(super) fn run(args: BaselineArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn open(env: &mut Env) -> anyhow::Result<Baselines> {
-    Ok(Baselines::new(store(env).await?, TimeDelta::zero()))
-}
-
-/// The state store of the settings.
+/// The state store of the settings, which must be there: who reads a wrong one would take it for empty.
 ///
 /// # Errors
-/// What is wrong with the settings, or what the store says.
+/// What is wrong with the settings, that there is no store, or what it says.
 pub(super) async fn store(env: &mut Env) -> anyhow::Result<Arc<dyn state::Store>> {
-    let config = StateConfig::read(env);
-    let google = GoogleConfig::read(env);
-    let (Some(config), Some(google)) = (config, google) else { return Err(problems(env).into()) };
+    let (config, google) = settings(env)?;
+    if let Some(path) = missing(&config) {
+        bail!(
+            "there is no state store at {}; `sysdig-scc serve` or `sysdig-scc baseline import` makes it (STATE_URL says where)",
+            path.display()
+        );
+    }
+    open(&config, &google).await
+}
+
+/// The state store of the settings; one that is made is told.
+async fn store_or_new(env: &mut Env) -> anyhow::Result<Arc<dyn state::Store>> {
+    let (config, google) = settings(env)?;
+    let made = missing(&config);
+    let store = open(&config, &google).await?;
+    if let Some(path) = made {
+        note!("There was no state store at {}; a new one was made (STATE_URL says where).", path.display());
+    }
+    Ok(store)
+}
+
+fn settings(env: &mut Env) -> Result<(StateConfig, GoogleConfig), Problems> {
+    let (config, google) = (StateConfig::read(env), GoogleConfig::read(env));
+    config.zip(google).ok_or_else(|| problems(env))
+}
+
+/// The file where a store should be and is none.
+fn missing(config: &StateConfig) -> Option<&Path> {
+    match &config.url {
+        StateUrl::Sqlite(path) if !path.exists() => Some(path),
+        StateUrl::Sqlite(_) | StateUrl::Memory | StateUrl::Firestore { .. } => None,
+    }
+}
+
+async fn open(config: &StateConfig, google: &GoogleConfig) -> anyhow::Result<Arc<dyn state::Store>> {
     let tokens = match config.url {
         StateUrl::Firestore { .. } => google.token_source(Account::Security, &config.firestore_base())?,
         StateUrl::Sqlite(_) | StateUrl::Memory => TokenSource::none(),
     };
-    Ok(state::open(&config, &tokens).await?)
+    Ok(state::open(config, &tokens).await?)
 }
 
 fn problems(env: &mut Env) -> Problems {

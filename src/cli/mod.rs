@@ -25,6 +25,7 @@ mod stage;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
 use out::note;
 
@@ -67,9 +68,22 @@ const LEFT_OVER: std::time::Duration = std::time::Duration::from_millis(500);
 /// Runs a command's future on the runtime that all commands share the shape of.
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(future);
+    let result = runtime.block_on(async {
+        survive_file_limits();
+        future.await
+    });
     runtime.shutdown_timeout(LEFT_OVER);
     result
+}
+
+/// The system's signal for a file that would grow beyond the limit of its process (`ulimit -f`).
+const FILE_LIMIT: SignalKind = SignalKind::from_raw(25);
+
+/// Its default is death. With a handler, which stays from now on, the write fails instead, as on a full disk.
+fn survive_file_limits() {
+    if let Err(error) = signal(FILE_LIMIT) {
+        tracing::debug!(%error, "a limit on the size of files (ulimit -f) ends this process when it is reached");
+    }
 }
 
 /// A table in the house's form.

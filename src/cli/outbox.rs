@@ -32,7 +32,7 @@ pub(super) struct OutboxArgs {
 enum Command {
     /// Rows, the newest first.
     List {
-        /// Only rows in this state.
+        /// Only rows in this state. Those that are leased wait, too.
         #[arg(long, value_parser = ["waiting", "leased", "closed", "parked"])]
         state: Option<String>,
         /// Only rows whose reason holds this text.
@@ -244,6 +244,9 @@ fn chosen(admin: &Admin, which: &Which) -> anyhow::Result<Vec<i64>> {
 
 fn retry(admin: &mut Admin, row: i64) -> anyhow::Result<bool> {
     let shown = admin.show(&row.to_string())?.context("the row is gone")?;
+    if shown.listed.state != "parked" {
+        return Ok(false);
+    }
     if shown.event.is_some() {
         return Ok(admin.retry(row, None)?);
     }

@@ -206,12 +206,18 @@ fn window(args: &PollArgs, now: DateTime<Utc>) -> anyhow::Result<Window> {
             .with_context(|| format!("--{option} {text:?} is no time; write 2026-11-01T12:00:00Z, 2026-11-01 or 6h"))
     };
     let (mut from, to) = (moment("from", &args.from)?, moment("to", &args.to)?.min(now));
+    if from >= to {
+        bail!("--from must lie before --to, and before now");
+    }
+    if to <= now - REACH {
+        bail!(
+            "this stretch is older than what Sysdig's feed keeps: it reaches back 14 days, to {}",
+            (now - REACH).to_rfc3339()
+        );
+    }
     if from < now - REACH {
         note!("Sysdig's feed reaches back 14 days: what lies before {} is not read.", (now - REACH).to_rfc3339());
         from = now - REACH;
-    }
-    if from >= to {
-        bail!("--from must lie before --to, and before now");
     }
     Ok(Window { from, to })
 }

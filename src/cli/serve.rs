@@ -35,6 +35,8 @@ async fn serve(sandbox: bool) -> anyhow::Result<ExitCode> {
         () = &mut stop => return Ok(ExitCode::SUCCESS),
     };
     let address = app.address();
+    let (version, outbox) = (env!("CARGO_PKG_VERSION"), config.outbox.path.display());
+    tracing::info!(version, %outbox, source = config.scc.source.as_ref().map(tracing::field::display), "sysdig-scc has started");
     match &stage {
         Some(stage) => {
             tracing::warn!(%address, sandbox = stage.url(), "sysdig-scc listens; findings go to the embedded SANDBOX, not to Google")

@@ -47,7 +47,7 @@ enum What {
     },
     /// Sysdig's notification channel that sends to WEBHOOK_URL.
     Channel {
-        /// Also add the channel to the policy of this name; may be given several times.
+        /// Also add the channel to the policy of this name or id; may be given several times.
         #[arg(long = "policy", value_name = "NAME")]
         policies: Vec<String>,
     },
@@ -195,19 +195,30 @@ async fn channel(policies: &[String], dry_run: bool) -> anyhow::Result<()> {
     }
 }
 
-/// The one policy of this name.
+/// The one policy of this name, else of this id.
 fn called<'a>(all: &'a [Policy], name: &str) -> anyhow::Result<&'a Policy> {
     let named: Vec<_> = all.iter().filter(|policy| policy.name == name).collect();
-    let [policy] = named.as_slice() else {
-        bail!("{} policies are called {name:?}; give a name exactly as Sysdig shows it", named.len());
-    };
-    Ok(policy)
+    let of_id = || all.iter().find(|policy| policy.id.to_string() == name);
+    match named.as_slice() {
+        [policy] => Ok(policy),
+        [] => of_id().with_context(|| {
+            format!("0 policies are called {name:?}, and none has that id; give a name exactly as Sysdig shows it")
+        }),
+        several => {
+            let ids: Vec<_> = several.iter().map(|policy| policy.id.to_string()).collect();
+            bail!("{} policies are called {name:?}; give the id of one: {}", several.len(), ids.join(", "))
+        }
+    }
 }
 
 async fn in_policies(client: &Client, channel: i64, wanted: &[String], dry_run: bool) -> anyhow::Result<()> {
     let all = client.policies().await.map_err(with_remedy)?;
+    let off =
+        |policy: &Policy| if policy.enabled { "" } else { ", but is switched off at Sysdig: nothing comes of it" };
+    let mut told = Vec::new();
     for name in wanted {
         let policy = called(&all, name)?;
+        told.push(policy.id);
         let there = policy.channels.contains(&channel);
         if !there && !dry_run {
             client.add_channel_to_policy(policy.id, channel).await.map_err(with_remedy)?;
@@ -217,17 +228,16 @@ async fn in_policies(client: &Client, channel: i64, wanted: &[String], dry_run: 
             (false, true) => "would be made to send to it",
             (false, false) => "sends to it now",
         };
-        say!("The policy {name:?} {did}.");
+        say!("The policy {:?} {did}{}.", policy.name, off(policy));
     }
-    let carrying: Vec<&str> =
-        all.iter().filter(|policy| policy.channels.contains(&channel)).map(|policy| policy.name.as_str()).collect();
+    let carrying: Vec<&Policy> = all.iter().filter(|policy| policy.channels.contains(&channel)).collect();
     if carrying.is_empty() && wanted.is_empty() {
         say!(
             "No policy sends to it yet, so nothing will arrive: add it with --policy NAME, or in Sysdig's policy editor."
         );
     }
-    for name in carrying.iter().filter(|name| !wanted.iter().any(|wanted| wanted == *name)) {
-        say!("The policy {name:?} sends to it.");
+    for policy in carrying.into_iter().filter(|policy| !told.contains(&policy.id)) {
+        say!("The policy {:?} sends to it{}.", policy.name, off(policy));
     }
     Ok(())
 }

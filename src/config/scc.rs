@@ -244,11 +244,18 @@ fn location(env: &mut Env, in_source: Option<&str>) -> Option<String> {
     let location =
         given.or_else(|| in_source.map(str::to_owned)).or_else(|| SCC_LOCATION.default.map(str::to_owned))?;
     if is_location(&location) {
+        if !LOCATIONS.contains(&location.as_str()) {
+            let wrong = format!("is {location}, which this version does not know");
+            env.doubt(SCC_LOCATION.name, &wrong, "use global, eu, us or sa, unless Google has more by now");
+        }
         return Some(location);
     }
     env.problem(SCC_LOCATION.name, &format!("is not a location: {location:?}"), "use global, eu, us or sa");
     None
 }
+
+/// The locations there are, as far as is known; Google may open others.
+const LOCATIONS: [&str; 4] = ["global", "eu", "us", "sa"];
 
 /// The regional address of a location: `sa` (Saudi Arabia) is served from me-central2.
 fn region(location: &str) -> Option<&'static str> {
@@ -357,6 +364,16 @@ mod tests {
         assert!(problems.contains("ORG_ID"), "{problems}");
         let (_, problems) = read(&[("DRY_RUN", "yes")]);
         assert_eq!(problems, "");
+    }
+
+    #[test]
+    fn a_location_that_nobody_knows_is_doubted() {
+        for (location, doubted) in [("global", false), ("eu", false), ("us", false), ("sa", false), ("mars", true)] {
+            let mut env = Env::from_pairs([("ORG_ID", "1"), ("SOURCE_ID", "2"), ("SCC_LOCATION", location)]);
+            assert_eq!(SccConfig::read(&mut env).unwrap().location, location);
+            let told: Vec<_> = env.doubts().iter().map(|doubt| doubt.wrong.clone()).collect();
+            assert_eq!(told.iter().any(|told| told.contains("does not know")), doubted, "{told:?}");
+        }
     }
 
     #[test]

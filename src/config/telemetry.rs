@@ -19,7 +19,8 @@ pub static LOG_FORMAT: Setting = Setting {
     default: Some("text"),
     example: "json",
     secret: false,
-    doc: "`text` for people, `json` for Cloud Logging (severity, message, time).",
+    doc: "`text` for people, `json` for Cloud Logging (severity, message, time; trace and spanId for \
+          requests with `traceparent` or `X-Cloud-Trace-Context`, with PROJECT_ID as their project).",
 };
 
 /// The settings of this area, as the documents print them.

@@ -114,6 +114,15 @@ struct Hold {
     probing: bool,
 }
 
+impl Hold {
+    /// A probe found this.
+    fn told(&mut self, reason: &str) {
+        reason.clone_into(&mut self.reason);
+        self.distance = (self.distance * 2).min(LAST_PROBE);
+        self.next_probe = Instant::now() + self.distance;
+    }
+}
+
 /// What the gate says to whoever is next.
 enum Gated {
     Open,
@@ -291,19 +300,23 @@ impl Turn<'_> {
         gate.not_before = Some(gate.not_before.map_or(time, |known| known.max(time)));
     }
 
+    /// The service did not come to say whether what holds everybody is mended, as in an outage: the hold goes on, that is
+    /// its reason from now on, and the next probe comes later. `false` when this was no probe, or nothing is held any more.
+    pub fn unanswered(&self, reason: &str) -> bool {
+        let mut gate = self.pace.gate();
+        let Some(hold) = gate.hold.as_mut().filter(|_| self.probe) else { return false };
+        hold.told(reason);
+        true
+    }
+
     /// The service refused for a reason that holds for everybody: hold all, and probe.
     pub fn held(self, reason: &str) {
         let now = Instant::now();
         let mut gate = self.pace.gate();
         match &mut gate.hold {
-            Some(hold) => {
-                reason.clone_into(&mut hold.reason);
-                // Refusals of calls that were under way when the hold began say nothing new.
-                if self.probe {
-                    hold.distance = (hold.distance * 2).min(LAST_PROBE);
-                    hold.next_probe = now + hold.distance;
-                }
-            }
+            Some(hold) if self.probe => hold.told(reason),
+            // Refusals of calls that were under way when the hold began put no probe off.
+            Some(hold) => reason.clone_into(&mut hold.reason),
             none => {
                 let next_probe = now + FIRST_PROBE;
                 *none = Some(Hold {

@@ -188,16 +188,22 @@ impl SccSink {
                 Ok(value)
             }
             Err(error) => {
-                let verdict = judge(&error, Utc::now(), rand::random());
+                let mut verdict = judge(&error, Utc::now(), rand::random());
+                let (label, sentence) = (error.label(), sentence(&error, verdict));
+                // In an outage a probe says nothing of its finding: that is nobody's failed attempt.
+                let is_outage = matches!(verdict, Verdict::Retry(_)) && !is_of_one_finding(&error);
+                let still_held = is_outage && turn.unanswered(&reason(&sentence, &error));
                 match verdict {
-                    Verdict::Hold => turn.held(&reason(&error)),
+                    Verdict::Hold => turn.held(&reason(&sentence, &error)),
                     Verdict::Retry(Some(wait)) | Verdict::Wait(wait) => turn.later(wait),
                     // It got as far as this finding's own fault: nothing is wrong that holds for everybody.
                     Verdict::Park if !error.canonical().is_empty() => turn.succeeded(),
                     Verdict::Retry(None) | Verdict::Park => drop(turn),
                 }
-                let label = error.label();
-                Err(SinkError::new(sentence(&error, verdict), verdict, label).because(error))
+                if still_held {
+                    verdict = Verdict::Hold;
+                }
+                Err(SinkError::new(sentence, verdict, label).because(error))
             }
         }
     }
@@ -217,8 +223,7 @@ pub fn judge(error: &ApiError, now: DateTime<Utc>, chance: f64) -> Verdict {
     match error.status() {
         // Permission, configuration; or a redirect or unknown method, when the address is not that of the service.
         Some(300..=399 | 401 | 403 | 404 | 405 | 407 | 501) => Verdict::Hold,
-        // Update of an existing finding that somebody else changed meanwhile.
-        Some(409 | 412) => Verdict::Retry(None),
+        _ if is_of_one_finding(error) => Verdict::Retry(None),
         // Without a token nobody's event passes, whether the reason passes by itself or not.
         None if matches!(error, ApiError::Auth { .. } | ApiError::Refused { .. }) => Verdict::Hold,
         _ if error.is_retryable() => Verdict::Retry(error.retry_after()),
@@ -226,6 +231,11 @@ pub fn judge(error: &ApiError, now: DateTime<Utc>, chance: f64) -> Verdict {
         _ if error.is_page() || matches!(error, ApiError::TooLarge { .. }) => Verdict::Retry(None),
         _ => Verdict::Park,
     }
+}
+
+/// Whether it is an update of an existing finding that somebody else changed meanwhile.
+fn is_of_one_finding(error: &ApiError) -> bool {
+    matches!(error.status(), Some(409 | 412))
 }
 
 /// Whether the service says that the finding exists. A page for people comes from something between us, which knows
@@ -261,8 +271,8 @@ fn sentence(error: &ApiError, verdict: Verdict) -> String {
 }
 
 /// The sentence and its causes in one line, for the hold's reason.
-fn reason(error: &ApiError) -> String {
-    let mut line = format!("{}: {error}", sentence(error, Verdict::Hold));
+fn reason(sentence: &str, error: &ApiError) -> String {
+    let mut line = format!("{sentence}: {error}");
     let mut cause = std::error::Error::source(error);
     while let Some(next) = cause {
         line.push_str(&format!(": {next}"));

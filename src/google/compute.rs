@@ -41,6 +41,16 @@ pub struct Listing<T> {
     pub unreachable: Vec<String>,
 }
 
+impl<T> Listing<T> {
+    /// A zone that did not answer is named as `zones/ZONE`, on every page, and by its own warning too.
+    fn misses(&mut self, place: &str) {
+        let zone = last_part(place);
+        if !self.unreachable.iter().any(|known| known == zone) {
+            self.unreachable.push(zone.to_owned());
+        }
+    }
+}
+
 /// An instance as the API says it, as far as we read it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -310,11 +320,11 @@ impl Compute {
             Scope::All => {
                 let path = format!("/compute/v1/projects/{project}/aggregated/instances");
                 let page: AllPage<T> = self.http.get_json(&path, &query).await?;
-                listing.unreachable.extend(page.unreachables.unwrap_or_default());
+                page.unreachables.unwrap_or_default().iter().for_each(|place| listing.misses(place));
                 for (place, scoped) in page.items.unwrap_or_default() {
                     listing.instances.extend(scoped.instances.unwrap_or_default());
                     if scoped.warning.is_some_and(|warning| warning.code == "UNREACHABLE") {
-                        listing.unreachable.push(last_part(&place).to_owned());
+                        listing.misses(&place);
                     }
                 }
                 Ok(page.next_page_token)

@@ -19,6 +19,7 @@ use super::entry::Ending;
 use super::{Desk, Leased, Settlement, Store, backoff};
 use crate::deliver::Verdict;
 use crate::event::Outcome;
+use crate::telemetry::summed::{Sum, Summed};
 use crate::telemetry::{chain, metrics as names};
 
 /// How one attempt went.
@@ -77,6 +78,14 @@ const SETTLED_AT_ONCE: usize = 512;
 /// How long rows under way may take to finish when the process stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// Failures of one kind are told at once, and then once in this time.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+/// Kinds of failures that are kept apart; there are fewer.
+const KINDS: usize = 64;
+
+/// What failed and is tried again, by its label: in an outage every event fails of the same.
+type Failures = Summed<&'static str>;
+
 /// The worker. One a process.
 pub struct Worker {
     store: Arc<dyn Store>,
@@ -85,6 +94,7 @@ pub struct Worker {
     clock: Clock,
     wake: Arc<Notify>,
     heartbeat: Arc<Heartbeat>,
+    failures: Arc<Failures>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -112,7 +122,8 @@ impl Heartbeat {
 impl Worker {
     /// A worker over `store`; whoever accepts events calls `wake.notify_one()`.
     pub fn new(store: Arc<dyn Store>, handler: Arc<dyn Handler>, manner: Manner, clock: Clock) -> Self {
-        Self { store, handler, manner, clock, wake: Arc::new(Notify::new()), heartbeat: Arc::default() }
+        let failures = Arc::new(Summed::new(TELL_EVERY, KINDS));
+        Self { store, handler, manner, clock, wake: Arc::new(Notify::new()), heartbeat: Arc::default(), failures }
     }
 
     /// What to notify when there is something new.
@@ -166,6 +177,7 @@ impl Worker {
         let now = (self.clock)();
         self.heartbeat.beat(now);
         desk.fit(now);
+        self.failures.rest(now).iter().for_each(tell_failures);
         // Small leases cost as much as large ones: wait until half of the desk is free.
         if desk.is_rather_full() {
             return true;
@@ -190,6 +202,7 @@ impl Worker {
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (handler, manner, clock) = (Arc::clone(&self.handler), self.manner, Arc::clone(&self.clock));
+        let failures = Arc::clone(&self.failures);
         async move {
             loop {
                 let row = tokio::select! {
@@ -201,7 +214,8 @@ impl Worker {
                     },
                 };
                 // A panic in one event's handling must not lose its row, nor stop the others.
-                let handled = AssertUnwindSafe(attempt(&*handler, &row, &manner, &clock)).catch_unwind().await;
+                let handled =
+                    AssertUnwindSafe(attempt(&*handler, &row, &manner, &clock, &failures)).catch_unwind().await;
                 let settlement = handled.unwrap_or_else(|_| panicked(row.id));
                 // Only fails when the process is stopping for good; then the lease is given back.
                 let _delivered_to_clerk = settled.send(settlement).await;
@@ -253,15 +267,25 @@ async fn settle_in_batches(store: Arc<dyn Store>, mut finished: mpsc::Receiver<S
     }
 }
 
-async fn attempt(handler: &dyn Handler, row: &Leased, manner: &Manner, clock: &Clock) -> Settlement {
+async fn attempt(
+    handler: &dyn Handler,
+    row: &Leased,
+    manner: &Manner,
+    clock: &Clock,
+    failures: &Failures,
+) -> Settlement {
     let began = clock();
     let handled = tokio::time::timeout(LONGEST_ATTEMPT, handler.handle(row, began)).await;
     let now = clock();
+    let label = match &handled {
+        Ok(Attempt::Failed { label, .. }) => *label,
+        Ok(Attempt::Done { .. }) | Err(_) => "",
+    };
     let ending = match handled {
         Ok(attempt) => ending(row, attempt, manner, now),
         Err(_) => Ending::Release { reason: Some("waited for the quota; its turn comes again".into()), at: None },
     };
-    tell(row, &ending, now);
+    tell(row, &ending, failures, label, now);
     Settlement { id: row.id, ending }
 }
 
@@ -299,7 +323,7 @@ fn ending(row: &Leased, attempt: Attempt, manner: &Manner, now: DateTime<Utc>) -
     }
 }
 
-fn tell(row: &Leased, ending: &Ending, now: DateTime<Utc>) {
+fn tell(row: &Leased, ending: &Ending, failures: &Failures, label: &'static str, now: DateTime<Utc>) {
     match ending {
         Ending::Close { outcome, note } => {
             metrics::counter!(names::CLOSED.name, "outcome" => outcome.label()).increment(1);
@@ -314,10 +338,29 @@ fn tell(row: &Leased, ending: &Ending, now: DateTime<Utc>) {
             }
         }
         Ending::Retry { at, reason } => {
-            tracing::warn!(event.key = row.key, reason, attempt = row.attempts + 1, next = %at, "delivery failed and is tried again");
+            let attempt = row.attempts + 1;
+            match failures.add(label, reason, now) {
+                Some(sum) if sum.count > 1 => tell_failures(&sum),
+                Some(_) => {
+                    tracing::warn!(event.key = row.key, reason, attempt, next = %at, "delivery failed and is tried again")
+                }
+                None => {
+                    tracing::debug!(event.key = row.key, reason, attempt, next = %at, "delivery failed and is tried again")
+                }
+            }
         }
         Ending::Release { .. } => tracing::debug!(event.key = row.key, "an event was given back"),
     }
+}
+
+fn tell_failures(Sum { key, count, last }: &Sum<&'static str>) {
+    let error = key.unwrap_or_default();
+    tracing::warn!(
+        error,
+        attempts = count,
+        reason = last,
+        "deliveries failed and are tried again; this is the last of them"
+    );
 }
 
 #[cfg(test)]

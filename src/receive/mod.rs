@@ -12,6 +12,7 @@ pub mod pubsub_pull;
 pub mod pubsub_token;
 pub mod room;
 pub mod sender;
+pub mod strangers;
 #[cfg(test)]
 mod tests;
 mod unknown;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::entries::Entries;
 use super::pubsub_token::{Refused, Verifier};
-use super::{Door, Intake};
+use super::{Door, Intake, strangers::Strangers};
 use crate::config::pubsub::Push;
 use crate::integrity::envelope::{self, Item};
 use crate::server::refusal::Refusal;
@@ -33,6 +33,8 @@ pub struct PushDoor {
     pub entries: Entries,
     /// Who may push.
     pub guard: Guard,
+    /// Who was refused lately.
+    pub strangers: Arc<Strangers>,
 }
 
 /// Who may push.
@@ -77,7 +79,10 @@ pub async fn push(
 ) -> Result<HttpResponse, Refusal> {
     let now = Utc::now();
     let authorization = request.headers().get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
-    door.guard.admit(authorization, now).await.map_err(refusal)?;
+    door.guard.admit(authorization, now).await.map_err(|refused| {
+        door.strangers.refused("/pubsub/push", &request, &refused, now);
+        refusal(refused)
+    })?;
     let body = read(payload).await?;
     let elements = door.entries.elements(item(&body), now).await.map_err(|_| Refusal::no_keys())?;
     door.intake.take(Door::Pubsub, elements).await.map_err(Refusal::from)?;
@@ -107,7 +112,6 @@ async fn read(payload: web::Payload) -> Result<web::Bytes, Refusal> {
 
 fn refusal(refused: Refused) -> Refusal {
     metrics::counter!(names::PUSH_REFUSED.name, "reason" => refused.label()).increment(1);
-    tracing::warn!(reason = refused.label(), "a push was refused: {refused}");
     let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::UNAUTHORIZED);
     Refusal::new(status, refused.label(), refused.to_string())
 }

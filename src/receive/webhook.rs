@@ -10,7 +10,7 @@ use chrono::Utc;
 use flate2::read::MultiGzDecoder;
 
 use super::room::{LARGE, Place, Rooms, shrink};
-use super::{Door, Intake, client, sender::Senders};
+use super::{Door, Intake, client, sender::Senders, strangers::Strangers};
 use crate::normalize::{self, Element, NormalizeError};
 use crate::server::refusal::Refusal;
 use crate::telemetry::metrics as names;
@@ -25,6 +25,8 @@ pub struct Webhook {
     pub intake: Intake,
     /// Who may speak.
     pub senders: Arc<Senders>,
+    /// Who was refused lately.
+    pub strangers: Arc<Strangers>,
     /// How far to trust forwarding headers.
     pub trusted_hops: usize,
     /// The largest body, for the answer's text; the limit itself is the server's.
@@ -62,7 +64,7 @@ impl Webhook {
         let header = request.headers().get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
         self.senders.check(header, address).map_err(|refused| {
             metrics::counter!(names::UNAUTHENTICATED.name, "reason" => refused.label()).increment(1);
-            tracing::debug!(reason = refused.label(), %address, "a request to /events was refused");
+            self.strangers.refused("/events", request, &refused, Utc::now());
             Refusal::from(refused)
         })
     }

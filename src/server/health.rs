@@ -77,10 +77,10 @@ pub async fn ready(health: web::Data<Health>, attestor: Option<web::Data<Attesto
             Some(_) if moves => "moving".into(),
             Some(secs) => format!("has not moved for {secs} s"),
         },
-        credentials: if delivery.credentials_usable {
-            "usable"
-        } else {
-            "no token could be obtained yet; run `sysdig-scc check`"
+        credentials: match (delivery.credentials_usable, &delivery.held) {
+            (true, None) => "usable",
+            (true, Some(_)) => "a token can be had; whether it is accepted, delivery says",
+            (false, _) => "no token could be obtained yet; run `sysdig-scc check`",
         },
         attestation_journal: attestor.map(|attestor| match attestor.journal_takes_lines() {
             true => "writable",

@@ -11,12 +11,14 @@ use actix_web::dev::{Server, ServiceResponse};
 use actix_web::http::{StatusCode, header};
 use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, web};
+use tracing::Instrument;
 
 use crate::config::server::ServerConfig;
 use crate::receive::attestation::{self, Attestor};
 use crate::receive::pubsub::{self, PushDoor};
 use crate::receive::webhook::{self, Webhook};
 use crate::telemetry::metrics as names;
+use crate::telemetry::trace::Traces;
 use health::Health;
 use numbers::Numbers;
 use refusal::Refusal;
@@ -34,6 +36,8 @@ pub struct Doors {
     pub attestation: Option<(Attestor, Option<String>)>,
     /// `/metrics`.
     pub numbers: Numbers,
+    /// How the log lines of a request are marked.
+    pub traces: Traces,
 }
 
 /// Why the server cannot start.
@@ -58,6 +62,7 @@ pub fn start(config: &ServerConfig, doors: Doors) -> Result<(Server, SocketAddr)
         let doors = doors.clone();
         App::new()
             .wrap(from_fn(count))
+            .app_data(web::Data::new(doors.traces))
             // An address that was entered as `https://…/events/` is meant.
             .wrap(NormalizePath::trim())
             .app_data(web::PayloadConfig::new(body_limit))
@@ -149,7 +154,12 @@ async fn count(
         path if path.starts_with("/attestation/") => "/attestation",
         _ => "other",
     };
-    let answer = next.call(request).await?;
+    let span = request.app_data::<web::Data<Traces>>().and_then(|traces| traces.span(request.headers()));
+    let answering = next.call(request);
+    let answer = match span {
+        Some(span) => answering.instrument(span).await?,
+        None => answering.await?,
+    };
     metrics::counter!(names::REQUESTS.name, "route" => route, "status" => status_label(answer.status())).increment(1);
     Ok(answer)
 }

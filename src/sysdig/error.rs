@@ -31,6 +31,14 @@ pub enum SysdigError {
         /// How long the server wants to be left alone.
         retry_after: Option<Duration>,
     },
+    /// A cursor that Sysdig gave us and does not know any more. The window is read anew, without it.
+    #[error("the events feed does not go on where it said: {status}: {message}")]
+    CursorGone {
+        /// The HTTP status.
+        status: u16,
+        /// What the body says, shortened.
+        message: String,
+    },
     /// A success whose body is not what was asked for.
     #[error("{call} was answered with something that is not the JSON expected, beginning {excerpt:?}")]
     Body {
@@ -73,6 +81,16 @@ impl SysdigError {
         Self::Transport { call, source: source.without_url() }
     }
 
+    /// The same of a page that was asked for by a cursor: what is refused there is the cursor.
+    pub(super) fn of_a_cursor(self) -> Self {
+        match self {
+            Self::Status { status: status @ (400 | 404 | 410 | 422), message, .. } => {
+                Self::CursorGone { status, message }
+            }
+            other => other,
+        }
+    }
+
     /// The HTTP status, when there was an answer.
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -84,7 +102,7 @@ impl SysdigError {
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Transport { .. } | Self::Body { .. } => true,
+            Self::Transport { .. } | Self::Body { .. } | Self::CursorGone { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
             Self::TooLarge { .. } | Self::TooManyPages { .. } | Self::Identity { .. } | Self::NotThere(_) => false,
         }
@@ -126,7 +144,7 @@ impl SysdigError {
             Self::Status { status: 401 | 403, .. } | Self::Identity { .. } => "permission",
             Self::Status { status: 429, .. } => "rate_limit",
             Self::Status { status: 500..=599, .. } => "server",
-            Self::Status { .. } => "refused",
+            Self::Status { .. } | Self::CursorGone { .. } => "refused",
             Self::Body { .. } | Self::TooLarge { .. } => "garbage",
             Self::TooManyPages { .. } => "too_many_pages",
             Self::NotThere(_) => "not_there",
@@ -149,7 +167,7 @@ impl SysdigError {
             Self::Transport { .. } => "check SYSDIG_URL, and that this machine may reach it",
             Self::TooManyPages { .. } => "set SYSDIG_POLL_FILTER to what should become findings",
             Self::NotThere(_) => "check the name",
-            Self::Status { .. } | Self::TooLarge { .. } => "try again later",
+            Self::Status { .. } | Self::CursorGone { .. } | Self::TooLarge { .. } => "try again later",
         }
     }
 }

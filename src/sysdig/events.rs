@@ -26,7 +26,7 @@ const ROUND: usize = 25;
 /// Pages a walk may have: 200 000 events.
 const PAGE_LIMIT: u32 = 1000;
 
-/// Pages in a row that bring nothing new before a chain of cursors is taken to run in circles.
+/// Pages in a row that bring nothing new, or nothing, before a chain of cursors is taken to run in circles.
 const STALE_PAGES: u32 = 5;
 
 /// A half-open window of time, `from <= t < to`.
@@ -76,6 +76,7 @@ pub struct Walk {
     /// Events on the first page.
     first: usize,
     had_bad_bytes: bool,
+    said_empty: bool,
     leg: Leg,
     /// The other cursor of the first page.
     other: Option<String>,
@@ -117,6 +118,7 @@ impl Client {
             total: None,
             first: 0,
             had_bad_bytes: false,
+            said_empty: false,
             leg: Leg::Start,
             other: None,
         }
@@ -185,23 +187,42 @@ impl Walk {
         if is_contradictory(&self.leg, &data, &cursors) {
             (data, cursors) = self.page(&query).await?;
             if is_contradictory(&self.leg, &data, &cursors) {
-                tracing::warn!(window = %self.window, total = cursors.total, "the events feed counts events and twice gives none; it is believed");
+                self.said_empty = true;
+                tracing::warn!(window = %self.window, total = cursors.total, "the events feed counts events and twice gives none; it is believed, unless it names another page");
             }
         }
         let empty = data.is_empty();
+        let total = self.total.or(cursors.total);
         if matches!(self.leg, Leg::Start) {
             self.first = data.len();
         }
         let sorted = self.sort(data);
         self.kept += sorted.kept.len() as u64;
         self.stale = if sorted.new { 0 } else { self.stale + 1 };
-        let over = empty || sorted.all_outside || self.stale >= STALE_PAGES;
+        // What is filtered after it was cut into pages leaves empty ones between full ones.
+        let between = empty && total.is_some_and(|total| total > self.kept);
+        if between {
+            self.say_empty(total);
+        }
+        let over = (empty && !between) || sorted.all_outside || self.stale >= STALE_PAGES;
         self.go_on(cursors, over);
         Ok(Some(sorted.kept))
     }
 
+    /// Once a walk.
+    fn say_empty(&mut self, total: Option<u64>) {
+        if !std::mem::replace(&mut self.said_empty, true) {
+            let (window, kept) = (self.window, self.kept);
+            tracing::warn!(%window, kept, total, "the events feed gave an empty page although it counts more; what it names next is asked for, if it names any");
+        }
+    }
+
     async fn page(&mut self, query: &[(&'static str, String)]) -> Result<(Vec<Box<RawValue>>, Cursors), SysdigError> {
-        let (page, feed) = self.client.events_page(self.feed, query).await?;
+        let answered = self.client.events_page(self.feed, query).await;
+        let (page, feed) = match self.leg {
+            Leg::Start => answered?,
+            _ => answered.map_err(SysdigError::of_a_cursor)?,
+        };
         self.feed = Some(feed);
         self.pages += 1;
         self.had_bad_bytes = page.had_bad_bytes;

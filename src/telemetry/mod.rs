@@ -2,6 +2,8 @@
 
 pub mod logs;
 pub mod metrics;
+pub mod summed;
+pub mod trace;
 
 /// An error and its causes on one line: what each layer says, joined by colons.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {

@@ -13,7 +13,7 @@ use crate::fakes::kubernetes::FakeKubernetes;
 use crate::fakes::loopback::{Answer, Asked, Loopback};
 use crate::fakes::sysdig::{self, FakeSysdig};
 use crate::google_auth::key;
-use crate::world::TOKEN;
+use crate::world::{TOKEN, World, event};
 
 const ACCESS_TOKEN: &str = "ya29.this-must-not-be-told";
 const HOOK: &str = "https://connector.example.com/events";
@@ -275,6 +275,16 @@ async fn security_command_center_names_what_mends_each_refusal() {
         "sysdig-scc setup source",
     );
 
+    let legacy = json!({"error": {"code": 400, "status": "FAILED_PRECONDITION",
+        "message": "Security Command Center Legacy has been disabled"}});
+    let checked = Ground::new(&scc_saying(400, legacy).url).check().await;
+    checked.says(
+        "Security Command Center",
+        "failed",
+        "Legacy",
+        "activate Security Command Center for the organization",
+    );
+
     let nowhere = Ground::new("http://127.0.0.1:1").check().await;
     nowhere.says("Security Command Center", "failed", "on the way", "egress");
     nowhere.says("clock", "warning", "could not be compared", "reached");
@@ -332,7 +342,7 @@ async fn a_clock_that_is_off_is_told() {
                 false => Answer::With(200, vec![date], json!({})),
             }
         });
-        let side = if minutes > 0 { "behind" } else { "ahead" };
+        let side = if minutes > 0 { "behind 127.0.0.1" } else { "ahead of 127.0.0.1" };
         Ground::new(&scc.url).check().await.says("clock", state, side, "timedatectl set-ntp true");
     }
 }
@@ -496,6 +506,41 @@ async fn a_store_that_cannot_be_used_is_told() {
         "PERMISSION_DENIED",
         "gcloud projects add-iam-policy-binding acme --member serviceAccount:ACCOUNT --role roles/datastore.user",
     );
+}
+
+#[tokio::test]
+async fn the_outbox_of_a_running_connector_is_read_and_the_connector_is_asked() {
+    let world = World::new().await;
+    assert_eq!(world.sends(event(1).to_string()).await.0, 200);
+    world.settle().await;
+    let scc = scc(ALL);
+    let outbox = format!("sqlite:{}", world.outbox.display());
+    let ground = Ground::new(&scc.url).with("OUTBOX_URL", &outbox);
+    let elsewhere = ground.with("PORT", "1");
+    let checked = elsewhere.check_with(&["--offline"]).await;
+    checked.says("outbox", "warning", "it is sound. Whether it can be written is not known", "PORT");
+    let ground = elsewhere.with("PORT", world.url.rsplit(':').next().unwrap());
+    ground.check_with(&["--offline"]).await.says("outbox", "ok", "which writes it; it is sound", "");
+
+    let lock = rusqlite::Connection::open(&world.outbox).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let checked = ground.check_with(&["--offline"]).await;
+    checked.says(
+        "outbox",
+        "failed",
+        "which says: the outbox cannot write now: the outbox's file is locked",
+        "Senders get 503",
+    );
+    lock.execute_batch("ROLLBACK").unwrap();
+    drop(lock);
+
+    let kept = world.outbox.with_extension("copy");
+    std::fs::copy(&world.outbox, &kept).unwrap();
+    std::fs::rename(&kept, &world.outbox).unwrap();
+    let checked = ground.check_with(&["--offline"]).await;
+    checked.says("outbox", "failed", "replaced by another file", "Senders get 503");
+    std::fs::write(&world.outbox, "this is no database ".repeat(500)).unwrap();
+    ground.check_with(&["--offline"]).await.says("outbox", "failed", "damaged", "under `damaged`");
 }
 
 #[tokio::test]

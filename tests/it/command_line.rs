@@ -95,7 +95,8 @@ fn the_file_of_settings_is_read_as_it_was_meant_or_its_line_is_named() {
 fn output_that_cannot_be_written_is_told_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("claims.json"), "{}").unwrap();
-    let settings = [("WEBHOOK_AUTHENTICATION_TOKEN", TOKEN), ("DRY_RUN", "true")];
+    std::fs::write(folder.path().join("state.db"), "").unwrap();
+    let settings = [("WEBHOOK_AUTHENTICATION_TOKEN", TOKEN), ("DRY_RUN", "true"), ("STATE_URL", "sqlite:state.db")];
     for args in [
         "reference config",
         "check --offline",

@@ -304,6 +304,21 @@ async fn a_finding_that_is_refused_for_itself_ends_a_hold_and_a_page_does_not() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_outage_in_a_hold_is_its_latest_cause_and_nobodys_attempt() {
+    let wire = Wire::script(vec![refusal(500, "INTERNAL")]).await;
+    let pace = Arc::new(patient(0, 0));
+    pace.admit(1).await.unwrap().held("role missing");
+    tokio::time::advance(Duration::from_secs(6)).await;
+    tokio::time::resume();
+    let error = sink(&wire, Arc::clone(&pace)).deliver(&create()).await.unwrap_err();
+    tokio::time::pause();
+    assert_eq!((error.verdict(), error.label()), (Verdict::Hold, "server_error"));
+    let held = pace.report().held.unwrap();
+    assert!(held.reason.contains("could not take the finding now") && held.reason.contains("500"), "{held:?}");
+    assert!(held.next_probe > Duration::from_secs(9), "{held:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hold_that_nothing_waits_for_is_over() {
     let pace = patient(0, 0);
     pace.admit(1).await.unwrap().held("role missing");

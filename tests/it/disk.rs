@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::recovery::Process;
 use crate::world::{TOKEN, World, batch, event};
 
 /// A small file system in memory, unmounted when the test ends.
@@ -95,6 +96,36 @@ async fn a_full_disk_is_told_and_survived() {
     world.outbox = disk.outbox();
     assert_eq!(world.ledger().accepted, filled + 1, "nothing of what was refused was taken in half");
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_on_the_size_of_files_is_told_and_survived() {
+    let mut world = World::new().await;
+    world.stop().await;
+    let process = Process::with(&world, &[]);
+    world.url.clone_from(&process.url);
+    world.scc_fails(json!({"next": 1_000_000, "status": 503})).await;
+    process.limit_files("2000000");
+    let (mut sent, mut refused) = (0, 0);
+    let filling = async {
+        // A checkpoint may make room once more.
+        while refused < 5 {
+            match world.sends(batch(sent..sent + 100)).await {
+                (200, _) => (sent, refused) = (sent + 100, 0),
+                (503, _) => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), filling).await.expect("2 MB are full at some time");
+    let (status, report) = world.get("/readyz").await;
+    assert_eq!(status, 503, "{report}");
+    process.limit_files("unlimited");
+    until_taken(&world, 300_000).await;
+    assert_eq!(world.ledger().accepted, sent + 1);
+    let log = process.ends();
+    let told = log.lines().filter(|line| line.contains("the outbox cannot be written")).count();
+    assert!(told == 1 && log.contains("the outbox can be written again"), "{log}");
 }
 
 #[tokio::test]

@@ -317,10 +317,11 @@ async fn an_instance_without_the_address_of_the_hardware_address_is_another_one(
 async fn an_inventory_that_lacks_a_zone_leaves_the_question_open() {
     let compute = filled();
     let zone = compute.state().zones[1].clone();
-    compute.state().unreachable = vec![zone];
+    compute.state().unreachable = vec![zone.clone()];
     let enrichment = enrichment(&compute, &[]);
     let missed = enrichment.enrich(&event(json!({}), "42:01:0a:80:00:02")).await;
-    assert!(missed.unsettled && missed.gaps[0].contains("did not answer"), "{:?}", missed.gaps);
+    let told = format!("did not answer for {zone} of project acme");
+    assert!(missed.unsettled && missed.gaps[0].contains(&told), "{:?}", missed.gaps);
     // Another network of the project may have the same addresses, in that zone.
     let doubtful = enrichment.enrich(&event(json!({}), "42:01:0a:80:00:03")).await;
     assert_eq!((doubtful.instance, doubtful.unsettled), (None, true), "{:?}", doubtful.gaps);

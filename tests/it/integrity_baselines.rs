@@ -221,10 +221,18 @@ fn the_commands_explain_approve_compare_and_journal() {
     let json: Value = serde_json::from_str(&text).unwrap();
     assert!(good && json["registers"][1]["change"] == "changed");
 
-    let (_, text) = program(&state, &["baseline", "diff", "--from-entry", &failed]);
-    assert!(text.contains("No known-good baselines"), "{text}");
+    let journal = ["baseline", "journal"];
+    let diff = ["baseline", "diff", "--from-entry", &failed];
+    let reset = ["integrity", "actions", "--reset-caps"];
+    for command in
+        [&journal[..], &diff, &reset, &["integrity", "actions"], &["baseline", "list"], &["baseline", "rm", "a"]]
+    {
+        let (good, text) = program(&state, command);
+        assert!(!good && text.contains("there is no state store at"), "{text}");
+    }
+    assert!(!folder.path().join("state.db").exists());
     let (good, text) = program(&state, &["baseline", "import", "nov", "--from-entry", &failed]);
-    assert!(good, "{text}");
+    assert!(good && text.contains("a new one was made"), "{text}");
     let (_, text) = program(&state, &["integrity", "baseline", "diff", "--from-entry", &failed]);
     assert!(text.contains("known to be good: baseline nov"), "{text}");
     let (good, text) = program(&state, &["baseline", "import", "nov", "--from-entry", &failed]);

@@ -35,6 +35,7 @@ mod google_http;
 mod integrity;
 mod integrity_baselines;
 mod integrity_doors;
+mod log_lines;
 mod metrics;
 mod outbox;
 mod poller;

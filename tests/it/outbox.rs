@@ -94,6 +94,12 @@ async fn the_most_urgent_goes_first_and_equals_in_order_of_arrival() {
     }
     let keys: Vec<_> = lease(&store, 3, now()).await.into_iter().map(|row| row.key).collect();
     assert_eq!(keys, ["critical", "high1", "high2"]);
+    let admin = Admin::open(store.path()).unwrap();
+    let count = |state: &str| {
+        admin.list(&Selection { state: Some(state.into()), reason: None, limit: 9 }).unwrap().len() as u64
+    };
+    let sums = stats(&store).await;
+    assert_eq!((count("waiting"), count("leased")), (sums.waiting, sums.leased), "one word, one meaning");
     assert_eq!(lease(&store, 9, now()).await.len(), 1, "what is leased is not leased again");
 }
 
@@ -428,6 +434,8 @@ async fn rows_are_not_chosen_by_a_reason_that_says_nothing() {
     let (fine, text) = outbox(&["discard", "--reason", "severity"]);
     assert!(fine && text.contains("2 discarded"), "{text}");
     assert_eq!(stats(&store).await.closed["discarded"], 2);
+    let (fine, text) = outbox(&["retry", "1"]);
+    assert!(!fine && text.contains("row 1 is not parked; left as it is"), "{text}");
 }
 
 /// What can happen to a ledger, in any order.

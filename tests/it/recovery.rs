@@ -15,6 +15,8 @@ pub fn program() -> OsString {
 pub struct Process {
     child: Child,
     pub url: String,
+    /// What it logged before it listened.
+    pub before: Vec<serde_json::Value>,
     log: Option<std::thread::JoinHandle<String>>,
 }
 
@@ -30,12 +32,16 @@ impl Process {
         command.current_dir(world.outbox.parent().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut before = Vec::new();
         let address = lines.find_map(|line| {
             let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            line["address"].as_str().map(str::to_owned)
+            let address = line["address"].as_str().map(str::to_owned);
+            before.push(line);
+            address
         });
         let log = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>().join("\n"));
-        Self { child, url: format!("http://{}", address.expect("it says where it listens")), log: Some(log) }
+        let url = format!("http://{}", address.expect("it says where it listens"));
+        Self { child, url, before, log: Some(log) }
     }
 
     /// As power that fails.
@@ -52,6 +58,12 @@ impl Process {
 }
 
 impl Process {
+    /// No file of its may grow beyond this from now on.
+    pub fn limit_files(&self, limit: &str) {
+        let (pid, limit) = (self.child.id().to_string(), format!("--fsize={limit}:unlimited"));
+        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    }
+
     /// Asks it to end, and waits for its status.
     pub fn terminate(&mut self) -> Option<i32> {
         let pid = self.child.id().to_string();

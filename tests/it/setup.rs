@@ -200,6 +200,14 @@ async fn the_command_says_what_it_did_and_shows_no_token() {
     assert!(fine && forwarder.contains("is created"), "{forwarder}");
     let (fine, wrong) = program(&["setup", "channel", "--policy", "Nothing"], &settings).await;
     assert!(!fine && wrong.contains("0 policies are called \"Nothing\""), "{wrong}");
+    let policy = |id: i64, name: &str, enabled: bool| json!({"id": id, "name": name, "enabled": enabled, "version": 1});
+    sysdig.state().policies.extend([policy(5, "Twin", true), policy(6, "Twin", true), policy(7, "Asleep", false)]);
+    let (fine, twins) = program(&["setup", "channel", "--policy", "Twin"], &settings).await;
+    assert!(!fine && twins.contains("2 policies are called \"Twin\"; give the id of one: 5, 6"), "{twins}");
+    let (fine, one) = program(&["setup", "channel", "--policy", "6", "--policy", "Asleep"], &settings).await;
+    assert!(fine && one.contains("The policy \"Twin\" sends to it now."), "{one}");
+    assert!(one.contains("The policy \"Asleep\" sends to it now, but is switched off"), "{one}");
+    assert!(sysdig.state().policies[1]["notificationChannelIds"].is_null());
     // A wrong name is noticed before anything is changed.
     sysdig.state().channels.clear();
     for more in [&["--dry-run"][..], &[]] {
@@ -326,8 +334,14 @@ async fn a_backfill_prints_what_it_would_send_and_then_takes_it_once() {
         let (fine, text) = program(&["poll", "--from", "3h"], &settings).await;
         assert!(fine && text.contains(expected), "{text}");
     }
-    let (fine, text) = program(&["poll", "--from", "yesterday"], &settings).await;
-    assert!(!fine && text.contains("is no time"), "{text}");
+    for (from, to, expected) in [
+        ("yesterday", "now", "is no time"),
+        ("1h", "2h", "--from must lie before --to"),
+        ("22d", "15d", "older than what Sysdig's feed keeps"),
+    ] {
+        let (fine, text) = program(&["poll", "--from", from, "--to", to], &settings).await;
+        assert!(!fine && text.contains(expected), "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -114,6 +114,37 @@ async fn an_answer_without_a_page_is_no_quiet_window() {
 }
 
 #[tokio::test]
+async fn an_empty_page_between_others_is_no_end() {
+    let empty = |next: String| Some(Answer::Json(200, json!({"page": {"total": 250, "next": next}, "data": []})));
+    let sysdig = filled(Cursors::NextIsOlder);
+    sysdig.state().trouble = [None, empty("x160".into()), None, empty("x220".into()), empty("y220".into())].into();
+    all_in_the_window(&sysdig).await;
+
+    let sysdig = filled(Cursors::NextIsOlder);
+    sysdig.state().trouble = std::iter::once(None).chain((0..40).map(|n| empty(format!("x{n}")))).collect();
+    assert_eq!(ids(&sysdig.client(1)).await.unwrap().len(), 60, "not for ever");
+    assert!(sysdig.state().feed_calls <= 12, "{}", sysdig.state().feed_calls);
+
+    let sysdig = filled(Cursors::NextIsOlder);
+    sysdig.state().trouble = [None, Some(Answer::Json(200, json!({"page": {"total": 250}, "data": []})))].into();
+    assert_eq!(ids(&sysdig.client(1)).await.unwrap().len(), 60, "nothing leads on");
+}
+
+#[tokio::test]
+async fn a_cursor_that_is_gone_is_nobodys_setting() {
+    for status in [400, 404, 410, 422] {
+        let gone = || Some(Answer::Json(status, json!({"message": "cursor expired"})));
+        let sysdig = filled(Cursors::NextIsOlder);
+        sysdig.state().trouble = [None, gone()].into();
+        let error = ids(&sysdig.client(4)).await.unwrap_err();
+        assert!(error.is_transient() && error.to_string().contains("cursor expired"), "{error}");
+        assert_eq!(ids(&sysdig.client(1)).await.unwrap().len(), 250, "the window is read anew");
+        sysdig.state().trouble = [gone()].into();
+        assert!(!ids(&sysdig.client(4)).await.unwrap_err().is_transient(), "{status} of a first page");
+    }
+}
+
+#[tokio::test]
 async fn a_circle_ends_and_so_does_an_endless_chain_of_repeats() {
     for cursors in [Cursors::Circle, Cursors::Endless] {
         let sysdig = filled(cursors);

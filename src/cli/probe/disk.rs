@@ -1,10 +1,12 @@
 //! The two stores on this machine, or where the state is otherwise. A file that is not there yet is not made.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::google::{self, Asked};
 use super::{Ask, Report};
 use crate::app::ground;
+use crate::cli::health;
 use crate::config::google::Account;
 use crate::config::state::StateUrl;
 use crate::outbox::sqlite::Admin;
@@ -12,7 +14,10 @@ use crate::outbox::{Sqlite, Store, StoreError};
 use crate::state::{self, StateError};
 use crate::telemetry::chain;
 
+/// How long the connector beside us may take to say how it is: its own try waits two seconds for a lock.
+const ANSWER: Duration = Duration::from_secs(6);
 const DAMAGED: &str = "see \"Senders get 503\" in docs/operations.md, under `damaged`";
+const REFUSES: &str = "see \"Senders get 503\" in docs/operations.md";
 const FOLDER: &str = "make the folder writable for the user this runs as, or set";
 
 /// The outbox.
@@ -34,7 +39,7 @@ pub(super) async fn outbox(ask: Ask, report: Report) {
             Err(error) => report.fail("outbox", chain(&error), remedy),
         },
         Err(error @ StoreError::Damaged(_)) => report.fail("outbox", chain(&error), DAMAGED),
-        Err(StoreError::InUse { .. }) => report.ok("outbox", format!("{path} is in use by a running connector")),
+        Err(StoreError::InUse { .. }) => beside(&ask, &report).await,
         Err(error @ StoreError::TooNew { .. }) => {
             report.fail("outbox", chain(&error), "run the newer version, or set OUTBOX_URL to another file");
         }
@@ -42,10 +47,40 @@ pub(super) async fn outbox(ask: Ask, report: Report) {
     }
 }
 
-/// Whether it can be written, and is sound. It is read without its lock, so that a connector can start meanwhile.
+/// Whether it can be written, and is sound.
 async fn probed(store: Sqlite, path: &Path) -> Result<(), StoreError> {
     store.probe().await?;
     drop(store);
+    read_whole(path).await
+}
+
+/// The file of a running connector: it is read without its lock, and whether it can be written the connector is asked.
+async fn beside(ask: &Ask, report: &Report) {
+    let settings = &ask.config.outbox;
+    let found = format!("{} is in use by a running connector", settings.path.display());
+    // A file of many gigabytes takes longer than anybody waits for a line.
+    let patience = ask.deadline / 2;
+    let reading = tokio::time::timeout(patience, read_whole(&settings.path));
+    let (read, store) = tokio::join!(reading, health::store(ask.config.server.listen, patience.min(ANSWER)));
+    let read = match read {
+        Ok(Ok(())) => "it is sound",
+        Ok(Err(error @ StoreError::Damaged(_))) => return report.fail("outbox", chain(&error), DAMAGED),
+        Ok(Err(error)) => return report.fail("outbox", format!("{found}, and {}", chain(&error)), REFUSES),
+        Err(_) => "it is too large to be read whole in time",
+    };
+    match store.as_deref() {
+        Ok("writable") => report.ok("outbox", format!("{found}, which writes it; {read}")),
+        Ok(told) => report.fail("outbox", format!("{found}, which says: {told}"), REFUSES),
+        Err(url) => report.warn(
+            "outbox",
+            format!("{found}; {read}. Whether it can be written is not known: no connector answers at {url}"),
+            "set LISTEN_ADDRESS and PORT as the connector has them",
+        ),
+    }
+}
+
+/// Whether it is sound. It is read without its lock, so that a connector can run meanwhile.
+async fn read_whole(path: &Path) -> Result<(), StoreError> {
     let admin = Admin::open(path)?;
     let _end = Interrupted(admin.interrupt());
     tokio::task::spawn_blocking(move || admin.check()).await.map_err(|_ended| StoreError::Closed)?

@@ -2,6 +2,8 @@
 
 use crate::google::{ApiError, TokenSource};
 
+const SCC_API: &str = "securitycenter.googleapis.com";
+
 /// What was asked, as far as the remedy needs it.
 pub(in crate::cli) struct Asked<'a> {
     /// The API's name, as `gcloud services enable` takes it.
@@ -44,6 +46,12 @@ fn by_status(error: &ApiError, asked: &Asked<'_>) -> String {
         }
         Some(403) => asked.grant.clone(),
         Some(404) => asked.missing.clone(),
+        Some(400) if error.canonical() == "FAILED_PRECONDITION" && asked.api == SCC_API => {
+            "activate Security Command Center for the organization, in its Standard tier or a higher one, at https://console.cloud.google.com/security/command-center: its older edition is switched off".into()
+        }
+        Some(400) if error.canonical() == "FAILED_PRECONDITION" => {
+            format!("what {} says is missing has to be set up first", asked.api)
+        }
         Some(500..) => "the service has a problem: try again, and see https://status.cloud.google.com".into(),
         _ => "check the settings that the message names".into(),
     }

@@ -18,7 +18,7 @@ use crate::outbox::{NewContent, Stats, StoreError};
 /// Which rows are meant.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// Only rows in this state: `waiting`, `leased`, `closed` or `parked`.
+    /// Only rows in this state: `waiting` (as in the sums, with those that are leased), `leased`, `closed` or `parked`.
     pub state: Option<String>,
     /// Only rows whose reason holds this text.
     pub reason: Option<String>,
@@ -149,8 +149,8 @@ impl Admin {
         let mut wanted = vec!["1"];
         let mut values: Vec<Value> = Vec::new();
         if let Some(state) = selection.state.as_deref().and_then(state_number) {
-            wanted.push("state = ?");
-            values.push(state.into());
+            wanted.push("state IN (?, ?)");
+            values.extend([state.into(), if state == WAITING { schema::LEASED } else { state }.into()]);
         }
         if let Some(reason) = &selection.reason {
             wanted.push("instr(reason, ?) > 0");

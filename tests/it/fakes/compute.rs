@@ -127,6 +127,9 @@ fn aggregated(zones: &[String], unreachable: &[String], instances: &[Value], ask
         items.insert(format!("zones/{zone}"), scoped);
     }
     let mut answer = json!({"kind": "compute#instanceAggregatedList", "items": items});
+    if !unreachable.is_empty() {
+        answer["unreachables"] = unreachable.iter().map(|zone| json!(format!("zones/{zone}"))).collect();
+    }
     next.into_iter().for_each(|next| answer["nextPageToken"] = json!(next));
     Answer::Json(200, answer)
 }

@@ -1,0 +1,62 @@
+//! What the log says: how it began, each trouble once, and nothing that a stranger showed.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sysdig_scc::outbox::sqlite::{Admin, Selection};
+
+use crate::recovery::Process;
+use crate::world::{World, batch};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// How many events have failed at least once.
+fn failed(world: &World) -> usize {
+    let all = Selection { limit: 1_000, ..Selection::default() };
+    Admin::open(&world.outbox).unwrap().list(&all).unwrap().iter().filter(|row| row.attempts > 0).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trouble_is_told_once_and_a_request_names_its_trace() {
+    let mut world = World::new().await;
+    world.stop().await;
+    world.scc_fails(json!({"next": 1_000_000, "status": 503})).await;
+    let process = Process::with(&world, &[("PROJECT_ID", "acme")]);
+    world.url.clone_from(&process.url);
+    let begun: Value = process.before.iter().find(|line| line["message"] == "sysdig-scc has started").unwrap().clone();
+    assert_eq!(begun["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(begun["outbox"], world.outbox.display().to_string());
+    assert!(begun["source"].as_str().unwrap().starts_with("organizations/"), "{begun}");
+
+    assert_eq!(world.sends(batch(0..60)).await.0, 200);
+    for _ in 0..5 {
+        for door in ["events", "pubsub/push"] {
+            let request = world.http.post(format!("{}/{door}", world.url)).bearer_auth("what-they-showed");
+            let request = request.header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"));
+            assert!(request.body("[]").send().await.unwrap().status().is_client_error());
+        }
+    }
+    let all_failed = async {
+        while failed(&world) < 60 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), all_failed).await.expect("each is tried");
+    let log = process.ends();
+    assert!(!log.contains("what-they-showed"), "{log}");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |text: &str| {
+        let holds = |line: &&Value| line["message"].as_str().is_some_and(|message| message.contains(text));
+        lines.iter().filter(holds).collect::<Vec<_>>()
+    };
+    let deliveries = told("tried again");
+    assert_eq!(deliveries.len(), 1, "{log}");
+    assert!(deliveries[0].get("logging.googleapis.com/trace").is_none(), "it is of no request");
+    let strangers = told("were refused");
+    assert_eq!(strangers.len(), 2, "one a door: {log}");
+    for line in strangers {
+        assert_eq!((&line["address"], &line["severity"]), (&json!("127.0.0.1"), &json!("WARNING")));
+        assert_eq!(line["logging.googleapis.com/trace"], format!("projects/acme/traces/{TRACE}"));
+        assert_eq!(line["logging.googleapis.com/spanId"], "b7ad6b7169203331");
+    }
+}
