@@ -23,7 +23,7 @@ use crate::config::google::Account;
 use crate::config::pubsub::Push;
 use crate::config::state::StateUrl;
 use crate::config::sysdig::SysdigConfig;
-use crate::decide::Rules;
+use crate::decide::{KnownSecrets, Rules};
 use crate::google::{ApiError, AuthError, Client, HttpSettings, TokenSource};
 use crate::journey::Journey;
 use crate::outbox::worker::{Manner, Worker};
@@ -42,7 +42,7 @@ use crate::server::health::Health;
 use crate::server::numbers::Numbers;
 use crate::server::{self, Doors, ListenError};
 use crate::state::{self, StateError};
-use crate::sysdig::SysdigError;
+use crate::sysdig::{Credential, SysdigError};
 use destination::Destination;
 pub use destination::{ClientError, SOURCE_DISPLAY_NAME, scc_client};
 use sysdig::ChannelSetup;
@@ -140,7 +140,10 @@ impl App {
         let destination = Destination::build(config).await?;
         let tokens = config.google.token_source(Account::Security, &config.state.firestore_base())?;
         let state = state::open(&config.state, &tokens).await?;
-        let rules = rules(config.scc.organization.as_deref(), &config.sysdig, &config.finding);
+        let rules = Rules {
+            secrets: secrets(config),
+            ..rules(config.scc.organization.as_deref(), &config.sysdig, &config.finding)
+        };
         let manner = Manner { concurrency: config.scc.concurrency, give_up_after: config.outbox.give_up_after };
         let tracker = integrity::tracker(config, &state, config.integrity.baselines_fresh_for);
         let planner = integrity::planner(config, &state);
@@ -258,6 +261,16 @@ fn secret_manager(config: &Config) -> Result<Option<Resolver>, StartError> {
     let tokens = if rehearsal { TokenSource::none() } else { config.google.default_source()? };
     let client = Client::new(HttpSettings::new(base), tokens).map_err(StartError::SecretManager)?;
     Ok(Some(attestation::secrets::manager(client)))
+}
+
+/// The secrets of the settings, which no finding shows, whoever put them into a command line. The keys of service accounts
+/// are known by their form.
+fn secrets(config: &Config) -> KnownSecrets {
+    let sysdig = config.sysdig.access.as_ref().map(|access| match &access.credential {
+        Credential::Token(token) | Credential::Ibm { api_key: token, .. } => token,
+    });
+    let released = config.attestation.secrets.iter().filter_map(|rule| rule.value.as_ref());
+    KnownSecrets::new(config.server.tokens.iter().chain(sysdig).chain(released).chain(&config.attestation.nonce_key))
 }
 
 /// The rules that the settings make.

@@ -9,7 +9,7 @@ mod systems;
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};
 
-use super::{Decision, Rules, decide};
+use super::{Decision, KnownSecrets, Rules, decide};
 use crate::enrich::{Enriched, Instance};
 use crate::event::finding::{
     Finding, FindingClass, FindingSeverity, Operation, Protocol, RoleKind, State, SubjectKind,
@@ -184,6 +184,28 @@ fn hostile_names_never_reach_a_shell_alive() {
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{command}");
     }
+}
+
+#[test]
+fn our_own_secrets_are_left_out_wherever_they_stand() {
+    let (secret, short) = ("0b54b2b5f0a94d0fa2c1", "bash");
+    let mut event = forwarder();
+    for (member, name) in [("fields", "proc.cmdline"), ("fields", "proc.pcmdline"), ("fields", "evt.args")] {
+        event["content"][member][name] = json!(format!("echo {secret}x"));
+    }
+    event["content"]["output"] = json!(format!("bash ran (command=echo {secret})"));
+    event["labels"]["agent.tag.note"] = json!(secret);
+    let secrets = [secret, short, &secret[..10]].map(|text| secrecy::SecretString::from(text.to_owned()));
+    let rules = Rules { secrets: KnownSecrets::new(&secrets), ..Rules::new("123") };
+    let found = decided(&events(&event.to_string())[0], &Enriched::default(), &rules);
+    let text = serde_json::to_string(&found).unwrap();
+    assert!(!text.contains(&secret[..10]), "{text}");
+    assert_eq!(found.processes[0].args, ["[redacted]x"]);
+    assert_eq!(
+        found.description.as_deref().map(|text| text.contains("bash ran (command=echo [redacted])")),
+        Some(true)
+    );
+    assert_eq!(found.resource_name, finding(&event).resource_name);
 }
 
 #[test]
