@@ -242,6 +242,38 @@ fn each_common_case_has_its_own_question() {
 }
 
 #[test]
+fn in_kube_system_a_rule_keeps_its_own_steps() {
+    let steps = |rule: &str, namespace: &str| {
+        let mut event = forwarder();
+        event["content"]["ruleName"] = json!(rule);
+        event["labels"]["kubernetes.namespace.name"] = json!(namespace);
+        finding(&event).next_steps.unwrap()
+    };
+    let compare =
+        "Compare it with what else runs in kube-system, by owner and image:\n   kubectl -n kube-system get pods -o";
+    for (rule, own) in [
+        ("Terminal shell in container", true),
+        ("Launch Privileged Container", true),
+        ("Launch Sensitive Mount Container", true),
+        ("Unexpected spawned process", true),
+        ("Launch Suspicious Network Tool in Container", true),
+        ("Detect crypto miners", true),
+        ("Unexpected container in kube-system", false),
+        ("Read something", false),
+    ] {
+        let (there, here) = (steps(rule, "shop"), steps(rule, "kube-system"));
+        let question = there.lines().nth(1).unwrap();
+        assert_eq!(here.lines().any(|line| line == question), own, "{rule}: {here}");
+        assert_eq!(here.contains("nor your operators put there is an intrusion"), !own, "{rule}: {here}");
+        assert!(here.contains(compare) && !there.contains("Compare it"), "{rule}: {here}");
+        let inspected = here.split("Inspect what it is allowed to do:\n   ").nth(1).unwrap();
+        assert!(
+            inspected.starts_with("kubectl -n kube-system get pod web-") || inspected.contains("describe pod web-")
+        );
+    }
+}
+
+#[test]
 fn rules_in_another_script_keep_categories_of_their_own() {
     let category = |rule: &str| {
         let mut event = forwarder();
