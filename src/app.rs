@@ -24,7 +24,7 @@ use crate::config::pubsub::Push;
 use crate::config::state::StateUrl;
 use crate::config::sysdig::SysdigConfig;
 use crate::config::telemetry::LogFormat;
-use crate::decide::Rules;
+use crate::decide::{KnownSecrets, Rules};
 use crate::google::{ApiError, AuthError, Client, HttpSettings, TokenSource};
 use crate::journey::Journey;
 use crate::outbox::worker::{Manner, Worker};
@@ -44,7 +44,7 @@ use crate::server::health::Health;
 use crate::server::numbers::Numbers;
 use crate::server::{self, Doors, ListenError};
 use crate::state::{self, StateError};
-use crate::sysdig::SysdigError;
+use crate::sysdig::{Credential, SysdigError};
 use crate::telemetry::trace::Traces;
 use destination::Destination;
 pub use destination::{ClientError, SOURCE_DISPLAY_NAME, scc_client};
@@ -145,7 +145,10 @@ impl App {
         let state = state::open(&config.state, &tokens).await?;
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&config.outbox.path, config.outbox.keep)?);
         let destination = Destination::build(config).await?;
-        let rules = rules(config.scc.organization.as_deref(), &config.sysdig, &config.finding);
+        let rules = Rules {
+            secrets: secrets(config),
+            ..rules(config.scc.organization.as_deref(), &config.sysdig, &config.finding)
+        };
         let manner = Manner { concurrency: config.scc.concurrency, give_up_after: config.outbox.give_up_after };
         let tracker = integrity::tracker(config, &state, config.integrity.baselines_fresh_for);
         let planner = integrity::planner(config, &state);
@@ -292,6 +295,16 @@ fn traces(config: &Config) -> Traces {
         LogFormat::Json => Traces::of(config.scc.project.as_deref()),
         LogFormat::Text => Traces::default(),
     }
+}
+
+/// The secrets of the settings, which no finding shows, whoever put them into a command line. The keys of service accounts
+/// are known by their form.
+fn secrets(config: &Config) -> KnownSecrets {
+    let sysdig = config.sysdig.access.as_ref().map(|access| match &access.credential {
+        Credential::Token(token) | Credential::Ibm { api_key: token, .. } => token,
+    });
+    let released = config.attestation.secrets.iter().filter_map(|rule| rule.value.as_ref());
+    KnownSecrets::new(config.server.tokens.iter().chain(sysdig).chain(released).chain(&config.attestation.nonce_key))
 }
 
 /// The rules that the settings make.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::command_line::{base_name, is_path, is_windows_path, split, words};
 use super::drift;
-use super::secrets::redact_arguments;
+use super::secrets::{redact, redact_arguments};
 use super::text::{cut, printable};
 use crate::event::finding::{Connection, File, FileOperation, Indicator, Int64, Operation, Process, Protocol};
 use crate::event::runtime::Runtime;
@@ -57,7 +57,8 @@ fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command
     let from_command = || Some(base_name(first)).filter(|name| !name.is_empty());
     let from_path = || path.filter(|path| is_windows_path(path)).map(base_name);
     Process {
-        name: name.or_else(from_command).or_else(from_path).map(bounded),
+        // Before the program, a shell may be told an environment: `PGPASSWORD=… psql`.
+        name: name.or_else(from_command).or_else(from_path).map(|name| bounded(&redact(name))),
         binary: path.map(|path| File { path: Some(bounded(path)), ..File::default() }),
         args: words
             .into_iter()
@@ -287,6 +288,17 @@ mod tests {
         assert_eq!(mentioned("a -> b ->"), None);
         assert_eq!(tuple("/etc/x"), None);
         assert_eq!(tuple("a->b"), None);
+    }
+
+    #[test]
+    fn what_stands_for_the_program_may_hold_a_secret() {
+        let process = described(None, None, None, Some("PGPASSWORD=hunter2 psql -h x"));
+        assert_eq!(
+            (process.name.as_deref(), process.args.join(" ").as_str()),
+            (Some("PGPASSWORD=[redacted]"), "psql -h x")
+        );
+        let named = described(Some("PGPASSWORD=hunter2"), None, None, None);
+        assert_eq!(named.name.as_deref(), Some("PGPASSWORD=[redacted]"));
     }
 
     #[test]

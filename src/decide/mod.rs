@@ -30,6 +30,7 @@ use chrono::{DateTime, Utc};
 use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
 use crate::event::{Event, FindingChange, scene};
+pub use secrets::KnownSecrets;
 
 /// What is to be done with one event.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +52,8 @@ pub struct Rules {
     pub console: String,
     /// What the findings say and which events become one.
     pub finding: FindingConfig,
+    /// Our own secrets, which no finding shows.
+    pub secrets: KnownSecrets,
 }
 
 impl Rules {
@@ -61,6 +64,7 @@ impl Rules {
             organization: format!("organizations/{number}"),
             console: "https://secure.sysdig.com".to_owned(),
             finding: FindingConfig::default(),
+            secrets: KnownSecrets::default(),
         }
     }
 }
@@ -92,7 +96,7 @@ pub fn decide(event: &Event, enriched: &Enriched, rules: &Rules, now: DateTime<U
         Event::Integrity(_) => return Decision::Follow,
         Event::Attestation(event) => attestation::change(event, rules, now),
         Event::Runtime(event) => {
-            let finding = Box::new(runtime::finding(event, enriched, rules, now));
+            let finding = Box::new(runtime::finding(&rules.secrets.left_out(event), enriched, rules, now));
             FindingChange::Create { id: event.finding_id(), finding }
         }
     }])

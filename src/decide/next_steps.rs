@@ -100,22 +100,27 @@ fn case_of_workload(event: &Runtime) -> Case {
         }
         () if engine == "malware" || matches!(kind, "8" | "RULE_TYPE_MALWARE") || has(&["malware"]) => Case::Malware,
         () if drift::is_reported(event) => Case::Drift,
-        () if event.kubernetes.namespace.as_deref() == Some("kube-system") => Case::SystemNamespace,
         () if has(&["sensitive mount", "sensitive host mount"]) => Case::SensitiveMount,
         () if has(&["privileged"]) => Case::Privileged,
         () if has(&["shell", "powershell", "webshell", "attach/exec", "attach or exec", "redirect stdout"]) => {
             Case::Shell
         }
-        () if !in_workload => Case::Host,
+        () if !in_workload && !is_system(event) => Case::Host,
         () if drift::is_seen(event) => Case::Drift,
-        () if kind == "1"
-            || kind == "RULE_TYPE_PROCESS"
-            || has(&["process", "launch", "spawned", "executed", "unexpected"]) =>
-        {
-            Case::Process
+        () if matches!(kind, "1" | "RULE_TYPE_PROCESS") || has(&["process", "spawned", "executed"]) => Case::Process,
+        () if is_system(event) && has(&["kube-system", "kube namespace", "unexpected container"]) => {
+            Case::SystemNamespace
         }
+        () if has(&["launch", "unexpected"]) => Case::Process,
+        // The rule says nothing of its own; the namespace does.
+        () if is_system(event) => Case::SystemNamespace,
         () => Case::General,
     }
+}
+
+/// Whether it happened in the namespace of the cluster's own workloads.
+fn is_system(event: &Runtime) -> bool {
+    event.kubernetes.namespace.as_deref() == Some("kube-system")
 }
 
 /// What the names of rules about mining hold.
@@ -244,12 +249,14 @@ fn pod(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
         Case::Privileged => {
             format!("kubectl -n {ns} get pod {pod} -o 'jsonpath={{.spec.containers[*].securityContext}}'")
         }
-        Case::SystemNamespace => format!(
-            "kubectl -n {ns} get pods -o 'custom-columns=POD:.metadata.name,OWNER:.metadata.ownerReferences[*].name,IMAGES:.spec.containers[*].image'"
-        ),
         _ => format!("kubectl -n {ns} describe pod {pod}"),
     };
     steps.run("Inspect what it is allowed to do:", inspection);
+    if is_system(event) {
+        let columns = "POD:.metadata.name,OWNER:.metadata.ownerReferences[*].name,IMAGES:.spec.containers[*].image";
+        let list = format_args!("kubectl -n {ns} get pods -o 'custom-columns={columns}'");
+        steps.run("Compare it with what else runs in kube-system, by owner and image:", list);
+    }
     log(target, end, steps);
     steps.run(
         "Save its manifest as evidence:",

@@ -16,27 +16,34 @@ pub(super) struct Resource {
 
 /// The ladder of the design, top down.
 pub(super) fn resolve(event: &Runtime, enriched: &Enriched, organization: &str) -> Resource {
-    let labelled = instance_from_labels(event);
-    let looked_up = || {
-        enriched
-            .instance
-            .as_ref()
-            .filter(|i| !i.id.is_empty() && !i.project.is_empty())
-            .map(|i| instance(&i.project, &i.zone, &i.id))
-    };
-    let found = labelled
-        .map(|name| (name, "instance_from_labels"))
-        .or_else(|| looked_up().map(|name| (name, "instance_from_compute")))
+    let project = project(event, enriched);
+    let looked_up = enriched.instance.as_ref().filter(|i| !i.id.is_empty() && !i.project.is_empty());
+    // Whose number the event has stands where Compute Engine says, whatever the event calls its zone and project.
+    let same = looked_up.filter(|i| event.cloud.instance_id.as_ref() == Some(&i.id));
+    let looked_up = || looked_up.map(|i| (instance(&i.project, &i.zone, &i.id), "instance_from_compute"));
+    let found = labelled_instance(event, project)
+        .map(|name| match same.and_then(|_| looked_up()).filter(|(known, _)| *known != name) {
+            Some(corrected) => corrected,
+            None => (name, "instance_from_labels"),
+        })
+        .or_else(looked_up)
         .or_else(|| instance_from_node(enriched).map(|name| (name, "instance_from_kubernetes")));
     if let Some((name, how)) = found {
         return Resource { name: name.clone(), how, instance: Some(name) };
     }
-    let (name, how) = cluster_from_labels(event)
+    let (name, how) = cluster_from_labels(event, project)
         .map(|name| (name, "cluster_from_labels"))
         .or_else(|| project_number(event).map(|name| (name, "project_from_labels")))
         .or_else(|| looked_up_project(enriched).map(|name| (name, "project_from_compute")))
         .unwrap_or_else(|| (format!("//cloudresourcemanager.googleapis.com/{organization}"), "organization"));
     Resource { name, how, instance: None }
+}
+
+/// The event's project, by its id where the event or a look-up tells it: one thing has one name.
+fn project<'a>(event: &'a Runtime, enriched: &'a Enriched) -> Option<&'a str> {
+    let named = event.cloud.project()?;
+    let known = enriched.project.as_ref().filter(|project| project.number == named && !project.id.is_empty());
+    Some(known.map_or(named, |project| &project.id))
 }
 
 fn instance(project: &str, zone: &str, id: &str) -> String {
@@ -45,11 +52,15 @@ fn instance(project: &str, zone: &str, id: &str) -> String {
 
 /// The full set of Compute Engine labels names the instance without any look-up.
 pub(super) fn instance_from_labels(event: &Runtime) -> Option<String> {
+    labelled_instance(event, event.cloud.project())
+}
+
+fn labelled_instance(event: &Runtime, project: Option<&str>) -> Option<String> {
     let cloud = &event.cloud;
     let zone = cloud.zone.as_deref().or(cloud.location.as_deref()).filter(|zone| is_zone(zone))?;
     // Zero is nobody's number.
     let id = cloud.instance_id.as_deref().filter(|id| id.bytes().any(|b| b != b'0'))?;
-    Some(instance(cloud.project()?, zone, id))
+    Some(instance(project?, zone, id))
 }
 
 /// GKE writes on every node which instance it is.
@@ -60,10 +71,9 @@ fn instance_from_node(enriched: &Enriched) -> Option<String> {
     is_zone(zone).then(|| instance(project, zone, id))
 }
 
-fn cluster_from_labels(event: &Runtime) -> Option<String> {
+fn cluster_from_labels(event: &Runtime, project: Option<&str>) -> Option<String> {
     let cluster = event.kubernetes.cluster.as_deref().filter(|name| is_cluster_name(name))?;
-    let project = event.cloud.project()?;
-    let location = location(event)?;
+    let (project, location) = (project?, location(event)?);
     let kind = if is_zone(location) { "zones" } else { "locations" };
     Some(format!("//container.googleapis.com/projects/{project}/{kind}/{location}/clusters/{cluster}"))
 }

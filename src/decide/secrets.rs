@@ -1,6 +1,8 @@
 //! Secrets in command lines, sentences and addresses, found by the words before them or by their own form.
 
+mod authorization;
 mod hints;
+mod known;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -8,6 +10,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 
 use super::glance::Glance;
+pub use known::KnownSecrets;
 
 /// What stands for a secret that was left out.
 pub(crate) const HIDDEN: &str = "[redacted]";
@@ -22,7 +25,7 @@ const VALUE: &str = concat!(
 /// What a text with a secret in it holds in any case. Most texts hold none of these.
 static STEMS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r#"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|--user|mysql|mariadb|redis-cli|login|eyJ|gh[opsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza|hv[sb]\.|_PAT\b|storage.?key|account.?key|credential|cookie|-auth\b|mongo|ldap|sqlcmd|osql|isql|tsql|\bbcp\b|net(?:\.exe)?["']?\s+use"#,
+        r#"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|--user|mysql|mariadb|redis-cli|login|eyJ|gh[oprsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza|hv[sb]\.|npm_|GOCSPX-|[sr]k_live_|dckr_[po]at_|[?&]key=|_PAT\b|storage.?key|account.?key|credential|cookie|-auth\b|mongo|ldap|sqlcmd|osql|isql|tsql|\bbcp\b|net(?:\.exe)?["']?\s+use"#,
     )
 });
 
@@ -30,9 +33,11 @@ static STEMS: LazyLock<Regex> = LazyLock::new(|| {
 static NAMED: LazyLock<Regex> = LazyLock::new(|| {
     let names = "password|passwd|passphrase|pwd|token|secret|api[-_]?key|access[-_]?key|secret[-_]?key(?:_base)?|private[-_]?key|storage[-_]?key";
     let only = r"(?-i:_PAT)|[?&]sig|[?&](?:[\w-]+-)?signature|(?:\b|_)account[-_]?key";
-    let told = format!(r#"(?:authorization|\bpass|_pass|{only}|{names})(?:\\?["']|\])?\s*[:=]\s*"#);
+    let told = format!(r#"(?:\bpass|_pass|{only}|{names})(?:\\?["'])?\]?\s*[:=]\s*"#);
+    // Of most addresses `key` says nothing; those of Google's services take an API key so.
+    let of_google = r#"googleapis\.com(?::\d+)?[^\s"'?]*\?(?:[^\s"'&]*&)*key="#;
     let behind_option = format!(r"(?:--?[\w-]*(?:pass|{names})|secret_access_key)(?:\s*[:=]\s*|\s+)");
-    pattern(&format!(r"(?i)((?:{told}|{behind_option}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"))
+    pattern(&format!(r"(?i)((?:{told}|{behind_option}|{of_google}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"))
 });
 
 /// The password in an address, `https://user:password@host`; or an image, `docker://name:tag@sha256:digest`.
@@ -50,10 +55,11 @@ static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(r"({start})({VALUE})"))
 });
 
-/// Tokens that are known by their own form: JSON Web Tokens, those of GitHub, GitLab, Slack, Google and Vault, private keys.
+/// Tokens that are known by their own form: JSON Web Tokens, those of GitHub, GitLab, Slack, Google, Vault, npm, Stripe and
+/// Docker, private keys.
 static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"()(\beyJ[\w-]{8,}\.eyJ[\w-]+\.[\w-]+|\b(?:gh[opsu]_|github_pat_)\w{20,}|\bglpat-[\w-]{20,}|\bxox[abprs]-[\w-]{20,}|\bya29\.[\w-]{20,}|\bAIza[\w-]{35}|\bhv[sb]\.[\w-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*)",
+        r"()(\beyJ[\w-]{8,}\.eyJ[\w-]+\.[\w-]+|\b(?:gh[oprsu]_|github_pat_)\w{20,}|\bglpat-[\w-]{20,}|\bxox[abprs]-[\w-]{20,}|\bya29\.[\w-]{20,}|\bAIza[\w-]{35}|\bhv[sb]\.[\w-]{20,}|\bnpm_[A-Za-z0-9]{36,}|\bGOCSPX-[\w-]{20,}|\b[sr]k_live_[A-Za-z0-9]{16,}|\bdckr_[po]at_[\w-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*)",
     )
 });
 
@@ -74,7 +80,11 @@ pub(super) fn redact_arguments<'t>(program: &str, arguments: &'t str) -> Cow<'t,
     let whole = format!("{program} {arguments}");
     match redact(&whole) {
         Cow::Borrowed(_) => Cow::Borrowed(arguments),
-        Cow::Owned(shown) => Cow::Owned(shown.strip_prefix(program).unwrap_or(&shown).trim_start().to_owned()),
+        Cow::Owned(shown) => {
+            // What stands for the program may have a secret of its own: `PGPASSWORD=… psql`.
+            let behind = shown.strip_prefix(program).or_else(|| shown.strip_prefix(&*redact(program)));
+            Cow::Owned(behind.unwrap_or(&shown).trim_start().to_owned())
+        }
     }
 }
 
@@ -93,6 +103,9 @@ const BEFORE: usize = 16;
 fn redact_behind<'t>(before: &[Cow<'_, str>], argument: &'t str) -> Cow<'t, str> {
     if before.is_empty() || argument.is_empty() {
         return redact(argument);
+    }
+    if let Some(shown) = authorization::of_argument(argument) {
+        return Cow::Owned(shown);
     }
     let near = before.len().saturating_sub(BEFORE);
     let before = [&before[..near.min(1)], &before[near..]].concat().join(" ");
@@ -145,7 +158,7 @@ pub(super) fn without(text: &str) -> Cow<'_, str> {
     if !STEMS.is_match(text) {
         return Cow::Borrowed(text);
     }
-    let text = NAMED.replace_all(text, hidden);
+    let text = then(authorization::hide(text), &NAMED, hidden);
     let text = then(text, &OF_PROGRAM, hidden);
     let text = then(text, &IN_ADDRESS, |found| match found.get(3) {
         Some(_) => found[0].to_owned(),
@@ -305,6 +318,17 @@ mod tests {
             ("-u 1:2 -u  me:12345 --user=a:b", "-u 1:2 -u  me:[redacted] --user=a:[redacted]"),
             ("docker run -u 1000:1000 -p 80:80 x", "docker run -u 1000:1000 -p 80:80 x"),
             ("docker://nginx:1.25@sha256:abc", "docker://nginx:1.25@sha256:abc"),
+            (
+                r#"python -c import os;os.environ["API_KEY"]="hush9" x"#,
+                r#"python -c import os;os.environ["API_KEY"]="[redacted]" x"#,
+            ),
+            ("os.environ['DB_PASSWORD'] = 'hush9'", "os.environ['DB_PASSWORD'] = '[redacted]'"),
+            (
+                "curl 'https://maps.googleapis.com/maps/api/x?address=a&key=hush9&y=1'",
+                "curl 'https://maps.googleapis.com/maps/api/x?address=a&key=[redacted]&y=1'",
+            ),
+            ("curl https://maps.googleapis.com/?key=hush9", "curl https://maps.googleapis.com/?key=[redacted]"),
+            ("curl https://shop.example/?key=colour", "curl https://shop.example/?key=colour"),
             ("x --password = hunter2 y", "x --password = [redacted] y"),
             ("jevt.value[/hook/config/secret]=hushhush y", "jevt.value[/hook/config/secret]=[redacted] y"),
             (
@@ -381,6 +405,13 @@ mod tests {
             (&["/app", "--password=pw777"], &["/app", "--password=[redacted]"]),
             (&["curl", "-u", "me:pw", "https://a:b@c"], &["curl", "-u", "me:[redacted]", "https://a:[redacted]@c"]),
             (&["-H", "Authorization: Bearer abc"], &["-H", "Authorization: Bearer [redacted]"]),
+            (&["-H", "Authorization: Foo a b", "c"], &["-H", "Authorization: [redacted]", "c"]),
+            (&["-H", "Authorization:", "Foo", "abc", "x"], &["-H", "Authorization:", "[redacted]", "[redacted]", "x"]),
+            (&["-H", "Authorization:Token", "abc", "x"], &["-H", "Authorization:[redacted]", "[redacted]", "x"]),
+            (
+                &["-H", "'Authorization:", "Foo", "a", "b'", "x"],
+                &["-H", "'Authorization:", "[redacted]", "[redacted]", "[redacted]", "x"],
+            ),
             (&["mysql", "-h", "db", "-phunter2"], &["mysql", "-h", "db", "-p[redacted]"]),
             (&["sshpass", "-p", "hunter2", "ssh"], &["sshpass", "-p", "[redacted]", "ssh"]),
             (&["mongosh", "db", "-p", "hunter2", "-v"], &["mongosh", "db", "-p", "[redacted]", "-v"]),
@@ -423,6 +454,12 @@ mod tests {
             "ya29.a0AfB_abcdefghijklmnop",
             "AIzaSyA-abcdefghijklmnopqrstuvwxyz01234",
             "hvs.CAESIJzUabcdefghijkl",
+            "ghr_1B4a2e77838347a7E420ce178F2E7c6912E169246c34E1ccbF66C46812d16D5B1A9Dc86A1498",
+            "npm_ABCdefghijklmnopqrstuvwxyz0123456789",
+            "GOCSPX-Abcdefghijklmnopqrstuvwxyz12",
+            "sk_live_Abcdefghijklmnopqrstuvwx",
+            "rk_live_Abcdefghijklmnopqrstuvwx",
+            "dckr_pat_Abcdefghijklmnopqrstuvw_xyz",
             "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA",
         ] {
             assert_eq!(redact(&format!("echo {token}")), "echo [redacted]", "{token}");

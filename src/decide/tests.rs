@@ -10,7 +10,7 @@ mod untold;
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};
 
-use super::{Decision, Rules, decide};
+use super::{Decision, KnownSecrets, Rules, decide};
 use crate::enrich::{Enriched, Instance};
 use crate::event::finding::{
     Finding, FindingClass, FindingSeverity, Operation, Protocol, RoleKind, State, SubjectKind,
@@ -188,6 +188,28 @@ fn hostile_names_never_reach_a_shell_alive() {
 }
 
 #[test]
+fn our_own_secrets_are_left_out_wherever_they_stand() {
+    let (secret, short) = ("0b54b2b5f0a94d0fa2c1", "bash");
+    let mut event = forwarder();
+    for (member, name) in [("fields", "proc.cmdline"), ("fields", "proc.pcmdline"), ("fields", "evt.args")] {
+        event["content"][member][name] = json!(format!("echo {secret}x"));
+    }
+    event["content"]["output"] = json!(format!("bash ran (command=echo {secret})"));
+    event["labels"]["agent.tag.note"] = json!(secret);
+    let secrets = [secret, short, &secret[..10]].map(|text| secrecy::SecretString::from(text.to_owned()));
+    let rules = Rules { secrets: KnownSecrets::new(&secrets), ..Rules::new("123") };
+    let found = decided(&events(&event.to_string())[0], &Enriched::default(), &rules);
+    let text = serde_json::to_string(&found).unwrap();
+    assert!(!text.contains(&secret[..10]), "{text}");
+    assert_eq!(found.processes[0].args, ["[redacted]x"]);
+    assert_eq!(
+        found.description.as_deref().map(|text| text.contains("bash ran (command=echo [redacted])")),
+        Some(true)
+    );
+    assert_eq!(found.resource_name, finding(&event).resource_name);
+}
+
+#[test]
 fn steps_without_their_facts_are_left_out() {
     let body = json!({"id": "a1", "name": "p", "severity": 3, "content": {"ruleName": "Something"}});
     let steps = finding(&body).next_steps.unwrap();
@@ -218,6 +240,38 @@ fn each_common_case_has_its_own_question() {
         first.insert(steps.lines().nth(1).unwrap().to_owned());
     }
     assert_eq!(first.len(), 8);
+}
+
+#[test]
+fn in_kube_system_a_rule_keeps_its_own_steps() {
+    let steps = |rule: &str, namespace: &str| {
+        let mut event = forwarder();
+        event["content"]["ruleName"] = json!(rule);
+        event["labels"]["kubernetes.namespace.name"] = json!(namespace);
+        finding(&event).next_steps.unwrap()
+    };
+    let compare =
+        "Compare it with what else runs in kube-system, by owner and image:\n   kubectl -n kube-system get pods -o";
+    for (rule, own) in [
+        ("Terminal shell in container", true),
+        ("Launch Privileged Container", true),
+        ("Launch Sensitive Mount Container", true),
+        ("Unexpected spawned process", true),
+        ("Launch Suspicious Network Tool in Container", true),
+        ("Detect crypto miners", true),
+        ("Unexpected container in kube-system", false),
+        ("Read something", false),
+    ] {
+        let (there, here) = (steps(rule, "shop"), steps(rule, "kube-system"));
+        let question = there.lines().nth(1).unwrap();
+        assert_eq!(here.lines().any(|line| line == question), own, "{rule}: {here}");
+        assert_eq!(here.contains("nor your operators put there is an intrusion"), !own, "{rule}: {here}");
+        assert!(here.contains(compare) && !there.contains("Compare it"), "{rule}: {here}");
+        let inspected = here.split("Inspect what it is allowed to do:\n   ").nth(1).unwrap();
+        assert!(
+            inspected.starts_with("kubectl -n kube-system get pod web-") || inspected.contains("describe pod web-")
+        );
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Compute Engine: which instance it was, and what is known of it.
 //!
 //! Asked by the event's numeric id, else by the node that Kubernetes named, else by the node's name, the host's name, and
-//! the internal address. Which of those that answer it was is decided in `judge`.
+//! the internal address; what no filter finds, addresses and full host names, in an inventory. Which of those that answer it was is decided in `judge`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +14,9 @@ use super::cache::{Keep, Lookups};
 use super::instance::facts;
 use super::judge::{Answer, Judged, judge};
 use super::marks::{leave_node, not_on};
-use super::subject::short_name;
-use super::{Enriched, Enricher, FoundBy, Gap, Instance, Node, Subject};
+use super::pauses::Pauses;
+use super::questions::{Question, not_found, questions};
+use super::{Enriched, Enricher, FoundBy, Gap, Instance, Subject};
 use crate::google::ApiError;
 use crate::google::compute::{self, Compute, Place, Project, Scope, last_part};
 use crate::google::resource_manager::ResourceManager;
@@ -55,26 +56,16 @@ struct Inner {
     instances: Lookups<Question, Answer>,
     inventories: Lookups<String, Inventory>,
     projects: Lookups<String, Project>,
-    pauses: Mutex<HashMap<String, (Instant, Gap)>>,
+    pauses: Pauses<String>,
     /// Project and zone, where the project has no such zone.
     unknown_zones: Mutex<BTreeSet<(String, String)>>,
     calls: Semaphore,
 }
 
-/// What is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Question {
-    by: FoundBy,
-    text: String,
-    /// A zone or region that the instance must be in.
-    location: Option<String>,
-    projects: Vec<String>,
-}
-
 /// Instances, and the zones that did not answer.
 type Listed<T> = (Vec<T>, Vec<String>);
 
-/// Instances by internal address, and the zones that did not answer.
+/// Instances by internal address and by the host name they were given, and the zones that did not answer.
 #[derive(Debug)]
 struct Inventory {
     places: HashMap<String, Vec<Place>>,
@@ -96,7 +87,7 @@ impl ComputeEnricher {
             ),
             projects: Lookups::new(forever),
             place,
-            pauses: Mutex::default(),
+            pauses: Pauses::default(),
             unknown_zones: Mutex::default(),
             calls: Semaphore::new(CALLS_AT_ONCE),
         }))
@@ -113,109 +104,92 @@ impl Enricher for ComputeEnricher {
             if subject.elsewhere {
                 return Ok(false);
             }
-            let projects = Inner::matching(&self.0, subject, found).await?;
-            let questions = questions(subject, found, &projects);
-            if questions.is_empty() {
-                return Ok(false);
+            let answer = Inner::find(&self.0, subject, found).await;
+            if found.instance.is_none()
+                && let Some(gap) = Inner::number(&self.0, subject, found).await
+            {
+                super::note(found, gap);
             }
-            let (mut others, mut gone, mut unanswered) = (Vec::new(), false, None);
-            for question in &questions {
-                // An id that is gone is gone: an instance that took over its name is another one.
-                if (gone || unanswered.is_some()) && question.by != FoundBy::Node {
-                    break;
-                }
-                let asked = match Inner::ask(&self.0, question, subject).await {
-                    // The node's own place is asked all the same; it has to have that id.
-                    Err(gap) if question.by == FoundBy::Id => {
-                        unanswered = Some(gap);
-                        continue;
-                    }
-                    asked => asked?,
-                };
-                match asked {
-                    Judged::It(mut instance) => {
-                        if let Some(gap) = not_on(&instance, question.by, found) {
-                            super::note(found, gap);
-                        }
-                        if let Some(project) = Inner::identity(&self.0, &instance.project).await {
-                            instance.project_number = project.number.0.clone();
-                            found.project = Some(both(&project));
-                        }
-                        found.found_by = Some(question.by);
-                        found.instance = Some(*instance);
-                        return Ok(true);
-                    }
-                    // The node of that name is another machine by now, or of another cluster.
-                    Judged::Another(sentence) if question.by == FoundBy::Node => {
-                        leave_node(found, subject);
-                        super::note(found, Gap { text: sentence, label: "another", transient: false, pause: None });
-                    }
-                    Judged::Another(sentence) => others.push(sentence),
-                    Judged::Nobody => gone |= matches!(question.by, FoundBy::Id | FoundBy::Node),
-                }
-            }
-            if let Some(gap) = unanswered {
-                return Err(gap);
-            }
-            let not_found = || format!("{}{}", not_found(&questions), self.0.unknown_zones());
-            let text = if others.is_empty() { not_found() } else { others.join("; ") };
-            Err(Gap { text, label: "not_found", transient: false, pause: None })
+            answer
         })
     }
-}
-
-/// What to ask, the surest first.
-fn questions(subject: &Subject, found: &Enriched, projects: &[String]) -> Vec<Question> {
-    let ask = |by, text: String| Question { by, text, location: subject.location.clone(), projects: projects.to_vec() };
-    let mut all = Vec::new();
-    if !projects.is_empty() {
-        all.extend(subject.instance_id.clone().map(|id| ask(FoundBy::Id, id)));
-    }
-    if let Some([project, zone, name]) = found.node.as_ref().and_then(Node::machine) {
-        let (projects, location) = (vec![project.to_owned()], Some(zone.to_owned()));
-        all.push(Question { by: FoundBy::Node, text: name.to_owned(), location, projects });
-    }
-    if !projects.is_empty() {
-        all.extend(names(subject, found).into_iter().map(|(by, name)| ask(by, name)));
-        all.extend(subject.address.map(|address| ask(FoundBy::Address, address.to_string())));
-    }
-    all
-}
-
-/// What the instance may be called, the surest first: a host may call itself anything, a node is called as its instance.
-fn names(subject: &Subject, found: &Enriched) -> Vec<(FoundBy, String)> {
-    // Where the pod is now is not where it was, if the event says that.
-    let now = || found.workload.as_ref().map(|workload| workload.node.as_str()).filter(|_| !subject.remote);
-    let node = subject.node.as_deref().or_else(now).and_then(short_name);
-    let mut names: Vec<(FoundBy, String)> = Vec::new();
-    for (by, name) in [
-        (FoundBy::Name, subject.instance_name.clone()),
-        (FoundBy::NodeName, node),
-        (FoundBy::Name, subject.host_name.clone()),
-    ] {
-        let name = name.filter(|name| names.iter().all(|(_, known)| known != name));
-        names.extend(name.map(|name| (by, name)));
-    }
-    names
-}
-
-fn not_found(questions: &[Question]) -> String {
-    let tried: Vec<String> = questions
-        .iter()
-        .map(|question| {
-            let by = match question.by {
-                FoundBy::Id => "the id",
-                FoundBy::Node | FoundBy::NodeName | FoundBy::Name => "the name",
-                FoundBy::Address => "the address",
-            };
-            format!("{by} {}", question.text)
-        })
-        .collect();
-    let projects = questions.first().map(|question| question.projects.join(", ")).unwrap_or_default();
-    format!("Compute Engine has no instance with {} in {projects}", tried.join(" or "))
 }
 
 impl Inner {
+    /// The event's instance.
+    async fn find(this: &Arc<Self>, subject: &Subject, found: &mut Enriched) -> Result<bool, Gap> {
+        let projects = Self::matching(this, subject, found).await?;
+        let questions = questions(subject, found, &projects);
+        if questions.is_empty() {
+            return Ok(false);
+        }
+        let (mut others, mut gone, mut unanswered, mut asked_for) = (Vec::new(), false, None, 0);
+        for question in &questions {
+            // An id that is gone is gone: an instance that took over its name is another one.
+            if (gone || unanswered.is_some()) && question.by != FoundBy::Node {
+                break;
+            }
+            asked_for += 1;
+            let asked = match Self::ask(this, question, subject).await {
+                // The node's own place is asked all the same; it has to have that id.
+                Err(gap) if question.by == FoundBy::Id => {
+                    unanswered = Some(gap);
+                    continue;
+                }
+                asked => asked?,
+            };
+            match asked {
+                Judged::It(mut instance) => {
+                    if let Some(gap) = not_on(&instance, question.by, found) {
+                        super::note(found, gap);
+                    }
+                    if let Ok(Some(project)) = Self::identity(this, &instance.project).await {
+                        instance.project_number = project.number.0.clone();
+                        found.project = Some(both(&project));
+                    }
+                    found.found_by = Some(question.by);
+                    found.instance = Some(*instance);
+                    return Ok(true);
+                }
+                // The node of that name is another machine by now, or of another cluster.
+                Judged::Another(sentence) if question.by == FoundBy::Node => {
+                    leave_node(found, subject);
+                    super::note(found, Gap { text: sentence, label: "another", transient: false, pause: None });
+                }
+                Judged::Another(sentence) => others.push(sentence),
+                Judged::Nobody => gone |= matches!(question.by, FoundBy::Id | FoundBy::Node),
+            }
+        }
+        if let Some(gap) = unanswered {
+            return Err(gap);
+        }
+        let not_found = || {
+            let rest = if asked_for < questions.len() { "; whoever has its name now is another one" } else { "" };
+            format!("{}{}{rest}", not_found(&questions[..asked_for]), this.unknown_zones())
+        };
+        let text = if others.is_empty() { not_found() } else { others.join("; ") };
+        Err(Gap { text, label: "not_found", transient: false, pause: None })
+    }
+
+    /// Adds the number of the event's project, which the finding is on where no instance is known: else why not.
+    async fn number(this: &Arc<Self>, subject: &Subject, found: &mut Enriched) -> Option<Gap> {
+        // What names an instance completely needs none.
+        let complete = subject.instance_id.is_some() && subject.location.as_deref().is_some_and(super::is_zone);
+        let named = subject.project.as_ref().filter(|_| found.project.is_none() && !complete)?;
+        if !this.place.projects.contains(named) {
+            return None;
+        }
+        match Self::identity(this, named).await {
+            Ok(Some(project)) => {
+                found.project = Some(both(&project));
+                None
+            }
+            _ if named.bytes().all(|b| b.is_ascii_digit()) => None,
+            Ok(None) => Some(unnumbered(named, false, None)),
+            Err(gap) => Some(unnumbered(named, true, gap.pause)),
+        }
+    }
+
     /// The projects to look in: the event's own where it says one and it is among ours, else all of ours.
     async fn matching(this: &Arc<Self>, subject: &Subject, found: &mut Enriched) -> Result<Vec<String>, Gap> {
         let ours = &this.place.projects;
@@ -228,7 +202,7 @@ impl Inner {
         let identities = join_all(ours.iter().map(|project| Self::identity(this, project))).await;
         let mut unknown = Vec::new();
         for (project, identity) in ours.iter().zip(identities) {
-            match identity {
+            match identity.ok().flatten() {
                 Some(identity) if identity.id == *named || identity.number.0 == *named => {
                     found.project = Some(both(&identity));
                     return Ok(vec![project.clone()]);
@@ -250,18 +224,28 @@ impl Inner {
     }
 
     /// A project's id and number.
-    async fn identity(this: &Arc<Self>, project: &str) -> Option<Arc<Project>> {
+    ///
+    /// # Errors
+    /// When nobody could say them for the moment.
+    async fn identity(this: &Arc<Self>, project: &str) -> Result<Option<Arc<Project>>, Arc<Gap>> {
         let (inner, name) = (Arc::clone(this), project.to_owned());
         let look_up = async move {
-            let first = inner.compute.project(&name).await;
+            let failed = |error: ApiError| unnumbered(&name, error.is_retryable(), error.retry_after());
+            let first = match inner.pauses.of(&name) {
+                Some(gap) => Err(gap),
+                None => inner.compute.project(&name).await.map_err(failed),
+            };
             let answer = match (&first, &inner.names) {
-                (Err(_), Some(names)) => names.project(&name).await,
+                (Err(_), Some(names)) => names.project(&name).await.map_err(failed),
                 _ => first,
             };
-            // Kept shortly as a miss: whatever is wrong is told by the look-up of the instance.
-            Ok::<_, ApiError>(answer.ok().filter(|project| !project.number.0.is_empty()))
+            match answer {
+                Err(gap) if gap.transient => Err(gap),
+                // Kept shortly as a miss: whatever is wrong is told by the look-up of the instance.
+                answer => Ok(answer.ok().filter(|project| !project.number.0.is_empty())),
+            }
         };
-        this.projects.find(project.to_owned(), look_up).await.ok().flatten()
+        this.projects.find(project.to_owned(), look_up).await
     }
 
     /// The event's instance among those that answer.
@@ -270,7 +254,7 @@ impl Inner {
         let answer = this.instances.find(question.clone(), async move { Self::look_up(&inner, &asked).await }).await;
         match answer {
             Ok(None) => Ok(Judged::Nobody),
-            Ok(Some(answer)) | Err(answer) => judge(&answer, question.by, &question.text, subject),
+            Ok(Some(answer)) | Err(answer) => judge(&answer, question.asked(), subject),
         }
     }
 
@@ -303,13 +287,15 @@ impl Inner {
         project: &str,
         question: &Question,
     ) -> Result<(Vec<Instance>, Option<Gap>), Gap> {
-        if let Some(gap) = this.pause(project) {
+        if let Some(gap) = this.pauses.of(project) {
             return Err(gap);
         }
         let (found, unreachable) = match question.by {
-            FoundBy::Address => Self::by_address(this, project, question).await?,
+            FoundBy::Address => Self::by_inventory(this, project, question).await?,
+            _ if question.is_for_host() => Self::by_inventory(this, project, question).await?,
             _ => this.by_id_or_name(project, question).await?,
         };
+        this.pauses.end(project);
         let partial = (!unreachable.is_empty()).then(|| Gap {
             text: format!("Compute Engine did not answer for {} of project {project}", unreachable.join(", ")),
             label: "partial",
@@ -330,12 +316,8 @@ impl Inner {
             FoundBy::Id => instance.id.0 == question.text,
             _ => instance.name == question.text,
         };
-        let found: Vec<Instance> = instances
-            .into_iter()
-            .filter(fits)
-            .map(|instance| facts(project, instance))
-            .filter(|instance| question.by == FoundBy::Id || lies_in(instance, question.location.as_deref()))
-            .collect();
+        let found: Vec<Instance> =
+            instances.into_iter().filter(fits).map(|instance| facts(project, instance)).collect();
         Ok((found, unreachable))
     }
 
@@ -422,11 +404,13 @@ impl Inner {
         this.inventories.find(project.to_owned(), look_up).await.map_err(|gap| Gap::clone(&gap))
     }
 
-    async fn by_address(this: &Arc<Self>, project: &str, question: &Question) -> Result<Listed<Instance>, Gap> {
+    async fn by_inventory(this: &Arc<Self>, project: &str, question: &Question) -> Result<Listed<Instance>, Gap> {
         let asked = Instant::now();
         let mut known = Self::inventory(this, project).await?;
         // What is not in it may have been made since: an inventory knows of what is missing no longer than a miss is kept.
-        let lacks = |inventory: &Arc<Inventory>| !inventory.places.contains_key(&question.text);
+        // Host names of other places are missing for good, and not worth all instances every time.
+        let by_address = question.by == FoundBy::Address;
+        let lacks = |inventory: &Arc<Inventory>| by_address && !inventory.places.contains_key(&question.text);
         if known.as_ref().is_some_and(|known| lacks(known) && known.made + this.place.keep.missed < asked) {
             this.inventories.forget(project).await;
             known = Self::inventory(this, project).await?;
@@ -439,15 +423,7 @@ impl Inner {
             let instance = instance.map_err(|error| this.failed(project, &error))?;
             found.extend(instance.map(|instance| facts(project, instance)));
         }
-        found.retain(|instance| lies_in(instance, question.location.as_deref()));
         Ok((found, inventory.unreachable.clone()))
-    }
-
-    fn pause(&self, project: &str) -> Option<Gap> {
-        let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
-        let (until, gap) = pauses.get(project)?;
-        let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-        Some(Gap { pause: Some(left), ..gap.clone() })
     }
 
     /// What a failed call means; the project is left alone for a while.
@@ -477,11 +453,7 @@ impl Inner {
             () => format!("Compute Engine could not be asked about project {project}"),
         };
         let gap = Gap { text, label: error.label(), transient: error.is_retryable(), pause: Some(wait) };
-        let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
-        if pauses
-            .insert(project.to_owned(), (Instant::now() + wait, gap.clone()))
-            .is_none_or(|(_, old)| old.text != gap.text)
-        {
+        if self.pauses.begin(project.to_owned(), wait, &gap) {
             tracing::warn!(project, error = %chain(error), wait_secs = wait.as_secs(), "{}", gap.text);
         }
         gap
@@ -491,6 +463,11 @@ impl Inner {
 /// Whether the project or the zone is not there: a zone is called invalid, too.
 fn is_nowhere(error: &ApiError) -> bool {
     matches!(error.status(), Some(400 | 404))
+}
+
+fn unnumbered(project: &str, transient: bool, pause: Option<Duration>) -> Gap {
+    let text = format!("the number of project {project} could not be looked up");
+    Gap { text, label: "unnumbered", transient, pause }
 }
 
 fn both(project: &Project) -> super::Project {
@@ -503,14 +480,9 @@ fn inventory(all: Vec<Place>, unreachable: Vec<String>) -> Inventory {
         for interface in &place.network_interfaces {
             places.entry(interface.network_ip.clone()).or_default().push(place.clone());
         }
+        if !place.hostname.is_empty() {
+            places.entry(place.hostname.to_ascii_lowercase()).or_default().push(place.clone());
+        }
     }
     Inventory { places, unreachable, made: Instant::now() }
-}
-
-/// Whether the instance is where the event says; a place that is neither zone nor region says nothing.
-fn lies_in(instance: &Instance, location: Option<&str>) -> bool {
-    let Some(location) = location.filter(|location| location.contains('-')) else {
-        return true;
-    };
-    instance.zone == location || instance.zone.rsplit_once('-').is_some_and(|(region, _)| region == location)
 }

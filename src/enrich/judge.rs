@@ -35,22 +35,38 @@ pub(super) enum Judged {
     Nobody,
 }
 
+/// What was asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) by: FoundBy,
+    pub(super) text: &'a str,
+    /// A zone or region that the instance must be in.
+    pub(super) location: Option<&'a str>,
+}
+
 /// Which one it was.
 ///
 /// # Errors
 /// When nobody can tell: of several none is certain, or a project that could not be asked may have the right one.
-pub(super) fn judge(answer: &Answer, by: FoundBy, asked: &str, subject: &Subject) -> Result<Judged, Gap> {
+pub(super) fn judge(answer: &Answer, asked: Asked<'_>, subject: &Subject) -> Result<Judged, Gap> {
+    let by = asked.by;
     let (open, address) = (answer.open.as_ref().or(answer.partial.as_ref()), subject.address);
     let it = |instance: &Instance| Ok(Judged::It(Box::new(instance.clone())));
     // Nobody else has an event's own id.
     if let ([one], FoundBy::Id) = (answer.instances.as_slice(), by) {
         return it(one);
     }
-    let (later, possible): (Vec<&Instance>, Vec<&Instance>) =
-        answer.instances.iter().partition(|instance| is_later(instance, subject));
+    // One that may be it goes before any that is not.
+    let (mut possible, mut others) = (Vec::new(), Vec::new());
+    for instance in &answer.instances {
+        match never(instance, asked, subject) {
+            Some(sentence) => others.push(sentence),
+            None => possible.push(instance),
+        }
+    }
     match (possible.as_slice(), open) {
         ([], Some(gap)) => Err(gap.clone()),
-        ([], None) => Ok(later.first().map_or(Judged::Nobody, |one| Judged::Another(made_after(one)))),
+        ([], None) => Ok(others.into_iter().next().map_or(Judged::Nobody, Judged::Another)),
         // Nobody else is in the place of a node.
         ([one], _) if by == FoundBy::Node => Ok(match another_node(one, subject) {
             Some(sentence) => Judged::Another(sentence),
@@ -67,9 +83,33 @@ pub(super) fn judge(answer: &Answer, by: FoundBy, asked: &str, subject: &Subject
             (Some(one), _) => it(one),
             // The one with the address may be in the project that did not answer.
             (None, Some(gap)) if address.is_some() => Err(gap.clone()),
-            (None, _) => Err(ambiguous(several.len(), asked)),
+            (None, _) => Err(ambiguous(several.len(), asked.text)),
         },
     }
+}
+
+/// Why an instance cannot be the event's, whatever its addresses are: a sentence about it.
+fn never(instance: &Instance, asked: Asked<'_>, subject: &Subject) -> Option<String> {
+    let Instance { name, project, zone, .. } = instance;
+    if let Some(location) = asked.location.filter(|location| !lies_in(instance, location)) {
+        return Some(format!(
+            "the instance {name} of project {project} is in {zone}, and the event's was in {location}"
+        ));
+    }
+    if is_later(instance, subject) {
+        return Some(format!("the instance {name} of project {project} was made after the event"));
+    }
+    let named = subject.instance_name.as_ref() == Some(name);
+    let mac = subject.foreign_mac.as_ref().filter(|_| !named)?;
+    let how = format!("the event's MAC {mac} is none of Compute Engine's");
+    Some(format!("the instance {name} of project {project} is not the event's: {how}"))
+}
+
+/// Whether the instance is where the event says; a place that is neither zone nor region says nothing.
+fn lies_in(instance: &Instance, location: &str) -> bool {
+    !location.contains('-')
+        || instance.zone == location
+        || instance.zone.rsplit_once('-').is_some_and(|(region, _)| region == location)
 }
 
 /// Whether it was made after the event, as the clocks say it: its name or address was another's before.
@@ -113,11 +153,6 @@ fn another(instance: &Instance, address: Option<Ipv4Addr>) -> String {
     format!("the instance {name} of project {project} does not have the internal address {address} of the event's MAC")
 }
 
-fn made_after(instance: &Instance) -> String {
-    let Instance { name, project, .. } = instance;
-    format!("the instance {name} of project {project} was made after the event")
-}
-
 fn doubt(gap: &Gap, instance: &Instance) -> String {
     let Instance { name, project, .. } = instance;
     format!("{}; whether it was {name} of project {project} is not known", gap.text)
@@ -152,7 +187,7 @@ mod tests {
 
     fn judged(instances: &[Instance], open: Option<bool>, by: FoundBy, subject: &Subject) -> Result<String, String> {
         let answer = Answer { instances: instances.to_vec(), open: open.map(gap), partial: None };
-        match judge(&answer, by, "db-1", subject) {
+        match judge(&answer, Asked { by, text: "db-1", location: None }, subject) {
             Ok(Judged::It(instance)) => Ok(instance.id),
             Ok(Judged::Another(_)) => Ok("another".into()),
             Ok(Judged::Nobody) => Ok("nobody".into()),
@@ -195,7 +230,8 @@ mod tests {
         let partial = Some(Gap { label: "partial", ..gap(true) });
         let answer = Answer { instances: vec![instance("1", &["10.0.0.1"])], open: None, partial };
         assert!(!answer.is_whole());
-        let judged = |by, subject: &Subject| judge(&answer, by, "db-1", subject).is_ok();
+        let asked = |by| Asked { by, text: "db-1", location: None };
+        let judged = |by, subject: &Subject| judge(&answer, asked(by), subject).is_ok();
         let address = Subject { address: "10.0.0.1".parse().ok(), ..Subject::default() };
         assert!(!judged(FoundBy::Name, &Subject::default()) && !judged(FoundBy::Address, &address));
         assert!(judged(FoundBy::Name, &address) && judged(FoundBy::Id, &Subject::default()));
@@ -215,6 +251,33 @@ mod tests {
             (Some(true), "", ambiguous()),
         ] {
             assert_eq!(judged(&several, open, FoundBy::Name, &address(mac)), expected, "{open:?} {mac}");
+        }
+    }
+    #[test]
+    fn what_cannot_be_the_event_s_is_told_with_the_reason() {
+        let placed = |id: &str, zone: &str| Instance { zone: zone.into(), ..instance(id, &[]) };
+        let (here, there) = (placed("1", "us-central1-a"), placed("2", "europe-west1-b"));
+        let mac = || Subject { foreign_mac: Some("00:50:56:04:07:c1".into()), ..Subject::default() };
+        let labelled = || Subject { instance_name: Some("db-1".into()), ..mac() };
+        let elsewhere = "the instance db-1 of project acme is in us-central1-a, and the event's was in europe-west4";
+        let foreign = "the instance db-1 of project acme is not the event's: the event's MAC 00:50:56:04:07:c1 is none of Compute Engine's";
+        for (instances, location, by, subject, expected) in [
+            (vec![here.clone()], Some("us-central1"), FoundBy::Name, Subject::default(), "1"),
+            (vec![here.clone()], Some("global"), FoundBy::Name, Subject::default(), "1"),
+            (vec![here.clone(), there], Some("europe-west1"), FoundBy::Name, Subject::default(), "2"),
+            (vec![here.clone()], Some("europe-west4"), FoundBy::Name, Subject::default(), elsewhere),
+            (vec![here.clone()], Some("europe-west4"), FoundBy::Id, mac(), "1"),
+            (vec![here.clone()], None, FoundBy::Name, mac(), foreign),
+            (vec![here.clone()], None, FoundBy::NodeName, mac(), foreign),
+            (vec![here], None, FoundBy::Name, labelled(), "1"),
+        ] {
+            let answer = Answer { instances, ..Answer::default() };
+            let told = match judge(&answer, Asked { by, text: "db-1", location }, &subject) {
+                Ok(Judged::It(instance)) => instance.id,
+                Ok(Judged::Another(sentence)) => sentence,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(told, expected, "{location:?} {by:?} {subject:?}");
         }
     }
 }

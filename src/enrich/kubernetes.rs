@@ -1,10 +1,11 @@
 //! Kubernetes: the workload a pod belongs to, its node and what runs in it, as the cluster's API server says it.
 //!
 //! Reads only: `get` on pods, nodes, replica sets and jobs. A part that cannot be read is a gap of its own: what failed for
-//! the moment is not kept, what may not be read is kept as long as a miss, and said once in the log.
+//! the moment is not kept, what may not be read is kept as long as a miss. Either is said once in the log, until the part
+//! is read again. A server that does not answer at all is left alone for a while.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
@@ -22,12 +23,16 @@ use serde::de::DeserializeOwned;
 
 use super::cache::{Keep, Lookups};
 use super::marks::{Marks, another_node};
+use super::pauses::Pauses;
 use super::{Enriched, Enricher, Gap, Node, PodContainer, Subject, Workload};
 use crate::config::enrich::{KubernetesConfig, KubernetesSource};
 use crate::telemetry::chain;
 
 /// For one call to the API server.
 const CALL: Duration = Duration::from_secs(5);
+
+/// How long the server is left alone when it did not answer. Whoever asks meanwhile would wait for nothing.
+const AFTER_SILENCE: Duration = Duration::from_secs(15);
 
 /// The label of what has the name, and is not the event's.
 const ANOTHER: &str = "another";
@@ -55,7 +60,8 @@ struct Inner {
     cluster: Option<String>,
     pods: Lookups<(String, String), Read<Found>>,
     nodes: Lookups<String, Read<Node>>,
-    told: Mutex<HashSet<&'static str>>,
+    /// By resource; the server's own is without one.
+    pauses: Pauses<Option<&'static str>>,
     /// What is older than this and contradicts an event is read again: the pod may be a new one, or its container.
     stale: Duration,
 }
@@ -109,7 +115,7 @@ impl KubernetesEnricher {
         let pods = Lookups::judged(keep, Read::is_whole);
         let nodes = Lookups::judged(keep, Read::is_whole);
         let stale = keep.missed.min(STALE);
-        Self(Arc::new(Inner { client, cluster, pods, nodes, told: Mutex::default(), stale }))
+        Self(Arc::new(Inner { client, cluster, pods, nodes, pauses: Pauses::default(), stale }))
     }
 
     /// Which of [`READS`] we may do, for `check`.
@@ -169,6 +175,8 @@ impl Enricher for KubernetesEnricher {
                 gaps.extend(read.gaps);
                 found.node = read.found;
             }
+            // A server that does not answer is told once, not for each part.
+            gaps.dedup_by(|next, one| next.text == one.text);
             let last = gaps.pop();
             for gap in gaps {
                 super::note(found, gap);
@@ -259,10 +267,10 @@ impl Inner {
 
     async fn read_pod(&self, namespace: &str, name: &str) -> Read<Found> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let pod = match pods.get_opt(name).await {
+        let pod = match self.ask("pods", pods.get_opt(name)).await {
             Ok(Some(pod)) => pod,
             Ok(None) => return Read::failed(gone(format!("pod {namespace}/{name}"))),
-            Err(error) => return Read::failed(self.failed("pods", &error)),
+            Err(gap) => return Read::failed(gap),
         };
         let mut gaps = Vec::new();
         let owner = self.owner(namespace, &pod.metadata, &mut gaps).await;
@@ -275,10 +283,10 @@ impl Inner {
 
     async fn read_node(&self, name: &str) -> Read<Node> {
         let nodes: Api<core::Node> = Api::all(self.client.clone());
-        let node = match nodes.get_opt(name).await {
+        let node = match self.ask("nodes", nodes.get_opt(name)).await {
             Ok(Some(node)) => node,
             Ok(None) => return Read::failed(gone(format!("node {name}"))),
-            Err(error) => return Read::failed(self.failed("nodes", &error)),
+            Err(gap) => return Read::failed(gap),
         };
         let addresses = node.status.and_then(|status| status.addresses).unwrap_or_default();
         let addresses = addresses.into_iter().filter(|address| address.type_ == "InternalIP");
@@ -329,7 +337,7 @@ impl Inner {
             return Ok(None);
         }
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let object = api.get_opt(&owner.name).await.map_err(|error| self.failed(resource, &error))?;
+        let object = self.ask(resource, api.get_opt(&owner.name)).await?;
         // A later object of the same name is not the owner.
         let same = |object: &K| Metadata::metadata(object).uid.as_ref().is_none_or(|uid| *uid == owner.uid);
         match object.filter(same) {
@@ -338,7 +346,22 @@ impl Inner {
         }
     }
 
-    /// What a failed call means. A refusal lasts until somebody changes something, and is said once in the log.
+    /// What the server answers about a resource, unless it is left alone.
+    async fn ask<T>(
+        &self,
+        resource: &'static str,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Gap> {
+        if let Some(gap) = self.pauses.of(&None) {
+            return Err(gap);
+        }
+        let answer = call.await.map_err(|error| self.failed(resource, &error))?;
+        self.pauses.end(&None);
+        self.pauses.end(&Some(resource));
+        Ok(answer)
+    }
+
+    /// What a failed call means. A refusal lasts until somebody changes something.
     fn failed(&self, resource: &'static str, error: &kube::Error) -> Gap {
         let status = match error {
             kube::Error::Api(status) => Some(status.code),
@@ -346,17 +369,23 @@ impl Inner {
         };
         let refused = matches!(status, Some(401 | 403));
         let passing = !matches!(status, Some(400..=499)) || matches!(status, Some(408 | 409 | 425 | 429));
-        let first = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(resource);
-        if first || !refused {
-            let remedy = "the look-up needs the verb get on pods, nodes, replicasets and jobs";
+        let (text, label) = match (status, refused, passing) {
+            (None, ..) => ("the Kubernetes API server did not answer".to_owned(), "unavailable"),
+            (_, true, _) => (format!("the Kubernetes API server refuses to show {resource}"), "forbidden"),
+            (_, _, true) => (format!("the Kubernetes API server did not answer for {resource}"), "unavailable"),
+            (_, _, false) => (format!("the Kubernetes API server could not be asked for {resource}"), "client_error"),
+        };
+        let wait = status.is_none().then_some(AFTER_SILENCE);
+        let gap = Gap { text, label, transient: passing, pause: wait };
+        let about = status.map(|_| resource);
+        if self.pauses.begin(about, wait.unwrap_or_default(), &gap) {
+            let remedy = match status {
+                None => "it is asked again after a pause; look at the server and at the way to it",
+                Some(_) => "the look-up needs the verb get on pods, nodes, replicasets and jobs",
+            };
             tracing::warn!(resource, error = %chain(error), remedy, "The Kubernetes API server did not give what was asked for.");
         }
-        let (text, label) = match (refused, passing) {
-            (true, _) => (format!("the Kubernetes API server refuses to show {resource}"), "forbidden"),
-            (_, true) => (format!("the Kubernetes API server did not answer for {resource}"), "unavailable"),
-            (_, false) => (format!("the Kubernetes API server could not be asked for {resource}"), "client_error"),
-        };
-        Gap { text, label, transient: passing, pause: None }
+        gap
     }
 }
 

@@ -131,6 +131,11 @@ pub(super) fn another_node(node: &Node, subject: &Subject) -> Option<String> {
     {
         return Some(format!("is the instance {name}, and the event's is another"));
     }
+    if let Some(mac) =
+        subject.foreign_mac.as_ref().filter(|_| node.machine().is_some() && subject.instance_name.is_none())
+    {
+        return Some(format!("is a machine of Compute Engine, which the event's MAC {mac} is not of"));
+    }
     let address = subject.address?.to_string();
     (!node.addresses.is_empty() && !node.addresses.contains(&address))
         .then(|| format!("does not have the internal address {address} of the event's MAC"))

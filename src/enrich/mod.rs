@@ -10,6 +10,8 @@ mod instance;
 mod judge;
 pub mod kubernetes;
 mod marks;
+mod pauses;
+mod questions;
 pub mod subject;
 
 use std::collections::BTreeMap;

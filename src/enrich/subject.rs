@@ -20,10 +20,12 @@ pub struct Subject {
     pub instance_id: Option<String>,
     /// The instance's name, as the cloud's labels have it.
     pub instance_name: Option<String>,
-    /// The instance's name, as the host calls itself.
+    /// What the host calls itself: the instance's name, or a full name in a domain that is not Google's.
     pub host_name: Option<String>,
     /// The internal address that the hardware address was made from.
     pub address: Option<Ipv4Addr>,
+    /// The hardware address, where it is one that no interface of Compute Engine has.
+    pub foreign_mac: Option<String>,
     /// The cloud is known and is not Google's: there is no instance of ours.
     pub elsewhere: bool,
     /// It was only read on a machine and happened on none: a pod's workload is worth asking for, no node and no instance.
@@ -63,16 +65,17 @@ pub fn of(event: &Event) -> Option<Subject> {
     let runtime = &*scene::placed(runtime);
     let cloud = &runtime.cloud;
     let known = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let internal = runtime.host.name.as_deref().and_then(internal_name);
+    let (host_zone, host_project) = internal.map_or((None, None), |name| (name.zone, Some(name.project)));
     Some(Subject {
         at: Some(runtime.time),
-        project: known(&cloud.project_id)
-            .or_else(|| known(&cloud.project_number))
-            .or_else(|| runtime.host.name.as_deref().and_then(project_of)),
-        location: known(&cloud.zone).or_else(|| known(&cloud.location)).or_else(|| known(&cloud.region)),
-        instance_id: known(&cloud.instance_id).filter(|id| id.bytes().all(|b| b.is_ascii_digit())),
-        instance_name: cloud.instance_name.as_deref().and_then(short_name),
-        host_name: runtime.host.name.as_deref().and_then(short_name),
+        project: known(&cloud.project_id).or_else(|| known(&cloud.project_number)).or(host_project),
+        location: known(&cloud.zone).or(host_zone).or_else(|| known(&cloud.location)).or_else(|| known(&cloud.region)),
+        instance_id: known(&cloud.instance_id).filter(|id| is_instance_id(id)),
+        instance_name: cloud.instance_name.as_deref().and_then(machine_name),
+        host_name: runtime.host.name.as_deref().and_then(machine_name),
         address: runtime.host.mac.as_deref().and_then(address_of),
+        foreign_mac: runtime.host.mac.clone().filter(|mac| is_foreign(mac)),
         elsewhere: cloud.provider.as_deref().is_some_and(|provider| provider != "gcp"),
         remote,
         cluster: known(&runtime.kubernetes.cluster),
@@ -85,8 +88,28 @@ pub fn of(event: &Event) -> Option<Subject> {
     })
 }
 
+/// Whether a text is an instance's number. Zero is nobody's.
+fn is_instance_id(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.bytes().any(|b| b != b'0')
+}
+
 /// The internal address in a hardware address of Compute Engine: `42:01` and the four bytes.
 pub fn address_of(mac: &str) -> Option<Ipv4Addr> {
+    match bytes_of(mac)? {
+        [0x42, 0x01, a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d)),
+        _ => None,
+    }
+}
+
+/// Whether a maker of network interfaces gave out this hardware address: none of Compute Engine's is of that kind. One
+/// that software made up, as `42:01…` and those of bridges and containers, tells nothing.
+fn is_foreign(mac: &str) -> bool {
+    const GROUP: u8 = 1;
+    const MADE_UP: u8 = 2;
+    bytes_of(mac).is_some_and(|bytes| bytes[0] & (GROUP | MADE_UP) == 0 && bytes != [0; 6])
+}
+
+fn bytes_of(mac: &str) -> Option<[u8; 6]> {
     let bytes: Option<Vec<u8>> = mac
         .split([':', '-'])
         .map(|part| {
@@ -94,25 +117,49 @@ pub fn address_of(mac: &str) -> Option<Ipv4Addr> {
             if is_byte { u8::from_str_radix(part, 16).ok() } else { None }
         })
         .collect();
-    match bytes?.as_slice() {
-        [0x42, 0x01, a, b, c, d] => Some(Ipv4Addr::new(*a, *b, *c, *d)),
-        _ => None,
-    }
+    bytes?.try_into().ok()
 }
 
-/// The project in a full internal name: `VM.ZONE.c.PROJECT.internal`, or without the zone.
-fn project_of(host: &str) -> Option<String> {
+/// What Google's own full name of an instance tells besides the instance.
+#[derive(Debug, PartialEq)]
+struct Internal {
+    zone: Option<String>,
+    project: String,
+}
+
+/// `VM.ZONE.c.PROJECT.internal`, or without the zone. The project may be one of a domain: `PROJECT.example.com`.
+fn internal_name(host: &str) -> Option<Internal> {
     let host = host.to_ascii_lowercase();
     let parts: Vec<&str> = host.trim_end_matches('.').split('.').collect();
-    match parts.as_slice() {
-        [_, "c", project, "internal"] | [_, _, "c", project, "internal"] => Some((*project).to_owned()),
-        _ => None,
-    }
-    .filter(|project| !project.is_empty())
+    let (zone, project) = match parts.as_slice() {
+        [_, "c", project @ .., "internal"] => (None, project),
+        [_, zone, "c", project @ .., "internal"] => (Some(*zone), project),
+        _ => return None,
+    };
+    let project = match project {
+        [project] => (*project).to_owned(),
+        [project, domain @ ..] => format!("{}:{project}", domain.join(".")),
+        [] => return None,
+    };
+    let zone = zone.filter(|zone| super::is_zone(zone)).map(str::to_owned);
+    (!project.is_empty()).then_some(Internal { zone, project })
 }
 
-/// The instance's name in a host name, which may be a full internal name; `None` when no instance can be called so.
-pub(super) fn short_name(host: &str) -> Option<String> {
+/// What a machine is asked for by: the instance's name. A host in a domain that is not Google's is another one than the
+/// instance of its first word, unless that instance was given just this host name: it is asked for by all of it.
+pub(super) fn machine_name(host: &str) -> Option<String> {
+    let name = short_name(host)?;
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let domain = host.split_once('.').map_or("", |(_, domain)| domain);
+    if matches!(domain, "" | "localdomain" | "google.internal") || internal_name(&host).is_some() {
+        return Some(name);
+    }
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+    (host.len() <= 253 && host.bytes().all(fits)).then_some(host)
+}
+
+/// The first word of a host name, which may be a full one; `None` when no instance can be called so.
+fn short_name(host: &str) -> Option<String> {
     let name = host.split('.').next().unwrap_or_default().to_ascii_lowercase();
     let starts = name.starts_with(|c: char| c.is_ascii_lowercase());
     let fits = name.len() <= 63 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
@@ -173,23 +220,68 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_full_internal_name_tells_the_project() {
+    fn a_full_internal_name_tells_the_project_and_the_zone() {
         for (host, expected) in [
-            ("vm-1.us-central1-c.c.acme-prod.internal", Some("acme-prod")),
-            ("VM-1.c.acme-prod.internal.", Some("acme-prod")),
+            ("vm-1.us-central1-c.c.acme-prod.internal", Some((Some("us-central1-c"), "acme-prod"))),
+            ("VM-1.c.acme-prod.internal.", Some((None, "acme-prod"))),
+            ("vm-1.us-central1-c.c.acme.example.com.internal", Some((Some("us-central1-c"), "example.com:acme"))),
+            ("vm-1.nowhere.c.acme-prod.internal", Some((None, "acme-prod"))),
             ("vm-1.c.acme-prod.example", None),
             ("vm-1.corp.example.internal", None),
             ("vm-1.c..internal", None),
+            ("vm-1.c.internal", None),
             ("vm-1", None),
         ] {
-            assert_eq!(project_of(host).as_deref(), expected, "{host}");
+            let told = internal_name(host).map(|name| (name.zone, name.project));
+            assert_eq!(told, expected.map(|(zone, project)| (zone.map(str::to_owned), project.to_owned())), "{host}");
+        }
+        let place =
+            of(&event(&[("host.hostName", "vm-1.us-central1-c.c.acme.internal"), ("gcp.location", "us-central1")]));
+        let place = place.unwrap();
+        assert_eq!((place.project.as_deref(), place.location.as_deref()), (Some("acme"), Some("us-central1-c")));
+    }
+
+    #[test]
+    fn a_domain_that_is_not_google_s_is_part_of_the_name() {
+        for (host, expected) in [
+            ("VM-1", Some("vm-1")),
+            ("vm-1.", Some("vm-1")),
+            ("vm-1.us-central1-c.c.acme.internal", Some("vm-1")),
+            ("vm-1.c.acme.example.com.internal", Some("vm-1")),
+            ("vm-1.localdomain", Some("vm-1")),
+            ("Web01.DC1.corp.example.com", Some("web01.dc1.corp.example.com")),
+            ("ip-10-0-0-7.ec2.internal", Some("ip-10-0-0-7.ec2.internal")),
+            ("vm-1.corp/../x", None),
+        ] {
+            assert_eq!(machine_name(host).as_deref(), expected, "{host}");
+        }
+        for host in ["10.0.0.1", "web_1", "", "-x", &"a".repeat(64)] {
+            assert_eq!(machine_name(host), None, "{host}: no instance can be called so");
         }
     }
 
     #[test]
-    fn a_host_that_no_instance_can_be_called_is_no_instance() {
-        for host in ["10.0.0.1", "web_1", "", "-x", &"a".repeat(64)] {
-            assert_eq!(short_name(host), None, "{host}");
+    fn a_hardware_address_that_a_maker_gave_out_is_none_of_compute_engine() {
+        for (mac, expected) in [
+            ("00:50:56:04:07:c1", true),
+            ("08-00-27-54-F3-9D", true),
+            ("42:01:0a:9c:00:04", false),
+            ("02:42:ac:11:00:02", false),
+            ("0a:58:0a:f4:01:05", false),
+            ("00:00:00:00:00:00", false),
+            ("ff:ff:ff:ff:ff:ff", false),
+            ("01:00:5e:00:00:01", false),
+            ("00:50:56:04:07", false),
+            ("", false),
+        ] {
+            assert_eq!(is_foreign(mac), expected, "{mac}");
+        }
+    }
+
+    #[test]
+    fn zero_is_nobody_s_number() {
+        for (id, expected) in [("7", Some("7")), ("0", None), ("000", None), ("7x", None)] {
+            assert_eq!(of(&event(&[("gcp.instanceId", id)])).unwrap().instance_id.as_deref(), expected, "{id}");
         }
     }
 }

@@ -49,6 +49,11 @@ impl Facts {
         self.iter().filter(|(known, _)| *known != name).collect()
     }
 
+    /// Whether this text stands in any of them.
+    pub fn holds(&self, text: &str) -> bool {
+        self.text.contains(text)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()

@@ -194,6 +194,8 @@ pub struct Place {
     pub name: String,
     /// Its zone's URL.
     pub zone: String,
+    /// The full host name it was made with, where that is not Google's own.
+    pub hostname: String,
     /// Its network interfaces.
     pub network_interfaces: Vec<NetworkInterface>,
 }

@@ -40,8 +40,6 @@ const CATCH_UP_PACE: Duration = Duration::from_secs(1);
 /// The first and the longest pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// The longest pause after a cursor that is not known any more: the window is read again from its beginning.
-const LONGEST_FOR_A_CURSOR: Duration = Duration::from_secs(30);
 
 /// The longest pause when Sysdig asks for one: what asks for more may be a mistake, and events end after 14 days.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
@@ -247,8 +245,9 @@ impl Poller {
             Ok(_) => self.settings.interval,
             Err(error) => {
                 let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(10));
+                // A cursor that is gone is nobody's trouble: the window is read anew, and shorter, so that it has fewer pages.
                 let gone = matches!(error, PollError::Sysdig(SysdigError::CursorGone { .. }));
-                let longest = if gone { LONGEST_FOR_A_CURSOR } else { LONGEST_PAUSE };
+                let longest = if gone { FIRST_PAUSE } else { LONGEST_PAUSE };
                 let due = doubled.min(longest).mul_f64(rand::rng().random_range(0.75..=1.0));
                 // Never earlier than asked, within reason; and never at once, whatever is asked.
                 let asked = error.retry_after().unwrap_or_default().min(LONGEST_ASKED);

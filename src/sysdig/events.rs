@@ -192,7 +192,8 @@ impl Walk {
             }
         }
         let empty = data.is_empty();
-        let total = self.total.or(cursors.total);
+        // A first page may count only itself.
+        let total = self.total.max(cursors.total);
         if matches!(self.leg, Leg::Start) {
             self.first = data.len();
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::fakes::loopback::{Answer, Loopback};
-use crate::world::{World, batch, event};
+use crate::world::{TOKEN, World, batch, event};
 
 #[tokio::test]
 async fn errors_that_pass_are_waited_out() {
@@ -100,4 +100,17 @@ async fn an_event_whose_labels_name_its_machine_waits_for_no_look_up() {
     let found = world.findings().await.remove(0);
     assert_eq!(found["sourceProperties"]["resource_resolution"], "instance_from_labels");
     assert!(!compute.asked().is_empty(), "what else it knows is asked once");
+}
+
+#[tokio::test]
+async fn the_token_of_the_senders_reaches_no_finding() {
+    let world = World::new().await;
+    let mut one = event(1);
+    one["content"]["output"] = json!(format!("A shell was spawned (command=echo {TOKEN})"));
+    one["content"]["fields"]["proc.cmdline"] = json!(format!("echo {TOKEN}"));
+    assert_eq!(world.sends(one.to_string()).await.0, 200);
+    world.settle().await;
+    let found = world.findings().await.remove(0);
+    assert!(!found.to_string().contains(TOKEN), "{found}");
+    assert_eq!(found["processes"][0]["args"], json!(["[redacted]"]));
 }

@@ -68,7 +68,7 @@ fn enrichment(compute: &FakeCompute, zones: &[&str]) -> Enrichment {
     enrichment_of(compute, &[PROJECT], zones)
 }
 
-fn enrichment_of(compute: &FakeCompute, projects: &[&str], zones: &[&str]) -> Enrichment {
+pub fn enrichment_of(compute: &FakeCompute, projects: &[&str], zones: &[&str]) -> Enrichment {
     enrichment_keeping(compute, projects, zones, Duration::from_secs(30))
 }
 
@@ -82,7 +82,7 @@ fn enrichment_keeping(compute: &FakeCompute, projects: &[&str], zones: &[&str], 
     Enrichment::new(vec![Arc::new(ComputeEnricher::new(client, None, place))], Duration::from_secs(5))
 }
 
-async fn look(enrichment: &Enrichment, labels: Value) -> Enriched {
+pub async fn look(enrichment: &Enrichment, labels: Value) -> Enriched {
     enrichment.enrich(&event(labels, "")).await
 }
 
@@ -188,7 +188,9 @@ async fn a_project_or_zones_that_are_not_there_are_told_as_that() {
     compute.state().failing = [(PROJECT.to_owned(), (trouble, 1))].into();
     let labels = json!({"cloudProvider.name": "gcp", "host.hostName": "vm-1", "gcp.availabilityZone": "moon-base1-a"});
     let found = look(&enrichment(&compute, &[]), labels).await;
-    assert_eq!(found.gaps, ["Compute Engine has no instance with the name vm-1 in acme-prod"], "it is elsewhere");
+    let zone = compute.state().zones[1].clone();
+    let gap = format!("the instance vm-1 of project acme-prod is in {zone}, and the event's was in moon-base1-a");
+    assert_eq!(found.gaps, [gap]);
 }
 
 #[tokio::test]
@@ -233,7 +235,7 @@ async fn of_several_of_one_name_the_address_in_the_hardware_address_tells_which(
 }
 
 /// Two projects, each with a `db-1`; the first also has a `win-1`, which is a node of the cluster `prod`.
-fn two_projects() -> FakeCompute {
+pub fn two_projects() -> FakeCompute {
     let compute = FakeCompute::start();
     let mut state = compute.state();
     state.zones = vec!["us-central1-a".into(), "europe-west1-b".into()];
@@ -249,7 +251,7 @@ fn two_projects() -> FakeCompute {
 const OURS: &str = "42:01:0a:80:00:09";
 const THEIRS: &str = "42:01:0a:01:00:09";
 
-fn id(found: &Enriched) -> Option<&str> {
+pub fn id(found: &Enriched) -> Option<&str> {
     found.instance.as_ref().map(|instance| instance.id.as_str())
 }
 
@@ -375,7 +377,8 @@ async fn the_node_s_name_is_asked_for_before_the_host_s() {
         assert_eq!((id(&found), found.found_by), (expected, Some(by)), "{:?}", found.gaps);
     }
     let found = look(&enrichment, on("node1.corp.example", "worker-7")).await;
-    let gap = "Compute Engine has no instance with the name worker-7 or the name node1 in acme, acme2";
+    let gap =
+        "Compute Engine has no instance with the name worker-7 or the host name node1.corp.example in acme, acme2";
     assert_eq!(found.gaps, [gap]);
 }
 

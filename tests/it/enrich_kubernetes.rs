@@ -64,8 +64,13 @@ async fn enricher(cluster: &FakeKubernetes) -> KubernetesEnricher {
 }
 
 async fn enricher_with(cluster: &FakeKubernetes, keep: Keep) -> KubernetesEnricher {
+    enricher_waiting(cluster, keep, Duration::from_secs(5)).await
+}
+
+async fn enricher_waiting(cluster: &FakeKubernetes, keep: Keep, call: Duration) -> KubernetesEnricher {
     let mut config = kube::Config::new(cluster.server.url.parse().unwrap());
     config.default_retry = false;
+    config.read_timeout = Some(call);
     let settings = KubernetesConfig { source: KubernetesSource::InCluster, cluster: Some("prod".into()) };
     KubernetesEnricher::new(kube::Client::try_from(config).unwrap(), &settings, keep)
 }
@@ -178,6 +183,24 @@ async fn a_part_that_fails_for_the_moment_is_a_gap_that_is_not_kept() {
             ("Deployment".into(), "4242".into())
         );
     }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_left_alone_for_a_while() {
+    let cluster = filled();
+    cluster.state().silent = true;
+    let enricher = enricher_waiting(&cluster, KEEP, Duration::from_millis(50)).await;
+    let enrichment = Enrichment::new(vec![Arc::new(enricher)], Duration::from_secs(5));
+    for number in 0..20 {
+        let mut labels = labels();
+        labels["kubernetes.pod.name"] = json!(format!("web-{number}"));
+        labels["kubernetes.node.name"] = json!(format!("gke-prod-{number}"));
+        let found = enrichment.enrich(&event(labels, "")).await;
+        assert_eq!(found.gaps, ["the Kubernetes API server did not answer"]);
+        assert!(found.unsettled);
+        assert!(found.again_after.is_some_and(|wait| wait > Duration::from_secs(5)), "{:?}", found.again_after);
+    }
+    assert_eq!(cluster.server.asked().len(), 1, "nobody else waits for it");
 }
 
 /// The whole program: the finding waits for the node, and the next event of the pod has it too.

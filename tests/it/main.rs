@@ -27,6 +27,7 @@ mod disk;
 mod documents;
 mod ending;
 mod enrich;
+mod enrich_foreign;
 mod enrich_kubernetes;
 mod enrich_moved;
 mod fakes;

@@ -213,6 +213,20 @@ async fn what_sysdig_asks_for_is_heeded_within_bounds() {
 }
 
 #[tokio::test]
+async fn a_cursor_that_is_gone_puts_the_next_poll_off_for_seconds() {
+    let world = World::new().await;
+    let mut poller = world.poller("one");
+    world.clock(3600);
+    (3000..3590).for_each(|second| world.event(second, 0));
+    for _ in 0..6 {
+        world.sysdig.state().trouble = vec![None, Some(Answer::Json(400, json!({"message": "cursor expired"})))].into();
+        let outcome = poller.step(at(3600)).await;
+        assert!(outcome.as_ref().is_err_and(|error| !error.needs_somebody()), "{outcome:?}");
+        assert!(poller.pause(&outcome) <= Duration::from_secs(5));
+    }
+}
+
+#[tokio::test]
 async fn the_lag_grows_while_sysdig_cannot_be_read() {
     let world = World::new().await;
     let mut poller = world.poller("one");

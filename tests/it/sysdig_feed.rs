@@ -121,6 +121,11 @@ async fn an_empty_page_between_others_is_no_end() {
     all_in_the_window(&sysdig).await;
 
     let sysdig = filled(Cursors::NextIsOlder);
+    sysdig.state().counts_the_page = true;
+    sysdig.state().trouble = [None, empty("x160".into())].into();
+    all_in_the_window(&sysdig).await;
+
+    let sysdig = filled(Cursors::NextIsOlder);
     sysdig.state().trouble = std::iter::once(None).chain((0..40).map(|n| empty(format!("x{n}")))).collect();
     assert_eq!(ids(&sysdig.client(1)).await.unwrap().len(), 60, "not for ever");
     assert!(sysdig.state().feed_calls <= 12, "{}", sysdig.state().feed_calls);

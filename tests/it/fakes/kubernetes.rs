@@ -14,6 +14,8 @@ pub struct State {
     pub refused: Vec<&'static str>,
     /// A resource, and the status that its next readings are answered with.
     pub trouble: VecDeque<(&'static str, u16)>,
+    /// Nothing is answered at all.
+    pub silent: bool,
 }
 
 #[derive(Debug)]
@@ -28,6 +30,9 @@ impl FakeKubernetes {
         let shared = Arc::clone(&state);
         let server = Loopback::start(move |asked| {
             let mut state = shared.lock().unwrap();
+            if state.silent {
+                return Answer::Hang;
+            }
             if asked.method == "POST" {
                 let mut review = asked.json();
                 let resource = review["spec"]["resourceAttributes"]["resource"].as_str().unwrap_or_default().to_owned();

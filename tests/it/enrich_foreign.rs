@@ -1,0 +1,141 @@
+//! Machines that are not Google's, and what contradicts a look-up: no instance is taken for them, and the gap says why.
+
+use serde_json::{Value, json};
+use sysdig_scc::enrich::FoundBy;
+
+use crate::enrich::{enrichment_of, event, id, look, two_projects};
+use crate::fakes::compute::{FakeCompute, instance, refused};
+use crate::world::World;
+
+const VMWARE: &str = "00:50:56:04:07:c1";
+
+/// Beside the others: `custom`, which was made with a host name of its own.
+fn filled() -> FakeCompute {
+    let compute = two_projects();
+    let mut custom = instance("acme", "us-central1-a", "custom", 1006, "10.7.0.2");
+    custom["hostname"] = json!("DB-1.corp.example.com");
+    compute.state().projects[0].2.push(custom);
+    compute
+}
+
+#[tokio::test]
+async fn a_machine_of_another_place_is_no_instance_of_its_name() {
+    let compute = filled();
+    let enrichment = enrichment_of(&compute, &["acme", "acme2"], &[]);
+    let host = |name: &str| json!({"host.hostName": name});
+    for (labels, mac, expected) in [
+        (host("win-1"), "", Some("1005")),
+        (host("win-1"), "02:42:ac:11:00:02", Some("1005")),
+        (host("win-1.us-central1-a.c.acme.internal"), "", Some("1005")),
+        (host("win-1"), VMWARE, None),
+        (host("win-1.dc1.corp.example.com"), "", None),
+        (host("win-1.ec2.internal"), "", None),
+        (json!({"kubernetes.node.name": "win-1.ec2.internal"}), "", None),
+        // Its own hardware address says more than the domain that somebody gave it.
+        (host("win-1.dc1.corp.example.com"), "42:01:0a:07:00:01", Some("1005")),
+        (json!({"gcp.instanceName": "win-1", "gcp.projectName": "acme"}), VMWARE, Some("1005")),
+        // That is its host name, and no other's.
+        (host("db-1.CORP.example.com"), "", Some("1006")),
+        (host("db-1.corp.example.com"), VMWARE, None),
+    ] {
+        let found = enrichment.enrich(&event(labels.clone(), mac)).await;
+        assert_eq!(id(&found), expected, "{labels} {mac}: {:?}", found.gaps);
+        assert_eq!(found.gaps.len(), usize::from(expected.is_none()), "{labels} {mac}: {:?}", found.gaps);
+    }
+    assert_eq!(compute.state().lists, 5, "the name, also in the one project, and one inventory of each");
+}
+
+#[tokio::test]
+async fn the_gap_says_what_contradicted() {
+    let compute = filled();
+    let enrichment = enrichment_of(&compute, &["acme"], &[]);
+    let gcp = |labels: Value| {
+        let mut labels = labels;
+        (labels["cloudProvider.name"], labels["gcp.projectName"]) = (json!("gcp"), json!("acme"));
+        labels
+    };
+    for (labels, mac, expected) in [
+        (
+            gcp(json!({"gcp.instanceId": "999", "host.hostName": "win-1"})),
+            "",
+            "Compute Engine has no instance with the id 999 in acme; whoever has its name now is another one",
+        ),
+        (gcp(json!({"gcp.instanceId": "999"})), "", "Compute Engine has no instance with the id 999 in acme"),
+        (
+            gcp(json!({"host.hostName": "win-1", "gcp.location": "europe-west4"})),
+            "",
+            "the instance win-1 of project acme is in us-central1-a, and the event's was in europe-west4",
+        ),
+        (
+            json!({"host.hostName": "win-1.europe-west4-a.c.acme.internal"}),
+            "",
+            "the instance win-1 of project acme is in us-central1-a, and the event's was in europe-west4-a",
+        ),
+        (
+            json!({"host.hostName": "win-1"}),
+            VMWARE,
+            "the instance win-1 of project acme is not the event's: \
+             the event's MAC 00:50:56:04:07:c1 is none of Compute Engine's",
+        ),
+        (
+            json!({"host.hostName": "win-1.corp.example.com"}),
+            "",
+            "Compute Engine has no instance with the host name win-1.corp.example.com in acme",
+        ),
+    ] {
+        let found = enrichment.enrich(&event(labels.clone(), mac)).await;
+        assert_eq!((id(&found), &found.gaps), (None, &vec![expected.to_owned()]), "{labels}");
+    }
+    // Zero is nobody's number: the name is asked for.
+    let found = look(&enrichment, gcp(json!({"gcp.instanceId": "0", "host.hostName": "win-1"}))).await;
+    assert_eq!((id(&found), found.found_by), (Some("1005"), Some(FoundBy::Name)), "{:?}", found.gaps);
+}
+
+#[tokio::test]
+async fn a_project_whose_number_nobody_says_is_a_gap() {
+    for (code, reason, transient) in [(403, "forbidden", false), (503, "backendError", true)] {
+        let compute = filled();
+        compute.state().failing = [("acme".to_owned(), (refused(code, reason, "no"), usize::MAX))].into();
+        let enrichment = enrichment_of(&compute, &["acme", "acme2"], &[]);
+        let found = look(&enrichment, json!({"gcp.projectName": "acme"})).await;
+        assert_eq!(found.gaps, ["the number of project acme could not be looked up"]);
+        assert_eq!((found.project, found.unsettled), (None, transient), "{code}");
+    }
+}
+
+/// The whole program: one machine has one name, and an event of a project is on the project.
+#[tokio::test]
+async fn a_finding_is_on_the_machine_as_compute_engine_names_it_else_on_its_project() {
+    let compute = filled();
+    let settings = [("COMPUTE_PROJECT_ID", "acme,acme2"), ("COMPUTE_ENDPOINT", compute.server.url.as_str())];
+    let mut world = World::with(&settings).await;
+    let machine = "//compute.googleapis.com/projects/acme/zones/us-central1-a/instances/1005";
+    let project = "//cloudresourcemanager.googleapis.com/projects/1";
+    let full = |project: &str, zone: &str| json!({"gcp.projectId": project, "gcp.availabilityZone": zone, "gcp.instanceId": "1005", "gcp.instanceName": "win-1"});
+    let cases = [
+        (full("1", "us-central1-a"), machine),
+        (full("acme", "us-central1-a"), machine),
+        (full("1", "europe-west1-b"), machine),
+        (json!({"host.hostName": "win-1"}), machine),
+        (json!({"gcp.projectId": "acme"}), project),
+        (json!({"gcp.projectName": "acme", "host.hostName": "nope"}), project),
+        (json!({"gcp.projectId": "1", "host.hostName": "nope"}), project),
+        (
+            json!({"gcp.projectId": "1", "gcp.location": "us-central1", "kubernetes.cluster.name": "prod"}),
+            "//container.googleapis.com/projects/acme/locations/us-central1/clusters/prod",
+        ),
+    ];
+    for (number, (labels, _)) in cases.iter().enumerate() {
+        let mut one = crate::world::event(number as u64);
+        one["labels"] = labels.clone();
+        assert_eq!(world.sends(one.to_string()).await.0, 200);
+    }
+    world.settle().await;
+    let findings = world.findings().await;
+    for (number, (labels, expected)) in cases.iter().enumerate() {
+        let id = crate::world::event(number as u64)["id"].as_str().unwrap().to_owned();
+        let found = findings.iter().find(|found| found["name"].as_str().unwrap().ends_with(&id)).unwrap();
+        assert_eq!(found["resourceName"], *expected, "{labels}: {}", found["sourceProperties"]);
+    }
+    world.stop().await;
+}
