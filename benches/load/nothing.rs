@@ -31,15 +31,16 @@ pub(crate) fn serve(port: u16, token: &str) {
     let store: Arc<dyn Store> = Arc::new(Nothing);
     let intake = Intake::new(Arc::clone(&store), Arc::default());
     let (tokens, heartbeat) = (vec![token.into()], Arc::new(Heartbeat::default()));
+    let rooms = Arc::new(Rooms::new(BODY_LIMIT));
     let doors = Doors {
         webhook: Webhook {
             intake: intake.clone(),
             senders: Arc::new(Senders::new(&tokens, FAILURES_A_MINUTE)),
             trusted_hops: 0,
             body_limit: BODY_LIMIT,
-            rooms: Arc::new(Rooms::new(BODY_LIMIT)),
+            rooms: Arc::clone(&rooms),
         },
-        push: PushDoor { intake, entries: Entries::default(), guard: Guard::Closed },
+        push: PushDoor { intake, entries: Entries::default(), guard: Guard::Closed, rooms },
         health: Health { store: Arc::clone(&store), heartbeat: Arc::clone(&heartbeat), delivery: Arc::new(Nothing) },
         attestation: None,
         numbers: Numbers { store, heartbeat, read_to: None, pace: Arc::new(Pace::new(PaceSettings::default())) },

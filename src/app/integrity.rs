@@ -19,6 +19,7 @@ use crate::receive::Intake;
 use crate::receive::entries::Entries;
 use crate::receive::pubsub::{Guard, PushDoor};
 use crate::receive::pubsub_pull::Subscriber;
+use crate::receive::room::Rooms;
 use crate::respond::desk::Desk;
 use crate::respond::hands::Hands;
 use crate::respond::responder::{Planner, Responder};
@@ -81,8 +82,14 @@ pub(super) fn responder(
 }
 
 /// `POST /pubsub/push`.
-pub(super) fn push(config: &Config, intake: &Intake, entries: Entries) -> PushDoor {
-    PushDoor { intake: intake.clone(), entries, guard: Guard::new(&config.pubsub.push, reqwest::Client::new()) }
+pub(super) fn push(
+    config: &Config,
+    intake: &Intake,
+    entries: Entries,
+    rooms: &Arc<Rooms>,
+) -> Result<PushDoor, StartError> {
+    let guard = Guard::new(&config.pubsub.push)?;
+    Ok(PushDoor { intake: intake.clone(), entries, guard, rooms: Arc::clone(rooms) })
 }
 
 /// The pull subscriber, when there is something to pull.
