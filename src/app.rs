@@ -16,6 +16,7 @@ use actix_web::dev::{Server, ServerHandle};
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
+use crate::attest::key_source::{FetchError, KeySource};
 use crate::config::Config;
 use crate::config::attestation::SecretSource;
 use crate::config::finding::FindingConfig;
@@ -77,6 +78,9 @@ pub enum StartError {
     /// Pub/Sub.
     #[error("Pub/Sub cannot be reached as configured")]
     Pubsub(#[source] ApiError),
+    /// The keys that pushes are verified with.
+    #[error("no keys can be asked for at PUBSUB_PUSH_JWKS_URL")]
+    PushKeys(#[from] FetchError),
     /// Compute Engine, for acting.
     #[error("Compute Engine cannot be reached as configured")]
     Compute(#[source] ApiError),
@@ -124,6 +128,7 @@ pub struct App {
     channel: Option<ChannelSetup>,
     overdue: Overdue,
     subscriber: Option<Subscriber>,
+    push_keys: Option<KeySource>,
     responder: Responder,
 }
 
@@ -179,16 +184,19 @@ impl App {
         let responder = integrity::responder(config, &state, &planner, &intake)?;
         let overdue = Overdue { tracker, intake: intake.clone() };
         let codelab = config.attestation.codelab.as_ref().map(|(path, _)| path.clone());
+        let rooms = Arc::new(Rooms::new(config.server.body_limit));
+        let push = integrity::push(config, &intake, entries, &rooms, &strangers)?;
+        let push_keys = push.guard.keys();
         let doors = Doors {
             attestation: attestor.clone().map(|attestor| (attestor, codelab)),
-            push: integrity::push(config, &intake, entries, &strangers),
+            push,
             webhook: Webhook {
                 intake,
                 senders: Arc::clone(&senders),
                 strangers: Arc::clone(&strangers),
                 trusted_hops: config.server.trusted_hops,
                 body_limit: config.server.body_limit,
-                rooms: Arc::new(Rooms::new(config.server.body_limit)),
+                rooms,
             },
             numbers: Numbers {
                 store: Arc::clone(&store),
@@ -219,6 +227,7 @@ impl App {
             channel,
             overdue,
             subscriber,
+            push_keys,
             responder,
         })
     }
@@ -254,6 +263,8 @@ impl App {
         ];
         beside.extend(self.attestor.map(|part| tokio::spawn(part.run(stopping.clone()))));
         beside.extend(self.channel.map(|part| tokio::spawn(part.run(stopping.clone()))));
+        let stopped = stopping.clone();
+        beside.extend(self.push_keys.map(|keys| tokio::spawn(async move { keys.keep_fresh(stopped).await })));
         stop.await;
         tracing::info!("stopping: no more events are accepted, those in hand are finished");
         stopping.cancel();

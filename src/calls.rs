@@ -1,6 +1,8 @@
-//! Calls to other services: what we call ourselves, which addresses may be told a token, and which are asked directly.
+//! Calls to other services: what we call ourselves, which addresses may be told a token, which are asked directly, and how
+//! long to wait before asking again.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use url::{Host, Url};
 
@@ -33,9 +35,23 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// How long to wait after failed call number `attempt` (1 is the first): `first`, doubled each time up to `most`. `jitter`
+/// in 0..1 spreads it over +0..25 %, so that those who failed together do not come again together.
+pub fn pause(attempt: u32, first: Duration, most: Duration, jitter: f64) -> Duration {
+    let doublings = attempt.saturating_sub(1).min(16);
+    first.saturating_mul(1 << doublings).min(most).mul_f64(1.0 + 0.25 * jitter.clamp(0.0, 1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_ceiling_and_are_spread() {
+        let of = |attempt, jitter| pause(attempt, Duration::from_secs(4), Duration::from_secs(60), jitter).as_secs();
+        assert_eq!([0, 1, 2, 3, 4, 5, u32::MAX].map(|attempt| of(attempt, 0.0)), [4, 4, 8, 16, 32, 60, 60]);
+        assert_eq!([of(1, 1.0), of(5, 1.0), of(1, 7.0)], [5, 75, 5]);
+    }
 
     #[test]
     fn a_token_travels_over_https_or_stays_on_this_machine() {

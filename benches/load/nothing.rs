@@ -34,6 +34,7 @@ pub(crate) fn serve(port: u16, token: &str) {
     let intake = Intake::new(Arc::clone(&store), Arc::default());
     let strangers = Arc::new(Strangers::new(0));
     let (tokens, heartbeat) = (vec![token.into()], Arc::new(Heartbeat::default()));
+    let rooms = Arc::new(Rooms::new(BODY_LIMIT));
     let doors = Doors {
         webhook: Webhook {
             intake: intake.clone(),
@@ -41,9 +42,9 @@ pub(crate) fn serve(port: u16, token: &str) {
             strangers: Arc::clone(&strangers),
             trusted_hops: 0,
             body_limit: BODY_LIMIT,
-            rooms: Arc::new(Rooms::new(BODY_LIMIT)),
+            rooms: Arc::clone(&rooms),
         },
-        push: PushDoor { intake, entries: Entries::default(), guard: Guard::Closed, strangers },
+        push: PushDoor { intake, entries: Entries::default(), guard: Guard::Closed, strangers, rooms },
         traces: Traces::default(),
         health: Health { store: Arc::clone(&store), heartbeat: Arc::clone(&heartbeat), delivery: Arc::new(Nothing) },
         attestation: None,

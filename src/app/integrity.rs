@@ -19,6 +19,7 @@ use crate::receive::Intake;
 use crate::receive::entries::Entries;
 use crate::receive::pubsub::{Guard, PushDoor};
 use crate::receive::pubsub_pull::Subscriber;
+use crate::receive::room::Rooms;
 use crate::receive::strangers::Strangers;
 use crate::respond::desk::Desk;
 use crate::respond::hands::Hands;
@@ -82,9 +83,15 @@ pub(super) fn responder(
 }
 
 /// `POST /pubsub/push`.
-pub(super) fn push(config: &Config, intake: &Intake, entries: Entries, strangers: &Arc<Strangers>) -> PushDoor {
-    let guard = Guard::new(&config.pubsub.push, reqwest::Client::new());
-    PushDoor { intake: intake.clone(), entries, guard, strangers: Arc::clone(strangers) }
+pub(super) fn push(
+    config: &Config,
+    intake: &Intake,
+    entries: Entries,
+    rooms: &Arc<Rooms>,
+    strangers: &Arc<Strangers>,
+) -> Result<PushDoor, StartError> {
+    let guard = Guard::new(&config.pubsub.push)?;
+    Ok(PushDoor { intake: intake.clone(), entries, guard, strangers: Arc::clone(strangers), rooms: Arc::clone(rooms) })
 }
 
 /// The pull subscriber, when there is something to pull.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
+use crate::calls::pause;
 use crate::config::Config;
 use crate::config::state::StateUrl;
 use crate::receive::Intake;
@@ -58,6 +59,10 @@ pub(super) fn channel(config: &Config) -> Result<Option<ChannelSetup>, StartErro
     Ok(Some(ChannelSetup { client: Client::new(access, patience)?, spec }))
 }
 
+/// How long after a failure, doubling up to the last.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+const LAST_WAIT: Duration = Duration::from_secs(600);
+
 /// Finds or creates the notification channel, once.
 #[derive(Debug)]
 pub(super) struct ChannelSetup {
@@ -68,8 +73,7 @@ pub(super) struct ChannelSetup {
 impl ChannelSetup {
     /// Tries until it succeeds, with growing pauses: the server must not wait for it, nor fail with it.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let mut wait = Duration::from_secs(5);
-        loop {
+        for attempt in 1.. {
             match self.client.ensure_channel(&self.spec, true).await {
                 Ok(channel) => {
                     tracing::info!(channel = self.spec.name, id = channel.id, done = %channel.change, "the notification channel at Sysdig is set up");
@@ -88,7 +92,7 @@ impl ChannelSetup {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(600)),
+                () = tokio::time::sleep(pause(attempt, FIRST_WAIT, LAST_WAIT, rand::random())) => {}
                 () = stop.cancelled() => return,
             }
         }

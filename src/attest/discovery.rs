@@ -1,5 +1,5 @@
-//! An issuer's discovery document, and the key set it leads to: fetched over https, never from a host that is neither
-//! the issuer's nor Google's, in bounded time and size.
+//! An issuer's discovery document, and the key set it leads to: fetched over https, without following redirects, never
+//! from a host that is neither the issuer's nor Google's, in bounded time and size.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use url::Url;
 
 use super::json;
 use super::keys::{KeySet, KeySetError};
+use crate::calls::may_carry_a_token;
 
 /// The most bytes of a document.
 const LIMIT: usize = 64 << 10;
@@ -58,29 +59,28 @@ impl FetchError {
     }
 }
 
-/// Whether keys may be had from there: over https, or from this machine.
-pub(super) fn safe(url: &Url) -> bool {
-    let loopback = match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    url.scheme() == "https" || (url.scheme() == "http" && loopback)
-}
+/// A key set: its text, its keys, and how long they are fresh.
+pub(super) type Fetched = (Vec<u8>, KeySet, Duration);
 
-/// Asks for the discovery document and the key set it leads to: its text, its keys, and how long they are fresh, within
-/// bounds.
-pub(super) async fn fetch(
+/// Asks for the discovery document and the key set it leads to, which is fresh within bounds.
+pub(super) async fn of_issuer(
     client: &reqwest::Client,
     base: &Url,
     issuer: &str,
     bounds: (Duration, Duration),
-) -> Result<(Vec<u8>, KeySet, Duration), FetchError> {
+) -> Result<Fetched, FetchError> {
     let address = format!("{}/.well-known/openid-configuration", base.as_str().trim_end_matches('/'));
     let address = Url::parse(&address).map_err(|_| FetchError::Address("it is not a URL"))?;
     let (document, _) = get(client, address, "discovery document").await?;
-    let keys_at = read_discovery(&document, base, issuer)?;
+    key_set(client, read_discovery(&document, base, issuer)?, bounds).await
+}
+
+/// Asks for a key set, which is fresh within bounds.
+pub(super) async fn key_set(
+    client: &reqwest::Client,
+    keys_at: Url,
+    bounds: (Duration, Duration),
+) -> Result<Fetched, FetchError> {
     let (text, fresh) = get(client, keys_at, "key set").await?;
     let keys = KeySet::read(&text).map_err(FetchError::Keys)?;
     Ok((text, keys, fresh.unwrap_or(bounds.0).clamp(bounds.0, bounds.1)))
@@ -96,7 +96,7 @@ fn read_discovery(document: &[u8], base: &Url, issuer: &str) -> Result<Url, Fetc
         text("jwks_uri").and_then(|url| Url::parse(url).ok()).ok_or(FetchError::Discovery("it has no jwks_uri"))?;
     let near =
         url.host_str() == base.host_str() || url.host_str().is_some_and(|host| host.ends_with(".googleapis.com"));
-    if !safe(&url) || !near {
+    if !may_carry_a_token(&url) || !near {
         return Err(FetchError::Discovery("its jwks_uri leads to a host that is neither the issuer's nor Google's"));
     }
     Ok(url)

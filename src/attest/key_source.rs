@@ -1,4 +1,5 @@
-//! Where an issuer's keys come from: its discovery document and key set, cached, never fetched in a storm.
+//! Where an issuer's keys come from: its discovery document and key set, or a key set alone, cached, never fetched in a
+//! storm.
 //!
 //! A set is good as long as its `Cache-Control` says (5 minutes to 24 hours) and renewed at four fifths of that. An
 //! unknown key id asks once, and then not again before the floor has passed, whoever asks; fetches for other reasons do
@@ -13,12 +14,15 @@ use tokio::sync::{Mutex, watch};
 use url::Url;
 
 pub use super::discovery::FetchError;
-use super::discovery::{fetch, safe};
+use super::discovery::{self, Fetched};
 use super::keys::KeySet;
+use crate::calls::{self, may_carry_a_token};
 use crate::telemetry::metrics as names;
 
 /// Callers who are told that there are no keys come again after so long, and must then not wait for the floor.
 const AGAIN: Duration = Duration::from_secs(10);
+/// While the issuer fails, the pauses between two fetches in the background grow up to this.
+const LAST_WAIT: Duration = Duration::from_secs(300);
 /// Clocks may disagree by so much about which came first, a set or an entry in a log.
 const SKEW: Duration = Duration::from_secs(5);
 
@@ -35,13 +39,22 @@ pub struct FetchRules {
     pub fresh: (Duration, Duration),
     /// How long after the start the issuer's keys are waited for while there are only those from the disk.
     pub recalled: Duration,
+    /// How long who has a key that should have been renewed waits for the issuer to say whether it still holds.
+    pub patience: Duration,
 }
 
 impl Default for FetchRules {
     fn default() -> Self {
         let (short, long) = (Duration::from_secs(300), Duration::from_secs(86_400));
         let timeout = Duration::from_secs(5);
-        Self { floor: Duration::from_secs(30), stale: long, timeout, fresh: (short, long), recalled: timeout }
+        Self {
+            floor: Duration::from_secs(30),
+            stale: long,
+            timeout,
+            fresh: (short, long),
+            recalled: timeout,
+            patience: Duration::ZERO,
+        }
     }
 }
 
@@ -58,7 +71,17 @@ pub struct KeySource {
 #[derive(Debug, Clone)]
 enum From {
     Fixed,
-    Issuer { client: reqwest::Client, base: Url, issuer: String, disk: Option<PathBuf> },
+    Issuer {
+        client: reqwest::Client,
+        base: Url,
+        issuer: String,
+        disk: Option<PathBuf>,
+    },
+    /// A key set at an address that is known.
+    KeySet {
+        client: reqwest::Client,
+        url: Url,
+    },
 }
 
 /// When keys were asked for.
@@ -152,22 +175,24 @@ impl KeySource {
     /// When the address is neither https nor loopback.
     pub fn issuer(issuer: &str, base: &str, rules: FetchRules, disk: Option<PathBuf>) -> Result<Self, FetchError> {
         let base = Url::parse(base).map_err(|_| FetchError::Address("it is not a URL"))?;
-        if !safe(&base) {
-            return Err(FetchError::Address("it must be https, or http on loopback"));
-        }
-        let client = reqwest::Client::builder()
-            .timeout(rules.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|_| FetchError::Address("no HTTP client could be made"))?;
-        let source = Self {
-            from: From::Issuer { client, base, issuer: issuer.trim_end_matches('/').to_owned(), disk },
-            current: watch::Sender::new(None),
-            asked: Arc::default(),
-            rules,
-        };
+        let client = client(&base, &rules)?;
+        let issuer = issuer.trim_end_matches('/').to_owned();
+        let source = Self::fetched(From::Issuer { client, base, issuer, disk }, rules);
         source.recall();
         Ok(source)
+    }
+
+    /// The keys of a set whose address is known, as of an issuer without a discovery document.
+    ///
+    /// # Errors
+    /// When the address is neither https nor loopback.
+    pub fn key_set(url: Url, rules: FetchRules) -> Result<Self, FetchError> {
+        let client = client(&url, &rules)?;
+        Ok(Self::fetched(From::KeySet { client, url }, rules))
+    }
+
+    fn fetched(from: From, rules: FetchRules) -> Self {
+        Self { from, current: watch::Sender::new(None), asked: Arc::default(), rules }
     }
 
     /// The set to look a key id up in, and how current it is.
@@ -191,7 +216,9 @@ impl KeySource {
         let why = match &held {
             None => Some(Why::None),
             Some(held) if held.keys.find(kid).is_none() => {
-                metrics::counter!(names::ATTESTATION_UNKNOWN_KIDS.name).increment(1);
+                if matches!(self.from, From::Issuer { .. }) {
+                    metrics::counter!(names::ATTESTATION_UNKNOWN_KIDS.name).increment(1);
+                }
                 Some(Why::Unknown)
             }
             Some(held) => (now >= held.renew).then_some(Why::Stale),
@@ -202,10 +229,11 @@ impl KeySource {
             Some(Why::Stale) => {
                 self.renew_beside(now);
                 // Of keys from the disk nobody knows whether the issuer still has them: it is given a moment to say so.
-                if let Some(held) = held.filter(|held| held.fetched.is_none()) {
-                    let until = held.renew + self.rules.recalled;
-                    drop(tokio::time::timeout_at(until.into(), self.asked.lock()).await);
-                }
+                let patience = match held.filter(|held| held.fetched.is_none()) {
+                    Some(held) => (held.renew + self.rules.recalled).saturating_duration_since(now),
+                    None => self.rules.patience,
+                };
+                drop(tokio::time::timeout(patience, self.asked.lock()).await);
             }
             Some(why) => answered = self.renew_unless_recent(why, kid, now).await,
         }
@@ -219,7 +247,7 @@ impl KeySource {
         if matches!(self.from, From::Fixed) {
             return;
         }
-        let mut wait = Duration::ZERO;
+        let (mut wait, mut failures) = (Duration::ZERO, 0_u32);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -231,10 +259,11 @@ impl KeySource {
             let good = self.renew(now).await;
             drop(asked);
             let renew = self.held().map(|held| held.renew.saturating_duration_since(Instant::now()));
-            let pause = self.rules.floor.max(Duration::from_millis(50));
+            let least = self.rules.floor.max(Duration::from_millis(50));
+            failures = if good { 0 } else { failures.saturating_add(1) };
             wait = match renew {
-                Some(renew) if good => renew.max(pause),
-                _ => (wait * 2).clamp(pause, Duration::from_secs(300).max(pause)),
+                Some(renew) if good => renew.max(least),
+                _ => calls::pause(failures, least, LAST_WAIT.max(least), rand::random()),
             };
         }
     }
@@ -244,9 +273,16 @@ impl KeySource {
     /// # Errors
     /// Why not.
     pub async fn ask(&self) -> Result<(), FetchError> {
+        self.fetch().await.map_or(Ok(()), |answer| answer.map(drop))
+    }
+
+    /// Nothing where keys never change.
+    async fn fetch(&self) -> Option<Result<Fetched, FetchError>> {
+        let bounds = self.rules.fresh;
         match &self.from {
-            From::Fixed => Ok(()),
-            From::Issuer { client, base, issuer, .. } => fetch(client, base, issuer, self.rules.fresh).await.map(drop),
+            From::Fixed => None,
+            From::Issuer { client, base, issuer, .. } => Some(discovery::of_issuer(client, base, issuer, bounds).await),
+            From::KeySet { client, url } => Some(discovery::key_set(client, url.clone(), bounds).await),
         }
     }
 
@@ -290,10 +326,18 @@ impl KeySource {
     }
 
     async fn renew(&self, now: Instant) -> bool {
-        let From::Issuer { client, base, issuer, disk } = &self.from else { return true };
-        match fetch(client, base, issuer, self.rules.fresh).await {
+        let Some(answer) = self.fetch().await else { return true };
+        let (issuer, disk) = match &self.from {
+            From::Fixed => return true,
+            From::Issuer { issuer, disk, .. } => {
+                let result = answer.as_ref().map_or_else(FetchError::label, |_| "good");
+                metrics::counter!(names::ATTESTATION_KEY_FETCHES.name, "result" => result).increment(1);
+                (issuer.as_str(), disk.as_ref())
+            }
+            From::KeySet { url, .. } => (url.as_str(), None),
+        };
+        match answer {
             Ok((text, keys, fresh)) => {
-                metrics::counter!(names::ATTESTATION_KEY_FETCHES.name, "result" => "good").increment(1);
                 self.hold(keys, fresh, now);
                 if let Some(path) = disk
                     && let Err(error) = keep(path, &text).await
@@ -303,9 +347,13 @@ impl KeySource {
                 true
             }
             Err(error) => {
-                metrics::counter!(names::ATTESTATION_KEY_FETCHES.name, "result" => error.label()).increment(1);
                 let held = self.held().is_some();
-                tracing::warn!(%issuer, error = crate::telemetry::chain(&error), held, "the issuer's keys could not be renewed");
+                tracing::warn!(
+                    issuer,
+                    error = crate::telemetry::chain(&error),
+                    held,
+                    "the issuer's keys could not be renewed"
+                );
                 false
             }
         }
@@ -332,6 +380,15 @@ impl KeySource {
             })));
         }
     }
+}
+
+/// Nobody on the way may change keys: neither a proxy for what is on this machine, nor a redirect that leads elsewhere.
+fn client(to: &Url, rules: &FetchRules) -> Result<reqwest::Client, FetchError> {
+    if !may_carry_a_token(to) {
+        return Err(FetchError::Address("it must be https, or http on loopback"));
+    }
+    let client = calls::client(to).timeout(rules.timeout).redirect(reqwest::redirect::Policy::none());
+    client.build().map_err(|_| FetchError::Address("no HTTP client could be made"))
 }
 
 /// Written beside and renamed, so that half a file never replaces a whole one.

@@ -4,7 +4,7 @@ use url::Url;
 
 use super::state::emulator;
 use super::{Area, Env, Setting};
-use crate::calls::{is_loopback, may_carry_a_token};
+use crate::calls::may_carry_a_token;
 use crate::google::TokenSource;
 use crate::google::logging;
 
@@ -207,11 +207,10 @@ fn push(env: &mut Env) -> Option<Push> {
     let accounts = env.list(&PUBSUB_PUSH_ACCOUNTS);
     let issuers = env.list(&PUBSUB_PUSH_ISSUERS);
     let jwks: Option<Url> = env.parse(&PUBSUB_PUSH_JWKS_URL, "an address");
-    let safe = |jwks: &Url| jwks.scheme() == "https" || (jwks.scheme() == "http" && is_loopback(jwks));
-    if jwks.as_ref().is_some_and(|jwks| !safe(jwks)) {
+    if jwks.as_ref().is_some_and(|jwks| !may_carry_a_token(jwks)) {
         env.problem(PUBSUB_PUSH_JWKS_URL.name, "is neither https nor on this machine", "use https");
     }
-    let jwks = jwks.filter(safe);
+    let jwks = jwks.filter(may_carry_a_token);
     match (unverified?, audiences.is_empty(), accounts.is_empty()) {
         (true, true, true) => Some(Push::Unverified),
         (true, ..) => {

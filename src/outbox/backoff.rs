@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::calls::pause;
+
 /// The longest a retry is ever planned ahead, asked for or not.
 pub const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -11,9 +13,7 @@ const CEILING: Duration = Duration::from_secs(300);
 /// How long to wait after failed attempt number `attempt` (1 is the first): 1 s doubled each time up to 5 min, or what
 /// the service asked for, if that is longer. `jitter` in 0..1 spreads it over +0..25 %, never earlier than asked.
 pub fn delay(attempt: u32, asked: Option<Duration>, jitter: f64) -> Duration {
-    let doublings = attempt.saturating_sub(1).min(16);
-    let due = FIRST.saturating_mul(1 << doublings).min(CEILING);
-    let planned = due.max(asked.unwrap_or_default());
+    let planned = pause(attempt, FIRST, CEILING, 0.0).max(asked.unwrap_or_default());
     planned.min(LONGEST).mul_f64(1.0 + 0.25 * jitter.clamp(0.0, 1.0)).min(LONGEST)
 }
 

@@ -2,12 +2,12 @@
 //! anybody answered.
 
 pub mod attestation;
+mod body;
 pub mod client;
 pub mod entries;
 pub mod overdue;
 pub mod poller;
 pub mod pubsub;
-mod pubsub_keys;
 pub mod pubsub_pull;
 pub mod pubsub_token;
 pub mod room;

@@ -4,7 +4,6 @@
 //! and is kept as parked. A message that cannot be read must not be refused, as Pub/Sub would send it for days.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -13,7 +12,10 @@ use serde_json::Value;
 
 use super::entries::Entries;
 use super::pubsub_token::{Refused, Verifier};
-use super::{Door, Intake, strangers::Strangers};
+use super::room::Rooms;
+use super::strangers::Strangers;
+use super::{Door, Intake, body};
+use crate::attest::key_source::{FetchError, KeySource};
 use crate::config::pubsub::Push;
 use crate::integrity::envelope::{self, Item};
 use crate::server::refusal::Refusal;
@@ -21,8 +23,6 @@ use crate::telemetry::metrics as names;
 
 /// Pub/Sub's messages have at most 10 MB, a third more in base64, and a little around.
 pub const LARGEST_PUSH: usize = 16 * 1024 * 1024;
-/// A push that dawdles longer than this is told so.
-const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// What the door needs.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct PushDoor {
     pub guard: Guard,
     /// Who was refused lately.
     pub strangers: Arc<Strangers>,
+    /// How much of large bodies is in memory at once, shared with `/events`.
+    pub rooms: Arc<Rooms>,
 }
 
 /// Who may push.
@@ -50,11 +52,22 @@ pub enum Guard {
 
 impl Guard {
     /// The guard that the settings ask for.
-    pub fn new(push: &Push, http: reqwest::Client) -> Self {
-        match push {
+    ///
+    /// # Errors
+    /// When no keys can be asked for at the address that is set.
+    pub fn new(push: &Push) -> Result<Self, FetchError> {
+        Ok(match push {
             Push::Closed => Self::Closed,
             Push::Unverified => Self::Open,
-            Push::Verified(token) => Self::Token(Arc::new(Verifier::new(token.clone(), http))),
+            Push::Verified(token) => Self::Token(Arc::new(Verifier::new(token.clone())?)),
+        })
+    }
+
+    /// The keys that it verifies with, to be kept fresh.
+    pub fn keys(&self) -> Option<KeySource> {
+        match self {
+            Self::Token(verifier) => Some(verifier.keys().clone()),
+            Self::Closed | Self::Open => None,
         }
     }
 
@@ -70,8 +83,8 @@ impl Guard {
 /// The handler.
 ///
 /// # Errors
-/// 401 or 403 for a token that will not do, 413 beyond [`LARGEST_PUSH`], 408, 503 when nothing can be
-/// written down, or a logged token cannot be verified: both times Pub/Sub sends it again.
+/// 401 or 403 for a token that will not do, 413 beyond [`LARGEST_PUSH`], 408, 503 when nothing can be written down, when
+/// there is no room, or when a token cannot be verified now: each time Pub/Sub sends it again.
 pub async fn push(
     door: web::Data<PushDoor>,
     request: HttpRequest,
@@ -83,8 +96,11 @@ pub async fn push(
         door.strangers.refused("/pubsub/push", &request, &refused, now);
         refusal(refused)
     })?;
-    let body = read(payload).await?;
-    let elements = door.entries.elements(item(&body), now).await.map_err(|_| Refusal::no_keys())?;
+    let _arrived = door.rooms.arriving.take(body::announced(&request, LARGEST_PUSH)).await?;
+    let body = body::in_time(body::whole(payload, LARGEST_PUSH, too_large())).await?;
+    let _at_work = door.rooms.at_work.take(body.len()).await?;
+    let item = body::parsed(body, item).await;
+    let elements = door.entries.elements(item, now).await.map_err(|_| Refusal::no_keys())?;
     door.intake.take(Door::Pubsub, elements).await.map_err(Refusal::from)?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -98,16 +114,9 @@ pub fn item(body: &[u8]) -> Item {
     }
 }
 
-async fn read(payload: web::Payload) -> Result<web::Bytes, Refusal> {
-    match tokio::time::timeout(BODY_TIME, payload.to_bytes_limited(LARGEST_PUSH)).await {
-        Ok(Ok(Ok(body))) => Ok(body),
-        Ok(Ok(Err(_))) => Err(Refusal::unreadable_body()),
-        Ok(Err(_)) => {
-            let message = format!("the push is larger than {LARGEST_PUSH} bytes, which Pub/Sub's never are");
-            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message))
-        }
-        Err(_) => Err(Refusal::too_slow()),
-    }
+fn too_large() -> Refusal {
+    let message = format!("the push is larger than {LARGEST_PUSH} bytes, which Pub/Sub's never are");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
 }
 
 fn refusal(refused: Refused) -> Refusal {

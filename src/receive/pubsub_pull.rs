@@ -1,12 +1,13 @@
 //! Pulling a Pub/Sub subscription: pull, write down, acknowledge. What is in hand is bounded by one pull's size.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::entries::Entries;
 use super::{Door, Intake, IntakeError};
+use crate::calls::pause;
 use crate::google::ApiError;
 use crate::google::pubsub::{Client, Received};
 use crate::integrity::envelope;
@@ -21,6 +22,9 @@ const PUT_OFF: u32 = 10;
 /// How long after a failure, doubling up to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LAST_WAIT: Duration = Duration::from_secs(60);
+/// Messages that were too much together come again when their deadline has passed, which is 10 minutes at most. By then
+/// they must not come together.
+const ONE_BY_ONE: Duration = Duration::from_secs(660);
 
 /// Why a turn failed.
 #[derive(Debug, thiserror::Error)]
@@ -74,22 +78,14 @@ struct Read<'r> {
 }
 
 impl Subscriber {
-    /// One turn: waits for messages, writes them down, acknowledges them. Returns how many.
-    ///
-    /// # Errors
-    /// See [`PullError`]; nothing is acknowledged that is not durable.
-    pub async fn step(&self) -> Result<usize, PullError> {
-        let messages = self.client.pull(&self.subscription, self.most).await.map_err(PullError::Pull)?;
-        self.take(&messages).await.map(|()| messages.len())
-    }
-
     /// Pulls until `stop` is cancelled. What was pulled by then is still written down and acknowledged.
     pub async fn run(self, stop: CancellationToken) {
-        let mut wait = FIRST_WAIT;
+        let (mut failures, mut one_by_one) = (0_u32, None);
         while !stop.is_cancelled() {
+            let most = if one_by_one.is_some_and(|until| Instant::now() < until) { 1 } else { self.most };
             // Given up in mid-wait, messages on their way come again after their deadline.
             let pulled = tokio::select! {
-                pulled = self.client.pull(&self.subscription, self.most) => pulled,
+                pulled = self.client.pull(&self.subscription, most) => pulled,
                 () = stop.cancelled() => continue,
             };
             let done = match pulled {
@@ -97,9 +93,14 @@ impl Subscriber {
                 Err(error) => Err(PullError::Pull(error)),
             };
             let Err(error) = done else {
-                wait = FIRST_WAIT;
+                failures = 0;
                 continue;
             };
+            failures = failures.saturating_add(1);
+            if matches!(error, PullError::Pull(ApiError::TooLarge { .. })) {
+                // A single message always fits.
+                one_by_one = Some(Instant::now() + ONE_BY_ONE);
+            }
             metrics::counter!(names::PULL_ERRORS.name, "error" => error.label()).increment(1);
             tracing::warn!(
                 subscription = self.subscription,
@@ -107,10 +108,9 @@ impl Subscriber {
                 "pulling failed and is tried again"
             );
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(pause(failures, FIRST_WAIT, LAST_WAIT, rand::random())) => {}
                 () = stop.cancelled() => {}
             }
-            wait = (wait * 2).min(LAST_WAIT);
         }
     }
 

@@ -1,14 +1,22 @@
 //! Who pushes: the OIDC token that Pub/Sub sends with every push, verified against the issuer's keys.
 
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::Deserialize;
 
-use super::pubsub_keys::{NoKey, PushKeys};
+use crate::attest::key_source::{FetchError, FetchRules, KeySource};
+use crate::attest::reason::Reason;
+use crate::attest::token::take_apart;
 use crate::config::pubsub::PushToken;
 
 /// Clocks may disagree by this much.
 const SKEW: i64 = 60;
+/// How long a push waits for its key to be confirmed when it is known but old: Pub/Sub gives a push ten seconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Why a push was refused. None of them shows the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -121,7 +129,7 @@ struct Claims {
 /// Verifies pushes.
 pub struct Verifier {
     wanted: PushToken,
-    keys: PushKeys,
+    keys: KeySource,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -131,10 +139,18 @@ impl std::fmt::Debug for Verifier {
 }
 
 impl Verifier {
-    /// A verifier for tokens like `wanted`; `http` asks for the keys.
-    pub fn new(wanted: PushToken, http: reqwest::Client) -> Self {
-        let keys = PushKeys::new(http, wanted.jwks.clone());
-        Self { wanted, keys }
+    /// A verifier for tokens like `wanted`.
+    ///
+    /// # Errors
+    /// When no keys can be asked for at its address.
+    pub fn new(wanted: PushToken) -> Result<Self, FetchError> {
+        let rules = FetchRules { patience: PATIENCE, ..FetchRules::default() };
+        Ok(Self { keys: KeySource::key_set(wanted.jwks.clone(), rules)?, wanted })
+    }
+
+    /// The issuer's keys.
+    pub fn keys(&self) -> &KeySource {
+        &self.keys
     }
 
     /// Checks the `Authorization` header. Answers the account's e-mail address.
@@ -142,31 +158,39 @@ impl Verifier {
     /// # Errors
     /// See [`Refused`].
     pub async fn check(&self, authorization: Option<&[u8]>, now: DateTime<Utc>) -> Result<String, Refused> {
+        self.check_at(authorization, now, Instant::now()).await
+    }
+
+    /// The same at another time, which `clock` tells for the keys.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub async fn check_at(
+        &self,
+        authorization: Option<&[u8]>,
+        now: DateTime<Utc>,
+        clock: Instant,
+    ) -> Result<String, Refused> {
         let token = bearer(authorization).ok_or(Refused::Missing)?;
-        // jsonwebtoken knows no `none`: such a header does not parse, and is told apart here for the log.
-        let header = decode_header(token).map_err(|_| malformed_or_algorithm(token))?;
-        if header.alg != Algorithm::RS256 {
-            return Err(Refused::Algorithm);
-        }
-        // jsonwebtoken reads such a header and does not do what it asks for.
-        let members = header_of(token);
-        if ["crit", "b64", "zip"].iter().any(|name| members.get(name).is_some()) {
-            return Err(Refused::Extension);
-        }
-        let id = header.kid.as_deref().ok_or(Refused::Key)?;
-        let key = self.keys.key(id, now).await.map_err(|none| match none {
-            NoKey::Unknown => Refused::Key,
-            NoKey::Unavailable => Refused::NoKeys,
-        })?;
-        let mut only_signature = Validation::new(Algorithm::RS256);
-        only_signature.required_spec_claims.clear();
-        only_signature.validate_exp = false;
-        only_signature.validate_aud = false;
-        let claims = decode::<Claims>(token, &key, &only_signature).map_err(|error| match error.kind() {
-            jsonwebtoken::errors::ErrorKind::InvalidSignature => Refused::Signature,
+        let parts = take_apart(token).map_err(|reason| match reason {
+            Reason::Algorithm => Refused::Algorithm,
+            Reason::CriticalHeader => Refused::Extension,
+            // With the algorithm `none` there is no signature; that is told apart for the log.
+            _ if names_another_algorithm(token) => Refused::Algorithm,
             _ => Refused::Malformed,
         })?;
-        self.judge(claims.claims, now)
+        let id = parts.kid.as_deref().ok_or(Refused::Key)?;
+        let found = self.keys.look_up_at(id, clock).await.map_err(|_| Refused::NoKeys)?;
+        let key = match found.keys.find(id) {
+            Some(key) => key,
+            None if found.speaks_of(id) => return Err(Refused::Key),
+            None => return Err(Refused::NoKeys),
+        };
+        if !key.verifies(parts.signed, &parts.signature) {
+            return Err(Refused::Signature);
+        }
+        let claims = serde_json::from_slice(&parts.payload).map_err(|_| Refused::Malformed)?;
+        self.judge(claims, now)
     }
 
     fn judge(&self, claims: Claims, now: DateTime<Utc>) -> Result<String, Refused> {
@@ -200,13 +224,8 @@ fn bearer(authorization: Option<&[u8]>) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-fn malformed_or_algorithm(token: &str) -> Refused {
-    if header_of(token).get("alg").is_some() { Refused::Algorithm } else { Refused::Malformed }
-}
-
-fn header_of(token: &str) -> serde_json::Value {
-    use base64::Engine;
-    let header = token.split('.').next().unwrap_or_default();
-    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
-    serde_json::from_slice(&header).unwrap_or_default()
+fn names_another_algorithm(token: &str) -> bool {
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap_or_default()).unwrap_or_default();
+    let header: serde_json::Value = serde_json::from_slice(&header).unwrap_or_default();
+    header.get("alg").is_some_and(|alg| alg != "RS256")
 }

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::room::{LARGE, Rooms};
 use super::sender::Senders;
+use super::strangers::Strangers;
 use super::webhook::{Webhook, events};
 use super::*;
 use crate::normalize;
@@ -94,6 +95,7 @@ async fn while_a_large_delivery_is_written_the_next_one_waits_and_small_ones_do_
     let app = App::new().app_data(web::PayloadConfig::new(LIMIT)).app_data(web::Data::new(Webhook {
         intake: Intake::new(Arc::clone(&store) as Arc<dyn Store>, Arc::default()),
         senders: Arc::new(Senders::new(&[TOKEN.into()], 10)),
+        strangers: Arc::new(Strangers::new(0)),
         trusted_hops: 0,
         body_limit: LIMIT,
         rooms: Arc::new(Rooms::new(LIMIT)),

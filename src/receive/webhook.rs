@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
@@ -10,13 +9,10 @@ use chrono::Utc;
 use flate2::read::MultiGzDecoder;
 
 use super::room::{LARGE, Place, Rooms, shrink};
-use super::{Door, Intake, client, sender::Senders, strangers::Strangers};
-use crate::normalize::{self, Element, NormalizeError};
+use super::{Door, Intake, body, client, sender::Senders, strangers::Strangers};
+use crate::normalize;
 use crate::server::refusal::Refusal;
 use crate::telemetry::metrics as names;
-
-/// A sender that dawdles longer than this over its body is told so.
-const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// What the door needs.
 #[derive(Debug, Clone)]
@@ -53,7 +49,7 @@ pub async fn events(
 ) -> Result<HttpResponse, Refusal> {
     door.admit(&request)?;
     let Body { bytes, _arrived, _at_work } = door.read(&request, payload).await?;
-    let elements = parse(bytes).await?;
+    let elements = body::parsed(bytes, |bytes| normalize::delivery(bytes, Utc::now())).await?;
     let receipt = door.intake.take(Door::Webhook, elements).await.map_err(Refusal::from)?;
     Ok(HttpResponse::Ok().json(receipt))
 }
@@ -81,14 +77,10 @@ impl Webhook {
         }
         // `x-gzip` is the old name.
         let is_gzip = ["gzip", "x-gzip"].iter().any(|gzip| encoding.trim().eq_ignore_ascii_case(gzip));
-        // Of what does not say its size, as of what will be refused for it, nothing is known before it is here.
-        let announced =
-            request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let announced = announced.filter(|bytes| *bytes <= self.body_limit).unwrap_or_default();
-        let _arrived = self.rooms.arriving.take(announced).await?;
+        let _arrived = self.rooms.arriving.take(body::announced(request, self.body_limit)).await?;
         let reading =
             async { if is_gzip { self.read_packed(payload).await } else { self.read_plain(request, payload).await } };
-        let bytes = tokio::time::timeout(BODY_TIME, reading).await.unwrap_or_else(|_| Err(Refusal::too_slow()))?;
+        let bytes = body::in_time(reading).await?;
         let (bytes, _at_work) = if is_gzip {
             self.unpack(bytes).await?
         } else {
@@ -108,9 +100,7 @@ impl Webhook {
 
     // The framework reads the first member of a gzip file only, and takes what follows for an error.
     async fn read_packed(&self, payload: web::Payload) -> Result<web::Bytes, Refusal> {
-        let packed =
-            payload.to_bytes_limited(self.body_limit).await.map_err(|_| Refusal::too_large(self.body_limit))?;
-        packed.map_err(|_| Refusal::unreadable_body())
+        body::whole(payload, self.body_limit, Refusal::too_large(self.body_limit)).await
     }
 
     /// How large it becomes is only known when it is: what turns out to be large waits for room for the largest.
@@ -154,13 +144,4 @@ fn unpack(packed: &[u8], limit: usize) -> Result<web::Bytes, Unpacking> {
 enum Unpacking {
     TooLarge,
     Broken,
-}
-
-// A large one is read on a thread of its own, so that other requests on this one need not wait.
-async fn parse(body: web::Bytes) -> Result<Vec<Element>, NormalizeError> {
-    if body.len() < LARGE {
-        return normalize::delivery(&body, Utc::now());
-    }
-    let parsed = tokio::task::spawn_blocking(move || normalize::delivery(&body, Utc::now())).await;
-    parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

@@ -144,10 +144,20 @@ async fn check_says_which_permissions_are_missing() {
         ("COMPUTE_ENDPOINT", compute.server.url.as_str()),
         ("RESOURCE_MANAGER_ENDPOINT", names.url.as_str()),
     ];
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
-    command.args(["check", "--format", "json"]).env_clear().envs(world.settings(&settings));
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    let lines: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let check = async |settings: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
+        command.args(["check", "--format", "json"]).env_clear().envs(world.settings(settings));
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        serde_json::from_slice::<Vec<Value>>(&output.stdout).unwrap()
+    };
+    for (settings, remedy) in
+        [(&settings[..1], "set COMPUTE_PROJECT_ID"), (&settings[..3], "set RESOURCE_MANAGER_ENDPOINT")]
+    {
+        let lines = check(settings).await;
+        let line = lines.iter().find(|line| line["what"] == "acting permissions").unwrap();
+        assert_eq!((&line["state"], &line["remedy"]), (&json!("warning"), &json!(remedy)), "{line}");
+    }
+    let lines = check(&settings).await;
     let line =
         |what: &str| lines.iter().find(|line| line["what"] == what).unwrap_or_else(|| panic!("{what}: {lines:#?}"));
     assert_eq!(line("acting")["found"], "INTEGRITY_ACTION=relearn-or-stop");

@@ -222,6 +222,7 @@ async fn when_all_is_well_every_line_says_so_in_a_fixed_order_and_nothing_is_cha
     checked.says("token", "ok", "service_account for scc@p.iam.gserviceaccount.com", "");
     checked.says("Sysdig token", "ok", "robot@example.com of team 77", "");
     checked.says("Sysdig policies", "ok", "\"Shells\"", "");
+    checked.says("Pub/Sub push", "ok", "never expires and writes no metadata", "");
     assert!(!ground.path().join("data").exists(), "no store was made");
     let wrote = |asked: &Asked| asked.method != "GET";
     assert!(!sysdig.server.asked().iter().chain(&compute.server.asked()).any(wrote));
@@ -458,7 +459,20 @@ async fn a_subscription_that_cannot_be_pulled_or_will_vanish_is_told() {
             "is deleted",
             "update scc --project acme --expiration-period never",
         ),
-        (200, json!({"pushConfig": {"pushEndpoint": "https://x"}}), "failed", "pushes", "modify-push-config scc"),
+        (
+            200,
+            json!({"pushConfig": {"pushEndpoint": "https://x"}, "expirationPolicy": never}),
+            "failed",
+            "pushes",
+            "modify-push-config scc",
+        ),
+        (
+            200,
+            json!({"pushConfig": {"pushEndpoint": "https://x"}, "expirationPolicy": {"ttl": "2678400s"}}),
+            "warning",
+            "is deleted",
+            "--expiration-period never",
+        ),
         (
             200,
             json!({"pushConfig": {"noWrapper": {"writeMetadata": true}}}),

@@ -95,6 +95,27 @@ async fn while_a_message_is_written_down_its_deadline_is_pushed_on_and_a_stop_wa
     assert_eq!(slow.stats(Utc::now()).await.unwrap().accepted, 1);
 }
 
+/// Two of the largest messages are more than an answer may have. They come again, and must not come together for ever.
+#[tokio::test]
+async fn messages_that_are_too_large_together_are_pulled_one_by_one() {
+    let pubsub = FakeSubscription::start();
+    let large = "y".repeat(9_000_000);
+    for _ in 0..2 {
+        pubsub.publish(&json!({"logName": "projects/demo-int/logs/other", "textPayload": large}));
+    }
+    let host = pubsub.host();
+    let settings = [("PUBSUB_SUBSCRIPTION", FakeSubscription::NAME), ("PUBSUB_EMULATOR_HOST", host.as_str())];
+    let world = World::with(&settings).await;
+    until("both are out", || pubsub.state().out.len() == 2).await;
+    assert_eq!(pubsub.state().most, 100);
+    pubsub.redeliver();
+    until("both are acknowledged", || pubsub.state().done.len() == 2).await;
+    pubsub.publish(&late(3));
+    until("the next is acknowledged", || pubsub.state().done.len() == 3).await;
+    assert_eq!(pubsub.state().most, 1);
+    assert_eq!(world.settle().await.closed["delivered"], 1);
+}
+
 #[tokio::test]
 async fn a_process_killed_between_pull_and_acknowledge_loses_nothing_and_says_nothing_twice() {
     let mut world = World::new().await;

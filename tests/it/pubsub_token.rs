@@ -9,6 +9,7 @@ use chrono::{TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use sysdig_scc::config::pubsub::PushToken;
 use sysdig_scc::receive::pubsub_token::{Refused, Verifier};
 
@@ -55,7 +56,16 @@ fn verifier(issuer: &Wire) -> Verifier {
         issuers: vec!["https://accounts.google.com".into()],
         jwks: format!("http://{}/certs", issuer.address).parse().unwrap(),
     };
-    Verifier::new(wanted, reqwest::Client::new())
+    Verifier::new(wanted).unwrap()
+}
+
+/// What a verifier says of a token of this key so many seconds after the start.
+async fn said(verifier: &Verifier, key: &Key, start: Instant, seconds: u64) -> &'static str {
+    let exp = (Utc::now() + TimeDelta::days(2)).timestamp();
+    let bearer = format!("Bearer {}", key.sign(&claims(&[("exp", json!(exp))])));
+    let later = Utc::now() + TimeDelta::seconds(i64::try_from(seconds).unwrap());
+    let answer = verifier.check_at(Some(bearer.as_bytes()), later, start + Duration::from_secs(seconds)).await;
+    answer.map_err(Refused::label).err().unwrap_or("good")
 }
 
 fn claims(change: &[(&str, Value)]) -> Value {
@@ -138,71 +148,65 @@ async fn a_rotated_key_is_asked_for_at_once_and_missing_keys_after_ten_seconds()
     let (key, rotated, guess) = (Key::new("k1"), Key::new("k2"), Key::new("k3"));
     let served = Arc::new(Mutex::new(None));
     let keys = Arc::clone(&served);
-    let issuer = Wire::start(move |_| match keys.lock().unwrap().clone() {
+    let issuer = Wire::start(move |asked| match keys.lock().unwrap().clone() {
         Some(keys) => Answer::json(200, json!({"keys": keys})).with("Cache-Control", "public, max-age=3600"),
-        None => Answer::json(500, json!({})),
+        // Whoever can send us elsewhere can give us keys.
+        None => Answer::json(302, json!({})).with("Location", format!("{}x", asked.target)),
     })
     .await;
-    let verifier = verifier(&issuer);
-    let start = Utc::now();
-    let check = async |key: &Key, second: i64| {
-        let bearer = format!("Bearer {}", key.sign(&claims(&[])));
-        let answer = verifier.check(Some(bearer.as_bytes()), start + TimeDelta::seconds(second)).await;
-        (answer.map_err(Refused::label).err().unwrap_or("good"), issuer.asked().len())
-    };
-    assert_eq!(check(&key, 0).await, ("no_keys", 1));
+    let (verifier, start) = (verifier(&issuer), Instant::now());
+    let check = async |key: &Key, second: u64| (said(&verifier, key, start, second).await, issuer.asked().len());
+    assert_eq!(check(&key, 0).await, ("no_keys", 1), "a redirect is not followed");
     *served.lock().unwrap() = Some(vec![key.jwk()]);
     assert_eq!(check(&key, 9).await, ("no_keys", 1));
-    assert_eq!(check(&key, 10).await, ("good", 2), "no need to wait for half a minute");
+    assert_eq!(check(&key, 11).await, ("good", 2), "no need to wait for half a minute");
     *served.lock().unwrap() = Some(vec![key.jwk(), rotated.jwk()]);
-    assert_eq!(check(&rotated, 11).await, ("good", 3), "an ordinary fetch a second ago does not count");
-    assert_eq!(check(&guess, 12).await, ("unknown_key", 3));
-    assert_eq!(check(&guess, 41).await, ("unknown_key", 4));
-    assert_eq!(check(&guess, 70).await, ("unknown_key", 4));
+    assert_eq!(check(&rotated, 12).await, ("good", 3), "an ordinary fetch a second ago does not count");
+    assert_eq!(check(&guess, 13).await, ("unknown_key", 3));
+    assert_eq!(check(&guess, 43).await, ("unknown_key", 4));
+    assert_eq!(check(&guess, 72).await, ("unknown_key", 4));
 }
 
-/// The issuer answers, then hangs, then knows no keys, then answers again.
+/// The issuer answers, then hangs, then knows no keys that can be used, then answers no more.
 #[tokio::test]
-async fn a_key_that_is_known_waits_for_nobody_and_is_not_lost() {
+async fn a_key_that_is_known_waits_for_nobody_and_is_lost_only_when_it_is_too_old() {
     let (key, guess) = (Key::new("k1"), Key::new("k2"));
     let says = Arc::new(Mutex::new(Answer::json(200, json!({"keys": [key.jwk()]}))));
     let told = Arc::clone(&says);
     let issuer = Wire::start(move |_| told.lock().unwrap().clone()).await;
-    let verifier = Arc::new(verifier(&issuer));
-    let start = Utc::now();
-    let check = |key: &Key, second: i64| {
-        let (verifier, bearer) = (Arc::clone(&verifier), format!("Bearer {}", key.sign(&claims(&[]))));
-        async move {
-            let answer = verifier.check(Some(bearer.as_bytes()), start + TimeDelta::seconds(second)).await;
-            answer.map_err(Refused::label).err().unwrap_or("good")
-        }
-    };
-    let (one, other) = tokio::join!(check(&key, 0), check(&key, 0));
+    let (first, start) = (verifier(&issuer), Instant::now());
+    let (one, other) = tokio::join!(said(&first, &key, start, 0), said(&first, &key, start, 0));
     assert_eq!((one, other, issuer.asked().len()), ("good", "good", 1), "both wait for one fetch");
 
     *says.lock().unwrap() = Answer::Hang;
-    let asking = tokio::spawn(check(&guess, 60));
+    let mut asking = std::pin::pin!(said(&first, &guess, start, 60));
     while issuer.asked().len() < 2 {
+        assert!(futures_util::poll!(&mut asking).is_pending());
         tokio::task::yield_now().await;
     }
-    assert_eq!(check(&key, 61).await, "good");
-    assert!(!asking.is_finished(), "the stranger is still waiting");
-    asking.abort();
+    assert_eq!(said(&first, &key, start, 61).await, "good");
+    assert!(futures_util::poll!(&mut asking).is_pending(), "the stranger is still waiting");
 
-    let verifier = self::verifier(&issuer);
-    let exp = (start + TimeDelta::hours(1)).timestamp();
-    let check = async |key: &Key, minute: i64| {
-        let bearer = format!("Bearer {}", key.sign(&claims(&[("exp", json!(exp))])));
-        let answer = verifier.check(Some(bearer.as_bytes()), start + TimeDelta::minutes(minute)).await;
-        answer.map_err(Refused::label).err().unwrap_or("good")
-    };
+    let (second, start) = (verifier(&issuer), Instant::now());
+    let check = async |minutes: u64| said(&second, &key, start, minutes * 60).await;
     let odd = Answer::json(200, json!({"keys": [key.jwk()]})).with("Cache-Control", "max-age=-9000000000000");
     *says.lock().unwrap() = odd;
-    assert_eq!(check(&key, 0).await, "good");
-    assert_eq!(check(&key, 1).await, "good", "asked for again, as they were never fresh");
+    assert_eq!(check(0).await, "good");
+    assert_eq!((check(3).await, issuer.asked().len()), ("good", 3));
     *says.lock().unwrap() = Answer::json(200, json!({"keys": [key.jwk()]}));
-    assert_eq!(check(&key, 2).await, "good");
-    *says.lock().unwrap() = Answer::json(200, json!({"keys": []}));
-    assert_eq!(check(&key, 13).await, "good", "an empty set takes no key away");
-    assert_eq!(issuer.asked().len(), 6);
+    assert_eq!((check(5).await, issuer.asked().len()), ("good", 4), "asked for again, and waited for");
+    // The same id twice, or a weak key: which one verifies would be chance, or anybody could sign.
+    let weak = json!({"kty": "RSA", "kid": "k1", "n": URL_SAFE_NO_PAD.encode([0xff; 128]), "e": "AQAB"});
+    for (minute, keys) in [(10, json!([])), (11, json!([key.jwk(), key.jwk()])), (12, json!([weak]))] {
+        *says.lock().unwrap() = Answer::json(200, json!({ "keys": keys }));
+        assert_eq!(check(minute).await, "good", "what cannot be used takes no key away: {keys}");
+    }
+    assert_eq!(issuer.asked().len(), 7);
+    *says.lock().unwrap() = Answer::json(500, json!({}));
+    assert_eq!(check(24 * 60).await, "good");
+    assert_eq!(
+        check(24 * 60 + 11).await,
+        "no_keys",
+        "after a day without an answer nobody knows whether it still holds"
+    );
 }

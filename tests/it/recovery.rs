@@ -4,6 +4,10 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use serde_json::json;
+
+use crate::attest_door::{Issuer, POLICY};
+use crate::attest_issuer::{NEXT, SPACE, claims};
 use crate::world::{TOKEN, World, batch, event};
 
 /// The program to run: the one built with the tests, unless another is named, such as the released one.
@@ -155,10 +159,29 @@ async fn what_is_on_this_machine_is_asked_without_the_environments_proxy() {
     world.stop().await;
     // Nobody listens there.
     let proxy = [("http_proxy", "http://127.0.0.1:9"), ("HTTPS_PROXY", "http://127.0.0.1:9")];
-    let process = Process::with(&world, &proxy);
+    let issuer = Issuer::start();
+    let keys = format!("{}/jwks", issuer.url);
+    let policies = world.outbox.parent().unwrap().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    std::fs::write(policies.join("ours.yaml"), POLICY).unwrap();
+    let trusted = [
+        ("ATTESTATION_POLICIES", policies.to_str().unwrap()),
+        ("ATTESTATION_ENDPOINT", issuer.url.as_str()),
+        ("PUBSUB_PUSH_AUDIENCE", "https://conn.example/pubsub/push"),
+        ("PUBSUB_PUSH_ACCOUNTS", "pusher@demo-int.iam.gserviceaccount.com"),
+        ("PUBSUB_PUSH_JWKS_URL", keys.as_str()),
+    ];
+    let process = Process::with(&world, &[&proxy[..], &trusted[..]].concat());
     let sent = world.http.post(format!("{}/events", process.url)).bearer_auth(TOKEN).body(event(1).to_string());
     assert_eq!(sent.send().await.unwrap().status(), 200);
     assert_eq!(world.settle().await.closed["delivered"], 1);
+    let token = NEXT.token(&claims(SPACE, chrono::Utc::now().timestamp(), json!({})));
+    let push = world.http.post(format!("{}/pubsub/push", process.url)).bearer_auth(&token);
+    let verify = world.http.post(format!("{}/attestation/verify", process.url)).json(&json!({ "token": token }));
+    for (request, had) in [(push, "unknown_key"), (verify, "key_unknown")] {
+        let text = request.send().await.unwrap().text().await.unwrap();
+        assert!(text.contains(had), "the keys were had, and lack this one: {text}");
+    }
     assert!(!process.ends().contains("proxy"));
 }
 

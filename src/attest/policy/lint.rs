@@ -11,7 +11,7 @@ use super::length::longest;
 use super::mapping::SUBJECT_BYTES;
 use crate::attest::cel::node::{ClaimPath, Literal, Loop, Macro, Node, Operator, Variable};
 use crate::attest::cel::pattern_problem;
-use crate::attest::discovery::safe;
+use crate::calls::may_carry_a_token;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -205,7 +205,7 @@ impl Found {
                 );
             }
         }
-        if policy.keys.is_none() && url::Url::parse(&policy.issuer).is_ok_and(|url| !safe(&url)) {
+        if policy.keys.is_none() && url::Url::parse(&policy.issuer).is_ok_and(|url| !may_carry_a_token(&url)) {
             self.add(
                 Level::Error,
                 "issuer-address",

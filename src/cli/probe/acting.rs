@@ -69,9 +69,18 @@ fn none(ask: &Ask, report: &Report) {
 async fn permissions(ask: &Ask, report: &Report) {
     let config = &ask.config;
     let projects = &config.enrich.projects;
-    let Some(url) = config.enrich.resource_manager_endpoint.as_ref().filter(|_| !projects.is_empty()) else {
-        let found = "the permissions were not asked for: in which projects the VMs are is not set";
-        return report.warn("acting permissions", found, "set COMPUTE_PROJECT_ID");
+    let not_asked = |why: &str, remedy: &str| {
+        report.warn("acting permissions", format!("the permissions were not asked for: {why}"), remedy);
+    };
+    if projects.is_empty() {
+        return not_asked("in which projects the VMs are is not set", "set COMPUTE_PROJECT_ID");
+    }
+    // A stand-in for Compute Engine has projects that Google's Resource Manager does not know.
+    let Some(url) = config.enrich.resource_manager_endpoint.as_ref() else {
+        return not_asked(
+            "COMPUTE_ENDPOINT is a stand-in, and Resource Manager's is not set",
+            "set RESOURCE_MANAGER_ENDPOINT",
+        );
     };
     let tokens = match config.google.token_source(Account::Compute, url) {
         Ok(tokens) => tokens,

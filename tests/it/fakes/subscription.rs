@@ -24,6 +24,8 @@ pub struct State {
     pub deaf: bool,
     /// How often an acknowledgement was tried while deaf.
     pub unheard: usize,
+    /// How many messages the last pull that gave some asked for.
+    pub most: u64,
 }
 
 /// The running fake.
@@ -77,12 +79,14 @@ impl State {
             // With nothing to give, a pull waits; the client gives up on it when it stops.
             "pull" if self.waiting.is_empty() => Answer::Json(200, json!({})),
             "pull" => {
-                let messages: Vec<Value> = self
-                    .waiting
+                self.most = asked.json()["maxMessages"].as_u64().unwrap_or_default();
+                let given = self.waiting.len().min(usize::try_from(self.most).unwrap());
+                let given: Vec<_> = self.waiting.drain(..given).collect();
+                let messages: Vec<Value> = given
                     .iter()
                     .map(|(id, data)| json!({"ackId": id, "message": {"data": data, "messageId": id}}))
                     .collect();
-                self.out.extend(self.waiting.drain(..));
+                self.out.extend(given);
                 Answer::Json(200, json!({ "receivedMessages": messages }))
             }
             "modifyAckDeadline" => {
