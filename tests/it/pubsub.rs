@@ -15,6 +15,7 @@ use sysdig_scc::receive::Intake;
 use sysdig_scc::receive::entries::Entries;
 use sysdig_scc::receive::pubsub::{Guard, PushDoor};
 use sysdig_scc::receive::room::{LARGE, Rooms};
+use sysdig_scc::receive::strangers::Strangers;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fakes::emulator::Emulator;
@@ -121,7 +122,9 @@ async fn large_pushes_wait_for_room_and_small_ones_do_not() {
     let keep = Keep { closed_for: std::time::Duration::from_secs(3600), bytes: u64::MAX };
     let store = Arc::new(Sqlite::open(&folder.path().join("outbox.db"), keep).unwrap());
     let (intake, rooms) = (Intake::new(store, Arc::default()), Arc::new(Rooms::new(LARGE)));
-    let door = PushDoor { intake, entries: Entries::default(), guard: Guard::Open, rooms: Arc::clone(&rooms) };
+    let strangers = Arc::new(Strangers::new(0));
+    let entries = Entries::default();
+    let door = PushDoor { intake, entries, guard: Guard::Open, strangers, rooms: Arc::clone(&rooms) };
     let route = web::post().to(sysdig_scc::receive::pubsub::push);
     let app = init_service(App::new().app_data(web::Data::new(door)).route("/pubsub/push", route)).await;
     let send = async |bytes: usize| {
