@@ -161,16 +161,23 @@ pub struct Element {
     pub value: String,
 }
 
+/// As much of a foreign text as tells what it is: findings and logs are not for more.
+fn start(text: &str) -> &str {
+    text.char_indices().nth(40).map_or(text, |(end, _)| &text[..end])
+}
+
 impl Element {
     /// Reads one element; the error names the member that is wrong.
     pub fn parse(json: &Value) -> Result<(Slot, Digest), String> {
         let number = json.get("pcrNum").or_else(|| json.get("pcr_num")).unwrap_or(&Value::Null);
         let number = number.as_u64().map_or_else(|| number.as_str().unwrap_or_default().to_owned(), |n| n.to_string());
-        let pcr = Pcr::parse(&number).ok_or_else(|| format!("pcrNum {number:?} is no register"))?;
+        let pcr = Pcr::parse(&number).ok_or_else(|| format!("pcrNum {:?} is no register", start(&number)))?;
         let value = json.get("value").and_then(Value::as_str).ok_or("value is missing")?;
         let bytes = BASE64.decode(value.trim()).map_err(|_| format!("the value of {pcr} is not base64"))?;
         let algorithm = match json.get("hashAlgo").or_else(|| json.get("hash_algo")).and_then(Value::as_str) {
-            Some(name) => Algorithm::parse(name).ok_or_else(|| format!("hashAlgo {name:?} of {pcr} is not known"))?,
+            Some(name) => {
+                Algorithm::parse(name).ok_or_else(|| format!("hashAlgo {:?} of {pcr} is not known", start(name)))?
+            }
             // Left out, the length still tells it.
             None => Algorithm::ALL
                 .into_iter()
@@ -291,6 +298,10 @@ mod tests {
             (
                 json!({"pcrNum": "PCR_4", "value": zero, "hashAlgo": "MD5"}),
                 Some("hashAlgo \"MD5\" of PCR_4 is not known"),
+            ),
+            (
+                json!({"pcrNum": "PCR_4", "value": zero, "hashAlgo": "ä".repeat(41)}),
+                Some(&*format!("hashAlgo {:?} of PCR_4 is not known", "ä".repeat(40))),
             ),
             (json!({"pcrNum": "PCR_99", "value": zero}), Some("pcrNum \"99\" is no register")),
             (json!({"pcrNum": "PCR_1"}), Some("value is missing")),
