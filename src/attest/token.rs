@@ -22,6 +22,21 @@ pub fn cut(text: &str) -> Cow<'_, str> {
     TOKEN.replace_all(text, "[token removed]")
 }
 
+/// A JSON value without the tokens in its texts and names.
+pub fn cut_all(json: Json) -> Json {
+    match json {
+        Json::String(text) => match cut(&text) {
+            Cow::Borrowed(_) => Json::String(text),
+            Cow::Owned(without) => Json::String(without),
+        },
+        Json::Array(items) => Json::Array(items.into_iter().map(cut_all).collect()),
+        Json::Object(members) => {
+            Json::Object(members.into_iter().map(|(name, value)| (cut(&name).into_owned(), cut_all(value))).collect())
+        }
+        other => other,
+    }
+}
+
 /// What identifies a token without being one: SHA-256 over its decoded header, payload and signature,
 /// each after its length as 8 bytes, big endian.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

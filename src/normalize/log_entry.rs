@@ -22,6 +22,8 @@ pub fn element(item: Item, received: DateTime<Utc>) -> Element {
     if gotpm::is_logged(&json) {
         return Element::Ignored(Ignored::Gotpm);
     }
+    // Whoever writes entries may put tokens into them; neither the ledger nor a finding or a log is for those.
+    let json = token::cut_all(json);
     match read(&json, received) {
         // A start and a stop are kept, although they make no finding: what is about an older boot must no longer be acted
         // on, and a boot that was shut down has no late report.
@@ -72,5 +74,20 @@ mod tests {
         assert!(body.contains("[token removed]") && !body.contains("eyJ"), "{body}");
         let entry = json!({"logName": "projects/p/logs/gotpm", "jsonPayload": {"token": "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln"}});
         assert_eq!(element(Item::Entry(entry), Utc::now()), Element::Ignored(Ignored::Gotpm));
+
+        let token = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln";
+        let sample = include_str!("../../tests/data/integrity/late_failed_pcr4_changed_pcr14_new.json");
+        let good: Value = serde_json::from_str(sample).unwrap();
+        for (place, told) in [
+            ("/labels", json!({ "t": token })),
+            ("/jsonPayload/note", json!([{ token: format!("Bearer {token}") }])),
+            ("/jsonPayload/lateBootReportEvent/actualMeasurements/0/hashAlgo", json!(token)),
+        ] {
+            let mut entry = good.clone();
+            let (parent, name) = place.rsplit_once('/').unwrap();
+            entry.pointer_mut(parent).unwrap()[name] = told;
+            let element = format!("{:?}", element(Item::Entry(entry), Utc::now()));
+            assert!(element.contains("[token removed]") && !element.contains("eyJ"), "{place}: {element}");
+        }
     }
 }
