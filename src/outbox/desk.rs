@@ -103,7 +103,7 @@ impl Desk {
         rows.under_way.len() > rows.places / 2 || rows.bytes > MOST_BYTES / 2
     }
 
-    /// Makes it as large as what was settled lately in [`SPAN`].
+    /// Makes it as large as what was settled lately, in the time that its places are meant to last.
     pub fn fit(&self, now: DateTime<Utc>) {
         let mut rows = self.locked();
         let elapsed = rows.since.map(|since| now - since);
