@@ -11,8 +11,8 @@ use crate::server::refusal::Refusal;
 /// A sender that dawdles longer than this over its body is told so.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
-/// How many bytes the request says it has, at most `limit`. Of what does not say its size, as of what will be refused for
-/// it, nothing is known before it is here: that is none.
+/// How many bytes the request says it has, at most `limit`. Of what does not say its size, as of what will be refused
+/// for it, nothing is known before it is here: that is none.
 pub(super) fn announced(request: &HttpRequest, limit: usize) -> usize {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     announced.filter(|bytes| *bytes <= limit).unwrap_or_default()
