@@ -4,7 +4,7 @@
 const CONTROL: u8 = 1;
 /// Stands between the name of a secret and its value.
 const BETWEEN: u8 = 2;
-/// Tokens are of mixed case, names of objects are not.
+/// Tokens are of mixed case, names of objects are not; those that begin as tokens are taken for some.
 const CAPITAL: u8 = 4;
 
 /// JSON writes it as two.
@@ -12,6 +12,10 @@ const ESCAPED: u8 = 8;
 
 /// The shortest of the tokens that are known by their own form.
 const SHORTEST_TOKEN: usize = 24;
+
+/// How the tokens begin that may happen to be of small letters and digits only.
+const BEGINNINGS: [&str; 10] =
+    ["glpat-", "npm_", "sk_live_", "rk_live_", "dckr_", "gh", "xox", "hvs.", "hvb.", "ya29."];
 
 /// What is told of each byte.
 static TOLD: [u8; 256] = {
@@ -41,7 +45,9 @@ impl Glance {
     /// Looks at the text.
     pub(super) fn at(text: &str) -> Self {
         let found = text.bytes().fold(0, |found, byte| found | TOLD[usize::from(byte)]);
-        Self { found, long: text.len() >= SHORTEST_TOKEN }
+        let long = text.len() >= SHORTEST_TOKEN;
+        let token = long && found & CAPITAL == 0 && BEGINNINGS.iter().any(|beginning| text.starts_with(beginning));
+        Self { found: if token { found | CAPITAL } else { found }, long }
     }
 
     /// Whether a control character may be in it.

@@ -25,7 +25,7 @@ const VALUE: &str = concat!(
 /// What a text with a secret in it holds in any case. Most texts hold none of these.
 static STEMS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r#"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|--user|mysql|mariadb|redis-cli|login|eyJ|gh[oprsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza|hv[sb]\.|npm_|GOCSPX-|[sr]k_live_|dckr_[po]at_|[?&]key=|_PAT\b|storage.?key|account.?key|credential|cookie|-auth\b|mongo|ldap|sqlcmd|osql|isql|tsql|\bbcp\b|net(?:\.exe)?["']?\s+use"#,
+        r#"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|--user|mysql|mariadb|redis-cli|login|eyJ|gh[oprsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza|hv[sb]\.|npm_|GOCSPX-|[sr]k_live_|dckr_[po]at_|[?&]key=|hooks\.slack|_PAT\b|storage.?key|account.?key|credential|cookie|-auth\b|mongo|ldap|sqlcmd|osql|isql|tsql|\bbcp\b|net(?:\.exe)?["']?\s+use"#,
     )
 });
 
@@ -37,7 +37,9 @@ static NAMED: LazyLock<Regex> = LazyLock::new(|| {
     // Of most addresses `key` says nothing; those of Google's services take an API key so.
     let of_google = r#"googleapis\.com(?::\d+)?[^\s"'?]*\?(?:[^\s"'&]*&)*key="#;
     let behind_option = format!(r"(?:--?[\w-]*(?:pass|{names})|secret_access_key)(?:\s*[:=]\s*|\s+)");
-    pattern(&format!(r"(?i)((?:{told}|{behind_option}|{of_google}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"))
+    pattern(&format!(
+        r"(?i)((?:{told}|{behind_option}|{of_google}|hooks\.slack\.com/services/\w+/\w+/|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"
+    ))
 });
 
 /// The password in an address, `https://user:password@host`; or an image, `docker://name:tag@sha256:digest`.
@@ -328,6 +330,10 @@ mod tests {
                 "curl 'https://maps.googleapis.com/maps/api/x?address=a&key=[redacted]&y=1'",
             ),
             ("curl https://maps.googleapis.com/?key=hush9", "curl https://maps.googleapis.com/?key=[redacted]"),
+            (
+                "curl -d x https://hooks.slack.com/services/T000/B000/hush9",
+                "curl -d x https://hooks.slack.com/services/T000/B000/[redacted]",
+            ),
             ("curl https://shop.example/?key=colour", "curl https://shop.example/?key=colour"),
             ("x --password = hunter2 y", "x --password = [redacted] y"),
             ("jevt.value[/hook/config/secret]=hushhush y", "jevt.value[/hook/config/secret]=[redacted] y"),
@@ -463,6 +469,15 @@ mod tests {
             "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA",
         ] {
             assert_eq!(redact(&format!("echo {token}")), "echo [redacted]", "{token}");
+        }
+        for token in [
+            "glpat-abcdefghij1234567890",
+            "npm_abcdefghijklmnopqrstuvwxyz0123456789",
+            "sk_live_abcdefghijklmnopqrstuvwx",
+            "dckr_pat_abcdefghijklmnopqrstuvwx",
+        ] {
+            assert_eq!(redact(token), HIDDEN, "alone, and of small letters");
+            assert_eq!(redact_arguments("echo", token), HIDDEN);
         }
         assert_eq!(redact("ghp_ABCdefghijklmnopqrstuvwxyz0123456789"), HIDDEN);
     }
