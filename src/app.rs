@@ -212,6 +212,7 @@ impl App {
             Some(Door::Webhook),
             poller.as_ref().map(|_| Door::Poller),
             pubsub.then_some(Door::Pubsub),
+            pubsub.then_some(Door::Own),
             attestor.as_ref().map(|_| Door::Attestation),
         ];
         zeros::show(doors_open.into_iter().flatten());

@@ -10,7 +10,8 @@
 //! Beside the path: [`state`] keeps small durable facts, [`integrity`] reads Shielded VM reports, [`respond`] acts on a failed boot
 //! behind gates, [`attest`] verifies
 //! attestation tokens, [`sandbox`] is a small Security Command Center for rehearsals, [`google`] and [`sysdig`] speak
-//! to the outside services, by the rules of [`calls`], and [`app`] is the only place where the parts meet.
+//! to the outside services, by the rules of [`calls`], [`text`] is what is done to foreign text before anybody sees it,
+//! and [`app`] is the only place where the parts meet.
 
 pub mod app;
 pub mod attest;
@@ -34,3 +35,4 @@ pub mod server;
 pub mod state;
 pub mod sysdig;
 pub mod telemetry;
+pub mod text;

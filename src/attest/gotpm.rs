@@ -14,9 +14,9 @@ use super::policy::TokenKind;
 use super::reason::Reason;
 use super::token::{Parts, TokenHash, cut, take_apart};
 use super::verify::{Trust, Verified, signed};
-use crate::decide::text::ellipsis;
 use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category, Evidence};
+use crate::text::ellipsis;
 
 /// The kinds of entries in the log `gotpm`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -106,10 +106,10 @@ fn print(plans: &[Plan], journal: bool) {
     for plan in plans {
         let answer = plan.answer_now();
         let name = plan.name.clone().unwrap_or_else(|| plan.report.vm.id.to_string());
-        let mut told = crate::decide::text::printable(&answer.told).into_owned();
+        let mut told = crate::text::printable(&answer.told).into_owned();
         for line in plan.journal.iter().filter(|_| journal) {
             let request = line.request_id.as_ref().map(|id| format!(" [{id}]")).unwrap_or_default();
-            let line_told = crate::decide::text::printable(&line.told).into_owned();
+            let line_told = crate::text::printable(&line.told).into_owned();
             told.push_str(&format!("\n{} {}{request}: {line_told}", seconds(line.time), line.what.label()));
         }
         rows.add_row([

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::command_line::{base_name, is_path, is_windows_path, split, words};
 use super::drift;
-use super::secrets::{redact, redact_arguments};
-use super::text::{cut, printable};
 use crate::event::finding::{Connection, File, FileOperation, Indicator, Int64, Operation, Process, Protocol};
 use crate::event::runtime::Runtime;
+use crate::text::command_line::{base_name, is_path, is_windows_path, split, words};
+use crate::text::secrets::{redact, redact_arguments};
+use crate::text::{cut, printable};
 
 /// Most arguments listed of one process.
 const MOST_ARGUMENTS: usize = 32;

@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::{Rules, text};
+use super::Rules;
 use crate::event::FindingChange;
 use crate::event::attestation::Attestation;
 use crate::event::finding::Finding;
+use crate::text;
 
 /// What should change.
 pub(super) fn change(event: &Attestation, rules: &Rules, now: DateTime<Utc>) -> FindingChange {

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::text::cut;
 use crate::event::finding::Compliance;
+use crate::text::cut;
 
 const NIST_CONTROLS: &str = "NIST 800-53";
 const FEDRAMP: &str = "FedRAMP";

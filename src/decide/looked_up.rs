@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::text::cut;
 use super::workload::has_own_place;
 use crate::enrich::{Enriched, FoundBy, Instance, PodContainer, Workload};
 use crate::event::finding::{Finding, Label, NodePool, Object};
 use crate::event::runtime::{Cloud, Runtime};
+use crate::text::cut;
 
 /// Labels of one pod or instance that are repeated.
 const MOST_LABELS: usize = 32;

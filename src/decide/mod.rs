@@ -4,11 +4,10 @@ mod access;
 mod activity;
 mod attestation;
 mod audited;
-mod command_line;
 mod compliance;
 mod drift;
-mod glance;
 mod kinds;
+mod known_secrets;
 pub mod looked_up;
 pub mod mitre;
 mod mitre_table;
@@ -18,11 +17,8 @@ mod pod_labels;
 mod properties;
 mod resource;
 mod runtime;
-pub(crate) mod secrets;
-pub mod shell;
 #[cfg(test)]
 mod tests;
-pub mod text;
 mod workload;
 
 use chrono::{DateTime, Utc};
@@ -30,7 +26,7 @@ use chrono::{DateTime, Utc};
 use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
 use crate::event::{Event, FindingChange, scene};
-pub use secrets::KnownSecrets;
+pub use known_secrets::KnownSecrets;
 
 /// What is to be done with one event.
 #[derive(Debug, Clone, PartialEq)]

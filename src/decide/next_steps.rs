@@ -10,16 +10,16 @@ use std::fmt::{Display, Write};
 
 use ended::End;
 
-use super::command_line::is_windows_path;
 use super::drift;
 use super::resource::{Resource, is_cluster_name, is_zone, location};
-use super::shell::word;
-use super::text::cut;
 use super::workload::{has_own_place, may_be_its_pod, node_name};
 use crate::enrich::Enriched;
 use crate::event::Runtime;
 use crate::event::runtime::Shape;
 use crate::event::scene::{self, Scene};
+use crate::text::command_line::is_windows_path;
+use crate::text::cut;
+use crate::text::shell::word;
 
 /// The longest text of all steps together, in bytes.
 const LONGEST: usize = 8 * 1024;
@@ -204,7 +204,7 @@ fn opening(event: &Runtime, link: Option<&str>, steps: &mut Steps) {
     if let Some(link) = link {
         steps.say(format_args!("Open the event in {place}: {link}"));
     }
-    if let Some(runbook) = event.runbook.as_deref().and_then(super::text::address) {
+    if let Some(runbook) = event.runbook.as_deref().and_then(crate::text::address) {
         steps.say(format_args!("Follow the rule's run book: {runbook}"));
     }
 }

@@ -1,8 +1,8 @@
 //! A Kubernetes object of a finding: group, kind and name as its API spells them.
 
 use super::kinds;
-use super::text::cut;
 use crate::event::finding::Object;
+use crate::text::cut;
 
 /// The object of a kind in any case.
 pub(super) fn object(kind: &str, name: &str, namespace: Option<&str>) -> Object {

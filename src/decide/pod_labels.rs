@@ -1,11 +1,11 @@
 //! The labels of a pod that a sensor tells in one field.
 
 use super::object::bounded;
-use super::secrets::{HIDDEN, is_secret};
-use super::text::shown;
 use crate::event::finding::Label;
 use crate::event::runtime::Runtime;
 use crate::normalize::names;
+use crate::text::secrets::{HIDDEN, is_secret};
+use crate::text::shown;
 
 /// Most labels of one pod.
 const MOST: usize = 32;

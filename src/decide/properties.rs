@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::glance::Glance;
 use super::resource::Resource;
-use super::secrets::{HIDDEN, is_secret, redact_arguments};
-use super::text::{cut, shown};
 use crate::event::Properties;
 use crate::event::runtime::{Host, Runtime};
 use crate::event::sieve::Sieve;
+use crate::text::glance::Glance;
+use crate::text::secrets::{HIDDEN, is_secret, redact_arguments};
+use crate::text::{cut, shown};
 
 /// Most keys of one finding.
 const MOST_KEYS: usize = 100;

@@ -57,7 +57,7 @@ impl Scope {
     /// Why the baseline is not for this VM; `None` when it is. What is not known does not fit.
     pub fn excludes(&self, subject: Subject<'_>) -> Option<String> {
         let any = |patterns: &[String], value: &str| {
-            patterns.is_empty() || patterns.iter().any(|pattern| crate::decide::text::matches(pattern, value))
+            patterns.is_empty() || patterns.iter().any(|pattern| crate::text::matches(pattern, value))
         };
         if !any(&self.projects, &subject.vm.project) {
             return Some(format!("it is only for the projects {}", self.projects.join(", ")));

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::decide::text;
+use crate::text;
 
 /// Standard base64; padding may be missing.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::answer::{Action, Answer, Result as Ended};
 use super::entry::{Check, Entry, Fact, INTEGRITY_LOG};
 use super::finding::{Context, shown};
-use crate::decide::shell;
+use crate::text::shell;
 
 /// Commands about one VM. gcloud takes the numeric id in a VM's place.
 struct Commands {

@@ -54,8 +54,7 @@ pub(super) fn stored(body: &str, received: DateTime<Utc>) -> Option<Element> {
 /// Attestation tokens may pass by here; they never come into the ledger.
 fn unreadable(reason: String, body: &str) -> Element {
     let body = token::cut(body);
-    let body =
-        if body.len() > LARGEST_KEPT { crate::decide::text::ellipsis(&body, LARGEST_KEPT) } else { body.into_owned() };
+    let body = if body.len() > LARGEST_KEPT { crate::text::ellipsis(&body, LARGEST_KEPT) } else { body.into_owned() };
     Element::Unreadable { reason, body }
 }
 

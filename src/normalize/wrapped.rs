@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::Element;
 use super::ignored::Ignored;
 use super::json::{Json, raw_member, raw_members};
-use crate::decide::text::{cut, shown};
+use crate::text::{cut, shown};
 
 /// Wrappers within wrappers are opened this deep: `{"event":{"original":"{…}"}}`.
 pub(super) const DEEPEST: usize = 3;

@@ -48,6 +48,8 @@ pub enum Door {
     Pubsub,
     /// An attestation request.
     Attestation,
+    /// None: what this process found out or did itself, such as a boot that did not complete, or an answer to a failed one.
+    Own,
 }
 
 impl Door {
@@ -61,6 +63,7 @@ impl Door {
             Self::Poller => "poller",
             Self::Pubsub => "pubsub",
             Self::Attestation => "attestation",
+            Self::Own => "own",
         }
     }
 }

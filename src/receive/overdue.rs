@@ -33,7 +33,7 @@ impl Overdue {
         for entry in &overdue {
             let body = serde_json::to_string(entry)?;
             let event = Event::Integrity(Box::new(entry.clone()));
-            self.intake.take(Door::Pubsub, vec![Element::Event { event, body }]).await?;
+            self.intake.take(Door::Own, vec![Element::Event { event, body }]).await?;
             self.tracker.taken(entry).await?;
         }
         Ok(overdue.len())

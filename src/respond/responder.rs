@@ -255,7 +255,7 @@ impl Responder {
                 return self.desk.close(key).await.map(|()| Left::LookAtOnce);
             }
         };
-        if let Err(error) = self.intake.take(Door::Pubsub, vec![element]).await {
+        if let Err(error) = self.intake.take(Door::Own, vec![element]).await {
             tracing::warn!(plan = key, error = chain(&error), "an answer could not be taken in yet");
             return Ok(Left::Wait(SOON));
         }

@@ -80,7 +80,7 @@ pub const RECEIVED: Metric = Metric::new(
     "sysdig_scc_received_total",
     "counter",
     &["door", "result"],
-    "Elements of deliveries by door and what became of them: accepted, duplicate, ignored, parked. Each door that is open is there from the start.",
+    "Elements of deliveries by door and what became of them: accepted, duplicate, ignored, parked. The door `own` is what the connector found out or did itself. Each door that is open is there from the start.",
 );
 /// Ignored elements by kind.
 pub const IGNORED: Metric = Metric::new(

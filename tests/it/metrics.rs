@@ -52,7 +52,7 @@ async fn what_alerts_compare_is_there_before_anything_has_happened() {
     for name in names.iter().filter(|name| name.ends_with("_total")) {
         assert_eq!(value(&text, name), Some(0.0), "{name}");
     }
-    for door in ["webhook", "poller", "pubsub"] {
+    for door in ["webhook", "poller", "pubsub", "own"] {
         let line = format!(r#"sysdig_scc_received_total{{door="{door}",result="accepted"}} 0"#);
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }

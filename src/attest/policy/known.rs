@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value as Json;
 
 use crate::attest::cel::node::{ClaimPath, Node};
-use crate::decide::secrets::{redact, redact_list};
+use crate::text::secrets::{redact, redact_list};
 
 /// Every known claim by its path under `assertion`. A path that ends in `.*` has free names below.
 pub const CLAIMS: &[&str] = &[

@@ -9,7 +9,7 @@ const LONGEST: usize = 240;
 pub(super) fn spoken(node: &Node) -> String {
     let mut out = String::new();
     write(node, &mut out);
-    crate::decide::text::ellipsis(&out, LONGEST)
+    crate::text::ellipsis(&out, LONGEST)
 }
 
 fn write(node: &Node, out: &mut String) {

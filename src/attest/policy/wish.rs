@@ -6,7 +6,7 @@ use super::known::takes_secret;
 use super::spoken::spoken;
 use crate::attest::cel::node::{Literal, Loop, Macro, Node, Operator, Variable};
 use crate::attest::cel::{Budget, Scope, Value};
-use crate::decide::secrets::redact;
+use crate::text::secrets::redact;
 
 /// The most parts of an inner `&&` or `||` that are told.
 const PARTS: usize = 6;

@@ -8,8 +8,8 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::Live;
-use crate::decide::text::ellipsis;
 use crate::event::attestation::Attestation;
+use crate::text::ellipsis;
 
 /// A state whose cause changes is told again so often, in the long run: causes that alternate must not make a storm.
 const CHANGES_EVERY: TimeDelta = TimeDelta::minutes(1);

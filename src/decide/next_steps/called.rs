@@ -3,10 +3,10 @@
 
 use super::{Steps, Target};
 use crate::decide::access::access;
-use crate::decide::shell::word;
-use crate::decide::text::{ascii, cut};
 use crate::event::finding::Access;
 use crate::event::{Runtime, scene};
+use crate::text::shell::word;
+use crate::text::{ascii, cut};
 
 /// The longest name of a source shown in a sentence, in bytes.
 const LONGEST_NAME: usize = 100;

@@ -2,9 +2,9 @@
 
 use super::{Steps, Target, case_of_workload, credentials, pod, word};
 use crate::decide::audited::{self, Target as Object};
-use crate::decide::text::{ascii, cut};
 use crate::event::Runtime;
 use crate::event::finding::{Subject, SubjectKind};
+use crate::text::{ascii, cut};
 
 /// So many of the bound are asked what they may do.
 const MOST_ASKED: usize = 3;

@@ -1,10 +1,10 @@
 //! Steps for containers that a cloud runs without a machine of yours: tasks of Fargate, services of Cloud Run and the
 //! like. There is no host to log in to, and its name (`localhost`, or the task's) says nothing.
 
-use super::super::shell::word;
-use super::super::text::{ascii, cut};
 use super::{Case, Steps, Target, ended, image, question};
 use crate::event::Runtime;
+use crate::text::shell::word;
+use crate::text::{ascii, cut};
 
 /// The longest name shown in a sentence, in bytes.
 const LONGEST_NAME: usize = 200;

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::HIDDEN;
 use crate::event::facts::Facts;
 use crate::event::runtime::Runtime;
+use crate::text::secrets::HIDDEN;
 
 /// What is shorter may be a part of anything.
 const SHORTEST: usize = 8;
@@ -26,7 +26,7 @@ impl KnownSecrets {
     }
 
     /// The event without them.
-    pub(in crate::decide) fn left_out<'e>(&self, event: &'e Runtime) -> Cow<'e, Runtime> {
+    pub(super) fn left_out<'e>(&self, event: &'e Runtime) -> Cow<'e, Runtime> {
         let learned = event.learned.as_ref().and_then(|learned| learned.command.as_deref());
         let lines = [event.summary.as_deref(), learned];
         let stands = |secret: &str| {

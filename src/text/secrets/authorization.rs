@@ -93,7 +93,7 @@ fn bare(rest: &str, has_scheme: bool) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use crate::decide::secrets::redact;
+    use crate::text::secrets::redact;
 
     #[test]
     fn whatever_the_scheme_is_what_comes_after_it_is_left_out() {

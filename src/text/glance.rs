@@ -36,14 +36,14 @@ static TOLD: [u8; 256] = {
 
 /// One look at every byte of a text.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Glance {
+pub(crate) struct Glance {
     found: u8,
     long: bool,
 }
 
 impl Glance {
     /// Looks at the text.
-    pub(super) fn at(text: &str) -> Self {
+    pub(crate) fn at(text: &str) -> Self {
         let found = text.bytes().fold(0, |found, byte| found | TOLD[usize::from(byte)]);
         let long = text.len() >= SHORTEST_TOKEN;
         let token = long && found & CAPITAL == 0 && BEGINNINGS.iter().any(|beginning| text.starts_with(beginning));
@@ -51,17 +51,17 @@ impl Glance {
     }
 
     /// Whether a control character may be in it.
-    pub(super) fn may_hold_control(self) -> bool {
+    pub(crate) fn may_hold_control(self) -> bool {
         self.found & CONTROL != 0
     }
 
     /// Whether JSON writes some of it as two characters.
-    pub(super) fn holds_escaped(self) -> bool {
+    pub(crate) fn holds_escaped(self) -> bool {
         self.found & ESCAPED != 0
     }
 
     /// Whether a secret may be in it.
-    pub(super) fn may_hold_secret(self) -> bool {
+    pub(crate) fn may_hold_secret(self) -> bool {
         self.found & BETWEEN != 0 || (self.long && self.found & CAPITAL != 0)
     }
 }

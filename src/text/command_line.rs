@@ -2,7 +2,7 @@
 //! the quotes around what has spaces in it.
 
 /// The program and what comes after it.
-pub(super) fn split(line: &str) -> (&str, &str) {
+pub(crate) fn split(line: &str) -> (&str, &str) {
     let line = line.trim();
     let quoted = line.strip_prefix('"').and_then(|rest| rest.split_once('"'));
     let (program, rest) = quoted.or_else(|| line.split_once(char::is_whitespace)).unwrap_or((line, ""));
@@ -10,24 +10,24 @@ pub(super) fn split(line: &str) -> (&str, &str) {
 }
 
 /// The last part of a program's path.
-pub(super) fn base_name(program: &str) -> &str {
+pub(crate) fn base_name(program: &str) -> &str {
     let after_slash = program.rsplit('/').next().unwrap_or(program);
     if is_windows_path(program) { program.rsplit(['\\', '/']).next().unwrap_or(program) } else { after_slash }
 }
 
 /// Whether a path is complete, as Linux or as Windows spells it.
-pub(super) fn is_path(path: &str) -> bool {
+pub(crate) fn is_path(path: &str) -> bool {
     path.starts_with('/') || is_windows_path(path)
 }
 
 /// `C:\…` or `\\server\…`.
-pub(super) fn is_windows_path(path: &str) -> bool {
+pub(crate) fn is_windows_path(path: &str) -> bool {
     let drive = |path: &[u8]| matches!(path, [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic());
     path.starts_with(r"\\") || drive(path.as_bytes())
 }
 
 /// The arguments of a line, in which Windows quotes what has spaces in it.
-pub(super) fn words(line: &str, is_windows: bool) -> Vec<&str> {
+pub(crate) fn words(line: &str, is_windows: bool) -> Vec<&str> {
     if !is_windows {
         return line.split_whitespace().collect();
     }

@@ -1,9 +1,14 @@
-//! Small things done to foreign text before it is shown.
+//! What is done to foreign text before it is shown, kept or pasted: it is cut, made plain, and rid of secrets.
+
+pub(crate) mod command_line;
+pub(crate) mod glance;
+pub(crate) mod secrets;
+pub mod shell;
 
 use std::borrow::Cow;
 
-use super::glance::Glance;
-use super::secrets::without;
+use glance::Glance;
+use secrets::without;
 
 /// At most this many bytes, cut between characters.
 pub fn cut(text: &str, most: usize) -> &str {

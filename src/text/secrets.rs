@@ -2,7 +2,6 @@
 
 mod authorization;
 mod hints;
-mod known;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -10,7 +9,6 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 
 use super::glance::Glance;
-pub use known::KnownSecrets;
 
 /// What stands for a secret that was left out.
 pub(crate) const HIDDEN: &str = "[redacted]";
@@ -75,7 +73,7 @@ pub(crate) fn redact(text: &str) -> Cow<'_, str> {
 }
 
 /// The arguments of a program without their secrets: what an option of one letter means, only the program tells.
-pub(super) fn redact_arguments<'t>(program: &str, arguments: &'t str) -> Cow<'t, str> {
+pub(crate) fn redact_arguments<'t>(program: &str, arguments: &'t str) -> Cow<'t, str> {
     if !Glance::at(arguments).may_hold_secret() && !arguments.starts_with('-') {
         return Cow::Borrowed(arguments);
     }
@@ -125,7 +123,7 @@ fn redact_behind<'t>(before: &[Cow<'_, str>], argument: &'t str) -> Cow<'t, str>
 }
 
 /// Whether a name says that its value is a secret: `db.password`, `api_token`, `jevt.value[/hook/config/secret]`.
-pub(super) fn is_secret(name: &str) -> bool {
+pub(crate) fn is_secret(name: &str) -> bool {
     const WORDS: [&str; 20] = [
         "password",
         "passwd",
