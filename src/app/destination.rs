@@ -60,8 +60,10 @@ impl Delivery for Destination {
                 let token = tokio::time::timeout(TOKEN_PATIENCE, self.tokens.token()).await;
                 self.was_usable.store(matches!(token, Ok(Ok(_))), Ordering::Relaxed);
             }
-            let held = self.pace.report().held.map(|held| held.reason);
-            DeliveryState { credentials_usable: self.was_usable.load(Ordering::Relaxed), held }
+            let report = self.pace.report();
+            let held = report.held.map(|held| held.reason);
+            let credentials_usable = self.was_usable.load(Ordering::Relaxed);
+            DeliveryState { credentials_usable, held, wait: report.not_before }
         })
     }
 }

@@ -21,6 +21,7 @@ use governor::{Quota, RateLimiter};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::calls::pause;
 use crate::telemetry::metrics::{PACE_WAIT, PACE_WAITING};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -350,8 +351,7 @@ impl Drop for Turn<'_> {
 
 /// The least pause after so many refusals in a row, spread over +0..25 %.
 fn pause_after(refusals: u32) -> Duration {
-    let Some(doublings) = refusals.checked_sub(2) else { return Duration::ZERO };
-    FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LAST_PAUSE).mul_f64(rand::random_range(1.0..=1.25))
+    if refusals < 2 { Duration::ZERO } else { pause(refusals - 1, FIRST_PAUSE, LAST_PAUSE, rand::random()) }
 }
 
 struct Waiting<'a>(&'a Pace);

@@ -15,6 +15,7 @@ use super::{Delivered, Sink, SinkError, Verdict};
 use crate::event::{Finding, FindingChange, FindingId};
 use crate::google::error::ApiError;
 use crate::google::scc::{Scc, StoredFinding};
+use crate::telemetry::chain;
 use crate::telemetry::metrics::{SCC_BYTES, SCC_CALLS, SCC_SECONDS};
 
 /// The members of a finding that an update may change, by their JSON name and their mask path. Category, resource and
@@ -192,9 +193,10 @@ impl SccSink {
                 let (label, sentence) = (error.label(), sentence(&error, verdict));
                 // In an outage a probe says nothing of its finding: that is nobody's failed attempt.
                 let is_outage = matches!(verdict, Verdict::Retry(_)) && !is_of_one_finding(&error);
-                let still_held = is_outage && turn.unanswered(&reason(&sentence, &error));
+                let reason = || format!("{sentence}: {}", chain(&error));
+                let still_held = is_outage && turn.unanswered(&reason());
                 match verdict {
-                    Verdict::Hold => turn.held(&reason(&sentence, &error)),
+                    Verdict::Hold => turn.held(&reason()),
                     Verdict::Retry(Some(wait)) | Verdict::Wait(wait) => turn.later(wait),
                     // It got as far as this finding's own fault: nothing is wrong that holds for everybody.
                     Verdict::Park if !error.canonical().is_empty() => turn.succeeded(),
@@ -268,17 +270,6 @@ fn sentence(error: &ApiError, verdict: Verdict) -> String {
         _ if error.is_quota() => "the quota of Security Command Center is used up".into(),
         _ => "Security Command Center could not take the finding now".into(),
     }
-}
-
-/// The sentence and its causes in one line, for the hold's reason.
-fn reason(sentence: &str, error: &ApiError) -> String {
-    let mut line = format!("{sentence}: {error}");
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        line.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    line
 }
 
 /// Compared to the millisecond: the service may keep fewer digits than we sent.

@@ -252,7 +252,8 @@ impl ApiError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Status(refusal) => match refusal.status {
-                408 | 425 | 429 => true,
+                // 499 is CANCELLED: it says nothing of what was sent.
+                408 | 425 | 429 | 499 => true,
                 409 => refusal.error.status == "ABORTED",
                 501 | 505 => false,
                 status => status >= 500 || self.is_quota(),

@@ -73,12 +73,6 @@ impl Room {
         }
         is_left
     }
-
-    /// Gives a place back.
-    pub fn give_back(&mut self, bytes: usize) {
-        self.rows += 1;
-        self.bytes += bytes;
-    }
 }
 
 impl Desk {

@@ -277,14 +277,20 @@ async fn attempt(
     let began = clock();
     let handled = tokio::time::timeout(LONGEST_ATTEMPT, handler.handle(row, began)).await;
     let now = clock();
-    let label = match &handled {
-        Ok(Attempt::Failed { label, .. }) => *label,
-        Ok(Attempt::Done { .. }) | Err(_) => "",
+    let (label, waits) = match &handled {
+        Ok(Attempt::Failed { label, verdict, .. }) => (*label, matches!(verdict, Verdict::Wait(_))),
+        Ok(Attempt::Done { .. }) | Err(_) => ("", false),
     };
     let ending = match handled {
         Ok(attempt) => ending(row, attempt, manner, now),
         Err(_) => Ending::Release { reason: Some("waited for the quota; its turn comes again".into()), at: None },
     };
+    if waits
+        && let Ending::Release { reason: Some(reason), .. } = &ending
+        && let Some(sum) = failures.add(label, reason, now)
+    {
+        tell_failures(&sum);
+    }
     tell(row, &ending, failures, label, now);
     Settlement { id: row.id, ending }
 }

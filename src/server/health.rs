@@ -1,6 +1,7 @@
 //! Alive, and able to do the job.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 use chrono::Utc;
@@ -21,6 +22,8 @@ pub struct DeliveryState {
     pub credentials_usable: bool,
     /// Why the whole queue is held, when it is.
     pub held: Option<String>,
+    /// How much longer the service asked everybody to wait, when it did.
+    pub wait: Option<Duration>,
 }
 
 /// Asks delivery how it is.
@@ -86,7 +89,13 @@ pub async fn ready(health: web::Data<Health>, attestor: Option<web::Data<Attesto
             true => "writable",
             false => "the last line could not be written; no token is allowed until one can",
         }),
-        delivery: delivery.held.map_or_else(|| "flowing".into(), |reason| format!("held: {reason}")),
+        delivery: match (delivery.held, delivery.wait) {
+            (Some(reason), _) => format!("held: {reason}"),
+            (None, Some(wait)) => {
+                format!("waiting: the service asked for patience, for another {} s", wait.as_secs() + 1)
+            }
+            (None, None) => "flowing".into(),
+        },
     };
     let mut answer = if report.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     answer.json(report)

@@ -19,10 +19,12 @@ use crate::google::auth::{SILENCED, is_silenced};
 /// Off unless `RUST_LOG` names it: the HTTP library has an error for each connection that speaks no HTTP, so that anybody
 /// who can connect could fill the log.
 const NOISY: &str = "actix_http=off";
+/// On whichever lines are asked for: what marks them with the trace of their request.
+const MARKS: &str = "sysdig_scc::telemetry::trace=error";
 
 /// What `RUST_LOG` asks for, less what the libraries that print tokens or bodies say when they debug.
 pub fn asked(directives: &str) -> EnvFilter {
-    SILENCED.iter().fold(EnvFilter::new(format!("{NOISY},{directives}")), |filter, directive| {
+    SILENCED.iter().fold(EnvFilter::new(format!("{NOISY},{MARKS},{directives}")), |filter, directive| {
         filter.add_directive(directive.parse().expect("the directives are well-formed"))
     })
 }
@@ -150,6 +152,21 @@ mod tests {
             ("actix_http::h1=debug", true),
         ] {
             assert_eq!(is_heard(directives), heard, "{directives}");
+        }
+    }
+
+    #[test]
+    fn lines_are_marked_with_their_trace_whichever_are_asked_for() {
+        use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+        let mut headers = HeaderMap::new();
+        let trace = HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        headers.insert(HeaderName::from_static("traceparent"), trace);
+        for directives in ["info", "warn,sysdig_scc::receive=info", "off,sysdig_scc::receive=warn"] {
+            let registry = tracing_subscriber::registry().with(asked(directives));
+            let span = tracing::subscriber::with_default(registry, || {
+                crate::telemetry::trace::Traces::of(None).span(&headers).expect("the request is of a trace")
+            });
+            assert!(!span.is_disabled(), "{directives}");
         }
     }
 }

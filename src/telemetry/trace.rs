@@ -30,7 +30,7 @@ impl Traces {
         }
         let Place { trace, span } = place(headers)?;
         let trace = self.project.as_ref().map_or_else(|| trace.clone(), |p| format!("projects/{p}/traces/{trace}"));
-        // Of the highest level, so that it is there whichever lines are asked for.
+        // Always let through (`logs::asked`), so that it is there whichever lines are asked for.
         Some(tracing::error_span!(
             "request",
             "logging.googleapis.com/trace" = trace,

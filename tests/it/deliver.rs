@@ -115,6 +115,7 @@ async fn every_row_of_the_error_table() {
         (refusal(401, "UNAUTHENTICATED"), Verdict::Hold, "unauthenticated"),
         (refusal(403, "PERMISSION_DENIED"), Verdict::Hold, "forbidden"),
         (refusal(404, "NOT_FOUND"), Verdict::Hold, "not_found"),
+        (refusal(499, "CANCELLED"), retry, "client_error"),
         (refusal(409, "ABORTED"), retry, "conflict"),
         (refusal(500, "INTERNAL"), retry, "server_error"),
         (refusal(502, ""), retry, "server_error"),

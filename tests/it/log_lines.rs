@@ -60,3 +60,31 @@ async fn trouble_is_told_once_and_a_request_names_its_trace() {
         assert_eq!(line["logging.googleapis.com/spanId"], "b7ad6b7169203331");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_the_quota_is_told_in_the_log_and_at_readyz() {
+    let mut world = World::new().await;
+    world.stop().await;
+    world.scc_fails(json!({"next": 1_000_000, "status": 429, "retry_after": 40})).await;
+    let process = Process::with(&world, &[]);
+    world.url.clone_from(&process.url);
+    assert_eq!(world.sends(batch(0..60)).await.0, 200);
+    let readyz = || async {
+        let answer = world.http.get(format!("{}/readyz", world.url)).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let told = async {
+        loop {
+            let (status, report) = readyz().await;
+            assert_eq!(status, 200, "{report}");
+            if report["delivery"].as_str().is_some_and(|delivery| delivery.starts_with("waiting: ")) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told).await.expect("readiness tells it");
+    let log = process.ends();
+    let lines = log.lines().filter(|line| line.contains("tried again") && line.contains("quota"));
+    assert_eq!(lines.count(), 1, "{log}");
+}

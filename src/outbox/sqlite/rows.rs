@@ -97,6 +97,7 @@ impl<'t> Batch<'t> {
             let inserted = match &mut new.content {
                 Ok(content) => {
                     let (urgency, bytes) = (content.urgency, content.event.len());
+                    let before = self.room;
                     let handed = self.hand_over(content);
                     let inserted = self.insert_event(new, handed.is_some(), now)?;
                     match handed {
@@ -106,7 +107,7 @@ impl<'t> Batch<'t> {
                             accepted.handed += 1;
                         }
                         // A duplicate leaves its place to the next.
-                        Some(_) => self.room.give_back(bytes),
+                        Some(_) => self.room = before,
                         None => {}
                     }
                     accepted.waiting += u64::from(inserted);
