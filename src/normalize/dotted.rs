@@ -1,5 +1,5 @@
-//! Names that a shipper took apart at their dots: `{"k8s": {"pod": {"name": "web-1"}}}` for `"k8s.pod.name": "web-1"`, as
-//! Logstash, Vector and Elastic's agents do.
+//! Names that a shipper took apart at their dots: `{"k8s": {"pod": {"name": "web-1"}}}` for `"k8s.pod.name": "web-1"`,
+//! as Logstash, Vector and Elastic's agents do.
 
 use super::json::{Json, meaningful};
 

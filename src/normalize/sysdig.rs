@@ -342,8 +342,8 @@ pub(super) fn fields(sources: &[&Json<'_>]) -> Facts {
         .collect()
 }
 
-/// Names and values, from an object or from a list of `{"key": …, "value": …}`, with the names whole that were taken apart.
-/// Absent values are left out; where a name is there as it should be, that counts.
+/// Names and values, from an object or from a list of `{"key": …, "value": …}`, with the names whole that were taken
+/// apart. Absent values are left out; where a name is there as it should be, that counts.
 fn pairs<'j>(json: &'j Json<'_>) -> Vec<Pair<'j>> {
     let members = json.members();
     if !members.iter().any(|(name, value)| dotted::is_part(name, value)) {

@@ -1,5 +1,6 @@
-//! Events that a shipper put into an object of its own: Splunk's HEC, Fluent Bit, Elastic's agents, structured CloudEvents,
-//! Cloud Logging, notifications of Amazon's SNS and EventBridge. What is in it is looked at only where nothing else is known of the object.
+//! Events that a shipper put into an object of its own: Splunk's HEC, Fluent Bit, Elastic's agents, CloudEvents, Cloud
+//! Logging, notifications of Amazon's SNS and EventBridge. What is in it is looked at only where nothing else is known of
+//! the object.
 
 use std::borrow::Cow;
 
