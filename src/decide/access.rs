@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::activity::{bounded, ip};
+use super::audited::Target;
 use crate::event::finding::Access;
 use crate::event::runtime::Runtime;
 use crate::event::scene::{self, Scene};
@@ -174,9 +175,12 @@ fn address(list: &str) -> Option<String> {
     with_port(list).or_else(|| list.split(around).find_map(|text| ip(text).or_else(|| with_port(text))))
 }
 
-/// A Kubernetes audit record's verb and resource: `create pods`.
+/// A Kubernetes audit record's verb and resource, as roles name it: `create pods`, `create pods/exec`.
 fn audited(event: &Runtime) -> Option<String> {
     let verb = event.field("ka.verb")?;
-    let resource = event.field("ka.target.resource").unwrap_or_default();
-    Some(bounded(format!("{verb} {resource}").trim()))
+    let told = Target::of(event).map(|target| match target.subresource {
+        Some(part) => format!("{verb} {}/{part}", target.resource),
+        None => format!("{verb} {}", target.resource),
+    });
+    Some(bounded(told.as_deref().unwrap_or(verb)))
 }

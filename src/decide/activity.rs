@@ -20,8 +20,7 @@ const LONGEST_NAME: usize = 1024;
 
 /// The process that triggered the event, then its parent.
 pub(super) fn processes(event: &Runtime) -> Vec<Process> {
-    // The sensor tells of a container's start as if a process called `container:3ad7b26ded6d` had done it; there is none.
-    if event.field("proc.name").is_some_and(|name| name.starts_with("container:")) {
+    if is_container_start(event) {
         return Vec::new();
     }
     let learned = event.learned.as_ref();
@@ -41,6 +40,13 @@ pub(super) fn processes(event: &Runtime) -> Vec<Process> {
     let mut parent = described(event.field("proc.pname"), parent_path, None, event.field("proc.pcmdline"));
     parent.pid = process.parent_pid.filter(|_| parent != Process::default());
     [process, parent].into_iter().filter(|process| *process != Process::default()).collect()
+}
+
+/// Whether a container was started and no process: the sensor tells of it as if one called `container:3ad7b26ded6d` had
+/// done it. Older rules print only its command line.
+pub(super) fn is_container_start(event: &Runtime) -> bool {
+    let called = event.field("proc.name").or_else(|| event.field("proc.cmdline"));
+    called.is_some_and(|name| name.starts_with("container:"))
 }
 
 fn described(name: Option<&str>, path: Option<&str>, args: Option<&str>, command: Option<&str>) -> Process {
@@ -87,13 +93,21 @@ pub(super) fn files(event: &Runtime) -> Vec<File> {
     ];
     let is_file = |path: &&str| is_path(path) && !path.contains("->");
     const OTHERS: &[&str] = &["evt.arg.linkpath", "evt.arg.newpath", "fs.path.source"];
-    let named = |names: &[&'static str]| names.iter().filter_map(|name| event.field(name)).find(is_file);
-    let path = named(NAMES);
-    let other = named(OTHERS).filter(|other| Some(*other) != path);
+    // The target of a link is what it leads to, that of a renaming is the new name.
+    const RENAMED: &[&str] = &["evt.arg.oldpath", "fs.path.source"];
+    const NEW_NAMES: &[&str] = &["evt.arg.newpath", "fs.path.target"];
+    let operation = operation(event);
+    let is_renaming = operation == Some(Operation::Rename);
+    let named = |names: &'static [&'static str]| names.iter().filter_map(|name| event.field(name)).filter(is_file);
+    let renamed = || named(RENAMED).next().filter(|_| is_renaming);
+    let path = renamed().or_else(|| named(NAMES).next());
+    let new_name = named(NEW_NAMES).filter(|_| is_renaming);
+    // One path may be told under several names.
+    let other = new_name.chain(named(OTHERS)).find(|other| Some(*other) != path);
     if path.is_none() && other.is_none() {
         return executed(event);
     }
-    let operation = operation(event).map(|operation| FileOperation { r#type: Some(operation) });
+    let operation = operation.map(|operation| FileOperation { r#type: Some(operation) });
     let file = |path: &str, sha256: Option<String>| File {
         path: Some(bounded(path)),
         sha256,
@@ -151,6 +165,24 @@ fn operation(event: &Runtime) -> Option<Operation> {
     }
 }
 
+/// The fields of one end of a connection, as seen from the machine.
+#[derive(Clone, Copy)]
+struct Side {
+    address: &'static str,
+    port: &'static str,
+}
+
+const LOCAL: Side = Side { address: "fd.lip", port: "fd.lport" };
+const REMOTE: Side = Side { address: "fd.rip", port: "fd.rport" };
+
+/// Whether the other side opened the connection.
+fn is_accepted(event: &Runtime) -> bool {
+    let is_client = |name: &str| event.field(name).is_some_and(|end| event.field("fd.cip") == Some(end));
+    matches!(event.field("evt.type"), Some("accept" | "accept4"))
+        || event.field("fd.is_server") == Some("true")
+        || (is_client("fd.rip") && !is_client("fd.lip"))
+}
+
 /// The network connection, when there is one.
 pub(super) fn connections(event: &Runtime) -> Vec<Connection> {
     let address = |name: &str| event.field(name).and_then(ip);
@@ -158,15 +190,17 @@ pub(super) fn connections(event: &Runtime) -> Vec<Connection> {
     // Older senders write the connection only into the sentence: `(fd.name=10.8.0.4:39552->203.0.113.7:8080 …)`.
     let in_summary = || event.summary.as_deref().and_then(mentioned);
     let named = event.field("fd.name").and_then(tuple).or_else(in_summary).unwrap_or_default();
+    // The sensor's own end is the client's, unless it took the connection.
+    let (client, server) = if is_accepted(event) { (REMOTE, LOCAL) } else { (LOCAL, REMOTE) };
     let connection = Connection {
         source_ip: address("fd.cip")
-            .or_else(|| address("fd.lip").filter(|_| named.source_ip.is_none()))
+            .or_else(|| address(client.address).filter(|_| named.source_ip.is_none()))
             .or(named.source_ip),
-        source_port: port("fd.cport").or(named.source_port).or_else(|| port("fd.lport")),
+        source_port: port("fd.cport").or(named.source_port).or_else(|| port(client.port)),
         destination_ip: address("fd.sip")
-            .or_else(|| address("fd.rip").filter(|_| named.destination_ip.is_none()))
+            .or_else(|| address(server.address).filter(|_| named.destination_ip.is_none()))
             .or(named.destination_ip),
-        destination_port: port("fd.sport").or(named.destination_port).or_else(|| port("fd.rport")),
+        destination_port: port("fd.sport").or(named.destination_port).or_else(|| port(server.port)),
         protocol: event.field("fd.l4proto").and_then(Protocol::from_name),
     };
     let known = connection.source_ip.is_some() || connection.destination_ip.is_some();

@@ -6,6 +6,7 @@ use super::kinds::{self, Kind};
 use super::object::bounded;
 use crate::event::finding::{Binding, Kubernetes, Object, Role, RoleKind, Subject, SubjectKind};
 use crate::event::runtime::Runtime;
+use crate::normalize::api_path::ApiPath;
 
 /// Most subjects of one binding.
 const MOST_SUBJECTS: usize = 20;
@@ -15,6 +16,8 @@ pub(super) struct Target<'e> {
     /// As the API's paths name it, or as other fields imply.
     pub(super) resource: &'e str,
     pub(super) name: Option<&'e str>,
+    /// The part of the object that the request was about: `exec`, `token`.
+    pub(super) subresource: Option<&'e str>,
     /// Where it lives; nothing that belongs to the whole cluster has one.
     pub(super) namespace: Option<&'e str>,
     /// `None` of what Kubernetes does not bring with it.
@@ -25,14 +28,26 @@ pub(super) struct Target<'e> {
 impl<'e> Target<'e> {
     /// `None` when the event names nothing of an API.
     pub(super) fn of(event: &'e Runtime) -> Option<Self> {
-        let resource = event.field("ka.target.resource").or_else(|| implied(event))?;
-        let group = event.field("ka.uri").and_then(kinds::group_of);
+        let path = event.field("ka.uri").and_then(ApiPath::read).unwrap_or_default();
+        let resource = event.field("ka.target.resource").or(path.resource).or_else(|| implied(event))?;
+        // The path of a request that names another resource says nothing of this one.
+        let path =
+            if path.resource == Some(resource) { path } else { ApiPath { group: path.group, ..ApiPath::default() } };
+        let group = Some(path.group).filter(|group| !group.is_empty());
         let kind = kinds::of_resource(resource, group);
         let config_map = || event.field("ka.req.configmap.name").filter(|_| resource == "configmaps");
         Some(Self {
             resource,
-            name: event.field("ka.target.name").or_else(|| event.field("ka.resp.name")).or_else(config_map),
-            namespace: event.field("ka.target.namespace").filter(|_| kind.is_none_or(|kind| kind.namespaced)),
+            name: event
+                .field("ka.target.name")
+                .or_else(|| event.field("ka.resp.name"))
+                .or_else(config_map)
+                .or(path.name),
+            subresource: event.field("ka.target.subresource").or(path.subresource),
+            namespace: event
+                .field("ka.target.namespace")
+                .or(path.namespace)
+                .filter(|_| kind.is_none_or(|kind| kind.namespaced)),
             kind,
             group,
         })

@@ -24,18 +24,6 @@ pub(super) fn of_name(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name.eq_ignore_ascii_case(name))
 }
 
-/// The API group, with its version, in a request's path: `/apis/apps/v1/namespaces/shop/deployments/web`.
-pub(super) fn group_of(path: &str) -> Option<&str> {
-    let ends = |text: &str| text.find(['/', '?']).unwrap_or(text.len());
-    if let Some(rest) = path.strip_prefix("/api/") {
-        return Some(&rest[..ends(rest)]).filter(|version| !version.is_empty());
-    }
-    let rest = path.strip_prefix("/apis/")?;
-    let (group, after) = rest.split_once('/')?;
-    let whole = &rest[..group.len() + 1 + ends(after)];
-    (!group.is_empty() && !whole.ends_with('/')).then_some(whole)
-}
-
 fn unversioned(group: &str) -> &str {
     group.rsplit_once('/').map_or("", |(group, _)| group)
 }
@@ -152,21 +140,6 @@ mod tests {
             assert_eq!(of_resource(plural, group).map(|kind| kind.name), expected, "{plural} {group:?}");
         }
         assert_eq!(of_name("statefulset").map(|kind| kind.group), Some("apps/v1"));
-    }
-
-    #[test]
-    fn a_path_tells_its_group() {
-        for (path, expected) in [
-            ("/apis/storage.k8s.io/v1/volumeattachments/csi-1/status", Some("storage.k8s.io/v1")),
-            ("/apis/batch/v1?timeout=32s", Some("batch/v1")),
-            ("/api/v1/namespaces/prod/secrets", Some("v1")),
-            ("/api/", None),
-            ("/apis/apps", None),
-            ("/apis/apps/", None),
-            ("/healthz", None),
-        ] {
-            assert_eq!(group_of(path), expected, "{path}");
-        }
     }
 
     #[test]

@@ -5,14 +5,15 @@ mod called;
 mod ended;
 mod kubernetes_audit;
 mod serverless;
+mod shell;
 
 use std::fmt::{Display, Write};
 
 use ended::End;
 
-use super::drift;
 use super::resource::{Resource, is_cluster_name, is_zone, location};
 use super::workload::{has_own_place, may_be_its_pod, node_name};
+use super::{activity, drift};
 use crate::enrich::Enriched;
 use crate::event::Runtime;
 use crate::event::runtime::Shape;
@@ -36,6 +37,7 @@ enum Case {
     SensitiveMount,
     Privileged,
     Shell,
+    Exec,
     Process,
     Admission,
     CloudAudit,
@@ -77,7 +79,7 @@ fn case(event: &Runtime) -> Case {
     }
 }
 
-/// What happened to a workload or a host, by the rule's name.
+/// What happened to a workload or a host, by the rule's name and what it tells.
 fn case_of_workload(event: &Runtime) -> Case {
     let title = event.title().unwrap_or_default().to_ascii_lowercase();
     // "privileged" is not in "unprivileged", nor "mining" in "determining".
@@ -93,6 +95,8 @@ fn case_of_workload(event: &Runtime) -> Case {
     let origin = &event.origin;
     let engine = origin.engine.as_deref().unwrap_or_default();
     let kind = event.rule_type.as_deref().unwrap_or_default();
+    // A container's start is no process's.
+    let is_start = activity::is_container_start(event);
     let in_workload = event.kubernetes.pod.is_some() || event.container.id.is_some() || event.container.name.is_some();
     match () {
         () if origin.category.as_deref() == Some("miner") || kind == "11" || has(MINERS) || tagged("t1496") => {
@@ -102,16 +106,17 @@ fn case_of_workload(event: &Runtime) -> Case {
         () if drift::is_reported(event) => Case::Drift,
         () if has(&["sensitive mount", "sensitive host mount"]) => Case::SensitiveMount,
         () if has(&["privileged"]) => Case::Privileged,
-        () if has(&["shell", "powershell", "webshell", "attach/exec", "attach or exec", "redirect stdout"]) => {
-            Case::Shell
-        }
+        () if shell::is_opened(event, &title) => Case::Shell,
+        () if has(&["attach/exec", "attach or exec", "exec/attach"]) => Case::Exec,
         () if !in_workload && !is_system(event) => Case::Host,
         () if drift::is_seen(event) => Case::Drift,
-        () if matches!(kind, "1" | "RULE_TYPE_PROCESS") || has(&["process", "spawned", "executed"]) => Case::Process,
+        () if !is_start && (matches!(kind, "1" | "RULE_TYPE_PROCESS") || has(&["process", "spawned", "executed"])) => {
+            Case::Process
+        }
         () if is_system(event) && has(&["kube-system", "kube namespace", "unexpected container"]) => {
             Case::SystemNamespace
         }
-        () if has(&["launch", "unexpected"]) => Case::Process,
+        () if !is_start && has(&["launch", "unexpected"]) => Case::Process,
         // The rule says nothing of its own; the namespace does.
         () if is_system(event) => Case::SystemNamespace,
         () => Case::General,
@@ -227,6 +232,9 @@ fn question(case: Case) -> &'static str {
         }
         Case::Privileged => "Check whether the container must be privileged; a privileged container controls its node.",
         Case::Shell => "Find out who opened the shell and why; nobody should need one in production.",
+        Case::Exec => {
+            "Find out who ran a command in the container or attached to it, and why; nobody should need that in production."
+        }
         Case::Sensor => {
             "The sensor tells of itself: find out what it could not see, and why. Attackers may overload it on purpose."
         }
@@ -262,7 +270,7 @@ fn pod(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
         "Save its manifest as evidence:",
         format_args!("kubectl -n {ns} get pod {pod} -o yaml > {}.yaml", target.evidence),
     );
-    if matches!(case, Case::Shell)
+    if matches!(case, Case::Shell | Case::Exec)
         && let Some(principal) = audit_filter(target, event)
     {
         steps.run("See who executed commands in the pod:", principal);
@@ -388,7 +396,7 @@ fn removal(case: Case, target: &Target, steps: &mut Steps) {
         }
     };
     steps.run(what, format_args!("kubectl -n {ns} delete pod {pod} --grace-period 10"));
-    if matches!(case, Case::CryptoMiner | Case::Malware | Case::Shell | Case::SystemNamespace) {
+    if matches!(case, Case::CryptoMiner | Case::Malware | Case::Shell | Case::Exec | Case::SystemNamespace) {
         steps
             .say("Change every credential that the pod could read: its service account, its secrets, its environment.");
     }

@@ -50,7 +50,10 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
     }
     let mut notes = Vec::new();
     let [clock, raw, iso] = ["evt.time", "evt.rawtime", "evt.time.iso8601"].map(|name| output.member(name));
-    let times = [object.member("time"), clock, raw, iso];
+    // As a shipper leaves them that takes names apart.
+    let inner = output.member("evt");
+    let inner_iso = inner.member("time").member("iso8601");
+    let times = [object.member("time"), clock, raw, iso, inner.member("time"), inner.member("rawtime"), inner_iso];
     let told = times.iter().find_map(|value| time::moment(value));
     if told.is_none() {
         notes.push(time::stands_in(&times, "the time it was received"));

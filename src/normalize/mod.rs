@@ -3,7 +3,9 @@
 //! One element that cannot be read never stops the others. Replaying is reading again: the body kept with every
 //! element is itself a delivery of one, and gives the same event ([`stored`]).
 
+pub mod api_path;
 mod derived;
+mod dotted;
 mod environment;
 mod falco;
 mod ignored;
@@ -144,9 +146,13 @@ fn elements(body: &[u8], received: DateTime<Utc>) -> Result<Elements, NormalizeE
 /// One stored body read again: what [`delivery`] made of it the first time, or the Pub/Sub door.
 pub fn stored(body: &str, received: DateTime<Utc>) -> Result<Element, NormalizeError> {
     let found = delivery(body.as_bytes(), received);
-    // A runtime event may have members of a log entry's names, but at this door no log entry opens a finding.
-    if matches!(found.as_deref(), Ok([Element::Ignored(_) | Element::Unknown { .. }]))
+    // A runtime event may have members of a log entry's names, but at this door no log entry opens a finding. What looks
+    // like an event within an entry does not stand for the entry.
+    let is_event = matches!(found.as_deref(), Ok([Element::Event { body: kept, .. }]) if kept == body);
+    let is_nothing = matches!(found.as_deref(), Ok([Element::Ignored(_) | Element::Unknown { .. }]));
+    if !is_event
         && let Some(element) = log_entry::stored(body, received)
+        && (is_nothing || matches!(element, Element::Event { .. }))
     {
         return Ok(element);
     }
@@ -281,6 +287,9 @@ impl Elements {
                 self.full |= elements.full;
                 return elements.found.into_iter().for_each(|element| self.keep(element));
             }
+        }
+        if let Some(reason) = wrapped::hidden(json, text) {
+            return self.keep(unreadable(reason, text));
         }
         let kind = if has_type { Ignored::OtherType } else { Ignored::from_unknown(json) };
         self.keep(match kind {

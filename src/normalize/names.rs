@@ -1,7 +1,5 @@
 //! What can be read out of names: Docker-era container names, hardware addresses.
 
-use std::net::Ipv4Addr;
-
 use super::json::meaningful;
 
 /// What a container name of the Docker era tells: `k8s_<container>_<pod>_<namespace>_<pod uid>_<attempt>`.
@@ -40,17 +38,6 @@ pub fn mac(text: &str) -> Option<String> {
     (well_formed && parts.iter().any(|part| *part != "00")).then(|| text.to_ascii_lowercase().replace('-', ":"))
 }
 
-/// The primary internal address of a Compute Engine interface: Google makes the hardware address of `42:01` and the
-/// four bytes of the address (recordings agree: `42:01:0a:9c:00:04` is 10.156.0.4). `None` for any other address.
-pub fn mac_to_ipv4(mac: &str) -> Option<Ipv4Addr> {
-    let bytes: Vec<u8> =
-        mac.trim().split([':', '-']).map(|b| u8::from_str_radix(b, 16)).collect::<Result<_, _>>().ok()?;
-    match bytes.as_slice() {
-        [0x42, 0x01, a, b, c, d] => Some(Ipv4Addr::new(*a, *b, *c, *d)),
-        _ => None,
-    }
-}
-
 /// Whether a bare word from `metrics` can be a host's name: not a container's, not a hardware address, not an id.
 pub(crate) fn looks_like_host(word: &str) -> bool {
     let shape = word.len() >= 3
@@ -80,14 +67,6 @@ mod tests {
             assert_eq!(listed(text).collect::<Vec<_>>(), ["a/b:1", "c"], "{text}");
         }
         assert_eq!(listed("()").count(), 0);
-    }
-
-    #[test]
-    fn a_compute_engine_mac_tells_the_internal_address() {
-        assert_eq!(mac_to_ipv4("42:01:0a:9c:00:04"), Some(Ipv4Addr::new(10, 156, 0, 4)));
-        assert_eq!(mac_to_ipv4("42:01:0A:80:00:05"), Some(Ipv4Addr::new(10, 128, 0, 5)));
-        assert_eq!(mac_to_ipv4("08:00:27:54:f3:9d"), None);
-        assert_eq!(mac_to_ipv4("42:01"), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 
 use super::json::{Json, raw_items, raw_member, raw_members};
@@ -155,6 +155,11 @@ pub(super) fn has_events(notification: &Json<'_>) -> bool {
     })
 }
 
+/// A time as it is read again to the nanosecond.
+fn nanoseconds(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Nanos, true)
+}
+
 /// The texts that the stored bodies of one notification are made of.
 #[derive(Debug)]
 pub(super) struct Wrapping<'a> {
@@ -180,6 +185,7 @@ impl<'a> Wrapping<'a> {
             let value = match raw_member(&members, name) {
                 Some(value) if value.len() <= LARGEST_MEMBER => Cow::Borrowed(value),
                 Some(_) if name == "alert" => Cow::Owned(envelope.alert.json()),
+                Some(_) if name == "timestamp" => Cow::Owned(json!(envelope.time.map(nanoseconds)).to_string()),
                 Some(_) if name == "event" => Cow::Owned(json!({"url": envelope.link}).to_string()),
                 _ => continue,
             };

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::api_path::ApiPath;
 use super::names;
 use crate::event::facts::Facts;
 use crate::event::runtime::{Cloud, Container, Host, Kubernetes};
@@ -140,7 +141,8 @@ fn kubernetes(pick: &impl Fn(&[&str]) -> Option<String>) -> Kubernetes {
             "k8s.ns.name",
             "k8smeta.ns.name",
             "ka.target.namespace",
-        ]),
+        ])
+        .or_else(|| ApiPath::read(&pick(&["ka.uri"])?)?.namespace.map(str::to_owned)),
         pod: pick(&[
             "kubernetes.pod.name",
             "container.label.io.kubernetes.pod.name",
@@ -174,8 +176,12 @@ fn reviewed_pod(pick: &impl Fn(&[&str]) -> Option<String>) -> Option<String> {
         "ka.req.container.image",
         "ka.req.container.image.repository",
     ];
-    let name = pick(&["ka.target.name", "ka.resp.name"])?;
-    let is_pod = pick(&["ka.target.resource"]).map_or_else(
+    let uri = pick(&["ka.uri"]);
+    let path = uri.as_deref().and_then(ApiPath::read).unwrap_or_default();
+    let in_path = path.name.filter(|_| path.resource == Some("pods")).map(str::to_owned);
+    let name = pick(&["ka.target.name", "ka.resp.name"]).or(in_path)?;
+    let resource = pick(&["ka.target.resource"]);
+    let is_pod = resource.as_deref().or(path.resource).map_or_else(
         || {
             let part = pick(&["ka.target.subresource"]);
             let of_pods = ["exec", "attach", "portforward", "ephemeralcontainers", "eviction"];

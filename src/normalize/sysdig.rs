@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::derived::{self, TIMES, When};
 use super::json::{Json, meaningful, raw_member, raw_members};
 use super::notification::{About, Envelope};
-use super::{environment, names, place, stateful, time};
+use super::{dotted, environment, names, place, stateful, time};
 use crate::event::facts::Facts;
 use crate::event::runtime::{Action, Admission, Learned, Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};
@@ -299,7 +299,7 @@ fn admission(content: &Json<'_>) -> Option<Admission> {
     is_review.then(|| Admission {
         kind: content.member("resourceKind").owned(),
         name: content.member("resourceName").owned(),
-        result: facts(&[content.member("scanResult")]),
+        result: as_sent(content.member("scanResult")).into_iter().collect(),
         zones: zones.collect(),
     })
 }
@@ -342,26 +342,48 @@ pub(super) fn fields(sources: &[&Json<'_>]) -> Facts {
         .collect()
 }
 
-/// Names and values, from an object or from a list of `{"key": …, "value": …}`. Absent values are left out.
-fn pairs<'j>(json: &'j Json<'_>) -> Vec<(Cow<'j, str>, Cow<'j, str>)> {
-    let value_of = |value: &'j Json<'_>| match value {
-        Json::Text(text) => meaningful(text).map(|text| Cow::Borrowed(shorten(text, LONGEST_VALUE))),
-        other => other.any_text().map(|text| Cow::Owned(shorten(&text, LONGEST_VALUE).to_owned())),
-    };
-    let members = json.members().iter().filter_map(|(name, value)| {
-        let name = shorten(meaningful(name)?, LONGEST_NAME);
-        Some((Cow::Borrowed(name), value_of(value)?))
+/// Names and values, from an object or from a list of `{"key": …, "value": …}`, with the names whole that were taken
+/// apart. Absent values are left out; where a name is there as it should be, that counts.
+fn pairs<'j>(json: &'j Json<'_>) -> Vec<Pair<'j>> {
+    let members = json.members();
+    if !members.iter().any(|(name, value)| dotted::is_part(name, value)) {
+        return as_sent(json);
+    }
+    let whole = members.iter().filter(|(name, value)| !dotted::is_part(name, value));
+    let mut whole: Vec<Pair<'j>> = whole.filter_map(|(name, value)| pair(name.as_ref().into(), value)).collect();
+    whole.truncate(MOST_FACTS);
+    let apart = dotted::values(json, MOST_FACTS - whole.len());
+    let apart = apart.into_iter().filter_map(|(name, value)| pair(name.into(), value));
+    // Of equal names the last counts.
+    apart.chain(whole).collect()
+}
+
+type Pair<'j> = (Cow<'j, str>, Cow<'j, str>);
+
+/// As [`pairs`], with objects as values.
+fn as_sent<'j>(json: &'j Json<'_>) -> Vec<Pair<'j>> {
+    let members = json.members().iter().filter_map(|(name, value)| pair(name.as_ref().into(), value));
+    let listed = json.list().iter().filter_map(|told| {
+        let name = told.member("key").text().or_else(|| told.member("name").text())?;
+        pair(name, told.member("value"))
     });
-    let listed = json.list().iter().filter_map(|pair| {
-        let name = pair.member("key").text().or_else(|| pair.member("name").text())?;
-        let name = if name.len() > LONGEST_NAME { Cow::Owned(shorten(&name, LONGEST_NAME).to_owned()) } else { name };
-        Some((name, value_of(pair.member("value"))?))
-    });
-    // `host` as a container id is the sensor's way of saying that it was none.
-    let is_one = |(name, value): &(Cow<'_, str>, Cow<'_, str>)| !(name == "container.id" && value == "host");
     let mut pairs = Vec::with_capacity((json.members().len() + json.list().len()).min(MOST_FACTS));
-    pairs.extend(members.chain(listed).filter(is_one).take(MOST_FACTS));
+    pairs.extend(members.chain(listed).take(MOST_FACTS));
     pairs
+}
+
+/// A name and its value, when both say something.
+fn pair<'j>(name: Cow<'j, str>, value: &'j Json<'_>) -> Option<Pair<'j>> {
+    let name = match name {
+        Cow::Borrowed(name) => Cow::Borrowed(shorten(meaningful(name)?, LONGEST_NAME)),
+        Cow::Owned(name) => Cow::Owned(shorten(meaningful(&name)?, LONGEST_NAME).to_owned()),
+    };
+    let value = match value {
+        Json::Text(text) => Cow::Borrowed(shorten(meaningful(text)?, LONGEST_VALUE)),
+        other => Cow::Owned(shorten(&other.any_text()?, LONGEST_VALUE).to_owned()),
+    };
+    // `host` as a container id is the sensor's way of saying that it was none.
+    (name != "container.id" || value != "host").then_some((name, value))
 }
 
 /// The first of these that has a value.

@@ -1,6 +1,6 @@
 //! The steps of records of the Kubernetes audit log, and of admission reviews.
 
-use super::{Steps, Target, case_of_workload, credentials, pod, word};
+use super::{Case, Steps, Target, case_of_workload, credentials, pod, word};
 use crate::decide::audited::{self, Target as Object};
 use crate::event::Runtime;
 use crate::event::finding::{Subject, SubjectKind};
@@ -30,8 +30,8 @@ pub(super) fn write(event: &Runtime, target: &Target, steps: &mut Steps) {
         credentials(target, steps);
         steps.say(format_args!("The API server answered {code}: the request changed nothing."));
         may_do(event.field("ka.user.name").and_then(word), steps);
-    } else if is_pod && target.pod.is_some() && !is_deletion(event) {
-        pod(event, case_of_workload(event), target, steps);
+    } else if is_pod && target.pod.is_some() && !is_gone(event) {
+        pod(event, case_of_pod(event, object.as_ref()), target, steps);
     } else {
         credentials(target, steps);
         if let Some(place) = object.as_ref().and_then(Place::of) {
@@ -51,8 +51,33 @@ fn refused(event: &Runtime) -> Option<&str> {
     (code.len() == 3 && code.starts_with(['4', '5']) && code.bytes().all(|b| b.is_ascii_digit())).then_some(code)
 }
 
-/// Whether what the record is about is there no more: by its verb, else by the rule's name (`K8s Service Deleted`).
+/// What was done in a pod or with it: commands run there whatever the rule that told of it is called.
+fn case_of_pod(event: &Runtime, object: Option<&Object>) -> Case {
+    let runs_commands = matches!(object.and_then(|object| object.subresource), Some("exec" | "attach"));
+    match case_of_workload(event) {
+        Case::General | Case::Process | Case::SystemNamespace if runs_commands => Case::Exec,
+        case => case,
+    }
+}
+
+/// Whether what the record is about is there no more.
+fn is_gone(event: &Runtime) -> bool {
+    is_eviction(event) || is_deletion(event)
+}
+
+fn is_eviction(event: &Runtime) -> bool {
+    part(event) == Some("eviction")
+}
+
+fn part(event: &Runtime) -> Option<&str> {
+    Object::of(event).and_then(|object| object.subresource)
+}
+
+/// Whether the object was deleted, and not a part of it: by the verb, else by the rule's name (`K8s Service Deleted`).
 fn is_deletion(event: &Runtime) -> bool {
+    if part(event).is_some() {
+        return false;
+    }
     let last = || event.title().and_then(|title| title.split_whitespace().next_back());
     event.field("ka.verb").map_or_else(
         || last().is_some_and(|word| word.eq_ignore_ascii_case("deleted")),
@@ -111,10 +136,11 @@ impl<'o> Place<'o> {
 
 /// What there is to look at.
 fn look(event: &Runtime, place: &Place, steps: &mut Steps) {
-    if is_deletion(event) {
-        return left(place, steps);
+    if is_gone(event) {
+        return left(event, place, steps);
     }
     match (place.object.resource, &place.name) {
+        ("serviceaccounts", Some(name)) if place.object.subresource == Some("token") => token(place, name, steps),
         ("secrets", name) => secret(event, place, name.as_deref(), steps),
         ("configmaps", Some(name)) if holds_credentials(event) => config_map(place, name, steps),
         ("rolebindings" | "clusterrolebindings", name) => binding(event, place, name.as_deref(), steps),
@@ -124,15 +150,40 @@ fn look(event: &Runtime, place: &Place, steps: &mut Steps) {
 }
 
 /// Something was deleted: it cannot be looked at.
-fn left(place: &Place, steps: &mut Steps) {
-    steps.run("It was deleted; see what is left of its kind:", place.list());
+fn left(event: &Runtime, place: &Place, steps: &mut Steps) {
+    let is_eviction = is_eviction(event);
+    let what = if is_eviction {
+        "The pod was evicted; see what runs in its place, and where:"
+    } else {
+        "It was deleted; see what is left of its kind:"
+    };
+    steps.run(what, place.list());
     if let (Some(name), false) = (&place.name, place.namespace.is_empty()) {
         steps.run(
             "See what happened to it before; Kubernetes keeps events for an hour:",
             format_args!("kubectl {}get events --field-selector involvedObject.name={name}", place.namespace),
         );
     }
-    steps.say("Restore it from where its manifest is kept, when it should be there.");
+    if !is_eviction {
+        steps.say("Restore it from where its manifest is kept, when it should be there.");
+    }
+}
+
+/// A token was made for a service account: whoever has it is that account, until it expires.
+fn token(place: &Place, name: &str, steps: &mut Steps) {
+    steps.say("A token of the service account was made: whoever has it can act as that account until it expires.");
+    let Some(account) = place.object.namespace.zip(place.object.name) else {
+        return steps.run("Find the service account:", place.get(name));
+    };
+    may_do(word(&format!("system:serviceaccount:{}:{}", account.0, account.1)), steps);
+    steps.run(
+        "See which pods run as it:",
+        format_args!("kubectl {}get pods --field-selector spec.serviceAccountName={name}", place.namespace),
+    );
+    steps.run(
+        "When nobody can explain the token, delete the service account, which ends all its tokens; then make it and its pods anew from their manifests:",
+        format_args!("kubectl {}delete serviceaccounts {name}", place.namespace),
+    );
 }
 
 /// Names and sizes, never values.

@@ -168,7 +168,86 @@ fn a_refused_request_left_nothing_to_look_at() {
     let fields = json!({"ka.target.name": "p", "ka.target.namespace": "shop", "ka.target.resource": "pods",
         "ka.response.code": "101", "ka.target.subresource": "exec", "ka.verb": "create"});
     let steps = kubernetes("Attach/Exec Pod", fields).next_steps.unwrap();
-    assert!(steps.contains("who opened the shell") && steps.contains("kubectl -n shop logs p"), "{steps}");
+    assert!(steps.contains("who ran a command") && steps.contains("kubectl -n shop logs p"), "{steps}");
+}
+
+#[test]
+fn a_part_of_an_object_is_told_and_is_not_the_object() {
+    let found = |verb: &str, resource: &str, part: &str, name: &str| {
+        let fields = json!({"ka.verb": verb, "ka.target.resource": resource, "ka.target.subresource": part,
+            "ka.target.name": name, "ka.target.namespace": "shop", "ka.response.code": "201"});
+        let found = kubernetes("Disallowed K8s User", fields);
+        (found.access.unwrap().method_name.unwrap(), found.next_steps.unwrap())
+    };
+    for (verb, resource, part, name, step) in [
+        ("create", "pods", "exec", "web-1", "who ran a command"),
+        ("create", "pods", "portforward", "web-1", "kubectl -n shop describe pod web-1"),
+        (
+            "create",
+            "pods",
+            "eviction",
+            "web-1",
+            "evicted; see what runs in its place, and where:\n   kubectl -n shop get pods\n",
+        ),
+        ("delete", "pods", "ephemeralcontainers", "web-1", "kubectl -n shop describe pod web-1"),
+        (
+            "update",
+            "certificatesigningrequests",
+            "approval",
+            "csr-1",
+            "kubectl get certificatesigningrequests csr-1 -o yaml",
+        ),
+        ("get", "nodes", "proxy", "gke-n1", "kubectl get nodes gke-n1 -o yaml"),
+    ] {
+        let (method, steps) = found(verb, resource, part, name);
+        assert_eq!(method, format!("{verb} {resource}/{part}"));
+        assert!(steps.contains(step), "{method}: {steps}");
+        assert!(!steps.contains("was deleted") && !steps.contains("Restore"), "{method}: {steps}");
+    }
+    let (_, steps) = found("create", "serviceaccounts", "token", "ci");
+    for step in [
+        "act as that account until it expires",
+        "kubectl auth can-i --list --as system:serviceaccount:shop:ci\n",
+        "kubectl -n shop get pods --field-selector spec.serviceAccountName=ci\n",
+        "kubectl -n shop delete serviceaccounts ci\n",
+        "why dev@acme.com made this request",
+    ] {
+        assert!(steps.contains(step), "{step}: {steps}");
+    }
+    let shell = json!({"ka.verb": "create", "ka.target.resource": "pods", "ka.target.subresource": "exec",
+        "ka.target.name": "web-1", "ka.target.namespace": "shop", "ka.uri.param[command]": "/bin/sh"});
+    assert!(kubernetes("Attach/Exec Pod", shell).next_steps.unwrap().contains("who opened the shell"));
+}
+
+#[test]
+fn what_fields_leave_out_is_read_from_the_path_of_the_request() {
+    let with = |fields: Value| kubernetes("Disallowed K8s User", fields);
+    let uri = "/apis/apps/v1/namespaces/shop/deployments/web";
+    let object = json!({"objects": [{"group": "apps/v1", "kind": "Deployment", "ns": "shop", "name": "web"}]});
+    for fields in [
+        json!({"ka.verb": "patch", "ka.uri": uri, "ka.target.name": "web", "ka.target.resource": "deployments"}),
+        json!({"ka.verb": "patch", "ka.uri": uri}),
+    ] {
+        let found = with(fields);
+        assert_eq!(json_of(&found), object);
+        assert_eq!(found.access.unwrap().method_name.as_deref(), Some("patch deployments"));
+        let steps = found.next_steps.unwrap();
+        assert!(steps.contains("kubectl -n shop get deployments web -o yaml"), "{steps}");
+    }
+    let uri = "/api/v1/namespaces/shop/pods/web-1/exec?command=id";
+    for fields in [
+        json!({"ka.verb": "create", "ka.uri": uri, "ka.target.name": "web-1", "ka.target.resource": "pods"}),
+        json!({"ka.verb": "create", "ka.uri": uri}),
+    ] {
+        let found = with(fields);
+        assert_eq!(json_of(&found), json!({"pods": [{"ns": "shop", "name": "web-1"}]}));
+        assert_eq!(found.access.unwrap().method_name.as_deref(), Some("create pods/exec"));
+        assert!(found.next_steps.unwrap().contains("kubectl -n shop get pod web-1 -o wide"));
+    }
+    let told = json!({"ka.uri": "/api/v1/namespaces/other/secrets/db", "ka.target.resource": "secrets", "ka.target.name": "db",
+        "ka.target.namespace": "shop"});
+    assert_eq!(json_of(&with(told))["objects"][0]["ns"], "shop", "what a field tells stands");
+    assert!(with(json!({"ka.verb": "get", "ka.uri": "/readyz"})).kubernetes.is_none());
 }
 
 #[test]

@@ -61,6 +61,18 @@ fn what_is_large_is_not_repeated_but_what_is_read_of_it() {
 }
 
 #[test]
+fn a_padded_time_is_kept_as_the_moment_it_tells() {
+    for time in ["1524066120000000", "2018-04-18T15:42:00.123456789Z"] {
+        let padded = format!("{time}{}", " ".repeat(5_000));
+        let event = json!({"policyId": 7, "output": "o"});
+        let body = json!({"timestamp": padded, "entities": [{"policyEvents": [event]}]}).to_string();
+        let found = again(&body);
+        assert!(!found.untimed);
+        assert_eq!(found, again(&body.replace(&padded, time)));
+    }
+}
+
+#[test]
 fn a_link_of_any_length_is_not_copied() {
     let linked = |length: usize| {
         let url = format!("https://secure.sysdig.com/#/{}", "x".repeat(length));

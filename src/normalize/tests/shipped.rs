@@ -1,0 +1,112 @@
+//! What shippers make of events on the way: names taken apart, wrappers of all kinds.
+
+use serde_json::{Map, Value, json};
+
+use super::*;
+
+macro_rules! fixture {
+    ($name:literal) => {
+        include_str!(concat!("../../../tests/data/", $name))
+    };
+}
+
+/// What a shipper makes of names with dots.
+fn apart(flat: &Value) -> Value {
+    let mut whole = json!({});
+    for (name, value) in flat.as_object().unwrap() {
+        let place = name.split('.').fold(&mut whole, |place, part| {
+            let members = place.as_object_mut().expect("no name here is the beginning of another");
+            members.entry(part).or_insert_with(|| Value::Object(Map::new()))
+        });
+        *place = value.clone();
+    }
+    whole
+}
+
+#[test]
+fn names_that_were_taken_apart_are_the_same_event() {
+    let falco = fixture!("falco/shell.json");
+    assert_eq!(only(fixture!("falco/expanded_by_shipper.json")), only(falco), "its id, too");
+    let mut sysdig: Value = serde_json::from_str(fixture!("sysdig/forwarder_single.json")).unwrap();
+    let flat = only(&sysdig.to_string());
+    for place in ["/labels", "/content/fields"] {
+        let told = sysdig.pointer_mut(place).unwrap();
+        *told = apart(told);
+    }
+    assert_eq!(only(&sysdig.to_string()), flat);
+    let only_clock = json!({"rule": "R", "priority": "Notice", "output": "o",
+        "output_fields": {"evt": {"time": 1_526_547_969_874_686_373_i64}, "container": {"id": "host"}}});
+    let event = only(&only_clock.to_string());
+    assert_eq!((event.untimed, event.container.id), (false, None));
+}
+
+#[test]
+fn a_name_that_is_there_as_it_should_be_counts() {
+    let event = |fields: Value| {
+        let event = json!({"rule": "R", "priority": "Notice", "output": "o", "time": "2025-05-18T10:18:15Z",
+            "output_fields": fields});
+        only(&event.to_string())
+    };
+    let told = event(json!({"proc.name": "sh", "proc": {"name": "other", "env": "A=hush", "pid": 7}}));
+    assert_eq!((told.field("proc.name"), told.field("proc.pid")), (Some("sh"), Some("7")));
+    assert_eq!((told.field("proc"), told.field("proc.env")), (None, None));
+    let many: Map<String, Value> = (0..5_000).map(|n| (format!("k{n}"), json!(n))).collect();
+    let told = event(json!({"proc.name": "sh", "many": many}));
+    assert_eq!((told.fields.iter().count(), told.field("proc.name")), (1_000, Some("sh")));
+}
+
+#[test]
+fn what_services_wrap_around_an_event_is_taken_off() {
+    let alone = only(fixture!("falco/shell.json"));
+    let wrapped = events(fixture!("falco/wrapped_by_services.ndjson"));
+    assert_eq!(wrapped, vec![alone; 5]);
+    let unpadded = json!({"specversion": "1.0", "data_base64": "eyJydWxlIjoiUiIsIm91dHB1dF9maWVsZHMiOnt9fQ"});
+    assert_eq!(only(&unpadded.to_string()).rule, some("R"));
+}
+
+#[test]
+fn an_event_where_none_is_looked_for_is_kept_with_its_reason() {
+    let falco: Value = serde_json::from_str(fixture!("falco/shell.json")).unwrap();
+    let sysdig: Value = serde_json::from_str(fixture!("sysdig/forwarder_single.json")).unwrap();
+    let notification: Value = serde_json::from_str(fixture!("sysdig/notification_2019.json")).unwrap();
+    let deep = (0..4).fold(falco.clone(), |inner, _| json!({"data": inner}));
+    for (body, sign) in [
+        (deep, "output_fields"),
+        (json!({"hits": {"hits": [{"_source": falco}]}}), "output_fields"),
+        (json!({"streams": [{"values": [["1763800001639981110", falco.to_string()]]}]}), "output_fields"),
+        (json!({"type": "x", "test": {"alert": sysdig}}), "content.ruleName"),
+        (json!({"alert": {"entity": notification["entities"][0]}}), "policyEvents"),
+    ] {
+        let body = body.to_string();
+        let found = elements(&body);
+        let [Element::Unreadable { reason, body: kept }] = found.as_slice() else { panic!("{found:?}") };
+        assert!(reason.contains(sign) && reason.contains("send the event itself"), "{reason}");
+        assert_eq!(*kept, body);
+        assert_eq!(stored(&body, received()).unwrap(), found[0]);
+    }
+    let several = json!({"records": [falco, {"odd": sysdig}]}).to_string();
+    let found = elements(&several);
+    assert!(matches!(found.as_slice(), [Element::Event { .. }, Element::Unreadable { .. }]), "{found:?}");
+    for none in [
+        json!({"message": "the rule has no output_fields", "rule": "x"}),
+        json!({"a": {"rule": {"name": "x"}, "output_fields": {}}}),
+        json!({"log": "{\"output_fields\": broken"}),
+    ] {
+        assert_eq!(ignored(&none.to_string()), [Ignored::Unrecognised], "{none}");
+    }
+}
+
+#[test]
+fn a_stored_log_entry_stays_one_whatever_it_holds() {
+    let mut entry: Value =
+        serde_json::from_str(include_str!("../../../tests/data/integrity/late_failed_pcr4_changed_pcr14_new.json"))
+            .unwrap();
+    let plain = stored(&entry.to_string(), received()).unwrap();
+    let Element::Event { event: Event::Integrity(_), .. } = &plain else { panic!("{plain:?}") };
+    for (rule, fields) in [(json!("R"), json!({})), (json!(5), json!({"x": {"rule": "R", "output_fields": {}}}))] {
+        entry["jsonPayload"]["rule"] = rule;
+        entry["jsonPayload"]["output_fields"] = fields;
+        let element = stored(&entry.to_string(), received()).unwrap();
+        assert!(matches!(element, Element::Event { event: Event::Integrity(_), .. }), "{element:?}");
+    }
+}
