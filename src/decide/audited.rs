@@ -4,9 +4,9 @@ use serde::Deserialize;
 
 use super::kinds::{self, Kind};
 use super::object::bounded;
+use crate::event::api_path::ApiPath;
 use crate::event::finding::{Binding, Kubernetes, Object, Role, RoleKind, Subject, SubjectKind};
 use crate::event::runtime::Runtime;
-use crate::normalize::api_path::ApiPath;
 
 /// Most subjects of one binding.
 const MOST_SUBJECTS: usize = 20;

@@ -1,5 +1,6 @@
 //! Our own words: what happened, which finding it becomes, and how it ended. Knows no wire format of a sender.
 
+pub mod api_path;
 pub mod attestation;
 pub mod facts;
 pub mod finding;

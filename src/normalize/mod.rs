@@ -3,7 +3,6 @@
 //! One element that cannot be read never stops the others. Replaying is reading again: the body kept with every
 //! element is itself a delivery of one, and gives the same event ([`stored`]).
 
-pub mod api_path;
 mod derived;
 mod dotted;
 mod environment;

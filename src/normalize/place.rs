@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::api_path::ApiPath;
 use super::names;
+use crate::event::api_path::ApiPath;
 use crate::event::facts::Facts;
 use crate::event::runtime::{Cloud, Container, Host, Kubernetes};
 
