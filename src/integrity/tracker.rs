@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::answer::Answered;
 use super::baseline::Subject;
 use super::baselines::Baselines;
-use super::entry::{Check, Entry, Fact, Vm, finding_id};
+use super::entry::{Entry, Fact, Vm, finding_id};
 use super::finding::{Context, finding};
 use super::halts::Halted;
 use super::learning::Learning;
@@ -108,7 +108,7 @@ impl Tracker {
         for action in &step.actions {
             changes.push(match *action {
                 Action::Close { check, told } => {
-                    let time = step.record.told(check).unwrap_or(entry.time);
+                    let time = step.record.passed(check).unwrap_or(entry.time);
                     FindingChange::Close { id: finding_id(&entry.vm, check), time, told }
                 }
                 Action::Raise(check) => {
@@ -311,7 +311,7 @@ impl Tracker {
         let Some(document) = self.store.read(KIND, &early.vm.key()).await? else { return Ok(false) };
         let record: Record = document.parse(KIND)?;
         let moment = early.moment();
-        Ok(record.newest(Check::LateBoot).is_some_and(|late| late >= moment) || record.was_ended(moment))
+        Ok(record.went_on(moment) || record.was_ended(moment))
     }
 
     async fn assessed(
