@@ -7,13 +7,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::baseline::{By, store, who};
-use super::out::say;
+use super::out::{note, say};
 use super::{Format, table};
 use crate::config::acting::{ActingConfig, Limits};
 use crate::config::secrets::environment;
 use crate::respond::Plan;
 use crate::respond::caps::Caps;
 use crate::respond::desk::Desk;
+use crate::telemetry::chain;
 
 /// What was done about failed boots, and what was not and why. Read from where STATE_URL says.
 #[derive(Debug, Args)]
@@ -53,7 +54,8 @@ pub(super) fn run(args: ActionsArgs) -> anyhow::Result<ExitCode> {
             let named = |vm: &String| plan.report.vm.id.to_string() == *vm || plan.name.as_ref() == Some(vm);
             args.vm.as_ref().is_none_or(named) && (!args.open || plan.answer.is_none())
         };
-        let plans: Vec<Plan> = desk.all().await?.into_iter().filter(wanted).collect();
+        let (plans, unreadable) = desk.all().await?;
+        let plans: Vec<Plan> = plans.into_iter().filter(wanted).collect();
         match args.format {
             Format::Json => {
                 for plan in &plans {
@@ -67,13 +69,18 @@ pub(super) fn run(args: ActionsArgs) -> anyhow::Result<ExitCode> {
                 );
             }
             Format::Text => {
-                print(&plans, args.journal);
+                if !plans.is_empty() || unreadable.is_empty() {
+                    print(&plans, args.journal);
+                }
                 for (name, dry_run) in [("Caps", false), ("Caps of the dry run", true)] {
                     say!("{name}: {}", used(&desk.caps(dry_run).await?, &limits, Utc::now()));
                 }
             }
         }
-        Ok(ExitCode::SUCCESS)
+        for error in &unreadable {
+            note!("Left out: {}", chain(error));
+        }
+        Ok(if unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
 

@@ -10,24 +10,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
+use super::baseline_report::{Asked, logged, newest_late, told};
 use super::log_file::known_entries;
 use super::out::{note, say};
 use super::{Format, table};
-use crate::config::enrich::COMPUTE_ENDPOINT;
 use crate::config::google::{Account, GoogleConfig};
-use crate::config::pubsub::logging_endpoint;
 use crate::config::secrets::environment;
 use crate::config::state::{StateConfig, StateUrl};
 use crate::config::{Env, Problems};
-use crate::google::compute::Compute;
-use crate::google::http::{Client, HttpSettings};
-use crate::google::{TokenSource, logging};
+use crate::google::TokenSource;
 use crate::integrity::baseline::{Baseline, Scope, Subject};
 use crate::integrity::baselines::Baselines;
-use crate::integrity::entry::{BootReport, INTEGRITY_LOG};
+use crate::integrity::entry::BootReport;
 use crate::integrity::matching::judge;
 use crate::integrity::words::boot_report;
-use crate::integrity::{Entry, Fact, Reading, read};
 use crate::state;
 
 /// The known-good baselines that failed boots are compared with. They live where STATE_URL says.
@@ -229,7 +225,7 @@ async fn open(config: &StateConfig, google: &GoogleConfig) -> anyhow::Result<Arc
     Ok(state::open(config, &tokens).await?)
 }
 
-fn problems(env: &mut Env) -> Problems {
+pub(super) fn problems(env: &mut Env) -> Problems {
     std::mem::take(env).finish().err().unwrap_or(Problems(Vec::new()))
 }
 
@@ -243,7 +239,12 @@ async fn import(args: Import, env: &mut Env, baselines: &Baselines) -> anyhow::R
     let expires = args.days.map(|days| end(days, now)).transpose()?;
     let entry = match (&args.from_entry, &args.instance) {
         (Some(file), _) => newest_late(known_entries(file)?)?,
-        (None, Some(instance)) => newest_late(logged(&args, instance, env).await?)?,
+        (None, Some(instance)) => {
+            let (Some(project), Some(zone)) = (&args.project, &args.zone) else {
+                bail!("--instance needs --project and --zone")
+            };
+            logged(Asked { instance, project, zone }, env).await?
+        }
         (None, None) => bail!("give --from-entry or --instance"),
     };
     let report = boot_report(&entry).context("the entry is no boot report")?;
@@ -273,6 +274,7 @@ async fn import(args: Import, env: &mut Env, baselines: &Baselines) -> anyhow::R
     }
     let list: Vec<String> = baseline.measurements.0.keys().map(ToString::to_string).collect();
     say!("{name} is known to be good now: {}.", list.join(", "));
+    say!("It is of {}.", told(&entry, args.instance.as_deref()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -284,23 +286,8 @@ fn end(days: u32, now: DateTime<Utc>) -> anyhow::Result<DateTime<Utc>> {
     now.checked_add_signed(TimeDelta::days(i64::from(days))).context("--days leads beyond the calendar; give fewer")
 }
 
-/// The newest late boot report; all reports must be of one VM.
-fn newest_late(entries: Vec<Entry>) -> anyhow::Result<Entry> {
-    let mut late: Vec<Entry> = entries.into_iter().filter(|entry| matches!(entry.fact, Fact::LateBoot(_))).collect();
-    late.sort_by_key(|entry| (entry.time, entry.boot));
-    let Some(newest) = late.pop() else {
-        bail!(
-            "there is no late boot report; an early one does not cover what is loaded after it, and cannot be approved"
-        )
-    };
-    if let Some(other) = late.iter().find(|entry| entry.vm.key() != newest.vm.key()) {
-        bail!("the reports are of several VMs ({} and {}); give those of one", newest.vm.key(), other.vm.key());
-    }
-    Ok(newest)
-}
-
 fn usable(report: &BootReport, from: From) -> anyhow::Result<crate::integrity::measurement::Measurements> {
-    if let Some(reason) = report.unreadable.first() {
+    if let Some(reason) = report.not_readable().next() {
         bail!("the report cannot be approved: {reason}");
     }
     let measurements = match from {
@@ -316,36 +303,6 @@ fn usable(report: &BootReport, from: From) -> anyhow::Result<crate::integrity::m
         );
     }
     Ok(measurements)
-}
-
-/// The late boot reports of a VM in Cloud Logging.
-async fn logged(args: &Import, instance: &str, env: &mut Env) -> anyhow::Result<Vec<Entry>> {
-    let (Some(project), Some(zone)) = (&args.project, &args.zone) else {
-        bail!("--instance needs --project and --zone")
-    };
-    let google = GoogleConfig::read(env);
-    let endpoint = env.parse::<url::Url>(&COMPUTE_ENDPOINT, "an address");
-    let (Some(google), Some(endpoint)) = (google, endpoint) else { return Err(problems(env).into()) };
-    let id = if instance.bytes().all(|byte| byte.is_ascii_digit()) {
-        instance.to_owned()
-    } else {
-        let tokens = google.token_source(Account::Compute, &endpoint)?;
-        let compute = Compute::new(Client::new(HttpSettings::new(endpoint), tokens)?);
-        let found = compute.instance(project, zone, instance).await?;
-        found.with_context(|| format!("there is no VM {instance} in {project}, {zone}"))?.id.0
-    };
-    let Some(base) = logging_endpoint(env) else { return Err(problems(env).into()) };
-    let tokens = google.token_source(Account::Compute, &base)?;
-    let http = Client::new(HttpSettings::new(base), tokens)?;
-    let filter = format!(
-        "resource.type=\"gce_instance\" AND resource.labels.instance_id=\"{id}\" AND log_id(\"{INTEGRITY_LOG}\") AND jsonPayload.lateBootReportEvent:*"
-    );
-    let entries = logging::newest(&http, project, &filter, 5).await?;
-    let read = entries.iter().filter_map(|json| match read(json, Utc::now()) {
-        Ok(Reading::Entry(entry)) => Some(*entry),
-        _ => None,
-    });
-    Ok(read.collect())
 }
 
 async fn list(baselines: &Baselines, format: Format) -> anyhow::Result<ExitCode> {

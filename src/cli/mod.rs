@@ -4,6 +4,7 @@
 mod actions;
 mod attest;
 mod baseline;
+mod baseline_report;
 mod check;
 mod demo;
 mod demo_samples;

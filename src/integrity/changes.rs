@@ -128,18 +128,29 @@ impl Record {
         ended.then_some(standing.passed?.time)
     }
 
-    /// Whether somebody else had the baseline learned again after we had, and before `until`. Our own call stands in
-    /// the audit log too, under its operation; while that is not known, nobody can tell the two apart.
-    pub(super) fn relearned_by_others(&self, until: DateTime<Utc>) -> bool {
-        let Some((learning, ours)) = self.learning.as_ref().and_then(|known| Some((known, known.operation.as_ref()?)))
-        else {
-            return false;
-        };
-        self.changes.made.iter().any(|change| {
+    /// Who else had the baseline learned again after we had, and before `until`. Our own call stands in the audit log
+    /// too, under its operation; while that is not known, nobody can tell the two apart.
+    pub(super) fn relearned_by_others(&self, until: DateTime<Utc>) -> Option<&Change> {
+        let learning = self.learning.as_ref()?;
+        let ours = learning.operation.as_ref()?;
+        self.changes.made.iter().find(|change| {
             change.what == BASELINE
                 && (learning.called..until).contains(&change.time)
                 && change.operation.as_ref().is_some_and(|operation| operation != ours)
         })
+    }
+
+    /// Who is to blame for a policy that we did not approve, as a sentence, when it was not our relearn.
+    pub fn learned_from_others(&self) -> Option<String> {
+        let lost = self.learning.as_ref()?.lost?;
+        let change = self.relearned_by_others(lost.time)?;
+        let stamp = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S UTC");
+        Some(format!(
+            "It was relearned by {} on {}, after the connector had it relearned: the policy in the report of {}, which is not what the connector had approved, is of that.",
+            change.by,
+            stamp(change.time),
+            stamp(lost.time)
+        ))
     }
 
     /// The options that are known to be off.

@@ -12,6 +12,9 @@ use crate::event::FindingId;
 /// The log of boot reports, decoded.
 pub const INTEGRITY_LOG: &str = "compute.googleapis.com/shielded_vm_integrity";
 
+/// Who did it, where the audit entry does not say.
+pub const UNNAMED: &str = "somebody the entry does not name";
+
 /// One log entry about a Shielded VM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -133,6 +136,9 @@ pub struct BootReport {
     /// The registers that these are of.
     #[serde(default, skip_serializing_if = "Garbled::is_empty")]
     pub garbled: Garbled,
+    /// Why the boot counter cannot be read, when it cannot. Such a report never matches a baseline either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counter: Option<String>,
 }
 
 impl BootReport {
@@ -140,6 +146,11 @@ impl BootReport {
     pub fn differences(&self) -> Vec<Difference> {
         let differences = compare(&self.policy, &self.actual).into_iter();
         differences.map(|difference| difference.given(&self.garbled)).collect()
+    }
+
+    /// What cannot be read, one sentence each.
+    pub fn not_readable(&self) -> impl Iterator<Item = &String> {
+        self.unreadable.iter().chain(&self.counter)
     }
 
     /// Whether it passed: as stated, else by comparing.
@@ -165,9 +176,9 @@ pub struct LaunchReport {
 }
 
 impl LaunchReport {
-    /// Whether somebody should look at it.
+    /// Whether somebody should look at it. What does not say that it passed may have left out that it did not.
     pub fn alarming(&self) -> bool {
-        self.passed == Some(false) || self.debug_enabled == Some(true)
+        self.passed != Some(true) || self.debug_enabled == Some(true)
     }
 }
 

@@ -253,6 +253,27 @@ mod tests {
     }
 
     #[test]
+    fn only_pcr_7_moved_is_not_said_while_another_register_cannot_be_read() {
+        let policy = json!([element(4, OTHER), element(7, ZERO)]);
+        for (four, expected) in [(OTHER, true), ("zz", false)] {
+            let entry = late(&json!("3"), &policy, &json!([element(4, four), element(7, OTHER)]));
+            let text = explain(&entry).text(Paint(false));
+            assert_eq!(text.contains("Only PCR_7 moved"), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_boot_counter_is_no_value_of_a_register() {
+        let list = json!([element(4, OTHER)]);
+        let found = explain(&late(&json!("x"), &list, &list));
+        assert_eq!(found.summary.as_deref(), Some("all registers as the policy has them"));
+        assert!(found.notes.iter().any(|note| note.contains("all values that were reported agree")), "{found:?}");
+        let text =
+            explain(&late(&json!("x"), &json!([element(7, OTHER)]), &json!([element(7, ZERO)]))).text(Paint(false));
+        assert!(text.contains("Only PCR_7 moved") && text.contains("Not readable: bootCounter"), "{text}");
+    }
+
+    #[test]
     fn what_was_never_extended_is_not_said_to_have_been_measured() {
         let entry = late(&json!("3"), &json!([element(4, OTHER)]), &json!([element(4, OTHER), element(12, ZERO)]));
         let text = explain(&entry).text(Paint(false));

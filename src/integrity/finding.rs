@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::diff::{Change, Difference};
-use super::entry::{Audit, BootReport, Check, Entry, Fact, INTEGRITY_LOG};
+use super::entry::{Audit, BootReport, Check, Entry, Fact, INTEGRITY_LOG, UNNAMED};
 use super::explain::explain;
 use super::lifecycle::Record;
 use super::matching::Judgement;
@@ -144,6 +144,9 @@ fn description(entry: &Entry, check: Check, context: &Context) -> String {
     if let (Some((who, time)), true) = (&context.record.relearned, about_it) {
         parts.push(format!("The baseline was last relearned by {who} on {}.", time.format("%Y-%m-%d %H:%M UTC")));
     }
+    if check == Check::Relearned {
+        parts.extend(context.record.learned_from_others());
+    }
     if entry.check() == Some(Check::Options) {
         parts.push(format!("Now off: {}.", context.record.off().join(", ")));
         parts.extend(context.record.switched_off());
@@ -203,14 +206,16 @@ fn log_entries(entry: &Entry) -> Vec<LogEntry> {
 }
 
 fn access(by: &Audit) -> Access {
-    let email = by.principal.contains('@').then(|| by.principal.clone());
+    let clean = |text: &String| text::printable(text).into_owned();
+    let principal = Some(&by.principal).filter(|principal| *principal != UNNAMED).map(clean);
+    let is_email = by.principal.contains('@');
     Access {
-        principal_subject: if email.is_none() { Some(by.principal.clone()) } else { None },
-        principal_email: email,
-        caller_ip: by.caller_ip.clone(),
-        user_agent: by.user_agent.clone(),
+        principal_email: principal.clone().filter(|_| is_email),
+        principal_subject: principal.filter(|_| !is_email),
+        caller_ip: by.caller_ip.as_ref().map(clean),
+        user_agent: by.user_agent.as_ref().map(clean),
         service_name: Some("compute.googleapis.com".to_owned()),
-        method_name: Some(by.method.clone()),
+        method_name: Some(clean(&by.method)),
         ..Access::default()
     }
 }
@@ -296,4 +301,28 @@ fn values(measurements: &Measurements) -> Value {
     let named =
         measurements.0.iter().map(|(slot, digest)| (format!("{}_{}", slot.pcr, slot.algorithm), json!(digest.hex())));
     Value::Object(named.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_did_it_is_told_without_control_characters_and_only_when_it_is_known() {
+        let by = |principal: &str| {
+            let agent = Some("ua\u{1b}[31m".to_owned());
+            access(&Audit { principal: principal.into(), user_agent: agent, ..Audit::default() })
+        };
+        for (principal, email, subject) in [
+            ("a@b.c", Some("a@b.c"), None),
+            ("\u{1b}[31mroot@x", Some(" [31mroot@x"), None),
+            ("principal://x", None, Some("principal://x")),
+            (UNNAMED, None, None),
+        ] {
+            let access = by(principal);
+            assert_eq!(access.principal_email.as_deref(), email);
+            assert_eq!(access.principal_subject.as_deref(), subject);
+            assert_eq!(access.user_agent.as_deref(), Some("ua [31m"));
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! A boot that was ended from outside: by us, or by whoever stopped the VM. No late report can follow. Pure.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::answer;
 use super::entry::{Check, Entry, Fact};
-use super::lifecycle::Record;
+use super::lifecycle::{Action, Record};
 use super::moment::Moment;
 
 /// A boot that we stopped or suspended.
@@ -41,6 +41,47 @@ impl Record {
         let stays = stopped.is_some_and(|shutdown| self.newest_boot.is_none_or(|newest| newest.time <= shutdown.time));
         stays || self.halted_in(boot).is_some()
     }
+}
+
+/// A boot that went on, or was ended in time, also where that came to be known late.
+impl Record {
+    /// Whether the late report of this boot was seen, or one of a later boot. Clocks may put the late report of a boot
+    /// before its early one.
+    pub(super) fn went_on(&self, boot: Moment) -> bool {
+        self.newest(Check::LateBoot).is_some_and(|late| late >= boot || is_same(late, boot))
+    }
+
+    /// A late report: the boot that is told not to have completed did, if it is this one or one before.
+    pub(super) fn went_through(&mut self, late: Moment) -> Option<Action> {
+        let failed = self.checks.get(&Check::BootIncomplete).and_then(|standing| standing.failed);
+        if failed.is_some_and(|failed| is_same(late, failed)) {
+            self.pass_after_all(Check::BootIncomplete, late)
+        } else {
+            self.pass(Check::BootIncomplete, late, false)
+        }
+    }
+
+    /// Notes until when a boot that did not complete was waited for.
+    pub(super) fn given(&mut self, boot: Moment, minutes: u32) {
+        if self.checks.get(&Check::BootIncomplete).is_some_and(|standing| standing.failed == Some(boot)) {
+            self.waited_until = Some(boot.time + TimeDelta::minutes(minutes.into()));
+        }
+    }
+
+    /// A shutdown that comes to be known only now: the boot that is told not to have completed had no time to, if it
+    /// was stopped before its time was up. One that was stopped afterwards, by us or by others, did hang.
+    pub(super) fn ended_in_time(&mut self, shutdown: Moment) -> Option<Action> {
+        let failed = self.checks.get(&Check::BootIncomplete)?.failed?;
+        let in_time = self.waited_until.is_some_and(|until| shutdown.time < until);
+        if !in_time || !is_of(shutdown, failed) || !self.was_ended(failed) {
+            return None;
+        }
+        self.pass_after_all(Check::BootIncomplete, shutdown)
+    }
+}
+
+fn is_same(one: Moment, other: Moment) -> bool {
+    one.boot.is_some() && one.boot == other.boot
 }
 
 /// Whether what happened at `end` ended this boot.

@@ -33,6 +33,9 @@ pub struct Learning {
     /// The newest report that showed the approved policy.
     #[serde(default)]
     pub verified: Option<Moment>,
+    /// The first report that showed another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Moment>,
 }
 
 fn yes() -> bool {
@@ -114,6 +117,7 @@ mod tests {
             taken: true,
             operation: None,
             verified: None,
+            lost: None,
         };
         let (before, after) = (called - TimeDelta::seconds(5), called + TimeDelta::seconds(5));
         let same = [(0, 1), (4, 2), (7, 1), (14, 5)];

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::changes::Changes;
@@ -56,6 +56,9 @@ pub struct Record {
     /// When it was last said to have stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<Moment>,
+    /// Until when the boot that did not complete last was waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waited_until: Option<DateTime<Utc>>,
     /// The boot that we stopped or suspended last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub halted: Option<Halted>,
@@ -117,9 +120,8 @@ pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
             actions.extend(record.asked(entry, fresh));
             None
         }
-        Fact::Launch(report) if report.passed.is_none() && !report.alarming() => None,
-        // What says that it was stopped may have come after its time was up.
-        Fact::BootIncomplete { .. } if record.was_ended(moment) => None,
+        // What says that it went on, or was stopped, may have come after its time was up.
+        Fact::BootIncomplete { .. } if record.went_on(moment) || record.was_ended(moment) => None,
         _ => entry.failed(),
     };
     if let (Some(check), Some(failed)) = (entry.check(), failed) {
@@ -129,14 +131,14 @@ pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
         Fact::LateBoot(report) => {
             timer = Timer::Stop;
             // The boot went on, whatever was measured.
-            actions.extend(record.pass(Check::BootIncomplete, moment, false));
+            actions.extend(record.went_through(moment));
             actions.extend(record.learned(report, moment));
         }
-        Fact::EarlyBoot(report)
-            if !report.passed() && record.newest(Check::LateBoot).is_none_or(|late| late < moment) =>
-        {
-            timer = Timer::Start;
-        }
+        Fact::EarlyBoot(report) if !report.passed() && !record.went_on(moment) => timer = Timer::Start,
+        Fact::BootIncomplete { minutes, .. } if failed == Some(true) => record.given(moment, *minutes),
+        Fact::Shutdown => actions.extend(record.ended_in_time(moment)),
+        // Our own relearn is not to blame for what somebody else's did.
+        Fact::BaselineRelearned(_) => actions.extend(record.not_ours(moment)),
         _ => {}
     }
     Step { record, actions, timer }
@@ -147,6 +149,11 @@ impl Record {
     pub fn newest(&self, check: Check) -> Option<Moment> {
         let standing = self.checks.get(&check)?;
         standing.failed.max(standing.passed)
+    }
+
+    /// When the check passed last.
+    pub fn passed(&self, check: Check) -> Option<DateTime<Utc>> {
+        Some(self.checks.get(&check)?.passed?.time)
     }
 
     /// Whether the check has passed since this moment.
@@ -176,11 +183,27 @@ impl Record {
             }
             // Once it was seen to have learned what was approved, later changes are somebody else's.
             Learned::Other if learning.verified.is_none_or(|verified| verified > moment) => {
-                let others = self.relearned_by_others(moment.time);
+                learning.lost = Some(learning.lost.map_or(moment, |lost| lost.min(moment)));
+                let others = self.relearned_by_others(moment.time).is_some();
                 if others { None } else { self.fail(Check::NotApproved, moment) }
             }
             Learned::Other | Learned::NotYet => None,
         }
+    }
+
+    /// The finding about our relearn is taken back when somebody else had the baseline relearned before the first report
+    /// that gave rise to it, and the audit log told it only now. Asked again, it answers the same.
+    fn not_ours(&mut self, relearned: Moment) -> Option<Action> {
+        let lost = self.learning.as_ref()?.lost?;
+        self.relearned_by_others(lost.time)?;
+        self.pass_after_all(Check::NotApproved, relearned)
+    }
+
+    /// Ends a failure that may be dated later than what ends it.
+    pub(super) fn pass_after_all(&mut self, check: Check, moment: Moment) -> Option<Action> {
+        let failed = self.checks.get(&check)?.failed?;
+        let time = moment.time.max(failed.time + TimeDelta::milliseconds(1));
+        self.pass(check, Moment { time, ..moment }, false)
     }
 
     fn fail(&mut self, check: Check, moment: Moment) -> Option<Action> {
@@ -192,7 +215,7 @@ impl Record {
     }
 
     /// `anyway`: close even without a failure that is known, as what was known may have been lost.
-    fn pass(&mut self, check: Check, moment: Moment, anyway: bool) -> Option<Action> {
+    pub(super) fn pass(&mut self, check: Check, moment: Moment, anyway: bool) -> Option<Action> {
         let standing = self.checks.entry(check).or_default();
         let old = standing.passed.is_some_and(|passed| passed > moment);
         let told = standing.ends(moment);
@@ -207,7 +230,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::integrity::entry::{Audit, BootReport, LogLine, Vm};
+    use crate::integrity::entry::{Audit, BootReport, LaunchReport, LogLine, Vm};
+    use crate::integrity::measurement::{Algorithm, Digest, Measurements, Pcr, Slot};
 
     fn entry(second: i64, boot: u64, fact: Fact) -> Entry {
         let vm = Vm { project: "p".into(), zone: "z".into(), id: 1, name: None };
@@ -229,7 +253,10 @@ mod tests {
 
     /// The finding of a check as Security Command Center would have it after these entries.
     fn run(entries: &[Entry], check: Check) -> Option<bool> {
-        let mut record: Option<Record> = None;
+        run_from(None, entries, check)
+    }
+
+    fn run_from(mut record: Option<Record>, entries: &[Entry], check: Check) -> Option<bool> {
         let mut open = None;
         for entry in entries {
             let step = step(record.as_ref(), entry);
@@ -255,6 +282,10 @@ mod tests {
         // Reports out of order: this failure was superseded when it came.
         let mut standing = Standing { failed: Some(moment(100)), passed: Some(moment(200)), ended: None };
         assert!(!standing.ends(moment(300)));
+    }
+
+    fn incomplete(boot: u64) -> Entry {
+        Entry { fact: Fact::BootIncomplete { early: report(false), minutes: 10 }, ..early(boot, false) }
     }
 
     #[test]
@@ -286,6 +317,94 @@ mod tests {
             let open = run(&delivered, Check::LateBoot) == Some(true);
             prop_assert_eq!(open, !boots.last().unwrap());
         }
+
+        /// The early report, that its late one is missing, and what came of the boot. A late report that is dated a
+        /// second before the early one is of the same boot by its counter.
+        #[test]
+        fn a_boot_that_was_stopped_in_time_or_went_on_is_not_told_as_incomplete_in_any_order(
+            stopped in any::<bool>(), second in -1..600_i64, shuffle in prop::collection::vec(0..3_usize, 3..12)
+        ) {
+            let fact = if stopped { Fact::Shutdown } else { Fact::LateBoot(report(false)) };
+            let second = if stopped { second.max(0) } else { second };
+            let all = [early(1, false), incomplete(1), entry(100 + second, 1, fact)];
+            let mut delivered: Vec<Entry> = shuffle.iter().map(|n| all[*n].clone()).collect();
+            delivered.extend(all.iter().cloned());
+            prop_assert_ne!(run(&delivered, Check::BootIncomplete), Some(true));
+            delivered.extend(all.iter().rev().cloned());
+            prop_assert_ne!(run(&delivered, Check::BootIncomplete), Some(true));
+        }
+
+        /// We had it relearned; then a boot showed another policy, which is of somebody else's relearn if that was between.
+        #[test]
+        fn who_relearned_is_told_by_the_times_and_not_by_the_order(
+            theirs in 1..400_i64, shuffle in prop::collection::vec(0..2_usize, 0..8)
+        ) {
+            let by = |operation: &str| Audit { principal: "bob".into(), operation: Some(operation.into()), ..Audit::default() };
+            let relearned = |second, operation| {
+                Entry { boot: None, ..entry(second, 0, Fact::BaselineRelearned(by(operation))) }
+            };
+            let all = [late(2, true), relearned(theirs, "theirs")];
+            let mut delivered: Vec<Entry> = shuffle.iter().map(|n| all[*n].clone()).collect();
+            delivered.extend(all.iter().cloned());
+            delivered.insert(0, relearned(2, "ours"));
+            let blamed = (5..230).contains(&theirs);
+            let open = run_from(Some(relearnt()), &delivered, Check::NotApproved) == Some(true);
+            prop_assert_eq!(open, !blamed, "{} {:?}", theirs, shuffle);
+        }
+    }
+
+    /// Told to relearn what boot 1 measured; the reports here have no policy at all, which is another one.
+    fn relearnt() -> Record {
+        let slot = Slot { pcr: Pcr::new(4).unwrap(), algorithm: Algorithm::Sha1 };
+        let learning = Learning {
+            boot: early(0, false).moment(),
+            called: early(0, false).time + TimeDelta::seconds(5),
+            approved: Measurements([(slot, Digest(vec![1; 20]))].into()),
+            taken: true,
+            operation: Some("ours".into()),
+            ..Learning::default()
+        };
+        Record { learning: Some(learning), ..Record::default() }
+    }
+
+    #[test]
+    fn a_relearn_of_somebody_elses_is_named_where_ours_was_blamed() {
+        let by = Audit { principal: "bob".into(), operation: Some("theirs".into()), ..Audit::default() };
+        let theirs = Entry { boot: None, ..entry(100, 0, Fact::BaselineRelearned(by)) };
+        let blamed = step(Some(&relearnt()), &late(2, true));
+        assert!(blamed.actions.contains(&Action::Raise(Check::NotApproved)), "{:?}", blamed.actions);
+        assert_eq!(blamed.record.learned_from_others(), None);
+        let after = step(Some(&blamed.record), &theirs);
+        let closed = Action::Close { check: Check::NotApproved, told: true };
+        assert_eq!(after.actions, [Action::Raise(Check::Relearned), closed]);
+        assert_eq!(step(Some(&after.record), &theirs), after, "the first attempt may have died");
+        assert!(after.record.passed(Check::NotApproved) > Some(late(2, true).time), "or the raising would be newer");
+        let told = after.record.learned_from_others().unwrap();
+        assert!(told.contains("by bob on 2027-01-15 08:01:40 UTC, after the connector had"), "{told}");
+    }
+
+    #[test]
+    fn a_launch_report_that_does_not_say_that_it_passed_has_failed() {
+        let launch = |passed| entry(0, 0, Fact::Launch(LaunchReport { passed, ..LaunchReport::default() }));
+        for passed in [None, Some(false)] {
+            assert_eq!(run(&[launch(passed)], Check::Launch), Some(true), "{passed:?}");
+        }
+        assert_eq!(run(&[launch(Some(true))], Check::Launch), None);
+        assert_eq!(
+            run(&[launch(None), Entry { time: late(1, true).time, ..launch(Some(true)) }], Check::Launch),
+            Some(false)
+        );
+    }
+
+    #[test]
+    fn only_a_shutdown_before_its_time_was_up_ends_an_incomplete_boot() {
+        let shutdown = |second, boot| entry(second, boot, Fact::Shutdown);
+        let told = |then: Entry| run(&[early(1, false), incomplete(1), then], Check::BootIncomplete);
+        assert_eq!(told(shutdown(120, 1)), Some(false));
+        assert_eq!(told(shutdown(701, 1)), Some(true), "it hung, and then somebody stopped it");
+        assert_eq!(told(shutdown(120, 2)), Some(true), "another boot's");
+        let up_again = [early(1, false), incomplete(1), entry(140, 2, Fact::Startup), shutdown(120, 1)];
+        assert_eq!(run(&up_again, Check::BootIncomplete), Some(true), "a boot loop");
     }
 
     #[test]
@@ -296,6 +415,8 @@ mod tests {
         assert_eq!(step(Some(&after_late), &early(1, false)).timer, Timer::Leave);
         assert_eq!(step(Some(&after_late), &early(2, false)).timer, Timer::Start);
         assert_eq!(step(None, &late(1, false)).timer, Timer::Stop);
+        let skewed = step(None, &entry(99, 1, Fact::LateBoot(report(true)))).record;
+        assert_eq!(step(Some(&skewed), &early(1, false)).timer, Timer::Leave, "of the same boot, by its counter");
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Judgement {
 
 /// Judges a boot against all baselines.
 pub fn judge(report: &BootReport, subject: Subject<'_>, baselines: &[Baseline], now: DateTime<Utc>) -> Judgement {
-    if let Some(reason) = report.unreadable.first() {
+    if let Some(reason) = report.not_readable().next() {
         return Judgement::Unfit { reason: reason.clone() };
     }
     if report.actual.is_empty() {
@@ -165,6 +165,7 @@ mod tests {
             actual: list(actual).0,
             unreadable: vec![],
             garbled: Garbled::default(),
+            counter: None,
         }
     }
 

@@ -33,7 +33,7 @@ pub fn read(json: &Value, received: DateTime<Utc>) -> Result<Reading, Unreadable
     let Some(mut fact) = fact(payload)? else { return Ok(Reading::Foreign(Foreign::UnknownEvent)) };
     let (boot, garbled) = boot_counter(payload.get("bootCounter"));
     if let Fact::EarlyBoot(report) | Fact::LateBoot(report) = &mut fact {
-        report.unreadable.extend(garbled);
+        report.counter = garbled;
     }
     let time = time(entry, received);
     Ok(Reading::Entry(Box::new(Entry { vm: vm(entry)?, time, boot, fact, log: log_line(entry, time) })))
@@ -78,7 +78,7 @@ fn boot_report(event: &Map<String, Value>) -> BootReport {
     let (actual, more, in_actual) = list("actualMeasurements");
     unreadable.extend(more);
     let garbled = Garbled { policy: in_policy, actual: in_actual };
-    BootReport { stated: flag(event.get("policyEvaluationPassed")), policy, actual, unreadable, garbled }
+    BootReport { stated: flag(event.get("policyEvaluationPassed")), policy, actual, unreadable, garbled, counter: None }
 }
 
 fn launch_report(event: &Map<String, Value>) -> LaunchReport {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::entry::{Audit, Check, Entry, Fact, Vm};
+use super::entry::{Audit, Check, Entry, Fact, UNNAMED, Vm};
 use super::members::{flag, text};
 use super::reading::{Foreign, Reading, Unreadable};
 use super::source::{log_line, time, vm};
@@ -45,7 +45,7 @@ fn who(entry: &Map<String, Value>, audit: &Map<String, Value>, method: &str) -> 
         given(text(authentication, "principalEmail")).or_else(|| given(text(authentication, "principalSubject")));
     let operation = entry.get("operation").unwrap_or(&Value::Null);
     Audit {
-        principal: principal.unwrap_or_else(|| "somebody the entry does not name".to_owned()),
+        principal: principal.unwrap_or_else(|| UNNAMED.to_owned()),
         method: method.to_owned(),
         caller_ip: given(text(part("requestMetadata"), "callerIp")),
         user_agent: given(text(part("requestMetadata"), "callerSuppliedUserAgent")),

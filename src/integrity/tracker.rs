@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::answer::Answered;
 use super::baseline::Subject;
 use super::baselines::Baselines;
-use super::entry::{Check, Entry, Fact, Vm, finding_id};
+use super::entry::{Entry, Fact, Vm, finding_id};
 use super::finding::{Context, finding};
 use super::halts::Halted;
 use super::learning::Learning;
@@ -23,7 +23,7 @@ use crate::event::FindingChange;
 use crate::respond::Plan;
 use crate::respond::plan::Under;
 use crate::respond::rules::{Assessment, decide};
-use crate::state::{self, Expected, StateError, Store, body_of};
+use crate::state::{self, Expected, Skipped, StateError, Store, body_of};
 
 /// The kind of the documents about VMs.
 pub const KIND: &str = "boot";
@@ -57,12 +57,13 @@ pub struct Tracker {
     baselines: Baselines,
     patience: TimeDelta,
     acting: Arc<ActingConfig>,
+    skipped: Arc<Skipped>,
 }
 
 impl Tracker {
     /// A tracker over `store`; a late report is waited for `patience` long after a failed early one.
     pub fn new(store: Arc<dyn Store>, baselines: Baselines, patience: TimeDelta) -> Self {
-        Self { store, baselines, patience, acting: Arc::default() }
+        Self { store, baselines, patience, acting: Arc::default(), skipped: Arc::default() }
     }
 
     /// The same, planning answers by these rules.
@@ -107,7 +108,7 @@ impl Tracker {
         for action in &step.actions {
             changes.push(match *action {
                 Action::Close { check, told } => {
-                    let time = step.record.told(check).unwrap_or(entry.time);
+                    let time = step.record.passed(check).unwrap_or(entry.time);
                     FindingChange::Close { id: finding_id(&entry.vm, check), time, told }
                 }
                 Action::Raise(check) => {
@@ -227,13 +228,13 @@ impl Tracker {
     /// Boots that did not complete in time, as entries to be taken in like any other; then tell [`Tracker::taken`].
     pub async fn overdue(&self, now: DateTime<Utc>) -> Result<Vec<Entry>, StateError> {
         let mut overdue = Vec::new();
-        let timers = state::parsed::<Waiting>(TIMER, state::all(&*self.store, TIMER).await?);
+        let timers = self.skipped.parsed::<Waiting>(TIMER, state::all(&*self.store, TIMER).await?, now);
         for (_, waiting) in timers.into_iter().filter(|(_, waiting)| waiting.due <= now) {
             match self.went_on_or_ended(&waiting.early).await {
                 Ok(true) => self.remove_timer(&waiting.early).await?,
                 Ok(false) => overdue.extend(incomplete(waiting.early, self.patience)),
                 // What is known of this VM cannot be read; that of the others can.
-                Err(error @ StateError::Corrupt { .. }) => state::skipped(KIND, &error),
+                Err(error @ StateError::Corrupt { .. }) => self.skipped.tell(KIND, &error, now),
                 Err(error) => return Err(error),
             }
         }
@@ -310,7 +311,7 @@ impl Tracker {
         let Some(document) = self.store.read(KIND, &early.vm.key()).await? else { return Ok(false) };
         let record: Record = document.parse(KIND)?;
         let moment = early.moment();
-        Ok(record.newest(Check::LateBoot).is_some_and(|late| late >= moment) || record.was_ended(moment))
+        Ok(record.went_on(moment) || record.was_ended(moment))
     }
 
     async fn assessed(

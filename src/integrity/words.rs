@@ -113,11 +113,13 @@ fn boot_notes(report: &BootReport) -> Vec<String> {
             "The check passed although values differ: the policy does not cover the differing registers.".to_owned(),
         );
     }
-    if !changed.is_empty() && changed.iter().all(|d| d.slot.pcr.number() == 7 && d.change == Change::Changed) {
+    let only_7 = changed.iter().all(|d| d.slot.pcr.number() == 7 && d.change == Change::Changed);
+    // What cannot be read may have moved too.
+    if !changed.is_empty() && only_7 && report.unreadable.is_empty() {
         notes.push(CERTIFICATE_ROLLOVER.to_owned());
     }
     notes.extend(changed.iter().filter_map(|difference| confidentiality(difference)));
-    notes.extend(report.unreadable.iter().map(|reason| format!("Not readable: {reason}.")));
+    notes.extend(report.not_readable().map(|reason| format!("Not readable: {reason}.")));
     notes
 }
 
@@ -143,6 +145,12 @@ fn launch_notes(report: &LaunchReport) -> Vec<String> {
     if report.debug_enabled == Some(true) {
         notes.push(
             "The launch policy allows debugging: the host can read the memory of this Confidential VM.".to_owned(),
+        );
+    }
+    if report.passed.is_none() {
+        notes.push(
+            "The entry does not say whether the attestation passed; a writer that leaves out false says no more when it failed."
+                .to_owned(),
         );
     }
     if report.passed == Some(false) {

@@ -12,7 +12,7 @@ use super::caps::Caps;
 use super::plan::Plan;
 use crate::config::acting::Limits;
 use crate::integrity::answer::Reason;
-use crate::state::{self, Expected, StateError, Store, Version, body_of};
+use crate::state::{self, Expected, Skipped, StateError, Store, Version, body_of};
 
 /// The kind of the plans.
 pub const KIND: &str = "response";
@@ -27,6 +27,7 @@ const TRIES: usize = 20;
 #[derive(Debug, Clone)]
 pub struct Desk {
     store: Arc<dyn Store>,
+    skipped: Arc<Skipped>,
 }
 
 /// A pointer to an open plan.
@@ -52,7 +53,7 @@ pub struct Held {
 impl Desk {
     /// The plans in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, skipped: Arc::default() }
     }
 
     /// The store beneath, for leases.
@@ -64,23 +65,52 @@ impl Desk {
     /// second one.
     pub async fn record(&self, plan: &Plan) -> Result<Option<Plan>, StateError> {
         let key = plan.key();
-        if let Some(standing) = self.read(&key).await? {
-            return Ok(Some(standing.plan));
+        let mut standing = self.read(&key).await?;
+        if standing.is_none() {
+            // What ended in planning still has to be told to nobody: the finding is raised with it.
+            if plan.answer.is_none() {
+                self.point(&key, plan).await?;
+            }
+            match self.store.write(KIND, &key, &body_of(KIND, &key, plan)?, Expected::Absent).await {
+                Err(error) if error.is_conflict() => standing = self.read(&key).await?,
+                written => drop(written?),
+            }
         }
-        // What ended in planning still has to be told to nobody: the finding is raised with it.
-        if plan.answer.is_none() {
-            let open = Open { vm: plan.report.vm.key(), due: plan.planned, since: Some(plan.planned) };
-            there(self.store.write(OPEN, &key, &body_of(OPEN, &key, &open)?, Expected::Absent).await)?;
+        // The pointer that stood there may have been taken for one without a plan, and removed meanwhile.
+        if standing.as_ref().map_or(plan, |standing| &standing.plan).answer.is_none() {
+            self.point(&key, plan).await?;
         }
-        match self.store.write(KIND, &key, &body_of(KIND, &key, plan)?, Expected::Absent).await {
-            Err(error) if error.is_conflict() => Ok(self.read(&key).await?.map(|standing| standing.plan)),
-            written => written.map(|_| None),
+        Ok(standing.map(|standing| standing.plan))
+    }
+
+    /// Writes the pointer to an open plan, unless it stands there as fresh as this. One that is older is renewed, so
+    /// that whoever saw it without its plan does not remove it.
+    async fn point(&self, key: &str, plan: &Plan) -> Result<(), StateError> {
+        let (vm, now) = (plan.report.vm.key(), plan.planned);
+        let standing = self.store.read(OPEN, key).await?;
+        // One that cannot be read points at nothing, and is replaced.
+        let known: Option<Open> = standing.as_ref().and_then(|standing| standing.parse(OPEN).ok());
+        let open = match known {
+            Some(known) if known.since.is_some_and(|since| since >= now) => return Ok(()),
+            known => Open { vm, due: known.map_or(now, |known| known.due), since: Some(now) },
+        };
+        let expected = standing.map_or(Expected::Absent, |standing| Expected::Version(standing.version));
+        match self.store.write(OPEN, key, &body_of(OPEN, key, &open)?, expected).await {
+            Err(error) if error.is_conflict() => {
+                there(self.store.write(OPEN, key, &body_of(OPEN, key, &open)?, Expected::Absent).await)
+            }
+            written => written.map(drop),
         }
     }
 
     /// The open plans, by key. One that cannot be read keeps none of the others waiting.
-    pub async fn open(&self) -> Result<Vec<(String, Open)>, StateError> {
-        Ok(state::parsed(OPEN, state::all(&*self.store, OPEN).await?))
+    pub async fn open(&self, now: DateTime<Utc>) -> Result<Vec<(String, Open)>, StateError> {
+        Ok(self.skipped.parsed(OPEN, state::all(&*self.store, OPEN).await?, now))
+    }
+
+    /// Tells of a plan that cannot be read.
+    pub fn skipped(&self, error: &StateError, now: DateTime<Utc>) {
+        self.skipped.tell(KIND, error, now);
     }
 
     /// A plan.
@@ -89,10 +119,16 @@ impl Desk {
         Ok(Some(Held { plan: document.parse(KIND)?, version: document.version }))
     }
 
-    /// Every plan that can be read, in the order of the reports.
-    pub async fn all(&self) -> Result<Vec<Plan>, StateError> {
-        let plans = state::parsed(KIND, state::all(&*self.store, KIND).await?);
-        Ok(plans.into_iter().map(|(_, plan)| plan).collect())
+    /// Every plan, in the order of the reports; and why the others cannot be read.
+    pub async fn all(&self) -> Result<(Vec<Plan>, Vec<StateError>), StateError> {
+        let (mut plans, mut unreadable) = (Vec::new(), Vec::new());
+        for document in state::all(&*self.store, KIND).await? {
+            match document.parse(KIND) {
+                Ok(plan) => plans.push(plan),
+                Err(error) => unreadable.push(error),
+            }
+        }
+        Ok((plans, unreadable))
     }
 
     /// Writes a plan that was read here.
@@ -112,6 +148,21 @@ impl Desk {
         let open: Open = document.parse(OPEN)?;
         let open = Open { due, since: open.since.or(Some(open.due)), ..open };
         there(self.store.write(OPEN, key, &body_of(OPEN, key, &open)?, Expected::Version(document.version)).await)
+    }
+
+    /// Removes a pointer whose plan was never written, if it is older than `before`. Answers whether it is gone. The
+    /// plan is looked for after the pointer was read, and the pointer is removed only as it was then: who writes a plan
+    /// renews its pointer afterwards.
+    pub async fn close_orphan(&self, key: &str, before: DateTime<Utc>) -> Result<bool, StateError> {
+        let Some(document) = self.store.read(OPEN, key).await? else { return Ok(true) };
+        let open: Open = document.parse(OPEN)?;
+        if open.since.unwrap_or(open.due) >= before || self.store.read(KIND, key).await?.is_some() {
+            return Ok(false);
+        }
+        match self.store.remove(OPEN, key, Expected::Version(document.version)).await {
+            Err(error) if error.is_conflict() => Ok(false),
+            removed => removed.map(|_| true),
+        }
     }
 
     /// A plan that ended, and was told, is open no more.

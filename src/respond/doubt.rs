@@ -10,23 +10,46 @@ use chrono::{DateTime, FixedOffset};
 use super::confirm::identity;
 use super::drive::{Driver, Step};
 use super::hands::{Trouble, is_busy};
+use super::rules::Decision;
 use super::watch::{OPERATION, states};
 use crate::google::compute::Instance;
 use crate::google::compute_acts::Operation;
 use crate::integrity::answer::{Action, Reason, Result as Ended};
 
 impl Driver<'_> {
-    /// A call whose fate is not known is only made once more while the settings still ask for it.
-    pub(super) async fn may_be_repeated(&mut self) -> Step<()> {
-        match self.unwanted() {
-            Some(told) => self.refuse(Reason::ModeChanged, told).await,
+    /// A call whose fate is not known is only made once more while settings and baselines still ask for it.
+    pub(super) async fn may_be_repeated(&mut self, instance: &Instance) -> Step<()> {
+        match self.unwanted(instance).await? {
+            Some(told) => self.refuse(Reason::Interrupted, told).await,
             None => Ok(()),
         }
     }
 
-    fn unwanted(&self) -> Option<String> {
+    async fn unwanted(&mut self, instance: &Instance) -> Step<Option<String>> {
         let dry_run = self.responder.rules.dry_run.then(|| "INTEGRITY_DRY_RUN is true now".to_owned());
-        self.other_mode().or(dry_run)
+        match self.other_mode().or(dry_run) {
+            Some(told) => Ok(Some(told)),
+            None => self.otherwise(instance).await,
+        }
+    }
+
+    /// What the baselines say by now, when they do not ask for the same action any more: one may have been revoked or
+    /// approved while the call had no answer.
+    async fn otherwise(&mut self, instance: &Instance) -> Step<Option<String>> {
+        let told = match self.decision(instance).await? {
+            Decision::Act(action, because, baseline) if self.plan().action == Some(action) => {
+                (self.held.plan.because, self.held.plan.baseline) = (because, baseline);
+                return Ok(None);
+            }
+            Decision::Act(action, because, _) => {
+                format!("the VM should be {} instead, because {because}", action.done())
+            }
+            Decision::Leave(_, told) => {
+                told.strip_prefix("nothing was done: ").unwrap_or(&told).trim_end_matches('.').to_owned()
+            }
+            Decision::Silent => "the report calls for nothing any more".to_owned(),
+        };
+        Ok(Some(told))
     }
 
     /// The VM, unless it looks as the call should have made it look: then whether that was the call is found out.
@@ -52,9 +75,9 @@ impl Driver<'_> {
         if let Err((reason, told)) = identity(&self.plan().report, &instance) {
             return self.refuse(reason, told).await;
         }
-        if let Some(told) = self.unwanted() {
+        if let Some(told) = self.unwanted(&instance).await? {
             let told = format!("the VM is {}, which others may have done, and {told}", instance.status);
-            return self.refuse(Reason::ModeChanged, told).await;
+            return self.refuse(Reason::Interrupted, told).await;
         }
         self.ours(action, &instance).await?;
         Ok(None)

@@ -1,6 +1,6 @@
 //! One plan, driven to its end. What is about to be done is in the journal before it is done; a plan that is picked up
 //! again goes on where it was, and a call whose fate is not known is repeated only under the same id and only when the
-//! VM is still the one that was confirmed.
+//! VM is still the one that was confirmed, and settings and baselines still ask for it.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ impl<'a> Driver<'a> {
                 Some(still) => instance = still,
                 None => return self.see_it_through().await,
             }
-            self.may_be_repeated().await?;
+            self.may_be_repeated(&instance).await?;
         } else {
             self.decide_again(&instance).await?;
         }
@@ -174,11 +174,7 @@ impl<'a> Driver<'a> {
 
     /// With fresh baselines, and with the name and labels that the VM really has.
     async fn decide_again(&mut self, instance: &Instance) -> Step<()> {
-        let known = (instance.name.as_str(), &instance.labels);
-        let assessment = self.responder.assess(&self.plan().report, known, self.now()).await?;
-        let decision = decide(&self.responder.rules, &self.plan().report, &assessment);
-        self.held.plan.judgement = Some(assessment.judgement);
-        match decision {
+        match self.decision(instance).await? {
             Decision::Act(action, because, baseline) => {
                 let plan = &mut self.held.plan;
                 let changed = plan.action != Some(action) || plan.baseline != baseline;
@@ -198,6 +194,15 @@ impl<'a> Driver<'a> {
                 self.refuse(Reason::ModeChanged, told).await
             }
         }
+    }
+
+    /// What the report calls for by what the baselines say now.
+    pub(super) async fn decision(&mut self, instance: &Instance) -> Step<Decision> {
+        let known = (instance.name.as_str(), &instance.labels);
+        let assessment = self.responder.assess(&self.plan().report, known, self.now()).await?;
+        let decision = decide(&self.responder.rules, &self.plan().report, &assessment);
+        self.held.plan.judgement = Some(assessment.judgement);
+        Ok(decision)
     }
 
     async fn confirmed(&mut self, instance: &Instance) -> Step<Action> {

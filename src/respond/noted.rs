@@ -22,6 +22,7 @@ impl Driver<'_> {
             taken: false,
             operation: None,
             verified: None,
+            lost: None,
         };
         Ok(self.responder.tracker.expect(&report.vm, learning).await?)
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::desk::Desk;
+use super::desk::{Desk, KIND};
 use super::drive::{Driver, Progress};
 use super::hands::Hands;
 use super::plan::Plan;
@@ -92,7 +92,7 @@ impl Responder {
         for (vm, keys) in self.due().await?.0 {
             let before = keys.len();
             self.vm(&vm, keys, &CancellationToken::new()).await;
-            let left = self.desk.open().await?.iter().filter(|(_, open)| open.vm == vm).count();
+            let left = self.desk.open((self.clock)()).await?.iter().filter(|(_, open)| open.vm == vm).count();
             ended += before.saturating_sub(left);
         }
         Ok(ended)
@@ -162,7 +162,7 @@ impl Responder {
         let now = (self.clock)();
         let mut due: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut soonest = None;
-        for (key, open) in self.desk.open().await? {
+        for (key, open) in self.desk.open(now).await? {
             if open.due <= now {
                 due.entry(open.vm).or_default().push(key);
             } else {
@@ -220,6 +220,10 @@ impl Responder {
             let left = match self.one(key).await {
                 Ok(left) => left,
                 Err(error) if error.is_conflict() => Left::Wait(SOON),
+                Err(ref error @ StateError::Corrupt { ref kind, .. }) if kind == KIND => {
+                    self.desk.skipped(error, (self.clock)());
+                    Left::Wait(EVERY)
+                }
                 Err(error) => {
                     tracing::warn!(plan = key, error = chain(&error), "a plan could not be driven; it is tried again");
                     Left::Wait(if error.retryable() { SOON } else { EVERY })
@@ -266,12 +270,11 @@ impl Responder {
     /// A pointer without its plan: whoever wrote it is about to write the plan, or died before. The next attempt at the
     /// report does.
     async fn orphan(&self, key: &str, now: DateTime<Utc>) -> Result<Left, StateError> {
-        let open = self.desk.open().await?;
-        let since = open.iter().find(|(known, _)| known == key).map(|(_, open)| open.since.unwrap_or(open.due));
-        if since.is_some_and(|since| now - since > ORPHAN) {
-            self.desk.close(key).await?;
+        if self.desk.close_orphan(key, now - ORPHAN).await? {
             return Ok(Left::LookAtOnce);
         }
+        let open = self.desk.open(now).await?;
+        let since = open.iter().find(|(known, _)| known == key).map(|(_, open)| open.since.unwrap_or(open.due));
         let fresh = since.is_some_and(|since| (now - since).to_std().unwrap_or_default() < EVERY);
         self.put_by(key, if fresh { SOON } else { EVERY }, now).await
     }

@@ -98,7 +98,7 @@ fn unfit(report: &BootReport, kind: Kind) -> Option<(Reason, String)> {
         return Some((Reason::NotStated, told.to_owned()));
     }
     let incomplete = |what: String| Some((Reason::Incomplete, format!("nothing was done: {what}.")));
-    if let Some(reason) = report.unreadable.first() {
+    if let Some(reason) = report.not_readable().next() {
         return incomplete(format!("the report cannot be read in full ({reason})"));
     }
     if report.actual.is_empty() {
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::integrity::entry::{INTEGRITY_LOG, LogLine, Vm};
     use crate::integrity::matching::Miss;
-    use crate::integrity::measurement::{Algorithm, Digest, Garbled, Measurements, Pcr, Slot};
+    use crate::integrity::measurement::{Algorithm, Digest, Measurements, Pcr, Slot};
 
     fn values(list: &[(u8, u8)]) -> Measurements {
         let slot = |pcr| Slot { pcr: Pcr::new(pcr).unwrap(), algorithm: Algorithm::Sha1 };
@@ -175,7 +175,7 @@ mod tests {
 
     fn report(stated: Option<bool>, actual: &[(u8, u8)]) -> BootReport {
         let policy = values(&[(0, 1), (4, 1), (7, 1)]);
-        BootReport { stated, policy, actual: values(actual), unreadable: vec![], garbled: Garbled::default() }
+        BootReport { stated, policy, actual: values(actual), ..BootReport::default() }
     }
 
     fn failed() -> BootReport {
@@ -253,6 +253,8 @@ mod tests {
             assert_eq!(says(mode, without_any, &bad()), "incomplete_report");
             let garbled = Fact::LateBoot(BootReport { unreadable: vec!["x".into()], ..failed() });
             assert_eq!(says(mode, garbled, &bad()), "incomplete_report");
+            let counter = Fact::LateBoot(BootReport { counter: Some("x".into()), ..failed() });
+            assert_eq!(says(mode, counter, &bad()), "incomplete_report");
             for other in [Fact::VtpmCleared, Fact::Startup, Fact::LateBoot(report(Some(true), &[(0, 1)]))] {
                 assert_eq!(says(mode, other, &bad()), "silent");
             }

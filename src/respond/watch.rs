@@ -123,10 +123,10 @@ impl Driver<'_> {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    if let Trouble::Never(reason, told) = Trouble::of(&error) {
-                        // What is not there is the operation.
-                        let reason = if reason == Reason::Gone { Reason::NotConfirmed } else { reason };
-                        return Ok(Err((reason, format!("its operation could not be waited for: {told}"))));
+                    // Whatever is said of looking at the operation, it says nothing of the operation.
+                    if let Trouble::Never(_, told) = Trouble::of(&error) {
+                        let told = format!("its operation could not be waited for: {told}");
+                        return Ok(Err((Reason::NotConfirmed, told)));
                     }
                 }
             }

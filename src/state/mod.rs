@@ -7,6 +7,7 @@ pub mod error;
 pub mod firestore;
 mod firestore_value;
 pub mod lease;
+pub mod skipped;
 pub mod sqlite;
 
 use std::fmt;
@@ -19,12 +20,11 @@ use serde_json::{Map, Value};
 
 pub use error::StateError;
 pub use lease::Lease;
+pub use skipped::Skipped;
 
 use crate::config::state::{StateConfig, StateUrl};
 use crate::google::TokenSource;
 use crate::google::firestore::Database;
-use crate::telemetry::chain;
-use crate::telemetry::metrics::STATE_UNREADABLE;
 
 /// How many of several changes are under way together where a store has no better way.
 const AT_ONCE: usize = 16;
@@ -198,25 +198,6 @@ pub async fn all(store: &dyn Store, kind: &str) -> Result<Vec<Document>, StateEr
             return Ok(found);
         }
     }
-}
-
-/// What the documents of a list say, by key, where each stands for itself: one that cannot be read is told and counted,
-/// and keeps no other one waiting. Not for what is judged as a whole, such as baselines.
-pub fn parsed<T: DeserializeOwned>(kind: &'static str, documents: Vec<Document>) -> Vec<(String, T)> {
-    let read = |document: Document| match document.parse(kind) {
-        Ok(body) => Some((document.key, body)),
-        Err(error) => {
-            skipped(kind, &error);
-            None
-        }
-    };
-    documents.into_iter().filter_map(read).collect()
-}
-
-/// Tells of a document that is left out.
-pub fn skipped(kind: &'static str, error: &StateError) {
-    metrics::counter!(STATE_UNREADABLE.name, "kind" => kind).increment(1);
-    tracing::error!(error = chain(error), "a state document cannot be read and is left out; the others are used");
 }
 
 /// Any serialisable struct as a body.

@@ -123,7 +123,7 @@ pub fn is(found: &Value, action: &str, result: &str, reason: &str) {
 }
 
 pub async fn plans(world: &World) -> Vec<Plan> {
-    Desk::new(store(world).await).all().await.unwrap()
+    Desk::new(store(world).await).all().await.unwrap().0
 }
 
 #[tokio::test]

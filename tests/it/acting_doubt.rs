@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use sysdig_scc::config::acting::{ActingConfig, Mode};
 use sysdig_scc::event::FindingChange;
+use sysdig_scc::integrity::baselines::Baselines;
+use sysdig_scc::integrity::matching::Judgement;
 use sysdig_scc::integrity::tracker::{Followed, Known};
 use sysdig_scc::respond::Plan;
 use sysdig_scc::respond::desk::Desk;
 use sysdig_scc::respond::responder::Responder;
-use sysdig_scc::state::{Expected, body_of};
+use sysdig_scc::state::{Body, Document, Expected, Listing, Page, StateError, Store, Version, body_of};
 use tokio_util::sync::CancellationToken;
 
 use crate::acting::{approve, early, late};
@@ -93,6 +96,46 @@ async fn a_call_of_unknown_fate_is_not_repeated_once_the_settings_say_otherwise(
         assert_eq!(ended(&plan), ("failed", "interrupted"));
         assert!(plan.answer.as_ref().unwrap().told.contains("the VM is TERMINATED"), "{:#?}", plan.journal);
         assert_eq!((bench.compute.verbs(), bench.compute.world().repeats), (vec!["stop".to_owned()], 0));
+    }
+}
+
+/// A baseline is revoked or approved between a call without a clear answer and its repetition.
+#[tokio::test]
+async fn a_call_of_unknown_fate_is_not_repeated_once_the_baselines_say_otherwise() {
+    let no_answer = || Fault::Says(refused(503, "backendError", "try again"));
+    for (verb, mode, words) in [
+        ("relearn", Mode::RelearnOrStop, "the VM should be stopped instead"),
+        ("relearn", Mode::RelearnOrReport, "no baseline"),
+        ("stop", Mode::RelearnOrStop, "baseline b approves all its measurements"),
+    ] {
+        for dies in [true, false] {
+            let bench = Bench::new(rules(mode)).await;
+            approve(&bench.store, "other", &late(3), json!({"names": ["another-vm"]})).await;
+            let baselines = Baselines::new(Arc::clone(&bench.store), TimeDelta::zero());
+            if verb == "relearn" {
+                approve(&bench.store, "b", &late(3), json!({})).await;
+            }
+            bench.plan(&late(3)).await;
+            if dies {
+                bench.compute.world().fails(verb, [Fault::Says(Answer::Hang)]);
+                bench.dies().await;
+            } else {
+                bench.compute.world().fails(verb, [no_answer()]);
+                bench.process().step().await.unwrap();
+            }
+            assert_eq!(bench.the_plan().await.answer, None);
+            if verb == "relearn" {
+                assert!(baselines.remove("b", "tester", bench.now()).await.unwrap());
+            } else {
+                approve(&bench.store, "b", &late(3), json!({})).await;
+            }
+            let plan = bench.recovers().await;
+            assert_eq!(ended(&plan), ("failed", "interrupted"), "{verb} {mode:?} {dies}");
+            let told = &plan.answer.as_ref().unwrap().told;
+            assert!(told.contains("is not known, and it is not repeated") && told.contains(words), "{told}");
+            assert!(bench.compute.verbs().is_empty(), "{verb} {mode:?} {dies}");
+            assert_eq!(matches!(plan.judgement, Some(Judgement::Known { .. })), verb == "stop");
+        }
     }
 }
 
@@ -211,6 +254,15 @@ async fn when_the_operation_is_not_known_the_vm_itself_tells() {
     let plan = bench.recovers().await;
     assert_eq!(ended(&plan), ("done", "asked"), "Compute Engine says that it is TERMINATED");
 
+    for (code, reason) in
+        [(401, "authError"), (403, "forbidden"), (400, "invalid"), (410, "gone"), (412, "conditionNotMet")]
+    {
+        let bench = Bench::new(rules(Mode::Stop)).await;
+        bench.plan(&late(3)).await;
+        bench.compute.world().fails("wait", [Fault::Says(refused(code, reason, "no"))]);
+        assert_eq!(ended(&bench.recovers().await), ("done", "asked"), "{code}");
+    }
+
     let bench = Bench::new(rules(Mode::Suspend)).await;
     bench.plan(&late(3)).await;
     bench.compute.world().fails("suspend", [unnamed()]);
@@ -232,6 +284,7 @@ async fn a_relearn_that_nothing_proves_is_not_done() {
     for (expected, verb, faults) in [
         ("not_confirmed", "relearn", vec![unnamed()]),
         ("not_confirmed", "wait", vec![not_found(), not_found()]),
+        ("not_confirmed", "wait", vec![Fault::Says(refused(403, "forbidden", "no"))]),
         ("rejected", "relearn", vec![not_found()]),
     ] {
         let bench = Bench::new(rules(Mode::RelearnOrReport)).await;
@@ -266,13 +319,78 @@ async fn a_pointer_without_its_plan_is_looked_at_now_and_then_and_given_up_after
     assert!(turns.load(Ordering::SeqCst) < 12, "{turns:?}");
 
     let mut looks = 0;
-    while let [(_, open)] = desk.open().await.unwrap().as_slice() {
+    while let [(_, open)] = desk.open(bench.now()).await.unwrap().as_slice() {
         bench.later((open.due - bench.now()).num_seconds().max(1));
         bench.process().step().await.unwrap();
         looks += 1;
     }
     assert!((200..=260).contains(&looks), "{looks}");
     assert!(bench.now() - began > TimeDelta::hours(1));
+}
+
+/// A store in which somebody writes a plan down at the moment at which its pointer is taken for one without a plan.
+#[derive(Debug)]
+struct Meanwhile(Arc<dyn Store>, Plan);
+
+impl Store for Meanwhile {
+    fn read<'a>(&'a self, kind: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Document>, StateError>> {
+        Box::pin(async move {
+            let found = self.0.read(kind, key).await?;
+            if kind == "response" && found.is_none() {
+                Desk::new(Arc::clone(&self.0)).record(&self.1).await?;
+            }
+            Ok(found)
+        })
+    }
+
+    fn write<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        body: &'a Body,
+        expected: Expected,
+    ) -> BoxFuture<'a, Result<Version, StateError>> {
+        self.0.write(kind, key, body, expected)
+    }
+
+    fn remove<'a>(
+        &'a self,
+        kind: &'a str,
+        key: &'a str,
+        expected: Expected,
+    ) -> BoxFuture<'a, Result<bool, StateError>> {
+        self.0.remove(kind, key, expected)
+    }
+
+    fn list<'a>(&'a self, kind: &'a str, page: Page) -> BoxFuture<'a, Result<Listing, StateError>> {
+        self.0.list(kind, page)
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), StateError>> {
+        self.0.ping()
+    }
+}
+
+#[tokio::test]
+async fn a_plan_never_loses_its_pointer() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    let (_, plan) = bench.tracker().follow_and_plan(&entry(&late(3)), Known::default(), bench.now()).await.unwrap();
+    let plan = plan.unwrap();
+    let desk = Desk::new(Arc::clone(&bench.store));
+    let old = bench.now() - TimeDelta::hours(2);
+    let body = body_of("response_open", "x", &json!({"vm": plan.report.vm.key(), "due": old, "since": old})).unwrap();
+    bench.store.write("response_open", &plan.key(), &body, Expected::Absent).await.unwrap();
+    let hurried = Desk::new(Arc::new(Meanwhile(Arc::clone(&bench.store), plan.clone())));
+    assert!(!hurried.close_orphan(&plan.key(), bench.now()).await.unwrap());
+    assert_eq!(desk.open(bench.now()).await.unwrap().len(), 1);
+
+    // The one that was removed before, or by a version that did not look, comes back with the next attempt.
+    desk.close(&plan.key()).await.unwrap();
+    assert!(desk.record(&plan).await.unwrap().is_some());
+    bench.process().step().await.unwrap();
+    assert_eq!(ended(&bench.the_plan().await), ("done", "asked"));
+    desk.record(&plan).await.unwrap();
+    assert_eq!(desk.open(bench.now()).await.unwrap(), [], "what has its answer needs none");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sysdig_scc::respond::desk::Desk;
+use sysdig_scc::state::{Expected, body_of};
 
 use crate::acting::{ID, LATE, PROJECT, ZONE, acting, answered, compute, is, late, plans, store};
 use crate::fakes::compute_world::{ComputeWorld, Fault, shielded_vm};
@@ -209,6 +210,13 @@ async fn the_commands_show_the_journal_and_set_the_counts_back() {
     assert_eq!((caps.overall, caps.resets[0].who.as_str()), (0, "alice"));
     push_entry(&world, &late(5)).await;
     is(&answered(&world, LATE).await, "stop", "done", "asked");
+
+    let broken = body_of("response", "zz", &json!({"event": 5})).unwrap();
+    store(&world).await.write("response", "zz", &broken, Expected::Absent).await.unwrap();
+    let (good, text) = program(&world, &["integrity", "actions"]).await;
+    assert!(!good && text.contains("web-1") && text.contains("Left out: the state document response/zz"), "{text}");
+    let (good, text) = program(&world, &["integrity", "actions", "--vm", "nobody"]).await;
+    assert!(!good && !text.contains("Nothing is recorded") && text.contains("response/zz"), "{text}");
 }
 
 /// The fake does what the real service does, as far as gcloud can tell.

@@ -2,7 +2,7 @@
 //! nothing twice, no token of a push is kept or shown, and a baseline is imported from the log by a VM's name.
 
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -183,14 +183,16 @@ async fn the_token_of_a_push_is_neither_kept_nor_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_baseline_is_imported_from_the_log_by_the_vms_name() {
     let compute = compute();
-    let logging = Loopback::start(|asked| {
+    let answers = Arc::new(Mutex::new(vec![late(4), late(3)]));
+    let entries = Arc::clone(&answers);
+    let logging = Loopback::start(move |asked| {
         let filter = asked.json()["filter"].as_str().unwrap_or_default().to_owned();
         let of_it =
             filter.contains(&format!("resource.labels.instance_id=\"{ID}\"")) && filter.contains("lateBootReportEvent");
         let right =
             asked.path == "/v2/entries:list" && asked.json()["resourceNames"] == json!([format!("projects/{PROJECT}")]);
         match (right, of_it) {
-            (true, true) => Answer::Json(200, json!({"entries": [late(4), late(3)]})),
+            (true, true) => Answer::Json(200, json!({"entries": *entries.lock().unwrap()})),
             (true, false) => Answer::Json(200, json!({})),
             _ => Answer::Json(400, json!({"error": {"code": 400, "message": "not what was expected"}})),
         }
@@ -210,12 +212,28 @@ async fn a_baseline_is_imported_from_the_log_by_the_vms_name() {
     };
     let (good, text) = import("web-1").await;
     assert!(good && text.contains(&format!("{ID}-boot-4 is known to be good now: PCR_0 (SHA1), PCR_4")), "{text}");
+    let which = format!("It is of boot 4 of VM web-1 ({ID}) in {PROJECT}, reported on 2026-11-20 11:11:12Z.");
+    assert!(text.contains(&which) && !text.contains("Note:"), "{text}");
     let (good, text) = import(&ID.to_string()).await;
     assert!(!good && text.contains("--replace"), "the id names the same VM: {text}");
     let (good, text) = import("web-2").await;
     assert!(!good && text.contains("there is no VM web-2"), "{text}");
     let (good, text) = import("77").await;
     assert!(!good && text.contains("no late boot report"), "{text}");
+    *answers.lock().unwrap() = vec![late(3)];
+    compute.world().vm("web-1")["lastStartTimestamp"] = json!("2026-11-20T10:30:00Z");
+    let (good, text) = import(&ID.to_string()).await;
+    let older = "the VM was started on 2026-11-20 10:30:00Z, after this report";
+    assert!(good && text.contains(older) && text.contains(&format!("{ID}-boot-3")), "{text}");
+    let mut garbled = late(5);
+    garbled["jsonPayload"]["lateBootReportEvent"] = json!("?");
+    let mut of_another = late(5);
+    of_another["resource"]["labels"]["instance_id"] = json!("78");
+    for (newest, reason) in [(garbled, "not an object"), (of_another, "it is of VM 78")] {
+        *answers.lock().unwrap() = vec![newest, late(4)];
+        let (good, text) = import("web-1").await;
+        assert!(!good && text.contains("of 2026-11-20 12:11:12Z") && text.contains(reason), "{text}");
+    }
     let asked: Vec<Value> = logging.asked().iter().map(|asked| asked.json()["orderBy"].clone()).collect();
     assert!(asked.iter().all(|order| order == "timestamp desc"), "the newest: {asked:?}");
 }
