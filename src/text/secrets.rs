@@ -34,9 +34,10 @@ static NAMED: LazyLock<Regex> = LazyLock::new(|| {
     let told = format!(r#"(?:\bpass|_pass|{only}|{names})(?:\\?["'])?\]?\s*[:=]\s*"#);
     // Of most addresses `key` says nothing; those of Google's services take an API key so.
     let of_google = r#"googleapis\.com(?::\d+)?[^\s"'?]*\?(?:[^\s"'&]*&)*key="#;
+    let of_slack = r"hooks\.slack(?:-gov)?\.com/(?:services|triggers|workflows)/\w+/\w+/(?:\d+/)?";
     let behind_option = format!(r"(?:--?[\w-]*(?:pass|{names})|secret_access_key)(?:\s*[:=]\s*|\s+)");
     pattern(&format!(
-        r"(?i)((?:{told}|{behind_option}|{of_google}|hooks\.slack\.com/services/\w+/\w+/|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"
+        r"(?i)((?:{told}|{behind_option}|{of_google}|{of_slack}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"
     ))
 });
 
@@ -332,6 +333,14 @@ mod tests {
                 "curl -d x https://hooks.slack.com/services/T000/B000/hush9",
                 "curl -d x https://hooks.slack.com/services/T000/B000/[redacted]",
             ),
+            (
+                "curl https://hooks.slack.com/triggers/T000/123/hush9 https://hooks.slack-gov.com/services/T0/B0/hush9",
+                "curl https://hooks.slack.com/triggers/T000/123/[redacted] https://hooks.slack-gov.com/services/T0/B0/[redacted]",
+            ),
+            (
+                "curl https://hooks.slack.com/workflows/T000/A000/123/hush9",
+                "curl https://hooks.slack.com/workflows/T000/A000/123/[redacted]",
+            ),
             ("curl https://shop.example/?key=colour", "curl https://shop.example/?key=colour"),
             ("x --password = hunter2 y", "x --password = [redacted] y"),
             ("jevt.value[/hook/config/secret]=hushhush y", "jevt.value[/hook/config/secret]=[redacted] y"),
@@ -410,7 +419,7 @@ mod tests {
             (&["curl", "-u", "me:pw", "https://a:b@c"], &["curl", "-u", "me:[redacted]", "https://a:[redacted]@c"]),
             (&["-H", "Authorization: Bearer abc"], &["-H", "Authorization: Bearer [redacted]"]),
             (&["-H", "Authorization: Foo a b", "c"], &["-H", "Authorization: [redacted]", "c"]),
-            (&["-H", "Authorization:", "Foo", "abc", "x"], &["-H", "Authorization:", "[redacted]", "[redacted]", "x"]),
+            (&["-H", "Authorization:", "Foo", "abc1", "x"], &["-H", "Authorization:", "[redacted]", "[redacted]", "x"]),
             (&["-H", "Authorization:Token", "abc", "x"], &["-H", "Authorization:[redacted]", "[redacted]", "x"]),
             (
                 &["-H", "'Authorization:", "Foo", "a", "b'", "x"],
