@@ -1,6 +1,7 @@
 //! Our own words: what happened, which finding it becomes, and how it ended. Knows no wire format of a sender.
 
 pub mod attestation;
+pub mod change;
 pub mod facts;
 pub mod finding;
 pub mod id;
@@ -10,11 +11,13 @@ pub mod runtime;
 pub mod scene;
 pub mod severity;
 pub(crate) mod sieve;
+pub mod texts;
 
 use serde::{Deserialize, Serialize};
 
 pub use attestation::Attestation;
-pub use finding::{Finding, FindingChange};
+pub use change::FindingChange;
+pub use finding::Finding;
 pub use id::FindingId;
 pub use outcome::Outcome;
 pub use properties::Properties;
