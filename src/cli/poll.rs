@@ -139,7 +139,8 @@ fn printer(env: &mut Env, sysdig: Option<&SysdigConfig>) -> Option<Target> {
     Some(Target::Print(Print(crate::app::rules(organization.as_deref(), sysdig?, &finding?, secrets))))
 }
 
-/// The secrets of the settings as they stand there, which are not shown. Nobody is asked for those that stand elsewhere.
+/// The secrets of the settings as they stand there, which are not shown. Nobody is asked for those that stand
+/// elsewhere.
 fn secrets(env: &mut Env) -> KnownSecrets {
     let mut known = Vec::new();
     for setting in [&SYSDIG_TOKEN, &WEBHOOK_AUTHENTICATION_TOKEN, &ATTESTATION_NONCE_KEY] {
