@@ -246,12 +246,18 @@ mod tests {
             ),
             (
                 "TC3-HMAC-SHA256",
-                "Credential=AKIDEXAMPLE/2019-02-25/cvm/tc3_request, SignedHeaders=content-type;host;x-tc-action,",
+                concat!(
+                    "Credential=AKID********************************/2019-02-25/cvm/tc3_request, ",
+                    "SignedHeaders=content-type;host;x-tc-action,"
+                ),
                 tencent,
             ),
             (
                 "ACS3-HMAC-SHA256",
-                "Credential=YourAccessKeyId,SignedHeaders=host;x-acs-action;x-acs-content-sha256;x-acs-date,",
+                concat!(
+                    "Credential=YourAccessKeyId,SignedHeaders=host;x-acs-action;x-acs-content-sha256;x-acs-date;",
+                    "x-acs-signature-nonce;x-acs-version,"
+                ),
                 alibaba,
             ),
         ] {
