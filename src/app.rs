@@ -150,10 +150,7 @@ impl App {
         let state = state::open(&config.state, &tokens).await?;
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&config.outbox.path, config.outbox.keep)?);
         let destination = Destination::build(config).await?;
-        let rules = Rules {
-            secrets: secrets(config),
-            ..rules(config.scc.organization.as_deref(), &config.sysdig, &config.finding)
-        };
+        let rules = rules(config.scc.organization.as_deref(), &config.sysdig, &config.finding, secrets(config));
         let manner = Manner { concurrency: config.scc.concurrency, give_up_after: config.outbox.give_up_after };
         let tracker = integrity::tracker(config, &state, config.integrity.baselines_fresh_for);
         let planner = integrity::planner(config, &state);
@@ -320,7 +317,12 @@ fn secrets(config: &Config) -> KnownSecrets {
 }
 
 /// The rules that the settings make.
-pub(crate) fn rules(organization: Option<&str>, sysdig: &SysdigConfig, finding: &FindingConfig) -> Rules {
+pub(crate) fn rules(
+    organization: Option<&str>,
+    sysdig: &SysdigConfig,
+    finding: &FindingConfig,
+    secrets: KnownSecrets,
+) -> Rules {
     let console = sysdig.base.as_str().trim_end_matches('/').to_owned();
-    Rules { console, finding: finding.clone(), ..Rules::new(organization.unwrap_or_default()) }
+    Rules { console, finding: finding.clone(), secrets, ..Rules::new(organization.unwrap_or_default()) }
 }

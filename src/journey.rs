@@ -103,7 +103,7 @@ impl Journey {
             name: instance.map(|instance| instance.name.as_str()),
             labels: instance.map(|instance| &instance.labels),
         };
-        let (changes, plan) = match self.tracker.follow_and_plan(entry, known, now).await {
+        let (mut changes, plan) = match self.tracker.follow_and_plan(entry, known, now).await {
             Ok((Followed::Changes(changes), plan)) => (changes, plan),
             Ok((Followed::Nothing(note), _)) => {
                 let outcome = if entry.failed() == Some(true) { Outcome::Superseded } else { Outcome::Filtered };
@@ -111,6 +111,7 @@ impl Journey {
             }
             Err(error) => return not_now(&error),
         };
+        self.rules.secrets.leave_out(&mut changes);
         // A closing may have to wait for its finding; what was found, and what follows from it, does not wait for that.
         let (closings, found): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| matches!(change, FindingChange::Close { .. }));
@@ -145,7 +146,10 @@ impl Journey {
             Err(error) => return not_now(&error),
         };
         match followed {
-            Ok(Followed::Changes(changes)) => self.deliver(&changes).await,
+            Ok(Followed::Changes(mut changes)) => {
+                self.rules.secrets.leave_out(&mut changes);
+                self.deliver(&changes).await
+            }
             Ok(Followed::Nothing(_)) => Attempt::Done { outcome: Outcome::Delivered, note: None },
             Err(error) => not_now(&error),
         }

@@ -17,15 +17,17 @@ use tokio::sync::Notify;
 
 use super::out::{self, note, say};
 use crate::app::ground;
+use crate::config::attestation::ATTESTATION_NONCE_KEY;
 use crate::config::finding::FindingConfig;
 use crate::config::outbox::{OUTBOX_URL, OutboxConfig};
 use crate::config::secrets::resolve_some;
 use crate::config::server::{PORT, ServerConfig, WEBHOOK_AUTHENTICATION_TOKEN, reachable};
 use crate::config::sysdig::{SYSDIG_TOKEN, SysdigConfig};
 use crate::config::{Env, Problem, scc};
-use crate::decide::{Decision, Rules, decide};
+use crate::decide::{Decision, KnownSecrets, Rules, decide};
 use crate::enrich::Enriched;
 use crate::event::FindingChange;
+use crate::google::secret_manager::is_place;
 use crate::normalize::Element;
 use crate::outbox::{Sqlite, StoreError};
 use crate::receive::poller::error::PollError;
@@ -133,7 +135,20 @@ async fn settings(dry_run: bool) -> anyhow::Result<(SysdigConfig, Target)> {
 
 fn printer(env: &mut Env, sysdig: Option<&SysdigConfig>) -> Option<Target> {
     let (organization, finding) = (scc::read_organization(env), FindingConfig::read(env));
-    Some(Target::Print(Print(crate::app::rules(organization.as_deref(), sysdig?, &finding?))))
+    let secrets = secrets(env);
+    Some(Target::Print(Print(crate::app::rules(organization.as_deref(), sysdig?, &finding?, secrets))))
+}
+
+/// The secrets of the settings as they stand there, which are not shown. Nobody is asked for those that stand
+/// elsewhere.
+fn secrets(env: &mut Env) -> KnownSecrets {
+    let mut known = Vec::new();
+    for setting in [&SYSDIG_TOKEN, &WEBHOOK_AUTHENTICATION_TOKEN, &ATTESTATION_NONCE_KEY] {
+        let given = env.given(setting).unwrap_or_default();
+        let each = given.split(',').map(str::trim).filter(|secret| !is_place(secret));
+        known.extend(each.map(SecretString::from));
+    }
+    KnownSecrets::new(&known)
 }
 
 /// The outbox, or the door of the connector that runs on it.

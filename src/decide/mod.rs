@@ -88,12 +88,14 @@ pub fn decide(event: &Event, enriched: &Enriched, rules: &Rules, now: DateTime<U
     if let Some(sentence) = unwanted(event, rules) {
         return Decision::Filtered(sentence);
     }
-    Decision::Deliver(vec![match event {
+    let mut changes = [match event {
         Event::Integrity(_) => return Decision::Follow,
         Event::Attestation(event) => attestation::change(event, rules, now),
         Event::Runtime(event) => {
             let finding = Box::new(runtime::finding(&rules.secrets.left_out(event), enriched, rules, now));
             FindingChange::Create { id: event.finding_id(), finding }
         }
-    }])
+    }];
+    rules.secrets.leave_out(&mut changes);
+    Decision::Deliver(changes.into())
 }

@@ -207,6 +207,28 @@ fn our_own_secrets_are_left_out_wherever_they_stand() {
         Some(true)
     );
     assert_eq!(found.resource_name, finding(&event).resource_name);
+    for (place, value) in [
+        ("/content/type", json!("workloadMLRuntimeDetection")),
+        ("/content/exe", json!(format!("/tmp/{secret}"))),
+        ("/content/ruleName", json!(format!("Rule {secret}"))),
+        ("/content/ruleTags", json!([format!("t-{secret}")])),
+        ("/content/runBook", json!(format!("https://x/{secret}"))),
+        ("/content/fields/proc.exepath", json!(format!("/x/{secret}"))),
+        ("/content/fields/container.image.repository", json!(format!("x/{secret}"))),
+        ("/labels/host.hostName", json!(format!("vm-{secret}"))),
+        ("/labels/container.name", json!(secret)),
+        ("/labels/kubernetes.workload.name", json!(secret)),
+        ("/actions", json!([{"type": "capture", "errMsg": format!("no {secret}"), "isSuccessful": false}])),
+        ("/description", json!(format!("d {secret}"))),
+        ("/url", json!(format!("https://secure.sysdig.com/#/{secret}"))),
+    ] {
+        let (parent, name) = place.rsplit_once('/').unwrap();
+        event.pointer_mut(parent).unwrap()[name] = value;
+        let found = decided(&events(&event.to_string())[0], &Enriched::default(), &rules);
+        let text = serde_json::to_string(&found).unwrap();
+        assert!(!text.contains(&secret[..10]), "{place}: {text}");
+        assert!(found.external_uri.is_none_or(|address| !address.contains("redacted")), "{place}");
+    }
 }
 
 #[test]

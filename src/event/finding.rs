@@ -8,6 +8,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::texts::Texts;
 use super::{FindingId, Properties};
 
 /// A name of one of the API's enums, from a closed table when we send it, from the wire when we read it.
@@ -20,6 +21,12 @@ macro_rules! message {
         #[serde(rename_all = "camelCase", default)]
         pub struct $name {
             $($(#[$fdoc])* #[serde(skip_serializing_if = "is_absent")] pub $field: $kind $(<$inner>)?,)*
+        }
+
+        impl Texts for $name {
+            fn each_text(&mut self, look: &mut dyn FnMut(&mut String)) {
+                $(self.$field.each_text(look);)*
+            }
         }
     };
 }
@@ -533,41 +540,4 @@ impl<T> Absent for Vec<T> {
 
 fn is_absent<T: Absent>(value: &T) -> bool {
     value.absent()
-}
-
-/// What should change in Security Command Center.
-#[derive(Debug, Clone, PartialEq)]
-pub enum FindingChange {
-    /// A one-shot finding: create it; if it exists, leave it as it is (an analyst may have triaged it).
-    Create {
-        /// Its id.
-        id: FindingId,
-        /// What it says.
-        finding: Box<Finding>,
-    },
-    /// A stateful finding: create it, or update and reopen it when this occurrence is newer than what stands there.
-    Raise {
-        /// Its id.
-        id: FindingId,
-        /// What it says.
-        finding: Box<Finding>,
-    },
-    /// A stateful finding whose occurrence stands there already: what it says is brought up to date, and its state
-    /// stays. Left as it is when a newer occurrence has taken its place.
-    Amend {
-        /// Its id.
-        id: FindingId,
-        /// What it says.
-        finding: Box<Finding>,
-    },
-    /// A stateful finding whose cause has gone: set INACTIVE if it exists and is older than `time`. One that is INACTIVE
-    /// gets the time as well, so that an older occurrence that is still on its way does not reopen it.
-    Close {
-        /// Its id.
-        id: FindingId,
-        /// When the cause was seen to be gone.
-        time: DateTime<Utc>,
-        /// Whether it was told before: then it will stand there, and the closing waits until it does.
-        told: bool,
-    },
 }

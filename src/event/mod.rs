@@ -2,6 +2,7 @@
 
 pub mod api_path;
 pub mod attestation;
+pub mod change;
 pub mod facts;
 pub mod finding;
 pub mod id;
@@ -11,11 +12,13 @@ pub mod runtime;
 pub mod scene;
 pub mod severity;
 pub(crate) mod sieve;
+pub mod texts;
 
 use serde::{Deserialize, Serialize};
 
 pub use attestation::Attestation;
-pub use finding::{Finding, FindingChange};
+pub use change::FindingChange;
+pub use finding::Finding;
 pub use id::FindingId;
 pub use outcome::Outcome;
 pub use properties::Properties;

@@ -14,8 +14,10 @@ const ESCAPED: u8 = 8;
 const SHORTEST_TOKEN: usize = 24;
 
 /// How the tokens begin that may happen to be of small letters and digits only.
-const BEGINNINGS: [&str; 10] =
-    ["glpat-", "npm_", "sk_live_", "rk_live_", "dckr_", "gh", "xox", "hvs.", "hvb.", "ya29."];
+const BEGINNINGS: [&str; 14] = [
+    "sk-", "dop_v1_", "doo_v1_", "dor_v1_", "glpat-", "npm_", "sk_live_", "rk_live_", "dckr_", "gh", "xox", "hvs.",
+    "hvb.", "ya29.",
+];
 
 /// What is told of each byte.
 static TOLD: [u8; 256] = {

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod hints;
+mod programs;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -23,7 +24,7 @@ const VALUE: &str = concat!(
 /// What a text with a secret in it holds in any case. Most texts hold none of these.
 static STEMS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r#"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|--user|mysql|mariadb|redis-cli|login|eyJ|gh[oprsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza|hv[sb]\.|npm_|GOCSPX-|[sr]k_live_|dckr_[po]at_|[?&]key=|hooks\.slack|_PAT\b|storage.?key|account.?key|credential|cookie|-auth\b|mongo|ldap|sqlcmd|osql|isql|tsql|\bbcp\b|net(?:\.exe)?["']?\s+use"#,
+        r#"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|--user|mysql|mariadb|redis-cli|login|eyJ|gh[oprsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza|hv[sb]\.|npm_|GOCSPX-|[sr]k_live_|dckr_[po]at_|[?&]key=|hooks\.slack|_PAT\b|storage.?key|account.?key|credential|cookie|-auth\b|mongo|ldap|sqlcmd|osql|isql|tsql|\bbcp\b|net(?:\.exe)?["']?\s+use|identified\s|(?:user|group)(?:add|mod)|rabbitmqctl|nmcli|cryptsetup|openssl|(?-u:\b)(?:un)?zip|(?-u:\b)7z|http_auth|sk-(?:proj|ant|svcacct|admin)-|do[opr]_v1_|(?-i:SG\.)|(?-i:[0-9]{6}:AA)"#,
     )
 });
 
@@ -34,9 +35,10 @@ static NAMED: LazyLock<Regex> = LazyLock::new(|| {
     let told = format!(r#"(?:\bpass|_pass|{only}|{names})(?:\\?["'])?\]?\s*[:=]\s*"#);
     // Of most addresses `key` says nothing; those of Google's services take an API key so.
     let of_google = r#"googleapis\.com(?::\d+)?[^\s"'?]*\?(?:[^\s"'&]*&)*key="#;
+    let of_slack = r"hooks\.slack(?:-gov)?\.com/(?:services|triggers|workflows)/\w+/\w+/(?:\d+/)?";
     let behind_option = format!(r"(?:--?[\w-]*(?:pass|{names})|secret_access_key)(?:\s*[:=]\s*|\s+)");
     pattern(&format!(
-        r"(?i)((?:{told}|{behind_option}|{of_google}|hooks\.slack\.com/services/\w+/\w+/|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"
+        r"(?i)((?:{told}|{behind_option}|{of_google}|{of_slack}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"
     ))
 });
 
@@ -45,8 +47,11 @@ static IN_ADDRESS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(://[^\s/?#:]*:)
 
 /// The password that curl and its like are told, `-u user:password`; or a container's user, `-u 1000:1000`. A list of
 /// arguments does not say whose they are.
-static BEHIND_USER: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r#"(?:^|\s)(?:-[uU](?:\s+|=)?|--(?:proxy-)?user(?:\s+|=))['"]?([^\s:'"]*):(\S+)"#));
+static BEHIND_USER: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r#"(?:(?:^|\s)(?:-[uU](?:\s+|=)?|--(?:proxy-)?user(?:\s+|=)|--?http-auth(?:\s+|=))|\bCONSUL_HTTP_AUTH=)['"]?([^\s:'"]*):(\S+)"#,
+    )
+});
 
 /// Options of one letter, which only their program gives a meaning: `mysql -pSECRET`, `sshpass -p SECRET`,
 /// `docker login -p SECRET`, `redis-cli -a SECRET`.
@@ -55,11 +60,11 @@ static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(r"({start})({VALUE})"))
 });
 
-/// Tokens that are known by their own form: JSON Web Tokens, those of GitHub, GitLab, Slack, Google, Vault, npm, Stripe and
-/// Docker, private keys.
+/// Tokens that are known by their own form: JSON Web Tokens, those of GitHub, GitLab, Slack, Google, Vault, npm,
+/// Stripe, Docker, OpenAI, Anthropic, DigitalOcean, SendGrid and of Telegram's bots, private keys.
 static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"()(\beyJ[\w-]{8,}\.eyJ[\w-]+\.[\w-]+|\b(?:gh[oprsu]_|github_pat_)\w{20,}|\bglpat-[\w-]{20,}|\bxox[abprs]-[\w-]{20,}|\bya29\.[\w-]{20,}|\bAIza[\w-]{35}|\bhv[sb]\.[\w-]{20,}|\bnpm_[A-Za-z0-9]{36,}|\bGOCSPX-[\w-]{20,}|\b[sr]k_live_[A-Za-z0-9]{16,}|\bdckr_[po]at_[\w-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*)",
+        r"()((?-u:\beyJ[\w-]{8,}\.eyJ[\w-]+\.[\w-]+|\b(?:gh[oprsu]_|github_pat_)\w{20,}|\bglpat-[\w-]{20,}|\bxox[abprs]-[\w-]{20,}|\bya29\.[\w-]{20,}|\bAIza[\w-]{35}|\bhv[sb]\.[\w-]{20,}|\bnpm_[A-Za-z0-9]{36,}|\bGOCSPX-[\w-]{20,}|\b[sr]k_live_[A-Za-z0-9]{16,}|\bdckr_[po]at_[\w-]{20,}|\bsk-(?:proj|ant|svcacct|admin)-[\w-]{20,}|\bdo[opr]_v1_\w{40,}|\bSG\.[\w-]{16,}\.[\w-]{32,}|(?:\bbot|\b)[0-9]{8,12}:AA[\w-]{32,})|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*)",
     )
 });
 
@@ -175,7 +180,7 @@ pub(super) fn without(text: &str) -> Cow<'_, str> {
             format!("{}{HIDDEN}", &all[..all.len() - password.len()])
         }
     });
-    hints::hide(then(text, &TOKEN, hidden))
+    programs::hide(hints::hide(then(text, &TOKEN, hidden)))
 }
 
 fn then<'t>(text: Cow<'t, str>, pattern: &Regex, told: impl Fn(&Captures<'_>) -> String) -> Cow<'t, str> {
@@ -332,6 +337,14 @@ mod tests {
                 "curl -d x https://hooks.slack.com/services/T000/B000/hush9",
                 "curl -d x https://hooks.slack.com/services/T000/B000/[redacted]",
             ),
+            (
+                "curl https://hooks.slack.com/triggers/T000/123/hush9 https://hooks.slack-gov.com/services/T0/B0/hush9",
+                "curl https://hooks.slack.com/triggers/T000/123/[redacted] https://hooks.slack-gov.com/services/T0/B0/[redacted]",
+            ),
+            (
+                "curl https://hooks.slack.com/workflows/T000/A000/123/hush9",
+                "curl https://hooks.slack.com/workflows/T000/A000/123/[redacted]",
+            ),
             ("curl https://shop.example/?key=colour", "curl https://shop.example/?key=colour"),
             ("x --password = hunter2 y", "x --password = [redacted] y"),
             ("jevt.value[/hook/config/secret]=hushhush y", "jevt.value[/hook/config/secret]=[redacted] y"),
@@ -410,7 +423,7 @@ mod tests {
             (&["curl", "-u", "me:pw", "https://a:b@c"], &["curl", "-u", "me:[redacted]", "https://a:[redacted]@c"]),
             (&["-H", "Authorization: Bearer abc"], &["-H", "Authorization: Bearer [redacted]"]),
             (&["-H", "Authorization: Foo a b", "c"], &["-H", "Authorization: [redacted]", "c"]),
-            (&["-H", "Authorization:", "Foo", "abc", "x"], &["-H", "Authorization:", "[redacted]", "[redacted]", "x"]),
+            (&["-H", "Authorization:", "Foo", "abc1", "x"], &["-H", "Authorization:", "[redacted]", "[redacted]", "x"]),
             (&["-H", "Authorization:Token", "abc", "x"], &["-H", "Authorization:[redacted]", "[redacted]", "x"]),
             (
                 &["-H", "'Authorization:", "Foo", "a", "b'", "x"],
@@ -464,6 +477,11 @@ mod tests {
             "sk_live_Abcdefghijklmnopqrstuvwx",
             "rk_live_Abcdefghijklmnopqrstuvwx",
             "dckr_pat_Abcdefghijklmnopqrstuvw_xyz",
+            "sk-proj-Abcdefghijklmnopqrstuvwxyz",
+            "sk-ant-api03-abcdefghijklmnopqrstuvwxyz-AA",
+            "dop_v1_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            "SG.abcdefghijklmnopqrstuv.abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq",
+            "123456789:AAabcdefghijklmnopqrstuvwxyz0123456",
             "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA",
         ] {
             assert_eq!(redact(&format!("echo {token}")), "echo [redacted]", "{token}");
@@ -473,10 +491,14 @@ mod tests {
             "npm_abcdefghijklmnopqrstuvwxyz0123456789",
             "sk_live_abcdefghijklmnopqrstuvwx",
             "dckr_pat_abcdefghijklmnopqrstuvwx",
+            "sk-proj-abcdefghijklmnopqrstuvwx",
+            "dop_v1_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
         ] {
             assert_eq!(redact(token), HIDDEN, "alone, and of small letters");
             assert_eq!(redact_arguments("echo", token), HIDDEN);
         }
+        let address = "https://api.telegram.org/bot123456789:AAabcdefghijklmnopqrstuvwxyz0123456/sendMessage";
+        assert_eq!(redact(address), "https://api.telegram.org/[redacted]/sendMessage");
         assert_eq!(redact("ghp_ABCdefghijklmnopqrstuvwxyz0123456789"), HIDDEN);
     }
 }

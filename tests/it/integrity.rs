@@ -9,7 +9,7 @@ use sysdig_scc::integrity::tracker::{Followed, Known, Tracker};
 
 use crate::acting::{early, store};
 use crate::pubsub::{push_entry, sample};
-use crate::world::World;
+use crate::world::{TOKEN, World};
 
 async fn world() -> World {
     World::with(&[("PUBSUB_PUSH_UNVERIFIED", "true")]).await
@@ -39,8 +39,12 @@ fn late(boot: u64, passed: bool) -> Value {
 #[tokio::test]
 async fn a_later_pass_closes_and_a_new_failure_reopens() {
     let world = world().await;
-    push_entry(&world, &late(3, false)).await;
+    let mut first = late(3, false);
+    first["insertId"] = json!(format!("x{TOKEN}"));
+    push_entry(&world, &first).await;
     assert_eq!(state(&world, LATE).await.as_deref(), Some("ACTIVE"));
+    let logged = &finding(&world, LATE).await.unwrap()["logEntries"][0]["cloudLoggingEntry"]["insertId"];
+    assert_eq!(logged, "x[redacted]", "our own secrets are shown nowhere");
     push_entry(&world, &late(4, true)).await;
     assert_eq!(state(&world, LATE).await.as_deref(), Some("INACTIVE"));
     push_entry(&world, &late(2, false)).await;

@@ -330,6 +330,9 @@ async fn a_backfill_prints_what_it_would_send_and_then_takes_it_once() {
         text.contains("0000000000000000000000000000012b") && text.contains("Terminal shell in container"),
         "{text}"
     );
+    let hidden = [&settings[..], &[("WEBHOOK_AUTHENTICATION_TOKEN", "sm://a/b,Terminal")]].concat();
+    let (fine, text) = program(&["poll", "--from", "3h", "--dry-run"], &hidden).await;
+    assert!(fine && text.contains("[redacted] shell in container") && !text.contains("Terminal"), "{text}");
     for expected in ["300 accepted, 0 duplicates", "0 accepted, 300 duplicates"] {
         let (fine, text) = program(&["poll", "--from", "3h"], &settings).await;
         assert!(fine && text.contains(expected), "{text}");
