@@ -70,6 +70,19 @@ async fn cursors_may_lead_either_way() {
 }
 
 #[tokio::test]
+async fn a_first_page_beyond_the_windows_end_is_on_the_way_to_it() {
+    for cursors in [Cursors::NextIsOlder, Cursors::PrevIsOlder, Cursors::NextIsNewer] {
+        for (runs_over, says_total) in [(59, true), (60, true), (75, false), (75, true), (200, true)] {
+            let sysdig = filled(cursors);
+            (sysdig.state().runs_over, sysdig.state().says_total) = (runs_over, says_total);
+            all_in_the_window(&sysdig).await;
+            let calls = sysdig.state().feed_calls;
+            assert!(calls <= 10, "{cursors:?} over {runs_over} total {says_total}: {calls} calls");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_full_page_that_counts_only_itself_is_not_all() {
     for (cursors, public_feed) in [(Cursors::PrevIsOlder, true), (Cursors::NextIsOlder, false)] {
         let sysdig = filled(cursors);
