@@ -10,12 +10,13 @@ pub mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::error::PollError;
@@ -137,8 +138,10 @@ struct Advance<'a> {
     read_to: &'a ReadTo,
     mark: DateTime<Utc>,
     version: Version,
-    now: DateTime<Utc>,
+    began: DateTime<Utc>,
     started: Instant,
+    /// When the lease was renewed last.
+    held: DateTime<Utc>,
 }
 
 /// Where the watermark lives.
@@ -228,7 +231,12 @@ impl Poller {
     /// One window, if one is due and ours.
     pub async fn step(&mut self, now: DateTime<Utc>) -> Result<Step, PollError> {
         let outcome = self.try_step(now).await;
-        self.failures = if outcome.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        self.failures = match &outcome {
+            // A lease that was lost in a long window counts until a window goes through.
+            Ok(Step::NotOurs) => self.failures,
+            Ok(_) => 0,
+            Err(_) => self.failures.saturating_add(1),
+        };
         let result = match &outcome {
             Ok(Step::NotOurs) => "not_ours",
             Ok(_) => "ok",
@@ -257,7 +265,7 @@ impl Poller {
     }
 
     async fn try_step(&mut self, now: DateTime<Utc>) -> Result<Step, PollError> {
-        let place = self.place();
+        let (place, started) = (self.place(), Instant::now());
         if !place.hold(now).await? {
             // Whoever polls moves the watermark.
             if let Some((mark, _)) = place.known().await? {
@@ -279,8 +287,9 @@ impl Poller {
             read_to: &self.read_to,
             mark: reading.new_from,
             version,
-            now,
-            started: Instant::now(),
+            began: now,
+            started,
+            held: now,
         };
         let receipt = self.reader.read(reading.window, theirs, &mut advance).await?;
         tracing::debug!(window = %reading.window, accepted = receipt.accepted, "A window of Sysdig's events was read.");
@@ -400,13 +409,40 @@ impl Place {
     }
 }
 
+impl Advance<'_> {
+    fn now(&self) -> DateTime<Utc> {
+        self.began + TimeDelta::from_std(self.started.elapsed()).unwrap_or_default()
+    }
+
+    async fn renew(&mut self, now: DateTime<Utc>) -> Result<(), PollError> {
+        if !self.poller.hold(now).await? {
+            return Err(PollError::TakenOver);
+        }
+        self.held = now;
+        Ok(())
+    }
+}
+
 impl Progress for Advance<'_> {
+    fn goes_on(&mut self) -> BoxFuture<'_, Result<(), PollError>> {
+        Box::pin(async move {
+            let (now, lasting) = (self.now(), self.poller.lasting);
+            if now < self.held + lasting / 3 {
+                return Ok(());
+            }
+            match self.renew(now).await {
+                Err(PollError::State(error)) if error.retryable() && now < self.held + lasting => {
+                    tracing::debug!(error = %chain(&error), "the poller's lease was not renewed; there is time to try again");
+                    Ok(())
+                }
+                renewed => renewed,
+            }
+        })
+    }
+
     fn done(&mut self, part: Window) -> BoxFuture<'_, Result<(), PollError>> {
         Box::pin(async move {
-            let passed = TimeDelta::from_std(self.started.elapsed()).unwrap_or_default();
-            if !self.poller.hold(self.now + passed).await? {
-                return Err(PollError::TakenOver);
-            }
+            self.renew(self.now()).await?;
             if part.to > self.mark {
                 let version = Expected::Version(self.version.clone());
                 self.version = self.poller.write(part.to, version).await?;
