@@ -23,6 +23,7 @@ use self::error::PollError;
 use self::reader::{Destination, Progress, Reader};
 use self::window::{Pace, Plan, Reading};
 use super::Receipt;
+use crate::calls::LONGEST_ASKED;
 use crate::config::sysdig::PollConfig;
 use crate::state::lease::{self, Claim, Lease};
 use crate::state::{Expected, Store, Version, body_of};
@@ -42,10 +43,8 @@ const CATCH_UP_PACE: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// The longest pause when Sysdig asks for one: what asks for more may be a mistake, and events end after 14 days.
-const LONGEST_ASKED: Duration = Duration::from_secs(3600);
-
-/// While a poll fails again and again, windows are not made shorter than this.
+/// While a poll fails again and again, windows are halved so often, and not made shorter than this.
+const HALVINGS: u32 = 6;
 const SHORTEST_CHUNK: TimeDelta = TimeDelta::seconds(60);
 
 /// A clock that is ahead is told again after an hour, or when it is so much further ahead or less.
@@ -252,13 +251,14 @@ impl Poller {
             Ok(Step::Read { more: true, .. }) => CATCH_UP_PACE,
             Ok(_) => self.settings.interval,
             Err(error) => {
-                let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(10));
                 // A cursor that is gone is nobody's trouble: the window is read anew, and shorter, so that it has fewer pages.
+                // Where that has not helped, it is like any other failure.
                 let gone = matches!(error, PollError::Sysdig(SysdigError::CursorGone { .. }));
-                let longest = if gone { FIRST_PAUSE } else { LONGEST_PAUSE };
-                let due = doubled.min(longest).mul_f64(rand::rng().random_range(0.75..=1.0));
+                let doublings = self.failures.saturating_sub(if gone { HALVINGS } else { 1 });
+                let doubled = FIRST_PAUSE.saturating_mul(1 << doublings.min(10));
+                let due = doubled.min(LONGEST_PAUSE).mul_f64(rand::rng().random_range(0.75..=1.0));
                 // Never earlier than asked, within reason; and never at once, whatever is asked.
-                let asked = error.retry_after().unwrap_or_default().min(LONGEST_ASKED);
+                let asked = error.retry_after().unwrap_or_default();
                 due.max(asked.mul_f64(rand::rng().random_range(1.0..=1.25)).min(LONGEST_ASKED))
             }
         }
@@ -337,7 +337,7 @@ impl Poller {
 
     fn pace(&self) -> Pace {
         let delta = |duration| TimeDelta::from_std(duration).unwrap_or(window::REACH);
-        let chunk = delta(self.settings.window) / (1 << self.failures.min(6));
+        let chunk = delta(self.settings.window) / (1 << self.failures.min(HALVINGS));
         Pace {
             settle: delta(self.settings.settle),
             overlap: delta(self.settings.overlap),
