@@ -1,13 +1,17 @@
 //! Calls to other services: what we call ourselves, which addresses may be told a token, which are asked directly, and how
-//! long to wait before asking again.
+//! long to wait before asking again, by our own rule or by the answer's.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use chrono::{DateTime, NaiveDateTime, Utc};
 use url::{Host, Url};
 
 /// What we call ourselves.
 pub const USER_AGENT: &str = concat!("sysdig-scc/", env!("CARGO_PKG_VERSION"));
+
+/// The longest wait when a service asks for one: what asks for more may be a mistake, and events of Sysdig's end after 14 days.
+pub const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
 /// The start of a client for this address. What is on this machine is asked directly: a proxy that the environment names
 /// for the rest would be told tokens and findings that may travel in clear only as long as they do not leave it.
@@ -42,9 +46,59 @@ pub fn pause(attempt: u32, first: Duration, most: Duration, jitter: f64) -> Dura
     first.saturating_mul(1 << doublings).min(most).mul_f64(1.0 + 0.25 * jitter.clamp(0.0, 1.0))
 }
 
+/// How long a service wants to be left alone, by its `Retry-After`: seconds, or a date.
+pub fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let value = value.trim();
+    let asked = match value.parse() {
+        // However many digits there are.
+        _ if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Duration::from_secs(value.parse().unwrap_or(u64::MAX))
+        }
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
+        Err(_) => (http_date(value)? - now).to_std().unwrap_or_default(),
+    };
+    Some(asked.min(LONGEST_ASKED))
+}
+
+/// A date of HTTP in any of its three forms (RFC 9110, 5.6.7).
+pub fn http_date(value: &str) -> Option<DateTime<Utc>> {
+    let older = || {
+        ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
+            .iter()
+            .find_map(|form| NaiveDateTime::parse_from_str(value, form).ok())
+            .map(|date| date.and_utc())
+    };
+    DateTime::parse_from_rfc2822(value).map(|date| date.to_utc()).ok().or_else(older)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retry_after_in_every_form() {
+        let now = "1994-11-06T08:49:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("7", Some(7)),
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(37)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(37)),
+            ("Sun Nov  6 08:49:37 1994", Some(37)),
+            ("Sun, 06 Nov 1994 08:40:00 GMT", Some(0)),
+            ("999999999", Some(3600)),
+            (&"9".repeat(30), Some(3600)),
+            (&"9".repeat(400), Some(3600)),
+            ("1.0", Some(1)),
+            ("-3", None),
+            ("NaN", None),
+            ("inf", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(retry_after(text, now), expected.map(Duration::from_secs), "{text}");
+        }
+    }
 
     #[test]
     fn pauses_double_up_to_a_ceiling_and_are_spread() {

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::auth_error::AuthError;
-
-/// No wait longer than this is believed.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+use crate::calls::LONGEST_ASKED;
 
 /// Google's JSON error (`google.rpc.Status` over HTTP), read leniently.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -288,25 +285,10 @@ impl ApiError {
     }
 }
 
-/// `Retry-After`: seconds, or an HTTP date in any of its three forms.
-pub fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok().map(|d| d.min(LONGEST_WAIT));
-    }
-    let date = DateTime::parse_from_rfc2822(value).map(|d| d.to_utc()).ok().or_else(|| {
-        ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
-            .iter()
-            .find_map(|form| chrono::NaiveDateTime::parse_from_str(value, form).ok())
-            .map(|d| d.and_utc())
-    })?;
-    Some((date - now).to_std().unwrap_or_default().min(LONGEST_WAIT))
-}
-
 /// A protobuf duration in JSON: `1.5s`.
 fn proto_duration(text: &str) -> Option<Duration> {
     let seconds: f64 = text.trim().strip_suffix('s')?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok().map(|d| d.min(LONGEST_WAIT))
+    Duration::try_from_secs_f64(seconds).ok().map(|d| d.min(LONGEST_ASKED))
 }
 
 /// Text of a stranger made fit for a log line: one line, no control characters, at most `limit` characters.
@@ -332,25 +314,6 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn retry_after_in_every_form() {
-        let now = "1994-11-06T08:49:00Z".parse().unwrap();
-        for (text, expected) in [
-            ("7", Some(7)),
-            (" 120 ", Some(120)),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(37)),
-            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(37)),
-            ("Sun Nov  6 08:49:37 1994", Some(37)),
-            ("Sun, 06 Nov 1994 08:40:00 GMT", Some(0)),
-            ("999999999", Some(3600)),
-            ("-3", None),
-            ("NaN", None),
-            ("soon", None),
-        ] {
-            assert_eq!(retry_after(text, now), expected.map(Duration::from_secs), "{text}");
-        }
-    }
 
     #[test]
     fn google_errors_are_read_with_their_details() {

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::auth::{Token, TokenSource};
 use super::confirmation::confirms;
-use super::error::{self, ApiError, GoogleError, Refusal};
+use super::error::{ApiError, GoogleError, Refusal};
 use crate::calls::{self, may_carry_a_token};
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -234,7 +234,7 @@ impl Client {
     async fn refusal(&self, mut answer: Response, name: &str, token: Option<&Token>) -> ApiError {
         let status = answer.status().as_u16();
         let asked = answer.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok());
-        let asked = asked.and_then(|value| error::retry_after(value, Utc::now()));
+        let asked = asked.and_then(|value| calls::retry_after(value, Utc::now()));
         // A body that breaks off still leaves the status; what came of it is read.
         let mut body = Vec::new();
         while let Ok(Some(chunk)) = answer.chunk().await {

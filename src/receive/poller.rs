@@ -10,18 +10,20 @@ pub mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::error::PollError;
 use self::reader::{Destination, Progress, Reader};
 use self::window::{Pace, Plan, Reading};
 use super::Receipt;
+use crate::calls::LONGEST_ASKED;
 use crate::config::sysdig::PollConfig;
 use crate::state::lease::{self, Claim, Lease};
 use crate::state::{Expected, Store, Version, body_of};
@@ -41,10 +43,8 @@ const CATCH_UP_PACE: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// The longest pause when Sysdig asks for one: what asks for more may be a mistake, and events end after 14 days.
-const LONGEST_ASKED: Duration = Duration::from_secs(3600);
-
-/// While a poll fails again and again, windows are not made shorter than this.
+/// While a poll fails again and again, windows are halved so often, and not made shorter than this.
+const HALVINGS: u32 = 6;
 const SHORTEST_CHUNK: TimeDelta = TimeDelta::seconds(60);
 
 /// A clock that is ahead is told again after an hour, or when it is so much further ahead or less.
@@ -137,8 +137,10 @@ struct Advance<'a> {
     read_to: &'a ReadTo,
     mark: DateTime<Utc>,
     version: Version,
-    now: DateTime<Utc>,
+    began: DateTime<Utc>,
     started: Instant,
+    /// When the lease was renewed last.
+    held: DateTime<Utc>,
 }
 
 /// Where the watermark lives.
@@ -228,7 +230,12 @@ impl Poller {
     /// One window, if one is due and ours.
     pub async fn step(&mut self, now: DateTime<Utc>) -> Result<Step, PollError> {
         let outcome = self.try_step(now).await;
-        self.failures = if outcome.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        self.failures = match &outcome {
+            // A lease that was lost in a long window counts until a window goes through.
+            Ok(Step::NotOurs) => self.failures,
+            Ok(_) => 0,
+            Err(_) => self.failures.saturating_add(1),
+        };
         let result = match &outcome {
             Ok(Step::NotOurs) => "not_ours",
             Ok(_) => "ok",
@@ -244,20 +251,21 @@ impl Poller {
             Ok(Step::Read { more: true, .. }) => CATCH_UP_PACE,
             Ok(_) => self.settings.interval,
             Err(error) => {
-                let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(10));
                 // A cursor that is gone is nobody's trouble: the window is read anew, and shorter, so that it has fewer pages.
+                // Where that has not helped, it is like any other failure.
                 let gone = matches!(error, PollError::Sysdig(SysdigError::CursorGone { .. }));
-                let longest = if gone { FIRST_PAUSE } else { LONGEST_PAUSE };
-                let due = doubled.min(longest).mul_f64(rand::rng().random_range(0.75..=1.0));
+                let doublings = self.failures.saturating_sub(if gone { HALVINGS } else { 1 });
+                let doubled = FIRST_PAUSE.saturating_mul(1 << doublings.min(10));
+                let due = doubled.min(LONGEST_PAUSE).mul_f64(rand::rng().random_range(0.75..=1.0));
                 // Never earlier than asked, within reason; and never at once, whatever is asked.
-                let asked = error.retry_after().unwrap_or_default().min(LONGEST_ASKED);
+                let asked = error.retry_after().unwrap_or_default();
                 due.max(asked.mul_f64(rand::rng().random_range(1.0..=1.25)).min(LONGEST_ASKED))
             }
         }
     }
 
     async fn try_step(&mut self, now: DateTime<Utc>) -> Result<Step, PollError> {
-        let place = self.place();
+        let (place, started) = (self.place(), Instant::now());
         if !place.hold(now).await? {
             // Whoever polls moves the watermark.
             if let Some((mark, _)) = place.known().await? {
@@ -279,8 +287,9 @@ impl Poller {
             read_to: &self.read_to,
             mark: reading.new_from,
             version,
-            now,
-            started: Instant::now(),
+            began: now,
+            started,
+            held: now,
         };
         let receipt = self.reader.read(reading.window, theirs, &mut advance).await?;
         tracing::debug!(window = %reading.window, accepted = receipt.accepted, "A window of Sysdig's events was read.");
@@ -328,7 +337,7 @@ impl Poller {
 
     fn pace(&self) -> Pace {
         let delta = |duration| TimeDelta::from_std(duration).unwrap_or(window::REACH);
-        let chunk = delta(self.settings.window) / (1 << self.failures.min(6));
+        let chunk = delta(self.settings.window) / (1 << self.failures.min(HALVINGS));
         Pace {
             settle: delta(self.settings.settle),
             overlap: delta(self.settings.overlap),
@@ -400,13 +409,40 @@ impl Place {
     }
 }
 
+impl Advance<'_> {
+    fn now(&self) -> DateTime<Utc> {
+        self.began + TimeDelta::from_std(self.started.elapsed()).unwrap_or_default()
+    }
+
+    async fn renew(&mut self, now: DateTime<Utc>) -> Result<(), PollError> {
+        if !self.poller.hold(now).await? {
+            return Err(PollError::TakenOver);
+        }
+        self.held = now;
+        Ok(())
+    }
+}
+
 impl Progress for Advance<'_> {
+    fn goes_on(&mut self) -> BoxFuture<'_, Result<(), PollError>> {
+        Box::pin(async move {
+            let (now, lasting) = (self.now(), self.poller.lasting);
+            if now < self.held + lasting / 3 {
+                return Ok(());
+            }
+            match self.renew(now).await {
+                Err(PollError::State(error)) if error.retryable() && now < self.held + lasting => {
+                    tracing::debug!(error = %chain(&error), "the poller's lease was not renewed; there is time to try again");
+                    Ok(())
+                }
+                renewed => renewed,
+            }
+        })
+    }
+
     fn done(&mut self, part: Window) -> BoxFuture<'_, Result<(), PollError>> {
         Box::pin(async move {
-            let passed = TimeDelta::from_std(self.started.elapsed()).unwrap_or_default();
-            if !self.poller.hold(self.now + passed).await? {
-                return Err(PollError::TakenOver);
-            }
+            self.renew(self.now()).await?;
             if part.to > self.mark {
                 let version = Expected::Version(self.version.clone());
                 self.version = self.poller.write(part.to, version).await?;

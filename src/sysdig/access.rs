@@ -1,6 +1,7 @@
 //! How one authenticates: Sysdig's own API token, or IBM Cloud's IAM in front of the same API.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::RequestBuilder;
@@ -13,6 +14,9 @@ use super::error::SysdigError;
 
 /// Where IBM Cloud exchanges API keys for tokens.
 pub const IBM_IAM_URL: &str = "https://iam.cloud.ibm.com/identity/token";
+
+/// So many exchanged tokens are looked for in answers: calls that began with the one before may still be under way.
+const TOKENS_HIDDEN: usize = 3;
 
 /// A token is renewed this long before it ends.
 const RENEW_BEFORE: Duration = Duration::from_secs(120);
@@ -49,6 +53,8 @@ pub enum Credential {
 pub(super) struct Identity {
     credential: Credential,
     exchanged: Arc<Mutex<Option<Exchanged>>>,
+    /// The last tokens it was exchanged for, also those that were refused.
+    hidden: Arc<std::sync::Mutex<VecDeque<SecretString>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -66,7 +72,7 @@ struct IamAnswer {
 
 impl Identity {
     pub(super) fn new(credential: Credential) -> Self {
-        Self { credential, exchanged: Arc::default() }
+        Self { credential, exchanged: Arc::default(), hidden: Arc::default() }
     }
 
     /// `request` with what identifies us.
@@ -100,15 +106,24 @@ impl Identity {
         }
     }
 
-    /// `text` with our secret taken out, should a server echo it.
+    /// `text` with our secrets taken out, should a server echo them.
     pub(super) fn scrub(&self, text: &str) -> String {
         let secret = match &self.credential {
             Credential::Token(token) => token,
             Credential::Ibm { api_key, .. } => api_key,
         };
-        match secret.expose_secret() {
-            "" => text.to_owned(),
-            secret => text.replace(secret, "[token]"),
+        let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let secrets = hidden.iter().chain([secret]).map(ExposeSecret::expose_secret);
+        secrets
+            .filter(|secret| !secret.is_empty())
+            .fold(text.to_owned(), |text, secret| text.replace(secret, "[token]"))
+    }
+
+    fn hide(&self, token: SecretString) {
+        let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        hidden.push_back(token);
+        if hidden.len() > TOKENS_HIDDEN {
+            hidden.pop_front();
         }
     }
 
@@ -128,6 +143,7 @@ impl Identity {
         let answer = exchange(http, iam, api_key).await?;
         let lifetime = Duration::from_secs(answer.expires_in.clamp(60, 24 * 3600));
         let token = SecretString::from(answer.access_token);
+        self.hide(token.clone());
         *held = Some(Exchanged { token: token.clone(), until: Instant::now() + lifetime });
         Ok(token)
     }

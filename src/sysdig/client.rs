@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{TimeDelta, Utc};
 use rand::RngExt;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -17,6 +17,7 @@ use super::access::{Access, Identity};
 use super::error::{SysdigError, message_of, shorten};
 use super::feed::KnownFeed;
 use super::skew::Skew;
+use crate::calls::retry_after;
 
 /// The largest answer read, in bytes: a page of 200 events is a few megabytes at worst.
 const ANSWER_LIMIT: usize = 32 * 1024 * 1024;
@@ -182,7 +183,8 @@ impl Client {
             response = self.send(call).await?;
         }
         let status = response.status();
-        let retry_after = retry_after(response.headers(), Utc::now());
+        let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = asked.and_then(|value| retry_after(value, Utc::now()));
         let body = bounded_body(call.name, response).await;
         if !status.is_success() {
             // The status says enough, even when the body breaks off.
@@ -243,16 +245,6 @@ async fn bounded_body(call: &'static str, mut response: Response) -> Result<Vec<
     Ok(body)
 }
 
-/// `Retry-After` in either of its forms: seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds.max(0.0)).ok();
-    }
-    let date = DateTime::parse_from_rfc2822(text).ok()?;
-    Some((date.with_timezone(&Utc) - now).to_std().unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Credential;
@@ -278,23 +270,6 @@ mod tests {
             }
             assert_eq!(wait(Some(30), failed), Some(Duration::from_secs(30)));
             assert_eq!(wait(Some(66), failed), None);
-        }
-    }
-
-    #[test]
-    fn retry_after_is_read_in_both_forms() {
-        let now = DateTime::parse_from_rfc3339("2026-03-01T12:00:00Z").unwrap().with_timezone(&Utc);
-        for (text, expected) in [
-            ("7", Some(7)),
-            ("0", Some(0)),
-            ("-3", Some(0)),
-            ("Sun, 01 Mar 2026 12:00:30 GMT", Some(30)),
-            ("Sun, 01 Mar 2026 11:00:00 GMT", Some(0)),
-            ("soon", None),
-            ("inf", None),
-        ] {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
-            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{text}");
         }
     }
 }

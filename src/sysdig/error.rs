@@ -167,7 +167,12 @@ impl SysdigError {
             Self::Transport { .. } => "check SYSDIG_URL, and that this machine may reach it",
             Self::TooManyPages { .. } => "set SYSDIG_POLL_FILTER to what should become findings",
             Self::NotThere(_) => "check the name",
-            Self::Status { .. } | Self::CursorGone { .. } | Self::TooLarge { .. } => "try again later",
+            Self::Status { status: 408 | 425 | 429 | 500..=599, .. }
+            | Self::CursorGone { .. }
+            | Self::TooLarge { .. } => "try again later",
+            Self::Status { .. } => {
+                "check that SYSDIG_URL is the address of Sysdig Secure, and that no gateway before it refuses such calls"
+            }
         }
     }
 }
@@ -273,6 +278,9 @@ mod tests {
         }
         for status in [400, 401, 403, 404, 409, 422, 302] {
             assert!(!of(status).is_transient(), "{status}");
+        }
+        for (status, again) in [(405, false), (415, false), (501, true), (429, true), (503, true)] {
+            assert_eq!(of(status).remedy() == "try again later", again, "{status}: {}", of(status).remedy());
         }
         assert!(of(401).is_permission() && of(403).is_permission() && !of(404).is_permission());
         assert_eq!(of(429).label(), "rate_limit");

@@ -1,9 +1,10 @@
 //! The events feed: a window of time, page by page.
 //!
 //! What the API promises about cursors is little, and what was seen of them differs: the public feed is followed along
-//! `next`, the older one along `prev`; pages asked by cursor are not bounded by the window that was asked for first; a
-//! cursor may come back. So a walk follows the usual cursor until it leaves the window, and the other one if there is
-//! reason to believe that it leads to more; it keeps what lies in the window, each event once.
+//! `next`, the older one along `prev`; pages asked by cursor are not bounded by the window that was asked for first, and
+//! the first page may run over its end; a cursor may come back. So a walk follows the usual cursor until it leaves the
+//! window, and the other one if there is reason to believe that it leads to more; it keeps what lies in the window, each
+//! event once.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -75,6 +76,9 @@ pub struct Walk {
     total: Option<u64>,
     /// Events on the first page.
     first: usize,
+    /// The time of the first page's newest event, and of the last one's.
+    first_newest: Option<DateTime<Utc>>,
+    newest: Option<DateTime<Utc>>,
     had_bad_bytes: bool,
     said_empty: bool,
     leg: Leg,
@@ -97,7 +101,8 @@ enum Leg {
 struct Sorted {
     kept: Vec<Box<RawValue>>,
     new: bool,
-    all_outside: bool,
+    /// When its oldest and its newest event happened; `None` when one of them does not say, or there is none.
+    span: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
 impl Client {
@@ -117,6 +122,8 @@ impl Client {
             kept: 0,
             total: None,
             first: 0,
+            first_newest: None,
+            newest: None,
             had_bad_bytes: false,
             said_empty: false,
             leg: Leg::Start,
@@ -205,7 +212,8 @@ impl Walk {
         if between {
             self.say_empty(total);
         }
-        let over = (empty && !between) || sorted.all_outside || self.stale >= STALE_PAGES;
+        let left = sorted.span.is_some_and(|span| self.has_left(span));
+        let over = (empty && !between) || left || self.stale >= STALE_PAGES;
         self.go_on(cursors, over);
         Ok(Some(sorted.kept))
     }
@@ -254,19 +262,33 @@ impl Walk {
     }
 
     fn sort(&mut self, data: Vec<Box<RawValue>>) -> Sorted {
-        let mut sorted = Sorted { kept: Vec::new(), new: false, all_outside: !data.is_empty() };
+        let mut sorted = Sorted { kept: Vec::new(), new: false, span: None };
+        let mut times = Vec::with_capacity(data.len());
         for element in data {
             let (id, time) = place(&element, &self.keys);
+            times.push(time);
             // What cannot be placed is handed on: the reader behind us says what is wrong with it.
             let inside = time.is_none_or(|time| self.window.contains(time));
             let new = self.seen_events.insert(id);
             sorted.new |= new;
-            sorted.all_outside &= !inside;
             if inside && new {
                 sorted.kept.push(element);
             }
         }
+        let times: Option<Vec<_>> = times.into_iter().collect();
+        sorted.span = times.and_then(|times| Some((times.iter().min().copied()?, times.iter().max().copied()?)));
         sorted
+    }
+
+    /// Whether nothing of the window comes after a page of this span: it is older than the window, or newer and further from
+    /// it than the page before. One that is newer and nearer is on the way: a server may take the window's end loosely.
+    fn has_left(&mut self, (oldest, newest): (DateTime<Utc>, DateTime<Utc>)) -> bool {
+        let before = self.newest.replace(newest);
+        if matches!(self.leg, Leg::Start) {
+            self.first_newest = Some(newest);
+        }
+        let leads_away = before.is_some_and(|before| before < newest);
+        newest < self.window.from || (oldest >= self.window.to && leads_away)
     }
 
     fn go_on(&mut self, cursors: Cursors, over: bool) {
@@ -286,6 +308,7 @@ impl Walk {
         };
         if matches!(self.leg, Leg::End) && self.other_may_lead_to_more() {
             self.stale = 0;
+            self.newest = self.first_newest;
             let other = self.other.take();
             self.leg = self.unseen(other).map(Leg::Other).unwrap_or(Leg::End);
         }

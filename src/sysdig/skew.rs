@@ -11,6 +11,8 @@ use std::time::Instant;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::{AGE, DATE, HeaderMap};
 
+use crate::calls;
+
 /// So many answers are remembered.
 const ANSWERS: usize = 8;
 
@@ -78,7 +80,7 @@ fn was_set(last: &Seen, ours: DateTime<Utc>, steady: Instant) -> bool {
 /// The time that an answer tells; a cache says how long ago that was.
 fn date_of(headers: &HeaderMap) -> Option<DateTime<Utc>> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let date = DateTime::parse_from_rfc2822(text(DATE)?).ok()?.to_utc();
+    let date = calls::http_date(text(DATE)?)?;
     let age = match text(AGE) {
         Some(age) => age.parse::<u32>().ok()?,
         None => 0,

@@ -94,12 +94,11 @@ impl World {
     }
 
     fn poller_with(&self, replica: &str, client: Client) -> Poller {
-        let parts = Parts {
-            client,
-            destination: Arc::clone(&self.recorder) as Arc<dyn Destination>,
-            state: Arc::clone(&self.state),
-            replica: replica.into(),
-        };
+        self.poller_into(replica, client, Arc::clone(&self.recorder) as Arc<dyn Destination>)
+    }
+
+    fn poller_into(&self, replica: &str, client: Client, destination: Arc<dyn Destination>) -> Poller {
+        let parts = Parts { client, destination, state: Arc::clone(&self.state), replica: replica.into() };
         Poller::new(parts, settings())
     }
 
@@ -122,6 +121,44 @@ impl World {
             stored.events.iter().filter(|event| !taken.contains_key(&event.id)).map(|e| &e.id).collect();
         assert!(missing.is_empty(), "{} of {} events are missing: {missing:?}", missing.len(), stored.events.len());
         assert_eq!(taken.len(), stored.events.len(), "nothing else arrived");
+    }
+}
+
+/// An intake that takes so many seconds for a page, after which another replica, whose clock may be ahead, tries to poll.
+struct Rival {
+    recorder: Arc<Recorder>,
+    other: tokio::sync::Mutex<Poller>,
+    takes: u32,
+    passed: Mutex<i64>,
+    steps: Mutex<Vec<Step>>,
+}
+
+impl Rival {
+    fn of(world: &World, takes: u32, ahead: i64) -> Arc<Self> {
+        let (recorder, other) = (Arc::clone(&world.recorder), world.poller("two").into());
+        Arc::new(Self { recorder, other, takes, passed: ahead.into(), steps: Mutex::default() })
+    }
+
+    fn against(self: &Arc<Self>, world: &World) -> Poller {
+        world.poller_into("one", world.sysdig.client(2), Arc::clone(self) as Arc<dyn Destination>)
+    }
+}
+
+impl Destination for Rival {
+    fn take(&self, elements: Vec<Element>) -> BoxFuture<'_, Result<Receipt, IntakeError>> {
+        Box::pin(async move {
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(self.takes.into())).await;
+            tokio::time::resume();
+            let second = {
+                let mut passed = self.passed.lock().unwrap();
+                *passed += i64::from(self.takes);
+                *passed
+            };
+            let step = self.other.lock().await.step(at(second)).await.unwrap();
+            self.steps.lock().unwrap().push(step);
+            self.recorder.take(elements).await
+        })
     }
 }
 
@@ -213,16 +250,17 @@ async fn what_sysdig_asks_for_is_heeded_within_bounds() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_is_gone_puts_the_next_poll_off_for_seconds() {
+async fn a_cursor_that_is_gone_puts_the_next_poll_off_for_seconds_while_that_may_help() {
     let world = World::new().await;
     let mut poller = world.poller("one");
     world.clock(3600);
     (3000..3590).for_each(|second| world.event(second, 0));
-    for _ in 0..6 {
+    for longest in [5, 5, 5, 5, 5, 5, 10, 20, 40, 80, 160, 300, 300] {
         world.sysdig.state().trouble = vec![None, Some(Answer::Json(400, json!({"message": "cursor expired"})))].into();
         let outcome = poller.step(at(3600)).await;
         assert!(outcome.as_ref().is_err_and(|error| !error.needs_somebody()), "{outcome:?}");
-        assert!(poller.pause(&outcome) <= Duration::from_secs(5));
+        let pause = poller.pause(&outcome).as_secs_f64();
+        assert!((f64::from(longest) * 0.75..=f64::from(longest)).contains(&pause), "{longest}: {pause}");
     }
 }
 
@@ -321,6 +359,35 @@ async fn of_two_replicas_one_polls_and_the_other_takes_over() {
     // One is gone; its lease runs out.
     assert_eq!(two.step(at(200)).await.unwrap(), Step::NotOurs);
     assert!(matches!(two.step(at(260)).await.unwrap(), Step::Read { .. }));
+}
+
+#[tokio::test]
+async fn a_window_that_takes_longer_than_the_lease_stays_with_who_reads_it() {
+    let world = World::new().await;
+    world.clock(0);
+    world.sysdig.state().page_size = 20;
+    (-220..-20).for_each(|second| world.event(second, 0));
+    let rival = Rival::of(&world, 24, 0);
+    let step = rival.against(&world).step(at(0)).await;
+    assert!(matches!(step, Ok(Step::Read { .. })), "{step:?}");
+    assert_eq!(*rival.steps.lock().unwrap(), vec![Step::NotOurs; 10]);
+    world.all_arrived();
+}
+
+#[tokio::test]
+async fn a_lease_that_was_lost_makes_the_next_window_shorter_whoever_polls_meanwhile() {
+    let world = World::new().await;
+    world.clock(0);
+    world.event(-30, 0);
+    let mut one = Rival::of(&world, 0, 400).against(&world);
+    assert_eq!(one.step(at(0)).await.unwrap_err().label(), "taken_over");
+    for second in [60, 120] {
+        assert_eq!(one.step(at(second)).await.unwrap(), Step::NotOurs);
+    }
+    for expected in [1800, 3600] {
+        let Step::Read { window, .. } = one.step(at(8 * 3600)).await.unwrap() else { panic!("nothing read") };
+        assert_eq!(window.length(), TimeDelta::seconds(expected + 300));
+    }
 }
 
 #[tokio::test]

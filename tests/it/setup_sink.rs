@@ -72,6 +72,19 @@ async fn the_first_run_makes_all_and_the_second_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_could_not_be_granted_anything_is_something_missing() {
+    let refused = json!({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "no"}});
+    for answer in [(403, refused), (200, json!("<html>")), (200, json!({"projectId": "acme"}))] {
+        let cloud = FakeCloud::start();
+        cloud.state().project = Some(answer);
+        let (fine, text) = setup(&cloud, &["--project", "acme"]).await;
+        assert!(!fine && text.contains("was granted nothing") && text.contains("something is missing"), "{text}");
+        assert!(text.contains("service-PROJECT_NUMBER@gcp-sa-pubsub.iam.gserviceaccount.com"), "{text}");
+        assert_eq!(bindings(&cloud, TOPIC).len(), 1, "the rest is done");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_changed_is_mended_and_said() {
     let cloud = FakeCloud::start();
     setup(&cloud, &["--project", "acme"]).await;

@@ -1,12 +1,13 @@
 //! The events feed is read completely, whatever its cursors do.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::DateTime;
 use serde_json::{Value, json};
-use sysdig_scc::sysdig::{Client, SysdigError, Window};
+use sysdig_scc::sysdig::{Access, Client, Credential, Patience, SysdigError, Window, region};
 
-use crate::fakes::loopback::Answer;
+use crate::fakes::loopback::{Answer, Loopback};
 use crate::fakes::sysdig::{Cursors, FakeSysdig, TOKEN};
 
 const SECOND: i64 = 1_000_000_000;
@@ -65,6 +66,19 @@ async fn cursors_may_lead_either_way() {
                     "{cursors:?} total {says_total} public {public_feed}: {calls} calls for five pages"
                 );
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_first_page_beyond_the_windows_end_is_on_the_way_to_it() {
+    for cursors in [Cursors::NextIsOlder, Cursors::PrevIsOlder, Cursors::NextIsNewer] {
+        for (runs_over, says_total) in [(59, true), (60, true), (75, false), (75, true), (200, true)] {
+            let sysdig = filled(cursors);
+            (sysdig.state().runs_over, sysdig.state().says_total) = (runs_over, says_total);
+            all_in_the_window(&sysdig).await;
+            let calls = sysdig.state().feed_calls;
+            assert!(calls <= 10, "{cursors:?} over {runs_over} total {says_total}: {calls} calls");
         }
     }
 }
@@ -237,4 +251,31 @@ async fn a_refusal_names_the_reason_but_never_the_token() {
     assert!(error.is_permission());
     assert_eq!(error.to_string(), "the events feed was answered with 403: Forbidden: [token] lacks policy-events.read");
     assert_eq!(sysdig.state().feed_calls, 1, "asking again does not help");
+}
+
+#[tokio::test]
+async fn an_exchanged_token_that_an_answer_repeats_is_not_told_either() {
+    // The first token is refused; the answer to the call with the second one repeats both.
+    let exchanges = AtomicU32::new(0);
+    let iam = Loopback::start(move |_| {
+        let token = format!("iam-token-{}", exchanges.fetch_add(1, Ordering::Relaxed) % 2);
+        Answer::Json(200, json!({"access_token": token, "expires_in": 3600}))
+    });
+    for (status, html) in [(403, false), (403, true), (200, true)] {
+        let sysdig = Loopback::start(move |asked| match asked.header("authorization") {
+            "Bearer iam-token-0" => Answer::Json(401, json!({})),
+            word if html => Answer::Bytes(status, format!("<p>{word} iam-token-0</p>").into_bytes()),
+            word => Answer::Json(status, json!({"message": format!("{word} iam-token-0")})),
+        });
+        let credential = Credential::Ibm {
+            api_key: "key-1".to_owned().into(),
+            instance: "i".into(),
+            team: None,
+            iam: iam.url.parse().unwrap(),
+        };
+        let access = Access { base: region::base_url(&sysdig.url).unwrap(), credential };
+        let client = Client::new(access, Patience { attempts: 1, ..Patience::default() }).unwrap();
+        let error = format!("{:?}", ids(&client).await.unwrap_err());
+        assert!(error.contains("[token] [token]") && !error.contains("iam-token"), "{error}");
+    }
 }

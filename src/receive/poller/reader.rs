@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
@@ -26,8 +28,16 @@ impl Destination for Intake {
     }
 }
 
+/// How often a call that takes long is told of.
+const TELL_EVERY: Duration = Duration::from_secs(15);
+
 /// Is told of every part of a window that has gone through whole, in order.
 pub trait Progress: Send {
+    /// A page has gone through, or a call takes long.
+    fn goes_on(&mut self) -> BoxFuture<'_, Result<(), PollError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// `part` has gone through.
     fn done(&mut self, part: Window) -> BoxFuture<'_, Result<(), PollError>>;
 }
@@ -67,7 +77,7 @@ impl Reader {
         let mut total = Receipt::default();
         let mut parts = vec![window];
         while let Some(part) = parts.pop() {
-            match self.walk(part, received, &mut total).await {
+            match self.walk(part, received, &mut total, progress).await {
                 Ok(()) => progress.done(part).await?,
                 Err(PollError::Sysdig(SysdigError::TooManyPages { pages })) => {
                     let (first, second) = halves(part).ok_or(PollError::Sysdig(SysdigError::TooManyPages { pages }))?;
@@ -80,18 +90,36 @@ impl Reader {
         Ok(total)
     }
 
-    async fn walk(&mut self, part: Window, received: DateTime<Utc>, total: &mut Receipt) -> Result<(), PollError> {
+    async fn walk(
+        &mut self,
+        part: Window,
+        received: DateTime<Utc>,
+        total: &mut Receipt,
+        progress: &mut dyn Progress,
+    ) -> Result<(), PollError> {
         let mut walk = self.client.walk(part, self.filter.as_deref());
-        while let Some(mut page) = walk.next_page().await? {
+        while let Some(mut page) = telling(progress, walk.next_page()).await?? {
             page.retain(|element| !self.recent.holds(element.get()));
-            if page.is_empty() {
-                continue;
+            if !page.is_empty() {
+                let elements = elements(&page, walk.had_bad_bytes(), received)?;
+                add(total, telling(progress, self.destination.take(elements)).await??);
+                page.iter().for_each(|element| self.recent.add(element.get()));
             }
-            let elements = elements(&page, walk.had_bad_bytes(), received)?;
-            add(total, self.destination.take(elements).await?);
-            page.iter().for_each(|element| self.recent.add(element.get()));
+            progress.goes_on().await?;
         }
         Ok(())
+    }
+}
+
+/// What `work` comes to; as long as that takes, `progress` is told that it goes on.
+async fn telling<T>(progress: &mut dyn Progress, work: impl Future<Output = T>) -> Result<T, PollError> {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            () = tokio::time::sleep(TELL_EVERY) => progress.goes_on().await?,
+        }
     }
 }
 
@@ -159,6 +187,31 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Counts; the last one that it bears is told by an error.
+    struct Count(u32, u32);
+
+    impl Progress for Count {
+        fn goes_on(&mut self) -> BoxFuture<'_, Result<(), PollError>> {
+            self.0 += 1;
+            let outcome = if self.0 > self.1 { Err(PollError::TakenOver) } else { Ok(()) };
+            Box::pin(async { outcome })
+        }
+
+        fn done(&mut self, _: Window) -> BoxFuture<'_, Result<(), PollError>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_wait_is_told_of_and_ends_when_nobody_wants_it() {
+        let long = || tokio::time::sleep(TELL_EVERY * 20 + TELL_EVERY / 2);
+        let mut patient = Count(0, 100);
+        telling(&mut patient, long()).await.unwrap();
+        assert_eq!(patient.0, 20);
+        let mut other = Count(0, 3);
+        assert!(matches!(telling(&mut other, long()).await, Err(PollError::TakenOver)));
+    }
 
     #[test]
     fn recent_elements_are_known_and_the_memory_is_bounded() {

@@ -17,6 +17,8 @@ pub struct State {
     pub policies: BTreeMap<String, Value>,
     /// Whether there is access control; the emulator has none.
     pub access: bool,
+    /// The answer to who the project is, where it is another one.
+    pub project: Option<(u16, Value)>,
     /// So many policies are refused because somebody else wrote in between.
     pub conflicts: u32,
 }
@@ -60,7 +62,8 @@ impl State {
             return self.sink(method, path, asked);
         }
         if asked.path.starts_with("/v3/projects/") {
-            return (200, json!({"name": "projects/123456", "projectId": "acme"}));
+            let known = || (200, json!({"name": "projects/123456", "projectId": "acme"}));
+            return self.project.clone().unwrap_or_else(known);
         }
         let name = asked.path.strip_prefix("/v1/").unwrap_or_default();
         match name.rsplit_once(':') {

@@ -39,6 +39,8 @@ pub struct State {
     pub events: Vec<Stored>,
     pub cursors: Cursors,
     pub page_size: usize,
+    /// How many seconds past its end a window is answered.
+    pub runs_over: i64,
     pub says_total: bool,
     /// The total is that of the page.
     pub counts_the_page: bool,
@@ -72,6 +74,7 @@ impl FakeSysdig {
             events: Vec::new(),
             cursors: Cursors::NextIsOlder,
             page_size: 200,
+            runs_over: 0,
             says_total: true,
             counts_the_page: false,
             behind: 0,
@@ -157,7 +160,8 @@ impl State {
         let mut all: Vec<&Stored> = self.events.iter().filter(|event| event.known <= self.now).collect();
         all.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
         let number = |name| query(name).and_then(|text| text.parse::<i64>().ok());
-        let inside = |event: &Stored| number("from").unwrap() <= event.at && event.at < number("to").unwrap();
+        let to = number("to").map(|to| to + self.runs_over * 1_000_000_000);
+        let inside = |event: &Stored| number("from").unwrap() <= event.at && event.at < to.unwrap();
         let (start, total) = match query("cursor") {
             Some(cursor) => {
                 (cursor.trim_start_matches(|c: char| !c.is_ascii_digit() && c != '-').parse::<i64>().unwrap(), None)
