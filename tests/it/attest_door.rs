@@ -9,6 +9,7 @@ use chrono::Utc;
 use serde_json::{Value as Json, json};
 use sysdig_scc::attest::gotpm;
 use sysdig_scc::attest::key_source::{FetchRules, KeySource};
+use sysdig_scc::attest::policies::FolderError;
 use sysdig_scc::config::Env;
 use sysdig_scc::config::attestation::AttestationConfig;
 use sysdig_scc::receive::attestation::{Attestor, Parts, codelab, routes};
@@ -150,6 +151,13 @@ impl Door {
     async fn post(&self, path: &str, body: Json) -> (u16, String) {
         let answer = self.client.post(format!("{}{path}", self.url)).json(&body).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// What becomes of changed policies once they have settled.
+    fn reload(&self) -> Result<(), FolderError> {
+        let policies = self.attestor.policies();
+        assert!(policies.look_again().is_none(), "they may still be being written");
+        policies.look_again().unwrap()
     }
 
     /// The journal, once it has so many lines: refusals are not waited for.
@@ -678,11 +686,28 @@ async fn changed_policies_are_taken_and_broken_ones_are_not() {
     let door = Door::open(&[]);
     let file = door.folder.path().join("policies/ours.yaml");
     std::fs::write(&file, "condition: '(('").unwrap();
-    assert!(door.attestor.policies().reload().is_err());
+    assert!(door.reload().is_err());
     assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200);
     std::fs::write(&file, "audiences: ['https://secrets.example.org']\ncondition: 'false'\n").unwrap();
-    door.attestor.policies().reload().unwrap();
+    door.reload().unwrap();
     assert_eq!(door.get("/attestation/secrets/db", &token(json!({"oemid": 2}))).await.0, 403);
+}
+
+#[tokio::test]
+async fn half_a_policy_releases_nothing() {
+    let door = Door::open(&[]);
+    let file = door.folder.path().join("policies/ours.yaml");
+    let stranger = |n: u32| token(json!({"submods.gce.project_id": "stranger", "oemid": n}));
+    let (half, rest) = POLICY.split_once("assertion.submods").unwrap();
+    let half = format!("{half}assertion.hwmodel == 'GCP_AMD_SEV'");
+    for n in 0..3 {
+        std::fs::write(&file, &half).unwrap();
+        assert!(door.attestor.policies().look_again().is_none());
+        assert_eq!(door.get("/attestation/secrets/db", &stranger(n)).await.0, 403);
+        std::fs::write(&file, format!("{half} && assertion.submods{rest}# {n}\n")).unwrap();
+        door.reload().unwrap();
+        assert_eq!(door.get("/attestation/secrets/db", &stranger(n)).await.0, 403);
+    }
 }
 
 #[tokio::test]
@@ -691,7 +716,7 @@ async fn a_reload_asks_for_all_that_the_start_asks_for() {
     let door = Door::beside(&settings, Parts::default(), &[("asked.yaml", POLICY)]);
     let folder = door.folder.path().join("policies");
     let refused = || {
-        let error = door.attestor.policies().reload().unwrap_err();
+        let error = door.reload().unwrap_err();
         (door.attestor.policies().all().len(), format!("{:#}", anyhow::Error::from(error)))
     };
     for (file, text, told) in [
@@ -703,7 +728,7 @@ async fn a_reload_asks_for_all_that_the_start_asks_for() {
         let (left, error) = refused();
         assert_eq!((left, error.contains(told)), (2, true), "{error}");
         std::fs::write(folder.join(file), POLICY).unwrap();
-        door.attestor.policies().reload().unwrap();
+        door.reload().unwrap();
     }
     std::fs::remove_file(folder.join("ours.yaml")).unwrap();
     assert_eq!(refused().0, 2);
