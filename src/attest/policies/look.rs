@@ -1,6 +1,7 @@
 //! Looks at the files of a folder. A file that is just being written is half a policy, which may allow more than the
 //! whole one: a change counts once two looks in a row find it the same.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -31,14 +32,17 @@ impl Look {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        let held = |text: &std::io::Result<String>| text.as_ref().map(String::clone).map_err(std::io::Error::kind);
-        let all = |look: &Self| match &look.files {
-            Ok(files) => Ok(files.iter().map(|(path, text)| (path.clone(), held(text))).collect::<Vec<_>>()),
-            Err(error) => Err(error.kind()),
-        };
-        self.stamps == other.stamps && all(self) == all(other)
+        self.stamps == other.stamps && self.contents() == other.contents()
+    }
+
+    fn contents(&self) -> Result<Vec<Content<'_>>, ErrorKind> {
+        let files = self.files.as_ref().map_err(std::io::Error::kind)?;
+        Ok(files.iter().map(|(path, text)| (path.as_path(), text.as_deref().map_err(std::io::Error::kind))).collect())
     }
 }
+
+/// A file and what it holds, as it is compared.
+type Content<'l> = (&'l Path, Result<&'l str, ErrorKind>);
 
 /// What was found so far: what was last taken or refused, and a change that has not been found twice yet.
 #[derive(Debug, Default)]
