@@ -10,6 +10,7 @@ use std::hint::black_box;
 use attest_issuer::{KEY, SPACE, claims, jwks};
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::json;
+use sysdig_scc::attest::cel::Budget;
 use sysdig_scc::attest::chain::Roots;
 use sysdig_scc::attest::keys::KeySet;
 use sysdig_scc::attest::policy::Policy;
@@ -33,9 +34,12 @@ fn attest(criterion: &mut Criterion) {
     println!("openssl speed rsa2048: {}", openssl());
     criterion.bench_function("signature", |b| b.iter(|| black_box(key.verifies(message.as_bytes(), &signature))));
     criterion.bench_function("verify", |b| b.iter(|| black_box(verify(&token, &policy, trust, NOW).unwrap())));
-    criterion.bench_function("policy", |b| b.iter(|| judge(black_box(&verified), &policy).unwrap()));
+    criterion
+        .bench_function("policy", |b| b.iter(|| judge(black_box(&verified), &policy, &mut Budget::default()).unwrap()));
     criterion.bench_function("verify_and_policy", |b| {
-        b.iter(|| judge(&verify(black_box(&token), &policy, trust, NOW).unwrap(), &policy).unwrap())
+        b.iter(|| {
+            judge(&verify(black_box(&token), &policy, trust, NOW).unwrap(), &policy, &mut Budget::default()).unwrap()
+        })
     });
     criterion.bench_function("explanation", |b| b.iter(|| black_box(policy.explain(&verified.claims))));
 }

@@ -25,6 +25,11 @@ pub fn may_carry_a_token(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
 }
 
+/// An address as a log may tell it: without user, password and query, which may be credentials.
+pub fn told(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
+}
+
 /// Whether the address is on this machine.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {

@@ -3,6 +3,7 @@
 
 use crate::integrity::answer::{Action, Reason, Result as Answered};
 use crate::outbox::StoreError;
+use crate::receive::attestation::Later;
 use crate::receive::pubsub_pull::PullError;
 use crate::receive::{Door, pubsub_token, sender};
 use crate::telemetry::metrics as names;
@@ -37,7 +38,7 @@ pub(super) fn show(doors: impl IntoIterator<Item = Door>) {
     for reason in pubsub_token::Refused::LABELS {
         metrics::counter!(names::PUSH_REFUSED.name, "reason" => reason).increment(0);
     }
-    for error in PullError::LABELS {
+    for error in PullError::LABELS.into_iter().chain(Later::LABELS) {
         metrics::counter!(names::PULL_ERRORS.name, "error" => error).increment(0);
     }
     for result in KEY_FETCHES {

@@ -83,12 +83,25 @@ impl<'c> Claims<'c> {
         })
     }
 
-    /// The TDX members, as an object or as a list with one.
-    pub fn tdx(&self) -> Option<Claims<'c>> {
-        match self.at("tdx")? {
-            Json::Array(items) => items.first().map(Claims),
-            object => Some(Claims(object)),
+    /// The TDX members, as an object or as a list of them.
+    pub fn tdx(&self) -> Vec<Claims<'c>> {
+        match self.at("tdx") {
+            None => Vec::new(),
+            Some(Json::Array(items)) => items.iter().map(Claims).collect(),
+            Some(object) => vec![Claims(object)],
         }
+    }
+
+    /// Whether it is a debug image of Confidential Space. The real word is `enabled`; a page of Google's has `enable`.
+    pub fn is_debug_image(&self) -> bool {
+        self.text("swname") == Some("CONFIDENTIAL_SPACE") && matches!(self.text("dbgstat"), Some("enabled" | "enable"))
+    }
+
+    /// Whether the operator switched memory monitoring on: an object says so in real tokens, a plain value on one of
+    /// Google's pages.
+    pub fn is_monitored(&self) -> bool {
+        let told = self.at("submods.confidential_space.monitoring_enabled");
+        told.map(|told| told.get("memory").unwrap_or(told)).and_then(Json::as_bool) == Some(true)
     }
 
     /// Something of a member that is there and is not empty.

@@ -107,7 +107,8 @@ async fn get(
     url: Url,
     what: &'static str,
 ) -> Result<(Vec<u8>, Option<Duration>), FetchError> {
-    let failed = |source| FetchError::Request { what, source };
+    // Without the address, in which credentials may stand.
+    let failed = |source: reqwest::Error| FetchError::Request { what, source: source.without_url() };
     let mut answer = client.get(url).send().await.map_err(failed)?;
     if answer.status() != reqwest::StatusCode::OK {
         return Err(FetchError::Status { what, status: answer.status().as_u16() });

@@ -1,4 +1,4 @@
-//! Tokens that nobody vouched for: counted, and told as one finding.
+//! Tokens that nobody vouched for, or that are for others: counted, and told as one finding.
 
 use std::collections::BTreeMap;
 
@@ -57,10 +57,12 @@ impl Flood {
             resource: None,
             subject: SERVICE.to_owned(),
             time,
-            description: format!(
-                "{} tokens were refused that no accepted issuer vouched for, or that are not for this service.",
-                self.total
-            ),
+            description: match self.total {
+                1 => "A token was refused that no accepted issuer vouched for, or that is not for this service.".into(),
+                more => format!(
+                    "{more} tokens were refused that no accepted issuer vouched for, or that are not for this service."
+                ),
+            },
             occurrence: now.timestamp().to_string(),
             evidence: Evidence::default(),
             properties: properties.into_iter().collect(),

@@ -332,9 +332,9 @@ impl KeySource {
             From::Issuer { issuer, disk, .. } => {
                 let result = answer.as_ref().map_or_else(FetchError::label, |_| "good");
                 metrics::counter!(names::ATTESTATION_KEY_FETCHES.name, "result" => result).increment(1);
-                (issuer.as_str(), disk.as_ref())
+                (issuer.clone(), disk.as_ref())
             }
-            From::KeySet { url, .. } => (url.as_str(), None),
+            From::KeySet { url, .. } => (calls::told(url), None),
         };
         match answer {
             Ok((text, keys, fresh)) => {

@@ -92,12 +92,12 @@ fn refusal(decided: Decided<'_>, add: &mut dyn FnMut(Category, String)) {
 }
 
 fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Category, String)) {
-    if claims.text("dbgstat") == Some("enabled") && claims.text("swname") == Some("CONFIDENTIAL_SPACE") {
+    if claims.is_debug_image() {
         add(Category::AttestationDebugImage, "The machine runs a debug image of Confidential Space.".into());
     }
     let support = claims.texts("submods.confidential_space.support_attributes");
     // Debug images have no attributes. A production image without any, as those of 2023, is not STABLE either.
-    let production = claims.text("swname") == Some("CONFIDENTIAL_SPACE") && claims.text("dbgstat") != Some("enabled");
+    let production = claims.text("swname") == Some("CONFIDENTIAL_SPACE") && !claims.is_debug_image();
     match support.as_slice() {
         [] if production => {
             add(Category::AttestationUnsupportedImage, "The token names no support attributes of the image.".into());
@@ -115,15 +115,13 @@ fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Categor
         let boot = if secure_boot == Some(false) { "off" } else { "on or not told" };
         add(Category::AttestationWeakHardware, format!("The hardware model is {model}, secure boot is {boot}."));
     }
-    if let Some(text) = claims.tdx().and_then(|tdx| outdated(tdx, decided)) {
+    if let Some(text) = outdated(claims, decided) {
         add(Category::AttestationTcbOutOfDate, text);
     }
-    let monitored =
-        claims.at("submods.confidential_space.monitoring_enabled.memory").and_then(Json::as_bool) == Some(true);
     let overridden: Vec<&str> = [
         ("the command", claims.non_empty("submods.container.cmd_override")),
         ("the environment", claims.non_empty("submods.container.env_override")),
-        ("memory monitoring", monitored),
+        ("memory monitoring", claims.is_monitored()),
     ]
     .into_iter()
     .filter_map(|(what, so)| so.then_some(what))
@@ -140,18 +138,33 @@ fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Categor
     }
 }
 
-/// What is out of date of the platform, if anything is known to be, or cannot be told of a date that the policy limits.
-fn outdated(tdx: Claims<'_>, decided: Decided<'_>) -> Option<String> {
-    let status = tdx.text("gcp_attester_tcb_status");
-    let limited = |most| {
-        let date = DateTime::parse_from_rfc3339(tdx.at("gcp_attester_tcb_date")?.as_str().unwrap_or_default());
-        let Ok(date) = date else { return Some(", its date cannot be read") };
-        let age = (decided.now - date.to_utc()).to_std().ok()?;
-        (age > most).then_some(", its date older than the policy allows")
+/// What is out of date of the platform, if anything is known to be, or cannot be told of Google's TDX hardware or of a
+/// date that the policy limits. Of several parts the first that is.
+fn outdated(claims: Claims<'_>, decided: Decided<'_>) -> Option<String> {
+    let google = claims.text("hwmodel") == Some("GCP_INTEL_TDX");
+    let limit = decided.policy.max_tcb_age;
+    let parts = claims.tdx();
+    if parts.is_empty() && google && limit.is_some() {
+        return Some("The TCB's status and date are not told.".to_owned());
+    }
+    let outdated = |tdx: Claims<'_>| {
+        let status = tdx.text("gcp_attester_tcb_status");
+        let date = limit.and_then(|most| doubt(tdx.at("gcp_attester_tcb_date"), most, google, decided.now));
+        let good = status.map_or(!google, |status| status == "UpToDate");
+        let said = || format!("The TCB status is {}{}.", status.unwrap_or("not told"), date.unwrap_or_default());
+        (date.is_some() || !good).then(said)
     };
-    let date = decided.policy.max_tcb_age.and_then(limited);
-    let out = date.is_some() || status.is_some_and(|status| status != "UpToDate");
-    out.then(|| format!("The TCB status is {}{}.", status.unwrap_or("not told"), date.unwrap_or_default()))
+    parts.into_iter().find_map(outdated)
+}
+
+/// What speaks against a TCB's date when the policy limits its age.
+fn doubt(date: Option<&Json>, most: std::time::Duration, needed: bool, now: DateTime<Utc>) -> Option<&'static str> {
+    let Some(date) = date else { return needed.then_some(", its date is not told") };
+    let Ok(date) = DateTime::parse_from_rfc3339(date.as_str().unwrap_or_default()) else {
+        return Some(", its date cannot be read");
+    };
+    let age = (now - date.to_utc()).to_std().ok()?;
+    (age > most).then_some(", its date older than the policy allows")
 }
 
 fn failed<'d>(decided: Decided<'d>) -> Vec<&'d super::policy::Term> {

@@ -1,10 +1,13 @@
-//! The policies of a folder, reloaded when a file changes. What was good stays in use until something good replaces it.
+//! The policies of a folder, read again when a file changed. What was good stays in use until something good replaces it.
+
+mod look;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use look::{Found, Look, Looks};
 use tokio::sync::watch;
 
 use super::key_source::FetchError;
@@ -22,8 +25,7 @@ pub struct Policies {
     folder: Option<PathBuf>,
     table: watch::Sender<Arc<Table>>,
     check: Option<Check>,
-    /// The files when they were read.
-    stamps: Vec<Stamp>,
+    looks: Mutex<Looks>,
 }
 
 impl std::fmt::Debug for Policies {
@@ -81,14 +83,15 @@ impl Policies {
     /// # Errors
     /// The first one that is not.
     pub fn load(folder: &Path) -> Result<Self, FolderError> {
-        let stamps = stamps(folder);
-        let table = watch::Sender::new(Arc::new(read_folder(folder)?));
-        Ok(Self { folder: Some(folder.to_owned()), table, check: None, stamps })
+        let first = Look::at(folder);
+        let looks = Mutex::new(Looks::after(&first));
+        let table = watch::Sender::new(Arc::new(all_good(folder, first)?));
+        Ok(Self { folder: Some(folder.to_owned()), table, check: None, looks })
     }
 
     /// The good ones among a folder's files, and what is wrong with each of the others.
     pub fn look(folder: &Path) -> (Table, Vec<FolderError>) {
-        read_all(folder)
+        read_all(folder, Look::at(folder))
     }
 
     /// Makes sure that the policies fulfil something more, now and whenever they are reloaded.
@@ -103,7 +106,7 @@ impl Policies {
     /// Policies that are not files.
     pub fn fixed(policies: Vec<Policy>) -> Self {
         let table = policies.into_iter().map(|policy| (policy.name.clone(), Arc::new(policy))).collect();
-        Self { folder: None, table: watch::Sender::new(Arc::new(table)), check: None, stamps: Vec::new() }
+        Self { folder: None, table: watch::Sender::new(Arc::new(table)), check: None, looks: Mutex::default() }
     }
 
     /// The policy of this name, as it is now.
@@ -116,13 +119,19 @@ impl Policies {
         Arc::clone(&self.table.borrow())
     }
 
-    /// Reads the folder again. On an error the last good table stays.
+    /// Looks at the folder again, and takes a change that the look before found too. On an error the last good table
+    /// stays. Nothing is answered while nothing changed, or what changed may still be being written.
     ///
     /// # Errors
     /// Why the folder's present state is not used.
-    pub fn reload(&self) -> Result<(), FolderError> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        let table = read_folder(folder)?;
+    pub fn look_again(&self) -> Option<Result<(), FolderError>> {
+        let folder = self.folder.as_deref()?;
+        let settled = self.looks.lock().unwrap_or_else(PoisonError::into_inner).again(folder)?;
+        Some(self.take(folder, settled))
+    }
+
+    fn take(&self, folder: &Path, look: Look) -> Result<(), FolderError> {
+        let table = all_good(folder, look)?;
         self.check.as_ref().map_or(Ok(()), |check| check(&table))?;
         self.table.send_replace(Arc::new(table));
         Ok(())
@@ -130,21 +139,21 @@ impl Policies {
 
     /// Looks for changed files every `pause`, until `stop`.
     pub async fn watch(self: Arc<Self>, pause: Duration, stop: tokio_util::sync::CancellationToken) {
-        let Some(folder) = self.folder.clone() else { return };
-        let mut before = self.stamps.clone();
+        if self.folder.is_none() {
+            return;
+        }
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
-            let now = stamps(&folder);
-            if now == before {
-                continue;
-            }
-            before = now;
             let this = self.clone();
             // Compiling waits for a thread of its own: not something for the runtime's threads.
-            let reloaded = tokio::task::spawn_blocking(move || this.reload()).await;
+            let reloaded = match tokio::task::spawn_blocking(move || this.look_again()).await {
+                Ok(None) => continue,
+                Ok(Some(taken)) => Ok(taken),
+                Err(broken) => Err(broken),
+            };
             let label = if matches!(reloaded, Ok(Ok(()))) { "taken" } else { "refused" };
             metrics::counter!(names::ATTESTATION_RELOADS.name, "result" => label).increment(1);
             match reloaded {
@@ -161,60 +170,19 @@ impl Policies {
     }
 }
 
-fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let policy =
-            path.extension().is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
-        // A mounted ConfigMap has hidden folders and links beside the files.
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if policy && !hidden && path.is_file() {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// A file, when it was changed, which one it is and when its entry was changed, and its length. What keeps a file's time when it copies it
-/// cannot keep the entry's.
-type Stamp = (PathBuf, Option<SystemTime>, (u64, i64, i64), u64);
-
-#[cfg(unix)]
-fn entry_changed(meta: &std::fs::Metadata) -> (u64, i64, i64) {
-    use std::os::unix::fs::MetadataExt;
-    (meta.ino(), meta.ctime(), meta.ctime_nsec())
-}
-
-#[cfg(not(unix))]
-fn entry_changed(_: &std::fs::Metadata) -> (u64, i64, i64) {
-    (0, 0, 0)
-}
-
-fn stamps(folder: &Path) -> Vec<Stamp> {
-    let stamp = |path: PathBuf| {
-        let meta = std::fs::metadata(&path).ok();
-        let meta = meta.as_ref();
-        let entry = meta.map(entry_changed).unwrap_or_default();
-        (path, meta.and_then(|meta| meta.modified().ok()), entry, meta.map_or(0, |meta| meta.len()))
-    };
-    files(folder).unwrap_or_default().into_iter().map(stamp).collect()
-}
-
-fn read_folder(folder: &Path) -> Result<Table, FolderError> {
-    let (table, faults) = read_all(folder);
+fn all_good(folder: &Path, look: Look) -> Result<Table, FolderError> {
+    let (table, faults) = read_all(folder, look);
     faults.into_iter().next().map_or(Ok(table), Err)
 }
 
-fn read_all(folder: &Path) -> (Table, Vec<FolderError>) {
+fn read_all(folder: &Path, look: Look) -> (Table, Vec<FolderError>) {
     let (mut table, mut faults) = (Table::new(), Vec::new());
-    let files = files(folder).unwrap_or_else(|source| {
+    let files = look.files.unwrap_or_else(|source| {
         faults.push(unreadable(folder, source));
         Vec::new()
     });
-    for path in files {
-        match read_file(&path) {
+    for file in files {
+        match read_file(file) {
             Ok(policy) if table.contains_key(&policy.name) => faults.push(FolderError::Twice(policy.name)),
             Ok(policy) => drop(table.insert(policy.name.clone(), Arc::new(policy))),
             Err(fault) => faults.push(fault),
@@ -223,33 +191,12 @@ fn read_all(folder: &Path) -> (Table, Vec<FolderError>) {
     (table, faults)
 }
 
-fn read_file(path: &Path) -> Result<Policy, FolderError> {
-    let text = std::fs::read_to_string(path).map_err(|source| unreadable(path, source))?;
+fn read_file((path, text): Found) -> Result<Policy, FolderError> {
+    let text = text.map_err(|source| unreadable(&path, source))?;
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     Policy::read(&text, &stem).map_err(|source| FolderError::Policy { file: path.display().to_string(), source })
 }
 
 fn unreadable(path: &Path, source: std::io::Error) -> FolderError {
     FolderError::Unreadable { path: path.display().to_string(), source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[cfg(unix)]
-    #[test]
-    fn a_change_that_keeps_time_and_length_is_seen() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("p.yaml");
-        std::fs::write(&path, "a").unwrap();
-        let (before, time) = (stamps(folder.path()), std::fs::metadata(&path).unwrap().modified().unwrap());
-        let new = folder.path().join("new");
-        std::fs::write(&new, "b").unwrap();
-        std::fs::File::options().write(true).open(&new).unwrap().set_modified(time).unwrap();
-        std::fs::rename(&new, &path).unwrap();
-        let after = stamps(folder.path());
-        assert_eq!((before[0].1, before[0].3), (after[0].1, after[0].3));
-        assert_ne!(before, after);
-    }
 }

@@ -157,24 +157,15 @@ fn check_times(claims: &Json, policy: &Policy, now: i64) -> Result<i64, Reason> 
     Ok(expires)
 }
 
-/// Asks whether the policy lets verified claims pass: family first, then the condition.
-pub fn judge(verified: &Verified, policy: &Policy) -> Result<(), Reason> {
-    judge_within(verified, policy, &mut Budget::default())
-}
-
-/// The same with a budget, which is then short if the condition needs more.
-pub fn judge_within(verified: &Verified, policy: &Policy, budget: &mut Budget) -> Result<(), Reason> {
+/// Asks whether the policy lets verified claims pass: family first, then the condition. The budget is then short if the
+/// condition needs more.
+pub fn judge(verified: &Verified, policy: &Policy, budget: &mut Budget) -> Result<(), Reason> {
     check_family(&verified.claims, policy.family)?;
     of_answer(&policy.ask_within(&verified.claims, budget))
 }
 
-/// The judgement with its explanation.
-pub fn judge_and_explain(verified: &Verified, policy: &Policy) -> (Result<(), Reason>, Explanation) {
-    explain_within(verified, policy, &mut Budget::default())
-}
-
-/// The same with a budget, which is then short if the condition or its explanation needs more.
-pub fn explain_within(verified: &Verified, policy: &Policy, budget: &mut Budget) -> (Result<(), Reason>, Explanation) {
+/// The judgement with its explanation, which the budget is for too.
+pub fn explain(verified: &Verified, policy: &Policy, budget: &mut Budget) -> (Result<(), Reason>, Explanation) {
     let (answer, mut explained) = policy.ask_and_explain(&verified.claims, budget);
     let judgement = check_family(&verified.claims, policy.family).and_then(|()| of_answer(&answer));
     if judgement == Err(Reason::Family) {
@@ -182,11 +173,6 @@ pub fn explain_within(verified: &Verified, policy: &Policy, budget: &mut Budget)
         explained.error = Some(Reason::Family.to_string());
     }
     (judgement, explained)
-}
-
-/// The condition's explanation over verified claims.
-pub fn explain(verified: &Verified, policy: &Policy) -> Explanation {
-    judge_and_explain(verified, policy).1
 }
 
 fn of_answer(answer: &Answer) -> Result<(), Reason> {

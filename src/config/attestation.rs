@@ -164,8 +164,9 @@ pub static ATTESTATION_JOURNAL: Setting = Setting {
     example: "/var/lib/sysdig-scc/attestation-journal.jsonl",
     secret: false,
     doc: "The file every decision is appended to, one JSON object a line: time, policy and its hash, the token's hash, \
-          verdict and reason. A secret is released only after its line is written. Left out are only tokens that nobody \
-          signed, of an address beyond ATTESTATION_FAILURES_PER_MINUTE.",
+          verdict and reason. A secret is released only after its line is written. Of an address beyond \
+          ATTESTATION_FAILURES_PER_MINUTE, tokens that nobody signed are left out, and what is the same within a \
+          minute.",
 };
 /// `ATTESTATION_RELEASED_FINDINGS`.
 pub static ATTESTATION_RELEASED_FINDINGS: Setting = Setting {

@@ -119,12 +119,7 @@ async fn resolved(env: &mut Env, client: &Client, setting: &'static Setting, tex
         match value {
             Ok(value) => values.push(value.expose_secret().trim().to_owned()),
             Err(error) => {
-                let remedy = if error.is_of_access() {
-                    "grant roles/secretmanager.secretAccessor on it to the account this runs as, or correct the name"
-                } else {
-                    "see that Secret Manager can be reached from here and what it says, and start again"
-                };
-                env.problem(setting.name, &format!("cannot be read: {}", chain(&error)), remedy);
+                env.problem(setting.name, &format!("cannot be read: {}", chain(&error)), error.remedy());
                 return None;
             }
         }

@@ -219,6 +219,11 @@ impl ApiError {
         }
     }
 
+    /// Whether the API is switched off in the project.
+    pub fn is_disabled(&self) -> bool {
+        matches!(self.reason(), Some("SERVICE_DISABLED" | "accessNotConfigured"))
+    }
+
     /// `ErrorInfo.metadata.consumer`: the project whose API, quota or credential was used.
     pub fn consumer(&self) -> Option<&str> {
         match self {

@@ -59,15 +59,29 @@ pub enum SecretError {
 }
 
 impl SecretError {
-    /// Whether it is the name, or what the account may read, that somebody has to mend.
-    pub fn is_of_access(&self) -> bool {
-        matches!(self, Self::Name) || matches!(self, Self::Call { source, .. } if !advice(source).is_empty())
+    /// What mends it, for the account that reads.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Call { source, .. } if source.is_disabled() => {
+                "enable secretmanager.googleapis.com with `gcloud services enable`, and start again"
+            }
+            Self::Call { source, .. } if advice(source).is_empty() => OTHER_REMEDY,
+            Self::Name | Self::Call { .. } => {
+                "grant roles/secretmanager.secretAccessor on it to the account this runs as, or correct the name"
+            }
+            _ => OTHER_REMEDY,
+        }
     }
 }
+
+const OTHER_REMEDY: &str = "see that Secret Manager can be reached from here and what it says, and start again";
 
 /// What to do about it, where what Secret Manager said leaves no doubt; else what happened says it all.
 fn advice(error: &ApiError) -> &'static str {
     match error.status() {
+        Some(403) if error.is_disabled() => {
+            ": enable secretmanager.googleapis.com in the project that the answer names"
+        }
         Some(403) if !error.is_quota() => ": grant roles/secretmanager.secretAccessor on it",
         Some(404) => ": correct the name, or grant roles/secretmanager.secretAccessor on it",
         Some(400) if error.canonical() == "FAILED_PRECONDITION" => ": check that the version is enabled",
@@ -179,9 +193,14 @@ mod tests {
             let refusal = super::super::error::Refusal { call: String::new(), status, error, retry_after: None };
             ApiError::Status(Box::new(refusal))
         };
+        let mut disabled = refused(403, "PERMISSION_DENIED");
+        if let ApiError::Status(refusal) = &mut disabled {
+            refusal.error.reason = Some("SERVICE_DISABLED".to_owned());
+        }
         let late = ApiError::Timeout { call: String::new(), after: std::time::Duration::from_secs(1) };
         for (source, advice) in [
             (refused(403, "PERMISSION_DENIED"), ": grant roles/secretmanager.secretAccessor on it"),
+            (disabled, ": enable secretmanager.googleapis.com in the project that the answer names"),
             (refused(404, "NOT_FOUND"), ": correct the name, or grant roles/secretmanager.secretAccessor on it"),
             (refused(400, "FAILED_PRECONDITION"), ": check that the version is enabled"),
             (refused(403, "RESOURCE_EXHAUSTED"), ""),
@@ -192,7 +211,11 @@ mod tests {
         ] {
             let error = SecretError::Call { name: "sm://p/s".parse().unwrap(), source };
             let expected = format!("secret projects/p/secrets/s/versions/latest cannot be read{advice}");
-            assert_eq!((error.to_string(), error.is_of_access()), (expected, !advice.is_empty()));
+            assert_eq!(error.to_string(), expected);
+            assert_eq!(
+                error.remedy().contains("secretAccessor"),
+                !advice.is_empty() && !advice.contains("enable secret")
+            );
         }
     }
 

@@ -4,6 +4,7 @@
 //! codelab's path. Every answer is `no-store`; a refusal has a stable code and no claim values.
 
 mod answers;
+mod asked;
 mod decision;
 mod issuers;
 pub mod journal;
@@ -20,24 +21,20 @@ mod wiped;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use asked::Asked;
 use chrono::Utc;
 use secrecy::ExposeSecret;
-use serde::Deserialize;
 use serde_json::json;
 use wiped::Wiped;
 
 pub use answers::{Refused, Released, Shown, Verdict};
 pub(crate) use issuers::stand_in;
+pub use logged::Later;
 pub use secrets::{Resolver, Secrets};
 pub use service::{Attestor, BuildError, Parts};
 
 use super::client;
 use crate::attest::reason::{LIMIT, Reason};
-
-/// What a challenge is asked for with.
-const PURPOSE: &str = "JSON as {\"secret\": \"NAME\"}";
-/// What a token is shown in.
-const TOKEN: &str = "token, and no JSON as {\"token\": \"...\"}";
 
 /// The largest body: a token, and a public key beside it.
 const BODY: usize = LIMIT + (16 << 10);
@@ -75,26 +72,12 @@ fn limit() -> web::PayloadConfig {
     web::PayloadConfig::new(BODY)
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct Asked {
-    #[serde(default)]
-    token: Option<String>,
-    #[serde(default)]
-    policy: Option<String>,
-    #[serde(default)]
-    secret: Option<String>,
-    #[serde(default)]
-    purpose: Option<String>,
-    #[serde(default)]
-    public_key: Option<String>,
-}
-
 async fn challenge(
     attestor: web::Data<Attestor>,
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> HttpResponse {
-    let asked = match read(body, PURPOSE) {
+    let asked = match asked(&request, body, &asked::CHALLENGE) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
@@ -116,7 +99,7 @@ async fn verify(
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> HttpResponse {
-    let asked = match read(body, TOKEN) {
+    let asked = match asked(&request, body, &asked::VERIFY) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
@@ -136,7 +119,7 @@ async fn secret(
     name: web::Path<String>,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> HttpResponse {
-    let asked = match read(body, TOKEN) {
+    let asked = match asked(&request, body, &asked::SECRET) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
@@ -152,7 +135,10 @@ async fn codelab_secret(attestor: web::Data<Attestor>, request: HttpRequest) -> 
         return unauthorized("Bearer")
             .json(json!({"error": {"code": Reason::TokenMissing.code(), "message": "Authorization token required"}}));
     }
-    release(&attestor, &request, &name, Asked::default()).await
+    match asked(&request, Ok(web::Bytes::new()), &asked::SECRET) {
+        Ok(asked) => release(&attestor, &request, &name, asked).await,
+        Err(answer) => answer,
+    }
 }
 
 fn unauthorized(challenge: &str) -> HttpResponseBuilder {
@@ -182,24 +168,19 @@ fn address(attestor: &Attestor, request: &HttpRequest) -> std::net::IpAddr {
     client::address(request.headers(), request.peer_addr(), attestor.trusted_hops())
 }
 
-/// The body: nothing, JSON with members, or the bare token.
+/// What a request asks for, by its query, which there is none of, and its body.
 #[allow(clippy::result_large_err, reason = "the answer itself, on the way out")]
-fn read(body: Result<web::Bytes, actix_web::Error>, wanted: &str) -> Result<Asked, HttpResponse> {
+fn asked(
+    request: &HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+    form: &asked::Form,
+) -> Result<Asked, HttpResponse> {
     let body = body.map_err(|error| match error.as_response_error().status_code() {
         StatusCode::PAYLOAD_TOO_LARGE => refuse(413, "too_large", "the body is larger than a token and a key can be"),
         _ => refuse(400, "unreadable_body", "the body could not be read to its end"),
     })?;
-    let text = std::str::from_utf8(&body)
-        .map(str::trim)
-        .map_err(|_| refuse(400, "unreadable_body", "the body is not UTF-8"))?;
-    if text.is_empty() {
-        return Ok(Asked::default());
-    }
-    if !text.starts_with('{') {
-        return Ok(Asked { token: Some(text.to_owned()), ..Asked::default() });
-    }
-    // What serde says could quote the token.
-    serde_json::from_str(text).map_err(|_| refuse(400, "unreadable_body", &format!("the body is no {wanted}")))
+    let read = asked::no_query(request.query_string()).and_then(|()| Asked::read(&body, form));
+    read.map_err(|error| refuse(400, error.code(), &error.to_string()))
 }
 
 /// The token of the body, else of the Authorization header.

@@ -1,20 +1,14 @@
 //! What the log entries in Pub/Sub's messages are: most are read on the spot; a token in the log `gotpm` is verified
 //! first, for which its issuer's keys are needed. The entry itself is never kept: a token is a credential.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::attestation::Attestor;
+use super::attestation::{Attestor, Later};
 use crate::attest::gotpm::{self, Kind};
-use crate::attest::key_source::Unavailable;
 use crate::event::Event;
 use crate::integrity::envelope::Item;
 use crate::normalize::{Element, Ignored, log_entry};
-
-/// How long one delivery waits for an issuer's keys: less than the shortest deadline of a subscription, 10 seconds.
-const KEYS_TIME: Duration = Duration::from_secs(7);
 
 /// Makes elements of entries.
 #[derive(Debug, Clone, Default)]
@@ -28,11 +22,10 @@ impl Entries {
     ///
     /// # Errors
     /// When a token is in it that cannot be verified now. The message must come again.
-    pub async fn elements(&self, item: Item, received: DateTime<Utc>) -> Result<Vec<Element>, Unavailable> {
+    pub async fn elements(&self, item: Item, received: DateTime<Utc>) -> Result<Vec<Element>, Later> {
         match (&self.attestor, &item) {
             (Some(attestor), Item::Entry(entry)) if gotpm::classify(entry) == Some(Kind::Token) => {
-                let looking = attestor.logged(entry, received);
-                let found = tokio::time::timeout(KEYS_TIME, looking).await.map_err(|_| Unavailable)??;
+                let found = attestor.logged(entry, received).await?;
                 let body = gotpm::redact(entry).to_string();
                 let element = |event| Element::Event { event: Event::Attestation(Box::new(event)), body: body.clone() };
                 let elements: Vec<Element> = found.into_iter().map(element).collect();

@@ -93,14 +93,17 @@ pub async fn push(
     let now = Utc::now();
     let authorization = request.headers().get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
     door.guard.admit(authorization, now).await.map_err(|refused| {
-        door.strangers.refused("/pubsub/push", &request, &refused, now);
+        // That keys cannot be had is no fault of who called.
+        if !refused.is_ours() {
+            door.strangers.refused("/pubsub/push", &request, &refused, now);
+        }
         refusal(refused)
     })?;
     let _arrived = door.rooms.arriving.take(body::announced(&request, LARGEST_PUSH)).await?;
     let body = body::in_time(body::whole(payload, LARGEST_PUSH, too_large())).await?;
     let _at_work = door.rooms.at_work.take(body.len()).await?;
     let item = body::parsed(body, item).await;
-    let elements = door.entries.elements(item, now).await.map_err(|_| Refusal::no_keys())?;
+    let elements = door.entries.elements(item, now).await.map_err(Refusal::from)?;
     door.intake.take(Door::Pubsub, elements).await.map_err(Refusal::from)?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
+use super::attestation::Later;
 use super::entries::Entries;
 use super::{Door, Intake, IntakeError};
 use crate::calls::pause;
@@ -41,8 +42,8 @@ pub enum PullError {
 }
 
 impl PullError {
-    /// All labels of the metric; `keys` is a turn that was not lost, only put off.
-    pub const LABELS: [&str; 4] = ["pull", "intake", "acknowledge", "keys"];
+    /// All labels of the metric, beside those of what was not lost, only put off: [`Later::LABELS`].
+    pub const LABELS: [&str; 3] = ["pull", "intake", "acknowledge"];
 
     /// The metric label.
     pub fn label(&self) -> &'static str {
@@ -75,6 +76,8 @@ struct Read<'r> {
     elements: Vec<Element>,
     ids: Vec<&'r str>,
     put_off: Vec<&'r str>,
+    /// Why the first of these was put off.
+    later: Option<Later>,
 }
 
 impl Subscriber {
@@ -121,50 +124,48 @@ impl Subscriber {
         let ids: Vec<&str> = messages.iter().map(|received| received.ack_id.as_str()).collect();
         let taking = async {
             let read = self.read(messages, Utc::now()).await;
-            self.intake.take(Door::Pubsub, read.elements).await.map(|_| (read.ids, read.put_off))
+            self.intake.take(Door::Pubsub, read.elements).await.map(|_| (read.ids, read.put_off, read.later))
         };
         let taken = tokio::select! {
             taken = taking => taken,
             never = self.extend_for_ever(&ids) => match never {},
         };
-        let (ids, put_off) = taken.map_err(PullError::Intake)?;
-        self.put_off(&put_off).await;
+        let (ids, put_off, later) = taken.map_err(PullError::Intake)?;
+        if let Some(later) = later {
+            self.put_off(&put_off, later).await;
+        }
         if ids.is_empty() {
             return Ok(());
         }
         self.client.acknowledge(&self.subscription, &ids).await.map_err(PullError::Acknowledge)
     }
 
-    /// Reads each message. Once keys could not be had, the others that need some are put off without asking again.
+    /// Reads each message. Once one with a token is put off, the others with one are put off without asking again.
     async fn read<'r>(&self, messages: &'r [Received], now: DateTime<Utc>) -> Read<'r> {
         let mut read = Read::default();
         for received in messages {
             let item = envelope::message(&received.message);
-            let elements = if !read.put_off.is_empty() && self.entries.needs_keys(&item) {
-                None
-            } else {
-                self.entries.elements(item, now).await.ok()
+            let elements = match read.later {
+                Some(later) if self.entries.needs_keys(&item) => Err(later),
+                _ => self.entries.elements(item, now).await,
             };
             match elements {
-                Some(elements) => {
+                Ok(elements) => {
                     read.elements.extend(elements);
                     read.ids.push(&received.ack_id);
                 }
-                None => read.put_off.push(&received.ack_id),
+                Err(later) => {
+                    read.later.get_or_insert(later);
+                    read.put_off.push(&received.ack_id);
+                }
             }
         }
         read
     }
 
-    async fn put_off(&self, ids: &[&str]) {
-        if ids.is_empty() {
-            return;
-        }
-        metrics::counter!(names::PULL_ERRORS.name, "error" => "keys").increment(1);
-        tracing::warn!(
-            messages = ids.len(),
-            "tokens in the log cannot be verified yet: the issuer's keys cannot be had"
-        );
+    async fn put_off(&self, ids: &[&str], later: Later) {
+        metrics::counter!(names::PULL_ERRORS.name, "error" => later.label()).increment(1);
+        tracing::warn!(messages = ids.len(), "tokens in the log cannot be verified yet: {later}");
         if let Err(error) = self.client.extend(&self.subscription, ids, PUT_OFF).await {
             tracing::warn!(error = chain(&error), "messages that were put off come again at their deadline");
         }

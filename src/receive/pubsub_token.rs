@@ -98,6 +98,11 @@ impl Refused {
         }
     }
 
+    /// Whether it is us who lack something.
+    pub fn is_ours(self) -> bool {
+        self == Self::NoKeys
+    }
+
     /// The HTTP status: 401, 403 for an account that is not listed, 503 while keys cannot be had.
     pub fn status(self) -> u16 {
         match self {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::normalize::NormalizeError;
 use crate::receive::IntakeError;
+use crate::receive::attestation::Later;
 use crate::receive::room::Full;
 use crate::receive::sender::Refused;
 use crate::telemetry::chain;
@@ -72,12 +73,6 @@ impl Refusal {
         Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body took too long to arrive")
     }
 
-    /// 503: a token in the log cannot be verified, as its issuer's keys cannot be had.
-    pub fn no_keys() -> Self {
-        let message = "the keys that verify the token in this entry cannot be had now; send the same again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable", message).after(Duration::from_secs(10))
-    }
-
     fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
@@ -91,6 +86,19 @@ impl From<Refused> for Refusal {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", refused.to_string()).after(wait)
             }
             _ => Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", refused.to_string()),
+        }
+    }
+}
+
+impl From<Later> for Refusal {
+    fn from(later: Later) -> Self {
+        let message = format!("the token in this entry cannot be verified now: {later}; send the same again");
+        let refusal = |status, code| Self::new(status, code, message).after(Duration::from_secs(10));
+        match later {
+            Later::Keys => refusal(StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable"),
+            Later::Busy => refusal(StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Later::State => refusal(StatusCode::SERVICE_UNAVAILABLE, "state_unavailable"),
+            Later::Broken => refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
 }

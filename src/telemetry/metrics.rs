@@ -394,7 +394,7 @@ pub const PULL_ERRORS: Metric = Metric::new(
     "sysdig_scc_pull_errors_total",
     "counter",
     &["error"],
-    "Failed turns of the Pub/Sub pull subscriber: pull, intake, acknowledge, or keys (a token in the log cannot be verified yet). Messages come again.",
+    "Failed turns of the Pub/Sub pull subscriber: pull, intake, acknowledge, or keys, busy, state, internal (a token in the log cannot be verified yet). Messages come again.",
 );
 
 // Acting on failed boots.

@@ -5,12 +5,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use sysdig_scc::attest::cel::Budget;
 use sysdig_scc::attest::chain::Roots;
 use sysdig_scc::attest::keys::KeySet;
 use sysdig_scc::attest::outcome::{Decided, Flood, Forged, Told, events, opened};
-use sysdig_scc::attest::policy::Policy;
+use sysdig_scc::attest::policy::{Explanation, Policy};
 use sysdig_scc::attest::reason::Reason;
-use sysdig_scc::attest::verify::{Trust, Verified, explain, judge, verify};
+use sysdig_scc::attest::verify::{self, Trust, Verified, verify};
 use sysdig_scc::event::attestation::{Attestation, Category};
 
 use crate::attest_issuer::{Chain, ChainShape, ISSUER, KEY, NEXT, SPACE, Signer, VM, base64url, claims, jwks};
@@ -29,6 +30,14 @@ fn check(token: &str, policy: &Policy, now: i64) -> Result<Verified, Reason> {
 
 fn code(result: Result<Verified, Reason>) -> &'static str {
     result.map_or_else(|reason| reason.code(), |_| "good")
+}
+
+fn judge(verified: &Verified, policy: &Policy) -> Result<(), Reason> {
+    verify::judge(verified, policy, &mut Budget::default())
+}
+
+fn explain(verified: &Verified, policy: &Policy) -> Explanation {
+    verify::explain(verified, policy, &mut Budget::default()).1
 }
 
 #[test]
@@ -293,6 +302,29 @@ fn verdicts_open_and_close_findings_of_the_machine() {
             json!({"tdx": {"gcp_attester_tcb_status": "UpToDate", "gcp_attester_tcb_date": "yesterday"}}),
             Category::AttestationTcbOutOfDate,
         ),
+        (
+            json!({"tdx": [
+                {"gcp_attester_tcb_status": "UpToDate", "gcp_attester_tcb_date": "2026-09-01T00:00:00Z"},
+                {"gcp_attester_tcb_status": "Revoked"},
+            ]}),
+            Category::AttestationTcbOutOfDate,
+        ),
+        (json!({"hwmodel": "GCP_INTEL_TDX"}), Category::AttestationTcbOutOfDate),
+        (
+            json!({"hwmodel": "GCP_INTEL_TDX", "tdx": {"gcp_attester_tcb_status": "UpToDate"}}),
+            Category::AttestationTcbOutOfDate,
+        ),
+        (
+            json!({"hwmodel": "GCP_INTEL_TDX", "tdx":
+                {"gcp_attester_tcb_status": null, "gcp_attester_tcb_date": "2026-09-01T00:00:00Z"}}),
+            Category::AttestationTcbOutOfDate,
+        ),
+        (json!({"dbgstat": "enable"}), Category::AttestationDebugImage),
+        (json!({"submods.confidential_space.monitoring_enabled": true}), Category::AttestationWorkloadOverridden),
+        (
+            json!({"submods.confidential_space.monitoring_enabled": {"memory": true}}),
+            Category::AttestationWorkloadOverridden,
+        ),
         (json!({"submods.confidential_space.support_attributes": []}), Category::AttestationUnsupportedImage),
         (json!({"submods.confidential_space.support_attributes": "(absent)"}), Category::AttestationUnsupportedImage),
         (json!({"submods.confidential_space": "(absent)"}), Category::AttestationUnsupportedImage),
@@ -303,6 +335,9 @@ fn verdicts_open_and_close_findings_of_the_machine() {
     for (changes, category) in cases {
         assert!(told(&verified(changes.clone()), &production).contains(&(category, true)), "{changes}");
     }
+    let current = json!({"gcp_attester_tcb_status": "UpToDate", "gcp_attester_tcb_date": "2026-09-01T00:00:00Z"});
+    let current = json!({"hwmodel": "GCP_INTEL_TDX", "attester_tcb": ["INTEL"], "tdx": current});
+    assert!(!told(&verified(current), &production).contains(&(Category::AttestationTcbOutOfDate, true)));
     let unsupported = (Category::AttestationUnsupportedImage, true);
     let debug = json!({"dbgstat": "enabled", "submods.confidential_space.support_attributes": "(absent)"});
     assert!(!told(&verified(debug), &production).contains(&unsupported), "debug images have no attributes");
@@ -314,6 +349,23 @@ fn verdicts_open_and_close_findings_of_the_machine() {
     let events = opened(Decided { verified: &only_a_date, policy: &production, refused, explanation, released, now });
     let told = events.iter().find(|event| event.category == Category::AttestationTcbOutOfDate).unwrap();
     assert_eq!(told.description, "The TCB status is not told, its date older than the policy allows.");
+}
+
+#[test]
+fn a_token_of_ours_that_is_only_stale_is_no_forgery() {
+    for stale in [
+        Reason::Expired,
+        Reason::NotYetValid,
+        Reason::TooOld,
+        Reason::Lifetime,
+        Reason::Claims("sub is not a text"),
+        Reason::NonceMissing,
+    ] {
+        assert!(stale.is_of_signed() && !stale.is_of_forgery(), "{stale}");
+    }
+    for forged in [Reason::Signature, Reason::KeyUnknown, Reason::Malformed("it"), Reason::Issuer, Reason::Audience] {
+        assert!(forged.is_of_forgery(), "{forged}");
+    }
 }
 
 #[test]

@@ -180,6 +180,11 @@ fn where_definition_and_intuition_part_googles_runtime_is_followed() {
         ("18446744073709551615u < 1e20 && 0u > -0.5 && -1 < 0u", "true"),
         ("double('nan') == 1 || double('nan') != 1", "true"),
         ("1 < double('nan') || 1 >= double('nan')", "false"),
+        // What no key can equal is not in a map, and no key of it.
+        ("1e308 in {1: 1} || -1e308 in {1: 1} || 1.5 in {1: 1} || double('inf') in {1: 1}", "false"),
+        ("{1: 1}[1e308] == 1 || true", "true"),
+        ("1.0 in {1: 1} && {1: 7}[1.0] == 7", "true"),
+        ("null in {1: 1}", "error"),
         // Offsets are numbers of any size, names are those of the time zone database.
         ("timestamp(0).getHours('+1:5') == 1 && timestamp(0).getMinutes('+1:5') == 5", "true"),
         ("timestamp(0).getDate('+24:00') == 2", "true"),

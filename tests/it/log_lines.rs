@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sysdig_scc::outbox::sqlite::{Admin, Selection};
 
@@ -14,6 +16,29 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 fn failed(world: &World) -> usize {
     let all = Selection { limit: 1_000, ..Selection::default() };
     Admin::open(&world.outbox).unwrap().list(&all).unwrap().iter().filter(|row| row.attempts > 0).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_cannot_be_had_are_nobodys_refusal_and_their_address_is_told_without_credentials() {
+    let mut world = World::new().await;
+    world.stop().await;
+    let process = Process::with(
+        &world,
+        &[
+            ("PUBSUB_PUSH_AUDIENCE", "https://connector.example"),
+            ("PUBSUB_PUSH_ACCOUNTS", "push@acme.iam.gserviceaccount.com"),
+            ("PUBSUB_PUSH_JWKS_URL", "http://keys:hunter2@127.0.0.1:1/certs?key=APIKEY123"),
+        ],
+    );
+    let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let token = format!("{}.{}.AAAA", part(json!({"alg": "RS256", "kid": "k1"})), part(json!({})));
+    let request = world.http.post(format!("{}/pubsub/push", process.url)).bearer_auth(token);
+    assert_eq!(request.body("{}").send().await.unwrap().status(), 503);
+    let log = process.ends();
+    assert!(log.contains("http://127.0.0.1:1/certs"), "{log}");
+    for hidden in ["hunter2", "APIKEY123", "were refused"] {
+        assert!(!log.contains(hidden), "{hidden}: {log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -288,9 +288,13 @@ impl<'a> Machine<'a> {
             }
             (Value::Map(map), _) => {
                 self.spend_key(&index)?;
-                let place =
-                    index.key().ok_or_else(|| EvalError::overload("[ ]", &[container.clone(), index.clone()]))?;
-                map.at(&place).ok_or_else(|| absent(node, &shown_key(key, &index)))
+                let found = match (index.key(), &index) {
+                    (Some(place), _) => map.at(&place),
+                    // No key equals it.
+                    (None, Value::Double(_)) => None,
+                    (None, _) => return Err(EvalError::overload("[ ]", &[container, index])),
+                };
+                found.ok_or_else(|| absent(node, &shown_key(key, &index)))
             }
             _ => Err(EvalError::overload("[ ]", &[container, index])),
         }

@@ -109,15 +109,15 @@ impl<'a> Machine<'a> {
                 }
                 Ok(Value::Bool(false))
             }
-            Value::Map(map) => match item {
-                Value::Double(value) if value.fract() != 0.0 => Ok(Value::Bool(false)),
-                item => {
-                    self.spend_key(item)?;
-                    let key =
-                        item.key().ok_or_else(|| EvalError::overload("in", &[item.clone(), container.clone()]))?;
-                    Ok(Value::Bool(map.at(&key).is_some()))
+            Value::Map(map) => {
+                self.spend_key(item)?;
+                match (item.key(), item) {
+                    (Some(key), _) => Ok(Value::Bool(map.at(&key).is_some())),
+                    // No key equals it.
+                    (None, Value::Double(_)) => Ok(Value::Bool(false)),
+                    (None, _) => Err(EvalError::overload("in", &[item.clone(), container.clone()])),
                 }
-            },
+            }
             _ => Err(EvalError::overload("in", &[item.clone(), container.clone()])),
         }
     }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::print::{GREEN, RED, paint, plain, print_explanation};
 use super::{Format, read_bytes, read_policy};
+use crate::attest::cel::Budget;
 use crate::attest::chain::Roots;
 use crate::attest::claims::Claims;
 use crate::attest::key_source::{FetchRules, KeySource};
@@ -17,7 +18,7 @@ use crate::attest::keys::KeySet;
 use crate::attest::policy::{Explanation, Policy};
 use crate::attest::reason::Reason;
 use crate::attest::token::{TokenHash, take_apart};
-use crate::attest::verify::{Trust, Verified, judge_and_explain, verify};
+use crate::attest::verify::{Trust, Verified, explain, verify};
 
 #[derive(Debug, Args)]
 pub(super) struct Verify {
@@ -147,7 +148,7 @@ fn verified(args: &Verify) -> anyhow::Result<Outcome> {
     Ok(match result {
         Err(reason) => Outcome { policy, hash, verified: None, reason: Some(reason), explanation: None },
         Ok(verified) => {
-            let (judgement, explanation) = judge_and_explain(&verified, &policy);
+            let (judgement, explanation) = explain(&verified, &policy, &mut Budget::default());
             Outcome { policy, hash, verified: Some(verified), reason: judgement.err(), explanation: Some(explanation) }
         }
     })

@@ -18,7 +18,7 @@ pub(in crate::cli) struct Asked<'a> {
 
 /// What mends it.
 pub(in crate::cli) fn remedy(error: &ApiError, asked: &Asked<'_>) -> String {
-    if is_disabled(error) {
+    if error.is_disabled() {
         let project = asked.project.or(error.consumer()).unwrap_or("PROJECT");
         return format!("gcloud services enable {} --project {project}", asked.api);
     }
@@ -55,11 +55,6 @@ fn by_status(error: &ApiError, asked: &Asked<'_>) -> String {
         Some(500..) => "the service has a problem: try again, and see https://status.cloud.google.com".into(),
         _ => "check the settings that the message names".into(),
     }
-}
-
-/// Whether the API is switched off in the project.
-pub(in crate::cli) fn is_disabled(error: &ApiError) -> bool {
-    matches!(error.reason(), Some("SERVICE_DISABLED" | "accessNotConfigured"))
 }
 
 /// Whom to grant to, as gcloud takes it; a word to replace where it cannot be known.

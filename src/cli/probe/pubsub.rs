@@ -3,6 +3,7 @@
 use super::google::{self, Asked};
 use super::{Ask, Report};
 use crate::attest::key_source::{FetchRules, KeySource};
+use crate::calls::told;
 use crate::config::google::Account;
 use crate::config::pubsub::Push;
 use crate::google::pubsub::{Client, Subscription};
@@ -56,7 +57,7 @@ async fn pull(ask: &Ask, report: &Report) {
     match client.subscription(name).await {
         Ok(Some(found)) => settings(&place, name, &found, report),
         Ok(None) => report.fail(WHAT, format!("{name} is not there"), place.create()),
-        Err(error) if error.status() == Some(403) && !google::is_disabled(&error) => {
+        Err(error) if error.status() == Some(403) && !error.is_disabled() => {
             report.ok(
                 WHAT,
                 format!("{name} may be pulled; its settings may not be seen (that takes roles/pubsub.viewer)"),
@@ -141,7 +142,7 @@ async fn push(ask: &Ask, report: &Report) {
         ),
         Err(error) => report.fail(
             PUSH,
-            format!("{}: {}", token.jwks, chain(&error)),
+            format!("{}: {}", told(&token.jwks), chain(&error)),
             "check PUBSUB_PUSH_JWKS_URL, and that this machine may reach it",
         ),
     }

@@ -6,7 +6,7 @@ use secrecy::SecretSlice;
 use serde::Serialize;
 
 use super::decision::Checked;
-use super::judging::Busy;
+use super::judging::Unjudged;
 use crate::attest::policy::{Explanation, TokenKind};
 use crate::attest::reason::Reason;
 
@@ -58,6 +58,8 @@ pub enum Refused {
     Full,
     #[error("too many conditions that take long are evaluated at the moment; try again later")]
     Busy,
+    #[error("evaluating the condition broke off")]
+    Broken,
     #[error("another request uses the token at the moment; try again later")]
     InUse,
     #[error("whether the token was used before cannot be looked up at the moment")]
@@ -76,6 +78,7 @@ impl Refused {
             Self::SecretUnavailable => "secret_unavailable",
             Self::JournalUnavailable => "journal_unavailable",
             Self::Full | Self::Busy | Self::InUse => "busy",
+            Self::Broken => "internal",
             Self::StateUnavailable => "state_unavailable",
         }
     }
@@ -89,6 +92,7 @@ impl Refused {
             Self::Purpose => 400,
             Self::SecretUnavailable | Self::JournalUnavailable | Self::StateUnavailable => 503,
             Self::Full | Self::Busy | Self::InUse => 503,
+            Self::Broken => 500,
         }
     }
 
@@ -98,9 +102,12 @@ impl Refused {
     }
 }
 
-impl From<Busy> for Refused {
-    fn from(_: Busy) -> Self {
-        Self::Busy
+impl From<Unjudged> for Refused {
+    fn from(unjudged: Unjudged) -> Self {
+        match unjudged {
+            Unjudged::Busy => Self::Busy,
+            Unjudged::Broken => Self::Broken,
+        }
     }
 }
 

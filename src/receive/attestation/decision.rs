@@ -10,7 +10,7 @@ use super::answers::Refused;
 use super::journal::Entry;
 use super::service::Attestor;
 use crate::attest::claims::Claims;
-use crate::attest::policy::{Policy, TokenKind};
+use crate::attest::policy::{Explanation, Policy, TokenKind};
 use crate::attest::reason::Reason;
 use crate::attest::seen::Use;
 use crate::attest::token::take_apart;
@@ -20,7 +20,7 @@ use crate::telemetry::metrics as names;
 
 /// How often tokens nobody vouched for are told.
 pub(super) const FLOOD: TimeDelta = TimeDelta::minutes(10);
-/// How often the same refusal is written to the journal when its address is beyond its share, in seconds.
+/// How often the same refusal is written to the journal when its address is beyond its share or has none, in seconds.
 const AGAIN: i64 = 60;
 
 /// A token whose issuer vouches for it, beside the policy it was verified for.
@@ -90,8 +90,10 @@ impl Attestor {
             return Refused::Token(reason);
         }
         count(Some(reason.code()));
-        let event = self.flood().note(&reason, asked.now, FLOOD);
-        self.tell_flood(event).await;
+        if reason.is_of_forgery() {
+            let event = self.flood().note(&reason, asked.now, FLOOD);
+            self.tell_flood(event).await;
+        }
         let throttled = self.throttle(asked).err();
         let token = take_apart(token).ok().map(|parts| parts.hash.to_string());
         let entry = Entry {
@@ -106,6 +108,32 @@ impl Attestor {
             self.note_refusal(asked, &entry, throttled.is_some());
         }
         throttled.unwrap_or(Refused::Token(reason))
+    }
+
+    /// Notes and tells a refusal of a token that its issuer signed.
+    ///
+    /// # Errors
+    /// When the caller's address is beyond its share.
+    pub(super) async fn deny(
+        &self,
+        checked: &Checked,
+        reason: &Reason,
+        explanation: Option<&Explanation>,
+        asked: Asked<'_>,
+    ) -> Result<(), Refused> {
+        let throttled = self.throttle(asked);
+        count(Some(reason.code()));
+        self.note_refusal(asked, &entry(asked, checked, Some(reason.code())), throttled.is_err());
+        self.tell_of(checked, Some(reason), explanation, asked).await;
+        throttled
+    }
+
+    /// Nothing was decided, for a reason that is ours: noted, and not held against the caller. So no share bounds how
+    /// often he may come, and the same is noted once in [`AGAIN`] only.
+    pub(super) fn undecided(&self, checked: &Checked, unavailable: Refused, asked: Asked<'_>) -> Refused {
+        count(Some(unavailable.code()));
+        self.note_refusal(asked, &entry(asked, checked, Some(unavailable.code())), true);
+        unavailable
     }
 
     /// Notes a refusal of a token that its issuer signed, or one within its address's share. Beyond that the same

@@ -4,7 +4,7 @@
 //! so whether it still stands in its place is looked at before each write, and where it does not, a new one is made.
 
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -192,7 +192,8 @@ impl Book {
     fn open(path: &Path) -> std::io::Result<Self> {
         files::make_folder_of(path)?;
         let file = files::private().create(true).append(true).open(path)?;
-        Ok(Self { path: path.to_owned(), file, torn: false })
+        let torn = file.metadata().is_ok_and(|ours| ours.is_file() && ours.len() > 0) && !ends_whole(path);
+        Ok(Self { path: path.to_owned(), file, torn })
     }
 
     /// Whether the open file still stands in its place.
@@ -213,6 +214,16 @@ impl Book {
         self.torn = false;
         Ok(())
     }
+}
+
+/// Whether a file ends with a whole line. What cannot be read may not: then an empty line does less harm.
+fn ends_whole(path: &Path) -> bool {
+    let mut last = [0];
+    let read = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)
+    });
+    read.is_ok() && last == *b"\n"
 }
 
 fn sync(file: &File) -> std::io::Result<()> {
@@ -279,6 +290,19 @@ mod tests {
         std::fs::remove_file(folder.path().join("a")).unwrap();
         assert!(journal.write(&entry("allowed")).await);
         assert_eq!(lines(&path), 1);
+    }
+
+    #[tokio::test]
+    async fn half_a_line_of_an_earlier_process_spoils_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        for (before, lines) in [("{\"time\":\"20", 2), ("{}\n", 2), ("", 1)] {
+            std::fs::write(&path, before).unwrap();
+            assert!(Journal::open(&path).unwrap().write(&entry("allowed")).await);
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text.lines().count(), lines, "{text}");
+            assert!(serde_json::from_str::<serde_json::Value>(text.lines().last().unwrap()).is_ok(), "{text}");
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout_at};
 
 use super::decision::{Asked, blank, count, mark};
 use super::journal::Entry;
-use super::judging::Busy;
+use super::judging::Unjudged;
 use super::service::Attestor;
 use super::verdict::distance;
 use crate::attest::claims::Claims;
@@ -23,6 +25,56 @@ use crate::attest::seen::Use;
 use crate::attest::verify::{Trust, Verified};
 use crate::event::Attestation;
 use crate::event::attestation::Category;
+
+/// How long one delivery waits in all: less than the shortest deadline of a subscription, 10 seconds.
+const WAIT: Duration = Duration::from_secs(7);
+
+/// Why what a token in the log says cannot be told now. The entry must come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Later {
+    /// The issuer's keys, or the one that the token names.
+    #[error("the issuer's keys cannot be had")]
+    Keys,
+    /// Too many conditions are being evaluated.
+    #[error("too many conditions that take long are evaluated")]
+    Busy,
+    /// What is open of its machine is not known.
+    #[error("the state store does not answer")]
+    State,
+    /// A mistake of ours.
+    #[error("evaluating a condition broke off")]
+    Broken,
+}
+
+impl Later {
+    /// All labels.
+    pub const LABELS: [&str; 4] = ["keys", "busy", "state", "internal"];
+
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::Busy => "busy",
+            Self::State => "state",
+            Self::Broken => "internal",
+        }
+    }
+}
+
+impl From<Unavailable> for Later {
+    fn from(_: Unavailable) -> Self {
+        Self::Keys
+    }
+}
+
+impl From<Unjudged> for Later {
+    fn from(unjudged: Unjudged) -> Self {
+        match unjudged {
+            Unjudged::Busy => Self::Busy,
+            Unjudged::Broken => Self::Broken,
+        }
+    }
+}
 
 /// What a line of the journal says of a logged token.
 struct Line<'l> {
@@ -40,18 +92,21 @@ impl Attestor {
     /// is told from here: the caller takes it in, and may ask again for the same entry.
     ///
     /// # Errors
-    /// When the issuer's keys, or the one that the token names, cannot be had now, or too many conditions are
-    /// evaluated.
-    pub async fn logged(&self, entry: &serde_json::Value, now: DateTime<Utc>) -> Result<Vec<Attestation>, Unavailable> {
-        let Examined { events: mut found, live } = self.examined(entry, now).await?;
+    /// See [`Later`].
+    pub async fn logged(&self, entry: &serde_json::Value, now: DateTime<Utc>) -> Result<Vec<Attestation>, Later> {
+        let end = Instant::now() + WAIT;
+        let examined = timeout_at(end, self.examined(entry, now)).await;
+        let Examined { events: mut found, live } = examined.map_err(|_| Later::Keys)??;
         for event in found.iter_mut().filter(|event| event.category == Category::AttestationTokenInvalid) {
             self.0.forged.lock().unwrap_or_else(PoisonError::into_inner).note(event);
         }
         if let Some(verified) = live {
-            let more = self.of_live(entry, &verified, &found, now).await.map_err(|_busy| Unavailable)?;
-            found.extend(more);
+            let more = timeout_at(end, self.of_live(entry, &verified, &found, now)).await;
+            found.extend(more.map_err(|_| Later::Busy)??);
         }
-        Ok(self.0.told.standing(found, &|policy| self.0.policies.find(policy).is_some()).await)
+        let known = |policy: &str| self.0.policies.find(policy).is_some();
+        let standing = timeout_at(end, self.0.told.standing(found, &known)).await;
+        standing.map_err(|_| Later::State)
     }
 
     async fn examined(&self, entry: &serde_json::Value, now: DateTime<Utc>) -> Result<Examined, Unavailable> {
@@ -82,7 +137,7 @@ impl Attestor {
         verified: &Verified,
         found: &[Attestation],
         now: DateTime<Utc>,
-    ) -> Result<Vec<Attestation>, Busy> {
+    ) -> Result<Vec<Attestation>, Unjudged> {
         let Some(machine) = Claims(&verified.claims).instance().map(|instance| instance.resource_name()) else {
             return Ok(Vec::new());
         };
@@ -142,7 +197,7 @@ impl Attestor {
 
     /// The first policy for logged tokens that allows, else the one that came nearest; none when none is configured for
     /// tokens of this issuer and kind. Audience and age are not looked at: the token was made for another service.
-    async fn judged(&self, verified: &Verified) -> Result<Option<Judged>, Busy> {
+    async fn judged(&self, verified: &Verified) -> Result<Option<Judged>, Unjudged> {
         let issuer = Claims(&verified.claims).text("iss").unwrap_or_default();
         let mut denied: Option<Judged> = None;
         for policy in self.0.logged.iter().filter_map(|name| self.0.policies.find(name)) {

@@ -50,7 +50,7 @@ impl Attestor {
         let label = match &result {
             Ok(Released::Plain(_)) => "released",
             Ok(Released::Sealed(_)) => "sealed",
-            Err(refused) if refused.status() == 503 => "unavailable",
+            Err(refused) if refused.status() >= 500 => "unavailable",
             Err(_) => "refused",
         };
         metrics::counter!(names::ATTESTATION_SECRETS.name, "result" => label).increment(1);
@@ -93,7 +93,8 @@ impl Attestor {
         now: DateTime<Utc>,
     ) -> Result<(Wanted, Option<Vec<u8>>), Not> {
         let wanted = self.fresh(&rule.name, &checked.verified, now)?;
-        let judged = self.judge(&checked.verified, &checked.policy).await.map_err(|busy| Not::Now(busy.into()))?;
+        let judged =
+            self.judge(&checked.verified, &checked.policy).await.map_err(|unjudged| Not::Now(unjudged.into()))?;
         judged.map_err(|(reason, explanation)| Not::For(reason, explanation))?;
         if rule.sealed_only && shown.public_key.is_none() {
             return Err(Reason::SealedOnly.into());
@@ -171,18 +172,8 @@ impl Attestor {
         explanation: Option<Explanation>,
         asked: Asked<'_>,
     ) -> Refused {
-        let throttled = self.throttle(asked);
-        count(Some(reason.code()));
-        self.note_refusal(asked, &entry(asked, checked, Some(reason.code())), throttled.is_err());
-        self.tell_of(checked, Some(&reason), explanation.as_ref(), asked).await;
-        throttled.err().unwrap_or(Refused::Token(reason))
-    }
-
-    /// Nothing was released, for a reason that is ours: noted, and not held against the caller.
-    fn undecided(&self, checked: &Checked, unavailable: Refused, asked: Asked<'_>) -> Refused {
-        count(Some(unavailable.code()));
-        self.0.journal.note(&entry(asked, checked, Some(unavailable.code())));
-        unavailable
+        let denied = self.deny(checked, &reason, explanation.as_ref(), asked).await;
+        denied.err().unwrap_or(Refused::Token(reason))
     }
 }
 

@@ -18,7 +18,8 @@ impl Attestor {
     /// Verifies a token and explains the verdict; releases and uses up nothing.
     ///
     /// # Errors
-    /// When the token is not one that its issuer made for us, now.
+    /// When the token is not one that its issuer made for us, now; or the policy denies it and its address is beyond its
+    /// share of refusals.
     pub async fn verify(
         &self,
         token: &str,
@@ -28,13 +29,16 @@ impl Attestor {
     ) -> Result<Verdict, Refused> {
         let asked = Asked { what: "verify", secret: None, address: Some(address), now };
         let (checked, reason, explanation) = self.first_that_allows(token, self.asked(policy)?, asked).await?;
-        let code = reason.as_ref().map(Reason::code);
-        count(code);
-        // Not waited for, as nothing is released; but what cannot be written down is not allowed.
-        if !self.0.journal.note(&entry(asked, &checked, code)) && reason.is_none() {
-            return Err(Refused::JournalUnavailable);
+        if let Some(reason) = &reason {
+            self.deny(&checked, reason, Some(&explanation), asked).await?;
+        } else {
+            count(None);
+            // Not waited for, as nothing is released; but what cannot be written down is not allowed.
+            if !self.0.journal.note(&entry(asked, &checked, None)) {
+                return Err(Refused::JournalUnavailable);
+            }
+            self.tell_of(&checked, None, Some(&explanation), asked).await;
         }
-        self.tell_of(&checked, reason.as_ref(), Some(&explanation), asked).await;
         Ok(Verdict::new(&checked, reason.as_ref(), explanation))
     }
 
@@ -58,16 +62,12 @@ impl Attestor {
                 known = Some((policy.clone(), verified.clone()));
             }
             match verified.and_then(|verified| Checked::new(&policy, verified, asked.now)) {
-                // That one issuer does not know the key says nothing while another's keys cannot be had.
-                Err(Reason::KeysUnavailable)
-                    if refused.as_ref().is_none_or(|(_, known)| *known == Reason::KeyUnknown) =>
-                {
-                    refused = Some((policy, Reason::KeysUnavailable));
-                }
-                Err(reason) => refused = refused.or(Some((policy, reason))),
-                Ok(checked) => match self.explain(&checked.verified, &policy).await? {
-                    (Ok(()), explanation) => return Ok((checked, None, explanation)),
-                    (Err(reason), explanation) => {
+                Err(reason) if refused.as_ref().is_some_and(|(_, known)| weight(known) >= weight(&reason)) => {}
+                Err(reason) => refused = Some((policy, reason)),
+                Ok(checked) => match self.explain(&checked.verified, &policy).await {
+                    Err(unjudged) => return Err(self.undecided(&checked, unjudged.into(), asked)),
+                    Ok((Ok(()), explanation)) => return Ok((checked, None, explanation)),
+                    Ok((Err(reason), explanation)) => {
                         let near = |(_, reason, explanation): &Judged| distance(reason.as_ref(), explanation);
                         let this = (checked, Some(reason), explanation);
                         denied = Some(denied.filter(|other| near(other) <= near(&this)).unwrap_or(this));
@@ -96,6 +96,16 @@ impl Attestor {
 /// How far a policy was from letting a token pass: one for another family is the farthest, then the number of terms counts.
 pub(super) fn distance(reason: Option<&Reason>, explanation: &Explanation) -> (bool, usize) {
     (reason == Some(&Reason::Family), explanation.causes().count().max(1))
+}
+
+/// Of what several policies say against a token, what is to be told: first what is only found behind a good signature;
+/// then that keys cannot be had, as that another issuer does not know the key says nothing meanwhile.
+fn weight(reason: &Reason) -> u8 {
+    match reason {
+        signed if signed.is_of_signed() => 2,
+        Reason::KeysUnavailable => 1,
+        _ => 0,
+    }
 }
 
 fn same_keys(one: &Policy, other: &Policy) -> bool {

@@ -1,0 +1,157 @@
+//! Looks at the files of a folder. A file that is just being written is half a policy, which may allow more than the
+//! whole one: a change counts once two looks in a row find it the same.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// What one look finds.
+#[derive(Debug)]
+pub(super) struct Look {
+    stamps: Vec<Stamp>,
+    /// The files and what they hold, or why the folder cannot be read.
+    pub(super) files: std::io::Result<Vec<Found>>,
+}
+
+/// A file and what it holds.
+pub(super) type Found = (PathBuf, std::io::Result<String>);
+
+/// A file, when it was changed, which one it is and when its entry was changed, and its length. What keeps a file's time
+/// when it copies it cannot keep the entry's.
+type Stamp = (PathBuf, Option<SystemTime>, (u64, i64, i64), u64);
+
+impl Look {
+    pub(super) fn at(folder: &Path) -> Self {
+        // First, so that what changes while the files are read is found changed by the next look.
+        let stamps = stamps(folder);
+        let found = |path: PathBuf| {
+            let text = std::fs::read_to_string(&path);
+            (path, text)
+        };
+        Self { stamps, files: files(folder).map(|files| files.into_iter().map(found).collect()) }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.stamps == other.stamps && self.contents() == other.contents()
+    }
+
+    fn contents(&self) -> Result<Vec<Content<'_>>, ErrorKind> {
+        let files = self.files.as_ref().map_err(std::io::Error::kind)?;
+        Ok(files.iter().map(|(path, text)| (path.as_path(), text.as_deref().map_err(std::io::Error::kind))).collect())
+    }
+}
+
+/// A file and what it holds, as it is compared.
+type Content<'l> = (&'l Path, Result<&'l str, ErrorKind>);
+
+/// What was found so far: what was last taken or refused, and a change that has not been found twice yet.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    done: Vec<Stamp>,
+    changed: Option<Look>,
+}
+
+impl Looks {
+    /// After a first look, which nothing was compared with.
+    pub(super) fn after(first: &Look) -> Self {
+        Self { done: first.stamps.clone(), changed: None }
+    }
+
+    /// Looks again: a change that has settled since the look before.
+    pub(super) fn again(&mut self, folder: &Path) -> Option<Look> {
+        let before = self.changed.take();
+        if stamps(folder) == self.done {
+            return None;
+        }
+        let now = Look::at(folder);
+        if before.is_some_and(|before| before.is_same(&now)) {
+            self.done.clone_from(&now.stamps);
+            return Some(now);
+        }
+        self.changed = Some(now);
+        None
+    }
+}
+
+fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let policy =
+            path.extension().is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
+        // A mounted ConfigMap has hidden folders and links beside the files.
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if policy && !hidden && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(unix)]
+fn entry_changed(meta: &std::fs::Metadata) -> (u64, i64, i64) {
+    use std::os::unix::fs::MetadataExt;
+    (meta.ino(), meta.ctime(), meta.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn entry_changed(_: &std::fs::Metadata) -> (u64, i64, i64) {
+    (0, 0, 0)
+}
+
+fn stamps(folder: &Path) -> Vec<Stamp> {
+    let stamp = |path: PathBuf| {
+        let meta = std::fs::metadata(&path).ok();
+        let meta = meta.as_ref();
+        let entry = meta.map(entry_changed).unwrap_or_default();
+        (path, meta.and_then(|meta| meta.modified().ok()), entry, meta.map_or(0, |meta| meta.len()))
+    };
+    files(folder).unwrap_or_default().into_iter().map(stamp).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_change_that_keeps_time_and_length_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.yaml");
+        std::fs::write(&path, "a").unwrap();
+        let (before, time) = (stamps(folder.path()), std::fs::metadata(&path).unwrap().modified().unwrap());
+        let new = folder.path().join("new");
+        std::fs::write(&new, "b").unwrap();
+        std::fs::File::options().write(true).open(&new).unwrap().set_modified(time).unwrap();
+        std::fs::rename(&new, &path).unwrap();
+        let after = stamps(folder.path());
+        assert_eq!((before[0].1, before[0].3), (after[0].1, after[0].3));
+        assert_ne!(before, after);
+    }
+
+    #[test]
+    fn a_change_counts_once_two_looks_find_it_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.yaml");
+        std::fs::write(&path, "whole").unwrap();
+        let mut looks = Looks::after(&Look::at(folder.path()));
+        let mut held = || {
+            let files = looks.again(folder.path())?.files.unwrap();
+            Some(files.into_iter().map(|(_, text)| text.unwrap()).collect::<Vec<_>>())
+        };
+        assert_eq!((held(), held()), (None, None), "nothing changed");
+        for half in ["", "ha", "half"] {
+            std::fs::write(&path, half).unwrap();
+            assert_eq!(held(), None, "{half}");
+        }
+        std::fs::write(&path, "another").unwrap();
+        assert_eq!((held(), held(), held()), (None, Some(vec!["another".to_owned()]), None));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(held(), None, "it may just be replaced");
+        std::fs::write(&path, "replaced").unwrap();
+        assert_eq!((held(), held()), (None, Some(vec!["replaced".to_owned()])));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((held(), held(), held()), (None, Some(Vec::new()), None));
+    }
+}

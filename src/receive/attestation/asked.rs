@@ -1,0 +1,147 @@
+//! What a request asks for. A member that is not known is refused: a misspelt `public_key` must not release a secret
+//! unsealed.
+
+use serde_json::Value as Json;
+
+use crate::attest::json;
+
+/// What a body of one route may hold.
+pub(super) struct Form {
+    members: &'static [&'static str],
+    /// What it is when it is none of these.
+    told: &'static str,
+}
+
+/// Of `POST /attestation/challenge`.
+pub(super) const CHALLENGE: Form = Form { members: &["secret", "purpose"], told: "JSON as {\"secret\": \"NAME\"}" };
+/// Of `POST /attestation/verify`.
+pub(super) const VERIFY: Form = Form { members: &["token", "policy"], told: TOKEN };
+/// Of `/attestation/secrets/{name}`.
+pub(super) const SECRET: Form = Form { members: &["token", "public_key"], told: TOKEN };
+
+const TOKEN: &str = "token, and no JSON as {\"token\": \"...\"}";
+
+/// Why a request is not understood. Names members and parameters, never what they hold.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Misunderstood {
+    #[error("the body is not UTF-8")]
+    NotText,
+    #[error("the body is no {0}")]
+    Unreadable(&'static str),
+    #[error("the member {0} of the body is not a text")]
+    Member(&'static str),
+    #[error("the body has {name}, which is not known here; known are: {known}")]
+    UnknownMember { name: String, known: String },
+    #[error("the query has {0}, and there are no parameters: send what is asked in the body")]
+    Parameter(String),
+}
+
+impl Misunderstood {
+    /// A stable code.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::NotText | Self::Unreadable(_) | Self::Member(_) => "unreadable_body",
+            Self::UnknownMember { .. } => "unknown_member",
+            Self::Parameter(_) => "unknown_parameter",
+        }
+    }
+}
+
+/// What is asked.
+#[derive(Default)]
+pub(super) struct Asked {
+    pub(super) token: Option<String>,
+    pub(super) policy: Option<String>,
+    pub(super) secret: Option<String>,
+    pub(super) purpose: Option<String>,
+    pub(super) public_key: Option<String>,
+}
+
+impl Asked {
+    /// Of a body: nothing, JSON with members, or the bare token.
+    pub(super) fn read(body: &[u8], form: &Form) -> Result<Self, Misunderstood> {
+        let text = std::str::from_utf8(body).map_err(|_| Misunderstood::NotText)?.trim();
+        let mut asked = Self::default();
+        if text.is_empty() {
+            return Ok(asked);
+        }
+        if !text.starts_with('{') {
+            asked.token = Some(text.to_owned());
+            return Ok(asked);
+        }
+        // What is said of broken JSON could quote the token.
+        let read = json::read(text.as_bytes(), json::DEPTH);
+        let Ok(Json::Object(members)) = read else { return Err(Misunderstood::Unreadable(form.told)) };
+        for (name, value) in members {
+            let Some(name) = form.members.iter().copied().find(|known| *known == name) else {
+                return Err(Misunderstood::UnknownMember { name: named(&name), known: form.members.join(", ") });
+            };
+            asked.set(name, value)?;
+        }
+        Ok(asked)
+    }
+
+    fn set(&mut self, name: &'static str, value: Json) -> Result<(), Misunderstood> {
+        let place = match name {
+            "token" => &mut self.token,
+            "policy" => &mut self.policy,
+            "secret" => &mut self.secret,
+            "purpose" => &mut self.purpose,
+            _ => &mut self.public_key,
+        };
+        match value {
+            Json::String(text) => *place = Some(text),
+            // Nothing is asked by it; but who wanted a secret sealed must not get it unsealed.
+            Json::Null if name != "public_key" => {}
+            _ => return Err(Misunderstood::Member(name)),
+        }
+        Ok(())
+    }
+}
+
+/// A query must be empty: what is asked stands in the path and in the body.
+pub(super) fn no_query(query: &str) -> Result<(), Misunderstood> {
+    match query.split('&').find(|part| !part.is_empty()) {
+        None => Ok(()),
+        Some(part) => Err(Misunderstood::Parameter(named(part.split('=').next().unwrap_or_default()))),
+    }
+}
+
+/// A name as it may be repeated: what is none may be a token.
+fn named(name: &str) -> String {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    if (1..=40).contains(&name.len()) && plain {
+        name.to_owned()
+    } else {
+        "a name that is not repeated here".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_is_asked_for_and_nothing_but_names_is_repeated() {
+        let read = |body: &str| Asked::read(body.as_bytes(), &SECRET);
+        let asked = read(r#"{"token": "a.b.c", "public_key": "k"}"#).ok().unwrap();
+        assert_eq!((asked.token.as_deref(), asked.public_key.as_deref()), (Some("a.b.c"), Some("k")));
+        assert_eq!(read(" a.b.c\n").ok().unwrap().token.as_deref(), Some("a.b.c"));
+        assert!(read("").ok().unwrap().token.is_none());
+        let long = "e".repeat(50);
+        for (body, told) in [
+            (r#"{"token": "SEKRIT", "publicKey": "k"}"#, "publicKey"),
+            (r#"{"token": "SEKRIT", "policy": "p"}"#, "policy"),
+            (r#"{"token": "SEKRIT", "public_key": null}"#, "public_key"),
+            (r#"{"token": "SEKRIT", "public_key": ["SEKRIT"]}"#, "public_key"),
+            (r#"{"token": "SEKRIT", "public_key": "a", "public_key": "b"}"#, "no token"),
+            (r#"{"token": "SEKRIT",}"#, "no token"),
+            (&format!(r#"{{"{long}": 1}}"#), "not repeated"),
+        ] {
+            let error = read(body).err().unwrap().to_string();
+            assert!(error.contains(told) && !error.contains("SEKRIT") && !error.contains(&long), "{error}");
+        }
+        assert_eq!((no_query(""), no_query("&")), (Ok(()), Ok(())));
+        assert_eq!(no_query("public_key=SEKRIT"), Err(Misunderstood::Parameter("public_key".into())));
+    }
+}

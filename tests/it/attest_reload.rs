@@ -1,0 +1,70 @@
+//! Policies that change under the door: what is whole and good is taken, all else leaves what was good in use.
+
+use serde_json::json;
+use sysdig_scc::attest::policies::FolderError;
+use sysdig_scc::receive::attestation::Parts;
+
+use crate::attest_door::{Door, POLICY, token};
+
+impl Door {
+    /// What becomes of changed policies once they have settled.
+    fn reload(&self) -> Result<(), FolderError> {
+        let policies = self.attestor.policies();
+        assert!(policies.look_again().is_none(), "they may still be being written");
+        policies.look_again().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn changed_policies_are_taken_and_broken_ones_are_not() {
+    let door = Door::open(&[]);
+    let file = door.folder.path().join("policies/ours.yaml");
+    std::fs::write(&file, "condition: '(('").unwrap();
+    assert!(door.reload().is_err());
+    assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200);
+    std::fs::write(&file, "audiences: ['https://secrets.example.org']\ncondition: 'false'\n").unwrap();
+    door.reload().unwrap();
+    assert_eq!(door.get("/attestation/secrets/db", &token(json!({"oemid": 2}))).await.0, 403);
+}
+
+#[tokio::test]
+async fn half_a_policy_releases_nothing() {
+    let door = Door::open(&[]);
+    let file = door.folder.path().join("policies/ours.yaml");
+    let stranger = |n: u32| token(json!({"submods.gce.project_id": "stranger", "oemid": n}));
+    let (half, rest) = POLICY.split_once("assertion.submods").unwrap();
+    let half = format!("{half}assertion.hwmodel == 'GCP_AMD_SEV'");
+    for n in 0..3 {
+        std::fs::write(&file, &half).unwrap();
+        assert!(door.attestor.policies().look_again().is_none());
+        assert_eq!(door.get("/attestation/secrets/db", &stranger(n)).await.0, 403);
+        std::fs::write(&file, format!("{half} && assertion.submods{rest}# {n}\n")).unwrap();
+        door.reload().unwrap();
+        assert_eq!(door.get("/attestation/secrets/db", &stranger(n)).await.0, 403);
+    }
+}
+
+#[tokio::test]
+async fn a_reload_asks_for_all_that_the_start_asks_for() {
+    let settings = [("ATTESTATION_POLICY", "asked"), ("ATTESTATION_LOG_POLICY", "asked")];
+    let door = Door::beside(&settings, Parts::default(), &[("asked.yaml", POLICY)]);
+    let folder = door.folder.path().join("policies");
+    let refused = || {
+        let error = door.reload().unwrap_err();
+        (door.attestor.policies().all().len(), format!("{:#}", anyhow::Error::from(error)))
+    };
+    for (file, text, told) in [
+        ("ours.yaml", format!("name: renamed\n{POLICY}"), "ATTESTATION_SECRETS names the policy ours"),
+        ("asked.yaml", format!("name: renamed\n{POLICY}"), "ATTESTATION_POLICY names the policy asked"),
+        ("ours.yaml", format!("issuer: http://keys.example.org\n{POLICY}"), "issuer of the policy ours: "),
+    ] {
+        std::fs::write(folder.join(file), text).unwrap();
+        let (left, error) = refused();
+        assert_eq!((left, error.contains(told)), (2, true), "{error}");
+        std::fs::write(folder.join(file), POLICY).unwrap();
+        door.reload().unwrap();
+    }
+    std::fs::remove_file(folder.join("ours.yaml")).unwrap();
+    assert_eq!(refused().0, 2);
+    assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200);
+}
