@@ -3,6 +3,7 @@
 mod anchor;
 mod compared;
 pub mod condition;
+mod elements;
 mod fault;
 pub mod file;
 pub mod form;

@@ -108,7 +108,7 @@ fn guards() -> String {
 
 fn claims() -> String {
     let mut part = String::from(
-        "\n## Known claims\n\nThose that Google's tokens are known to have, below `assertion`; a policy may ask for others. A star stands for any name. \
+        "\n## Known claims\n\nThose that Google's tokens are known to have, below `assertion`; a policy may ask for others. A star stands for any name, `[]` for the number of an element. \
          The values of those marked are never shown.\n\n",
     );
     for claim in CLAIMS {

@@ -1,5 +1,5 @@
-//! Strangers whose projects, accounts and machines are called much as those that a condition asks for. A project's id is
-//! free to whoever takes it first, and so are an account's and a machine's name within one's own project.
+//! Strangers whose projects, accounts and machines are called much as those that a condition asks for. A project's id
+//! is free to whoever takes it first, and so are an account's and a machine's name within one's own project.
 
 use serde_json::{Value as Json, json};
 
