@@ -197,6 +197,14 @@ impl Found {
     }
 
     fn around(&mut self, policy: &Policy) {
+        if let Some(off) = policy.off {
+            self.add(
+                Level::Warning,
+                "provider-off",
+                off.to_string(),
+                "it denies every token, whatever its condition says: enable it, and save what gcloud prints then",
+            );
+        }
         for (key, expression) in policy.mapping.entries() {
             if key == "google.subject" && longest(expression.root()) > SUBJECT_BYTES {
                 let long = expression.root().claims().into_iter().map(|path| path.to_string());
