@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::json;
 
 use self::print::{GREEN, PLAIN, RED, YELLOW, paint, print_explanation};
@@ -84,6 +85,15 @@ pub(super) fn run(attest: AttestArgs) -> anyhow::Result<ExitCode> {
 /// What a policy asks of a token and claims alone cannot tell, or were not made to.
 const NOT_ASKED: [&str; 5] = ["signature", "tokens", "issuer", "audiences", "times"];
 
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Told<'e> {
+    #[serde(flatten)]
+    explanation: &'e Explanation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_asked: Option<[&'static str; 5]>,
+}
+
 const CLAIMS_BYTES: u64 = 4 << 20;
 
 fn explain(args: &Explain, out: &mut dyn Write) -> anyhow::Result<u8> {
@@ -91,19 +101,16 @@ fn explain(args: &Explain, out: &mut dyn Write) -> anyhow::Result<u8> {
         Ok(explanation) => (explanation, false),
         Err(error) => (Explanation { allowed: false, error: Some(format!("{error:#}")), terms: Vec::new() }, true),
     };
-    let not_asked = args.policy.is_some() && !refused;
+    let not_asked = args.policy.as_ref().filter(|_| !refused).map(|_| NOT_ASKED);
     match args.format {
         Format::Json => {
-            let mut json = serde_json::to_value(&explanation)?;
-            if not_asked {
-                json["not_asked"] = json!(NOT_ASKED);
-            }
-            writeln!(out, "{json}")?;
+            let told = Told { explanation: &explanation, not_asked };
+            writeln!(out, "{}", serde_json::to_string(&told)?)?;
         }
         Format::Text => {
             print_explanation(&explanation, refused, out)?;
-            if not_asked {
-                let parts = NOT_ASKED.join(", ");
+            if let Some(parts) = not_asked {
+                let parts = parts.join(", ");
                 writeln!(out, "note: not asked here: {parts}; attest verify asks them of a token")?;
             }
         }

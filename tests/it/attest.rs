@@ -311,8 +311,10 @@ fn a_policy_explained_is_asked_for_its_family_and_says_what_it_was_not_asked_for
         let (code, text) = explained(vm, more);
         assert!(code == Some(1) && text.starts_with(family) && text.ends_with(note), "{text}");
     }
-    let json: serde_json::Value = serde_json::from_str(&explained(vm, &["--format", "json"]).1).unwrap();
-    assert_eq!((&json["allowed"], &json["not_asked"][3]), (&json!(false), &json!("audiences")), "{json}");
+    let json = explained(vm, &["--format", "json"]).1;
+    let begins = "{\"allowed\":false,\"error\":\"the token is of another family than the policy accepts\",\"terms\":[{";
+    let ends = ",\"not_asked\":[\"signature\",\"tokens\",\"issuer\",\"audiences\",\"times\"]}\n";
+    assert!(json.starts_with(begins) && json.ends_with(ends), "{json}");
     let (code, text) = explained("condition: ''", &[]);
     assert!(code == Some(2) && !text.contains("note:"), "{text}");
 }
