@@ -84,6 +84,10 @@ fn refusal(decided: Decided<'_>, add: &mut dyn FnMut(Category, String)) {
                 error_of(decided)
             ),
         ),
+        Some(Reason::PolicyOff(off)) => add(
+            Category::AttestationPolicyError,
+            format!("The policy {} denied this machine's token: {off}.", decided.policy.name),
+        ),
         Some(Reason::Replayed) => {
             add(Category::AttestationTokenReplayed, "A token, or a nonce in it, was used before.".into());
         }

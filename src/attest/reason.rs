@@ -1,5 +1,6 @@
 //! Why a token is refused.
 
+use super::policy::Off;
 use super::seal::SealError;
 
 /// The longest token, in bytes. One with a certificate chain has about 11 kB.
@@ -61,6 +62,8 @@ pub enum Reason {
     PolicyDenied,
     #[error("the policy's condition has no answer for this token")]
     PolicyError,
+    #[error(transparent)]
+    PolicyOff(Off),
     #[error("this secret is released only sealed: give public_key, whose SHA-256 is a nonce of the token")]
     SealedOnly,
     #[error("the key cannot be sealed to: {0}")]
@@ -97,6 +100,7 @@ impl Reason {
             Self::Family => "family_not_accepted",
             Self::PolicyDenied => "policy_denied",
             Self::PolicyError => "policy_error",
+            Self::PolicyOff(_) => "policy_off",
             Self::SealedOnly => "sealed_only",
             Self::Sealing(_) => "key_not_accepted",
         }
@@ -106,7 +110,7 @@ impl Reason {
     pub fn status(&self) -> u16 {
         match self {
             Self::Sealing(SealError::Key | SealError::Failed) => 400,
-            Self::Family | Self::PolicyDenied | Self::PolicyError => 403,
+            Self::Family | Self::PolicyDenied | Self::PolicyError | Self::PolicyOff(_) => 403,
             Self::SealedOnly | Self::Sealing(SealError::NotInToken) => 403,
             Self::Replayed => 409,
             Self::KeysUnavailable => 503,
@@ -137,6 +141,7 @@ impl Reason {
                 | Self::Family
                 | Self::PolicyDenied
                 | Self::PolicyError
+                | Self::PolicyOff(_)
                 | Self::SealedOnly
                 | Self::Sealing(_)
         )

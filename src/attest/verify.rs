@@ -160,18 +160,14 @@ fn check_times(claims: &Json, policy: &Policy, now: i64) -> Result<i64, Reason> 
 /// Asks whether the policy lets verified claims pass: family first, then the condition. The budget is then short if the
 /// condition needs more.
 pub fn judge(verified: &Verified, policy: &Policy, budget: &mut Budget) -> Result<(), Reason> {
-    check_family(&verified.claims, policy.family)?;
+    may_pass(&verified.claims, policy)?;
     of_answer(&policy.ask_within(&verified.claims, budget))
 }
 
 /// The judgement with its explanation, which the budget is for too.
 pub fn explain(verified: &Verified, policy: &Policy, budget: &mut Budget) -> (Result<(), Reason>, Explanation) {
     let (answer, mut explained) = policy.ask_and_explain(&verified.claims, budget);
-    let judgement = check_family(&verified.claims, policy.family).and_then(|()| of_answer(&answer));
-    if judgement == Err(Reason::Family) {
-        explained.allowed = false;
-        explained.error = Some(Reason::Family.to_string());
-    }
+    let judgement = explain_passing(&verified.claims, policy, &mut explained).and_then(|()| of_answer(&answer));
     (judgement, explained)
 }
 
@@ -181,6 +177,22 @@ fn of_answer(answer: &Answer) -> Result<(), Reason> {
         Answer::False => Err(Reason::PolicyDenied),
         Answer::Error(_) | Answer::NotBoolean(_) => Err(Reason::PolicyError),
     }
+}
+
+/// Whether claims pass what a policy asks of them beside its condition; else the explanation tells it as its error.
+pub fn explain_passing(claims: &Json, policy: &Policy, explained: &mut Explanation) -> Result<(), Reason> {
+    let passing = may_pass(claims, policy);
+    if let Err(reason) = &passing {
+        explained.allowed = false;
+        explained.error = Some(reason.to_string());
+    }
+    passing
+}
+
+/// Whether anything passes the policy, and tokens of this family do.
+fn may_pass(claims: &Json, policy: &Policy) -> Result<(), Reason> {
+    policy.off.map_or(Ok(()), |off| Err(Reason::PolicyOff(off)))?;
+    check_family(claims, policy.family)
 }
 
 fn check_family(claims: &Json, family: Family) -> Result<(), Reason> {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::json;
 
 use self::print::{GREEN, PLAIN, RED, YELLOW, paint, print_explanation};
@@ -18,6 +19,7 @@ use crate::attest::policy::condition::read_scopes;
 use crate::attest::policy::lint::{Level, lint};
 use crate::attest::policy::mapping::{Mapping, read_pairs};
 use crate::attest::policy::{Condition, Explanation, Mapped, Policy};
+use crate::attest::verify::explain_passing;
 
 /// Attestation tokens and the policies they must satisfy.
 #[derive(Debug, Args)]
@@ -29,6 +31,8 @@ pub(super) struct AttestArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Say, term by term, why claims satisfy a condition or do not. Ends with 0 allowed, 1 denied, 2 refused.
+    ///
+    /// Of a policy the family is asked too; signature, kind of token, issuer, audience and times are asked by verify.
     Explain(Explain),
     /// Verify a token and ask a policy. Ends with 0 allowed, 1 refused, 2 when policy, keys or files cannot be used.
     ///
@@ -78,6 +82,18 @@ pub(super) fn run(attest: AttestArgs) -> anyhow::Result<ExitCode> {
     Ok(code.into())
 }
 
+/// What a policy asks of a token and claims alone cannot tell, or were not made to.
+const NOT_ASKED: [&str; 5] = ["signature", "tokens", "issuer", "audiences", "times"];
+
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Told<'e> {
+    #[serde(flatten)]
+    explanation: &'e Explanation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_asked: Option<[&'static str; 5]>,
+}
+
 const CLAIMS_BYTES: u64 = 4 << 20;
 
 fn explain(args: &Explain, out: &mut dyn Write) -> anyhow::Result<u8> {
@@ -85,9 +101,19 @@ fn explain(args: &Explain, out: &mut dyn Write) -> anyhow::Result<u8> {
         Ok(explanation) => (explanation, false),
         Err(error) => (Explanation { allowed: false, error: Some(format!("{error:#}")), terms: Vec::new() }, true),
     };
+    let not_asked = args.policy.as_ref().filter(|_| !refused).map(|_| NOT_ASKED);
     match args.format {
-        Format::Json => writeln!(out, "{}", serde_json::to_string(&explanation)?)?,
-        Format::Text => print_explanation(&explanation, refused, out)?,
+        Format::Json => {
+            let told = Told { explanation: &explanation, not_asked };
+            writeln!(out, "{}", serde_json::to_string(&told)?)?;
+        }
+        Format::Text => {
+            print_explanation(&explanation, refused, out)?;
+            if let Some(parts) = not_asked {
+                let parts = parts.join(", ");
+                writeln!(out, "note: not asked here: {parts}; attest verify asks them of a token")?;
+            }
+        }
     }
     Ok(match (refused, explanation.allowed) {
         (true, _) => 2,
@@ -103,20 +129,21 @@ fn explained(args: &Explain) -> anyhow::Result<Explanation> {
     let mapping = mapping(&args.mapping)?;
     let json = strict::read(&read_bytes(&args.claims)?, strict::DEPTH).context("the claims cannot be read")?;
     let (claims, scopes) = read_scopes(json).map_err(anyhow::Error::msg)?;
-    let condition = match (&policy, &condition) {
-        (Some(policy), _) if mapping.is_none() && scopes.is_none() => return Ok(policy.explain(&claims)),
-        (Some(policy), _) => &policy.condition,
-        (None, Some(condition)) => condition,
-        (None, None) => anyhow::bail!("give --condition or --policy"),
+    let Some(condition) = policy.as_ref().map(|policy| &policy.condition).or(condition.as_ref()) else {
+        anyhow::bail!("give --condition or --policy");
     };
-    Ok(match (mapping, scopes) {
-        (Some(mapping), _) => condition.explain_mapped(&claims, &mapping).1,
-        (None, Some(scopes)) => match &policy {
-            Some(policy) => condition.explain_given(&claims, &scopes, &policy.mapping),
-            None => condition.explain(&claims, &scopes),
-        },
-        (None, None) => condition.explain(&claims, &Mapped::default()),
-    })
+    let mut explanation = match (mapping, scopes, &policy) {
+        (Some(mapping), ..) => condition.explain_mapped(&claims, &mapping).1,
+        (None, Some(scopes), Some(policy)) => condition.explain_given(&claims, &scopes, &policy.mapping),
+        (None, Some(scopes), None) => condition.explain(&claims, &scopes),
+        (None, None, Some(policy)) => policy.explain(&claims),
+        (None, None, None) => condition.explain(&claims, &Mapped::default()),
+    };
+    if let Some(policy) = &policy {
+        // The reason is in the explanation.
+        explain_passing(&claims, policy, &mut explanation).ok();
+    }
+    Ok(explanation)
 }
 
 fn mapping(given: &[String]) -> anyhow::Result<Option<Mapping>> {

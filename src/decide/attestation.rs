@@ -21,7 +21,7 @@ pub(super) fn change(event: &Attestation, rules: &Rules, now: DateTime<Utc>) -> 
     finding.id = Some(id.clone());
     finding.finding_class = event.category.class();
     finding.description = Some(text::ellipsis(&event.description, 4 * 1024));
-    finding.next_steps = Some(event.category.next_steps().to_owned());
+    finding.next_steps = Some(event.next_steps().to_owned());
     finding.module_name = Some("attestation".to_owned());
     finding.source_properties = event.properties.clone();
     FindingChange::Raise { id, finding: Box::new(finding) }

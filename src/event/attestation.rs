@@ -214,6 +214,17 @@ impl Attestation {
         FindingId::from_key("attestation", &format!("{}|{}", self.subject, self.category.name()))
     }
 
+    /// What a person should do, one step a line, numbered.
+    pub fn next_steps(&self) -> &'static str {
+        match self.properties.get("reason").and_then(serde_json::Value::as_str) {
+            Some("policy_off") => {
+                "1. The provider that is the policy is switched off or deleted, so it denies every token.\n\
+                 2. Enable or restore it, write what gcloud prints then into the policies, or use another policy."
+            }
+            _ => self.category.next_steps(),
+        }
+    }
+
     /// What identifies this occurrence.
     pub fn key(&self) -> String {
         let open = if self.open { "open" } else { "closed" };

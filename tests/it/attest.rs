@@ -9,6 +9,7 @@ use sysdig_scc::attest::cel::Budget;
 use sysdig_scc::attest::chain::Roots;
 use sysdig_scc::attest::keys::KeySet;
 use sysdig_scc::attest::outcome::{Decided, Flood, Forged, Told, events, opened};
+use sysdig_scc::attest::policy::lint::lint;
 use sysdig_scc::attest::policy::{Explanation, Policy};
 use sysdig_scc::attest::reason::Reason;
 use sysdig_scc::attest::verify::{self, Trust, Verified, verify};
@@ -262,6 +263,69 @@ fn the_samples_decide_as_they_say() {
         assert_eq!(result, expected, "{name} {changes}");
         assert_eq!(explain(&verified, &policy).allowed, expected == "good", "{name} {changes}");
     }
+}
+
+#[test]
+fn a_provider_that_lets_nothing_pass_is_called_what_it_is() {
+    let verified = check(&KEY.token(&claims(SPACE, NOW, json!({}))), &policy(""), NOW).unwrap();
+    for (state, is) in [
+        (json!({"disabled": true}), "the provider is switched off, so nothing passes"),
+        (json!({"state": "DELETED"}), "the provider is deleted, so nothing passes"),
+        (json!({"state": "DELETED", "disabled": true}), "the provider is deleted, so nothing passes"),
+    ] {
+        let oidc = json!({"issuerUri": ISSUER, "allowedAudiences": ["a"]});
+        let mut provider = json!({"attributeCondition": "assertion.secboot", "oidc": oidc});
+        provider.as_object_mut().unwrap().extend(state.as_object().unwrap().clone());
+        let policy = Policy::read(&provider.to_string(), "p").unwrap();
+        let reason = judge(&verified, &policy).unwrap_err();
+        assert_eq!((reason.to_string().as_str(), reason.code(), reason.status()), (is, "policy_off", 403));
+        assert_eq!(explain(&verified, &policy).error.as_deref(), Some(is));
+        let remarks = lint(&policy);
+        assert!(remarks.iter().any(|remark| remark.rule == "provider-off" && remark.message == is), "{remarks:?}");
+        let now = chrono::DateTime::from_timestamp(NOW, 0).unwrap();
+        let (refused, explanation, released) = (Some(&reason), None, None);
+        let events = opened(Decided { verified: &verified, policy: &policy, refused, explanation, released, now });
+        let told = events.iter().find(|event| event.category == Category::AttestationPolicyError).unwrap();
+        assert_eq!(told.description, format!("The policy p denied this machine's token: {is}."));
+        assert!(told.next_steps().contains("switched off or deleted"), "{}", told.next_steps());
+        assert!(!told.next_steps().contains("has()"), "{}", told.next_steps());
+    }
+}
+
+#[test]
+fn a_policy_explained_is_asked_for_its_family_and_says_what_it_was_not_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(place("claims.json"), SPACE).unwrap();
+    let explained = |policy: &str, more: &[&str]| {
+        std::fs::write(place("p.yaml"), format!("audiences: [a]\n{policy}\n")).unwrap();
+        let output = std::process::Command::new(crate::recovery::program())
+            .args(["attest", "explain", "--claims", &place("claims.json"), "--policy", &place("p.yaml")])
+            .args(more)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (space, vm) = (
+        "family: confidential_space\ncondition: assertion.secboot",
+        "family: confidential_vm\ncondition: assertion.secboot",
+    );
+    let family = "denied: the token is of another family than the policy accepts\n";
+    let note =
+        "note: not asked here: signature, tokens, issuer, audiences, times; attest verify asks them of a token\n";
+    let mapped = ["--mapping", "google.subject=assertion.sub"].as_slice();
+    for more in [[].as_slice(), mapped] {
+        let (code, text) = explained(space, more);
+        assert!(code == Some(0) && text.starts_with("allowed\n") && text.ends_with(note), "{text}");
+        let (code, text) = explained(vm, more);
+        assert!(code == Some(1) && text.starts_with(family) && text.ends_with(note), "{text}");
+    }
+    let json = explained(vm, &["--format", "json"]).1;
+    let begins = "{\"allowed\":false,\"error\":\"the token is of another family than the policy accepts\",\"terms\":[{";
+    let ends = ",\"not_asked\":[\"signature\",\"tokens\",\"issuer\",\"audiences\",\"times\"]}\n";
+    assert!(json.starts_with(begins) && json.ends_with(ends), "{json}");
+    let (code, text) = explained("condition: ''", &[]);
+    assert!(code == Some(2) && !text.contains("note:"), "{text}");
 }
 
 fn told(verified: &Verified, policy: &Policy) -> Vec<(Category, bool)> {

@@ -10,7 +10,7 @@ use url::Url;
 use super::condition::Condition;
 use super::mapping::Mapping;
 use super::members;
-use super::{Policy, PolicyError};
+use super::{Off, Policy, PolicyError};
 use crate::attest::cel::node::{Literal, Macro, Node, Operator};
 use crate::attest::json;
 use crate::attest::keys::KeySet;
@@ -165,7 +165,7 @@ fn from_own(json: Json, fallback: &str, hash: String) -> Result<Policy, PolicyEr
         leeway: bounded(own.leeway_seconds.unwrap_or(30), 0..=60, "leeway_seconds")?,
         max_lifetime: bounded(own.max_lifetime_seconds.unwrap_or(3600), 60..=86400, "max_lifetime_seconds")?,
         max_tcb_age: own.max_tcb_age_days.map(|days| Duration::from_secs(days.saturating_mul(86_400))),
-        disabled: false,
+        off: None,
         keys: None,
         hash,
     })
@@ -202,7 +202,10 @@ fn from_provider(json: Json, fallback: &str, hash: String) -> Result<Policy, Pol
         leeway: Duration::from_secs(30),
         max_lifetime: Duration::from_secs(3600),
         max_tcb_age: None,
-        disabled: provider.disabled || provider.state.is_some_and(|state| state == "DELETED"),
+        off: match provider.state.as_deref() {
+            Some("DELETED") => Some(Off::Deleted),
+            _ => provider.disabled.then_some(Off::Disabled),
+        },
         keys: oidc
             .jwks_json
             .map(|text| KeySet::read(text.as_bytes()).map(std::sync::Arc::new))

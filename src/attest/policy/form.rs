@@ -63,7 +63,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use super::super::{file::read, members};
+    use super::super::{Off, file::read, members};
     use super::*;
 
     fn refused(text: &str) -> String {
@@ -168,7 +168,7 @@ mod tests {
             "attributeMapping": {"google.subject": "assertion.sub"}, "attributeCondition": "assertion.x",
             "oidc": {"issuerUri": "https://i.example", "allowedAudiences": []}, "disabled": false, "state": "DELETED"}"#;
         let policy = read(provider, "x").unwrap();
-        assert_eq!((policy.name.as_str(), policy.description.as_str(), policy.disabled), ("short", "d", true));
+        assert_eq!((policy.name.as_str(), policy.description.as_str(), policy.off), ("short", "d", Some(Off::Deleted)));
         assert_eq!(policy.audiences.len(), 2);
         let json: serde_json::Value = serde_json::from_str(provider).unwrap();
         let shown = |name: &str| PROVIDER.iter().any(|member| member.name == name);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::Mapping;
-use super::strangers::Strangers;
+use super::strangers::{Said, Strangers};
 use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
 
 /// What one way asks for: a set of the constants here.
@@ -24,6 +24,8 @@ pub(super) const PRODUCTION: Guards = 1 << 4;
 pub(super) const OWNER: Guards = 1 << 5;
 /// A plain VM, which has no image.
 pub(super) const PLAIN_VM: Guards = 1 << 6;
+/// Confidential Space, perhaps among others: only that has debug images.
+pub(super) const SPACE: Guards = 1 << 7;
 
 /// Which image, somehow.
 pub(super) const IMAGE: Guards = DIGEST | REFERENCE | SIGNED;
@@ -46,12 +48,12 @@ struct Ways {
 
 struct Asking<'m> {
     mapping: &'m Mapping,
-    strangers: Strangers,
+    strangers: Strangers<'m>,
 }
 
 impl Asking<'_> {
     /// Both at once: looking at each by itself would take twice as long with every condition within a condition.
-    fn of(&mut self, node: &Node) -> Ways {
+    fn of(&self, node: &Node) -> Ways {
         let nothing = || BTreeSet::from([0]);
         match node {
             Node::And(parts) | Node::Or(parts) => {
@@ -88,16 +90,34 @@ impl Asking<'_> {
                 Some(true) => Ways { to_truth: nothing(), to_falsehood: BTreeSet::new() },
                 Some(false) => Ways { to_truth: BTreeSet::new(), to_falsehood: nothing() },
                 None => {
-                    let found = named(term).iter().fold(0, |found, path| found | guard(path) | self.mapped(path));
-                    let told = if found == 0 { [None; 3] } else { self.strangers.asked(term) };
+                    let found = named(term)
+                        .iter()
+                        .fold(asks_for_there(term), |found, path| found | guard(path) | self.mapped(path));
+                    let told = self.strangers.asked(term);
                     let vm = if is_plain_vm(term) { PLAIN_VM } else { 0 };
                     Ways {
-                        to_truth: BTreeSet::from([vm | asked(found, told, true)]),
-                        to_falsehood: BTreeSet::from([asked(found, told, false)]),
+                        to_truth: BTreeSet::from([vm | self.asked(term, found, told, true)]),
+                        to_falsehood: BTreeSet::from([self.asked(term, found, told, false)]),
                     }
                 }
             },
         }
+    }
+
+    /// What is asked for of what is named, when a term is to be so and says this of strangers.
+    fn asked(&self, term: &Node, found: Guards, told: Said, truth: bool) -> Guards {
+        let passes = |said: Option<bool>| said == Some(truth);
+        let strangers = passes(told.debug) || passes(told.last) || passes(told.software);
+        // A term that experimental images pass and stable ones do not keeps no image out that is not meant to run.
+        let debug = passes(told.debug) || (passes(told.last) && !passes(told.production));
+        let owner = found & OWNER;
+        let mut asked = names(found);
+        asked |= if passes(told.software) { 0 } else { found & SOFTWARE };
+        asked |= if debug { 0 } else { found & PRODUCTION };
+        asked |= if strangers { 0 } else { found & IMAGE };
+        asked |= if owner == 0 || strangers || self.strangers.alike(term, truth) { 0 } else { owner };
+        let space = passes(told.debug) && (found & SOFTWARE != 0 || !passes(told.vm));
+        asked | if space { SPACE } else { 0 }
     }
 
     /// What a mapped attribute was made of.
@@ -107,15 +127,6 @@ impl Asking<'_> {
         let made_of = self.mapping.entries().filter(|(mapped, _)| *mapped == key);
         made_of.flat_map(|(_, expression)| named(expression.root())).fold(0, |found, path| found | guard(&path))
     }
-}
-
-/// What is asked for of what is named, when a term is to be so and says this of strangers.
-fn asked(found: Guards, told: [Option<bool>; 3], truth: bool) -> Guards {
-    let passes = told.map(|told| told == Some(truth));
-    // Only the last one's software is nobody's.
-    let software = if passes[2] { 0 } else { found & SOFTWARE };
-    let others = if passes.contains(&true) { 0 } else { found & !SOFTWARE };
-    names(found) | software | others
 }
 
 fn any<'a>(parts: impl Iterator<Item = &'a BTreeSet<Guards>>) -> BTreeSet<Guards> {
@@ -137,6 +148,14 @@ fn named(term: &Node) -> Vec<ClaimPath> {
         }
     }
     found
+}
+
+/// Debug images are told by what their tokens leave out, too.
+fn asks_for_there(term: &Node) -> Guards {
+    match term.path().filter(|_| matches!(term, Node::Has { .. })) {
+        Some(path) => guard(&path) & PRODUCTION,
+        None => 0,
+    }
 }
 
 fn guard(path: &ClaimPath) -> Guards {

@@ -122,9 +122,10 @@ fn about_absent(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
     }
     match known::meant(&path.segments) {
         Some(meant)
-            if !known::is_known(&path.segments) && !path.segments.join(".").starts_with(&format!("{meant}.")) =>
+            if !known::is_known(&path.segments)
+                && !known::written(&path.segments).starts_with(&format!("{meant}.")) =>
         {
-            Some(format!("closest known claim: assertion.{meant}"))
+            Some(format!("closest known claim: assertion.{}", known::spelled(meant, &path.segments)))
         }
         _ => guard(path, scope),
     }

@@ -7,7 +7,8 @@ use serde_json::Value as Json;
 use crate::attest::cel::node::{ClaimPath, Node};
 use crate::text::secrets::{redact, redact_list};
 
-/// Every known claim by its path under `assertion`. A path that ends in `.*` has free names below.
+/// Every known claim by its path under `assertion`. A path that ends in `.*` has free names below; `[]` is an element
+/// of a list.
 pub const CLAIMS: &[&str] = &[
     "iss",
     "aud",
@@ -29,6 +30,8 @@ pub const CLAIMS: &[&str] = &[
     "tdx",
     "tdx.gcp_attester_tcb_status",
     "tdx.gcp_attester_tcb_date",
+    "tdx[].gcp_attester_tcb_status",
+    "tdx[].gcp_attester_tcb_date",
     "submods",
     "submods.confidential_space",
     "submods.confidential_space.support_attributes",
@@ -46,6 +49,9 @@ pub const CLAIMS: &[&str] = &[
     "submods.container.env.*",
     "submods.container.args",
     "submods.container.image_signatures",
+    "submods.container.image_signatures[].key_id",
+    "submods.container.image_signatures[].signature",
+    "submods.container.image_signatures[].signature_algorithm",
     "submods.gce",
     "submods.gce.zone",
     "submods.gce.project_id",
@@ -62,20 +68,30 @@ pub const CLAIMS: &[&str] = &[
     "https://aws.amazon.com/tags.*",
 ];
 
+/// A path as the known ones are written.
+pub(super) fn written(segments: &[String]) -> String {
+    let mut path = String::new();
+    for segment in segments {
+        if segment.bytes().all(|b| b.is_ascii_digit()) {
+            path += "[]";
+        } else {
+            path += if path.is_empty() { "" } else { "." };
+            path += segment;
+        }
+    }
+    path
+}
+
 /// Whether a path under `assertion` is a known claim of a fixed name, or an element of one.
 pub(super) fn is_fixed(segments: &[String]) -> bool {
-    let number = |last: &String| last.bytes().all(|b| b.is_ascii_digit());
-    CLAIMS.contains(&segments.join(".").as_str())
-        || segments.split_last().is_some_and(|(last, list)| number(last) && is_fixed(list))
+    CLAIMS.contains(&written(segments).trim_end_matches("[]"))
 }
 
 /// Whether a path under `assertion` is known.
 pub fn is_known(segments: &[String]) -> bool {
-    let path = segments.join(".");
-    CLAIMS.contains(&path.as_str())
-        || CLAIMS.iter().filter_map(|claim| claim.strip_suffix(".*")).any(|root| path.starts_with(&format!("{root}.")))
-        || segments.last().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
-            && is_known(&segments[..segments.len() - 1])
+    let path = written(segments);
+    let below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.starts_with(['.', '[']));
+    is_fixed(segments) || CLAIMS.iter().filter_map(|claim| claim.strip_suffix(".*")).any(below)
 }
 
 /// The known claim that a path most likely meant: one with the same last name elsewhere, or one spelled nearly so.
@@ -84,9 +100,15 @@ pub fn meant(segments: &[String]) -> Option<&'static str> {
     let named = |claim: &&&str| claim.rsplit('.').next() == Some(last.as_str());
     let elsewhere = CLAIMS.iter().find(named).copied();
     elsewhere.or_else(|| {
-        let path = segments.join(".");
+        let path = written(segments);
         crate::attest::nearest::nearest(&path, CLAIMS.iter().copied().filter(|claim| !claim.ends_with('*')))
     })
+}
+
+/// A known claim as an expression names it: of a list, the element of this path, or the first.
+pub(super) fn spelled(claim: &str, segments: &[String]) -> String {
+    let number = segments.iter().find(|segment| segment.bytes().all(|b| b.is_ascii_digit()));
+    claim.replace("[]", &format!("[{}]", number.map_or("0", String::as_str)))
 }
 
 /// Whether a claim's value must not be shown.

@@ -1,6 +1,6 @@
 //! What nothing in a condition asks for, or not every way through it; and what is the same for every token.
 
-use super::guards::{DIGEST, Guards, IMAGE, OWNER, PLAIN_VM, PRODUCTION, REFERENCE, SOFTWARE, names, ways};
+use super::guards::{DIGEST, Guards, IMAGE, OWNER, PLAIN_VM, PRODUCTION, REFERENCE, SOFTWARE, SPACE, names, ways};
 use super::lint::{Found, Level};
 use super::{Family, Policy};
 use crate::attest::cel::node::{Literal, Node};
@@ -38,7 +38,11 @@ impl Found {
             return;
         }
         let ways: Vec<Guards> = ways(root, &policy.mapping).into_iter().collect();
-        let space = policy.family == Family::ConfidentialSpace;
+        let space = |way: &Guards| match policy.family {
+            Family::ConfidentialSpace => true,
+            Family::ConfidentialVm => false,
+            Family::Any => way & SPACE != 0,
+        };
         if policy.family == Family::Any {
             self.lacking(
                 &ways,
@@ -51,7 +55,7 @@ impl Found {
         }
         self.lacking(
             &ways,
-            |way| way & PRODUCTION == 0 && (space || way & names(DIGEST | REFERENCE) != 0),
+            |way| way & PRODUCTION == 0 && (space(way) || way & names(DIGEST | REFERENCE) != 0),
             PRODUCTION,
             "debug-image-passes",
             "asks for dbgstat or support_attributes",

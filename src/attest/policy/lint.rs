@@ -52,6 +52,9 @@ pub fn lint(policy: &Policy) -> Vec<Remark> {
     root.visit(&mut |node| found.node(node, root));
     found.impossible(root, &policy.issuer);
     found.names();
+    for expression in policy.mapping.entries().map(|(_, expression)| expression.root()).chain([root]) {
+        found.elements(expression);
+    }
     found.missing(policy, root);
     found.attributes(policy, root);
     found.around(policy);
@@ -180,8 +183,9 @@ impl Found {
     fn names(&mut self) {
         for path in self.claims.clone() {
             if path.variable == Variable::Assertion && !known::is_known(&path.segments) {
-                let near = known::meant(&path.segments)
-                    .map_or(String::new(), |near| format!("; did you mean assertion.{near}?"));
+                let near = known::meant(&path.segments).map_or(String::new(), |near| {
+                    format!("; did you mean assertion.{}?", known::spelled(near, &path.segments))
+                });
                 self.add(
                     Level::Warning,
                     "unknown-claim",
@@ -193,6 +197,14 @@ impl Found {
     }
 
     fn around(&mut self, policy: &Policy) {
+        if let Some(off) = policy.off {
+            self.add(
+                Level::Warning,
+                "provider-off",
+                off.to_string(),
+                "it denies every token, whatever its condition says: enable it, and save what gcloud prints then",
+            );
+        }
         for (key, expression) in policy.mapping.entries() {
             if key == "google.subject" && longest(expression.root()) > SUBJECT_BYTES {
                 let long = expression.root().claims().into_iter().map(|path| path.to_string());

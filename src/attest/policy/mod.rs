@@ -3,6 +3,7 @@
 mod anchor;
 mod compared;
 pub mod condition;
+mod elements;
 mod fault;
 pub mod file;
 pub mod form;
@@ -56,12 +57,23 @@ pub struct Policy {
     pub max_lifetime: Duration,
     /// How old the TCB date may be before it is reported.
     pub max_tcb_age: Option<Duration>,
-    /// The provider is switched off: nothing passes.
-    pub disabled: bool,
+    /// Why nothing passes, if so it is.
+    pub off: Option<Off>,
     /// The keys that the provider carries in itself.
     pub keys: Option<std::sync::Arc<crate::attest::keys::KeySet>>,
     /// SHA-256 of the file's text, in hex: the version in the journal.
     pub hash: String,
+}
+
+/// Why nothing passes a provider, whatever its condition says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Off {
+    /// `disabled` is true.
+    #[error("the provider is switched off, so nothing passes")]
+    Disabled,
+    /// `state` is `DELETED`.
+    #[error("the provider is deleted, so nothing passes")]
+    Deleted,
 }
 
 /// Why a policy cannot be used.
@@ -101,8 +113,8 @@ impl Policy {
 
     /// The same with a budget, of which mapping and condition each have their share.
     pub fn ask_within(&self, claims: &serde_json::Value, budget: &mut Budget) -> Answer {
-        if self.disabled {
-            return Answer::Error(DISABLED.into());
+        if let Some(off) = self.off {
+            return Answer::Error(off.to_string());
         }
         let mut maps = *budget;
         let mapped = self.mapping.apply_within(claims, &mut maps);
@@ -121,16 +133,12 @@ impl Policy {
     /// Maps the claims, asks the condition, and explains its answer.
     pub fn ask_and_explain(&self, claims: &serde_json::Value, budget: &mut Budget) -> (Answer, Explanation) {
         let (answer, mut explained) = self.condition.explain_within(claims, &self.mapping, budget);
-        if !self.disabled {
-            return (answer, explained);
-        }
+        let Some(off) = self.off else { return (answer, explained) };
         explained.allowed = false;
-        explained.error = Some(DISABLED.into());
-        (Answer::Error(DISABLED.into()), explained)
+        explained.error = Some(off.to_string());
+        (Answer::Error(off.to_string()), explained)
     }
 }
-
-const DISABLED: &str = "the provider is disabled";
 
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))

@@ -64,7 +64,6 @@ pub(super) const DEBUGGING: [&str; 2] = ["enabled", "disabled-since-boot"];
 impl Found {
     /// Tells of terms that are the same for every token, though they look at a claim.
     pub(super) fn impossible(&mut self, root: &Node, issuer: &str) {
-        let mut budget = Budget::default();
         for term in terms(root) {
             let claims = term.claims();
             let [path] = claims.as_slice() else { continue };
@@ -75,7 +74,9 @@ impl Found {
                 continue;
             }
             let Some((tried, is)) = tries(&values, term) else { continue };
-            let answers: Vec<_> = tried.iter().map(|value| answer(term, path, value, &mut budget)).collect();
+            // What takes too long for an answer is no answer.
+            let answers: Option<Vec<_>> = tried.iter().map(|value| answer(term, path, value)).collect();
+            let Some(answers) = answers else { continue };
             let differs = matches!(term, Node::Binary { operator: Operator::NotEqual, .. });
             if answers.iter().all(|answer| *answer != Some(true)) {
                 self.add(
@@ -168,15 +169,18 @@ fn literal(node: &Node) -> Option<Json> {
     })
 }
 
-/// What a term says of a token in which the claim has this value.
-fn answer(term: &Node, path: &ClaimPath, value: &Json, budget: &mut Budget) -> Option<bool> {
+/// What a term says of a token in which the claim has this value; nothing, when that takes more than one evaluation may
+/// use.
+fn answer(term: &Node, path: &ClaimPath, value: &Json) -> Option<Option<bool>> {
     let mut token = strangers::ordinary();
     *path.segments.iter().fold(&mut token, |at, segment| &mut at[segment.as_str()]) = value.clone();
     let nothing = Json::Object(serde_json::Map::new());
-    match term.evaluate_alone(Scope { assertion: &token, google: &nothing, attribute: &nothing }, budget) {
+    let (scope, mut budget) = (Scope { assertion: &token, google: &nothing, attribute: &nothing }, Budget::default());
+    let answer = match term.evaluate_alone(scope, &mut budget) {
         Some(Ok(Value::Bool(value))) => Some(value),
         _ => None,
-    }
+    };
+    (!budget.short).then_some(answer)
 }
 
 #[cfg(test)]
@@ -230,5 +234,18 @@ mod tests {
         let intel = "issuer: https://portal.trustauthority.intel.com";
         assert_eq!(rules(intel, "assertion.hwmodel == 'INTEL_TDX'"), [""; 0], "its own spelling");
         assert_eq!(rules(intel, "assertion.iss == 'https://confidentialcomputing.googleapis.com'"), ["never-true"]);
+    }
+    #[test]
+    fn what_takes_long_uses_nothing_up_for_the_terms_behind_it() {
+        let all = |count: u8, name: &str, inner: &str| {
+            let list: Vec<String> = (0..count).map(|n| n.to_string()).collect();
+            format!("[{}].all({name}, {inner})", list.join(","))
+        };
+        // A third of what one evaluation may use, and more than that.
+        for (count, term) in [(30, "assertion.hwmodel.startsWith('GCP_')"), (45, "assertion.secboot")] {
+            let inner = format!("x + y + z >= 0 && x + y + z >= 0 && {term}");
+            let long = all(count, "x", &all(count, "y", &all(count, "z", &inner)));
+            assert_eq!(rules("", &format!("{long} && assertion.secboot && assertion.oemid == 11129")), [""; 0]);
+        }
     }
 }

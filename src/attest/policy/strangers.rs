@@ -1,44 +1,85 @@
 //! Tokens of strangers: of other people's projects, images and software, and of debug images. A term that is true of
 //! them too asks for nothing, whatever it names.
 
+mod alike;
+
 use serde_json::{Value as Json, json};
 
 use super::Mapping;
 use super::mapping::Mapped;
-use crate::attest::cel::node::Node;
+use crate::attest::cel::node::{Node, Variable};
 use crate::attest::cel::{Budget, Scope, Value};
 
 /// The strangers' tokens with what a policy maps of them.
-pub(super) struct Strangers {
-    tokens: [(Json, Mapped); 3],
-    /// For all that is looked at in one policy.
-    budget: Budget,
+pub(super) struct Strangers<'m> {
+    mapping: &'m Mapping,
+    tokens: [(Json, Mapped); 5],
 }
 
-impl Strangers {
-    pub(super) fn of(mapping: &Mapping) -> Self {
+/// What a term says of strangers; nothing, where it has no answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Said {
+    /// Of a debug image's, whose names come before others in order.
+    pub(super) debug: Option<bool>,
+    /// Of one whose names come behind others in order.
+    pub(super) last: Option<bool>,
+    /// Of software that nobody vouches for.
+    pub(super) software: Option<bool>,
+    /// Of a production image's.
+    pub(super) production: Option<bool>,
+    /// Of a plain VM's.
+    pub(super) vm: Option<bool>,
+}
+
+impl<'m> Strangers<'m> {
+    pub(super) fn of(mapping: &'m Mapping) -> Self {
         // Names that nothing is likely to ask for, before and behind others in order.
-        let low = ("CONFIDENTIAL_SPACE", "aaq-1", '0', Json::Null);
-        let high = ("CONFIDENTIAL_SPACE", "zzq-9", 'f', json!(["EXPERIMENTAL"]));
-        let other = ("ANOTHER_SOFTWARE", "zzq-9", 'f', json!([]));
-        let tokens = [low, high, other].map(|(software, project, digit, support)| {
-            let claims = token(software, project, &digit.to_string().repeat(64), support);
+        let stable = json!(["LATEST", "STABLE", "USABLE"]);
+        let debug = token("CONFIDENTIAL_SPACE", "aaq-1", &"0".repeat(64), Json::Null);
+        let last = token("CONFIDENTIAL_SPACE", "zzq-9", &"f".repeat(64), json!(["EXPERIMENTAL"]));
+        let software = token("ANOTHER_SOFTWARE", "zzq-9", &"f".repeat(64), json!([]));
+        let mut production = token("CONFIDENTIAL_SPACE", "aaq-1", &"0".repeat(64), stable);
+        production["dbgstat"] = json!("disabled-since-boot");
+        let mut vm = token("GCE", "aaq-1", "", Json::Null);
+        vm["submods"] = json!({"gce": vm["submods"]["gce"]});
+        if let Some(claims) = vm.as_object_mut() {
+            claims.remove("dbgstat");
+            claims.remove("swversion");
+        }
+        let tokens = [debug, last, software, production, vm].map(|claims| {
             let mapped = mapping.apply(&claims).unwrap_or_default();
             (claims, mapped)
         });
-        Self { tokens, budget: Budget::default() }
+        Self { mapping, tokens }
     }
 
-    /// What a term says of each; of the last one no known software vouches.
-    pub(super) fn asked(&mut self, term: &Node) -> [Option<bool>; 3] {
-        let Self { tokens, budget } = self;
-        tokens.each_ref().map(|(claims, mapped)| {
-            let scope = Scope { assertion: claims, google: &mapped.google, attribute: &mapped.attribute };
-            match term.evaluate_alone(scope, budget) {
-                Some(Ok(Value::Bool(value))) => Some(value),
-                _ => None,
-            }
+    /// What a term says of each.
+    pub(super) fn asked(&self, term: &Node) -> Said {
+        let [debug, last, software, production, vm] =
+            self.tokens.each_ref().map(|(claims, mapped)| says(term, claims, mapped, &mut Budget::default()));
+        Said { debug, last, software, production, vm }
+    }
+
+    /// Whether a term is so of somebody whose names are like those that it asks for.
+    pub(super) fn alike(&self, term: &Node, truth: bool) -> bool {
+        let maps = term.claims().iter().any(|path| path.variable != Variable::Assertion);
+        let mapping = Some(self.mapping).filter(|_| maps);
+        let expressions = mapping.into_iter().flat_map(|mapping| mapping.entries().map(|(_, made)| made.root()));
+        let nodes: Vec<&Node> = std::iter::once(term).chain(expressions).collect();
+        let mut budget = Budget::default();
+        alike::tokens(&nodes).into_iter().any(|claims| {
+            let mapped = mapping.and_then(|mapping| mapping.apply_within(&claims, &mut budget).ok());
+            // What took too long is no answer, and neither is what comes behind it.
+            !budget.short && says(term, &claims, &mapped.unwrap_or_default(), &mut budget) == Some(truth)
         })
+    }
+}
+
+fn says(term: &Node, claims: &Json, mapped: &Mapped, budget: &mut Budget) -> Option<bool> {
+    let scope = Scope { assertion: claims, google: &mapped.google, attribute: &mapped.attribute };
+    match term.evaluate_alone(scope, budget) {
+        Some(Ok(Value::Bool(value))) => Some(value),
+        _ => None,
     }
 }
 

@@ -59,7 +59,7 @@ async fn issuers(config: &AttestationConfig, table: &Table, ask: &Ask, report: &
     }
     let issuers: BTreeSet<&str> = table
         .values()
-        .filter(|policy| policy.keys.is_none() && !policy.disabled)
+        .filter(|policy| policy.keys.is_none() && policy.off.is_none())
         .map(|policy| policy.issuer.as_str())
         .collect();
     let stand_in = stand_in(config, table);

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::attest::cel::node::Variable;
 use crate::attest::cel::{Budget, Limits, reference};
+use crate::attest::policy::Off;
 use crate::attest::policy::form::{Member, OWN, PROVIDER};
 use crate::attest::policy::known::{CLAIMS, is_secret};
 use crate::attest::reason::Reason;
@@ -96,7 +97,8 @@ fn guards() -> String {
         ("`max_age_seconds`", Reason::TooOld),
         ("`family`", Reason::Family),
         ("`condition` is false", Reason::PolicyDenied),
-        ("`mapping` or `condition` has no answer; a disabled provider", Reason::PolicyError),
+        ("`mapping` or `condition` has no answer", Reason::PolicyError),
+        ("`disabled`, `state`", Reason::PolicyOff(Off::Disabled)),
     ];
     let mut part = String::from("\n## What a token is refused for\n\n| by | code | status |\n|---|---|---|\n");
     for (by, reason) in guards {
@@ -108,7 +110,7 @@ fn guards() -> String {
 
 fn claims() -> String {
     let mut part = String::from(
-        "\n## Known claims\n\nThose that Google's tokens are known to have, below `assertion`; a policy may ask for others. A star stands for any name. \
+        "\n## Known claims\n\nThose that Google's tokens are known to have, below `assertion`; a policy may ask for others. A star stands for any name, `[]` for the number of an element. \
          The values of those marked are never shown.\n\n",
     );
     for claim in CLAIMS {

@@ -93,9 +93,10 @@ impl Attestor {
     }
 }
 
-/// How far a policy was from letting a token pass: one for another family is the farthest, then the number of terms counts.
+/// How far a policy was from letting a token pass: one for another family, or that lets nothing pass, is the farthest,
+/// then the number of terms counts.
 pub(super) fn distance(reason: Option<&Reason>, explanation: &Explanation) -> (bool, usize) {
-    (reason == Some(&Reason::Family), explanation.causes().count().max(1))
+    (matches!(reason, Some(Reason::Family | Reason::PolicyOff(_))), explanation.causes().count().max(1))
 }
 
 /// Of what several policies say against a token, what is to be told: first what is only found behind a good signature;

@@ -33,9 +33,12 @@ fn every_branch_must_ask_for_itself() {
         (format!("assertion.secboot ? assertion.secboot : ({GOOD})"), all),
         (format!("!(!({GOOD}) && !assertion.secboot)"), all),
         (format!("({GOOD}) && (assertion.secboot || assertion.oemid == 11129)"), &[]),
-        (format!("({GOOD}) || ({space} && assertion.submods.gce.project_id == 'p')"), &["any-image"]),
         (
-            format!("{space} && assertion.dbgstat == 'enabled' && has(assertion.submods.gce.project_id)"),
+            format!("({GOOD}) || ({space} && assertion.submods.gce.project_id == 'p')"),
+            &["debug-image-passes", "any-image"],
+        ),
+        (
+            format!("{space} && assertion.dbgstat != 'enabled' && has(assertion.submods.gce.project_id)"),
             &["any-project"],
         ),
     ] {
@@ -75,7 +78,6 @@ fn what_is_true_of_strangers_asks_for_nothing() {
         assert_eq!(rules(&GOOD.replace(of, &instead)), [rule], "{instead}");
     }
     for (instead, of) in [
-        (format!("{project}.startsWith('prod-')"), owner),
         (format!("!({project} != 'p')"), owner),
         ("'a@p.iam.gserviceaccount.com' in assertion.google_service_accounts".to_owned(), owner),
         ("assertion.google_service_accounts.exists(a, a.endsWith('@p.iam.gserviceaccount.com'))".to_owned(), owner),
@@ -85,6 +87,100 @@ fn what_is_true_of_strangers_asks_for_nothing() {
     ] {
         assert_eq!(rules(&GOOD.replace(of, &instead)), [""; 0], "{instead}");
     }
+}
+
+#[test]
+fn names_like_those_that_are_asked_for_are_free_to_strangers() {
+    let project = "assertion.submods.gce.project_id";
+    let accounts = "assertion.google_service_accounts";
+    let path = "https://www.googleapis.com/compute/v1/projects";
+    let mail = "acme-data.iam.gserviceaccount.com";
+    let told = |term: &str| rules(&GOOD.replace("assertion.submods.gce.project_id == 'p'", term));
+    for term in [
+        format!("{project}.startsWith('acme')"),
+        format!("{project}.endsWith('-data')"),
+        format!("{project}.contains('acme-data')"),
+        format!("{project}.matches('^acme-[a-z]+$')"),
+        format!("{project}.matches('^acme-[0-9]+$')"),
+        format!("size({project}) == 9"),
+        format!("{project}.size() == size('acme-data')"),
+        format!("{accounts}.exists(a, a.startsWith('score@'))"),
+        format!("{accounts}.exists(a, a.startsWith('score@acme'))"),
+        format!("{accounts}.exists(a, a.contains('acme-data'))"),
+        format!("{accounts}.exists(a, a.contains('@acme-data'))"),
+        format!("{accounts}.exists(a, a.endsWith('{mail}'))"),
+        format!("{accounts}.exists(a, a.endsWith('-compute@developer.gserviceaccount.com'))"),
+        "assertion.sub.contains('acme-data')".to_owned(),
+        "assertion.sub.endsWith('/instances/job-7')".to_owned(),
+        "assertion.sub.contains('/zones/europe-west4-a/instances/job-7')".to_owned(),
+        format!("assertion.sub.startsWith('{path}/acme')"),
+        "assertion.submods.gce.project_number.startsWith('1234')".to_owned(),
+    ] {
+        assert!(told(&term).contains(&"any-project"), "{term}: {:?}", told(&term));
+    }
+    for term in [
+        format!("{project} in ['acme-data', 'acme-data907', 'acme-datazq']"),
+        format!("{project}.startsWith('example.com:')"),
+        format!("{{'acme-data': true}}[{project}]"),
+        format!("{accounts} == ['score@{mail}']"),
+        format!("{accounts}.exists(a, a.endsWith('@{mail}'))"),
+        format!("{accounts}.exists(a, a.matches('^[a-z]+@acme-data[.]iam[.]gserviceaccount[.]com$'))"),
+        format!("assertion.sub.startsWith('{path}/acme-data/')"),
+        "assertion.sub.contains('/projects/acme-data/')".to_owned(),
+        "assertion.submods.gce.instance_id == '4455667788990011223'".to_owned(),
+    ] {
+        assert_eq!(told(&term), [""; 0], "{term}");
+    }
+    let mapped = |made: &str, term: &str| {
+        let text = format!(
+            "audiences: [a]\nmapping:\n  attribute.p: {made:?}\ncondition: |\n  assertion.swname == 'GCE' && {term}\n"
+        );
+        lint(&Policy::read(&text, "p").unwrap()).into_iter().map(|remark| remark.rule).collect::<Vec<_>>()
+    };
+    assert_eq!(mapped(project, "attribute.p.startsWith('acme')"), ["any-project"]);
+    assert_eq!(mapped(project, "attribute.p == 'acme'"), [""; 0]);
+    assert_eq!(mapped(&format!("{project}.contains('acme') ? 'ours' : ''"), "attribute.p == 'ours'"), ["any-project"]);
+}
+
+#[test]
+fn debug_images_pass_where_nothing_keeps_them_out() {
+    let support = "assertion.submods.confidential_space.support_attributes";
+    let debug = "debug-image-passes";
+    let told = |software: &str, term: &str| {
+        rules(&format!("{software} && assertion.submods.gce.project_id == 'p' && {term}")).contains(&debug)
+    };
+    let space = "assertion.swname == 'CONFIDENTIAL_SPACE'";
+    for (term, passes) in [
+        ("true == assertion.secboot", true),
+        ("assertion.dbgstat in ['disabled-since-boot', 'enabled']", true),
+        ("has(assertion.dbgstat)", true),
+        ("assertion.dbgstat.startsWith('')", true),
+        ("assertion.dbgstat == 'disabled-since-boot'", false),
+        ("assertion.dbgstat in ['disabled-since-boot']", false),
+        (&format!("has({support})"), false),
+        (&format!("!has({support})"), true),
+        (&format!("size({support}) > 0"), false),
+        (&format!("'USABLE' in {support}"), false),
+        (&format!("'EXPERIMENTAL' in {support}"), true),
+    ] {
+        assert_eq!(told(space, term), passes, "{term}");
+    }
+    for (software, passes) in [
+        ("assertion.swname != 'GCE'", true),
+        ("assertion.swname in ['CONFIDENTIAL_SPACE', 'GCE']", true),
+        ("has(assertion.submods.container)", true),
+        ("assertion.swname == 'GCE'", false),
+        ("!has(assertion.submods.container)", false),
+    ] {
+        assert_eq!(told(software, "assertion.secboot"), passes, "{software}");
+    }
+    let family = |family: &str| {
+        let text = format!(
+            "audiences: [a]\nfamily: {family}\ncondition: {space} && assertion.submods.gce.project_id == 'p'\n"
+        );
+        lint(&Policy::read(&text, "p").unwrap()).iter().any(|remark| remark.rule == debug)
+    };
+    assert_eq!(["any", "confidential_space", "confidential_vm"].map(family), [true, true, false]);
 }
 
 #[test]
