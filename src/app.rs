@@ -205,7 +205,12 @@ impl App {
                 read_to: poller.as_ref().map(Poller::read_to),
             },
             traces: traces(config),
-            health: Health { store, heartbeat: worker.heartbeat(), delivery: Arc::new(destination) },
+            health: Health {
+                store,
+                state: matches!(config.state.url, StateUrl::Sqlite(_)).then_some(state),
+                heartbeat: worker.heartbeat(),
+                delivery: Arc::new(destination),
+            },
         };
         let pubsub = subscriber.is_some() || config.pubsub.push != Push::Closed;
         let doors_open = [

@@ -80,7 +80,11 @@ pub(crate) fn store(setting: &Setting, path: &Path) -> Option<Problem> {
     match is_database(path) {
         Ok(true) => None,
         Ok(false) => {
-            let remedy = format!("set {} to another file, or move that one away", setting.name);
+            let remedy = format!(
+                "set {} to another file, or move that one away; of one that was a database, docs/operations.md says under \
+                 \"damaged\" what can be saved",
+                setting.name
+            );
             Some(problem(setting, format!("names {shown}, which is no SQLite database"), &remedy))
         }
         Err(error) => Some(problem(setting, format!("names {shown}, which cannot be opened: {error}"), &remedy)),
