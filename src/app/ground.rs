@@ -41,7 +41,7 @@ pub(crate) async fn look(areas: &Areas) -> Vec<Problem> {
     if let Some(StateUrl::Sqlite(path)) = areas.state.as_ref().map(|state| &state.url) {
         problems.extend(store(&STATE_URL, path));
     }
-    if let Some(kubernetes) = areas.enrich.as_ref().and_then(|enrich| enrich.kubernetes.as_ref()) {
+    if let Some(kubernetes) = areas.kubernetes.as_ref() {
         problems.extend(cluster(kubernetes).await);
     }
     if let Some(attestation) = areas.attestation.clone() {

@@ -49,6 +49,8 @@ pub struct Env {
     /// Names whose values `.env` gave.
     from_file: BTreeSet<String>,
     asked: BTreeSet<&'static str>,
+    /// Variables that settings name.
+    variables: BTreeSet<String>,
     problems: Vec<Problem>,
     doubts: Vec<Problem>,
 }
@@ -216,8 +218,19 @@ impl Env {
     }
 
     /// A variable that a setting names, rather than one that is a setting.
-    pub fn variable(&self, name: &str) -> Option<String> {
+    pub fn variable(&mut self, name: &str) -> Option<String> {
+        self.variables.insert(name.to_owned());
         self.under(name).map(str::to_owned)
+    }
+
+    /// Whether a setting names this variable.
+    pub fn is_variable(&self, name: &str) -> bool {
+        self.variables.contains(name)
+    }
+
+    /// Every name that is set to something.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str).filter(|name| self.under(name).is_some())
     }
 
     /// What was asked for so far: the names of the settings that the program really reads.
