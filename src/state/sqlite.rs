@@ -386,7 +386,8 @@ fn connect(path: &Path) -> Result<(Connection, Option<String>), Trouble> {
 /// The first thing that is wrong with the database; reads all of it, which is little.
 fn unsoundness(connection: &Connection) -> Result<Option<String>, Trouble> {
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    Ok(Some(found).filter(|found| found != "ok"))
+    // Before it stands a line of which database, of which there is one.
+    Ok(found.lines().last().filter(|found| *found != "ok").map(str::to_owned))
 }
 
 /// SQLite gives its side files the permissions of the main one, so making that first keeps all of them private.
