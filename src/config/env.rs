@@ -9,6 +9,9 @@ use secrecy::SecretString;
 use super::problem::{Problem, Problems, shown};
 use super::{AREAS, dotenv};
 
+/// What is wrong with a setting that is not there.
+pub(super) const REQUIRED: &str = "is required";
+
 /// One setting: the only place that knows its name, default and meaning. The documents are printed from it.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -117,6 +120,12 @@ impl Env {
         self.doubts.push(Problem { setting: setting.into(), wrong: wrong.into(), remedy: remedy.into() });
     }
 
+    /// Adds to the remedy of a setting that is required and not there.
+    pub fn hint(&mut self, setting: &str, hint: &str) {
+        let missing = |problem: &&mut Problem| problem.setting == setting && problem.wrong == REQUIRED;
+        self.problems.iter_mut().filter(missing).for_each(|problem| problem.remedy.push_str(hint));
+    }
+
     /// What is probably not meant.
     pub fn doubts(&self) -> &[Problem] {
         &self.doubts
@@ -149,7 +158,7 @@ impl Env {
     pub fn required(&mut self, setting: &'static Setting) -> Option<String> {
         let value = self.text(setting);
         if value.is_none() {
-            self.problem(setting.name, "is required", &format!("for example {}", setting.example));
+            self.problem(setting.name, REQUIRED, &format!("for example {}", setting.example));
         }
         value
     }

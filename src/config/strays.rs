@@ -33,6 +33,10 @@ pub(super) fn doubt(env: &mut Env) {
             continue;
         }
         let near = near.or_else(|| nearest.filter(|(far, _)| *far <= FAR).map(|(_, setting)| setting));
+        if let Some(setting) = near {
+            // A start that fails tells no doubts.
+            env.hint(setting, &format!("; {name} is set: is it a misspelling of this?"));
+        }
         let remedy = match near {
             Some(setting) => format!("is {setting} meant? If it is another program's, nothing is wrong"),
             None => "docs/configuration.md has every name; if it is another program's, nothing is wrong".to_owned(),
@@ -112,6 +116,14 @@ mod tests {
             let told = told(&[name]);
             assert!(told.len() == 1 && told[0].0 == name && told[0].1.contains(meant), "{name}: {told:?}");
         }
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_the_name_that_was_probably_meant_to_be_it() {
+        let mut env = Env::from_pairs([("WEBHOOK_AUTHENTICATION_TOKN", "SEKRIT")]);
+        crate::config::Areas::read(&mut env);
+        let told = env.finish().unwrap_err().to_string();
+        assert!(told.contains("WEBHOOK_AUTHENTICATION_TOKN is set") && !told.contains("SEKRIT"), "{told}");
     }
 
     #[test]
