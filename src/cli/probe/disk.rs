@@ -101,7 +101,7 @@ pub(super) async fn state(ask: Ask, report: Report) {
     match &ask.config.state.url {
         StateUrl::Memory => report.warn(
             "state",
-            "is kept in memory: after a restart baselines are learnt anew, and the poller starts over",
+            "is kept in memory: after a restart no baseline is known, caps begin at 0, and the poller starts over",
             "set STATE_URL to a file on a lasting disk, or to firestore://PROJECT/DATABASE",
         ),
         StateUrl::Sqlite(path) => match file(&ask, path).await {
