@@ -121,6 +121,8 @@ pub struct App {
     address: SocketAddr,
     server: Server,
     worker: Worker,
+    /// The outbox, when its disk does not outlive the instance.
+    ephemeral: Option<Arc<dyn Store>>,
     senders: Arc<Senders>,
     strangers: Arc<Strangers>,
     attestor: Option<Attestor>,
@@ -151,7 +153,11 @@ impl App {
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&config.outbox.path, config.outbox.keep)?);
         let destination = Destination::build(config).await?;
         let rules = rules(config.scc.organization.as_deref(), &config.sysdig, &config.finding, secrets(config));
-        let manner = Manner { concurrency: config.scc.concurrency, give_up_after: config.outbox.give_up_after };
+        let manner = Manner {
+            concurrency: config.scc.concurrency,
+            give_up_after: config.outbox.give_up_after,
+            ephemeral: config.outbox.ephemeral,
+        };
         let tracker = integrity::tracker(config, &state, config.integrity.baselines_fresh_for);
         let planner = integrity::planner(config, &state);
         let journey = Journey {
@@ -162,6 +168,7 @@ impl App {
             planner: planner.clone(),
         };
         let worker = Worker::new(Arc::clone(&store), Arc::new(journey), manner, Arc::new(Utc::now));
+        let ephemeral = config.outbox.ephemeral.then(|| Arc::clone(&store));
         let senders = Arc::new(Senders::new(&config.server.tokens, config.server.auth_failures_per_minute));
         let strangers = Arc::new(Strangers::new(config.server.trusted_hops));
         let intake = Intake::new(Arc::clone(&store), worker.wake());
@@ -202,7 +209,12 @@ impl App {
                 read_to: poller.as_ref().map(Poller::read_to),
             },
             traces: traces(config),
-            health: Health { store, heartbeat: worker.heartbeat(), delivery: Arc::new(destination) },
+            health: Health {
+                store,
+                state: matches!(config.state.url, StateUrl::Sqlite(_)).then_some(state),
+                heartbeat: worker.heartbeat(),
+                delivery: Arc::new(destination),
+            },
         };
         let pubsub = subscriber.is_some() || config.pubsub.push != Push::Closed;
         let doors_open = [
@@ -218,6 +230,7 @@ impl App {
             address,
             server,
             worker,
+            ephemeral,
             senders,
             strangers,
             attestor,
@@ -238,7 +251,7 @@ impl App {
     /// Works until `stop` is done; then stops accepting, finishes what is in hand, gives back the rest, and returns, within
     /// ten seconds whatever others do.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let stopping = CancellationToken::new();
+        let (stopping, working) = (CancellationToken::new(), CancellationToken::new());
         let (handle, server): (ServerHandle, Server) = (self.server.handle(), self.server);
         let server = tokio::spawn(async move {
             if let Err(error) = server.await {
@@ -247,10 +260,10 @@ impl App {
         });
         let mut parts: Vec<ending::Part> = vec![
             ("server", server),
-            ("worker", tokio::spawn(self.worker.run(stopping.clone()))),
             // Gives its leases back, so that the next process goes on at once; so does the poller.
             ("responder", tokio::spawn(self.responder.run(stopping.clone()))),
         ];
+        let worker = tokio::spawn(self.worker.run(working.clone()));
         // What was pulled is written down and acknowledged, so that it need not come again.
         parts.extend(self.subscriber.map(|part| ("subscriber", tokio::spawn(part.run(stopping.clone())))));
         parts.extend(self.poller.map(|part| ("poller", tokio::spawn(part.run(stopping.clone())))));
@@ -267,7 +280,14 @@ impl App {
         tracing::info!("stopping: no more events are accepted, those in hand are finished");
         stopping.cancel();
         parts.push(("doors", tokio::spawn(handle.stop(true))));
-        ending::of(parts, ending::GRACE).await;
+        match self.ephemeral {
+            None => {
+                working.cancel();
+                parts.push(("worker", worker));
+                ending::of(parts, ending::GRACE).await;
+            }
+            Some(store) => ending::with_the_disk(parts, worker, &working, &*store).await,
+        }
         for part in beside {
             ending::at_once(part).await;
         }

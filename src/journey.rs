@@ -161,7 +161,7 @@ fn not_now(error: &StateError) -> Attempt {
     let verdict = match error {
         StateError::Unavailable { after, .. } => Verdict::Retry(*after),
         StateError::Conflict { .. } => Verdict::Retry(None),
-        StateError::Refused { .. } => Verdict::Retry(Some(REFUSED_STATE)),
+        StateError::Refused { .. } | StateError::Damaged { .. } => Verdict::Retry(Some(REFUSED_STATE)),
         StateError::Corrupt { .. } | StateError::Unfit { .. } => Verdict::Park,
     };
     Attempt::Failed { reason: chain(error), verdict, label: "state" }

@@ -2,13 +2,23 @@
 
 use std::time::Duration;
 
+use chrono::Utc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::event::Outcome;
+use crate::outbox::{Stats, Store, StoreError};
+use crate::telemetry::chain;
 
 /// How long all parts together may take for what is in hand.
 pub(super) const GRACE: Duration = Duration::from_secs(8);
 /// A part that is broken off lets go of its stores at the next point where it waits.
 const LETTING_GO: Duration = Duration::from_millis(200);
+/// What the worker needs to end in order: its last attempts, and their settlements.
+const LAST_STEPS: Duration = Duration::from_millis(1_500);
+/// How often is asked whether anything still waits.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A part that was told to stop, and its name.
 pub(super) type Part = (&'static str, JoinHandle<()>);
@@ -35,9 +45,101 @@ pub(super) async fn at_once(task: JoinHandle<()>) {
     let _gone = tokio::time::timeout(LETTING_GO, task).await;
 }
 
+/// The end where the disk goes with the process: no next start takes anything up, so the worker goes on until nothing waits
+/// or the time is over, and what is gone then is told.
+pub(super) async fn with_the_disk(
+    parts: impl IntoIterator<Item = Part>,
+    mut worker: JoinHandle<()>,
+    working: &CancellationToken,
+    outbox: &dyn Store,
+) {
+    let deadline = Instant::now() + GRACE;
+    // Nothing new comes in once they have ended.
+    of(parts, GRACE - LAST_STEPS).await;
+    let _emptied_or_time = tokio::time::timeout_at(deadline - LAST_STEPS, until_nothing_waits(outbox)).await;
+    working.cancel();
+    match tokio::time::timeout_at(deadline, &mut worker).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the worker ended badly"),
+        Err(_) => at_once(worker).await,
+    }
+    tell_lost(outbox.stats(Utc::now()).await);
+}
+
+async fn until_nothing_waits(outbox: &dyn Store) {
+    // What cannot be counted may be there.
+    while outbox.stats(Utc::now()).await.map_or(true, |stats| stats.waiting > 0) {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn tell_lost(left: Result<Stats, StoreError>) {
+    match left {
+        Err(error) => tracing::error!(
+            error = chain(&error),
+            "the outbox's disk does not outlive this instance: how many acknowledged events are gone with it is not known"
+        ),
+        Ok(stats) => {
+            let (undelivered, parked) =
+                (stats.waiting, stats.closed.get(Outcome::Parked.label()).copied().unwrap_or_default());
+            if undelivered + parked > 0 {
+                tracing::error!(
+                    undelivered,
+                    parked,
+                    "the outbox's disk does not outlive this instance: {undelivered} acknowledged events that could not be \
+                     delivered in time, and {parked} parked ones, are gone with it"
+                );
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use chrono::DateTime;
+    use futures_util::future::BoxFuture;
+
     use super::*;
+    use crate::outbox::{Accepted, Desk, NewEntry, Settlement};
+
+    /// An outbox of which one row is delivered whenever it is counted.
+    #[derive(Debug)]
+    struct Emptied(AtomicU64);
+
+    impl Store for Emptied {
+        fn accept(&self, _: Vec<NewEntry>, _: u64, _: DateTime<Utc>) -> BoxFuture<'_, Result<Accepted, StoreError>> {
+            Box::pin(async { Err(StoreError::Closed) })
+        }
+        fn fill(&self, _: &Arc<Desk>, _: DateTime<Utc>, _: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {
+            Box::pin(async { Err(StoreError::Closed) })
+        }
+        fn settle(&self, _: Vec<Settlement>, _: DateTime<Utc>) -> BoxFuture<'_, Result<(), StoreError>> {
+            Box::pin(async { Err(StoreError::Closed) })
+        }
+        fn stats(&self, _: DateTime<Utc>) -> BoxFuture<'_, Result<Stats, StoreError>> {
+            let waiting = self.0.load(Ordering::Relaxed);
+            self.0.store(waiting.saturating_sub(1), Ordering::Relaxed);
+            Box::pin(async move { Ok(Stats { waiting, ..Stats::default() }) })
+        }
+        fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+            Box::pin(async { Err(StoreError::Closed) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_the_disk_goes_too_the_worker_works_until_nothing_waits_or_the_time_is_over() {
+        for (rows, least, most) in [(0, 0, 0), (20, 2_000, 2_200), (10_000, 6_500, 6_600)] {
+            let (outbox, working) = (Emptied(AtomicU64::new(rows)), CancellationToken::new());
+            let (began, stopped) = (Instant::now(), working.clone());
+            let worker = tokio::spawn(async move { stopped.cancelled().await });
+            with_the_disk([], worker, &working, &outbox).await;
+            let took = began.elapsed().as_millis();
+            assert!((least..=most).contains(&took), "{rows}: {took} ms");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn parts_that_hang_share_the_same_seconds() {

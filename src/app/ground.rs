@@ -41,7 +41,7 @@ pub(crate) async fn look(areas: &Areas) -> Vec<Problem> {
     if let Some(StateUrl::Sqlite(path)) = areas.state.as_ref().map(|state| &state.url) {
         problems.extend(store(&STATE_URL, path));
     }
-    if let Some(kubernetes) = areas.enrich.as_ref().and_then(|enrich| enrich.kubernetes.as_ref()) {
+    if let Some(kubernetes) = areas.kubernetes.as_ref() {
         problems.extend(cluster(kubernetes).await);
     }
     if let Some(attestation) = areas.attestation.clone() {
@@ -80,7 +80,11 @@ pub(crate) fn store(setting: &Setting, path: &Path) -> Option<Problem> {
     match is_database(path) {
         Ok(true) => None,
         Ok(false) => {
-            let remedy = format!("set {} to another file, or move that one away", setting.name);
+            let remedy = format!(
+                "set {} to another file, or move that one away; of one that was a database, docs/operations.md says under \
+                 \"damaged\" what can be saved",
+                setting.name
+            );
             Some(problem(setting, format!("names {shown}, which is no SQLite database"), &remedy))
         }
         Err(error) => Some(problem(setting, format!("names {shown}, which cannot be opened: {error}"), &remedy)),

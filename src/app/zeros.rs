@@ -6,6 +6,7 @@ use crate::outbox::StoreError;
 use crate::receive::attestation::Later;
 use crate::receive::pubsub_pull::PullError;
 use crate::receive::{Door, pubsub_token, sender};
+use crate::state::StateError;
 use crate::telemetry::metrics as names;
 
 /// How the fetches of an issuer's keys go that attestation knows.
@@ -34,6 +35,9 @@ pub(super) fn show(doors: impl IntoIterator<Item = Door>) {
     }
     for error in StoreError::LABELS {
         metrics::counter!(names::STORE_ERRORS.name, "error" => error).increment(0);
+    }
+    for error in StateError::LABELS {
+        metrics::counter!(names::STATE_ERRORS.name, "error" => error).increment(0);
     }
     for reason in pubsub_token::Refused::LABELS {
         metrics::counter!(names::PUSH_REFUSED.name, "reason" => reason).increment(0);

@@ -34,16 +34,16 @@ pub(super) fn run(args: &HealthArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What the connector that listens there says of its outbox: `writable`, or why it is not.
+/// What the connector that listens there says of a `member` of its readiness: `writable`, or why it is not.
 ///
 /// # Errors
 /// The address, when no connector answers there.
-pub(super) async fn store(listen: SocketAddr, patience: Duration) -> Result<String, String> {
+pub(super) async fn told(member: &str, listen: SocketAddr, patience: Duration) -> Result<String, String> {
     let url = format!("http://{}/readyz", SocketAddr::new(server::reachable(listen.ip()), listen.port()));
     let asked = async {
         let client = reqwest::Client::builder().no_proxy().timeout(patience).build().ok()?;
         let report: serde_json::Value = client.get(&url).send().await.ok()?.json().await.ok()?;
-        report["store"].as_str().map(str::to_owned)
+        report[member].as_str().map(str::to_owned)
     };
     asked.await.ok_or_else(|| url.clone())
 }

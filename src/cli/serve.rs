@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::out::note;
 use super::stage::Stage;
 use crate::app::{App, ground};
+use crate::config::telemetry::LOG_FORMAT;
 use crate::config::{Config, Env, Problem, secrets};
 use crate::telemetry;
 
@@ -21,17 +23,26 @@ pub(super) struct ServeArgs {
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// All problems of the settings and of what they name on this machine at once, or what kept it from starting.
+/// All problems of the settings and of what they name on this machine at once, or what kept it from starting. Where log
+/// lines are JSON, it is told in one of them.
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    super::block_on(serve(args.sandbox))
+    let env = Env::from_process();
+    let in_json = env.under(LOG_FORMAT.name).is_some_and(|format| format.eq_ignore_ascii_case("json"));
+    match super::block_on(serve(args.sandbox, env)) {
+        Err(error) if in_json => {
+            note!("{}", telemetry::logs::last_words(format!("{error:#}").trim_end()));
+            Ok(ExitCode::FAILURE)
+        }
+        done => done,
+    }
 }
 
-async fn serve(sandbox: bool) -> anyhow::Result<ExitCode> {
+async fn serve(sandbox: bool, env: Env) -> anyhow::Result<ExitCode> {
     // Before anything else: whoever starts it may stop it at once.
     let stop = stop_signal()?;
     tokio::pin!(stop);
     let (stage, config, app) = tokio::select! {
-        started = start(sandbox) => started?,
+        started = start(sandbox, env) => started?,
         () = &mut stop => return Ok(ExitCode::SUCCESS),
     };
     let address = app.address();
@@ -53,8 +64,7 @@ async fn serve(sandbox: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn start(sandbox: bool) -> anyhow::Result<(Option<Stage>, Config, App)> {
-    let mut env = Env::from_process();
+async fn start(sandbox: bool, mut env: Env) -> anyhow::Result<(Option<Stage>, Config, App)> {
     let stage = if sandbox { Some(Stage::start(&mut env).await?) } else { None };
     secrets::resolve(&mut env).await;
     let config = ground::stand_on(env).await?;

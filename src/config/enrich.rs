@@ -91,7 +91,7 @@ pub static KUBERNETES_ENRICH: Setting = Setting {
     example: "in-cluster",
     secret: false,
     doc: "Ask a Kubernetes API server about pods, their owners and nodes: off, in-cluster, kubeconfig, or auto (a kubeconfig \
-          if there is one, else in-cluster). Reads only; needs get on pods, nodes, replicasets and jobs.",
+          if there is one, else in-cluster; true, yes, on and 1 mean auto, and false, no and 0 off). Reads only; needs get on pods, nodes, replicasets and jobs.",
 };
 /// Which context.
 pub static KUBERNETES_CONTEXT: Setting = Setting {
@@ -236,7 +236,9 @@ fn endpoint(env: &mut Env, setting: &'static Setting) -> Option<Url> {
     Some(url)
 }
 
-fn kubernetes(env: &mut Env) -> Option<Option<KubernetesConfig>> {
+/// Which API server; the inner `None` when it is off, the outer one when something is wrong.
+#[expect(clippy::option_option, reason = "off and not readable are different answers")]
+pub(super) fn kubernetes(env: &mut Env) -> Option<Option<KubernetesConfig>> {
     let context = env.given(&KUBERNETES_CONTEXT);
     let cluster = env.given(&KUBERNETES_CLUSTER);
     let word = env.required(&KUBERNETES_ENRICH)?.to_ascii_lowercase();

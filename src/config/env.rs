@@ -9,6 +9,9 @@ use secrecy::SecretString;
 use super::problem::{Problem, Problems, shown};
 use super::{AREAS, dotenv};
 
+/// What is wrong with a setting that is not there.
+pub(super) const REQUIRED: &str = "is required";
+
 /// One setting: the only place that knows its name, default and meaning. The documents are printed from it.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -49,6 +52,8 @@ pub struct Env {
     /// Names whose values `.env` gave.
     from_file: BTreeSet<String>,
     asked: BTreeSet<&'static str>,
+    /// Variables that settings name.
+    variables: BTreeSet<String>,
     problems: Vec<Problem>,
     doubts: Vec<Problem>,
 }
@@ -115,6 +120,12 @@ impl Env {
         self.doubts.push(Problem { setting: setting.into(), wrong: wrong.into(), remedy: remedy.into() });
     }
 
+    /// Adds to the remedy of a setting that is required and not there.
+    pub fn hint(&mut self, setting: &str, hint: &str) {
+        let missing = |problem: &&mut Problem| problem.setting == setting && problem.wrong == REQUIRED;
+        self.problems.iter_mut().filter(missing).for_each(|problem| problem.remedy.push_str(hint));
+    }
+
     /// What is probably not meant.
     pub fn doubts(&self) -> &[Problem] {
         &self.doubts
@@ -147,7 +158,7 @@ impl Env {
     pub fn required(&mut self, setting: &'static Setting) -> Option<String> {
         let value = self.text(setting);
         if value.is_none() {
-            self.problem(setting.name, "is required", &format!("for example {}", setting.example));
+            self.problem(setting.name, REQUIRED, &format!("for example {}", setting.example));
         }
         value
     }
@@ -216,8 +227,19 @@ impl Env {
     }
 
     /// A variable that a setting names, rather than one that is a setting.
-    pub fn variable(&self, name: &str) -> Option<String> {
+    pub fn variable(&mut self, name: &str) -> Option<String> {
+        self.variables.insert(name.to_owned());
         self.under(name).map(str::to_owned)
+    }
+
+    /// Whether a setting names this variable.
+    pub fn is_variable(&self, name: &str) -> bool {
+        self.variables.contains(name)
+    }
+
+    /// Every name that is set to something.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str).filter(|name| self.under(name).is_some())
     }
 
     /// What was asked for so far: the names of the settings that the program really reads.

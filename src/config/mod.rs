@@ -18,6 +18,7 @@ pub mod scc;
 pub mod secrets;
 pub mod server;
 pub mod state;
+mod strays;
 pub mod sysdig;
 pub mod telemetry;
 mod together;
@@ -27,7 +28,7 @@ pub use problem::{Problem, Problems};
 
 use acting::{ActingConfig, Mode};
 use attestation::AttestationConfig;
-use enrich::EnrichConfig;
+use enrich::{EnrichConfig, KubernetesConfig};
 use finding::FindingConfig;
 use google::{Account, GoogleConfig};
 use integrity::IntegrityConfig;
@@ -100,6 +101,7 @@ pub struct Areas {
     pub finding: Option<FindingConfig>,
     pub sysdig: Option<SysdigConfig>,
     pub enrich: Option<EnrichConfig>,
+    pub kubernetes: Option<KubernetesConfig>,
     pub state: Option<StateConfig>,
     pub outbox: Option<OutboxConfig>,
     pub pubsub: Option<PubsubConfig>,
@@ -141,6 +143,8 @@ impl Areas {
             finding: FindingConfig::read(env),
             sysdig: SysdigConfig::read(env),
             enrich: EnrichConfig::read(env),
+            // On its own too: what this machine lacks for it is told beside what is wrong with the other look-ups.
+            kubernetes: enrich::kubernetes(env).flatten(),
             outbox: OutboxConfig::read(env),
             state: StateConfig::read(env),
             pubsub: PubsubConfig::read(env),
@@ -151,6 +155,7 @@ impl Areas {
         };
         areas.require(env);
         together::check(&areas, env);
+        strays::doubt(env);
         areas
     }
 

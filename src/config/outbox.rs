@@ -100,13 +100,15 @@ pub struct OutboxConfig {
     pub keep: Keep,
     /// When a failing event is parked.
     pub give_up_after: Duration,
+    /// The disk does not outlive the instance: there is no next start for what waits at the end.
+    pub ephemeral: bool,
 }
 
 impl OutboxConfig {
     /// Reads this area.
     pub fn read(env: &mut Env) -> Option<Self> {
         let path = path(env);
-        refuse_ephemeral(env);
+        let ephemeral = is_ephemeral(env);
         let hours = env.number(&KEEP_CLOSED_HOURS, 0..=87_600);
         let megabytes = env.number(&KEEP_CLOSED_MB, 1..=1_048_576);
         let give_up = env.number(&GIVE_UP_AFTER_HOURS, 1..=8_760);
@@ -114,6 +116,7 @@ impl OutboxConfig {
             path: path?,
             keep: Keep { closed_for: Duration::from_secs(hours? * 3_600), bytes: megabytes? * 1_048_576 },
             give_up_after: Duration::from_secs(give_up? * 3_600),
+            ephemeral,
         })
     }
 
@@ -155,22 +158,30 @@ fn path(env: &mut Env) -> Option<PathBuf> {
     Some(PathBuf::from(path))
 }
 
-fn refuse_ephemeral(env: &mut Env) {
+/// Whether the platform is known to take the disk away. Refused unless that is accepted, and then doubted.
+fn is_ephemeral(env: &mut Env) -> bool {
     let allowed = env.flag(&ALLOW_EPHEMERAL_OUTBOX);
     let platform = match (env.given(&GAE_INSTANCE), env.given(&K_SERVICE)) {
         (Some(_), _) => "App Engine",
         (_, Some(_)) => "Cloud Run",
-        _ => return,
+        _ => return false,
     };
-    if allowed == Some(false) {
-        env.problem(
+    let wrong =
+        format!("lies on a disk of {platform} that does not outlive the instance: acknowledged events could be lost");
+    match allowed {
+        Some(true) => env.doubt(
             OUTBOX_URL.name,
-            &format!(
-                "lies on a disk of {platform} that does not outlive the instance: acknowledged events could be lost"
-            ),
+            &wrong,
+            "accepted with ALLOW_EPHEMERAL_OUTBOX; SYSDIG_POLL with SYSDIG_POLL_LOOKBACK_SECS brings Sysdig's again, and \
+             only a volume, as on Kubernetes, keeps Falco's",
+        ),
+        _ => env.problem(
+            OUTBOX_URL.name,
+            &wrong,
             "run on Kubernetes with a volume, or accept the loss with ALLOW_EPHEMERAL_OUTBOX=true",
-        );
+        ),
     }
+    true
 }
 
 #[cfg(test)]

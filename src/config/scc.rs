@@ -200,7 +200,7 @@ impl SccConfig {
             && env.given(&ORG_ID).is_none()
         {
             let remedy = "give the organization's number (`gcloud organizations list`); to try things out, use `serve --sandbox` or DRY_RUN=true";
-            env.problem(ORG_ID.name, "is required", remedy);
+            env.problem(ORG_ID.name, super::env::REQUIRED, remedy);
         }
     }
 }

@@ -185,7 +185,7 @@ fn tokens(env: &mut Env) -> Option<Vec<SecretString>> {
     let Some(text) = env.secret(&WEBHOOK_AUTHENTICATION_TOKEN) else {
         env.problem(
             WEBHOOK_AUTHENTICATION_TOKEN.name,
-            "is required",
+            super::env::REQUIRED,
             "make one with `openssl rand -hex 20` and give the same to Sysdig or Falco",
         );
         return None;

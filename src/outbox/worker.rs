@@ -56,6 +56,9 @@ pub struct Manner {
     pub concurrency: usize,
     /// After this long from its first failure an event is parked.
     pub give_up_after: Duration,
+    /// The file does not outlive the process. Then whoever stops the worker has let it work as long as there was time, and
+    /// there is no next start to speak of.
+    pub ephemeral: bool,
 }
 
 /// The time, as an argument: the system's, or a test's.
@@ -77,6 +80,8 @@ const SETTLE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const SETTLED_AT_ONCE: usize = 512;
 /// How long rows under way may take to finish when the process stops.
 const DRAIN: Duration = Duration::from_secs(5);
+/// The same where it was stopped only at the very end.
+const LAST_DRAIN: Duration = Duration::from_secs(1);
 
 /// Failures of one kind are told at once, and then once in this time.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -157,12 +162,15 @@ impl Worker {
             }
         }
         desk.close();
-        let drained = tokio::time::timeout(DRAIN, async { while hands.join_next().await.is_some() {} }).await;
+        let patience = if self.manner.ephemeral { LAST_DRAIN } else { DRAIN };
+        let drained = tokio::time::timeout(patience, async { while hands.join_next().await.is_some() {} }).await;
         if drained.is_err() {
-            tracing::info!(
-                rows = desk.len(),
-                "gave back what could not be finished in time; it is taken up at the next start"
-            );
+            if !self.manner.ephemeral {
+                tracing::info!(
+                    rows = desk.len(),
+                    "gave back what could not be finished in time; it is taken up at the next start"
+                );
+            }
             hands.shutdown().await;
         }
         if let Err(error) = clerk.await {
@@ -375,7 +383,7 @@ mod tests {
     use super::*;
 
     const HOUR: TimeDelta = TimeDelta::hours(1);
-    const MANNER: Manner = Manner { concurrency: 1, give_up_after: Duration::from_secs(72 * 3600) };
+    const MANNER: Manner = Manner { concurrency: 1, give_up_after: Duration::from_secs(72 * 3600), ephemeral: false };
 
     fn after(attempts: u32, hours: i32, verdict: Verdict) -> Ending {
         let first = DateTime::UNIX_EPOCH;

@@ -11,9 +11,13 @@ use serde::Serialize;
 use crate::outbox::Store;
 use crate::outbox::worker::Heartbeat;
 use crate::receive::attestation::Attestor;
+use crate::state;
+use crate::telemetry::chain;
 
 /// A worker that has not looked for due events for this long is stuck.
 const STUCK_AFTER_SECS: u64 = 30;
+/// The state store waits longer than that for another process's write; who asks here does not.
+const STATE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What delivery has to say of itself.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -37,6 +41,8 @@ pub trait Delivery: Send + Sync + std::fmt::Debug {
 pub struct Health {
     /// Is the store writable?
     pub store: Arc<dyn Store>,
+    /// Is the state's file usable? A service that keeps it is not asked: it is somebody else's.
+    pub state: Option<Arc<dyn state::Store>>,
     /// Does the worker move?
     pub heartbeat: Arc<Heartbeat>,
     /// Are the credentials usable?
@@ -47,6 +53,8 @@ pub struct Health {
 struct Report {
     ready: bool,
     store: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
     worker: String,
     credentials: &'static str,
     delivery: String,
@@ -66,15 +74,17 @@ pub async fn original() -> HttpResponse {
 
 /// `GET /readyz`: 200 when events can be made durable and taken further. An outage of Security Command Center, or a
 /// missing permission, leaves it ready: events are still safe here, and turning senders away would lose them. So does a
-/// journal that cannot be written: it keeps nobody's events away, and who attests is told 503.
+/// journal that cannot be written: it keeps nobody's events away, and who attests is told 503. And so does a state store
+/// that cannot be used: runtime events need none, and integrity reports wait in the outbox.
 pub async fn ready(health: web::Data<Health>, attestor: Option<web::Data<Attestor>>) -> HttpResponse {
-    let store = health.store.probe().await;
+    let (store, state) = tokio::join!(health.store.probe(), state_of(health.state.as_deref()));
     let idle = health.heartbeat.idle_secs(Utc::now());
     let moves = idle.is_some_and(|secs| secs < STUCK_AFTER_SECS);
     let delivery = health.delivery.state().await;
     let report = Report {
         ready: store.is_ok() && moves && delivery.credentials_usable,
         store: store.map_or_else(|error| error.to_string(), |()| "writable".into()),
+        state,
         worker: match idle {
             None => "not started".into(),
             Some(_) if moves => "moving".into(),
@@ -99,4 +109,12 @@ pub async fn ready(health: web::Data<Health>, attestor: Option<web::Data<Attesto
     };
     let mut answer = if report.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     answer.json(report)
+}
+
+async fn state_of(store: Option<&dyn state::Store>) -> Option<String> {
+    Some(match tokio::time::timeout(STATE_PATIENCE, store?.ping()).await {
+        Ok(Ok(())) => "writable".into(),
+        Ok(Err(error)) => chain(&error),
+        Err(_) => format!("no answer within {} s", STATE_PATIENCE.as_secs()),
+    })
 }

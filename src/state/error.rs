@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::time::Duration;
 
+use crate::telemetry::metrics::STATE_ERRORS;
+
 /// The cause underneath.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
@@ -47,6 +49,17 @@ pub enum StateError {
         /// The cause.
         source: Cause,
     },
+    /// The file is no sound database any more. What is still readable in it may be half of the truth, so none of it is used.
+    #[error(
+        "the state store {place} is damaged: stop this program, move the file and what stands beside it (-wal, -shm) away, \
+         and put a copy back or start without; \"A damaged state store\" in docs/operations.md says what that costs"
+    )]
+    Damaged {
+        /// The file.
+        place: String,
+        /// The first thing that is wrong with it.
+        source: Cause,
+    },
     /// The store refuses us: permission or configuration. Waiting does not help.
     #[error("the state store {place} refuses: {remedy}")]
     Refused {
@@ -60,6 +73,9 @@ pub enum StateError {
 }
 
 impl StateError {
+    /// The labels of failures that are nobody else's turn.
+    pub const LABELS: [&str; 5] = ["unavailable", "refused", "damaged", "corrupt", "unfit"];
+
     /// Whether somebody else wrote first.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. })
@@ -77,7 +93,16 @@ impl StateError {
             Self::Corrupt { .. } => "corrupt",
             Self::Unfit { .. } => "unfit",
             Self::Unavailable { .. } => "unavailable",
+            Self::Damaged { .. } => "damaged",
             Self::Refused { .. } => "refused",
         }
+    }
+
+    /// Counts it. That somebody else wrote first is no failure.
+    pub(super) fn counted(self) -> Self {
+        if !self.is_conflict() {
+            metrics::counter!(STATE_ERRORS.name, "error" => self.label()).increment(1);
+        }
+        self
     }
 }

@@ -50,12 +50,14 @@ impl FirestoreStore {
 
     fn trouble(&self, error: ApiError) -> StateError {
         let place = self.place.clone();
-        if error.is_retryable() {
+        let trouble = if error.is_retryable() {
             let after = error.retry_after().or(Some(SOON));
-            return StateError::Unavailable { place, after, source: Box::new(error) };
-        }
-        let remedy = remedy(&error);
-        StateError::Refused { place, remedy, source: Box::new(error) }
+            StateError::Unavailable { place, after, source: Box::new(error) }
+        } else {
+            let remedy = remedy(&error);
+            StateError::Refused { place, remedy, source: Box::new(error) }
+        };
+        trouble.counted()
     }
 
     fn guarded_trouble(&self, error: ApiError, kind: &str, key: &str, expected: &Expected) -> StateError {

@@ -1,7 +1,8 @@
 //! State in an SQLite file: one table, every change durable before it is answered.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -37,13 +38,25 @@ pub struct SqliteStore {
     place: Arc<str>,
     /// Where the file stood when it was opened.
     file: Option<(Arc<Path>, Identity)>,
+    health: Arc<Health>,
+}
+
+/// What was found out about the file since it was opened.
+#[derive(Debug, Default)]
+struct Health {
+    /// What is wrong with it. From then on nothing is read from it and nothing written: half a memory would have a machine
+    /// acted on twice, or a token used again.
+    damage: OnceLock<String>,
+    /// It does not stand in its place.
+    gone: AtomicBool,
 }
 
 impl SqliteStore {
-    /// Opens the file, creating it (readable by its owner only) and its folder when they are missing.
+    /// Opens the file, creating it (readable by its owner only) and its folder when they are missing. A damaged one is
+    /// opened too, for what needs no state goes on without it: it refuses every use.
     ///
     /// # Errors
-    /// When the file cannot be used, or was written by a newer program.
+    /// When the file cannot be used, is no database, or was written by a newer program.
     pub async fn open(path: &Path) -> Result<Self, StateError> {
         Self::open_blocking(path)
     }
@@ -54,9 +67,13 @@ impl SqliteStore {
     /// As [`SqliteStore::open`].
     pub fn open_blocking(path: &Path) -> Result<Self, StateError> {
         let place = path.display().to_string();
-        let connection = connect(path).map_err(|trouble| trouble.named(&place))?;
+        let (connection, damage) = connect(path).map_err(|trouble| trouble.named(&place).counted())?;
         let file = Some((Arc::from(path), files::standing(path)));
-        Ok(Self { file, ..Self::with_connection(connection, &place) })
+        let store = Self { file, ..Self::with_connection(connection, &place) };
+        if let Some(damage) = damage {
+            store.health.found_damage(damage, &place);
+        }
+        Ok(store)
     }
 
     /// A store that lives and dies with the process.
@@ -66,13 +83,16 @@ impl SqliteStore {
 
     /// The same outside of a runtime.
     pub fn in_memory_blocking() -> Result<Self, StateError> {
-        let opened = Connection::open_in_memory().map_err(Trouble::Sql).and_then(prepare);
         let place = "in memory";
+        let opened = Connection::open_in_memory().map_err(Trouble::Sql).and_then(|mut connection| {
+            prepare(&mut connection)?;
+            Ok(connection)
+        });
         opened.map(|connection| Self::with_connection(connection, place)).map_err(|trouble| trouble.named(place))
     }
 
     fn with_connection(connection: Connection, place: &str) -> Self {
-        Self { connection: Arc::new(Mutex::new(connection)), place: place.into(), file: None }
+        Self { connection: Arc::new(Mutex::new(connection)), place: place.into(), file: None, health: Arc::default() }
     }
 
     async fn with<T: Send + 'static>(
@@ -80,15 +100,51 @@ impl SqliteStore {
         work: impl FnOnce(&mut Connection) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, StateError> {
         let (connection, file) = (self.connection.clone(), self.file.clone());
-        blocking(&self.place, move || {
-            if file.is_some_and(|(path, opened)| !files::stands(&path, opened)) {
+        let (health, place) = (self.health.clone(), self.place.clone());
+        let done = blocking(&self.place, move || {
+            if health.found_gone(file.is_some_and(|(path, opened)| !files::stands(&path, opened)), &place) {
                 return Err(Trouble::Gone);
+            }
+            if let Some(damage) = health.damage.get() {
+                return Err(Trouble::Damaged(damage.clone()));
             }
             // A panic while holding the lock rolled its transaction back; the connection is as good as before.
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&mut connection)
-        })
-        .await
+            let done = work(&mut connection);
+            if let Err(Trouble::Sql(error)) = &done
+                && is_damage(error)
+            {
+                health.found_damage(error.to_string(), &place);
+            }
+            done
+        });
+        done.await.map_err(StateError::counted)
+    }
+}
+
+impl Health {
+    /// Told once: there is no way back but another file and a new start.
+    fn found_damage(&self, damage: String, place: &str) {
+        if self.damage.set(damage.clone()).is_ok() {
+            tracing::error!(
+                place,
+                error = damage,
+                "the state store is damaged: nothing is read from it or written to it, so no baseline is known and no \
+                 machine acted on; what needs no state goes on"
+            );
+        }
+    }
+
+    /// Told when it begins.
+    fn found_gone(&self, gone: bool, place: &str) -> bool {
+        if gone && !self.gone.load(Ordering::Relaxed) {
+            tracing::error!(
+                place,
+                "the state store's file was removed or replaced while in use; it is not used until it is back"
+            );
+        }
+        self.gone.store(gone, Ordering::Relaxed);
+        gone
     }
 }
 
@@ -245,6 +301,8 @@ enum Trouble {
     Newer(i64),
     /// The file does not stand in its place any more.
     Gone,
+    /// It was found to be damaged before.
+    Damaged(String),
     State(StateError),
 }
 
@@ -261,6 +319,10 @@ impl Trouble {
             Self::Sql(error) if passing(&error) => {
                 StateError::Unavailable { place: place.to_owned(), after: None, source: Box::new(error) }
             }
+            Self::Sql(error) if is_damage(&error) => {
+                StateError::Damaged { place: place.to_owned(), source: Box::new(error) }
+            }
+            Self::Damaged(damage) => StateError::Damaged { place: place.to_owned(), source: damage.into() },
             Self::Sql(error) => {
                 refused(place, "check the file, its folder's permissions and the space on its disk", Box::new(error))
             }
@@ -290,6 +352,10 @@ fn passing(error: &rusqlite::Error) -> bool {
     )
 }
 
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
 async fn blocking<T: Send + 'static>(
     place: &str,
     work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
@@ -302,9 +368,26 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, Trouble> {
+/// The file, and what is wrong with it.
+fn connect(path: &Path) -> Result<(Connection, Option<String>), Trouble> {
     create_private(path).map_err(Trouble::Io)?;
-    prepare(Connection::open(path)?)
+    let mut connection = Connection::open(path)?;
+    let looked = prepare(&mut connection).and_then(|()| unsoundness(&connection));
+    match looked {
+        Ok(damage) => Ok((connection, damage)),
+        // What is no database at all is not ours to go on beside.
+        Err(Trouble::Sql(error)) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+            Ok((connection, Some(error.to_string())))
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// The first thing that is wrong with the database; reads all of it, which is little.
+fn unsoundness(connection: &Connection) -> Result<Option<String>, Trouble> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    // Before it stands a line of which database, of which there is one.
+    Ok(found.lines().last().filter(|found| *found != "ok").map(str::to_owned))
 }
 
 /// SQLite gives its side files the permissions of the main one, so making that first keeps all of them private.
@@ -317,7 +400,7 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn prepare(mut connection: Connection) -> Result<Connection, Trouble> {
+fn prepare(connection: &mut Connection) -> Result<(), Trouble> {
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -329,7 +412,7 @@ fn prepare(mut connection: Connection) -> Result<Connection, Trouble> {
         newer => return Err(Trouble::Newer(newer)),
     }
     change.commit()?;
-    Ok(connection)
+    Ok(())
 }
 
 fn expect(change: &Transaction<'_>, name: &Name, expected: &Expected) -> Result<(), Trouble> {
@@ -413,7 +496,46 @@ mod tests {
         let path = folder.path().join("state.db");
         std::fs::write(&path, "certainly no database, but long enough to have a header of sixteen bytes").unwrap();
         let error = SqliteStore::open(&path).await.unwrap_err();
-        assert_eq!(error.label(), "refused");
+        assert_eq!(error.label(), "damaged");
         assert!(!error.retryable());
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_opened_and_refuses_every_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let body: Body = serde_json::from_value(serde_json::json!({"text": "x".repeat(3_000)})).unwrap();
+        for key in ["a", "b", "c", "d"] {
+            store.write("k", key, &body, Expected::Absent).await.unwrap();
+        }
+        store
+            .with(|connection| Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?))
+            .await
+            .unwrap();
+        drop(store);
+        let good = std::fs::read(&path).unwrap();
+        let damage = |from: usize| {
+            let mut bytes = good.clone();
+            bytes[from..].fill(b'x');
+            std::fs::write(&path, bytes).unwrap();
+        };
+
+        // Found at the start, whether or not what is asked for lies there.
+        damage(good.len() - 4_096);
+        let store = SqliteStore::open(&path).await.unwrap();
+        assert_eq!(store.ping().await.unwrap_err().label(), "damaged");
+        assert_eq!(store.write("k", "new", &body, Expected::Any).await.unwrap_err().label(), "damaged");
+        drop(store);
+
+        // Found in use: from then on nothing passes, not even what could.
+        std::fs::write(&path, &good).unwrap();
+        let store = SqliteStore::open(&path).await.unwrap();
+        store.ping().await.unwrap();
+        damage(4_096);
+        // Another process's write makes this one read the file anew.
+        Connection::open(&path).unwrap().pragma_update(None, "application_id", 7).unwrap();
+        assert_eq!(store.read("k", "a").await.unwrap_err().label(), "damaged");
+        assert_eq!(store.ping().await.unwrap_err().label(), "damaged");
     }
 }

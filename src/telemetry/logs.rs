@@ -87,13 +87,25 @@ where
             }
         }
         event.record(&mut members);
-        let mut line = Map::new();
-        line.insert("severity".into(), severity(event.metadata().level()).into());
-        line.insert("time".into(), chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true).into());
-        line.insert("target".into(), event.metadata().target().into());
+        let mut line = beginning(event.metadata().level(), event.metadata().target());
         line.extend(members.0);
         writeln!(writer, "{}", Value::Object(line))
     }
+}
+
+/// An ERROR in the form of the log, for what ends a start before there is a log, or whatever it lets through.
+pub fn last_words(message: &str) -> String {
+    let mut line = beginning(&Level::ERROR, module_path!());
+    line.insert("message".into(), message.into());
+    Value::Object(line).to_string()
+}
+
+fn beginning(level: &Level, target: &str) -> Map<String, Value> {
+    let mut line = Map::new();
+    line.insert("severity".into(), severity(level).into());
+    line.insert("time".into(), chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true).into());
+    line.insert("target".into(), target.into());
+    line
 }
 
 fn severity(level: &Level) -> &'static str {

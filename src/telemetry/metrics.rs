@@ -188,6 +188,7 @@ pub const ALL: &[&Metric] = &[
     &PULL_ERRORS,
     &INTEGRITY_ACTIONS,
     &STATE_UNREADABLE,
+    &STATE_ERRORS,
     &SCC_CALLS,
     &SCC_SECONDS,
     &SCC_BYTES,
@@ -413,4 +414,12 @@ pub const STATE_UNREADABLE: Metric = Metric::new(
     "counter",
     &["kind"],
     "State documents of a list (timers, plans) that could not be read and were left out, by kind, at every look at the list. The log names the document.",
+);
+
+/// Failures of the state store.
+pub const STATE_ERRORS: Metric = Metric::new(
+    "sysdig_scc_state_errors_total",
+    "counter",
+    &["error"],
+    "Questions to the state store that it did not answer, by kind of failure (unavailable, refused, damaged, corrupt, unfit). Runtime events need none; integrity reports, acting, the poller and used tokens wait for it.",
 );

@@ -6,8 +6,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use sysdig_scc::sandbox::{self, DEFAULT_ORGANIZATION, DEFAULT_SOURCE, Quotas, Running, Settings};
+use sysdig_scc::state::sqlite::SqliteStore;
 
 use crate::attest_issuer::{ISSUER, KEY, jwks};
+use crate::disk::spoil;
 use crate::fakes::compute::{FakeCompute, instance, refused};
 use crate::fakes::kubernetes::FakeKubernetes;
 use crate::fakes::loopback::{Answer, Asked, Loopback};
@@ -504,6 +506,17 @@ async fn a_store_that_cannot_be_used_is_told() {
     checked.says("state", "warning", "in memory", "STATE_URL");
 
     let ground = Ground::new(&scc.url);
+    std::fs::create_dir(ground.path().join("data")).unwrap();
+    let state = ground.path().join("data/state.db");
+    std::fs::write(&state, "this is no database ".repeat(500)).unwrap();
+    ground.check_with(&["--offline"]).await.says("state", "failed", "no SQLite database", "move that one away");
+    std::fs::remove_file(&state).unwrap();
+    drop(SqliteStore::open_blocking(&state).unwrap());
+    ground.check_with(&["--offline"]).await.says("state", "ok", "is sound and can be written", "");
+    spoil(&state);
+    ground.check_with(&["--offline"]).await.says("state", "failed", "is damaged", "A damaged state store");
+
+    let ground = Ground::new(&scc.url);
     let one = ground.path().join("s.db").display().to_string();
     let ground = ground.with("OUTBOX_URL", "sqlite:./s.db").with("STATE_URL", &format!("sqlite:{one}"));
     let checked = ground.check_with(&["--offline"]).await;
@@ -535,6 +548,13 @@ async fn the_outbox_of_a_running_connector_is_read_and_the_connector_is_asked() 
     checked.says("outbox", "warning", "it is sound. Whether it can be written is not known", "PORT");
     let ground = elsewhere.with("PORT", world.url.rsplit(':').next().unwrap());
     ground.check_with(&["--offline"]).await.says("outbox", "ok", "which writes it; it is sound", "");
+
+    let state = world.outbox.with_file_name("state.db");
+    let ground = ground.with("STATE_URL", &format!("sqlite:{}", state.display()));
+    ground.check_with(&["--offline"]).await.says("state", "ok", "sound", "");
+    std::fs::remove_file(&state).unwrap();
+    let checked = ground.check_with(&["--offline"]).await;
+    checked.says("state", "failed", "removed or replaced while in use", "A damaged state store");
 
     let lock = rusqlite::Connection::open(&world.outbox).unwrap();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();

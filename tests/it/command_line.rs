@@ -56,6 +56,45 @@ fn the_start_tells_all_that_is_wrong_on_this_machine_in_one_list() {
 }
 
 #[test]
+fn a_start_that_fails_is_one_line_of_the_log_and_tells_all_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = [
+        ("WEBHOOK_AUTHENTICATION_TOKEN", TOKEN),
+        ("ORG_ID", "abc"),
+        ("DRY_RUN", "true"),
+        ("COMPUTE_ZONE", "europe-west3"),
+        ("KUBERNETES_ENRICH", "in-cluster"),
+        ("LOG_FORMAT", "JSON"),
+    ];
+    let serve = run(folder.path(), "serve", &wrong);
+    assert_eq!(serve.status.code(), Some(1));
+    let said = said(&serve);
+    let line: serde_json::Value = serde_json::from_str(said.trim_end()).unwrap_or_else(|_| panic!("one line: {said}"));
+    assert_eq!(line["severity"], "ERROR");
+    assert!(line["time"].is_string(), "{said}");
+    for name in ["has 3 problems", "ORG_ID", "COMPUTE_ZONE", "KUBERNETES_ENRICH"] {
+        assert!(line["message"].as_str().unwrap().contains(name), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_misspelt_setting_is_a_remark_that_fails_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [
+        ("WEBHOOK_AUTHENTICATION_TOKEN", TOKEN),
+        ("DRY_RUN", "true"),
+        ("OUTBOX_ULR", "sqlite:SEKRIT"),
+        ("SYSDIG_SCC_SERVICE_HOST", "10.0.0.1"),
+    ];
+    std::fs::write(folder.path().join(".env"), "SYSDIG_TOKEM=SEKRIT\n").unwrap();
+    let check = run(folder.path(), "check --offline", &settings);
+    let told = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert_eq!(check.status.code(), Some(0), "{told}");
+    assert!(told.contains("OUTBOX_ULR") && told.contains("OUTBOX_URL") && told.contains("SYSDIG_TOKEM"), "{told}");
+    assert!(!told.contains("SEKRIT") && !told.contains("SERVICE_HOST"), "{told}");
+}
+
+#[test]
 fn a_backfill_asks_for_what_it_uses_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     for args in ["poll --from 3d", "poll --from 3d --dry-run"] {

@@ -190,3 +190,37 @@ async fn another_file_in_its_place_is_not_written_over() {
     assert!(world.get("/readyz").await.1.contains("replaced by another file"));
     assert_eq!(std::fs::read(&world.outbox).unwrap(), b"somebody's");
 }
+
+/// Writes over everything of a database behind its first page, which is what opening reads.
+pub fn spoil(database: &Path) {
+    let connection = rusqlite::Connection::open(database).unwrap();
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(connection);
+    let mut bytes = std::fs::read(database).unwrap();
+    bytes[4_096..].fill(b'x');
+    std::fs::write(database, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_store_that_cannot_be_used_is_told_and_keeps_no_runtime_event_away() {
+    let mut world = World::new().await;
+    let (state, away) = (world.outbox.with_file_name("state.db"), world.outbox.with_file_name("away"));
+    assert!(world.get("/readyz").await.1.contains("\"state\":\"writable\""));
+    std::fs::rename(&state, &away).unwrap();
+    assert!(world.get("/readyz").await.1.contains("removed or replaced while in use"));
+    std::fs::rename(&away, &state).unwrap();
+    assert!(world.get("/readyz").await.1.contains("\"state\":\"writable\""));
+    world.stop().await;
+
+    spoil(&state);
+    let process = Process::with(&world, &[]);
+    world.url.clone_from(&process.url);
+    assert_eq!(world.sends(event(1).to_string()).await.0, 200);
+    assert_eq!(world.settle().await.closed["delivered"], 1);
+    let (status, report) = world.get("/readyz").await;
+    assert!(status == 200 && report.contains("state.db is damaged"), "{status} {report}");
+    let metrics = world.get("/metrics").await.1;
+    assert!(!metrics.contains("sysdig_scc_state_errors_total{error=\"damaged\"} 0"), "{metrics}");
+    let told = process.before.iter().filter(|line| line["message"].to_string().contains("the state store is damaged"));
+    assert!(told.filter(|line| line["severity"] == "ERROR").count() == 1, "{:?}", process.before);
+}

@@ -100,6 +100,29 @@ fn dashboards_and_alerts_show_only_metrics_that_exist() {
 }
 
 #[test]
+fn alerts_on_the_log_look_for_what_is_written_there() {
+    let policy = file("dashboards/log-alerts.yaml");
+    let texts = regex::Regex::new(r#"OR "([^"]+)""#).unwrap();
+    let texts: Vec<_> = texts.captures_iter(&policy).map(|found| found[1].to_owned()).collect();
+    assert!(texts.len() > 3, "{texts:?}");
+    let mut folders = vec![format!("{}/src", env!("CARGO_MANIFEST_DIR")).into()];
+    let mut code = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir::<std::path::PathBuf>(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => code.push_str(&std::fs::read_to_string(&path).unwrap()),
+            }
+        }
+    }
+    let never: Vec<_> = texts.iter().filter(|text| !code.contains(text.as_str())).collect();
+    assert!(never.is_empty(), "looked for, never written: {never:?}");
+    let line = sysdig_scc::telemetry::logs::last_words("x");
+    assert!(line.contains(r#""severity":"ERROR""#) && policy.contains(r#"\"severity\":\"ERROR\""#), "{line}");
+}
+
+#[test]
 fn keys_and_secrets_are_left_out_of_git_and_of_uploads_in_every_folder() {
     for ignoring in [".gitignore", ".gcloudignore"] {
         let text = file(ignoring);

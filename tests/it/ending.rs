@@ -7,7 +7,7 @@ use crate::fakes::loopback::{Answer, Loopback};
 use crate::fakes::subscription::FakeSubscription;
 use crate::pubsub::sample;
 use crate::recovery::{Process, program};
-use crate::world::World;
+use crate::world::{TOKEN, World, batch};
 
 const ASKED: Duration = Duration::from_secs(10);
 
@@ -40,6 +40,28 @@ async fn a_pubsub_that_hangs_holds_up_nobody() {
     let log = process.ends();
     assert!(log.contains("broken off") && log.contains("subscriber"), "{log}");
     assert_eq!(world.ledger().accepted, 1, "what was pulled is written down");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_disk_goes_too_the_end_tells_how_much_is_gone_with_it() {
+    let mut world = World::new().await;
+    world.stop().await;
+    world.scc_fails(serde_json::json!({"next": 1_000_000, "status": 503})).await;
+    let mut process = Process::with(&world, &[("K_SERVICE", "scc"), ("ALLOW_EPHEMERAL_OUTBOX", "true")]);
+    let warned = |line: &&serde_json::Value| line["message"].as_str().is_some_and(|said| said.contains("Cloud Run"));
+    assert_eq!(process.before.iter().find(warned).map(|line| line["severity"].clone()), Some("WARNING".into()));
+    let sent = world.http.post(format!("{}/events", process.url)).bearer_auth(TOKEN).body(batch(0..30));
+    assert_eq!(sent.send().await.unwrap().status(), 200);
+    let began = Instant::now();
+    let (status, process) =
+        tokio::task::spawn_blocking(move || (process.terminate(), process)).await.expect("it is asked to end");
+    assert!(status == Some(0) && began.elapsed() < ASKED, "{status:?} {:?}", began.elapsed());
+    let log = process.ends();
+    let lost = log.lines().find(|line| line.contains("are gone with it")).unwrap_or_else(|| panic!("{log}"));
+    let lost: serde_json::Value = serde_json::from_str(lost).unwrap();
+    assert_eq!((lost["severity"].as_str(), lost["undelivered"].as_u64()), (Some("ERROR"), Some(30)), "{log}");
+    assert_eq!(world.ledger().waiting, 30);
+    assert!(!log.contains("next start"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

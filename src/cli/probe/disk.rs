@@ -8,7 +8,7 @@ use super::{Ask, Report};
 use crate::app::ground;
 use crate::cli::health;
 use crate::config::google::Account;
-use crate::config::state::StateUrl;
+use crate::config::state::{STATE_URL, StateUrl};
 use crate::outbox::sqlite::Admin;
 use crate::outbox::{Sqlite, Store, StoreError};
 use crate::state::{self, StateError};
@@ -17,6 +17,7 @@ use crate::telemetry::chain;
 /// How long the connector beside us may take to say how it is: its own try waits two seconds for a lock.
 const ANSWER: Duration = Duration::from_secs(6);
 const DAMAGED: &str = "see \"Senders get 503\" in docs/operations.md, under `damaged`";
+const DAMAGED_STATE: &str = "see \"A damaged state store\" in docs/operations.md";
 const REFUSES: &str = "see \"Senders get 503\" in docs/operations.md";
 const FOLDER: &str = "make the folder writable for the user this runs as, or set";
 
@@ -61,7 +62,7 @@ async fn beside(ask: &Ask, report: &Report) {
     // A file of many gigabytes takes longer than anybody waits for a line.
     let patience = ask.deadline / 2;
     let reading = tokio::time::timeout(patience, read_whole(&settings.path));
-    let (read, store) = tokio::join!(reading, health::store(ask.config.server.listen, patience.min(ANSWER)));
+    let (read, store) = tokio::join!(reading, health::told("store", ask.config.server.listen, patience.min(ANSWER)));
     let read = match read {
         Ok(Ok(())) => "it is sound",
         Ok(Err(error @ StoreError::Damaged(_))) => return report.fail("outbox", chain(&error), DAMAGED),
@@ -100,21 +101,12 @@ pub(super) async fn state(ask: Ask, report: Report) {
     match &ask.config.state.url {
         StateUrl::Memory => report.warn(
             "state",
-            "is kept in memory: after a restart baselines are learnt anew, and the poller starts over",
+            "is kept in memory: after a restart no baseline is known, caps begin at 0, and the poller starts over",
             "set STATE_URL to a file on a lasting disk, or to firestore://PROJECT/DATABASE",
         ),
-        StateUrl::Sqlite(path) if !path.exists() => match ground::room(path) {
-            Ok(()) => report.ok("state", format!("{} will be made", path.display())),
-            Err(error) => {
-                let found = format!("{} cannot be made: {error}", path.display());
-                report.fail("state", found, format!("{FOLDER} STATE_URL to a file on a lasting disk"));
-            }
-        },
-        StateUrl::Sqlite(path) => match ping(&ask).await {
-            Ok(()) => report.ok("state", format!("{} can be written", path.display())),
-            Err(error) => {
-                report.fail("state", chain(&error), format!("{FOLDER} STATE_URL to a file on a lasting disk"))
-            }
+        StateUrl::Sqlite(path) => match file(&ask, path).await {
+            Ok(found) => report.ok("state", found),
+            Err((found, remedy)) => report.fail("state", found, remedy),
         },
         StateUrl::Firestore { project, database } if ask.offline => {
             report.ok("state", format!("Firestore {project}/{database}, which was not asked"));
@@ -127,6 +119,35 @@ pub(super) async fn state(ask: Ask, report: Report) {
             }
         },
     }
+}
+
+/// How the state's file is, or what is wrong with it and its remedy.
+async fn file(ask: &Ask, path: &Path) -> Result<String, (String, String)> {
+    let shown = path.display();
+    if let Some(told) = in_use(ask, path).await {
+        return Err((format!("a connector that runs here says: {told}"), DAMAGED_STATE.to_owned()));
+    }
+    let remedy = format!("{FOLDER} STATE_URL to a file on a lasting disk");
+    if !path.exists() {
+        let room = ground::room(path).map(|()| format!("{shown} will be made"));
+        return room.map_err(|error| (format!("{shown} cannot be made: {error}"), remedy));
+    }
+    if let Some(problem) = ground::store(&STATE_URL, path) {
+        return Err((problem.wrong, problem.remedy));
+    }
+    match ping(ask).await {
+        Ok(()) => Ok(format!("{shown} is sound and can be written")),
+        Err(error @ StateError::Damaged { .. }) => Err((chain(&error), DAMAGED_STATE.to_owned())),
+        Err(error) => Err((chain(&error), remedy)),
+    }
+}
+
+/// What a connector of these settings has to complain of this file: one that was removed while it was open is missed by
+/// nobody else.
+async fn in_use(ask: &Ask, path: &Path) -> Option<String> {
+    let patience = (ask.deadline / 2).min(ANSWER);
+    let told = health::told("state", ask.config.server.listen, patience).await.ok()?;
+    told.contains(&path.display().to_string()).then_some(told)
 }
 
 async fn ping(ask: &Ask) -> Result<(), StateError> {
