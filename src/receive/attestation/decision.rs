@@ -110,22 +110,18 @@ impl Attestor {
         throttled.unwrap_or(Refused::Token(reason))
     }
 
-    /// Notes and tells a refusal of a token that its issuer signed.
-    ///
-    /// # Errors
-    /// When the caller's address is beyond its share.
+    /// Notes and tells a refusal of a token that its issuer signed; `throttled` when its address is beyond its share.
     pub(super) async fn deny(
         &self,
         checked: &Checked,
         reason: &Reason,
         explanation: Option<&Explanation>,
         asked: Asked<'_>,
-    ) -> Result<(), Refused> {
-        let throttled = self.throttle(asked);
+        throttled: bool,
+    ) {
         count(Some(reason.code()));
-        self.note_refusal(asked, &entry(asked, checked, Some(reason.code())), throttled.is_err());
+        self.note_refusal(asked, &entry(asked, checked, Some(reason.code())), throttled);
         self.tell_of(checked, Some(reason), explanation, asked).await;
-        throttled
     }
 
     /// Nothing was decided, for a reason that is ours: noted, and not held against the caller. So no share bounds how

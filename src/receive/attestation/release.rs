@@ -172,8 +172,9 @@ impl Attestor {
         explanation: Option<Explanation>,
         asked: Asked<'_>,
     ) -> Refused {
-        let denied = self.deny(checked, &reason, explanation.as_ref(), asked).await;
-        denied.err().unwrap_or(Refused::Token(reason))
+        let throttled = self.throttle(asked);
+        self.deny(checked, &reason, explanation.as_ref(), asked, throttled.is_err()).await;
+        throttled.err().unwrap_or(Refused::Token(reason))
     }
 }
 

@@ -98,6 +98,8 @@ pub(super) struct Inner {
     pub(super) failures: DefaultKeyedRateLimiter<IpAddr>,
     /// Apart from the failures: whoever shares an address with a bad caller must still get a nonce.
     pub(super) nonces: DefaultKeyedRateLimiter<IpAddr>,
+    /// And so are denied verdicts: who asks for them is told each one, and they count as nobody's failures.
+    pub(super) verdicts: DefaultKeyedRateLimiter<IpAddr>,
     pub(super) intake: Option<Intake>,
     pub(super) flood: Mutex<Flood>,
     pub(super) forged: Mutex<Forged>,
@@ -149,6 +151,7 @@ impl Attestor {
             noted_of_logs: Seen::new(20_000),
             failures: RateLimiter::keyed(quota),
             nonces: RateLimiter::keyed(quota),
+            verdicts: RateLimiter::keyed(quota),
             intake: parts.intake,
             flood: Mutex::default(),
             forged: Mutex::default(),

@@ -107,6 +107,7 @@ impl Attestor {
             }
             self.0.failures.retain_recent();
             self.0.nonces.retain_recent();
+            self.0.verdicts.retain_recent();
             if let Err(error) = self.0.used.tidy(Utc::now().timestamp()).await {
                 tracing::warn!(error = chain(&error), "expired marks of used tokens could not be removed");
             }

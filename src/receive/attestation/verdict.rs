@@ -11,6 +11,7 @@ use super::service::Attestor;
 use crate::attest::policy::{Explanation, Policy};
 use crate::attest::reason::Reason;
 use crate::attest::verify::Verified;
+use crate::receive::client;
 
 type Judged = (Checked, Option<Reason>, Explanation);
 
@@ -18,8 +19,7 @@ impl Attestor {
     /// Verifies a token and explains the verdict; releases and uses up nothing.
     ///
     /// # Errors
-    /// When the token is not one that its issuer made for us, now; or the policy denies it and its address is beyond its
-    /// share of refusals.
+    /// When the token is not one that its issuer made for us, now.
     pub async fn verify(
         &self,
         token: &str,
@@ -30,7 +30,8 @@ impl Attestor {
         let asked = Asked { what: "verify", secret: None, address: Some(address), now };
         let (checked, reason, explanation) = self.first_that_allows(token, self.asked(policy)?, asked).await?;
         if let Some(reason) = &reason {
-            self.deny(&checked, reason, Some(&explanation), asked).await?;
+            let throttled = self.0.verdicts.check_key(&client::key(*address)).is_err();
+            self.deny(&checked, reason, Some(&explanation), asked, throttled).await;
         } else {
             count(None);
             // Not waited for, as nothing is released; but what cannot be written down is not allowed.
