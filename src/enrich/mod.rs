@@ -11,6 +11,7 @@ mod judge;
 pub mod kubernetes;
 mod marks;
 mod pauses;
+mod projects;
 mod questions;
 pub mod subject;
 

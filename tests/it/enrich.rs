@@ -439,6 +439,15 @@ async fn a_used_up_quota_stops_the_asking_for_a_while() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_not_accepted_is_no_missing_role() {
+    let compute = filled();
+    compute.state().trouble = vec![refused(401, "authError", "Invalid Credentials")].into();
+    let found = look(&enrichment(&compute, &[]), json!({"host.hostName": "vm-1"})).await;
+    assert_eq!(found.gaps, ["Compute Engine does not accept our token for project acme-prod"]);
+    assert!(found.unsettled && found.again_after.is_some_and(|wait| wait <= Duration::from_secs(5)));
+}
+
+#[tokio::test]
 async fn a_missing_permission_is_a_gap_that_names_the_role() {
     let compute = FakeCompute::start();
     let enrichment = enrichment(&compute, &[]);

@@ -196,3 +196,18 @@ async fn a_machine_made_after_the_event_is_not_the_event_s() {
     let found = ground.look(json!({"gcp.instanceId": "1001", "gcp.projectName": "acme"}), "").await;
     assert_eq!(id(&found), Some("1001"), "{:?}", found.gaps);
 }
+
+#[tokio::test]
+async fn a_machine_made_again_under_its_name_is_not_the_one_before() {
+    let ground = Ground::new();
+    let enrichment = ground.enrichment();
+    let look = async |mac: &str| {
+        let found = enrichment.enrich(&event(json!({"host.hostName": "node-a"}), mac)).await;
+        (id(&found).map(str::to_owned), found.found_by, found.gaps)
+    };
+    let is = |id: &str| (Some(id.to_owned()), Some(FoundBy::Name), Vec::new());
+    assert_eq!(look(MAC_A).await, is("1001"));
+    ground.compute.state().projects[0].2[0] = instance("acme", "us-central1-c", "node-a", 1009, "10.0.0.99");
+    assert_eq!(look("42:01:0a:00:00:63").await, is("1009"));
+    assert_eq!(look("").await, is("1009"), "the one before is forgotten");
+}
