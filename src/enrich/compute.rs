@@ -13,10 +13,10 @@ use tokio::sync::Semaphore;
 use super::cache::{Keep, Lookups};
 use super::instance::facts;
 use super::judge::{Answer, Judged, judge};
-use super::marks::{leave_node, not_on};
+use super::marks::{leave_node, leave_pod, not_on, other_host};
 use super::pauses::Pauses;
 use super::projects::{Matching, Projects, is_number, passes, unnumbered};
-use super::questions::{Question, not_found, questions};
+use super::questions::{Question, for_host, not_found, questions};
 use super::{Enriched, Enricher, FoundBy, Gap, Instance, Subject};
 use crate::google::ApiError;
 use crate::google::compute::{self, Compute, Place, Project, Scope, last_part};
@@ -102,6 +102,10 @@ impl Enricher for ComputeEnricher {
         "compute"
     }
 
+    fn names_machines(&self) -> bool {
+        true
+    }
+
     fn enrich<'a>(&'a self, subject: &'a Subject, found: &'a mut Enriched) -> BoxFuture<'a, Result<bool, Gap>> {
         Box::pin(async move {
             if subject.elsewhere {
@@ -123,6 +127,9 @@ impl Inner {
     async fn find(this: &Arc<Self>, subject: &Subject, found: &mut Enriched) -> Result<bool, Gap> {
         let Matching { projects, named, doubt } = this.projects.matching(subject).await?;
         found.project = named.as_deref().map(both);
+        if doubt.is_none() && Self::on_host(this, subject, found, &projects).await {
+            return Ok(true);
+        }
         let mut questions = questions(subject, found, &projects);
         // A name or an address may be a machine's of another project, which the event's may be. A number is nobody else's.
         questions.retain(|question| doubt.is_none() || matches!(question.by, FoundBy::Id | FoundBy::Node));
@@ -167,6 +174,30 @@ impl Inner {
         };
         let text = if others.is_empty() { not_found() } else { others.join("; ") };
         Err(Gap { text, label: "not_found", transient: false, pause: None })
+    }
+
+    /// Whether the event's host is another machine than that of the node which its pod is on now: the pod has moved since,
+    /// or is another cluster's. What the host is called goes first then, unless the event names its instance.
+    async fn on_host(this: &Arc<Self>, subject: &Subject, found: &mut Enriched, projects: &[String]) -> bool {
+        let named = found.pod_is_sure || subject.instance_id.is_some() || subject.instance_name.is_some();
+        let host = found.workload.as_ref().filter(|_| !named).and_then(|workload| other_host(workload, subject));
+        // Whose full name is in another domain calls itself anything: that is not worth an inventory.
+        let Some(host) = host.filter(|host| !host.contains('.')) else { return false };
+        match Self::ask(this, &for_host(host, subject, projects), subject).await {
+            Ok(Judged::It(instance)) => {
+                if let Some(gap) = leave_pod(found, host) {
+                    super::note(found, gap);
+                }
+                this.take(*instance, FoundBy::Name, found).await;
+                true
+            }
+            // It may be another machine: worth another try before it is taken to be the node.
+            Err(gap) if gap.transient => {
+                super::note(found, gap);
+                false
+            }
+            _ => false,
+        }
     }
 
     /// What is told of the event's instance. It is the event's also when its project's number is not known in time.

@@ -29,6 +29,7 @@ mod ending;
 mod enrich;
 mod enrich_foreign;
 mod enrich_kubernetes;
+mod enrich_login;
 mod enrich_moved;
 mod fakes;
 mod google_auth;
