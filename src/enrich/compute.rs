@@ -153,6 +153,7 @@ impl Inner {
             };
             match asked {
                 Judged::It(instance) => {
+                    this.forget_one_before(&instance, &questions).await;
                     this.take(*instance, question.by, found).await;
                     return Ok(true);
                 }
@@ -174,6 +175,19 @@ impl Inner {
         };
         let text = if others.is_empty() { not_found() } else { others.join("; ") };
         Err(Gap { text, label: "not_found", transient: false, pause: None })
+    }
+
+    /// What is remembered under the name of an instance, and is not that one, was made under that name before.
+    async fn forget_one_before(&self, instance: &Instance, questions: &[Question]) {
+        let by_its_name = |question: &&Question| {
+            matches!(question.by, FoundBy::Name | FoundBy::NodeName) && question.text == instance.name
+        };
+        for question in questions.iter().filter(by_its_name) {
+            let known = self.instances.known(question).await;
+            if known.is_some_and(|known| known.instances.iter().all(|one| one.id != instance.id)) {
+                self.instances.forget(question).await;
+            }
+        }
     }
 
     /// Whether the event's host is another machine than that of the node which its pod is on now: the pod has moved since,
