@@ -89,7 +89,7 @@ pub enum StartError {
     Sysdig(#[from] SysdigError),
     /// The Kubernetes API server.
     #[error(transparent)]
-    Kubernetes(#[from] crate::enrich::kubernetes::ConnectError),
+    Kubernetes(#[from] crate::enrich::login::ConnectError),
     /// The sources could not be listed, although SOURCE_ID is not set.
     #[error(
         "SOURCE_ID is not set, and the organization's sources cannot be listed to find it; set SOURCE_ID, or grant roles/securitycenter.sourcesViewer"

@@ -7,7 +7,8 @@ use super::destination::ClientError;
 use crate::config::Config;
 use crate::config::google::Account;
 use crate::enrich::compute::{ComputeEnricher, Where};
-use crate::enrich::kubernetes::{KubernetesEnricher, connect};
+use crate::enrich::kubernetes::KubernetesEnricher;
+use crate::enrich::login::connect;
 use crate::enrich::{Enricher, Enrichment};
 use crate::google::compute::Compute;
 use crate::google::http::{Client, HttpSettings};
@@ -21,8 +22,10 @@ pub(super) async fn build(config: &Config) -> Result<Enrichment, StartError> {
     let settings = &config.enrich;
     let mut enrichers: Vec<Arc<dyn Enricher>> = Vec::new();
     if let Some(kubernetes) = &settings.kubernetes {
-        let client = connect(&kubernetes.source).await?;
-        enrichers.push(Arc::new(KubernetesEnricher::new(client, kubernetes, settings.keep)));
+        let access = connect(&kubernetes.source).await?;
+        let kubernetes = KubernetesEnricher::new(access, kubernetes, settings.keep);
+        kubernetes.log_in();
+        enrichers.push(Arc::new(kubernetes));
     }
     if !settings.projects.is_empty() {
         let compute = Compute::new(client(config, &settings.compute_endpoint)?);

@@ -17,7 +17,7 @@ use crate::config::enrich::{KUBERNETES_ENRICH, KubernetesConfig};
 use crate::config::outbox::OUTBOX_URL;
 use crate::config::state::{STATE_URL, StateUrl};
 use crate::config::{Areas, Config, Env, Problem, Problems, Setting};
-use crate::enrich::kubernetes;
+use crate::enrich::login;
 use crate::receive::attestation::stand_in;
 use crate::telemetry::chain;
 
@@ -109,7 +109,7 @@ pub(crate) fn room(path: &Path) -> io::Result<()> {
 
 /// The kubeconfig, or what a pod is given. No API server is asked.
 pub(crate) async fn cluster(config: &KubernetesConfig) -> Option<Problem> {
-    let error = kubernetes::settings(&config.source).await.err()?;
+    let error = login::settings(&config.source).await.err()?;
     let remedy = "set it to off, in-cluster or kubeconfig, and KUBERNETES_CONTEXT to a context of the kubeconfig";
     Some(problem(&KUBERNETES_ENRICH, format!("cannot be done: {}", chain(&error)), remedy))
 }

@@ -73,10 +73,15 @@ pub fn unwanted(event: &Event, rules: &Rules) -> Option<String> {
     }
 }
 
-/// Whether the event itself tells where it happened, so that no look-up is worth a delay.
-pub fn is_placed(event: &Event) -> bool {
+/// Whether the event itself tells where it happened, so that no look-up is worth a delay. A project's number does not where
+/// `by_id`, since somebody is asked who calls the machine by the project's id: one machine has one name.
+pub fn is_placed(event: &Event, by_id: bool) -> bool {
     match event {
-        Event::Runtime(event) => resource::instance_from_labels(&scene::placed(event)).is_some(),
+        Event::Runtime(event) => {
+            let event = scene::placed(event);
+            let named = !by_id || event.cloud.project_id.is_some();
+            named && resource::instance_from_labels(&event).is_some()
+        }
         // A Shielded VM's entry names its VM.
         Event::Integrity(_) => true,
         Event::Attestation(_) => false,

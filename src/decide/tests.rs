@@ -129,6 +129,16 @@ fn the_resource_is_the_best_known_one() {
 }
 
 #[test]
+fn a_project_s_number_is_not_the_whole_name_where_somebody_knows_its_id() {
+    let (by_id, mut by_number) = (forwarder(), forwarder());
+    by_number["labels"].as_object_mut().unwrap().remove("gcp.projectName");
+    by_number["labels"]["gcp.projectId"] = json!("289600000042");
+    let placed = |event: &Value, by_id| super::is_placed(&events(&event.to_string())[0], by_id);
+    assert!(placed(&by_id, true) && placed(&by_id, false));
+    assert!(placed(&by_number, false) && !placed(&by_number, true));
+}
+
+#[test]
 fn severity_and_class_follow_the_scale_and_the_overrides() {
     for (level, severity) in ["CRITICAL", "HIGH", "HIGH", "HIGH", "MEDIUM", "MEDIUM", "LOW", "LOW"].iter().enumerate() {
         let mut event = forwarder();

@@ -60,6 +60,11 @@ where
         Self { cache: Cache::builder().max_capacity(keep.entries).expire_after(expiry).build() }
     }
 
+    /// What is remembered of `key`, if something was found.
+    pub async fn known(&self, key: &K) -> Option<Arc<V>> {
+        self.cache.get(key).await.flatten()
+    }
+
     /// Whoever asks next looks up.
     pub async fn forget<Q>(&self, key: &Q)
     where

@@ -13,9 +13,10 @@ use tokio::sync::Semaphore;
 use super::cache::{Keep, Lookups};
 use super::instance::facts;
 use super::judge::{Answer, Judged, judge};
-use super::marks::{leave_node, not_on};
+use super::marks::{leave_node, leave_pod, not_on, other_host};
 use super::pauses::Pauses;
-use super::questions::{Question, not_found, questions};
+use super::projects::{Matching, Projects, is_number, passes, unnumbered};
+use super::questions::{Question, for_host, not_found, questions};
 use super::{Enriched, Enricher, FoundBy, Gap, Instance, Subject};
 use crate::google::ApiError;
 use crate::google::compute::{self, Compute, Place, Project, Scope, last_part};
@@ -30,8 +31,11 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const AFTER_QUOTA: Duration = Duration::from_secs(30);
 
-/// A project's names do not change.
-const PROJECT_AGE: Duration = Duration::from_secs(24 * 3600);
+/// What contradicts an event and is older than this is asked for again: the machine may have been made again.
+const STALE: Duration = Duration::from_secs(2);
+
+/// How long a finding whose instance is known waits for its project's number: who asks next has it.
+const NUMBER_WAIT: Duration = Duration::from_secs(1);
 
 /// Where instances are looked for, and how long is remembered what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,12 +55,11 @@ pub struct ComputeEnricher(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     compute: Compute,
-    names: Option<ResourceManager>,
+    projects: Projects,
     place: Where,
     instances: Lookups<Question, Answer>,
     inventories: Lookups<String, Inventory>,
-    projects: Lookups<String, Project>,
-    pauses: Pauses<String>,
+    pauses: Arc<Pauses<String>>,
     /// Project and zone, where the project has no such zone.
     unknown_zones: Mutex<BTreeSet<(String, String)>>,
     calls: Semaphore,
@@ -76,18 +79,18 @@ struct Inventory {
 impl ComputeEnricher {
     /// Looks in `place`. `names` is asked for a project's number where Compute does not say it.
     pub fn new(compute: Compute, names: Option<ResourceManager>, place: Where) -> Self {
-        let forever = Keep { found: PROJECT_AGE, entries: 1000, ..place.keep };
+        let pauses = Arc::<Pauses<String>>::default();
+        let projects = place.projects.clone();
         Self(Arc::new(Inner {
+            projects: Projects::new(projects, compute.clone(), Arc::clone(&pauses), names, place.keep),
             compute,
-            names,
             instances: Lookups::judged(place.keep, Answer::is_whole),
             inventories: Lookups::judged(
                 Keep { entries: place.projects.len().max(1) as u64, ..place.keep },
                 |inventory: &Inventory| inventory.unreachable.is_empty(),
             ),
-            projects: Lookups::new(forever),
             place,
-            pauses: Pauses::default(),
+            pauses,
             unknown_zones: Mutex::default(),
             calls: Semaphore::new(CALLS_AT_ONCE),
         }))
@@ -97,6 +100,10 @@ impl ComputeEnricher {
 impl Enricher for ComputeEnricher {
     fn name(&self) -> &'static str {
         "compute"
+    }
+
+    fn names_machines(&self) -> bool {
+        true
     }
 
     fn enrich<'a>(&'a self, subject: &'a Subject, found: &'a mut Enriched) -> BoxFuture<'a, Result<bool, Gap>> {
@@ -118,10 +125,16 @@ impl Enricher for ComputeEnricher {
 impl Inner {
     /// The event's instance.
     async fn find(this: &Arc<Self>, subject: &Subject, found: &mut Enriched) -> Result<bool, Gap> {
-        let projects = Self::matching(this, subject, found).await?;
-        let questions = questions(subject, found, &projects);
+        let Matching { projects, named, doubt } = this.projects.matching(subject).await?;
+        found.project = named.as_deref().map(both);
+        if doubt.is_none() && Self::on_host(this, subject, found, &projects).await {
+            return Ok(true);
+        }
+        let mut questions = questions(subject, found, &projects);
+        // A name or an address may be a machine's of another project, which the event's may be. A number is nobody else's.
+        questions.retain(|question| doubt.is_none() || matches!(question.by, FoundBy::Id | FoundBy::Node));
         if questions.is_empty() {
-            return Ok(false);
+            return doubt.map_or(Ok(false), Err);
         }
         let (mut others, mut gone, mut unanswered, mut asked_for) = (Vec::new(), false, None, 0);
         for question in &questions {
@@ -139,16 +152,9 @@ impl Inner {
                 asked => asked?,
             };
             match asked {
-                Judged::It(mut instance) => {
-                    if let Some(gap) = not_on(&instance, question.by, found) {
-                        super::note(found, gap);
-                    }
-                    if let Ok(Some(project)) = Self::identity(this, &instance.project).await {
-                        instance.project_number = project.number.0.clone();
-                        found.project = Some(both(&project));
-                    }
-                    found.found_by = Some(question.by);
-                    found.instance = Some(*instance);
+                Judged::It(instance) => {
+                    this.forget_one_before(&instance, &questions).await;
+                    this.take(*instance, question.by, found).await;
                     return Ok(true);
                 }
                 // The node of that name is another machine by now, or of another cluster.
@@ -160,7 +166,7 @@ impl Inner {
                 Judged::Nobody => gone |= matches!(question.by, FoundBy::Id | FoundBy::Node),
             }
         }
-        if let Some(gap) = unanswered {
+        if let Some(gap) = unanswered.or(doubt) {
             return Err(gap);
         }
         let not_found = || {
@@ -171,91 +177,92 @@ impl Inner {
         Err(Gap { text, label: "not_found", transient: false, pause: None })
     }
 
+    /// What is remembered under the name of an instance, and is not that one, was made under that name before.
+    async fn forget_one_before(&self, instance: &Instance, questions: &[Question]) {
+        let by_its_name = |question: &&Question| {
+            matches!(question.by, FoundBy::Name | FoundBy::NodeName) && question.text == instance.name
+        };
+        for question in questions.iter().filter(by_its_name) {
+            let known = self.instances.known(question).await;
+            if known.is_some_and(|known| known.instances.iter().all(|one| one.id != instance.id)) {
+                self.instances.forget(question).await;
+            }
+        }
+    }
+
+    /// Whether the event's host is another machine than that of the node which its pod is on now: the pod has moved since,
+    /// or is another cluster's. What the host is called goes first then, unless the event names its instance.
+    async fn on_host(this: &Arc<Self>, subject: &Subject, found: &mut Enriched, projects: &[String]) -> bool {
+        let named = found.pod_is_sure || subject.instance_id.is_some() || subject.instance_name.is_some();
+        let host = found.workload.as_ref().filter(|_| !named).and_then(|workload| other_host(workload, subject));
+        // Whose full name is in another domain calls itself anything: that is not worth an inventory.
+        let Some(host) = host.filter(|host| !host.contains('.')) else { return false };
+        match Self::ask(this, &for_host(host, subject, projects), subject).await {
+            Ok(Judged::It(instance)) => {
+                if let Some(gap) = leave_pod(found, host) {
+                    super::note(found, gap);
+                }
+                this.take(*instance, FoundBy::Name, found).await;
+                true
+            }
+            // It may be another machine: worth another try before it is taken to be the node.
+            Err(gap) if gap.transient => {
+                super::note(found, gap);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// What is told of the event's instance. It is the event's also when its project's number is not known in time.
+    async fn take(&self, instance: Instance, by: FoundBy, found: &mut Enriched) {
+        if let Some(gap) = not_on(&instance, by, found) {
+            super::note(found, gap);
+        }
+        found.found_by = Some(by);
+        let instance = found.instance.insert(instance);
+        let identity = tokio::time::timeout(NUMBER_WAIT, self.projects.identity(&instance.project)).await;
+        if let Ok(Ok(Some(project))) = identity {
+            instance.project_number = project.number.0.clone();
+            found.project = Some(both(&project));
+        }
+    }
+
     /// Adds the number of the event's project, which the finding is on where no instance is known: else why not.
     async fn number(this: &Arc<Self>, subject: &Subject, found: &mut Enriched) -> Option<Gap> {
         // What names an instance completely needs none.
         let complete = subject.instance_id.is_some() && subject.location.as_deref().is_some_and(super::is_zone);
         let named = subject.project.as_ref().filter(|_| found.project.is_none() && !complete)?;
-        if !this.place.projects.contains(named) {
+        if !this.projects.has(named) {
             return None;
         }
-        match Self::identity(this, named).await {
+        match this.projects.identity(named).await {
             Ok(Some(project)) => {
                 found.project = Some(both(&project));
                 None
             }
-            _ if named.bytes().all(|b| b.is_ascii_digit()) => None,
+            _ if is_number(named) => None,
             Ok(None) => Some(unnumbered(named, false, None)),
             Err(gap) => Some(unnumbered(named, true, gap.pause)),
         }
     }
 
-    /// The projects to look in: the event's own where it says one and it is among ours, else all of ours.
-    async fn matching(this: &Arc<Self>, subject: &Subject, found: &mut Enriched) -> Result<Vec<String>, Gap> {
-        let ours = &this.place.projects;
-        let Some(named) = &subject.project else {
-            return Ok(ours.clone());
-        };
-        if ours.contains(named) {
-            return Ok(vec![named.clone()]);
-        }
-        let identities = join_all(ours.iter().map(|project| Self::identity(this, project))).await;
-        let mut unknown = Vec::new();
-        for (project, identity) in ours.iter().zip(identities) {
-            match identity.ok().flatten() {
-                Some(identity) if identity.id == *named || identity.number.0 == *named => {
-                    found.project = Some(both(&identity));
-                    return Ok(vec![project.clone()]);
-                }
-                Some(_) => {}
-                None => unknown.push(project.clone()),
-            }
-        }
-        match unknown.is_empty() {
-            // Our projects' other names could not be had: it may be one of those.
-            false => Ok(unknown),
-            true => Err(Gap {
-                text: format!("the project {named} is not among those of COMPUTE_PROJECT_ID"),
-                label: "other_project",
-                transient: false,
-                pause: None,
-            }),
-        }
-    }
-
-    /// A project's id and number.
-    ///
-    /// # Errors
-    /// When nobody could say them for the moment.
-    async fn identity(this: &Arc<Self>, project: &str) -> Result<Option<Arc<Project>>, Arc<Gap>> {
-        let (inner, name) = (Arc::clone(this), project.to_owned());
-        let look_up = async move {
-            let failed = |error: ApiError| unnumbered(&name, error.is_retryable(), error.retry_after());
-            let first = match inner.pauses.of(&name) {
-                Some(gap) => Err(gap),
-                None => inner.compute.project(&name).await.map_err(failed),
-            };
-            let answer = match (&first, &inner.names) {
-                (Err(_), Some(names)) => names.project(&name).await.map_err(failed),
-                _ => first,
-            };
-            match answer {
-                Err(gap) if gap.transient => Err(gap),
-                // Kept shortly as a miss: whatever is wrong is told by the look-up of the instance.
-                answer => Ok(answer.ok().filter(|project| !project.number.0.is_empty())),
-            }
-        };
-        this.projects.find(project.to_owned(), look_up).await
-    }
-
     /// The event's instance among those that answer.
     async fn ask(this: &Arc<Self>, question: &Question, subject: &Subject) -> Result<Judged, Gap> {
+        let mut answer = Self::answer(this, question).await;
+        let another = |answer: &Arc<Answer>| answer.is_another(question.by, subject);
+        let stale = this.place.keep.missed.min(STALE);
+        if answer.as_ref().is_some_and(|answer| another(answer) && answer.made.elapsed() >= stale) {
+            this.instances.forget(question).await;
+            answer = Self::answer(this, question).await;
+        }
+        answer.map_or(Ok(Judged::Nobody), |answer| judge(&answer, question.asked(), subject))
+    }
+
+    async fn answer(this: &Arc<Self>, question: &Question) -> Option<Arc<Answer>> {
         let (inner, asked) = (Arc::clone(this), question.clone());
         let answer = this.instances.find(question.clone(), async move { Self::look_up(&inner, &asked).await }).await;
-        match answer {
-            Ok(None) => Ok(Judged::Nobody),
-            Ok(Some(answer)) | Err(answer) => judge(&answer, question.asked(), subject),
-        }
+        answer.unwrap_or_else(Some)
     }
 
     /// Those that answer, in all projects. What a project that fails for the moment may change is not kept.
@@ -428,7 +435,7 @@ impl Inner {
 
     /// What a failed call means; the project is left alone for a while.
     fn failed(&self, project: &str, error: &ApiError) -> Gap {
-        let refused = matches!(error.status(), Some(401 | 403)) && !error.is_quota();
+        let refused = error.status() == Some(403) && !error.is_quota();
         let zones = &self.place.zones;
         let absent = error.status() == Some(404) || (is_nowhere(error) && !zones.is_empty());
         let wait = match error.retry_after() {
@@ -442,6 +449,9 @@ impl Inner {
             () if refused => format!(
                 "Compute Engine refuses to list the instances of project {project} (roles/compute.viewer is needed there)"
             ),
+            () if error.status() == Some(401) => {
+                format!("Compute Engine does not accept our token for project {project}")
+            }
             () if absent && zones.is_empty() => {
                 format!("Compute Engine knows no project {project} (COMPUTE_PROJECT_ID)")
             }
@@ -452,7 +462,7 @@ impl Inner {
             () if error.is_quota() => format!("Compute Engine's quota for reading project {project} is used up"),
             () => format!("Compute Engine could not be asked about project {project}"),
         };
-        let gap = Gap { text, label: error.label(), transient: error.is_retryable(), pause: Some(wait) };
+        let gap = Gap { text, label: error.label(), transient: passes(error), pause: Some(wait) };
         if self.pauses.begin(project.to_owned(), wait, &gap) {
             tracing::warn!(project, error = %chain(error), wait_secs = wait.as_secs(), "{}", gap.text);
         }
@@ -463,11 +473,6 @@ impl Inner {
 /// Whether the project or the zone is not there: a zone is called invalid, too.
 fn is_nowhere(error: &ApiError) -> bool {
     matches!(error.status(), Some(400 | 404))
-}
-
-fn unnumbered(project: &str, transient: bool, pause: Option<Duration>) -> Gap {
-    let text = format!("the number of project {project} could not be looked up");
-    Gap { text, label: "unnumbered", transient, pause }
 }
 
 fn both(project: &Project) -> super::Project {

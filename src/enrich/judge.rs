@@ -2,12 +2,13 @@
 //! its project, so what is not certain is nobody.
 
 use std::net::Ipv4Addr;
+use std::time::Instant;
 
 use super::marks::SKEW;
 use super::{FoundBy, Gap, Instance, Subject};
 
 /// What was found.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Answer {
     /// The instances that answer to the question.
     pub(super) instances: Vec<Instance>,
@@ -15,12 +16,30 @@ pub(super) struct Answer {
     pub(super) open: Option<Gap>,
     /// Why there may be more of them in a project that has one: zones that did not answer.
     pub(super) partial: Option<Gap>,
+    /// When it was asked for.
+    pub(super) made: Instant,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self { instances: Vec::new(), open: None, partial: None, made: Instant::now() }
+    }
 }
 
 impl Answer {
     /// Whether everybody was asked, and answered.
     pub(super) fn is_whole(&self) -> bool {
         self.open.is_none() && self.partial.is_none()
+    }
+
+    /// Whether there is somebody, and nobody of them has the event's own address, or id in the place of its node. A
+    /// machine that was made again has the name of the one before.
+    pub(super) fn is_another(&self, by: FoundBy, subject: &Subject) -> bool {
+        let another = |instance: &Instance| {
+            let id = subject.instance_id.as_ref().filter(|_| by == FoundBy::Node);
+            id.is_some_and(|id| *id != instance.id) || contradicts(instance, subject.address)
+        };
+        by != FoundBy::Id && !self.instances.is_empty() && self.instances.iter().all(another)
     }
 }
 
@@ -186,7 +205,7 @@ mod tests {
     }
 
     fn judged(instances: &[Instance], open: Option<bool>, by: FoundBy, subject: &Subject) -> Result<String, String> {
-        let answer = Answer { instances: instances.to_vec(), open: open.map(gap), partial: None };
+        let answer = Answer { instances: instances.to_vec(), open: open.map(gap), ..Answer::default() };
         match judge(&answer, Asked { by, text: "db-1", location: None }, subject) {
             Ok(Judged::It(instance)) => Ok(instance.id),
             Ok(Judged::Another(_)) => Ok("another".into()),
@@ -228,7 +247,7 @@ mod tests {
     #[test]
     fn a_zone_that_did_not_answer_may_have_another_one_of_that_name() {
         let partial = Some(Gap { label: "partial", ..gap(true) });
-        let answer = Answer { instances: vec![instance("1", &["10.0.0.1"])], open: None, partial };
+        let answer = Answer { instances: vec![instance("1", &["10.0.0.1"])], partial, ..Answer::default() };
         assert!(!answer.is_whole());
         let asked = |by| Asked { by, text: "db-1", location: None };
         let judged = |by, subject: &Subject| judge(&answer, asked(by), subject).is_ok();

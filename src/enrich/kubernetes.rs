@@ -2,7 +2,7 @@
 //!
 //! Reads only: `get` on pods, nodes, replica sets and jobs. A part that cannot be read is a gap of its own: what failed for
 //! the moment is not kept, what may not be read is kept as long as a miss. Either is said once in the log, until the part
-//! is read again. A server that does not answer at all is left alone for a while.
+//! is read again. A server that does not answer at all is left alone for a while; so is one that we cannot log in to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,28 +14,28 @@ use k8s_openapi::Metadata;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{self as core, ContainerStatus, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{self as core, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::PostParams;
-use kube::config::KubeConfigOptions;
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 
 use super::cache::{Keep, Lookups};
-use super::marks::{Marks, another_node};
+pub use super::failure::AskError;
+use super::failure::{Failure, told};
+use super::login::{Access, LoginError};
+use super::marks::{ANOTHER, Marks, another, another_node, is_elsewhere, is_its_node, other_host};
 use super::pauses::Pauses;
-use super::{Enriched, Enricher, Gap, Node, PodContainer, Subject, Workload};
-use crate::config::enrich::{KubernetesConfig, KubernetesSource};
+use super::pod::facts;
+use super::{Enriched, Enricher, Gap, Node, Subject, Workload};
+use crate::config::enrich::KubernetesConfig;
 use crate::telemetry::chain;
-
-/// For one call to the API server.
-const CALL: Duration = Duration::from_secs(5);
 
 /// How long the server is left alone when it did not answer. Whoever asks meanwhile would wait for nothing.
 const AFTER_SILENCE: Duration = Duration::from_secs(15);
 
-/// The label of what has the name, and is not the event's.
-const ANOTHER: &str = "another";
+/// The same while a login goes on.
+const AFTER_SLOW_LOGIN: Duration = Duration::from_secs(5);
 
 /// How long what contradicts an event is taken to be new.
 const STALE: Duration = Duration::from_secs(2);
@@ -46,17 +46,12 @@ const DEEPEST_CHAIN: usize = 4;
 /// What is read: group, resource.
 pub const READS: [(&str, &str); 4] = [("", "pods"), ("", "nodes"), ("apps", "replicasets"), ("batch", "jobs")];
 
-/// Why the API server cannot be asked at all.
-#[derive(Debug, thiserror::Error)]
-#[error("the Kubernetes API server cannot be asked as configured (KUBERNETES_ENRICH)")]
-pub struct ConnectError(#[source] Box<dyn std::error::Error + Send + Sync>);
-
 /// The look-up.
 #[derive(Clone)]
 pub struct KubernetesEnricher(Arc<Inner>);
 
 struct Inner {
-    client: Client,
+    access: Access,
     cluster: Option<String>,
     pods: Lookups<(String, String), Read<Found>>,
     nodes: Lookups<String, Read<Node>>,
@@ -64,6 +59,8 @@ struct Inner {
     pauses: Pauses<Option<&'static str>>,
     /// What is older than this and contradicts an event is read again: the pod may be a new one, or its container.
     stale: Duration,
+    /// How long is remembered what was missed.
+    missed: Duration,
 }
 
 /// A pod, and what tells it from another of its name.
@@ -79,51 +76,34 @@ impl std::fmt::Debug for KubernetesEnricher {
     }
 }
 
-/// A client of the API server that the settings name. Nothing is asked yet.
-///
-/// # Errors
-/// When there is no kubeconfig, no such context, or no service account.
-pub async fn connect(source: &KubernetesSource) -> Result<Client, ConnectError> {
-    let mut config = settings(source).await?;
-    // We have a deadline of our own, and the next event asks again.
-    config.default_retry = false;
-    config.connect_timeout = Some(CALL);
-    config.read_timeout = Some(CALL);
-    config.write_timeout = Some(CALL);
-    Client::try_from(config).map_err(|error| ConnectError(error.into()))
-}
-
-/// Where the API server is and who we are there, as the files on this machine say.
-///
-/// # Errors
-/// When there is no kubeconfig, no such context, or no service account.
-pub(crate) async fn settings(source: &KubernetesSource) -> Result<Config, ConnectError> {
-    match source {
-        KubernetesSource::InCluster => Config::incluster().map_err(|error| ConnectError(error.into())),
-        KubernetesSource::Auto => Config::infer().await.map_err(|error| ConnectError(error.into())),
-        KubernetesSource::Kubeconfig(context) => {
-            let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-            Config::from_kubeconfig(&options).await.map_err(|error| ConnectError(error.into()))
-        }
-    }
-}
-
 impl KubernetesEnricher {
-    /// Asks `client` about pods of the cluster named in `config`.
-    pub fn new(client: Client, config: &KubernetesConfig, keep: Keep) -> Self {
+    /// Asks about pods of the cluster named in `config`.
+    pub fn new(access: impl Into<Access>, config: &KubernetesConfig, keep: Keep) -> Self {
         let cluster = config.cluster.clone();
         let pods = Lookups::judged(keep, Read::is_whole);
         let nodes = Lookups::judged(keep, Read::is_whole);
         let stale = keep.missed.min(STALE);
-        Self(Arc::new(Inner { client, cluster, pods, nodes, pauses: Pauses::default(), stale }))
+        let missed = keep.missed;
+        let access = access.into();
+        Self(Arc::new(Inner { access, cluster, pods, nodes, pauses: Pauses::default(), stale, missed }))
+    }
+
+    /// Logs in, where that is needed, beside what else is done: what is wrong with it is told before it is missed.
+    pub fn log_in(&self) {
+        let inner = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            if let Err(error) = inner.access.log_in().await {
+                inner.unknown(&error);
+            }
+        });
     }
 
     /// Which of [`READS`] we may do, for `check`.
     ///
     /// # Errors
-    /// When the API server does not answer.
-    pub async fn permitted(&self) -> Result<Vec<(&'static str, bool)>, kube::Error> {
-        let reviews: Api<SelfSubjectAccessReview> = Api::all(self.0.client.clone());
+    /// When it is not known who we are, or the API server does not answer.
+    pub async fn permitted(&self) -> Result<Vec<(&'static str, bool)>, AskError> {
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(self.0.access.log_in().await?);
         let mut answers = Vec::new();
         for (group, resource) in READS {
             let attributes = ResourceAttributes {
@@ -151,31 +131,26 @@ impl Enricher for KubernetesEnricher {
             let ours = self.0.cluster.as_ref().is_none_or(|ours| subject.cluster.as_ref().is_none_or(|c| c == ours));
             let pod = subject.namespace.as_deref().zip(subject.pod.as_deref());
             let pod = pod.filter(|(namespace, pod)| ours && is_name(namespace) && is_name(pod));
-            let mut node = subject.node.clone().filter(|node| ours && is_name(node));
+            let node = subject.node.as_deref().filter(|node| ours && is_name(node));
             if pod.is_none() && node.is_none() {
                 return Ok(false);
             }
-            let said = node.is_some();
-            let mut gaps = Vec::new();
+            let (mut gaps, mut of_node) = (Vec::new(), None);
             if let Some((namespace, pod)) = pod {
-                let read = Inner::pod_of(&self.0, namespace, pod, subject).await;
+                let (read, its_node) = Inner::placed(&self.0, namespace, pod, subject).await;
                 gaps.extend(read.gaps);
+                found.pod_is_sure = read.found.as_ref().is_some_and(|found| found.marks.has_container(subject));
                 found.workload = read.found.map(|found| found.workload);
-                // The event's own word for its node goes first. Where the pod is now is not where the event was, if the
-                // event says that it was elsewhere.
-                let now = || found.workload.as_ref().map(|workload| workload.node.clone()).filter(|_| !subject.remote);
-                node = node.or_else(now).filter(|node| is_name(node));
+                of_node = its_node;
             }
             if let Some(node) = node {
-                let read = Inner::node_of(&self.0, &node, subject).await;
-                // A pod on another machine is another pod.
-                if !said && read.gaps.iter().any(|gap| gap.label == ANOTHER) {
-                    found.workload = None;
-                }
+                of_node = Some(Inner::node_of(&self.0, node, subject).await);
+            }
+            if let Some(read) = of_node {
                 gaps.extend(read.gaps);
                 found.node = read.found;
             }
-            // A server that does not answer is told once, not for each part.
+            // What is said of several parts is told once: that the server does not answer, or where the pod is now.
             gaps.dedup_by(|next, one| next.text == one.text);
             let last = gaps.pop();
             for gap in gaps {
@@ -228,6 +203,50 @@ impl Inner {
         out(this.pods.find(key, async move { inner.read_pod(&asked.0, &asked.1).await.kept() }).await)
     }
 
+    /// The pod, if it is the event's, and the node that the event was on where it does not say so itself.
+    async fn placed(
+        this: &Arc<Self>,
+        namespace: &str,
+        name: &str,
+        subject: &Subject,
+    ) -> (Read<Found>, Option<Read<Node>>) {
+        let mut pod = Self::pod_of(this, namespace, name, subject).await;
+        let (mut gap, mut node) = Self::place(this, &pod, subject).await;
+        // That the host is called otherwise may mean nothing, and then lasts.
+        let otherwise = pod.found.as_ref().is_some_and(|found| other_host(&found.workload, subject).is_some());
+        let age = pod.made.elapsed();
+        if (gap.is_some() && age >= this.stale) || (otherwise && age >= this.missed) {
+            this.pods.forget(&(namespace.to_owned(), name.to_owned())).await;
+            pod = Self::pod_of(this, namespace, name, subject).await;
+            (gap, node) = Self::place(this, &pod, subject).await;
+        }
+        (gap.map_or(pod, Read::failed), node)
+    }
+
+    /// Why a pod, where it is now, is not the event's; and the node that the event was on, if that is known.
+    async fn place(this: &Arc<Self>, pod: &Read<Found>, subject: &Subject) -> (Option<Gap>, Option<Read<Node>>) {
+        let Some(Found { workload, marks }) = &pod.found else { return (None, None) };
+        let now = subject.node.is_none() && !subject.remote && is_name(&workload.node);
+        if !now {
+            return (None, None);
+        }
+        let node = Self::node_of(this, &workload.node, subject).await;
+        // A pod on another machine is another pod.
+        if let Some(gap) = node.gaps.iter().find(|gap| gap.label == ANOTHER) {
+            return (Some(gap.clone()), None);
+        }
+        let sure = marks.has_container(subject) || node.found.as_ref().is_some_and(|node| is_its_node(node, subject));
+        let host = other_host(workload, subject).filter(|host| !sure && is_name(host));
+        let Some(host) = host else { return (None, Some(node)) };
+        let of_host = Self::node_of(this, host, subject).await;
+        // A host may call itself anything: where no node is called so, that says nothing.
+        if of_host.found.is_none() {
+            return (None, Some(node));
+        }
+        let pod = format!("pod {}/{}", workload.namespace, workload.pod);
+        (Some(another(pod, &is_elsewhere(workload, host))), Some(of_host))
+    }
+
     /// The pod, if it is the event's.
     async fn pod_of(this: &Arc<Self>, namespace: &str, name: &str, subject: &Subject) -> Read<Found> {
         let other = |read: &Read<Found>| {
@@ -266,8 +285,8 @@ impl Inner {
     }
 
     async fn read_pod(&self, namespace: &str, name: &str) -> Read<Found> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let pod = match self.ask("pods", pods.get_opt(name)).await {
+        let get = |client| async move { Api::<Pod>::namespaced(client, namespace).get_opt(name).await };
+        let pod = match self.ask("pods", get).await {
             Ok(Some(pod)) => pod,
             Ok(None) => return Read::failed(gone(format!("pod {namespace}/{name}"))),
             Err(gap) => return Read::failed(gap),
@@ -282,8 +301,8 @@ impl Inner {
     }
 
     async fn read_node(&self, name: &str) -> Read<Node> {
-        let nodes: Api<core::Node> = Api::all(self.client.clone());
-        let node = match self.ask("nodes", nodes.get_opt(name)).await {
+        let get = |client| async move { Api::<core::Node>::all(client).get_opt(name).await };
+        let node = match self.ask("nodes", get).await {
             Ok(Some(node)) => node,
             Ok(None) => return Read::failed(gone(format!("node {name}"))),
             Err(gap) => return Read::failed(gap),
@@ -336,8 +355,8 @@ impl Inner {
         if !is_name(&owner.name) {
             return Ok(None);
         }
-        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let object = self.ask(resource, api.get_opt(&owner.name)).await?;
+        let get = |client| async move { Api::<K>::namespaced(client, namespace).get_opt(&owner.name).await };
+        let object = self.ask(resource, get).await?;
         // A later object of the same name is not the owner.
         let same = |object: &K| Metadata::metadata(object).uid.as_ref().is_none_or(|uid| *uid == owner.uid);
         match object.filter(same) {
@@ -347,15 +366,23 @@ impl Inner {
     }
 
     /// What the server answers about a resource, unless it is left alone.
-    async fn ask<T>(
-        &self,
-        resource: &'static str,
-        call: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Result<T, Gap> {
+    async fn ask<T, F>(&self, resource: &'static str, call: impl FnOnce(Client) -> F) -> Result<T, Gap>
+    where
+        F: Future<Output = Result<T, kube::Error>>,
+    {
         if let Some(gap) = self.pauses.of(&None) {
             return Err(gap);
         }
-        let answer = call.await.map_err(|error| self.failed(resource, &error))?;
+        let client = self.access.client().await.map_err(|error| self.unknown(&error))?;
+        let answer = match call(client).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                if matches!(&error, kube::Error::Api(status) if status.code == 401) {
+                    self.access.renew().await;
+                }
+                return Err(self.failed(resource, &error));
+            }
+        };
         self.pauses.end(&None);
         self.pauses.end(&Some(resource));
         Ok(answer)
@@ -363,27 +390,26 @@ impl Inner {
 
     /// What a failed call means. A refusal lasts until somebody changes something.
     fn failed(&self, resource: &'static str, error: &kube::Error) -> Gap {
-        let status = match error {
-            kube::Error::Api(status) => Some(status.code),
-            _ => None,
-        };
-        let refused = matches!(status, Some(401 | 403));
-        let passing = !matches!(status, Some(400..=499)) || matches!(status, Some(408 | 409 | 425 | 429));
-        let (text, label) = match (status, refused, passing) {
-            (None, ..) => ("the Kubernetes API server did not answer".to_owned(), "unavailable"),
-            (_, true, _) => (format!("the Kubernetes API server refuses to show {resource}"), "forbidden"),
-            (_, _, true) => (format!("the Kubernetes API server did not answer for {resource}"), "unavailable"),
-            (_, _, false) => (format!("the Kubernetes API server could not be asked for {resource}"), "client_error"),
-        };
-        let wait = status.is_none().then_some(AFTER_SILENCE);
-        let gap = Gap { text, label, transient: passing, pause: wait };
-        let about = status.map(|_| resource);
+        let failure = Failure::of(error, resource, matches!(self.access, Access::Login(_)));
+        let wait = failure.of_all.then_some(AFTER_SILENCE);
+        let gap = Gap { text: failure.text, label: failure.label, transient: failure.passing, pause: wait };
+        let about = (!failure.of_all).then_some(resource);
         if self.pauses.begin(about, wait.unwrap_or_default(), &gap) {
-            let remedy = match status {
-                None => "it is asked again after a pause; look at the server and at the way to it",
-                Some(_) => "the look-up needs the verb get on pods, nodes, replicasets and jobs",
-            };
-            tracing::warn!(resource, error = %chain(error), remedy, "The Kubernetes API server did not give what was asked for.");
+            let (error, remedy) = (told(error), failure.remedy);
+            tracing::warn!(resource, %error, remedy, "The Kubernetes API server did not give what was asked for.");
+        }
+        gap
+    }
+
+    /// What it means that nobody knows who we are.
+    fn unknown(&self, error: &LoginError) -> Gap {
+        use LoginError::{Endless, Failed, Provider, Slow};
+        let wait = if matches!(error, Slow) { AFTER_SLOW_LOGIN } else { AFTER_SILENCE };
+        let transient = matches!(error, Slow | Endless { .. } | Failed { .. } | Provider);
+        let gap = Gap { text: error.to_string(), label: "login", transient, pause: Some(wait) };
+        if self.pauses.begin(None, wait, &gap) {
+            let remedy = "the login is tried again after a pause; correct the user of the kubeconfig";
+            tracing::warn!(error = %chain(error), remedy, "Kubernetes cannot be asked: it is not known who we are there.");
         }
         gap
     }
@@ -394,78 +420,15 @@ fn gone(what: String) -> Gap {
     Gap { text, label: "not_found", transient: false, pause: None }
 }
 
-fn another(what: String, how: &str) -> Gap {
-    let text = format!("the {what} that the Kubernetes API server knows is not the event's: it {how}");
-    Gap { text, label: ANOTHER, transient: false, pause: None }
+fn controller(metadata: &ObjectMeta) -> Option<OwnerReference> {
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().find(|owner| owner.controller == Some(true)).or_else(|| owners.first()).cloned()
 }
 
 /// Whether a foreign text can be an object's name, and nothing else in a path.
 fn is_name(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
     (1..=253).contains(&text.len()) && text.as_bytes()[0].is_ascii_alphanumeric() && text.bytes().all(fits)
-}
-
-fn controller(metadata: &ObjectMeta) -> Option<OwnerReference> {
-    let owners = metadata.owner_references.as_deref().unwrap_or_default();
-    owners.iter().find(|owner| owner.controller == Some(true)).or_else(|| owners.first()).cloned()
-}
-
-fn facts(namespace: &str, name: &str, pod: Pod) -> (Workload, Marks) {
-    let spec = pod.spec.unwrap_or_default();
-    let status = pod.status.unwrap_or_default();
-    let statuses: Vec<ContainerStatus> =
-        [status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses]
-            .into_iter()
-            .flatten()
-            .flatten()
-            .collect();
-    let marks = Marks::new(pod.metadata.creation_timestamp.as_ref(), &statuses);
-    let workload = Workload {
-        namespace: namespace.to_owned(),
-        pod: name.to_owned(),
-        uid: pod.metadata.uid.unwrap_or_default(),
-        node: spec.node_name.clone().unwrap_or_default(),
-        service_account: spec.service_account_name.clone().unwrap_or_default(),
-        labels: pod.metadata.labels.unwrap_or_default(),
-        host_namespaces: host_namespaces(&spec),
-        containers: containers(&spec, &statuses),
-        ..Workload::default()
-    };
-    (workload, marks)
-}
-
-fn host_namespaces(spec: &PodSpec) -> Vec<String> {
-    [("network", spec.host_network), ("process", spec.host_pid), ("ipc", spec.host_ipc)]
-        .into_iter()
-        .filter(|(_, shared)| *shared == Some(true))
-        .map(|(name, _)| name.to_owned())
-        .collect()
-}
-
-fn containers(spec: &PodSpec, statuses: &[ContainerStatus]) -> Vec<PodContainer> {
-    let declared = spec.init_containers.iter().flatten().chain(&spec.containers);
-    let declared =
-        declared.map(|c| (c.name.clone(), c.image.clone(), c.security_context.as_ref().and_then(|s| s.privileged)));
-    let attached = spec.ephemeral_containers.iter().flatten();
-    let attached =
-        attached.map(|c| (c.name.clone(), c.image.clone(), c.security_context.as_ref().and_then(|s| s.privileged)));
-    declared
-        .chain(attached)
-        .map(|(name, image, privileged)| {
-            let status = statuses.iter().find(|status| status.name == name);
-            let digest = status.and_then(|s| s.image_id.rsplit_once('@')).map(|(_, digest)| digest.to_owned());
-            let id = status
-                .and_then(|s| s.container_id.as_deref())
-                .map(|id| id.rsplit('/').next().unwrap_or_default().to_owned());
-            PodContainer {
-                name,
-                image: image.unwrap_or_default(),
-                digest: digest.unwrap_or_default(),
-                id: id.unwrap_or_default(),
-                privileged: privileged == Some(true),
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]

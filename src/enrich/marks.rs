@@ -5,6 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::subject::machine_name;
 use super::{Enriched, FoundBy, Gap, Instance, Node, Subject, Workload};
 
 /// How far the clocks of a sensor and of Google may be apart: what was made later than an event by less may be the event's.
@@ -58,15 +59,21 @@ impl Marks {
         self.lacks_container(subject, read).then(|| "has no container with the event's container id".into())
     }
 
+    /// Whether the container of the event is one of the pod's, or was.
+    pub(super) fn has_container(&self, subject: &Subject) -> bool {
+        let id = subject.container_id.as_deref().filter(|id| is_id(id));
+        id.is_some_and(|id| self.containers.iter().flat_map(|container| &container.known).any(|life| life.is(id)))
+    }
+
     /// Whether the container of the event was none of the pod's at that time.
     fn lacks_container(&self, subject: &Subject, read: DateTime<Utc>) -> bool {
-        let Some((id, at)) = subject.container_id.as_deref().filter(|id| is_id(id)).zip(subject.at) else {
+        let Some((_, at)) = subject.container_id.as_deref().filter(|id| is_id(id)).zip(subject.at) else {
             return false;
         };
         if read < at + SETTLED {
             return false;
         }
-        if self.containers.iter().flat_map(|container| &container.known).any(|life| life.is(id)) {
+        if self.has_container(subject) {
             return false;
         }
         // One that is named and not listed may be an ephemeral one.
@@ -139,6 +146,43 @@ pub(super) fn another_node(node: &Node, subject: &Subject) -> Option<String> {
     let address = subject.address?.to_string();
     (!node.addresses.is_empty() && !node.addresses.contains(&address))
         .then(|| format!("does not have the internal address {address} of the event's MAC"))
+}
+
+/// Whether the event itself says that it was on this node, whatever its host calls itself.
+pub(super) fn is_its_node(node: &Node, subject: &Subject) -> bool {
+    let is = |ours: &Option<String>, its: Option<&str>| ours.is_some() && ours.as_deref() == its;
+    is(&subject.instance_id, Some(&node.instance_id))
+        || is(&subject.instance_name, node.machine().map(|[_, _, name]| name))
+        || subject.address.is_some_and(|address| node.addresses.contains(&address.to_string()))
+}
+
+/// What the event's host calls itself, when it is not called as the node that the pod is on now. Whether that is another
+/// machine is to be looked up.
+pub(super) fn other_host<'a>(workload: &Workload, subject: &'a Subject) -> Option<&'a str> {
+    let named_otherwise = |host: &&String| machine_name(&workload.node).is_some_and(|node| node != **host);
+    let host = subject.host_name.as_ref().filter(named_otherwise)?;
+    (subject.node.is_none() && !subject.remote).then_some(host)
+}
+
+/// The end of a sentence about a pod that is on another node than the event's host.
+pub(super) fn is_elsewhere(workload: &Workload, host: &str) -> String {
+    format!("is on {}, and the event's host is {host}", workload.node)
+}
+
+/// Takes back the pod that is not on the event's host, and its node.
+pub(super) fn leave_pod(found: &mut Enriched, host: &str) -> Option<Gap> {
+    let workload = found.workload.take()?;
+    found.node = None;
+    Some(another(format!("pod {}/{}", workload.namespace, workload.pod), &is_elsewhere(&workload, host)))
+}
+
+/// The label of what has the name, and is not the event's.
+pub(super) const ANOTHER: &str = "another";
+
+/// Told of what has the name, and is not the event's.
+pub(super) fn another(what: String, how: &str) -> Gap {
+    let text = format!("the {what} that the Kubernetes API server knows is not the event's: it {how}");
+    Gap { text, label: ANOTHER, transient: false, pause: None }
 }
 
 /// Takes back what a node says that is not the event's, and the pod on it.

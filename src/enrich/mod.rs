@@ -5,12 +5,16 @@
 
 pub mod cache;
 pub mod compute;
+mod failure;
 pub mod images;
 mod instance;
 mod judge;
 pub mod kubernetes;
+pub mod login;
 mod marks;
 mod pauses;
+mod pod;
+mod projects;
 mod questions;
 pub mod subject;
 
@@ -36,6 +40,9 @@ pub struct Enriched {
     pub instance: Option<Instance>,
     /// The Kubernetes workload, when the cluster's API server was asked and knows it.
     pub workload: Option<Workload>,
+    /// Whether the pod has the event's container, and so is the event's, whatever its host calls itself.
+    #[serde(skip)]
+    pub pod_is_sure: bool,
     /// The Kubernetes node, when the API server knows it.
     pub node: Option<Node>,
     /// The container's image, when it is in one of Google's registries.
@@ -236,6 +243,11 @@ pub trait Enricher: Send + Sync + fmt::Debug {
     /// Its name: the metric label.
     fn name(&self) -> &'static str;
 
+    /// Whether it says what an instance's full name is, whatever the event calls its project and zone.
+    fn names_machines(&self) -> bool {
+        false
+    }
+
     /// Adds what it knows about `subject` to `found`. `Ok(false)`: there was nothing to ask.
     fn enrich<'a>(&'a self, subject: &'a Subject, found: &'a mut Enriched) -> BoxFuture<'a, Result<bool, Gap>>;
 }
@@ -256,6 +268,11 @@ impl Enrichment {
     /// No look-ups at all.
     pub fn none() -> Self {
         Self::new(Vec::new(), Duration::ZERO)
+    }
+
+    /// Whether somebody is asked for the full names of instances.
+    pub fn names_machines(&self) -> bool {
+        self.enrichers.iter().any(|enricher| enricher.names_machines())
     }
 
     /// What can be found out about `event` in time.

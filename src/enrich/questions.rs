@@ -44,6 +44,12 @@ pub(super) fn questions(subject: &Subject, found: &Enriched, projects: &[String]
     all
 }
 
+/// The question for the instance that the event's host calls itself.
+pub(super) fn for_host(host: &str, subject: &Subject, projects: &[String]) -> Question {
+    let (location, projects) = (subject.location.clone(), projects.to_vec());
+    Question { by: FoundBy::Name, text: host.to_owned(), location, projects }
+}
+
 /// What the instance may be called, the surest first: a host may call itself anything, a node is called as its instance.
 fn names(subject: &Subject, found: &Enriched) -> Vec<(FoundBy, String)> {
     // Where the pod is now is not where it was, if the event says that.

@@ -347,6 +347,21 @@ async fn a_machine_made_after_the_inventory_is_missed_no_longer_than_any() {
 }
 
 #[tokio::test]
+async fn who_has_a_name_now_is_remembered_once_the_machine_is_found_otherwise() {
+    let host = json!({"host.hostName": "win-1"});
+    let by_id = json!({"host.hostName": "win-1", "gcp.instanceId": "1009", "gcp.projectName": "acme"});
+    for (labels, mac, by) in [(host.clone(), "42:01:0a:63:00:07", FoundBy::Address), (by_id, "", FoundBy::Id)] {
+        let compute = two_projects();
+        let enrichment = enrichment_of(&compute, &["acme"], &[]);
+        assert_eq!(id(&look(&enrichment, host.clone()).await), Some("1005"));
+        compute.state().projects[0].2[1] = instance("acme", "us-central1-a", "win-1", 1009, "10.99.0.7");
+        let found = enrichment.enrich(&event(labels, mac)).await;
+        assert_eq!((id(&found), found.found_by), (Some("1009"), Some(by)), "{:?}", found.gaps);
+        assert_eq!(id(&look(&enrichment, host.clone()).await), Some("1009"), "the one before is forgotten");
+    }
+}
+
+#[tokio::test]
 async fn the_node_s_name_is_asked_for_before_the_host_s() {
     let compute = two_projects();
     compute.state().projects[0].2.push(instance("acme", "us-central1-a", "gke-prod-n1", 1001, "10.128.0.5"));
@@ -436,6 +451,15 @@ async fn a_used_up_quota_stops_the_asking_for_a_while() {
         }
         assert_eq!(compute.server.asked().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_accepted_is_no_missing_role() {
+    let compute = filled();
+    compute.state().trouble = vec![refused(401, "authError", "Invalid Credentials")].into();
+    let found = look(&enrichment(&compute, &[]), json!({"host.hostName": "vm-1"})).await;
+    assert_eq!(found.gaps, ["Compute Engine does not accept our token for project acme-prod"]);
+    assert!(found.unsettled && found.again_after.is_some_and(|wait| wait <= Duration::from_secs(5)));
 }
 
 #[tokio::test]

@@ -1,10 +1,19 @@
 //! Machines that are not Google's, and what contradicts a look-up: no instance is taken for them, and the gap says why.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use sysdig_scc::enrich::FoundBy;
+use sysdig_scc::enrich::cache::Keep;
+use sysdig_scc::enrich::compute::{ComputeEnricher, Where};
+use sysdig_scc::enrich::{Enrichment, FoundBy};
+use sysdig_scc::google::compute::Compute;
+use sysdig_scc::google::resource_manager::ResourceManager;
+use sysdig_scc::google::{Client, HttpSettings, TokenSource};
 
 use crate::enrich::{enrichment_of, event, id, look, two_projects};
 use crate::fakes::compute::{FakeCompute, instance, refused};
+use crate::fakes::loopback::Answer;
 use crate::world::World;
 
 const VMWARE: &str = "00:50:56:04:07:c1";
@@ -101,6 +110,55 @@ async fn a_project_whose_number_nobody_says_is_a_gap() {
         assert_eq!(found.gaps, ["the number of project acme could not be looked up"]);
         assert_eq!((found.project, found.unsettled), (None, transient), "{code}");
     }
+}
+
+/// An event of another project may have a machine of the same name.
+#[tokio::test]
+async fn while_our_projects_have_no_numbers_only_an_id_tells_that_a_machine_is_ours() {
+    let nameless = [(refused(403, "forbidden", "no"), false), (refused(503, "backendError", "no"), true)];
+    for (answer, transient) in nameless {
+        let compute = filled();
+        compute.state().nameless = Some(answer);
+        let enrichment = enrichment_of(&compute, &["acme", "acme2"], &[]);
+        for (labels, mac) in [(json!({"host.hostName": "win-1"}), ""), (json!({}), "42:01:0a:07:00:01")] {
+            let mut labels = labels;
+            labels["gcp.projectId"] = json!("333333333333");
+            let found = enrichment.enrich(&event(labels, mac)).await;
+            assert_eq!((id(&found), found.unsettled), (None, transient), "{:?}", found.gaps);
+            assert_eq!(found.gaps, ["whether the project 333333333333 is acme or acme2 could not be looked up"]);
+            assert_eq!(found.again_after.is_some(), transient);
+        }
+        let found = look(&enrichment, json!({"gcp.projectId": "1", "gcp.instanceId": "1005"})).await;
+        assert_eq!((id(&found), found.gaps.len()), (Some("1005"), 0), "{:?}", found.gaps);
+        // One id is not another's number.
+        let found = look(&enrichment, json!({"gcp.projectName": "other", "host.hostName": "win-1"})).await;
+        assert_eq!(found.gaps, ["the project other is not among those of COMPUTE_PROJECT_ID"]);
+    }
+}
+
+/// A project's number adds to an instance that is known, and is not waited for long, nor by every event.
+#[tokio::test]
+async fn an_instance_stays_when_its_project_s_number_does_not_come() {
+    let compute = filled();
+    compute.state().nameless = Some(Answer::Hang);
+    let enrichment = enrichment_of(&compute, &["acme"], &[]);
+    let found = look(&enrichment, json!({"host.hostName": "win-1"})).await;
+    assert_eq!((id(&found), found.gaps.len(), found.unsettled), (Some("1005"), 0, false));
+    compute.state().nameless = Some(refused(503, "backendError", "no"));
+    let asked_for = |what: &str| compute.server.asked().iter().filter(|asked| asked.path.ends_with(what)).count();
+    let manager = FakeCompute::start();
+    manager.state().trouble = std::iter::repeat_n(refused(503, "backendError", "no"), 50).collect();
+    let client = |url: &str| Client::new(HttpSettings::new(url.parse().unwrap()), TokenSource::none()).unwrap();
+    let keep = Keep { found: Duration::from_secs(600), missed: Duration::from_secs(30), entries: 100 };
+    let place = Where { projects: vec!["acme".into()], zones: Vec::new(), keep };
+    let names = ResourceManager::new(client(&manager.server.url));
+    let enricher = ComputeEnricher::new(Compute::new(client(&compute.server.url)), Some(names), place);
+    let enrichment = Enrichment::new(vec![Arc::new(enricher)], Duration::from_secs(5));
+    let before = asked_for("/projects/acme");
+    for _ in 0..5 {
+        assert_eq!(id(&look(&enrichment, json!({"host.hostName": "win-1"})).await), Some("1005"));
+    }
+    assert_eq!((asked_for("/projects/acme") - before, manager.server.asked().len()), (1, 1), "once of each");
 }
 
 /// The whole program: one machine has one name, and an event of a project is on the project.

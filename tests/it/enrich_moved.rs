@@ -71,6 +71,17 @@ impl Ground {
         self.cluster.state().objects.insert("/api/v1/namespaces/shop/pods/db-0".into(), pod);
     }
 
+    fn addressed(&self, name: &str, ip: &str) {
+        let mut state = self.cluster.state();
+        let node = state.objects.get_mut(&format!("/api/v1/nodes/{name}")).unwrap();
+        node["status"] = json!({"addresses": [{"type": "InternalIP", "address": ip}]});
+    }
+
+    fn moves_to(&self, node: &str) {
+        let mut state = self.cluster.state();
+        state.objects.get_mut("/api/v1/namespaces/shop/pods/db-0").unwrap()["spec"]["nodeName"] = json!(node);
+    }
+
     fn kubernetes(&self) -> KubernetesEnricher {
         let mut config = kube::Config::new(self.cluster.server.url.parse().unwrap());
         config.default_retry = false;
@@ -119,16 +130,51 @@ async fn a_pod_that_moved_leaves_the_finding_on_the_machine_of_the_event() {
     let found = since(BEFORE).look(labels("aaaaaaaaaaaa"), "").await;
     named(&found, &other("has no container with the event's container id"));
     // Neither tells, but the machine's address does.
-    let found = since(SOON_AFTER).look(labels(""), MAC_A).await;
-    named(
-        &found,
-        "the instance node-b of project acme does not have the internal address 10.0.0.10 of the event's MAC",
+    let mut custom = labels("");
+    custom["host.hostName"] = json!("agent-x7abc");
+    let found = since(SOON_AFTER).look(custom.clone(), MAC_A).await;
+    assert_eq!((id(&found), found.found_by), (Some("1001"), Some(FoundBy::Address)));
+    assert_eq!((&found.workload, &found.node), (&None, &None));
+    assert_eq!(
+        found.gaps,
+        ["the instance node-b of project acme does not have the internal address 10.0.0.10 of the event's MAC"]
+    );
+    // A machine of ours is called as its host; a container that is the pod's says more.
+    let found = since(SOON_AFTER).look(labels(""), "").await;
+    assert_eq!((id(&found), found.found_by), (Some("1001"), Some(FoundBy::Node)));
+    assert_eq!(
+        (&found.workload, found.gaps.as_slice()),
+        (&None, &[other("is on node-b, and the event's host is node-a")][..])
     );
     // Nothing speaks against it: a sensor's host name may be a pod's.
-    for container in ["", "bbbbbbbbbbbb"] {
-        let found = since(SOON_AFTER).look(labels(container), "").await;
+    for labels in [custom, labels("bbbbbbbbbbbb")] {
+        let found = since(SOON_AFTER).look(labels, "").await;
         assert_eq!((id(&found), found.found_by, found.gaps.len()), (Some("1002"), Some(FoundBy::Node), 0));
         assert_eq!(found.workload.unwrap().uid, "u-new");
+    }
+    // Where nodes may not be read, Compute Engine knows the machine.
+    let ground = since(SOON_AFTER);
+    ground.cluster.state().refused = vec!["nodes"];
+    let found = ground.look(labels(""), "").await;
+    assert_eq!((id(&found), found.found_by, &found.workload), (Some("1001"), Some(FoundBy::Name), &None));
+    assert_eq!(found.gaps.last(), Some(&other("is on node-b, and the event's host is node-a")));
+}
+
+/// What is remembered of a pod says where it was.
+#[tokio::test]
+async fn a_pod_that_moved_is_read_again() {
+    for moved in [json!({"host.hostName": "node-a"}), json!({"host.hostName": "x", "mac": MAC_A})] {
+        let ground = Ground::new();
+        ["node-a", "node-b"].iter().zip(["10.0.0.10", "10.0.0.11"]).for_each(|(name, ip)| ground.addressed(name, ip));
+        let enrichment = ground.enrichment();
+        let mut labels = labels("");
+        labels["host.hostName"] = json!("node-b");
+        assert_eq!(id(&enrichment.enrich(&event(labels.clone(), "")).await), Some("1002"));
+        ground.moves_to("node-a");
+        labels["host.hostName"] = moved["host.hostName"].clone();
+        let found = enrichment.enrich(&event(labels, moved["mac"].as_str().unwrap_or_default())).await;
+        assert_eq!((id(&found), found.gaps.len()), (Some("1001"), 0), "{:?}", found.gaps);
+        assert_eq!(found.workload.unwrap().node, "node-a");
     }
 }
 
@@ -136,6 +182,7 @@ async fn a_pod_that_moved_leaves_the_finding_on_the_machine_of_the_event() {
 async fn the_event_s_own_instance_goes_before_the_node_of_a_pod_of_that_name() {
     let ground = Ground::new();
     let mut labels = labels("");
+    labels["host.hostName"] = json!("agent-x7abc");
     labels["cloudProvider.name"] = json!("gcp");
     labels["gcp.projectName"] = json!("acme");
     labels["gcp.instanceId"] = json!("1001");
@@ -195,4 +242,19 @@ async fn a_machine_made_after_the_event_is_not_the_event_s() {
     // An id is of one machine, whatever the clocks say.
     let found = ground.look(json!({"gcp.instanceId": "1001", "gcp.projectName": "acme"}), "").await;
     assert_eq!(id(&found), Some("1001"), "{:?}", found.gaps);
+}
+
+#[tokio::test]
+async fn a_machine_made_again_under_its_name_is_not_the_one_before() {
+    let ground = Ground::new();
+    let enrichment = ground.enrichment();
+    let look = async |mac: &str| {
+        let found = enrichment.enrich(&event(json!({"host.hostName": "node-a"}), mac)).await;
+        (id(&found).map(str::to_owned), found.found_by, found.gaps)
+    };
+    let is = |id: &str| (Some(id.to_owned()), Some(FoundBy::Name), Vec::new());
+    assert_eq!(look(MAC_A).await, is("1001"));
+    ground.compute.state().projects[0].2[0] = instance("acme", "us-central1-c", "node-a", 1009, "10.0.0.99");
+    assert_eq!(look("42:01:0a:00:00:63").await, is("1009"));
+    assert_eq!(look("").await, is("1009"), "the one before is forgotten");
 }

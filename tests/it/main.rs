@@ -31,6 +31,7 @@ mod ending;
 mod enrich;
 mod enrich_foreign;
 mod enrich_kubernetes;
+mod enrich_login;
 mod enrich_moved;
 mod fakes;
 mod google_auth;

@@ -2,7 +2,8 @@
 
 use super::{Ask, Report};
 use crate::app::ground;
-use crate::enrich::kubernetes::{KubernetesEnricher, connect};
+use crate::enrich::kubernetes::{AskError, KubernetesEnricher};
+use crate::enrich::login::connect;
 use crate::telemetry::chain;
 
 const WHAT: &str = "Kubernetes";
@@ -18,13 +19,13 @@ pub(super) async fn look_here(ask: Ask, report: Report) {
 /// Asks, when the look-up is on.
 pub(super) async fn look(ask: Ask, report: Report) {
     let Some(settings) = &ask.config.enrich.kubernetes else { return };
-    let client = match connect(&settings.source).await {
-        Ok(client) => client,
+    let access = match connect(&settings.source).await {
+        Ok(access) => access,
         Err(error) => {
             return report.fail(WHAT, chain(&error), "set KUBERNETES_ENRICH to off, in-cluster or kubeconfig, and KUBERNETES_CONTEXT to a context of the kubeconfig");
         }
     };
-    match KubernetesEnricher::new(client, settings, ask.config.enrich.keep).permitted().await {
+    match KubernetesEnricher::new(access, settings, ask.config.enrich.keep).permitted().await {
         Ok(answers) => {
             let refused: Vec<&str> = answers.iter().filter(|(_, allowed)| !allowed).map(|(what, _)| *what).collect();
             match refused.is_empty() {
@@ -37,6 +38,11 @@ pub(super) async fn look(ask: Ask, report: Report) {
                 ),
             }
         }
+        Err(error @ AskError::Login(_)) => report.fail(
+            WHAT,
+            chain(&error),
+            "correct the user of the kubeconfig: its login program has to be on this machine and to end without questions",
+        ),
         Err(error) => report.fail(
             WHAT,
             chain(&error),

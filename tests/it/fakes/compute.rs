@@ -15,6 +15,8 @@ pub struct State {
     pub zones: Vec<String>,
     pub unreachable: Vec<String>,
     pub trouble: VecDeque<Answer>,
+    /// What is answered when a project's names are asked for.
+    pub nameless: Option<Answer>,
     /// What is answered to what is asked about a project, and how often.
     pub failing: BTreeMap<String, (Answer, usize)>,
     pub lists: usize,
@@ -69,6 +71,7 @@ impl State {
             return refused(403, "forbidden", "Required 'compute.instances.list' permission");
         };
         match parts[1..] {
+            [] if self.nameless.is_some() => self.nameless.clone().unwrap(),
             [] => Answer::Json(200, json!({"kind": "compute#project", "id": number, "name": id})),
             ["aggregated", "instances"] => {
                 self.lists += 1;

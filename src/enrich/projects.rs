@@ -1,0 +1,178 @@
+//! A project's two names: whether the event's project is one of ours, and its number.
+//!
+//! Compute Engine is asked first, and Resource Manager where it does not say. Who failed for the moment is left alone for
+//! a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::cache::{Keep, Lookups};
+use super::pauses::Pauses;
+use super::{Gap, Subject};
+use crate::google::ApiError;
+use crate::google::compute::{Compute, Project};
+use crate::google::resource_manager::ResourceManager;
+use crate::telemetry::chain;
+
+/// A project's names do not change.
+const PROJECT_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// How long nobody is asked for a project's names after that failed, if nobody said how long.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+const AFTER_QUOTA: Duration = Duration::from_secs(30);
+
+/// Our projects, and who is asked for their names.
+#[derive(Debug, Clone)]
+pub(super) struct Projects(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    ours: Vec<String>,
+    compute: Compute,
+    /// Which projects Compute Engine is not asked about now.
+    paused: Arc<Pauses<String>>,
+    names: Option<ResourceManager>,
+    known: Lookups<String, Project>,
+    unnamed: Pauses<String>,
+}
+
+/// Where to look for an event's instance.
+#[derive(Debug)]
+pub(super) struct Matching {
+    /// The projects, as the settings call them.
+    pub(super) projects: Vec<String>,
+    /// The event's project by both names, when it was looked up.
+    pub(super) named: Option<Arc<Project>>,
+    /// Why it is not known whether one of them is the event's: whose name or address is the event's is then not.
+    pub(super) doubt: Option<Gap>,
+}
+
+impl Projects {
+    pub(super) fn new(
+        ours: Vec<String>,
+        compute: Compute,
+        paused: Arc<Pauses<String>>,
+        names: Option<ResourceManager>,
+        keep: Keep,
+    ) -> Self {
+        let known = Lookups::new(Keep { found: PROJECT_AGE, entries: 1000, ..keep });
+        Self(Arc::new(Inner { ours, compute, paused, names, known, unnamed: Pauses::default() }))
+    }
+
+    /// Whether the settings call one of our projects so.
+    pub(super) fn has(&self, named: &str) -> bool {
+        self.0.ours.iter().any(|ours| ours == named)
+    }
+
+    /// The projects to look in: the event's own where it says one and it is among ours, else all of ours.
+    pub(super) async fn matching(&self, subject: &Subject) -> Result<Matching, Gap> {
+        let ours = &self.0.ours;
+        let these = |projects| Ok(Matching { projects, named: None, doubt: None });
+        let Some(named) = &subject.project else {
+            return these(ours.clone());
+        };
+        if self.has(named) {
+            return these(vec![named.clone()]);
+        }
+        // Two ids that differ are two projects.
+        let other_kind = |project: &&String| is_number(project) != is_number(named);
+        let maybe: Vec<&String> = ours.iter().filter(other_kind).collect();
+        let identities = join_all(maybe.iter().map(|project| self.identity(project))).await;
+        let (mut unknown, mut why) = (Vec::new(), Vec::new());
+        for (project, identity) in maybe.into_iter().zip(identities) {
+            match identity {
+                Ok(Some(identity)) if identity.id == *named || identity.number.0 == *named => {
+                    return Ok(Matching { projects: vec![project.clone()], named: Some(identity), doubt: None });
+                }
+                Ok(Some(_)) => continue,
+                Ok(None) => {}
+                Err(gap) => why.push(gap),
+            }
+            unknown.push(project.clone());
+        }
+        if unknown.is_empty() {
+            return Err(Gap {
+                text: format!("the project {named} is not among those of COMPUTE_PROJECT_ID"),
+                label: "other_project",
+                transient: false,
+                pause: None,
+            });
+        }
+        let doubt = Gap {
+            text: format!("whether the project {named} is {} could not be looked up", unknown.join(" or ")),
+            label: "unnumbered",
+            transient: !why.is_empty(),
+            pause: why.iter().filter_map(|gap| gap.pause).max(),
+        };
+        Ok(Matching { projects: unknown, named: None, doubt: Some(doubt) })
+    }
+
+    /// A project's id and number.
+    ///
+    /// # Errors
+    /// When nobody could say them for the moment.
+    pub(super) async fn identity(&self, project: &str) -> Result<Option<Arc<Project>>, Arc<Gap>> {
+        let (inner, name) = (Arc::clone(&self.0), project.to_owned());
+        self.0.known.find(project.to_owned(), async move { inner.look_up(&name).await }).await
+    }
+}
+
+impl Inner {
+    async fn look_up(&self, name: &str) -> Result<Option<Project>, Gap> {
+        if let Some(gap) = self.unnamed.of(name) {
+            return Err(gap);
+        }
+        let first = match self.paused.of(name) {
+            Some(gap) => Err(unnumbered(name, gap.transient, gap.pause)),
+            None => self.compute.project(name).await.map_err(|error| failed(name, &error)),
+        };
+        let answer = match (first, &self.names) {
+            (Err(first), Some(names)) => names.project(name).await.map_err(|error| either(first, failed(name, &error))),
+            (first, _) => first,
+        };
+        match answer {
+            Err(gap) if gap.transient => {
+                self.unnamed.begin(name.to_owned(), gap.pause.unwrap_or(AFTER_FAILURE), &gap);
+                Err(gap)
+            }
+            // Kept shortly as a miss: whatever is wrong is told by the look-up of the instance.
+            Err(_) => Ok(None),
+            Ok(project) => {
+                self.unnamed.end(name);
+                Ok(Some(project).filter(|project| !project.number.0.is_empty()))
+            }
+        }
+    }
+}
+
+/// What two have not said. It is worth another try when one of them may say it.
+fn either(first: Gap, second: Gap) -> Gap {
+    let pause = [&first, &second].into_iter().filter(|gap| gap.transient).filter_map(|gap| gap.pause).max();
+    Gap { transient: first.transient || second.transient, pause, ..second }
+}
+
+fn failed(project: &str, error: &ApiError) -> Gap {
+    tracing::debug!(project, error = %chain(error), "a project's names could not be looked up");
+    let wait = match error.retry_after() {
+        Some(asked) => asked.max(AFTER_FAILURE),
+        None if error.is_quota() => AFTER_QUOTA,
+        None => AFTER_FAILURE,
+    };
+    unnumbered(project, passes(error), Some(wait))
+}
+
+pub(super) fn unnumbered(project: &str, transient: bool, pause: Option<Duration>) -> Gap {
+    let text = format!("the number of project {project} could not be looked up");
+    Gap { text, label: "unnumbered", transient, pause }
+}
+
+/// Whether a call may succeed soon. A token that is not accepted says nothing about the project: the next one may be.
+pub(super) fn passes(error: &ApiError) -> bool {
+    error.is_retryable() || error.status() == Some(401)
+}
+
+pub(super) fn is_number(project: &str) -> bool {
+    project.bytes().all(|b| b.is_ascii_digit())
+}
