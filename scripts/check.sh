@@ -37,7 +37,8 @@ step "manifests"
 if have kubectl && have gcloud; then scripts/check_manifests; fi
 
 step "lint"
-cargo clippy --all-targets --locked -- -D warnings
+# With every feature: the load generator too.
+cargo clippy --all-targets --all-features --locked -- -D warnings
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked

@@ -46,7 +46,12 @@ pub(crate) fn serve(port: u16, token: &str) {
         },
         push: PushDoor { intake, entries: Entries::default(), guard: Guard::Closed, strangers, rooms },
         traces: Traces::default(),
-        health: Health { store: Arc::clone(&store), heartbeat: Arc::clone(&heartbeat), delivery: Arc::new(Nothing) },
+        health: Health {
+            store: Arc::clone(&store),
+            state: None,
+            heartbeat: Arc::clone(&heartbeat),
+            delivery: Arc::new(Nothing),
+        },
         attestation: None,
         numbers: Numbers { store, heartbeat, read_to: None, pace: Arc::new(Pace::new(PaceSettings::default())) },
     };
@@ -103,6 +108,6 @@ impl Store for Nothing {
 
 impl Delivery for Nothing {
     fn state(&self) -> BoxFuture<'_, DeliveryState> {
-        ready(DeliveryState { credentials_usable: true, held: None }).boxed()
+        ready(DeliveryState { credentials_usable: true, ..DeliveryState::default() }).boxed()
     }
 }

@@ -12,11 +12,11 @@ use super::claims::Claims;
 use super::json;
 use super::policy::TokenKind;
 use super::reason::Reason;
-use super::token::{Parts, TokenHash, cut, take_apart};
+use super::token::{Parts, TokenHash, take_apart};
 use super::verify::{Trust, Verified, signed};
 use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category, Evidence};
-use crate::text::ellipsis;
+use crate::text::{ellipsis, tokens};
 
 /// The kinds of entries in the log `gotpm`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub fn redact(value: &Json) -> Json {
     match value {
         Json::String(text) => match identified(text) {
             Some(identified) => json!(identified),
-            None => json!(cut(text)),
+            None => json!(tokens::without(text)),
         },
         Json::Array(items) => Json::Array(items.iter().map(redact).collect()),
         Json::Object(members) => {
@@ -80,7 +80,7 @@ pub fn redact(value: &Json) -> Json {
                     Json::String(text) if name == "token" => json!(identified(text).unwrap_or("(token)".into())),
                     value => redact(value),
                 };
-                (cut(name).into_owned(), shown)
+                (tokens::without(name).into_owned(), shown)
             };
             Json::Object(members.iter().map(member).collect())
         }
@@ -246,7 +246,7 @@ fn properties(claims: Claims<'_>, hash: TokenHash, entry: &Json) -> Properties {
 
 /// What leads back to the entry. The guest chose it, so it is shortened and searched like everything else of the entry.
 fn named(entry: &Json) -> Properties {
-    let text = |value: Option<&Json>| Some(json!(ellipsis(&cut(value?.as_str()?), LONGEST)));
+    let text = |value: Option<&Json>| Some(json!(ellipsis(&tokens::without(value?.as_str()?), LONGEST)));
     let own = ["logName", "insertId", "timestamp"].map(|name| (name.into(), text(entry.get(name))));
     let labels = entry.get("resource").and_then(|resource| resource.get("labels"));
     let labels = ["project_id", "zone", "instance_id"]

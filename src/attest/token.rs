@@ -1,41 +1,14 @@
 //! A token's text taken apart, strictly. Nothing here is trusted: only [`super::verify`] makes claims of it.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use regex::Regex;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::json;
 use super::reason::{LIMIT, Reason};
-
-static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*").expect("a constant that the tests compile")
-});
-
-/// A text without the tokens in it.
-pub fn cut(text: &str) -> Cow<'_, str> {
-    TOKEN.replace_all(text, "[token removed]")
-}
-
-/// A JSON value without the tokens in its texts and names.
-pub fn cut_all(json: Json) -> Json {
-    match json {
-        Json::String(text) => match cut(&text) {
-            Cow::Borrowed(_) => Json::String(text),
-            Cow::Owned(without) => Json::String(without),
-        },
-        Json::Array(items) => Json::Array(items.into_iter().map(cut_all).collect()),
-        Json::Object(members) => {
-            Json::Object(members.into_iter().map(|(name, value)| (cut(&name).into_owned(), cut_all(value))).collect())
-        }
-        other => other,
-    }
-}
 
 /// What identifies a token without being one: SHA-256 over its decoded header, payload and signature,
 /// each after its length as 8 bytes, big endian.

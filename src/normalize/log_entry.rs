@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::{Element, Ignored};
-use crate::attest::{gotpm, token};
+use crate::attest::gotpm;
 use crate::event::Event;
 use crate::integrity::envelope::{self, Item};
 use crate::integrity::{Foreign, Reading, read};
+use crate::text::{ellipsis, tokens};
 
 /// The most of a message that could not be read that is kept, in bytes. Logging's entries have at most 256 KiB.
 const LARGEST_KEPT: usize = 1024 * 1024;
@@ -23,7 +24,7 @@ pub fn element(item: Item, received: DateTime<Utc>) -> Element {
         return Element::Ignored(Ignored::Gotpm);
     }
     // Whoever writes entries may put tokens into them; neither the ledger nor a finding or a log is for those.
-    let json = token::cut_all(json);
+    let json = tokens::all_without(json);
     match read(&json, received) {
         // A start and a stop are kept, although they make no finding: what is about an older boot must no longer be acted
         // on, and a boot that was shut down has no late report.
@@ -53,8 +54,8 @@ pub(super) fn stored(body: &str, received: DateTime<Utc>) -> Option<Element> {
 
 /// Attestation tokens may pass by here; they never come into the ledger.
 fn unreadable(reason: String, body: &str) -> Element {
-    let body = token::cut(body);
-    let body = if body.len() > LARGEST_KEPT { crate::text::ellipsis(&body, LARGEST_KEPT) } else { body.into_owned() };
+    let body = tokens::without(body);
+    let body = if body.len() > LARGEST_KEPT { ellipsis(&body, LARGEST_KEPT) } else { body.into_owned() };
     Element::Unreadable { reason, body }
 }
 

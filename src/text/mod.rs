@@ -4,6 +4,7 @@ pub(crate) mod command_line;
 pub(crate) mod glance;
 pub(crate) mod secrets;
 pub mod shell;
+pub(crate) mod tokens;
 
 use std::borrow::Cow;
 

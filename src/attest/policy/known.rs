@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use crate::attest::cel::node::{ClaimPath, Node};
 use crate::text::secrets::{redact, redact_list};
+use crate::text::tokens;
 
 /// Every known claim by its path under `assertion`. A path that ends in `.*` has free names below; `[]` is an element
 /// of a list.
@@ -244,7 +245,7 @@ impl Showing {
 
     /// A JSON Web Token in any claim is a credential, whatever the claim is called.
     fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let text = if text.contains("eyJ") { crate::attest::token::cut(text) } else { Cow::Borrowed(text) };
+        let text = if text.contains("eyJ") { tokens::without(text) } else { Cow::Borrowed(text) };
         if self.search { Cow::Owned(redact(&text).into_owned()) } else { text }
     }
 }

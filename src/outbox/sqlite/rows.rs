@@ -11,6 +11,7 @@ use super::schema::{CLOSED, LEASED, PARKED, WAITING};
 use crate::event::{Event, Outcome};
 use crate::outbox::entry::Ending;
 use crate::outbox::{Accepted, Content, Desk, Leased, NewContent, NewEntry, Room, Settlement, StoreError, backoff};
+use crate::text::cut;
 
 /// The classes of urgency, the first one first.
 const URGENCIES: std::ops::RangeInclusive<u8> = 0..=3;
@@ -201,7 +202,7 @@ impl<'t> Batch<'t> {
         )?;
         let parked = Outcome::Parked.label();
         let inserted =
-            entry.execute(params![new.key, new.door, PARKED, now.timestamp_millis(), parked, cut(reason)])?;
+            entry.execute(params![new.key, new.door, PARKED, now.timestamp_millis(), parked, kept(reason)])?;
         if inserted > 0 {
             self.insert_body(new, None)?;
         }
@@ -267,14 +268,14 @@ impl<'t> Batch<'t> {
                         "UPDATE entry SET state = 0, lease_ms = NULL, attempts = attempts + 1, next_ms = ?1, reason = ?2,
                          first_failed_ms = coalesce(first_failed_ms, ?3) WHERE id = ?4 AND state = 1",
                     )?;
-                    retry.execute(params![at.timestamp_millis(), cut(reason), now.timestamp_millis(), id])?;
+                    retry.execute(params![at.timestamp_millis(), kept(reason), now.timestamp_millis(), id])?;
                 }
                 Ending::Release { reason, at } => {
                     let mut release = self.transaction.prepare_cached(
                         "UPDATE entry SET state = 0, lease_ms = NULL, next_ms = coalesce(?1, next_ms), reason = coalesce(?2, reason)
                          WHERE id = ?3 AND state = 1",
                     )?;
-                    release.execute(params![at.map(|at| at.timestamp_millis()), reason.as_deref().map(cut), id])?;
+                    release.execute(params![at.map(|at| at.timestamp_millis()), reason.as_deref().map(kept), id])?;
                 }
             }
         }
@@ -329,7 +330,7 @@ impl<'t> Batch<'t> {
              attempts = attempts + (?1 = 3), first_failed_ms = iif(?1 = 3, coalesce(first_failed_ms, ?2), first_failed_ms)
              WHERE id = ?5 AND state < 2",
         )?;
-        let ended = end.execute(params![state, now.timestamp_millis(), outcome.label(), note.map(cut), id])?;
+        let ended = end.execute(params![state, now.timestamp_millis(), outcome.label(), note.map(kept), id])?;
         self.count(outcome, as_sum(ended as u64));
         Ok(())
     }
@@ -413,7 +414,7 @@ fn as_sum(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn cut(reason: &str) -> &str {
-    let end = (0..=REASON_LIMIT.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
-    &reason[..end.unwrap_or_default()]
+/// As much of a reason as is kept.
+fn kept(reason: &str) -> &str {
+    cut(reason, REASON_LIMIT)
 }
