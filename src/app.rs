@@ -41,7 +41,7 @@ use crate::receive::strangers::Strangers;
 use crate::receive::webhook::Webhook;
 use crate::receive::{Door, Intake};
 use crate::respond::responder::Responder;
-use crate::server::health::Health;
+use crate::server::health::{Health, StateHealth};
 use crate::server::numbers::Numbers;
 use crate::server::{self, Doors, ListenError};
 use crate::state::{self, StateError};
@@ -211,7 +211,7 @@ impl App {
             traces: traces(config),
             health: Health {
                 store,
-                state: matches!(config.state.url, StateUrl::Sqlite(_)).then_some(state),
+                state: matches!(config.state.url, StateUrl::Sqlite(_)).then(|| StateHealth::new(state)),
                 heartbeat: worker.heartbeat(),
                 delivery: Arc::new(destination),
             },

@@ -119,9 +119,10 @@ impl Reason {
     }
 
     /// Whether somebody shows what no accepted issuer vouches for, or what was made for another service. A token of ours
-    /// that comes too late, too early or not as it should be is none of these.
+    /// that comes too late, too early or not as it should be is none of these; nor is one whose chain has run out with it.
     pub fn is_of_forgery(&self) -> bool {
-        !self.is_of_signed() || matches!(self, Self::Issuer | Self::Audience)
+        let is_late = *self == Self::ChainExpired;
+        !(self.is_of_signed() || is_late) || matches!(self, Self::Issuer | Self::Audience)
     }
 
     /// Whether it is found only once the signature was good, so that the claims are known to be an issuer's.

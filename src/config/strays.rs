@@ -6,10 +6,24 @@ use super::{AREAS, Env};
 /// What settings of ours begin with, and hardly anybody else's.
 const OURS: [&str; 9] =
     ["SYSDIG_", "SCC_", "OUTBOX_", "INTEGRITY_", "ATTESTATION_", "FINDING_", "ENRICH_", "PUBSUB_", "WEBHOOK_"];
-/// Other programs' beginnings. Kubernetes makes the first of our own Service.
-const THEIRS: [&str; 3] = ["SYSDIG_SCC_", "GOOGLE_", "CLOUDSDK_"];
-/// Names in our own documents and of Pub/Sub's emulator, in shells where the connector may be started.
-const KNOWN: [&str; 3] = ["SYSDIG_REGION", "WEBHOOK_HOST", "PUBSUB_PROJECT_ID"];
+/// What Kubernetes makes of our own Service begins so.
+const SERVICE: &str = "SYSDIG_SCC_";
+/// What the platform sets, nobody misspells.
+const PLATFORM: [&str; 3] = ["HOME", "K_", "GAE_"];
+/// Names in our own documents, of Pub/Sub's emulator and of Sysdig's own tools, in shells where the connector may be started.
+const KNOWN: [&str; 11] = [
+    "SYSDIG_REGION",
+    "WEBHOOK_HOST",
+    "PUBSUB_PROJECT_ID",
+    "SYSDIG_ACCESS_KEY",
+    "SYSDIG_API_TOKEN",
+    "SYSDIG_MONITOR_API_TOKEN",
+    "SYSDIG_MONITOR_URL",
+    "SYSDIG_SECURE_API_TOKEN",
+    "SYSDIG_SECURE_TOKEN",
+    "SYSDIG_SECURE_URL",
+    "SYSDIG_SECURE_ENDPOINT",
+];
 /// Shorter names have too many neighbours.
 const SHORTEST: usize = 6;
 /// Names from this length on may differ in two letters, others in one.
@@ -20,19 +34,21 @@ const FAR: usize = 4;
 /// Doubts every name that is set and was probably meant to be a setting.
 pub(super) fn doubt(env: &mut Env) {
     let settings: Vec<&str> = AREAS.iter().flat_map(|area| area.settings).flat_map(|setting| setting.names()).collect();
+    let misspelt = |name: &&&str| !PLATFORM.iter().any(|beginning| name.starts_with(beginning));
     let names: Vec<String> = env.names().map(str::to_owned).collect();
     for name in names {
         let plain = name.to_ascii_uppercase();
         if settings.contains(&name.as_str()) || is_anothers(&plain) || env.is_variable(&name) {
             continue;
         }
-        let nearest = settings.iter().map(|setting| (distance(&plain, setting), *setting)).min();
+        let nearest = settings.iter().filter(misspelt).map(|setting| (distance(&plain, setting), *setting)).min();
         let near = nearest.filter(|(far, setting)| *far <= room(setting)).map(|(_, setting)| setting);
         let is_ours = OURS.iter().any(|beginning| plain.starts_with(beginning));
         if near.is_none() && !is_ours {
             continue;
         }
-        let near = near.or_else(|| nearest.filter(|(far, _)| *far <= FAR).map(|(_, setting)| setting));
+        let kin = |setting: &str| first_word(setting) == first_word(&plain);
+        let near = near.or_else(|| nearest.filter(|(far, it)| *far <= FAR && kin(it)).map(|(_, setting)| setting));
         if let Some(setting) = near {
             // A start that fails tells no doubts.
             env.hint(setting, &format!("; {name} is set: is it a misspelling of this?"));
@@ -56,7 +72,11 @@ fn room(setting: &str) -> usize {
 
 /// Whether it is not ours to doubt.
 fn is_anothers(name: &str) -> bool {
-    KNOWN.contains(&name) || THEIRS.iter().any(|beginning| name.starts_with(beginning)) || is_of_a_service(name)
+    KNOWN.contains(&name) || name.starts_with(SERVICE) || is_of_a_service(name)
+}
+
+fn first_word(name: &str) -> &str {
+    name.split('_').next().unwrap_or(name)
 }
 
 /// Whether it is what Kubernetes tells every pod of a Service: its host, its ports.
@@ -112,6 +132,8 @@ mod tests {
             ("LOGFORMAT", "LOG_FORMAT"),
             ("TRUST_FORWARDED_FROM", "TRUST_FORWARDED_FOR"),
             ("INTEGRITY_NONSENSE", "docs/configuration.md"),
+            ("SCC_HOME", "docs/configuration.md"),
+            ("GOOGLE_APPLICATION_CREDENTIAL", "GOOGLE_APPLICATION_CREDENTIALS"),
         ] {
             let told = told(&[name]);
             assert!(told.len() == 1 && told[0].0 == name && told[0].1.contains(meant), "{name}: {told:?}");
@@ -143,6 +165,8 @@ mod tests {
             "KUBERNETES_SERVICE_HOST",
             "ATTESTATION_DB_PASSWORD",
             "SYSDIG_REGION",
+            "SYSDIG_SECURE_API_TOKEN",
+            "K_SERVICES",
             "SERVICE_ACCOUNT",
             "COMPUTE_SERVICE_ACCOUNT",
             "KEY_LOCATION",

@@ -88,6 +88,9 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Kinds of failures that are kept apart; there are fewer.
 const KINDS: usize = 64;
 
+/// As what those are told that have not failed, but must wait for their turn.
+const QUOTA: &str = "waits";
+
 /// What failed and is tried again, by its label: in an outage every event fails of the same.
 type Failures = Summed<&'static str>;
 
@@ -295,7 +298,7 @@ async fn attempt(
     };
     if waits
         && let Ending::Release { reason: Some(reason), .. } = &ending
-        && let Some(sum) = failures.add(label, reason, now)
+        && let Some(sum) = failures.add(QUOTA, reason, now)
     {
         tell_failures(&sum);
     }
@@ -369,6 +372,13 @@ fn tell(row: &Leased, ending: &Ending, failures: &Failures, label: &'static str,
 
 fn tell_failures(Sum { key, count, last }: &Sum<&'static str>) {
     let error = key.unwrap_or_default();
+    if error == QUOTA {
+        return tracing::info!(
+            deliveries = count,
+            reason = last,
+            "deliveries wait for their quota; this is the last of them"
+        );
+    }
     tracing::warn!(
         error,
         attempts = count,

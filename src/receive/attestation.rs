@@ -77,7 +77,7 @@ async fn challenge(
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> HttpResponse {
-    let asked = match asked(&request, body, &asked::CHALLENGE) {
+    let asked = match asked(&request, body, asked::CHALLENGE) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
@@ -99,7 +99,7 @@ async fn verify(
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> HttpResponse {
-    let asked = match asked(&request, body, &asked::VERIFY) {
+    let asked = match asked(&request, body, asked::TOKEN) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
@@ -119,7 +119,7 @@ async fn secret(
     name: web::Path<String>,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> HttpResponse {
-    let asked = match asked(&request, body, &asked::SECRET) {
+    let asked = match asked(&request, body, asked::TOKEN) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
@@ -135,7 +135,7 @@ async fn codelab_secret(attestor: web::Data<Attestor>, request: HttpRequest) -> 
         return unauthorized("Bearer")
             .json(json!({"error": {"code": Reason::TokenMissing.code(), "message": "Authorization token required"}}));
     }
-    match asked(&request, Ok(web::Bytes::new()), &asked::SECRET) {
+    match asked(&request, Ok(web::Bytes::new()), asked::TOKEN) {
         Ok(asked) => release(&attestor, &request, &name, asked).await,
         Err(answer) => answer,
     }
@@ -173,7 +173,7 @@ fn address(attestor: &Attestor, request: &HttpRequest) -> std::net::IpAddr {
 fn asked(
     request: &HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
-    form: &asked::Form,
+    form: &'static str,
 ) -> Result<Asked, HttpResponse> {
     let body = body.map_err(|error| match error.as_response_error().status_code() {
         StatusCode::PAYLOAD_TOO_LARGE => refuse(413, "too_large", "the body is larger than a token and a key can be"),

@@ -42,10 +42,11 @@ impl Entries {
         }
     }
 
-    /// Whether keys must be had before this can be taken.
-    pub fn needs_keys(&self, item: &Item) -> bool {
-        let named = |entry: &Value| gotpm::classify(entry) == Some(Kind::Token) && gotpm::key_id(entry).is_some();
-        self.attestor.is_some() && matches!(item, Item::Entry(entry) if named(entry))
+    /// Whether a token must be verified before this can be taken; `by_key`: with a key that must be looked up.
+    pub fn holds_token(&self, item: &Item, by_key: bool) -> bool {
+        let is_one = |entry: &Value| gotpm::classify(entry) == Some(Kind::Token);
+        let is_meant = |entry: &Value| is_one(entry) && (!by_key || gotpm::key_id(entry).is_some());
+        self.attestor.is_some() && matches!(item, Item::Entry(entry) if is_meant(entry))
     }
 }
 

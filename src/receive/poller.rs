@@ -78,6 +78,8 @@ pub struct Poller {
     /// The key that earlier versions used, where it was another.
     old_key: Option<String>,
     failures: u32,
+    /// Whether its lease was lost in its last window.
+    lost: bool,
     read_to: Arc<ReadTo>,
     /// When it was last said how far our clock is ahead, and how far that was.
     said_ahead: Option<(DateTime<Utc>, TimeDelta)>,
@@ -175,6 +177,7 @@ impl Poller {
             key,
             old_key,
             failures: 0,
+            lost: false,
             read_to: Arc::default(),
             said_ahead: None,
             others: Others::default(),
@@ -232,10 +235,13 @@ impl Poller {
         let outcome = self.try_step(now).await;
         self.failures = match &outcome {
             // A lease that was lost in a long window counts until a window goes through.
-            Ok(Step::NotOurs) => self.failures,
+            Ok(Step::NotOurs) if self.lost => self.failures,
             Ok(_) => 0,
             Err(_) => self.failures.saturating_add(1),
         };
+        if !matches!(outcome, Ok(Step::NotOurs)) {
+            self.lost = matches!(outcome, Err(PollError::TakenOver));
+        }
         let result = match &outcome {
             Ok(Step::NotOurs) => "not_ours",
             Ok(_) => "ok",

@@ -78,6 +78,8 @@ struct Read<'r> {
     put_off: Vec<&'r str>,
     /// Why the first of these was put off.
     later: Option<Later>,
+    /// What no other token could have now either.
+    lacking: Option<Later>,
 }
 
 impl Subscriber {
@@ -140,13 +142,14 @@ impl Subscriber {
         self.client.acknowledge(&self.subscription, &ids).await.map_err(PullError::Acknowledge)
     }
 
-    /// Reads each message. Once one with a token is put off, the others with one are put off without asking again.
+    /// Reads each message. Once one with a token is put off for what others need too, those are put off without
+    /// asking again.
     async fn read<'r>(&self, messages: &'r [Received], now: DateTime<Utc>) -> Read<'r> {
         let mut read = Read::default();
         for received in messages {
             let item = envelope::message(&received.message);
-            let elements = match read.later {
-                Some(later) if self.entries.needs_keys(&item) => Err(later),
+            let elements = match read.lacking {
+                Some(later) if self.entries.holds_token(&item, later == Later::Keys) => Err(later),
                 _ => self.entries.elements(item, now).await,
             };
             match elements {
@@ -156,6 +159,10 @@ impl Subscriber {
                 }
                 Err(later) => {
                     read.later.get_or_insert(later);
+                    // What else goes wrong is this token's alone.
+                    if matches!(later, Later::Keys | Later::State) {
+                        read.lacking.get_or_insert(later);
+                    }
                     read.put_off.push(&received.ack_id);
                 }
             }

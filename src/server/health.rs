@@ -1,11 +1,12 @@
 //! Alive, and able to do the job.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 use chrono::Utc;
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use serde::Serialize;
 
 use crate::outbox::Store;
@@ -42,7 +43,7 @@ pub struct Health {
     /// Is the store writable?
     pub store: Arc<dyn Store>,
     /// Is the state's file usable? A service that keeps it is not asked: it is somebody else's.
-    pub state: Option<Arc<dyn state::Store>>,
+    pub state: Option<Arc<StateHealth>>,
     /// Does the worker move?
     pub heartbeat: Arc<Heartbeat>,
     /// Are the credentials usable?
@@ -111,10 +112,92 @@ pub async fn ready(health: web::Data<Health>, attestor: Option<web::Data<Attesto
     answer.json(report)
 }
 
-async fn state_of(store: Option<&dyn state::Store>) -> Option<String> {
-    Some(match tokio::time::timeout(STATE_PATIENCE, store?.ping()).await {
-        Ok(Ok(())) => "writable".into(),
-        Ok(Err(error)) => chain(&error),
-        Err(_) => format!("no answer within {} s", STATE_PATIENCE.as_secs()),
-    })
+async fn state_of(state: Option<&StateHealth>) -> Option<String> {
+    Some(state?.told().await)
+}
+
+/// How the state's file is. It is asked one question at a time, however many want to know: each keeps a thread for as long as
+/// another process holds the file.
+#[derive(Debug)]
+pub struct StateHealth {
+    store: Arc<dyn state::Store>,
+    asking: Mutex<Option<Shared<BoxFuture<'static, String>>>>,
+}
+
+impl StateHealth {
+    /// How this store is; nobody has asked yet.
+    pub fn new(store: Arc<dyn state::Store>) -> Arc<Self> {
+        Arc::new(Self { store, asking: Mutex::default() })
+    }
+
+    async fn told(&self) -> String {
+        let silent = || format!("no answer within {} s", STATE_PATIENCE.as_secs());
+        let answer = {
+            let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*asking {
+                Some(asked) if asked.peek().is_none() => asked.clone(),
+                _ => asking.insert(self.ask()).clone(),
+            }
+        };
+        tokio::time::timeout(STATE_PATIENCE, answer).await.unwrap_or_else(|_| silent())
+    }
+
+    /// One question, which goes on whoever still waits for its answer.
+    fn ask(&self) -> Shared<BoxFuture<'static, String>> {
+        let store = Arc::clone(&self.store);
+        let asked = tokio::spawn(async move { store.ping().await });
+        let told = asked.map(|answer| match answer {
+            Ok(Ok(())) => "writable".to_owned(),
+            Ok(Err(error)) => chain(&error),
+            Err(broken) => chain(&broken),
+        });
+        told.boxed().shared()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::state::{Body, Document, Expected, Listing, Page, StateError, Version};
+
+    /// A store that does not answer, and counts the questions.
+    #[derive(Debug, Default)]
+    struct Silent(AtomicUsize);
+
+    impl state::Store for Silent {
+        fn read<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<Document>, StateError>> {
+            Box::pin(std::future::pending())
+        }
+        fn write<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+            _: &'a Body,
+            _: Expected,
+        ) -> BoxFuture<'a, Result<Version, StateError>> {
+            Box::pin(std::future::pending())
+        }
+        fn remove<'a>(&'a self, _: &'a str, _: &'a str, _: Expected) -> BoxFuture<'a, Result<bool, StateError>> {
+            Box::pin(std::future::pending())
+        }
+        fn list<'a>(&'a self, _: &'a str, _: Page) -> BoxFuture<'a, Result<Listing, StateError>> {
+            Box::pin(std::future::pending())
+        }
+        fn ping(&self) -> BoxFuture<'_, Result<(), StateError>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_does_not_answer_is_asked_once_however_many_want_to_know() {
+        let silent = Arc::new(Silent::default());
+        let state = StateHealth::new(Arc::<Silent>::clone(&silent));
+        for _ in 0..50 {
+            assert_eq!(state.told().await, "no answer within 2 s");
+        }
+        assert_eq!(silent.0.load(Ordering::Relaxed), 1);
+    }
 }

@@ -110,6 +110,6 @@ async fn waiting_for_the_quota_is_told_in_the_log_and_at_readyz() {
     };
     tokio::time::timeout(Duration::from_secs(30), told).await.expect("readiness tells it");
     let log = process.ends();
-    let lines = log.lines().filter(|line| line.contains("tried again") && line.contains("quota"));
+    let lines = log.lines().filter(|line| line.contains("wait for their quota") && line.contains("INFO"));
     assert_eq!(lines.count(), 1, "{log}");
 }

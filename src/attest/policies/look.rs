@@ -32,7 +32,8 @@ impl Look {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.stamps == other.stamps && self.contents() == other.contents()
+        // Some mounts have new stamps at every look.
+        self.contents() == other.contents()
     }
 
     fn contents(&self) -> Result<Vec<Content<'_>>, ErrorKind> {

@@ -5,21 +5,13 @@ use serde_json::Value as Json;
 
 use crate::attest::json;
 
-/// What a body of one route may hold.
-pub(super) struct Form {
-    members: &'static [&'static str],
-    /// What it is when it is none of these.
-    told: &'static str,
-}
+/// What is known at any of the routes. One body may go to several of them: what a route has no use for is not looked at.
+const MEMBERS: [&str; 5] = ["token", "policy", "secret", "purpose", "public_key"];
 
-/// Of `POST /attestation/challenge`.
-pub(super) const CHALLENGE: Form = Form { members: &["secret", "purpose"], told: "JSON as {\"secret\": \"NAME\"}" };
-/// Of `POST /attestation/verify`.
-pub(super) const VERIFY: Form = Form { members: &["token", "policy"], told: TOKEN };
-/// Of `/attestation/secrets/{name}`.
-pub(super) const SECRET: Form = Form { members: &["token", "public_key"], told: TOKEN };
-
-const TOKEN: &str = "token, and no JSON as {\"token\": \"...\"}";
+/// What the body of `POST /attestation/challenge` is, when it is not read.
+pub(super) const CHALLENGE: &str = "JSON as {\"secret\": \"NAME\"}";
+/// And those of `POST /attestation/verify` and `/attestation/secrets/{name}`.
+pub(super) const TOKEN: &str = "token, and no JSON as {\"token\": \"...\"}";
 
 /// Why a request is not understood. Names members and parameters, never what they hold.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +24,7 @@ pub(super) enum Misunderstood {
     Member(&'static str),
     #[error("the body has {name}, which is not known here; known are: {known}")]
     UnknownMember { name: String, known: String },
-    #[error("the query has {0}, and there are no parameters: send what is asked in the body")]
+    #[error("the query has {0}, which is not read there: send it in the body")]
     Parameter(String),
 }
 
@@ -59,7 +51,7 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Of a body: nothing, JSON with members, or the bare token.
-    pub(super) fn read(body: &[u8], form: &Form) -> Result<Self, Misunderstood> {
+    pub(super) fn read(body: &[u8], form: &'static str) -> Result<Self, Misunderstood> {
         let text = std::str::from_utf8(body).map_err(|_| Misunderstood::NotText)?.trim();
         let mut asked = Self::default();
         if text.is_empty() {
@@ -71,10 +63,10 @@ impl Asked {
         }
         // What is said of broken JSON could quote the token.
         let read = json::read(text.as_bytes(), json::DEPTH);
-        let Ok(Json::Object(members)) = read else { return Err(Misunderstood::Unreadable(form.told)) };
+        let Ok(Json::Object(members)) = read else { return Err(Misunderstood::Unreadable(form)) };
         for (name, value) in members {
-            let Some(name) = form.members.iter().copied().find(|known| *known == name) else {
-                return Err(Misunderstood::UnknownMember { name: named(&name), known: form.members.join(", ") });
+            let Some(name) = MEMBERS.into_iter().find(|known| *known == name) else {
+                return Err(Misunderstood::UnknownMember { name: named(&name), known: MEMBERS.join(", ") });
             };
             asked.set(name, value)?;
         }
@@ -99,12 +91,13 @@ impl Asked {
     }
 }
 
-/// A query must be empty: what is asked stands in the path and in the body.
+/// A query may hold what is for those between us, such as a gateway's key; what is asked stands in the path and in the
+/// body. Who asks it in the query, however spelled, would not get it.
 pub(super) fn no_query(query: &str) -> Result<(), Misunderstood> {
-    match query.split('&').find(|part| !part.is_empty()) {
-        None => Ok(()),
-        Some(part) => Err(Misunderstood::Parameter(named(part.split('=').next().unwrap_or_default()))),
-    }
+    let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-', '.'], "");
+    let is_ours = |name: &&str| plain(name) == "pubkey" || MEMBERS.iter().any(|known| plain(known) == plain(name));
+    let mut names = query.split('&').map(|part| part.split('=').next().unwrap_or_default());
+    names.find(is_ours).map_or(Ok(()), |name| Err(Misunderstood::Parameter(named(name))))
 }
 
 /// A name as it may be repeated: what is none may be a token.
@@ -123,7 +116,7 @@ mod tests {
 
     #[test]
     fn only_what_is_known_is_asked_for_and_nothing_but_names_is_repeated() {
-        let read = |body: &str| Asked::read(body.as_bytes(), &SECRET);
+        let read = |body: &str| Asked::read(body.as_bytes(), TOKEN);
         let asked = read(r#"{"token": "a.b.c", "public_key": "k"}"#).ok().unwrap();
         assert_eq!((asked.token.as_deref(), asked.public_key.as_deref()), (Some("a.b.c"), Some("k")));
         assert_eq!(read(" a.b.c\n").ok().unwrap().token.as_deref(), Some("a.b.c"));
@@ -131,7 +124,7 @@ mod tests {
         let long = "e".repeat(50);
         for (body, told) in [
             (r#"{"token": "SEKRIT", "publicKey": "k"}"#, "publicKey"),
-            (r#"{"token": "SEKRIT", "policy": "p"}"#, "policy"),
+            (r#"{"token": "SEKRIT", "polizy": "p"}"#, "polizy"),
             (r#"{"token": "SEKRIT", "public_key": null}"#, "public_key"),
             (r#"{"token": "SEKRIT", "public_key": ["SEKRIT"]}"#, "public_key"),
             (r#"{"token": "SEKRIT", "public_key": "a", "public_key": "b"}"#, "no token"),
@@ -141,7 +134,11 @@ mod tests {
             let error = read(body).err().unwrap().to_string();
             assert!(error.contains(told) && !error.contains("SEKRIT") && !error.contains(&long), "{error}");
         }
-        assert_eq!((no_query(""), no_query("&")), (Ok(()), Ok(())));
+        assert!(read(r#"{"token": "a.b.c", "policy": "p", "secret": "s"}"#).is_ok(), "one body for every route");
+        for query in ["", "&", "key=AIza", "x=1&public=2"] {
+            assert_eq!(no_query(query), Ok(()), "{query}");
+        }
+        assert!(no_query("x=1&PublicKey=SEKRIT").is_err() && no_query("pubkey=SEKRIT").is_err());
         assert_eq!(no_query("public_key=SEKRIT"), Err(Misunderstood::Parameter("public_key".into())));
     }
 }

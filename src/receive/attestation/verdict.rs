@@ -101,11 +101,13 @@ pub(super) fn distance(reason: Option<&Reason>, explanation: &Explanation) -> (b
 }
 
 /// Of what several policies say against a token, what is to be told: first what is only found behind a good signature;
-/// then that keys cannot be had, as that another issuer does not know the key says nothing meanwhile.
+/// then that keys cannot be had, as meanwhile it says nothing that another issuer does not know the key, or that the token
+/// is not for another policy.
 fn weight(reason: &Reason) -> u8 {
     match reason {
-        signed if signed.is_of_signed() => 2,
-        Reason::KeysUnavailable => 1,
+        Reason::Issuer | Reason::Audience => 1,
+        signed if signed.is_of_signed() => 3,
+        Reason::KeysUnavailable => 2,
         _ => 0,
     }
 }
