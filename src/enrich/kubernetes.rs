@@ -215,7 +215,11 @@ impl Inner {
         // That the host is called otherwise may mean nothing, and then lasts.
         let otherwise = pod.found.as_ref().is_some_and(|found| other_host(&found.workload, subject).is_some());
         let age = pod.made.elapsed();
-        if (gap.is_some() && age >= this.stale) || (otherwise && age >= this.missed) {
+        let again = match &gap {
+            Some(gap) => !gap.transient && age >= this.stale,
+            None => otherwise && age >= this.missed,
+        };
+        if again {
             this.pods.forget(&(namespace.to_owned(), name.to_owned())).await;
             pod = Self::pod_of(this, namespace, name, subject).await;
             (gap, node) = Self::place(this, &pod, subject).await;
@@ -223,7 +227,8 @@ impl Inner {
         (gap.map_or(pod, Read::failed), node)
     }
 
-    /// Why a pod, where it is now, is not the event's; and the node that the event was on, if that is known.
+    /// Why a pod, where it is now, is not the event's, or may not be; and the node that the event was on, if that is
+    /// known.
     async fn place(this: &Arc<Self>, pod: &Read<Found>, subject: &Subject) -> (Option<Gap>, Option<Read<Node>>) {
         let Some(Found { workload, marks }) = &pod.found else { return (None, None) };
         let now = subject.node.is_none() && !subject.remote && is_name(&workload.node);
@@ -239,11 +244,16 @@ impl Inner {
         let host = other_host(workload, subject).filter(|host| !sure && is_name(host));
         let Some(host) = host else { return (None, Some(node)) };
         let of_host = Self::node_of(this, host, subject).await;
+        let pod = format!("pod {}/{}", workload.namespace, workload.pod);
+        // The host may be another node: worth another try before the pod and its node are taken to be the event's.
+        if let Some(gap) = of_host.gaps.iter().find(|gap| gap.transient) {
+            let text = format!("{}; whether the {pod} is the event's is not known", gap.text);
+            return (Some(Gap { text, ..gap.clone() }), None);
+        }
         // A host may call itself anything: where no node is called so, that says nothing.
         if of_host.found.is_none() {
             return (None, Some(node));
         }
-        let pod = format!("pod {}/{}", workload.namespace, workload.pod);
         (Some(another(pod, &is_elsewhere(workload, host))), Some(of_host))
     }
 

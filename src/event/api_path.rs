@@ -27,20 +27,28 @@ impl<'p> ApiPath<'p> {
         if parts != group.split('/').count() || (path.starts_with("/apis/") && parts < 2) {
             return None;
         }
-        let mut told = rest.split('/').filter(|segment| !segment.is_empty()).map(named);
-        let mut next = || told.next().flatten();
-        let (first, second, third) = (next(), next(), next());
+        let mut told = rest.split('/').filter(|segment| !segment.is_empty()).peekable();
+        told.next_if_eq(&"watch");
+        let [first, second, third] = [told.next(), told.next(), told.next()];
         let found = Self { group, ..Self::default() };
-        Some(match third {
-            // Parts of a namespace itself.
-            Some("status" | "finalize") if first == Some("namespaces") => {
-                Self { resource: first, name: second, subresource: third, ..found }
-            }
-            Some(_) if first == Some("namespaces") => {
-                Self { namespace: second, resource: third, name: next(), subresource: next(), ..found }
-            }
-            _ => Self { resource: first, name: second, subresource: third, ..found },
-        })
+        let part = third.and_then(named);
+        if first != Some("namespaces") || third.is_none() || matches!(part, Some("status" | "finalize")) {
+            return Some(found.about(first, second, third));
+        }
+        let found = Self { namespace: second.and_then(named), ..found };
+        Some(if part.is_some() { found.about(third, told.next(), told.next()) } else { found })
+    }
+
+    /// With the object of these segments.
+    fn about(self, resource: Option<&'p str>, name: Option<&'p str>, part: Option<&'p str>) -> Self {
+        let subresource = part.and_then(named);
+        // It may be told what to talk to there, and how: `https:web:8443`.
+        let alone = |name: &'p str| match *name.split(':').collect::<Vec<_>>() {
+            [name, _] | [_, name, _] if subresource == Some("proxy") => name,
+            _ => name,
+        };
+        let name = name.and_then(named).map(alone).filter(|name| !name.is_empty());
+        Self { resource: resource.and_then(named), name, subresource, ..self }
     }
 }
 
@@ -85,6 +93,14 @@ mod tests {
             ("/api/v1/nodes/n-1/proxy/run/a/b", ["", "nodes", "n-1", "proxy"]),
             ("/apis/example.com/v1/namespaces/shop/widgets/w", ["shop", "widgets", "w", ""]),
             ("/api/v1/namespaces/shop/pods/$(id)", ["shop", "pods", "", ""]),
+            ("/api/v1/namespaces/shop/$(x)/y", ["shop", "", "", ""]),
+            ("/api/v1/namespaces/shop/services/http:web:80/proxy/x", ["shop", "services", "web", "proxy"]),
+            ("/api/v1/namespaces/shop/services/web:80/proxy", ["shop", "services", "web", "proxy"]),
+            ("/api/v1/namespaces/shop/services/https:web:/proxy", ["shop", "services", "web", "proxy"]),
+            ("/api/v1/nodes/n-1:10250/proxy/pods", ["", "nodes", "n-1", "proxy"]),
+            ("/apis/rbac.authorization.k8s.io/v1/clusterroles/system:node", ["", "clusterroles", "system:node", ""]),
+            ("/api/v1/watch/namespaces/shop/secrets/db", ["shop", "secrets", "db", ""]),
+            ("/api/v1/watch/pods?timeout=5m", ["", "pods", "", ""]),
             ("/api/v1/pods", ["", "pods", "", ""]),
             ("/api/v1", ["", "", "", ""]),
         ] {

@@ -20,6 +20,8 @@ mod tests;
 mod time;
 mod wrapped;
 
+use std::ops::Range;
+
 use chrono::{DateTime, Utc};
 
 use crate::event::{Event, Runtime};
@@ -149,11 +151,16 @@ pub fn stored(body: &str, received: DateTime<Utc>) -> Result<Element, NormalizeE
     // like an event within an entry does not stand for the entry.
     let is_event = matches!(found.as_deref(), Ok([Element::Event { body: kept, .. }]) if kept == body);
     let is_nothing = matches!(found.as_deref(), Ok([Element::Ignored(_) | Element::Unknown { .. }]));
-    if !is_event
-        && let Some(element) = log_entry::stored(body, received)
-        && (is_nothing || matches!(element, Element::Event { .. }))
-    {
-        return Ok(element);
+    let is_read = matches!(found.as_deref(), Ok(found) if !matches!(found, [Element::Unreadable { .. }]));
+    if !is_event && let Some(element) = log_entry::stored(body, received) {
+        let counts = match element {
+            Element::Event { .. } => true,
+            Element::Unreadable { .. } => is_read,
+            Element::Ignored(_) | Element::Unknown { .. } => is_nothing,
+        };
+        if counts {
+            return Ok(element);
+        }
     }
     let mut elements = found?;
     match elements.len() {
@@ -278,14 +285,8 @@ impl Elements {
 
     /// An object that is nothing we know: a wrapper, or really unknown.
     fn unknown(&mut self, json: &Json<'_>, text: &str, has_type: bool) {
-        let deeper = self.wrappers < wrapped::DEEPEST;
-        for inner in deeper.then(|| wrapped::candidates(text)).into_iter().flatten() {
-            let mut elements = Elements { wrappers: self.wrappers + 1, ..Elements::new(self.received, self.room) };
-            elements.element(&inner, 1);
-            if wrapped::is_ours(&elements.found) {
-                self.full |= elements.full;
-                return elements.found.into_iter().for_each(|element| self.keep(element));
-            }
+        if self.wrappers < wrapped::DEEPEST && self.unwrapped(text) {
+            return;
         }
         if let Some(reason) = wrapped::hidden(json, text) {
             return self.keep(unreadable(reason, text));
@@ -295,6 +296,29 @@ impl Elements {
             Ignored::OtherType | Ignored::Unrecognised => Element::Unknown { kind, members: wrapped::names(json) },
             _ => Element::Ignored(kind),
         });
+    }
+
+    /// Takes what an object is wrapped around, if that is ours. Some shippers send it twice, as an object and as text.
+    fn unwrapped(&mut self, text: &str) -> bool {
+        let mut taken: Vec<Range<usize>> = Vec::new();
+        for inner in wrapped::candidates(text) {
+            if self.full {
+                break;
+            }
+            let mut elements = Elements { wrappers: self.wrappers + 1, ..Elements::new(self.received, self.room) };
+            elements.element(&inner, 1);
+            let is_known = |range: &Range<usize>| {
+                self.found.get(range.clone()).is_some_and(|known| wrapped::are_same(known, &elements.found))
+            };
+            if !wrapped::is_ours(&elements.found) || taken.iter().any(is_known) {
+                continue;
+            }
+            let start = self.found.len();
+            self.full |= elements.full;
+            elements.found.into_iter().for_each(|element| self.keep(element));
+            taken.push(start..self.found.len());
+        }
+        !taken.is_empty()
     }
 
     fn event(&mut self, event: Runtime, body: &str) {

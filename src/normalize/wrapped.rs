@@ -1,13 +1,15 @@
 //! Events that a shipper put into an object of its own: Splunk's HEC, Fluent Bit, Elastic's agents, CloudEvents, Cloud
-//! Logging, notifications of Amazon's SNS and EventBridge. What is in it is looked at only where nothing else is known of
-//! the object.
+//! Logging, Pub/Sub's pushes, Amazon's SNS, EventBridge and Firehose; or into a line of a container's log or of syslog
+//! in such an object. What is in it is looked at only where nothing else is known of the object.
 
 use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde_json::value::RawValue;
 
 use super::Element;
+use super::falco;
 use super::ignored::Ignored;
 use super::json::{Json, raw_member, raw_members};
 use crate::text::{cut, shown};
@@ -16,11 +18,12 @@ use crate::text::{cut, shown};
 pub(super) const DEEPEST: usize = 3;
 
 /// Where shippers put what they carry: as an object, a list or JSON text.
-const MEMBERS: [&str; 20] = [
+const MEMBERS: [&str; 21] = [
     "event",
     "events",
     "policyEvent",
     "data",
+    "data_base64",
     "log",
     "message",
     "msg",
@@ -39,8 +42,8 @@ const MEMBERS: [&str; 20] = [
     "Message",
 ];
 
-/// Where CloudEvents have what is not JSON to them, in base64.
-const ENCODED: &str = "data_base64";
+/// Where that may be in base64: in CloudEvents, in messages of Pub/Sub, in records of Firehose and of Kafka.
+const ENCODED: [&str; 3] = ["data_base64", "data", "value"];
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -57,16 +60,17 @@ const LONGEST_NAME: usize = 64;
 /// The JSON texts that an object may be wrapped around.
 pub(super) fn candidates(text: &str) -> Vec<Cow<'_, str>> {
     let members = raw_members(text);
-    let inner = |name: &&str| match raw_member(&members, name)? {
-        raw if opens(raw) => Some(Cow::Borrowed(raw)),
-        raw => {
-            let text = serde_json::from_str::<String>(raw).ok()?;
-            let text = text.trim();
-            opens(text).then(|| Cow::Owned(text.to_owned()))
+    let inner = |name: &&str| {
+        let raw = raw_member(&members, name)?;
+        if opens(raw) {
+            return Some(Cow::Borrowed(raw));
         }
+        let text = serde_json::from_str::<String>(raw).ok()?;
+        let found = json_in(&text).map(Cow::into_owned);
+        let decoded = || ENCODED.contains(name).then(|| decoded(&text)).flatten();
+        found.or_else(decoded).map(Cow::Owned)
     };
-    let decoded = raw_member(&members, ENCODED).and_then(decoded).map(Cow::Owned);
-    MEMBERS.iter().filter_map(inner).chain(decoded).collect()
+    MEMBERS.iter().filter_map(inner).collect()
 }
 
 /// Whether a text may be an object or a list of them.
@@ -74,11 +78,30 @@ fn opens(text: &str) -> bool {
     text.starts_with(['{', '['])
 }
 
-fn decoded(raw: &str) -> Option<String> {
-    let encoded = serde_json::from_str::<String>(raw).ok()?;
-    let text = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
+/// The JSON that a text is, or that a line of a log ends with, behind a clock, a host, a program's name. Several values
+/// in a row are a list.
+fn json_in(text: &str) -> Option<Cow<'_, str>> {
     let text = text.trim();
-    opens(text).then(|| text.to_owned())
+    let mut values = if opens(text) { values(text) } else { Vec::new() };
+    if values.is_empty() && SIGNS.iter().any(|sign| text.contains(sign.name)) {
+        values = text.find('{').map(|start| self::values(&text[start..])).unwrap_or_default();
+    }
+    match values.as_slice() {
+        [] => None,
+        [one] => Some(Cow::Borrowed(one)),
+        many => Some(Cow::Owned(format!("[{}]", many.join(",")))),
+    }
+}
+
+/// The objects and lists at the beginning of a text.
+fn values(text: &str) -> Vec<&str> {
+    let stream = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    stream.map_while(Result::ok).map(RawValue::get).filter(|value| opens(value)).collect()
+}
+
+fn decoded(encoded: &str) -> Option<String> {
+    let text = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
+    json_in(&text).map(Cow::into_owned)
 }
 
 /// Why an object that nobody knows is kept: an event seems to be in it, where it is not looked for.
@@ -100,7 +123,7 @@ struct Sign {
     is_there: fn(&Json<'_>) -> bool,
 }
 
-const SIGNS: [Sign; 3] = [
+const SIGNS: [Sign; 4] = [
     Sign {
         name: "output_fields",
         words: "`rule` with `output_fields`",
@@ -116,6 +139,13 @@ const SIGNS: [Sign; 3] = [
         words: "`policyEvents`",
         is_there: |json| !json.member("policyEvents").list().is_empty(),
     },
+    Sign {
+        name: "priority",
+        words: "`rule` with `priority` and `output`",
+        is_there: |json| {
+            ["rule", "output"].iter().all(|name| json.member(name).str().is_some()) && falco::is_surely(json)
+        },
+    },
 ];
 
 /// Whether it, or anything in it, is what a sign is for.
@@ -124,9 +154,9 @@ fn holds(json: &Json<'_>, sign: &Sign, depth: usize) -> bool {
     match json {
         Json::Map(members) => (sign.is_there)(json) || members.iter().any(|(_, value)| holds(value, sign, depth)),
         Json::List(items) => items.iter().any(|item| holds(item, sign, depth)),
-        Json::Text(text) if opens(text.trim_start()) && text.contains(sign.name) => {
-            serde_json::from_str::<Json<'_>>(text).is_ok_and(|inner| holds(&inner, sign, depth))
-        }
+        Json::Text(text) if text.contains(sign.name) => json_in(text).is_some_and(|inner| {
+            serde_json::from_str::<Json<'_>>(&inner).is_ok_and(|inner| holds(&inner, sign, depth))
+        }),
         _ => false,
     }
 }
@@ -136,6 +166,15 @@ pub(super) fn is_ours(found: &[Element]) -> bool {
     let is_known = |element: &Element| matches!(element, Element::Ignored(kind) if !matches!(kind, Ignored::Test | Ignored::Empty | Ignored::OtherType));
     let holds_event = found.iter().any(|element| matches!(element, Element::Event { .. }));
     holds_event || (!found.is_empty() && found.iter().all(is_known))
+}
+
+/// Whether two members hold the same, however it is written there.
+pub(super) fn are_same(one: &[Element], other: &[Element]) -> bool {
+    let same = |(one, other): (&Element, &Element)| match (one, other) {
+        (Element::Event { event: one, .. }, Element::Event { event: other, .. }) => one == other,
+        (one, other) => one == other,
+    };
+    one.len() == other.len() && one.iter().zip(other).all(same)
 }
 
 /// The names of an object's members, never their values, for the log.

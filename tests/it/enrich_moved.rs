@@ -160,6 +160,26 @@ async fn a_pod_that_moved_leaves_the_finding_on_the_machine_of_the_event() {
     assert_eq!(found.gaps.last(), Some(&other("is on node-b, and the event's host is node-a")));
 }
 
+/// Whether the host is another node is not known then.
+#[tokio::test]
+async fn a_host_that_cannot_be_looked_up_for_the_moment_is_not_taken_to_be_the_pod_s_node() {
+    for code in [429, 503] {
+        let ground = Ground::new();
+        let alone = Enrichment::new(vec![Arc::new(ground.kubernetes())], Duration::from_secs(5));
+        let mut before = labels("");
+        before["host.hostName"] = json!("node-b");
+        assert_eq!(alone.enrich(&event(before, "")).await.node.unwrap().name, "node-b");
+        ground.cluster.state().trouble = [("nodes", code)].into();
+        let found = alone.enrich(&event(labels(""), "")).await;
+        assert_eq!((&found.workload, &found.node, found.unsettled), (&None, &None, true), "{code}");
+        let gap =
+            "the Kubernetes API server did not answer for nodes; whether the pod shop/db-0 is the event's is not known";
+        assert_eq!(found.gaps, [gap]);
+        let found = alone.enrich(&event(labels(""), "")).await;
+        assert_eq!((found.workload, found.node.unwrap().name, found.unsettled), (None, "node-a".into(), false));
+    }
+}
+
 /// What is remembered of a pod says where it was.
 #[tokio::test]
 async fn a_pod_that_moved_is_read_again() {

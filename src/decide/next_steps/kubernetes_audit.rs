@@ -26,7 +26,11 @@ pub(super) fn admission(event: &Runtime, target: &Target, steps: &mut Steps) {
 pub(super) fn write(event: &Runtime, target: &Target, steps: &mut Steps) {
     let object = Object::of(event);
     let is_pod = object.as_ref().is_some_and(|object| object.resource == "pods");
-    if let Some(code) = refused(event) {
+    let failed = failed(event);
+    if let Some(code) = failed.filter(|code| is_unclear(code)) {
+        steps.say(format_args!("The API server answered {code}: the request may have been carried out all the same."));
+    }
+    if let Some(code) = failed.filter(|code| !is_unclear(code)) {
         credentials(target, steps);
         steps.say(format_args!("The API server answered {code}: the request changed nothing."));
         may_do(event.field("ka.user.name").and_then(word), steps);
@@ -45,10 +49,15 @@ pub(super) fn write(event: &Runtime, target: &Target, steps: &mut Steps) {
     calls_of_caller(event, target, steps);
 }
 
-/// The code of an answer that says no.
-fn refused(event: &Runtime) -> Option<&str> {
+/// The code of an answer that is no success.
+fn failed(event: &Runtime) -> Option<&str> {
     let code = event.field("ka.response.code")?;
     (code.len() == 3 && code.starts_with(['4', '5']) && code.bytes().all(|b| b.is_ascii_digit())).then_some(code)
+}
+
+/// Whether the server gave up on the request, which says nothing of what it had done by then.
+fn is_unclear(code: &str) -> bool {
+    code == "408" || code.starts_with('5')
 }
 
 /// What was done in a pod or with it: commands run there whatever the rule that told of it is called.

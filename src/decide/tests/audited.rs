@@ -165,6 +165,13 @@ fn a_refused_request_left_nothing_to_look_at() {
     let steps = kubernetes("K8s Secret Get Unsuccessfully Tried", fields).next_steps.unwrap();
     assert!(steps.contains("answered 403") && steps.contains("auth can-i --list --as dev@acme.com"), "{steps}");
     assert!(!steps.contains("secrets db"), "{steps}");
+    for code in ["408", "500", "504"] {
+        let fields = json!({"ka.target.name": "db", "ka.target.namespace": "shop", "ka.target.resource": "secrets",
+            "ka.response.code": code});
+        let steps = kubernetes("K8s Secret Created", fields).next_steps.unwrap();
+        assert!(steps.contains(&format!("answered {code}: the request may have been carried out")), "{steps}");
+        assert!(steps.contains("describe secrets db") && !steps.contains("changed nothing"), "{steps}");
+    }
     let fields = json!({"ka.target.name": "p", "ka.target.namespace": "shop", "ka.target.resource": "pods",
         "ka.response.code": "101", "ka.target.subresource": "exec", "ka.verb": "create"});
     let steps = kubernetes("Attach/Exec Pod", fields).next_steps.unwrap();

@@ -1,5 +1,7 @@
 //! What shippers make of events on the way: names taken apart, wrappers of all kinds.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -59,9 +61,44 @@ fn a_name_that_is_there_as_it_should_be_counts() {
 fn what_services_wrap_around_an_event_is_taken_off() {
     let alone = only(fixture!("falco/shell.json"));
     let wrapped = events(fixture!("falco/wrapped_by_services.ndjson"));
-    assert_eq!(wrapped, vec![alone; 5]);
+    assert_eq!(wrapped, vec![alone.clone(); 5]);
     let unpadded = json!({"specversion": "1.0", "data_base64": "eyJydWxlIjoiUiIsIm91dHB1dF9maWVsZHMiOnt9fQ"});
     assert_eq!(only(&unpadded.to_string()).rule, some("R"));
+    let falco = fixture!("falco/shell.json");
+    let base64 = STANDARD.encode(falco);
+    for body in [
+        json!([{"log": format!("2025-05-18T10:18:15.6Z stdout F {falco}\n"), "stream": "stdout"}]),
+        json!({"message": format!("<134>1 2025-05-18T10:18:15.6Z node-1 falco 7 - - {falco}"), "facility": 16}),
+        json!({"message": format!("[2025-05-18 10:18:15] falco: {falco} (end)")}),
+        json!({"message": {"data": base64, "messageId": "1"}, "subscription": "projects/acme/subscriptions/falco"}),
+        json!({"requestId": "r", "timestamp": 1_578_090_901_599_i64, "records": [{"data": base64}]}),
+        json!({"records": [{"topic": "falco", "value": base64}]}),
+    ] {
+        assert_eq!(events(&body.to_string()), std::slice::from_ref(&alone), "{body}");
+    }
+    let lines = json!({"log": format!("{falco}\n{}", falco.replace("web-1", "web-2"))});
+    assert_eq!(events(&lines.to_string()).len(), 2, "several in a row");
+}
+
+#[test]
+fn every_member_that_holds_an_event_is_taken_once() {
+    let falco: Value = serde_json::from_str(fixture!("falco/shell.json")).unwrap();
+    let mut other = falco.clone();
+    other["rule"] = json!("Another");
+    let rules = |body: Value| events(&body.to_string()).into_iter().filter_map(|event| event.rule).collect::<Vec<_>>();
+    let (shell, another) = ("Terminal shell in container", "Another");
+    assert_eq!(rules(json!({"event": falco, "message": other.to_string()})), [shell, another]);
+    for twice in [falco.to_string(), fixture!("falco/shell.json").to_owned()] {
+        assert_eq!(rules(json!({"event": {"original": twice}, "message": twice})), [shell]);
+        assert_eq!(rules(json!({"event": falco, "message": twice, "log": other})), [shell, another]);
+    }
+}
+
+#[test]
+fn a_push_of_a_shielded_vm_is_no_event_at_the_door_for_events() {
+    let entry = include_str!("../../../tests/data/integrity/late_failed_pcr4_changed_pcr14_new.json");
+    let push = json!({"message": {"data": STANDARD.encode(entry), "messageId": "1"}, "subscription": "s"});
+    assert_eq!(ignored(&push.to_string()), [Ignored::Unrecognised]);
 }
 
 #[test]
@@ -76,6 +113,11 @@ fn an_event_where_none_is_looked_for_is_kept_with_its_reason() {
         (json!({"streams": [{"values": [["1763800001639981110", falco.to_string()]]}]}), "output_fields"),
         (json!({"type": "x", "test": {"alert": sysdig}}), "content.ruleName"),
         (json!({"alert": {"entity": notification["entities"][0]}}), "policyEvents"),
+        (json!({"streams": [{"line": format!("F {falco}")}]}), "output_fields"),
+        (
+            json!({"falco": {"rule": "R", "priority": "Warning", "output": "o", "time": "2025-05-18T10:18:15Z"}}),
+            "`output`",
+        ),
     ] {
         let body = body.to_string();
         let found = elements(&body);
@@ -91,6 +133,7 @@ fn an_event_where_none_is_looked_for_is_kept_with_its_reason() {
         json!({"message": "the rule has no output_fields", "rule": "x"}),
         json!({"a": {"rule": {"name": "x"}, "output_fields": {}}}),
         json!({"log": "{\"output_fields\": broken"}),
+        json!({"alert": {"rule": "x", "priority": "P1", "output": "y"}}),
     ] {
         assert_eq!(ignored(&none.to_string()), [Ignored::Unrecognised], "{none}");
     }
@@ -109,4 +152,13 @@ fn a_stored_log_entry_stays_one_whatever_it_holds() {
         let element = stored(&entry.to_string(), received()).unwrap();
         assert!(matches!(element, Element::Event { event: Event::Integrity(_), .. }), "{element:?}");
     }
+    let falco = fixture!("falco/shell.json");
+    for (name, value) in [("message", format!("stdout F {falco}")), ("data", STANDARD.encode(falco))] {
+        entry["jsonPayload"][name] = json!(value);
+        let element = stored(&entry.to_string(), received()).unwrap();
+        assert!(matches!(element, Element::Event { event: Event::Integrity(_), .. }), "{element:?}");
+    }
+    let no_base64 = json!({"messageId": "1", "data": format!("stdout F {falco}")});
+    let element = stored(&no_base64.to_string(), received()).unwrap();
+    assert!(matches!(&element, Element::Unreadable { reason, .. } if reason.contains("not base64")), "{element:?}");
 }
