@@ -17,14 +17,18 @@ static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
     let (within, within_filter) =
         (r#"["']?\s(?:(?:[^|&;]|&[^&]|;\S)*?\s)?"#, r"\s(?:(?:[^&|;]|&[^&]|\|[^|\s]|;\S)*?\s)?");
     let flags = r"(?:\s+-\w+(?:\s+\d+)?)*";
+    // A cluster's last option may take a number.
+    let number = r"(?:\w*[Cr]\s+\d+|\w*)";
     let word = r#"(?:"[^"]*"|'[^']*'|[^\s"'|<>-]\S*)\s+"#;
     let starts = [
         format!(r"mongo(?:sh|dump|restore|export|import|stat|top|files)?(?:\.exe)?{within}-p\s*"),
         format!(r"(?:(?i:sqlcmd|osql|isql|tsql|bcp)(?:\.exe)?){within}-P\s*"),
         format!(r"ldap(?:search|modify|add|delete|whoami|passwd|compare|modrdn|exop){within_filter}-w\s*"),
         format!(r#"(?:smb\w*|rpcclient|winexe|wmic|net){within}(?:-U\s*|--user(?:name)?[=\s]\s*)["']?[^\s%"']+%"#),
-        format!(r"htpasswd{flags}\s+-(?:\w*n\w*b|\w*b\w*n|\w*n\w*\s+-\w*b|\w*b\w*\s+-\w*n)\w*{flags}\s+[^\s-]\S*\s+"),
-        format!(r"htpasswd{flags}\s+-\w*b\w*{flags}\s+[^\s-]\S*\s+\S+\s+"),
+        format!(
+            r"htpasswd{flags}\s+-(?:\w*n\w*b|\w*b\w*n|\w*n{number}\s+-\w*b|\w*b{number}\s+-\w*n){number}{flags}\s+[^\s-]\S*\s+"
+        ),
+        format!(r"htpasswd{flags}\s+-\w*b{number}{flags}\s+[^\s-]\S*\s+\S+\s+"),
         r#"(?i:net(?:\.exe)?["']?\s+use)\s+(?:[\w*]:?\s+)?\\\\\S+\s+(?:/\S+\s+)*"#.to_owned(),
         format!(r"mysqladmin(?:\.exe)?{within}password\s+"),
         format!(r"rabbitmqctl(?:\.bat)?{within}(?:add_user|change_password|authenticate_user)\s+{word}"),
@@ -125,6 +129,11 @@ mod tests {
             ("usermod -p", " bob"),
             ("useradd -mp ", " bob"),
             ("vault login ", ""),
+            ("htpasswd -nbBC 10 admin ", ""),
+            ("htpasswd -nBC 10 -b admin ", ""),
+            ("htpasswd -nb 10 ", ""),
+            ("htpasswd -bBC 10 /etc/f bob ", ""),
+            ("htpasswd -bBC10 /etc/f bob ", ""),
             ("vault login -no-print -method=token ", ""),
             ("cryptsetup --key ", " open /dev/sdb x"),
             ("openssl enc -aes-256-cbc -in a -k ", " -out b"),
