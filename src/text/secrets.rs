@@ -24,23 +24,28 @@ const VALUE: &str = concat!(
 /// What a text with a secret in it holds in any case. Most texts hold none of these.
 static STEMS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r#"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|--user|mysql|mariadb|redis-cli|login|eyJ|gh[oprsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza|hv[sb]\.|npm_|GOCSPX-|[sr]k_live_|dckr_[po]at_|[?&]key=|hooks\.slack|_PAT\b|storage.?key|account.?key|credential|cookie|-auth\b|mongo|ldap|sqlcmd|osql|isql|tsql|\bbcp\b|net(?:\.exe)?["']?\s+use|identified\s|(?:user|group)(?:add|mod)|rabbitmqctl|nmcli|cryptsetup|openssl|(?-u:\b)(?:un)?zip|(?-u:\b)7z|http_auth|sk-(?:proj|ant|svcacct|admin)-|do[opr]_v1_|(?-i:SG\.)|(?-i:[0-9]{6}:AA)"#,
+        r#"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|--user|mysql|mariadb|redis-cli|login|eyJ|gh[oprsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza|hv[sb]\.|npm_|GOCSPX-|[sr]k_live_|dckr_[po]at_|[?&]key=|hooks\.slack|_PAT\b|storage.?key|account.?key|auth.?key|(?-i:(?:JWT|ENCRYPTION)_KEY)|credential|cookie|-auth\b|mongo|ldap|sqlcmd|osql|isql|tsql|\bbcp\b|net(?:\.exe)?["']?\s+use|identified\s|(?:user|group)(?:add|mod)|rabbitmqctl|nmcli|cryptsetup|openssl|(?-u:\b)(?:un)?zip|(?-u:\b)7z|http_auth|sk-(?:proj|ant|svcacct|admin)-|do[opr]_v1_|(?-i:SG\.)|(?-i:[0-9]{6}:AA)"#,
     )
 });
 
 /// A name that says what its value is, and the value: `DB_PASSWORD=…`, `"token": "…"`, `X-Api-Key: …`, `--secret …`.
 static NAMED: LazyLock<Regex> = LazyLock::new(|| {
-    let names = "password|passwd|passphrase|pwd|token|secret|api[-_]?key|access[-_]?key|secret[-_]?key(?:_base)?|private[-_]?key|storage[-_]?key";
-    let only = r"(?-i:_PAT)|[?&]sig|[?&](?:[\w-]+-)?signature|(?:\b|_)account[-_]?key";
-    let told = format!(r#"(?:\bpass|_pass|{only}|{names})(?:\\?["'])?\]?\s*[:=]\s*"#);
+    let names = "password|passwd|passphrase|pwd|token|secret|api[-_]?key|access[-_]?key|secret[-_]?key(?:_base)?|private[-_]?key|storage[-_]?key|auth[-_]?key";
+    let only = r"(?-i:_PAT|JWT_KEY|ENCRYPTION_KEY)|[?&]sig|[?&](?:[\w-]+-)?signature|(?:\b|_)account[-_]?key";
+    let told = format!(r#"(?:\bpass|_pass|\bsshpass|{only}|max[-_]token|{names})(?:\\?["'])?\]?\s*[:=]\s*"#);
     // Of most addresses `key` says nothing; those of Google's services take an API key so.
     let of_google = r#"googleapis\.com(?::\d+)?[^\s"'?]*\?(?:[^\s"'&]*&)*key="#;
     let of_slack = r"hooks\.slack(?:-gov)?\.com/(?:services|triggers|workflows)/\w+/\w+/(?:\d+/)?";
-    let behind_option = format!(r"(?:--?[\w-]*(?:pass|{names})|secret_access_key)(?:\s*[:=]\s*|\s+)");
+    // Paths and names of others end like options: `/tmp/get-token`, `prod-db-password`.
+    let option = format!(r#"(?:^|[\s"'(,\[=])--?[\w-]*(?:pass|account[-_]?key|{names})"#);
+    let behind_option = format!(r"(?:{option}|secret_access_key|:_authToken)(?:\s*[:=]\s*|\s+)");
     pattern(&format!(
         r"(?i)((?:{told}|{behind_option}|{of_google}|{of_slack}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"
     ))
 });
+
+/// A fact of a sentence, `proc.name=sh`, by a field's name.
+static FACT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:k8s)?[a-z._]+=[^=\s]"));
 
 /// The password in an address, `https://user:password@host`; or an image, `docker://name:tag@sha256:digest`.
 static IN_ADDRESS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(://[^\s/?#:]*:)([^\s/?#]+)@(sha256:)?"));
@@ -163,11 +168,11 @@ pub(super) fn without(text: &str) -> Cow<'_, str> {
     if !STEMS.is_match(text) {
         return Cow::Borrowed(text);
     }
-    let text = then(authorization::hide(text), &NAMED, hidden);
-    let text = then(text, &OF_PROGRAM, hidden);
+    let text = then(authorization::hide(text), &NAMED, |found| (!is_no_value(found)).then(|| hidden(found)));
+    let text = then(text, &OF_PROGRAM, |found| Some(hidden(found)));
     let text = then(text, &IN_ADDRESS, |found| match found.get(3) {
-        Some(_) => found[0].to_owned(),
-        None => format!("{}{HIDDEN}@", &found[1]),
+        Some(_) => None,
+        None => Some(format!("{}{HIDDEN}@", &found[1])),
     });
     let text = then(text, &BEHIND_USER, |found| {
         let numeric = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
@@ -175,19 +180,47 @@ pub(super) fn without(text: &str) -> Cow<'_, str> {
         let ids = numeric(&found[1]) && numeric(password);
         // `-u http://…`: an address, whose own password was found before.
         if ids || password.starts_with("//") {
-            all.to_owned()
+            None
         } else {
-            format!("{}{HIDDEN}", &all[..all.len() - password.len()])
+            Some(format!("{}{HIDDEN}", &all[..all.len() - password.len()]))
         }
     });
-    programs::hide(hints::hide(then(text, &TOKEN, hidden)))
+    programs::hide(hints::hide(then(text, &TOKEN, |found| Some(hidden(found)))))
 }
 
-fn then<'t>(text: Cow<'t, str>, pattern: &Regex, told: impl Fn(&Captures<'_>) -> String) -> Cow<'t, str> {
-    match text {
-        Cow::Borrowed(text) => pattern.replace_all(text, told),
-        Cow::Owned(text) => Cow::Owned(pattern.replace_all(&text, told).into_owned()),
+/// The text with each find told anew. What was taken for a value and is none may begin the next find.
+fn then<'t>(text: Cow<'t, str>, pattern: &Regex, told: impl Fn(&Captures<'_>) -> Option<String>) -> Cow<'t, str> {
+    let (mut shown, mut done, mut at) = (String::new(), 0, 0);
+    while let Some(found) = pattern.captures_at(&text, at) {
+        let Some(whole) = found.get(0) else { break };
+        if let Some(told) = told(&found) {
+            shown.push_str(&text[done..whole.start()]);
+            shown.push_str(&told);
+            (done, at) = (whole.end(), whole.end());
+        } else {
+            at = found.get(2).map_or(0, |value| value.start());
+            // A blank before the value may be what the next find begins with.
+            at = if at > whole.start() + 1 && text[..at].ends_with(' ') { at - 1 } else { whole.end() };
+        }
     }
+    if done == 0 {
+        return text;
+    }
+    shown.push_str(&text[done..]);
+    Cow::Owned(shown)
+}
+
+/// Whether no secret stands behind an option: it takes none, or another option or a fact of a sentence comes next.
+fn is_no_value(found: &Captures<'_>) -> bool {
+    const SWITCHES: [&str; 5] = ["-disabled-password", "-no-password", "-with-token", "max_token", "max-token"];
+    let told = found[1].to_ascii_lowercase();
+    let name = told.trim_end();
+    if SWITCHES.iter().any(|switch| name.trim_end_matches([':', '=']).trim_end().ends_with(switch)) {
+        return true;
+    }
+    let is_scheme = ["bearer", "basic", "cscc"].iter().any(|scheme| name.ends_with(scheme));
+    let behind_blank = name.len() < told.len() && name.ends_with(|c: char| c.is_ascii_alphanumeric()) && !is_scheme;
+    behind_blank && (found[2].starts_with('-') || FACT.is_match(&found[2]))
 }
 
 /// What was found, with the secret left out and its quotes kept.
@@ -256,6 +289,13 @@ mod tests {
             "--auth=",
             "Cookie:",
             "Cookie: ",
+            "--account-key ",
+            "SSHPASS=",
+            "npm config set //registry.npmjs.org/:_authToken ",
+            "X-Auth-Key: ",
+            "tailscale up --authkey ",
+            "--no-x --password ",
+            "--print --token --password ",
         ] {
             let upper = word.to_uppercase();
             assert_eq!(redact(&format!("x {upper}hunter2 y")), format!("x {upper}[redacted] y"));
@@ -266,6 +306,8 @@ mod tests {
         }
         for word in [
             "GITHUB_PAT=",
+            "JWT_KEY=",
+            "APP_ENCRYPTION_KEY=",
             "curl --proxy-user bob:",
             "curl -U bob:",
             "mongo db.svc -u root -p ",
@@ -409,6 +451,18 @@ mod tests {
             "GOOGLE_APPLICATION_CREDENTIALS=/etc/key.json --credentials ./x.json app",
             "Search for credentials: a file was read (file=/root/.aws/credentials cookie monster)",
             "git commit --author=bob",
+            "bash /tmp/get-token /tmp/evil.sh",
+            "cat /etc/pam.d/common-password /etc/shadow",
+            "docker run --rm x/print-secret /bin/sh",
+            "kubectl get secret prod-db-password -o yaml",
+            "Run (command=gcloud auth print-access-token user=root)",
+            "Run (command=gh auth token --token user=root k8s.ns.name=x)",
+            "adduser --disabled-password evil",
+            "psql --no-password shop",
+            "gh auth login --with-token < f",
+            "gcloud sql users set-password root",
+            "app --max-token 5 max_token=5 max_tokens=5 --max_tokens 5",
+            "app --token -v --password --debug",
         ] {
             assert_eq!(redact(text), text);
         }

@@ -51,7 +51,7 @@ static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
 static PIPED: LazyLock<Regex> = LazyLock::new(|| {
     let given = r#"\\?"[^"]*"|'[^']*'|[^\s"'|]+"#;
     pattern(&format!(
-        r"(\b(?:echo|printf)\s+(?:-\w+\s+)*)({given})(\s*\|\s*(?:[\w./=-]+\s+){{0,5}}(?:/\S*/)?chpasswd\b)"
+        r"(\b(?:echo|printf)\s+(?:-\w+\s+)*)({given})(\s*\|\s*(?:[\w./=-]+\s+|\|\s*){{0,8}}(?:/\S*/)?chpasswd\b)"
     ))
 });
 
@@ -71,20 +71,20 @@ static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The text without them.
 pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
-    let text = then(text, &OF_PROGRAM, |found| if is_other(found) { found[0].to_owned() } else { hidden(found) });
+    let text = then(text, &OF_PROGRAM, |found| (!is_other(found)).then(|| hidden(found)));
     let text = then(text, &PIPED, |found| {
         let given = &found[2];
-        let Some(at) = given.find(':') else { return found[0].to_owned() };
+        let at = given.find(':')?;
         let closing = &given[given.trim_end_matches(['\\', '"', '\'']).len().max(at + 1)..];
-        format!("{}{}{HIDDEN}{closing}{}", &found[1], &given[..=at], &found[3])
+        Some(format!("{}{}{HIDDEN}{closing}{}", &found[1], &given[..=at], &found[3]))
     });
     // Without quotes there are words such as `EXPIRE`; Oracle's passwords have none.
     then(text, &STATEMENT, |found| match found[2].as_bytes() {
-        [b'\'' | b'"' | b'\\', ..] => hidden(found),
+        [b'\'' | b'"' | b'\\', ..] | [b'$', b'$', ..] => Some(hidden(found)),
         _ if found[1].trim_end().to_ascii_lowercase().ends_with(" by") && !found[2].eq_ignore_ascii_case("random") => {
-            hidden(found)
+            Some(hidden(found))
         }
-        _ => found[0].to_owned(),
+        _ => None,
     })
 }
 
@@ -173,6 +173,8 @@ mod tests {
                 r#"printf "a:[redacted]" | /usr/sbin/chpasswd"#,
             ),
             (r#"sh -c "echo -e \"a:Hunter2\" | chpasswd""#, r#"sh -c "echo -e \"a:[redacted]\" | chpasswd""#),
+            ("echo root:Hunter2 | tee f | chpasswd", "echo root:[redacted] | tee f | chpasswd"),
+            ("psql -c ALTER USER a PASSWORD $$Hunter2$$", "psql -c ALTER USER a PASSWORD [redacted]"),
             ("echo a: b | cat; chpasswd < f", "echo a: b | cat; chpasswd < f"),
         ] {
             assert_eq!(redact(text), expected);
