@@ -2,7 +2,9 @@
 
 mod authorization;
 mod hints;
+mod names;
 mod programs;
+mod users;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -24,46 +26,12 @@ const VALUE: &str = concat!(
 /// What a text with a secret in it holds in any case. Most texts hold none of these.
 static STEMS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r#"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|--user|mysql|mariadb|redis-cli|login|eyJ|gh[oprsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza|hv[sb]\.|npm_|GOCSPX-|[sr]k_live_|dckr_[po]at_|[?&]key=|hooks\.slack|_PAT\b|storage.?key|account.?key|auth.?key|(?-i:(?:JWT|ENCRYPTION)_KEY)|credential|cookie|-auth\b|mongo|ldap|sqlcmd|osql|isql|tsql|\bbcp\b|net(?:\.exe)?["']?\s+use|identified\s|(?:user|group)(?:add|mod)|rabbitmqctl|nmcli|cryptsetup|openssl|(?-u:\b)(?:un)?zip|(?-u:\b)7z|http_auth|sk-(?:proj|ant|svcacct|admin)-|do[opr]_v1_|(?-i:SG\.)|(?-i:[0-9]{6}:AA)"#,
+        r#"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|-[a-z]{1,8}u\s|--user|mysql|mariadb|redis-cli|login|eyJ|gh[oprsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza|hv[sb]\.|npm_|GOCSPX-|[sr]k_live_|dckr_[po]at_|[?&]key=|hooks\.slack|_PAT\b|storage.?key|account.?key|auth.?key|(?-i:(?:JWT|ENCRYPTION)_KEY)|credential|cookie|-auth\b|mongo|ldap|sqlcmd|osql|isql|tsql|\bbcp\b|net1?(?:\.exe)?["']?\s+use|identified\s|(?:user|group)(?:add|mod)|rabbitmqctl|nmcli|cryptsetup|openssl|(?-u:\b)(?:un)?zip|(?-u:\b)7z|http_auth|sk-(?:proj|ant|svcacct|admin)-|do[opr]_v1_|(?-i:SG\.)|(?-i:[0-9]{6}:AA)"#,
     )
 });
-
-/// A name that says what its value is, and the value: `DB_PASSWORD=…`, `"token": "…"`, `X-Api-Key: …`, `--secret …`.
-static NAMED: LazyLock<Regex> = LazyLock::new(|| {
-    let names = "password|passwd|passphrase|pwd|token|secret|api[-_]?key|access[-_]?key|secret[-_]?key(?:_base)?|private[-_]?key|storage[-_]?key|auth[-_]?key";
-    let only = r"(?-i:_PAT|JWT_KEY|ENCRYPTION_KEY)|[?&]sig|[?&](?:[\w-]+-)?signature|(?:\b|_)account[-_]?key";
-    let told = format!(r#"(?:\bpass|_pass|\bsshpass|{only}|max[-_]token|{names})(?:\\?["'])?\]?\s*[:=]\s*"#);
-    // Of most addresses `key` says nothing; those of Google's services take an API key so.
-    let of_google = r#"googleapis\.com(?::\d+)?[^\s"'?]*\?(?:[^\s"'&]*&)*key="#;
-    let of_slack = r"hooks\.slack(?:-gov)?\.com/(?:services|triggers|workflows)/\w+/\w+/(?:\d+/)?";
-    // Paths and names of others end like options: `/tmp/get-token`, `prod-db-password`.
-    let option = format!(r#"(?:^|[\s"'(,\[=])--?[\w-]*(?:pass|account[-_]?key|{names})"#);
-    let behind_option = format!(r"(?:{option}|secret_access_key|:_authToken)(?:\s*[:=]\s*|\s+)");
-    pattern(&format!(
-        r"(?i)((?:{told}|{behind_option}|{of_google}|{of_slack}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"
-    ))
-});
-
-/// A fact of a sentence, `proc.name=sh`, by a field's name.
-static FACT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:k8s)?[a-z._]+=[^=\s]"));
 
 /// The password in an address, `https://user:password@host`; or an image, `docker://name:tag@sha256:digest`.
 static IN_ADDRESS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(://[^\s/?#:]*:)([^\s/?#]+)@(sha256:)?"));
-
-/// The password that curl and its like are told, `-u user:password`; or a container's user, `-u 1000:1000`. A list of
-/// arguments does not say whose they are.
-static BEHIND_USER: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r#"(?:(?:^|\s)(?:-[uU](?:\s+|=)?|--(?:proxy-)?user(?:\s+|=)|--?http-auth(?:\s+|=))|\bCONSUL_HTTP_AUTH=)['"]?([^\s:'"]*):(\S+)"#,
-    )
-});
-
-/// Options of one letter, which only their program gives a meaning: `mysql -pSECRET`, `sshpass -p SECRET`,
-/// `docker login -p SECRET`, `redis-cli -a SECRET`.
-static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
-    let start = r"(?:\b(?:mysql|mariadb)\w*\b[^|;]*?\s-p|\bsshpass\s+-p\s*|\blogin\b[^|;]*?\s-p[\s=]+|\bredis-cli\b[^|;]*?\s-a\s+)";
-    pattern(&format!(r"({start})({VALUE})"))
-});
 
 /// Tokens that are known by their own form: JSON Web Tokens, those of GitHub, GitLab, Slack, Google, Vault, npm,
 /// Stripe, Docker, OpenAI, Anthropic, DigitalOcean, SendGrid and of Telegram's bots, private keys.
@@ -168,23 +136,13 @@ pub(super) fn without(text: &str) -> Cow<'_, str> {
     if !STEMS.is_match(text) {
         return Cow::Borrowed(text);
     }
-    let text = then(authorization::hide(text), &NAMED, |found| (!is_no_value(found)).then(|| hidden(found)));
-    let text = then(text, &OF_PROGRAM, |found| Some(hidden(found)));
+    let text = names::hide(authorization::hide(text));
+    let text = programs::hide_options(text);
     let text = then(text, &IN_ADDRESS, |found| match found.get(3) {
         Some(_) => None,
         None => Some(format!("{}{HIDDEN}@", &found[1])),
     });
-    let text = then(text, &BEHIND_USER, |found| {
-        let numeric = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-        let (all, password) = (&found[0], &found[2]);
-        let ids = numeric(&found[1]) && numeric(password);
-        // `-u http://…`: an address, whose own password was found before.
-        if ids || password.starts_with("//") {
-            None
-        } else {
-            Some(format!("{}{HIDDEN}", &all[..all.len() - password.len()]))
-        }
-    });
+    let text = users::hide(text);
     programs::hide(hints::hide(then(text, &TOKEN, |found| Some(hidden(found)))))
 }
 
@@ -208,19 +166,6 @@ fn then<'t>(text: Cow<'t, str>, pattern: &Regex, told: impl Fn(&Captures<'_>) ->
     }
     shown.push_str(&text[done..]);
     Cow::Owned(shown)
-}
-
-/// Whether no secret stands behind an option: it takes none, or another option or a fact of a sentence comes next.
-fn is_no_value(found: &Captures<'_>) -> bool {
-    const SWITCHES: [&str; 5] = ["-disabled-password", "-no-password", "-with-token", "max_token", "max-token"];
-    let told = found[1].to_ascii_lowercase();
-    let name = told.trim_end();
-    if SWITCHES.iter().any(|switch| name.trim_end_matches([':', '=']).trim_end().ends_with(switch)) {
-        return true;
-    }
-    let is_scheme = ["bearer", "basic", "cscc"].iter().any(|scheme| name.ends_with(scheme));
-    let behind_blank = name.len() < told.len() && name.ends_with(|c: char| c.is_ascii_alphanumeric()) && !is_scheme;
-    behind_blank && (found[2].starts_with('-') || FACT.is_match(&found[2]))
 }
 
 /// What was found, with the secret left out and its quotes kept.
@@ -301,7 +246,25 @@ mod tests {
             assert_eq!(redact(&format!("x {upper}hunter2 y")), format!("x {upper}[redacted] y"));
             behind(word);
         }
-        for word in ["sshpass -p ", "sshpass -p", "mysql -u root -p", "docker login -u me -p ", "redis-cli -h x -a "] {
+    }
+
+    #[test]
+    fn what_options_of_programs_stand_before_is_left_out() {
+        for word in [
+            "sshpass -p ",
+            "sshpass -p",
+            "mysql -u root -p",
+            "docker login -u me -p ",
+            "redis-cli -h x -a ",
+            "docker exec -it mysql mysqldump -uroot -p",
+            "kubectl exec mysql-0 -- mysql -p",
+            "/usr/bin/mysql -p",
+            "docker login -u bob -p",
+            "xargs mysql -p",
+            "sudo podman login -p",
+            "az login -u me -p ",
+            "helm registry login x -p ",
+        ] {
             behind(word);
         }
         for word in [
@@ -328,15 +291,15 @@ mod tests {
                 assert_eq!(redact(&format!("{before}{word}hunter2 y")), format!("{before}{word}[redacted] y"));
             }
         }
+    }
 
-        fn behind(word: &str) {
-            assert_eq!(redact(&format!("x {word}hunter2 y")), format!("x {word}[redacted] y"));
-            for quote in ['"', '\''] {
-                let text = format!("x {word}{quote}hunter2 and more{quote} y");
-                assert_eq!(redact(&text), format!("x {word}{quote}[redacted]{quote} y"));
-            }
-            assert!(!redact(&format!("x {word}\"hunter2 and more")).contains("hunter2"), "cut off: {word}");
+    fn behind(word: &str) {
+        assert_eq!(redact(&format!("x {word}hunter2 y")), format!("x {word}[redacted] y"));
+        for quote in ['"', '\''] {
+            let text = format!("x {word}{quote}hunter2 and more{quote} y");
+            assert_eq!(redact(&text), format!("x {word}{quote}[redacted]{quote} y"));
         }
+        assert!(!redact(&format!("x {word}\"hunter2 and more")).contains("hunter2"), "cut off: {word}");
     }
 
     #[test]
@@ -451,18 +414,6 @@ mod tests {
             "GOOGLE_APPLICATION_CREDENTIALS=/etc/key.json --credentials ./x.json app",
             "Search for credentials: a file was read (file=/root/.aws/credentials cookie monster)",
             "git commit --author=bob",
-            "bash /tmp/get-token /tmp/evil.sh",
-            "cat /etc/pam.d/common-password /etc/shadow",
-            "docker run --rm x/print-secret /bin/sh",
-            "kubectl get secret prod-db-password -o yaml",
-            "Run (command=gcloud auth print-access-token user=root)",
-            "Run (command=gh auth token --token user=root k8s.ns.name=x)",
-            "adduser --disabled-password evil",
-            "psql --no-password shop",
-            "gh auth login --with-token < f",
-            "gcloud sql users set-password root",
-            "app --max-token 5 max_token=5 max_tokens=5 --max_tokens 5",
-            "app --token -v --password --debug",
         ] {
             assert_eq!(redact(text), text);
         }
