@@ -2,7 +2,9 @@
 
 mod authorization;
 mod hints;
+mod names;
 mod programs;
+mod users;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -24,41 +26,12 @@ const VALUE: &str = concat!(
 /// What a text with a secret in it holds in any case. Most texts hold none of these.
 static STEMS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r#"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|--user|mysql|mariadb|redis-cli|login|eyJ|gh[oprsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza|hv[sb]\.|npm_|GOCSPX-|[sr]k_live_|dckr_[po]at_|[?&]key=|hooks\.slack|_PAT\b|storage.?key|account.?key|credential|cookie|-auth\b|mongo|ldap|sqlcmd|osql|isql|tsql|\bbcp\b|net(?:\.exe)?["']?\s+use|identified\s|(?:user|group)(?:add|mod)|rabbitmqctl|nmcli|cryptsetup|openssl|(?-u:\b)(?:un)?zip|(?-u:\b)7z|http_auth|sk-(?:proj|ant|svcacct|admin)-|do[opr]_v1_|(?-i:SG\.)|(?-i:[0-9]{6}:AA)"#,
+        r#"(?i)bearer|authorization|pass|pwd|token|secret|api.?key|access.?key|private.?key|sig(?:nature)?=|://[^/]*@|-u|-[a-z]{1,8}u\s|--user|mysql|mariadb|redis-cli|login|eyJ|gh[oprsu]_|github_pat_|glpat-|xox[abprs]-|ya29\.|AIza|hv[sb]\.|npm_|GOCSPX-|[sr]k_live_|dckr_[po]at_|[?&]key=|hooks\.slack|_PAT\b|storage.?key|account.?key|auth.?key|(?-i:(?:JWT|ENCRYPTION)_KEY)|credential|cookie|-auth\b|mongo|ldap|sqlcmd|osql|isql|tsql|\bbcp\b|net1?(?:\.exe)?["']?\s+use|identified\s|(?:user|group)(?:add|mod)|rabbitmqctl|nmcli|cryptsetup|openssl|(?-u:\b)(?:un)?zip|(?-u:\b)7z|http_auth|sk-(?:proj|ant|svcacct|admin)-|do[opr]_v1_|(?-i:SG\.)|(?-i:[0-9]{6}:AA)"#,
     )
-});
-
-/// A name that says what its value is, and the value: `DB_PASSWORD=…`, `"token": "…"`, `X-Api-Key: …`, `--secret …`.
-static NAMED: LazyLock<Regex> = LazyLock::new(|| {
-    let names = "password|passwd|passphrase|pwd|token|secret|api[-_]?key|access[-_]?key|secret[-_]?key(?:_base)?|private[-_]?key|storage[-_]?key";
-    let only = r"(?-i:_PAT)|[?&]sig|[?&](?:[\w-]+-)?signature|(?:\b|_)account[-_]?key";
-    let told = format!(r#"(?:\bpass|_pass|{only}|{names})(?:\\?["'])?\]?\s*[:=]\s*"#);
-    // Of most addresses `key` says nothing; those of Google's services take an API key so.
-    let of_google = r#"googleapis\.com(?::\d+)?[^\s"'?]*\?(?:[^\s"'&]*&)*key="#;
-    let of_slack = r"hooks\.slack(?:-gov)?\.com/(?:services|triggers|workflows)/\w+/\w+/(?:\d+/)?";
-    let behind_option = format!(r"(?:--?[\w-]*(?:pass|{names})|secret_access_key)(?:\s*[:=]\s*|\s+)");
-    pattern(&format!(
-        r"(?i)((?:{told}|{behind_option}|{of_google}|{of_slack}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"
-    ))
 });
 
 /// The password in an address, `https://user:password@host`; or an image, `docker://name:tag@sha256:digest`.
 static IN_ADDRESS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(://[^\s/?#:]*:)([^\s/?#]+)@(sha256:)?"));
-
-/// The password that curl and its like are told, `-u user:password`; or a container's user, `-u 1000:1000`. A list of
-/// arguments does not say whose they are.
-static BEHIND_USER: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r#"(?:(?:^|\s)(?:-[uU](?:\s+|=)?|--(?:proxy-)?user(?:\s+|=)|--?http-auth(?:\s+|=))|\bCONSUL_HTTP_AUTH=)['"]?([^\s:'"]*):(\S+)"#,
-    )
-});
-
-/// Options of one letter, which only their program gives a meaning: `mysql -pSECRET`, `sshpass -p SECRET`,
-/// `docker login -p SECRET`, `redis-cli -a SECRET`.
-static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
-    let start = r"(?:\b(?:mysql|mariadb)\w*\b[^|;]*?\s-p|\bsshpass\s+-p\s*|\blogin\b[^|;]*?\s-p[\s=]+|\bredis-cli\b[^|;]*?\s-a\s+)";
-    pattern(&format!(r"({start})({VALUE})"))
-});
 
 /// Tokens that are known by their own form: JSON Web Tokens, those of GitHub, GitLab, Slack, Google, Vault, npm,
 /// Stripe, Docker, OpenAI, Anthropic, DigitalOcean, SendGrid and of Telegram's bots, private keys.
@@ -163,31 +136,36 @@ pub(super) fn without(text: &str) -> Cow<'_, str> {
     if !STEMS.is_match(text) {
         return Cow::Borrowed(text);
     }
-    let text = then(authorization::hide(text), &NAMED, hidden);
-    let text = then(text, &OF_PROGRAM, hidden);
+    let text = names::hide(authorization::hide(text));
+    let text = programs::hide_options(text);
     let text = then(text, &IN_ADDRESS, |found| match found.get(3) {
-        Some(_) => found[0].to_owned(),
-        None => format!("{}{HIDDEN}@", &found[1]),
+        Some(_) => None,
+        None => Some(format!("{}{HIDDEN}@", &found[1])),
     });
-    let text = then(text, &BEHIND_USER, |found| {
-        let numeric = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-        let (all, password) = (&found[0], &found[2]);
-        let ids = numeric(&found[1]) && numeric(password);
-        // `-u http://…`: an address, whose own password was found before.
-        if ids || password.starts_with("//") {
-            all.to_owned()
-        } else {
-            format!("{}{HIDDEN}", &all[..all.len() - password.len()])
-        }
-    });
-    programs::hide(hints::hide(then(text, &TOKEN, hidden)))
+    let text = users::hide(text);
+    programs::hide(hints::hide(then(text, &TOKEN, |found| Some(hidden(found)))))
 }
 
-fn then<'t>(text: Cow<'t, str>, pattern: &Regex, told: impl Fn(&Captures<'_>) -> String) -> Cow<'t, str> {
-    match text {
-        Cow::Borrowed(text) => pattern.replace_all(text, told),
-        Cow::Owned(text) => Cow::Owned(pattern.replace_all(&text, told).into_owned()),
+/// The text with each find told anew. What was taken for a value and is none may begin the next find.
+fn then<'t>(text: Cow<'t, str>, pattern: &Regex, told: impl Fn(&Captures<'_>) -> Option<String>) -> Cow<'t, str> {
+    let (mut shown, mut done, mut at) = (String::new(), 0, 0);
+    while let Some(found) = pattern.captures_at(&text, at) {
+        let Some(whole) = found.get(0) else { break };
+        if let Some(told) = told(&found) {
+            shown.push_str(&text[done..whole.start()]);
+            shown.push_str(&told);
+            (done, at) = (whole.end(), whole.end());
+        } else {
+            at = found.get(2).map_or(0, |value| value.start());
+            // A blank before the value may be what the next find begins with.
+            at = if at > whole.start() + 1 && text[..at].ends_with(' ') { at - 1 } else { whole.end() };
+        }
     }
+    if done == 0 {
+        return text;
+    }
+    shown.push_str(&text[done..]);
+    Cow::Owned(shown)
 }
 
 /// What was found, with the secret left out and its quotes kept.
@@ -256,16 +234,43 @@ mod tests {
             "--auth=",
             "Cookie:",
             "Cookie: ",
+            "--account-key ",
+            "SSHPASS=",
+            "npm config set //registry.npmjs.org/:_authToken ",
+            "X-Auth-Key: ",
+            "tailscale up --authkey ",
+            "--no-x --password ",
+            "--print --token --password ",
         ] {
             let upper = word.to_uppercase();
             assert_eq!(redact(&format!("x {upper}hunter2 y")), format!("x {upper}[redacted] y"));
             behind(word);
         }
-        for word in ["sshpass -p ", "sshpass -p", "mysql -u root -p", "docker login -u me -p ", "redis-cli -h x -a "] {
+    }
+
+    #[test]
+    fn what_options_of_programs_stand_before_is_left_out() {
+        for word in [
+            "sshpass -p ",
+            "sshpass -p",
+            "mysql -u root -p",
+            "docker login -u me -p ",
+            "redis-cli -h x -a ",
+            "docker exec -it mysql mysqldump -uroot -p",
+            "kubectl exec mysql-0 -- mysql -p",
+            "/usr/bin/mysql -p",
+            "docker login -u bob -p",
+            "xargs mysql -p",
+            "sudo podman login -p",
+            "az login -u me -p ",
+            "helm registry login x -p ",
+        ] {
             behind(word);
         }
         for word in [
             "GITHUB_PAT=",
+            "JWT_KEY=",
+            "APP_ENCRYPTION_KEY=",
             "curl --proxy-user bob:",
             "curl -U bob:",
             "mongo db.svc -u root -p ",
@@ -286,15 +291,15 @@ mod tests {
                 assert_eq!(redact(&format!("{before}{word}hunter2 y")), format!("{before}{word}[redacted] y"));
             }
         }
+    }
 
-        fn behind(word: &str) {
-            assert_eq!(redact(&format!("x {word}hunter2 y")), format!("x {word}[redacted] y"));
-            for quote in ['"', '\''] {
-                let text = format!("x {word}{quote}hunter2 and more{quote} y");
-                assert_eq!(redact(&text), format!("x {word}{quote}[redacted]{quote} y"));
-            }
-            assert!(!redact(&format!("x {word}\"hunter2 and more")).contains("hunter2"), "cut off: {word}");
+    fn behind(word: &str) {
+        assert_eq!(redact(&format!("x {word}hunter2 y")), format!("x {word}[redacted] y"));
+        for quote in ['"', '\''] {
+            let text = format!("x {word}{quote}hunter2 and more{quote} y");
+            assert_eq!(redact(&text), format!("x {word}{quote}[redacted]{quote} y"));
         }
+        assert!(!redact(&format!("x {word}\"hunter2 and more")).contains("hunter2"), "cut off: {word}");
     }
 
     #[test]

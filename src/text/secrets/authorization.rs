@@ -10,7 +10,8 @@ use super::{HIDDEN, VALUE, pattern};
 /// Schemes that may be shown, and what stands behind them.
 const SCHEMES: &str = concat!(
     "(?:bearer|basic|cscc|token|digest|negotiate|ntlm|dpop|oauth2?|hawk|splunk|geniekey|api-?key|ssws|sharedkey|jwt",
-    r"|(?:(?:aws4|tc3|acs3|sdk)-)?hmac-sha256|scram-sha-1|scram-sha-256|vapid|privatetoken)(?:\s*[:,]\s*|\s+)"
+    r"|(?:(?:aws4|tc3|acs3|sdk)-)?hmac-sha256|scram-sha-1|scram-sha-256|vapid|privatetoken",
+    r"|bot|api-token|klaviyo-api-key|zoho-oauthtoken)(?:\s*[:,]\s*|\s+)"
 );
 
 /// The name once more: `Authorization: Authorization: …`.
@@ -72,8 +73,11 @@ pub(super) fn hide(text: &str) -> Cow<'_, str> {
         let (from, to) = match opening {
             Some(opening) => (0, enclosed(rest, opening.as_str())),
             None if scheme.is_some() || is_setting => bare(rest),
-            None if !may_stand(&text[..header.start()], header.as_str()) => bare(rest),
-            None => with_scheme(rest),
+            None if may_stand(&text[..header.start()], header.as_str()) => with_scheme(rest, |_| true),
+            // Of words behind a sentence's colon, one that looks like a token; programs take headers without a blank.
+            None if header.as_str().ends_with(char::is_whitespace) => with_scheme(rest, looks_like_token),
+            None if has_digit(rest.split_whitespace().next().unwrap_or_default()) => bare(rest),
+            None => with_scheme(rest, |word| !FACT.is_match(word)),
         };
         if from < to {
             shown.push_str(&text[done..start + from]);
@@ -115,18 +119,29 @@ fn bare(rest: &str) -> (usize, usize) {
 }
 
 /// The same where a scheme may stand that nobody knows: the next word is hidden with it. After a token that looks like
-/// a scheme, that is one word too many.
-fn with_scheme(rest: &str) -> (usize, usize) {
+/// a scheme, that is one word too many. Which words may be hidden so is told.
+fn with_scheme(rest: &str, may_hide: impl Fn(&str) -> bool) -> (usize, usize) {
     let (from, mut to) = bare(rest);
     let mut word = from;
     for may_be_scheme in [&*SCHEME, &*SECOND] {
         if !may_be_scheme.is_match(&rest[word..to]) {
             break;
         }
-        let Some((start, end)) = next(&rest[to..]) else { break };
+        let next = next(&rest[to..]).filter(|(start, end)| may_hide(&rest[to + start..to + end]));
+        let Some((start, end)) = next else { break };
         (word, to) = (to + start, to + end);
     }
     (from, to)
+}
+
+/// Whether a word has a digit or a capital inside, and is no fact of a sentence.
+fn looks_like_token(word: &str) -> bool {
+    let inside = word.bytes().skip(1).any(|b| b.is_ascii_uppercase());
+    (inside || has_digit(word)) && !FACT.is_match(word)
+}
+
+fn has_digit(word: &str) -> bool {
+    word.bytes().any(|b| b.is_ascii_digit())
 }
 
 /// Where the next word begins and ends, when it is neither an option nor an address nor a sign of the shell.
@@ -190,7 +205,7 @@ mod tests {
                 "curl -H Authorization: [redacted] https://x",
             ),
             (
-                "grpcurl -rpc-header authorization: Api-Token S3CRET x",
+                "grpcurl -rpc-header authorization: Foo-Token S3CRET x",
                 "grpcurl -rpc-header authorization: [redacted] x",
             ),
             (
@@ -224,6 +239,23 @@ mod tests {
                 "x 'Authorization: [redacted]' 'Authorization: [redacted]' y",
             ),
             ("kubectl get authorizationpolicies -A", "kubectl get authorizationpolicies -A"),
+            (
+                "http GET https://discord.com/api Authorization:Bot MTIz.S3CRET",
+                "http GET https://discord.com/api Authorization:Bot [redacted]",
+            ),
+            (
+                "xh https://x Authorization: Api-Token dt0c01.S3CRET a=b",
+                "xh https://x Authorization: Api-Token [redacted] a=b",
+            ),
+            ("http x X-Authorization:Bot hunter", "http x X-Authorization:Bot [redacted]"),
+            ("http x X-Authorization:Foo hunter a=b", "http x X-Authorization:[redacted] a=b"),
+            ("http x Authorization:Foo a=b", "http x Authorization:[redacted] a=b"),
+            ("xh https://x Authorization: Foo dt0c01.S3CRET a=b", "xh https://x Authorization: [redacted] a=b"),
+            (
+                "curl -H Authorization: Klaviyo-API-Key S https://x",
+                "curl -H Authorization: Klaviyo-API-Key [redacted] https://x",
+            ),
+            ("x Authorization: Zoho-oauthtoken 1000.S y", "x Authorization: Zoho-oauthtoken [redacted] y"),
         ] {
             assert_eq!(redact(text), expected);
             assert_eq!(redact(expected), expected, "twice");
@@ -287,6 +319,12 @@ mod tests {
                 "Failed authorization: user root opened /etc/shadow",
                 "Failed authorization: [redacted] root opened /etc/shadow",
             ),
+            (
+                "Failed authorization: user Bob opened /etc/shadow",
+                "Failed authorization: [redacted] Bob opened /etc/shadow",
+            ),
+            ("x authorization: denied user=Bob1 y", "x authorization: [redacted] user=Bob1 y"),
+            ("x authorization:denied user=Bob1 y", "x authorization:[redacted] user=Bob1 y"),
             ("docker run -e authorization=true image run", "docker run -e authorization=[redacted] image run"),
             (
                 "docker run -e AUTHORIZATION=Basic dXNlcjpwYXNz image",

@@ -18,7 +18,7 @@ static HINTED: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The text without secrets that are only hinted at.
 pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
-    then(text, &HINTED, |found| if says_where(found) { found[0].to_owned() } else { hidden(found) })
+    then(text, &HINTED, |found| (!says_where(found)).then(|| hidden(found)))
 }
 
 /// Whether the value says where or how, and not what: a path, a variable, an option, a method, an object whose members
