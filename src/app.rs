@@ -272,7 +272,7 @@ impl App {
             tokio::spawn(keep_house(self.senders, self.strangers)),
             tokio::spawn(self.overdue.run(stopping.clone())),
         ];
-        beside.extend(self.attestor.map(|part| tokio::spawn(part.run(stopping.clone()))));
+        beside.extend(self.attestor.clone().map(|part| tokio::spawn(part.run(stopping.clone()))));
         beside.extend(self.channel.map(|part| tokio::spawn(part.run(stopping.clone()))));
         let stopped = stopping.clone();
         beside.extend(self.push_keys.map(|keys| tokio::spawn(async move { keys.keep_fresh(stopped).await })));
@@ -290,6 +290,9 @@ impl App {
         }
         for part in beside {
             ending::at_once(part).await;
+        }
+        if let Some(attestor) = self.attestor {
+            ending::of_journal(attestor.journal_is_settled()).await;
         }
         tracing::info!("stopped");
     }

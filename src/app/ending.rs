@@ -15,6 +15,8 @@ use crate::telemetry::chain;
 pub(super) const GRACE: Duration = Duration::from_secs(8);
 /// A part that is broken off lets go of its stores at the next point where it waits.
 const LETTING_GO: Duration = Duration::from_millis(200);
+/// What the last lines of a journal may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// What the worker needs to end in order: its last attempts, and their settlements.
 const LAST_STEPS: Duration = Duration::from_millis(1_500);
 /// How often is asked whether anything still waits.
@@ -43,6 +45,13 @@ pub(super) async fn of(parts: impl IntoIterator<Item = Part>, grace: Duration) {
 pub(super) async fn at_once(task: JoinHandle<()>) {
     task.abort();
     let _gone = tokio::time::timeout(LETTING_GO, task).await;
+}
+
+/// Waits for the journal's last lines, which their asker did not wait for. A disk may take nothing any more.
+pub(super) async fn of_journal(settled: impl Future<Output = bool>) {
+    if !tokio::time::timeout(LAST_LINES, settled).await.unwrap_or(false) {
+        tracing::error!("the last decisions about attestation may not stand in the journal");
+    }
 }
 
 /// The end where the disk goes with the process: no next start takes anything up, so the worker goes on until nothing waits

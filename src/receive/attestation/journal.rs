@@ -83,6 +83,12 @@ struct Queue {
     closed: bool,
 }
 
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.waiting.is_empty()
+    }
+}
+
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Journal")
@@ -117,6 +123,14 @@ impl Journal {
     pub async fn write(&self, entry: &Entry<'_>) -> bool {
         let (written, answer) = oneshot::channel();
         self.0.desk.add(entry, Some(written)) && answer.await.unwrap_or(false)
+    }
+
+    /// Whether all that was noted so far is on the disk, once that is known. Asked at the end: the threads that answer
+    /// requests may hold the journal longer than the process lives.
+    pub async fn settled(&self) -> bool {
+        let (written, answer) = oneshot::channel();
+        self.0.desk.ask(written);
+        answer.await.unwrap_or(false)
     }
 }
 
@@ -153,28 +167,38 @@ impl Desk {
         true
     }
 
+    /// Has the asker told of what waits, and of nothing more where nothing does.
+    fn ask(&self, asker: oneshot::Sender<bool>) {
+        self.queue().waiting.push(asker);
+        self.came.notify_one();
+    }
+
     /// What waits, once there is something; nothing when the journal is closed.
     fn next(&self) -> Option<Queue> {
-        let there = |queue: &mut Queue| queue.text.is_empty() && !queue.closed;
+        let there = |queue: &mut Queue| queue.is_empty() && !queue.closed;
         let queue = self.came.wait_while(self.queue(), there).unwrap_or_else(PoisonError::into_inner);
         let alone = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
         let gathered = self.came.wait_timeout_while(queue, GATHER, alone).unwrap_or_else(PoisonError::into_inner);
         let mut queue = gathered.0;
         let closed = queue.closed;
         let batch = std::mem::replace(&mut *queue, Queue { closed, ..Queue::default() });
-        (!batch.text.is_empty() || !closed).then_some(batch)
+        (!batch.is_empty() || !closed).then_some(batch)
     }
 
     fn write_all(&self, mut book: Book) {
         while let Some(batch) = self.next() {
-            let written = book.append(&batch.text);
-            if let Err(error) = &written {
-                tracing::error!(%error, "the attestation journal cannot be written; nothing is allowed until it can");
+            // Where somebody only asks, the last lines tell.
+            if !batch.text.is_empty() {
+                let written = book.append(&batch.text);
+                if let Err(error) = &written {
+                    tracing::error!(%error, "the attestation journal cannot be written; nothing is allowed until it can");
+                }
+                self.broken.store(written.is_err(), Ordering::Relaxed);
             }
-            self.broken.store(written.is_err(), Ordering::Relaxed);
+            let written = !self.broken.load(Ordering::Relaxed);
             for waiting in batch.waiting {
                 // Who waited may have gone.
-                waiting.send(written.is_ok()).ok();
+                waiting.send(written).ok();
             }
         }
     }
@@ -259,9 +283,15 @@ mod tests {
         assert_eq!(text.lines().count(), 501);
         assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
         assert!(text.lines().last().unwrap().contains("allowed"));
+        let lines = || std::fs::read_to_string(&path).unwrap().lines().count();
+        journal.note(&entry("denied"));
+        let held_elsewhere = journal.clone();
+        assert!(journal.settled().await && journal.settled().await);
+        assert_eq!(lines(), 502);
+        drop(held_elsewhere);
         journal.note(&entry("denied"));
         drop(journal);
-        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 502);
+        assert_eq!(lines(), 503);
     }
 
     #[cfg(unix)]
@@ -312,5 +342,6 @@ mod tests {
         assert!(journal.takes_lines(), "none was tried");
         assert!(!journal.write(&entry("allowed")).await);
         assert!(!journal.note(&entry("allowed")) && !journal.takes_lines());
+        assert!(!journal.settled().await);
     }
 }

@@ -182,6 +182,11 @@ impl Attestor {
         self.0.journal.takes_lines()
     }
 
+    /// Waits until the journal has what was decided so far. `false` when it could not be written.
+    pub async fn journal_is_settled(&self) -> bool {
+        self.0.journal.settled().await
+    }
+
     /// The codelab's secret.
     pub fn codelab(&self) -> Option<&str> {
         self.0.codelab.as_deref()
