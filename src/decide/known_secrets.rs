@@ -17,7 +17,11 @@ const LONGEST_NAME: usize = 255;
 
 /// The secrets of our own settings.
 #[derive(Debug, Clone, Default)]
-pub struct KnownSecrets(Vec<SecretString>);
+pub struct KnownSecrets {
+    secrets: Vec<SecretString>,
+    /// The length of the shortest: most texts of a finding are shorter, and need no look.
+    shortest: usize,
+}
 
 impl KnownSecrets {
     /// These secrets; what is too short to be told from ordinary words is none.
@@ -26,18 +30,19 @@ impl KnownSecrets {
             secrets.into_iter().filter(|secret| secret.expose_secret().len() >= SHORTEST).cloned().collect();
         // One may be the beginning of another.
         known.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
-        Self(known)
+        let shortest = known.last().map_or(usize::MAX, |secret| secret.expose_secret().len());
+        Self { secrets: known, shortest }
     }
 
     /// The changes without them, wherever they stand in what a finding says.
     pub fn leave_out(&self, changes: &mut [FindingChange]) {
-        if !self.0.is_empty() {
+        if !self.secrets.is_empty() {
             changes.iter_mut().filter_map(FindingChange::finding_mut).for_each(|finding| self.leave_out_of(finding));
         }
     }
 
     fn leave_out_of(&self, finding: &mut Finding) {
-        let stand_in = |text: &str| self.texts().any(|secret| text.contains(secret));
+        let stand_in = |text: &str| text.len() >= self.shortest && self.texts().any(|secret| text.contains(secret));
         // Half an address leads nowhere.
         finding.external_uri.take_if(|address| stand_in(address));
         let mut found = false;
@@ -92,7 +97,7 @@ impl KnownSecrets {
     }
 
     fn texts(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|secret| secret.expose_secret())
+        self.secrets.iter().map(|secret| secret.expose_secret())
     }
 
     fn without(&self, facts: &Facts) -> Facts {
