@@ -6,18 +6,20 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
+use crate::causes::chain;
 use crate::decide::{self, Decision, Rules};
 use crate::deliver::{Sink, Verdict};
 use crate::enrich::{Enriched, Enrichment};
-use crate::event::{Event, FindingChange, Outcome};
+use crate::event::{Event, Outcome};
+use crate::finding::FindingChange;
 use crate::integrity::Entry;
-use crate::integrity::tracker::{Followed, Known, Tracker};
 use crate::outbox::Leased;
 use crate::outbox::worker::{Attempt, Handler};
-use crate::respond::Plan;
+use crate::plan::Plan;
 use crate::respond::responder::Planner;
 use crate::state::StateError;
-use crate::telemetry::{chain, metrics as names};
+use crate::telemetry::metrics as names;
+use crate::track::{Followed, Known, Tracker};
 
 /// How long until a state store that refuses us is asked again; somebody has to mend it.
 const REFUSED_STATE: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use sysdig_scc::decide::{Decision, Rules, decide};
 use sysdig_scc::enrich::Enriched;
-use sysdig_scc::event::FindingChange;
+use sysdig_scc::finding::FindingChange;
 use sysdig_scc::normalize::{Element, delivery, stored};
 
 fuzz_target!(|body: &[u8]| {

@@ -7,9 +7,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::causes::chain;
 use crate::event::Outcome;
 use crate::outbox::{Stats, Store, StoreError};
-use crate::telemetry::chain;
 
 /// How long all parts together may take for what is in hand.
 pub(super) const GRACE: Duration = Duration::from_secs(8);

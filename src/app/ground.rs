@@ -9,6 +9,7 @@ use crate::attest::chain::Roots;
 use crate::attest::key_source::{FetchRules, KeySource};
 use crate::attest::keys::KeySet;
 use crate::attest::policies::{Policies, Table};
+use crate::causes::chain;
 use crate::config::attestation::{
     ATTESTATION_JOURNAL, ATTESTATION_JWKS_FILE, ATTESTATION_LOG_POLICY, ATTESTATION_POLICIES, ATTESTATION_POLICY,
     ATTESTATION_ROOT, ATTESTATION_SECRETS, AttestationConfig,
@@ -19,7 +20,6 @@ use crate::config::state::{STATE_URL, StateUrl};
 use crate::config::{Areas, Config, Env, Problem, Problems, Setting};
 use crate::enrich::login;
 use crate::receive::attestation::stand_in;
-use crate::telemetry::chain;
 
 /// The settings, when nothing is wrong with them nor with what they name on this machine.
 ///

@@ -13,8 +13,6 @@ use crate::google::compute::Compute;
 use crate::google::compute_acts::ComputeActs;
 use crate::google::http::{self, HttpSettings};
 use crate::google::pubsub::Client;
-use crate::integrity::baselines::Baselines;
-use crate::integrity::tracker::Tracker;
 use crate::receive::Intake;
 use crate::receive::entries::Entries;
 use crate::receive::pubsub::{Guard, PushDoor};
@@ -25,6 +23,8 @@ use crate::respond::desk::Desk;
 use crate::respond::hands::Hands;
 use crate::respond::responder::{Planner, Responder};
 use crate::state::Store;
+use crate::track::Tracker;
+use crate::track::baselines::Baselines;
 
 /// How long a look at an instance may take.
 const READ: Duration = Duration::from_secs(30);

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use crate::calls::pause;
+use crate::causes::chain;
 use crate::config::Config;
 use crate::config::state::StateUrl;
 use crate::receive::Intake;
@@ -14,7 +15,6 @@ use crate::receive::poller::{Parts, Poller};
 use crate::state::Store;
 use crate::sysdig::channels::ChannelSpec;
 use crate::sysdig::{Client, Patience};
-use crate::telemetry::chain;
 
 /// The poller, when it is on.
 pub(super) fn poller(config: &Config, intake: &Intake, state: &Arc<dyn Store>) -> Result<Option<Poller>, StartError> {

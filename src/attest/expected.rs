@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category, Evidence};
+use crate::finding::Properties;
 
 /// The machines that attested, and when they are missed.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use super::policy::TokenKind;
 use super::reason::Reason;
 use super::token::{Parts, TokenHash, take_apart};
 use super::verify::{Trust, Verified, signed};
-use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category, Evidence};
+use crate::finding::Properties;
 use crate::text::{ellipsis, tokens};
 
 /// The kinds of entries in the log `gotpm`.

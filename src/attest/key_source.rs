@@ -350,7 +350,7 @@ impl KeySource {
                 let held = self.held().is_some();
                 tracing::warn!(
                     issuer,
-                    error = crate::telemetry::chain(&error),
+                    error = crate::causes::chain(&error),
                     held,
                     "the issuer's keys could not be renewed"
                 );

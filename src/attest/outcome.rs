@@ -14,8 +14,8 @@ use super::policy::{Explanation, Policy, known};
 use super::reason::Reason;
 pub use super::standing::{Live, Told};
 use super::verify::Verified;
-use crate::event::Properties;
 use crate::event::attestation::{Attestation, Category, Evidence};
+use crate::finding::Properties;
 
 /// The subject of what is about this service rather than about a machine.
 pub const SERVICE: &str = "attestation-service";

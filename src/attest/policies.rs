@@ -161,7 +161,7 @@ impl Policies {
                     tracing::info!(policies = self.table.borrow().len(), "the attestation policies were reloaded")
                 }
                 Ok(Err(error)) => {
-                    let error = crate::telemetry::chain(&error);
+                    let error = crate::causes::chain(&error);
                     tracing::error!(error, "the changed attestation policies are not usable; the last good ones stay");
                 }
                 Err(_) => tracing::error!("reloading the attestation policies broke off; the last good ones stay"),

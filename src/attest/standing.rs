@@ -184,8 +184,8 @@ mod tests {
     use chrono::{DateTime, Utc};
 
     use super::*;
-    use crate::event::Properties;
     use crate::event::attestation::Evidence;
+    use crate::finding::Properties;
 
     const DENIED: Category = Category::AttestationPolicyDenied;
     const DEBUG: Category = Category::AttestationDebugImage;

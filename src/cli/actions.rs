@@ -9,12 +9,12 @@ use serde_json::json;
 use super::baseline::{By, store, who};
 use super::out::{note, say};
 use super::{Format, table};
+use crate::causes::chain;
 use crate::config::acting::{ActingConfig, Limits};
 use crate::config::secrets::environment;
-use crate::respond::Plan;
+use crate::plan::Plan;
 use crate::respond::caps::Caps;
 use crate::respond::desk::Desk;
-use crate::telemetry::chain;
 
 /// What was done about failed boots, and what was not and why. Read from where STATE_URL says.
 #[derive(Debug, Args)]

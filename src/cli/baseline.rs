@@ -20,11 +20,11 @@ use crate::config::state::{StateConfig, StateUrl};
 use crate::config::{Env, Problems};
 use crate::google::TokenSource;
 use crate::integrity::baseline::{Baseline, Scope, Subject};
-use crate::integrity::baselines::Baselines;
 use crate::integrity::entry::BootReport;
 use crate::integrity::matching::judge;
 use crate::integrity::words::boot_report;
 use crate::state;
+use crate::track::baselines::Baselines;
 
 /// The known-good baselines that failed boots are compared with. They live where STATE_URL says.
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::baseline::problems;
 use super::out::note;
+use crate::causes::chain;
 use crate::config::Env;
 use crate::config::enrich::COMPUTE_ENDPOINT;
 use crate::config::google::{Account, GoogleConfig};
@@ -15,7 +16,6 @@ use crate::google::http::{Client, HttpSettings};
 use crate::google::logging;
 use crate::integrity::entry::INTEGRITY_LOG;
 use crate::integrity::{Entry, Fact, Reading, read};
-use crate::telemetry::chain;
 
 /// The VM whose report is asked for.
 #[derive(Debug, Clone, Copy)]

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::out::{self, note, say};
 use crate::app::ground;
+use crate::causes::chain;
 use crate::config::attestation::ATTESTATION_NONCE_KEY;
 use crate::config::finding::FindingConfig;
 use crate::config::outbox::{OUTBOX_URL, OutboxConfig};
@@ -26,7 +27,7 @@ use crate::config::sysdig::{SYSDIG_TOKEN, SysdigConfig};
 use crate::config::{Env, Problem, scc};
 use crate::decide::{Decision, KnownSecrets, Rules, decide};
 use crate::enrich::Enriched;
-use crate::event::FindingChange;
+use crate::finding::FindingChange;
 use crate::google::secret_manager::is_place;
 use crate::normalize::Element;
 use crate::outbox::{Sqlite, StoreError};
@@ -35,7 +36,6 @@ use crate::receive::poller::reader::{Destination, Progress, Reader};
 use crate::receive::poller::window::{REACH, chunks};
 use crate::receive::{Intake, IntakeError, Receipt};
 use crate::sysdig::{Client, Patience, Window};
-use crate::telemetry::chain;
 
 /// Read a stretch of time from Sysdig's events feed.
 #[derive(Debug, Args)]

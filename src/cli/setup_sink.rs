@@ -9,6 +9,7 @@ use super::out::{note, say};
 use super::probe::google::{Asked, remedy};
 use super::setup_sink_plan::{Differences, Push, Wanted, differences, filter, sink_changes};
 use crate::calls::is_loopback;
+use crate::causes::chain;
 use crate::config::Env;
 use crate::config::enrich::RESOURCE_MANAGER_ENDPOINT;
 use crate::config::google::{Account, GoogleConfig};
@@ -19,7 +20,6 @@ use crate::google::logging::{self, Sink};
 use crate::google::pubsub::{Client, Subscription};
 use crate::google::resource_manager::ResourceManager;
 use crate::google::{ApiError, TokenSource};
-use crate::telemetry::chain;
 
 #[derive(Debug, Args)]
 pub(super) struct SinkArgs {

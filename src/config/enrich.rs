@@ -5,7 +5,6 @@ use std::time::Duration;
 use url::Url;
 
 use super::env::{Area, Env, Setting};
-use crate::enrich::cache::Keep;
 use crate::google::{compute, resource_manager};
 
 /// Where instances are.
@@ -130,6 +129,17 @@ pub static AREA: Area = Area {
         &KUBERNETES_CLUSTER,
     ],
 };
+
+/// How long and how much of what look-ups found is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// What was found.
+    pub found: Duration,
+    /// That nothing was found.
+    pub missed: Duration,
+    /// Entries at most.
+    pub entries: u64,
+}
 
 /// The look-ups' settings.
 #[derive(Debug, Clone)]

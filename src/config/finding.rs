@@ -1,7 +1,7 @@
 //! What the findings say and which events become one.
 
 use super::env::{Area, Env, Setting};
-use crate::event::finding::FindingSeverity;
+use crate::finding::FindingSeverity;
 
 /// Which finding severity each Sysdig level becomes, where it differs from the default.
 pub static FINDING_SEVERITIES: Setting = Setting {

@@ -8,9 +8,9 @@ use super::AREAS;
 use super::env::{Area, Env, Setting};
 use super::google::GoogleConfig;
 use crate::calls::is_loopback;
+use crate::causes::chain;
 use crate::google::secret_manager::{ENDPOINT, SecretName, is_place, read};
 use crate::google::{Client, HttpSettings, TokenSource};
-use crate::telemetry::chain;
 
 /// Where Secret Manager is.
 pub static SECRET_MANAGER_ENDPOINT: Setting = Setting {

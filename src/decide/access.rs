@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use super::activity::{bounded, ip};
 use super::audited::Target;
-use crate::event::finding::Access;
 use crate::event::runtime::Runtime;
 use crate::event::scene::{self, Scene};
+use crate::finding::Access;
 
 /// Where one fact may stand: under names that Falco's plugins and Sysdig gave it, the best first, else where the
 /// cloud's own record has it, as a JSON pointer that the rule printed.

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::drift;
-use crate::event::finding::{Connection, File, FileOperation, Indicator, Int64, Operation, Process, Protocol};
 use crate::event::runtime::Runtime;
+use crate::finding::{Connection, File, FileOperation, Indicator, Int64, Operation, Process, Protocol};
 use crate::text::command_line::{base_name, is_path, is_windows_path, split, words};
 use crate::text::secrets::{redact, redact_arguments};
 use crate::text::{cut, printable};

@@ -3,9 +3,9 @@
 use chrono::{DateTime, Duration, Utc};
 
 use super::Rules;
-use crate::event::FindingChange;
 use crate::event::attestation::Attestation;
-use crate::event::finding::Finding;
+use crate::finding::Finding;
+use crate::finding::FindingChange;
 use crate::text;
 
 /// What should change.

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use super::kinds::{self, Kind};
 use super::object::bounded;
 use crate::event::api_path::ApiPath;
-use crate::event::finding::{Binding, Kubernetes, Object, Role, RoleKind, Subject, SubjectKind};
 use crate::event::runtime::Runtime;
+use crate::finding::{Binding, Kubernetes, Object, Role, RoleKind, Subject, SubjectKind};
 
 /// Most subjects of one binding.
 const MOST_SUBJECTS: usize = 20;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::finding::Compliance;
+use crate::finding::Compliance;
 use crate::text::cut;
 
 const NIST_CONTROLS: &str = "NIST 800-53";

@@ -6,8 +6,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::event::facts::Facts;
 use crate::event::runtime::Runtime;
-use crate::event::texts::Texts;
-use crate::event::{Finding, FindingChange};
+use crate::finding::texts::Texts;
+use crate::finding::{Finding, FindingChange};
 use crate::text::secrets::HIDDEN;
 
 /// What is shorter may be a part of anything.

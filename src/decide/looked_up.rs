@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::workload::has_own_place;
 use crate::enrich::{Enriched, FoundBy, Instance, PodContainer, Workload};
-use crate::event::finding::{Finding, Label, NodePool, Object};
 use crate::event::runtime::{Cloud, Runtime};
+use crate::finding::{Finding, Label, NodePool, Object};
 use crate::text::cut;
 
 /// Labels of one pod or instance that are repeated.
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::decide::{Decision, Rules, decide};
     use crate::enrich::{Cluster, Node};
-    use crate::event::FindingChange;
+    use crate::finding::FindingChange;
     use crate::normalize::{self, Element};
 
     fn finding(enriched: &Enriched) -> Finding {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::mitre_table::{TACTICS, TECHNIQUES};
-use crate::event::finding::{EnumName, MitreAttack};
+use crate::finding::{EnumName, MitreAttack};
 
 /// What the tags say.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -25,7 +25,8 @@ use chrono::{DateTime, Utc};
 
 use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
-use crate::event::{Event, FindingChange, scene};
+use crate::event::{Event, scene};
+use crate::finding::FindingChange;
 pub use known_secrets::KnownSecrets;
 
 /// What is to be done with one event.
@@ -35,7 +36,7 @@ pub enum Decision {
     Deliver(Vec<FindingChange>),
     /// Nothing: a setting says that it is not wanted. The sentence says which.
     Filtered(String),
-    /// It depends on what was seen before: [`Tracker::follow`](crate::integrity::tracker::Tracker::follow) knows.
+    /// It depends on what was seen before: [`Tracker::follow`](crate::track::Tracker::follow) knows.
     Follow,
 }
 

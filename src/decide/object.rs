@@ -1,7 +1,7 @@
 //! A Kubernetes object of a finding: group, kind and name as its API spells them.
 
 use super::kinds;
-use crate::event::finding::Object;
+use crate::finding::Object;
 use crate::text::cut;
 
 /// The object of a kind in any case.

@@ -1,8 +1,8 @@
 //! The labels of a pod that a sensor tells in one field.
 
 use super::object::bounded;
-use crate::event::finding::Label;
 use crate::event::runtime::Runtime;
+use crate::finding::Label;
 use crate::normalize::names;
 use crate::text::secrets::{HIDDEN, is_secret};
 use crate::text::shown;

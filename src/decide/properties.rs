@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::resource::Resource;
-use crate::event::Properties;
 use crate::event::runtime::{Host, Runtime};
 use crate::event::sieve::Sieve;
+use crate::finding::Properties;
 use crate::text::glance::Glance;
 use crate::text::secrets::{HIDDEN, is_secret, redact_arguments};
 use crate::text::{cut, shown};

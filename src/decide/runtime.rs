@@ -5,9 +5,10 @@ use chrono::{DateTime, Duration, Utc};
 use super::{Rules, access, activity, compliance, looked_up, mitre, next_steps, properties, resource, workload};
 use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
-use crate::event::finding::{Finding, FindingClass};
 use crate::event::runtime::{Runtime, Shape};
-use crate::event::{FindingId, scene};
+use crate::event::scene;
+use crate::finding::FindingId;
+use crate::finding::{Finding, FindingClass};
 use crate::text;
 
 /// The longest category Security Command Center shows and filters by.

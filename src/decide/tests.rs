@@ -12,10 +12,9 @@ use serde_json::{Value, json};
 
 use super::{Decision, KnownSecrets, Rules, decide};
 use crate::enrich::{Enriched, Instance};
-use crate::event::finding::{
-    Finding, FindingClass, FindingSeverity, Operation, Protocol, RoleKind, State, SubjectKind,
-};
-use crate::event::{Event, FindingChange};
+use crate::event::Event;
+use crate::finding::FindingChange;
+use crate::finding::{Finding, FindingClass, FindingSeverity, Operation, Protocol, RoleKind, State, SubjectKind};
 use crate::normalize::{Element, delivery};
 
 fn now() -> DateTime<Utc> {

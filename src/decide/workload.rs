@@ -3,9 +3,9 @@
 use super::object::{bounded, object};
 use super::resource::Resource;
 use super::{audited, pod_labels};
-use crate::event::finding::{Container, Kubernetes, Node, Object, Pod};
 use crate::event::runtime::{Runtime, Shape};
 use crate::event::scene::{self, Scene};
+use crate::finding::{Container, Kubernetes, Node, Object, Pod};
 use crate::normalize::names;
 
 /// Most containers of one new pod.

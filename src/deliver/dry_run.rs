@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Delivered, Sink, SinkError, Verdict};
-use crate::event::FindingChange;
+use crate::finding::FindingChange;
 
 /// Lines on their way to whoever reads.
 const LINES: usize = 64;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::event::FindingChange;
+use crate::finding::FindingChange;
 
 /// What the worker should do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,10 +12,10 @@ use serde_json::{Map, Value};
 
 use super::pace::{NotYet, Pace, Turn};
 use super::{Delivered, Sink, SinkError, Verdict};
-use crate::event::{Finding, FindingChange, FindingId};
+use crate::causes::chain;
+use crate::finding::{Finding, FindingChange, FindingId};
 use crate::google::error::ApiError;
 use crate::google::scc::{Scc, StoredFinding};
-use crate::telemetry::chain;
 use crate::telemetry::metrics::{SCC_BYTES, SCC_CALLS, SCC_SECONDS};
 
 /// The members of a finding that an update may change, by their JSON name and their mask path. Category, resource and

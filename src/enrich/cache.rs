@@ -9,16 +9,7 @@ use std::time::{Duration, Instant};
 use moka::Expiry;
 use moka::future::Cache;
 
-/// How long and how much is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keep {
-    /// What was found.
-    pub found: Duration,
-    /// That nothing was found.
-    pub missed: Duration,
-    /// Entries at most.
-    pub entries: u64,
-}
+use crate::config::enrich::Keep;
 
 /// A cache of `V` by `K`. Failures are not kept.
 #[derive(Clone)]

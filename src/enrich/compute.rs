@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::Semaphore;
 
-use super::cache::{Keep, Lookups};
+use super::cache::Lookups;
 use super::instance::facts;
 use super::judge::{Answer, Judged, judge};
 use super::marks::{leave_node, leave_pod, not_on, other_host};
@@ -18,10 +18,11 @@ use super::pauses::Pauses;
 use super::projects::{Matching, Projects, is_number, passes, unnumbered};
 use super::questions::{Question, for_host, not_found, questions};
 use super::{Enriched, Enricher, FoundBy, Gap, Instance, Subject};
+use crate::causes::chain;
+use crate::config::enrich::Keep;
 use crate::google::ApiError;
 use crate::google::compute::{self, Compute, Place, Project, Scope, last_part};
 use crate::google::resource_manager::ResourceManager;
-use crate::telemetry::chain;
 
 /// Calls to Compute at once.
 const CALLS_AT_ONCE: usize = 8;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::login::{LoginError, is_login};
-use crate::telemetry::chain;
+use crate::causes::chain;
 
 /// Why it cannot be told what we may do.
 #[derive(Debug, thiserror::Error)]

@@ -20,7 +20,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 
-use super::cache::{Keep, Lookups};
+use super::cache::Lookups;
 pub use super::failure::AskError;
 use super::failure::{Failure, told};
 use super::login::{Access, LoginError};
@@ -28,8 +28,9 @@ use super::marks::{ANOTHER, Marks, another, another_node, is_elsewhere, is_its_n
 use super::pauses::Pauses;
 use super::pod::facts;
 use super::{Enriched, Enricher, Gap, Node, Subject, Workload};
+use crate::causes::chain;
+use crate::config::enrich::Keep;
 use crate::config::enrich::KubernetesConfig;
-use crate::telemetry::chain;
 
 /// How long the server is left alone when it did not answer. Whoever asks meanwhile would wait for nothing.
 const AFTER_SILENCE: Duration = Duration::from_secs(15);

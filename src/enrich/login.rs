@@ -19,7 +19,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::cache::{Keep, Lookups};
+use super::cache::Lookups;
+use crate::config::enrich::Keep;
 use crate::config::enrich::KubernetesSource;
 
 /// For one call to the API server.

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::cache::{Keep, Lookups};
+use super::cache::Lookups;
 use super::pauses::Pauses;
 use super::{Gap, Subject};
+use crate::causes::chain;
+use crate::config::enrich::Keep;
 use crate::google::ApiError;
 use crate::google::compute::{Compute, Project};
 use crate::google::resource_manager::ResourceManager;
-use crate::telemetry::chain;
 
 /// A project's names do not change.
 const PROJECT_AGE: Duration = Duration::from_secs(24 * 3600);

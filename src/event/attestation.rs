@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::finding::{FindingClass, FindingSeverity};
-use super::{FindingId, Properties};
+use crate::finding::{FindingClass, FindingSeverity};
+use crate::finding::{FindingId, Properties};
 
 /// What is wrong, or was done. One finding a machine and category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,30 +1,22 @@
-//! Our own words: what happened, which finding it becomes, and how it ended. Knows no wire format of a sender.
+//! Our own words: what happened, and how it ended. Knows no wire format of a sender.
 
 pub mod api_path;
 pub mod attestation;
-pub mod change;
 pub mod facts;
-pub mod finding;
-pub mod id;
 pub mod outcome;
-pub mod properties;
 pub mod runtime;
 pub mod scene;
 pub mod severity;
 pub(crate) mod sieve;
-pub mod texts;
 
 use serde::{Deserialize, Serialize};
 
 pub use attestation::Attestation;
-pub use change::FindingChange;
-pub use finding::Finding;
-pub use id::FindingId;
 pub use outcome::Outcome;
-pub use properties::Properties;
 pub use runtime::Runtime;
 pub use severity::Severity;
 
+use crate::finding::FindingId;
 use crate::integrity::Entry;
 
 /// Anything we promised to deliver, as the outbox keeps it.

@@ -6,8 +6,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::Severity;
 use super::facts::Facts;
-use super::{FindingId, Severity};
+use crate::finding::FindingId;
 
 /// One runtime event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -17,18 +17,6 @@ use super::credentials::{Credentials, Impersonated, ServiceAccount};
 use super::exchange::{self, Granted};
 use crate::telemetry::metrics::{TOKEN_EXPIRY, TOKEN_FETCHES};
 
-/// Log directives that keep secrets out of the log whatever `RUST_LOG` says. yup-oauth2 logs through `log`, at debug,
-/// whole token requests and answers; the HTTP libraries log headers at trace.
-pub const SILENCED: &[&str] =
-    &["yup_oauth2=info", "hyper=info", "hyper_util=info", "reqwest=info", "rustls=info", "h2=info"];
-
-/// Whether a log record must not be written, however detailed the log is asked to be: a directive for one module of a
-/// library (`yup_oauth2::service_account=debug`) would win over [`SILENCED`].
-pub fn is_silenced(target: &str, level: tracing::Level) -> bool {
-    let library = target.split("::").next().unwrap_or_default();
-    level > tracing::Level::INFO && SILENCED.iter().any(|directive| directive.split('=').next() == Some(library))
-}
-
 /// How long before its end a token is replaced.
 const EARLY: TimeDelta = TimeDelta::minutes(5);
 /// How long to leave a failed early refresh alone while the old token is still valid.

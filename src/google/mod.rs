@@ -16,7 +16,7 @@ pub mod resource_manager;
 pub mod scc;
 pub mod secret_manager;
 
-pub use auth::{SILENCED, Token, TokenSource};
+pub use auth::{Token, TokenSource};
 pub use auth_error::AuthError;
 pub use credentials::Credentials;
 pub use error::{ApiError, GoogleError};

@@ -122,7 +122,7 @@ impl Record {
     }
 
     /// Whether the finding about changes was open and is not to be open any more, and since when.
-    pub(super) fn ended(&self, check: Check) -> Option<DateTime<Utc>> {
+    pub(crate) fn ended(&self, check: Check) -> Option<DateTime<Utc>> {
         let standing = self.checks.get(&check)?;
         let ended = standing.failed.is_some() && standing.passed > standing.failed;
         ended.then_some(standing.passed?.time)

@@ -7,7 +7,7 @@ use super::answer::Answered;
 use super::diff::{Change, Difference, compare};
 use super::measurement::{Garbled, Measurements};
 use super::moment::Moment;
-use crate::event::FindingId;
+use crate::finding::FindingId;
 
 /// The log of boot reports, decoded.
 pub const INTEGRITY_LOG: &str = "compute.googleapis.com/shielded_vm_integrity";

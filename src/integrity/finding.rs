@@ -14,8 +14,8 @@ use super::matching::Judgement;
 use super::measurement::Measurements;
 use super::steps::next_steps;
 use super::words::{boot_report, headline, notes, summary};
-use crate::event::Properties;
-use crate::event::finding::{Access, CloudLoggingEntry, Finding, FindingClass, FindingSeverity, LogEntry, MitreAttack};
+use crate::finding::Properties;
+use crate::finding::{Access, CloudLoggingEntry, Finding, FindingClass, FindingSeverity, LogEntry, MitreAttack};
 use crate::text;
 
 /// The longest text in a property, in bytes.

@@ -47,7 +47,7 @@ impl Record {
 impl Record {
     /// Whether the late report of this boot was seen, or one of a later boot. Clocks may put the late report of a boot
     /// before its early one.
-    pub(super) fn went_on(&self, boot: Moment) -> bool {
+    pub(crate) fn went_on(&self, boot: Moment) -> bool {
         self.newest(Check::LateBoot).is_some_and(|late| late >= boot || is_same(late, boot))
     }
 

@@ -1,9 +1,8 @@
 //! Shielded VM integrity: what the log entries say, what changed in words, which measurements are known to be good,
-//! and which finding follows. Pure but for [`baselines`] and [`tracker`], which keep their facts in the state store.
+//! and which finding follows. Pure: what was seen before is kept by [`track`](crate::track).
 
 pub mod answer;
 pub mod baseline;
-pub mod baselines;
 pub mod changes;
 pub mod diff;
 pub mod entry;
@@ -24,8 +23,6 @@ mod parse_audit;
 mod reading;
 pub mod source;
 mod steps;
-pub mod tracker;
-mod waiting;
 pub mod words;
 
 pub use entry::{Check, Entry, Fact, Vm};

@@ -490,7 +490,7 @@ fn decided(body: &[u8]) {
         else {
             continue;
         };
-        let crate::event::FindingChange::Create { finding, .. } = &changes[0] else { panic!("no create") };
+        let crate::finding::FindingChange::Create { finding, .. } = &changes[0] else { panic!("no create") };
         let text = serde_json::to_string(finding).unwrap();
         assert!(text.len() <= 64 * 1024, "{}", text.len());
         assert!((1..=255).contains(&finding.category.len()) && finding.category.is_ascii());

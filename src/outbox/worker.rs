@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::entry::Ending;
 use super::{Desk, Leased, Settlement, Store, backoff};
+use crate::causes::chain;
 use crate::deliver::Verdict;
 use crate::event::Outcome;
+use crate::telemetry::metrics as names;
 use crate::telemetry::summed::{Sum, Summed};
-use crate::telemetry::{chain, metrics as names};
 
 /// How one attempt went.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, web};
 
 use super::room::LARGE;
-use crate::server::refusal::Refusal;
+use crate::receive::refusal::Refusal;
 
 /// A sender that dawdles longer than this over its body is told so.
 const BODY_TIME: Duration = Duration::from_secs(60);

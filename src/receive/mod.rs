@@ -10,6 +10,7 @@ pub mod poller;
 pub mod pubsub;
 pub mod pubsub_pull;
 pub mod pubsub_token;
+pub mod refusal;
 pub mod room;
 pub mod sender;
 pub mod strangers;

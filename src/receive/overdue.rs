@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::{Door, Intake};
+use crate::causes::chain;
 use crate::event::Event;
-use crate::integrity::tracker::Tracker;
 use crate::normalize::Element;
-use crate::telemetry::chain;
+use crate::track::Tracker;
 
 /// How often timers are looked at.
 const EVERY: Duration = Duration::from_secs(20);

@@ -24,11 +24,11 @@ use self::reader::{Destination, Progress, Reader};
 use self::window::{Pace, Plan, Reading};
 use super::Receipt;
 use crate::calls::LONGEST_ASKED;
+use crate::causes::chain;
 use crate::config::sysdig::PollConfig;
 use crate::state::lease::{self, Claim, Lease};
 use crate::state::{Expected, Store, Version, body_of};
 use crate::sysdig::{Client, SysdigError, Window};
-use crate::telemetry::chain;
 use crate::telemetry::metrics::{POLL_LOST, POLL_WINDOWS};
 
 /// A watermark under an earlier key counts for so long.

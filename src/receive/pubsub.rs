@@ -18,7 +18,7 @@ use super::{Door, Intake, body};
 use crate::attest::key_source::{FetchError, KeySource};
 use crate::config::pubsub::Push;
 use crate::integrity::envelope::{self, Item};
-use crate::server::refusal::Refusal;
+use crate::receive::refusal::Refusal;
 use crate::telemetry::metrics as names;
 
 /// Pub/Sub's messages have at most 10 MB, a third more in base64, and a little around.

@@ -9,11 +9,12 @@ use super::attestation::Later;
 use super::entries::Entries;
 use super::{Door, Intake, IntakeError};
 use crate::calls::pause;
+use crate::causes::chain;
 use crate::google::ApiError;
 use crate::google::pubsub::{Client, Received};
 use crate::integrity::envelope;
 use crate::normalize::Element;
-use crate::telemetry::{chain, metrics as names};
+use crate::telemetry::metrics as names;
 
 /// While messages are being written down, their deadline is pushed on this often, to this many seconds.
 const EXTEND_EVERY: Duration = Duration::from_secs(5);

@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use super::room::{LARGE, Place, Rooms, shrink};
 use super::{Door, Intake, body, client, sender::Senders, strangers::Strangers};
 use crate::normalize;
-use crate::server::refusal::Refusal;
+use crate::receive::refusal::Refusal;
 use crate::telemetry::metrics as names;
 
 /// What the door needs.

@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::caps::Caps;
-use super::plan::Plan;
 use crate::config::acting::Limits;
 use crate::integrity::answer::Reason;
+use crate::plan::Plan;
 use crate::state::{self, Expected, Skipped, StateError, Store, Version, body_of};
 
 /// The kind of the plans.

@@ -10,11 +10,11 @@ use chrono::{DateTime, FixedOffset};
 use super::confirm::identity;
 use super::drive::{Driver, Step};
 use super::hands::{Trouble, is_busy};
-use super::rules::Decision;
 use super::watch::{OPERATION, states};
 use crate::google::compute::Instance;
 use crate::google::compute_acts::Operation;
 use crate::integrity::answer::{Action, Reason, Result as Ended};
+use crate::plan::rules::Decision;
 
 impl Driver<'_> {
     /// A call whose fate is not known is only made once more while settings and baselines still ask for it.

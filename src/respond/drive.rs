@@ -9,13 +9,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::confirm::confirm;
 use super::desk::Held;
 use super::hands::Trouble;
-use super::plan::{CallState, Plan, What};
 use super::responder::Responder;
-use super::rules::{Decision, decide};
 use crate::google::ApiError;
 use crate::google::compute::Instance;
 use crate::google::compute_acts::{Operation, Target};
 use crate::integrity::answer::{Action, Reason, Result as Ended};
+use crate::plan::rules::{Decision, decide};
+use crate::plan::{CallState, Plan, What};
 use crate::state::StateError;
 
 /// A plan that could not be carried out for so long is given up.

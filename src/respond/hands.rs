@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use crate::causes::chain;
 use crate::google::ApiError;
 use crate::google::compute::{Compute, Instance, Scope};
 use crate::google::compute_acts::{ComputeActs, Disk, Operation, Snapshot, SnapshotWish, Target};
 use crate::integrity::Vm;
 use crate::integrity::answer::{Action, Reason};
-use crate::telemetry::chain;
 
 /// Reads and changes instances.
 #[derive(Debug, Clone)]

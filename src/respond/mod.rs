@@ -1,11 +1,11 @@
 //! Acting on a failed boot of a Shielded VM, behind gates.
 //!
-//! A report never acts. The journey writes down a plan ([`plan`], [`desk`]); the responder ([`responder`]) takes plans
-//! one VM at a time, decides again with what is known then ([`rules`]), confirms with Compute Engine that the VM is
-//! still the one of the report ([`confirm`]), asks the caps ([`caps`]), writes into the journal what it is about to do,
-//! does it ([`drive`], snapshots first if that is set), waits for the operation, looks at the VM, and takes the answer in like any other entry, so that
-//! the finding says it. Requests have ids made of the event ([`names`]), so that doing it twice does it once. What the
-//! VM then looks like does not prove that it was done by us (`doubt`).
+//! A report never acts. The journey writes down a plan ([`plan`](crate::plan), [`desk`]); the responder ([`responder`])
+//! takes plans one VM at a time, decides again with what is known then, confirms with Compute Engine that the VM is still
+//! the one of the report ([`confirm`]), asks the caps ([`caps`]), writes into the journal what it is about to do, does it
+//! ([`drive`], snapshots first if that is set), waits for the operation, looks at the VM, and takes the answer in like any
+//! other entry, so that the finding says it. Requests have ids made of the event ([`names`](crate::plan::names)), so that
+//! doing it twice does it once. What the VM then looks like does not prove that it was done by us (`doubt`).
 
 pub mod caps;
 pub mod confirm;
@@ -13,12 +13,7 @@ pub mod desk;
 mod doubt;
 pub mod drive;
 pub mod hands;
-pub mod names;
 mod noted;
-pub mod plan;
 pub mod responder;
-pub mod rules;
 mod snapshots;
 mod watch;
-
-pub use plan::Plan;

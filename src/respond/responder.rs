@@ -14,16 +14,17 @@ use tokio_util::sync::CancellationToken;
 use super::desk::{Desk, KIND};
 use super::drive::{Driver, Progress};
 use super::hands::Hands;
-use super::plan::Plan;
-use super::rules::Assessment;
+use crate::causes::chain;
 use crate::config::acting::{ActingConfig, Mode};
 use crate::event::Event;
 use crate::integrity::Entry;
-use crate::integrity::tracker::{Known, Tracker};
 use crate::normalize::Element;
+use crate::plan::Plan;
+use crate::plan::rules::Assessment;
 use crate::receive::{Door, Intake};
 use crate::state::{Lease, StateError, lease};
-use crate::telemetry::{chain, metrics as names};
+use crate::telemetry::metrics as names;
+use crate::track::{Known, Tracker};
 
 /// How often open plans are looked for when nobody tells of one.
 const EVERY: Duration = Duration::from_secs(15);
@@ -245,7 +246,7 @@ impl Responder {
         };
         let mut driver = Driver::new(self, held);
         if let Progress::Later(after) = driver.drive().await? {
-            let attempt = driver.plan().journal.iter().filter(|line| line.what == super::plan::What::Waiting).count();
+            let attempt = driver.plan().journal.iter().filter(|line| line.what == crate::plan::What::Waiting).count();
             // Never earlier than the service asks, and never at once, whatever it asks.
             let wait = backoff(driver.plan(), attempt, now).max(after.unwrap_or_default());
             self.desk.later(key, (self.clock)() + TimeDelta::from_std(wait).unwrap_or(TimeDelta::minutes(1))).await?;
@@ -288,7 +289,7 @@ impl Responder {
 
 /// Doubling, by how often it has been put off and how long it has waited so far; spread by the plan's own name.
 fn backoff(plan: &Plan, attempt: usize, now: DateTime<Utc>) -> Duration {
-    let waiting = plan.journal.iter().rev().find(|line| line.what == super::plan::What::Waiting);
+    let waiting = plan.journal.iter().rev().find(|line| line.what == crate::plan::What::Waiting);
     let waited = waiting.and_then(|line| (now - line.time).to_std().ok()).unwrap_or_default();
     let spread =
         plan.event.bytes().fold(attempt as u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));

@@ -4,10 +4,10 @@ use chrono::TimeDelta;
 
 use super::drive::{Driver, Step};
 use super::hands::Trouble;
-use super::plan::{CallState, What};
 use crate::google::compute::{AttachedDisk, Instance};
 use crate::google::compute_acts::{Disk, Snapshot, SnapshotWish};
 use crate::integrity::answer::Reason;
+use crate::plan::{CallState, What};
 
 /// How long a snapshot's operation may take.
 const SNAPSHOT: TimeDelta = TimeDelta::minutes(45);
@@ -48,7 +48,7 @@ impl Driver<'_> {
             return self.no_snapshot(told).await;
         };
         let (event, now) = (self.plan().event.clone(), self.now());
-        let name = super::names::snapshot(&event, self.plan().report.vm.id, &disk.name);
+        let name = crate::plan::names::snapshot(&event, self.plan().report.vm.id, &disk.name);
         let call = self.held.plan.call_mut(&name, now);
         let request = call.request_id.clone();
         match call.state {

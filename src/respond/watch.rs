@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 
 use super::drive::{Driver, Step};
 use super::hands::Trouble;
-use super::plan::{CallState, What};
 use crate::integrity::answer::{Action, Reason, Result as Ended};
+use crate::plan::{CallState, What};
 
 /// How long an action's operation may take.
 pub(super) const OPERATION: TimeDelta = TimeDelta::minutes(15);

@@ -9,11 +9,11 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use serde::Serialize;
 
+use crate::causes::chain;
 use crate::outbox::Store;
 use crate::outbox::worker::Heartbeat;
 use crate::receive::attestation::Attestor;
 use crate::state;
-use crate::telemetry::chain;
 
 /// A worker that has not looked for due events for this long is stuck.
 const STUCK_AFTER_SECS: u64 = 30;

@@ -2,7 +2,6 @@
 
 pub mod health;
 pub mod numbers;
-pub mod refusal;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,12 +15,12 @@ use tracing::Instrument;
 use crate::config::server::ServerConfig;
 use crate::receive::attestation::{self, Attestor};
 use crate::receive::pubsub::{self, PushDoor};
+use crate::receive::refusal::Refusal;
 use crate::receive::webhook::{self, Webhook};
 use crate::telemetry::metrics as names;
 use crate::telemetry::trace::Traces;
 use health::Health;
 use numbers::Numbers;
-use refusal::Refusal;
 
 /// What the server serves.
 #[derive(Debug, Clone)]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, web};
 use chrono::Utc;
 
+use crate::causes::chain;
 use crate::deliver::pace::Pace;
-use crate::outbox::Store;
 use crate::outbox::worker::Heartbeat;
+use crate::outbox::{Stats, Store};
 use crate::receive::poller::ReadTo;
-use crate::telemetry::{chain, metrics};
+use crate::telemetry::metrics;
 
 /// Who is asked when somebody looks.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ pub struct Numbers {
 pub async fn page(numbers: web::Data<Numbers>) -> HttpResponse {
     let now = Utc::now();
     match numbers.store.stats(now).await {
-        Ok(stats) => metrics::show_ledger(&stats),
+        Ok(stats) => show_ledger(&stats),
         Err(error) => tracing::warn!(error = chain(&error), "the ledger's sums could not be read for /metrics"),
     }
     if let Some(idle) = numbers.heartbeat.idle_secs(now) {
@@ -39,4 +40,14 @@ pub async fn page(numbers: web::Data<Numbers>) -> HttpResponse {
         metrics::show(&metrics::POLL_LAG, lag);
     }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics::render())
+}
+
+/// Shows the ledger's sums, as just read from the store.
+fn show_ledger(stats: &Stats) {
+    let sums = [("accepted", stats.accepted), ("waiting", stats.waiting), ("leased", stats.leased)];
+    for (sum, count) in sums.into_iter().chain(stats.closed.iter().map(|(outcome, count)| (*outcome, *count))) {
+        metrics::show_each(&metrics::LEDGER, "sum", sum, count);
+    }
+    metrics::show(&metrics::OLDEST_WAITING, stats.oldest_waiting_secs.unwrap_or_default());
+    metrics::show(&metrics::OUTBOX_BYTES, stats.bytes);
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 
 use super::{Document, StateError};
-use crate::telemetry::chain;
+use crate::causes::chain;
 use crate::telemetry::metrics::STATE_UNREADABLE;
 use crate::telemetry::summed::{Sum, Summed};
 

@@ -14,7 +14,18 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::telemetry::{LogFormat, TelemetryConfig};
-use crate::google::auth::{SILENCED, is_silenced};
+
+/// Log directives that keep secrets out of the log whatever `RUST_LOG` says. yup-oauth2 logs through `log`, at debug,
+/// whole token requests and answers; the HTTP libraries log headers at trace.
+const SILENCED: &[&str] =
+    &["yup_oauth2=info", "hyper=info", "hyper_util=info", "reqwest=info", "rustls=info", "h2=info"];
+
+/// Whether a log record must not be written, however detailed the log is asked to be: a directive for one module of a
+/// library (`yup_oauth2::service_account=debug`) would win over [`SILENCED`].
+fn is_silenced(target: &str, level: tracing::Level) -> bool {
+    let library = target.split("::").next().unwrap_or_default();
+    level > tracing::Level::INFO && SILENCED.iter().any(|directive| directive.split('=').next() == Some(library))
+}
 
 /// Off unless `RUST_LOG` names it: the HTTP library has an error for each connection that speaks no HTTP, so that anybody
 /// who can connect could fill the log.

@@ -246,19 +246,14 @@ pub fn fold() {
     }
 }
 
+/// Shows what a gauge with one label stands at.
+pub fn show_each(metric: &Metric, label: &'static str, of: &'static str, value: u64) {
+    metrics::gauge!(metric.name, label => of).set(as_float(value));
+}
+
 /// Shows what a gauge without labels stands at.
 pub fn show(metric: &Metric, value: u64) {
     metrics::gauge!(metric.name).set(as_float(value));
-}
-
-/// Shows the ledger's sums, as just read from the store.
-pub fn show_ledger(stats: &crate::outbox::Stats) {
-    let sums = [("accepted", stats.accepted), ("waiting", stats.waiting), ("leased", stats.leased)];
-    for (sum, count) in sums.into_iter().chain(stats.closed.iter().map(|(outcome, count)| (*outcome, *count))) {
-        metrics::gauge!(LEDGER.name, "sum" => sum).set(as_float(count));
-    }
-    show(&OLDEST_WAITING, stats.oldest_waiting_secs.unwrap_or_default());
-    show(&OUTBOX_BYTES, stats.bytes);
 }
 
 // Prometheus knows only floating point; counts beyond 2^53 lose their last digit there, not in the ledger.

@@ -9,10 +9,10 @@ use sysdig_scc::config::Env;
 use sysdig_scc::config::state::StateConfig;
 use sysdig_scc::google::TokenSource;
 use sysdig_scc::integrity::baseline::Baseline;
-use sysdig_scc::integrity::baselines::Baselines;
-use sysdig_scc::respond::Plan;
+use sysdig_scc::plan::Plan;
 use sysdig_scc::respond::desk::Desk;
 use sysdig_scc::state::{self, Store};
+use sysdig_scc::track::baselines::Baselines;
 
 use crate::fakes::compute::refused;
 use crate::fakes::compute_world::{ComputeWorld, Fault, shielded_vm};

@@ -9,14 +9,14 @@ use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use sysdig_scc::config::acting::{ActingConfig, Mode};
-use sysdig_scc::event::FindingChange;
-use sysdig_scc::integrity::baselines::Baselines;
+use sysdig_scc::finding::FindingChange;
 use sysdig_scc::integrity::matching::Judgement;
-use sysdig_scc::integrity::tracker::{Followed, Known};
-use sysdig_scc::respond::Plan;
+use sysdig_scc::plan::Plan;
 use sysdig_scc::respond::desk::Desk;
 use sysdig_scc::respond::responder::Responder;
 use sysdig_scc::state::{Body, Document, Expected, Listing, Page, StateError, Store, Version, body_of};
+use sysdig_scc::track::baselines::Baselines;
+use sysdig_scc::track::{Followed, Known};
 use tokio_util::sync::CancellationToken;
 
 use crate::acting::{approve, early, late};

@@ -5,9 +5,9 @@ use std::path::Path;
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use sysdig_scc::config::acting::Mode;
-use sysdig_scc::event::FindingChange;
-use sysdig_scc::integrity::baselines::Baselines;
-use sysdig_scc::integrity::tracker::{Followed, Known};
+use sysdig_scc::finding::FindingChange;
+use sysdig_scc::track::baselines::Baselines;
+use sysdig_scc::track::{Followed, Known};
 
 use crate::acting::{LATE, acting, answered, approve, compute, finding, is, late, store};
 use crate::acting_crash::{Bench, ended, entry, rules};

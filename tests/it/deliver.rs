@@ -7,15 +7,15 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use sysdig_scc::causes::chain;
 use sysdig_scc::deliver::dry_run::DryRun;
 use sysdig_scc::deliver::pace::{Pace, PaceSettings};
 use sysdig_scc::deliver::scc::SccSink;
 use sysdig_scc::deliver::{Delivered, Sink, Verdict};
-use sysdig_scc::event::finding::FindingSeverity;
-use sysdig_scc::event::{Finding, FindingChange, FindingId};
+use sysdig_scc::finding::FindingSeverity;
+use sysdig_scc::finding::{Finding, FindingChange, FindingId};
 use sysdig_scc::google::scc::{Scc, SourceName};
 use sysdig_scc::google::{Client, HttpSettings, TokenSource};
-use sysdig_scc::telemetry::chain;
 use tokio::time::Instant;
 use url::Url;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sysdig_scc::enrich::cache::Keep;
+use sysdig_scc::config::enrich::Keep;
 use sysdig_scc::enrich::compute::{ComputeEnricher, Where};
 use sysdig_scc::enrich::{Enrichment, FoundBy};
 use sysdig_scc::google::compute::Compute;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sysdig_scc::config::enrich::Keep;
 use sysdig_scc::config::enrich::{KubernetesConfig, KubernetesSource};
 use sysdig_scc::decide::{Decision, Rules, decide};
-use sysdig_scc::enrich::cache::Keep;
 use sysdig_scc::enrich::compute::{ComputeEnricher, Where};
 use sysdig_scc::enrich::kubernetes::KubernetesEnricher;
 use sysdig_scc::enrich::{Enricher, Enrichment, FoundBy};
-use sysdig_scc::event::FindingChange;
+use sysdig_scc::finding::FindingChange;
 use sysdig_scc::google::compute::Compute;
 use sysdig_scc::google::{Client, HttpSettings, TokenSource};
 

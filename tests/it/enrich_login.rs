@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sysdig_scc::causes::chain;
+use sysdig_scc::config::enrich::Keep;
 use sysdig_scc::config::enrich::{KubernetesConfig, KubernetesSource};
-use sysdig_scc::enrich::cache::Keep;
 use sysdig_scc::enrich::kubernetes::KubernetesEnricher;
 use sysdig_scc::enrich::login::access;
 use sysdig_scc::enrich::{Enriched, Enrichment};
-use sysdig_scc::telemetry::chain;
 
 use crate::enrich::event;
 use crate::fakes::kubernetes::FakeKubernetes;

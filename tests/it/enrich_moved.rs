@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sysdig_scc::config::enrich::Keep;
 use sysdig_scc::config::enrich::{KubernetesConfig, KubernetesSource};
-use sysdig_scc::enrich::cache::Keep;
 use sysdig_scc::enrich::compute::{ComputeEnricher, Where};
 use sysdig_scc::enrich::kubernetes::KubernetesEnricher;
 use sysdig_scc::enrich::{Enriched, Enrichment, FoundBy};

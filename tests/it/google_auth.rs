@@ -321,7 +321,7 @@ async fn broken_answers_of_a_token_endpoint_are_told_and_tried_again() {
         for answer in &answers {
             let google = Wire::script(vec![answer.clone()]).await;
             let error = source(&file(&google.url("/token"))).token().await.unwrap_err();
-            let shown = format!("{error} {error:?} {}", sysdig_scc::telemetry::chain(&error));
+            let shown = format!("{error} {error:?} {}", sysdig_scc::causes::chain(&error));
             assert!(!shown.contains("S3CRET") && !shown.contains("PRIVATE KEY"), "{shown}");
             assert!(error.is_retryable(), "{answer:?}: {error}");
         }

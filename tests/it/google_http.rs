@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sysdig_scc::causes::chain;
 use sysdig_scc::google::{ApiError, Client, Credentials, HttpSettings, TokenSource};
-use sysdig_scc::telemetry::chain;
 use url::Url;
 
 use crate::fakes::wire::{Answer, Wire};

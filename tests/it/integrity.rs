@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use sysdig_scc::integrity::baselines::Baselines;
-use sysdig_scc::integrity::tracker::{Followed, Known, Tracker};
+use sysdig_scc::track::baselines::Baselines;
+use sysdig_scc::track::{Followed, Known, Tracker};
 
 use crate::acting::{early, store};
 use crate::pubsub::{push_entry, sample};

@@ -7,13 +7,13 @@ use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use sysdig_scc::config::Env;
 use sysdig_scc::config::state::StateConfig;
-use sysdig_scc::event::FindingChange;
+use sysdig_scc::finding::FindingChange;
 use sysdig_scc::google::TokenSource;
-use sysdig_scc::integrity::baselines::Baselines;
-use sysdig_scc::integrity::tracker::{Followed, Known, Tracker};
 use sysdig_scc::integrity::{Check, Entry, Reading, read};
 use sysdig_scc::state::sqlite::SqliteStore;
 use sysdig_scc::state::{self, Store};
+use sysdig_scc::track::baselines::Baselines;
+use sysdig_scc::track::{Followed, Known, Tracker};
 
 use crate::fakes::emulator::Emulator;
 use crate::pubsub::{push_entry, sample};

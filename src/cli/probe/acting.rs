@@ -5,13 +5,13 @@ use chrono::{TimeDelta, Utc};
 
 use super::google::{self, Asked};
 use super::{Ask, Report};
+use crate::causes::chain;
 use crate::config::acting::Mode;
 use crate::config::google::Account;
 use crate::config::state::StateUrl;
 use crate::google::resource_manager::ResourceManager;
 use crate::google::{Client, HttpSettings};
-use crate::integrity::baselines::Baselines;
-use crate::telemetry::chain;
+use crate::track::baselines::Baselines;
 
 /// The custom role that the documents and scripts name.
 const ROLE: &str = "sysdigSccActing";

@@ -6,10 +6,10 @@ use super::{Ask, Report};
 use crate::app::ground;
 use crate::attest::key_source::{FetchRules, KeySource};
 use crate::attest::policies::{Policies, Table};
+use crate::causes::chain;
 use crate::config::Problem;
 use crate::config::attestation::AttestationConfig;
 use crate::receive::attestation::stand_in;
-use crate::telemetry::chain;
 
 const WHAT: &str = "attestation policies";
 const ISSUER: &str = "attestation issuer";

@@ -71,7 +71,7 @@ fn judge(skew: TimeDelta) -> State {
 
 /// How far this machine's clock is ahead, in whole seconds: the header has no finer ones.
 async fn skew(url: &Url, deadline: Duration) -> Result<TimeDelta, String> {
-    let told = |error: reqwest::Error| crate::telemetry::chain(&error.without_url());
+    let told = |error: reqwest::Error| crate::causes::chain(&error.without_url());
     let mut builder = calls::client(url).timeout(deadline);
     if url.scheme() == "http" {
         // A rehearsal on loopback must not need the system's certificates.

@@ -2,10 +2,10 @@
 
 use super::google::{self, Asked};
 use super::{Ask, Report};
+use crate::causes::chain;
 use crate::config::google::Account;
 use crate::google::compute::{Compute, Scope};
 use crate::google::{ApiError, Client, HttpSettings};
-use crate::telemetry::chain;
 
 /// Asks every project at once.
 pub(super) async fn look(ask: Ask, report: Report) {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::google::{self, Asked};
 use super::{Ask, Report};
 use crate::app::ground;
+use crate::causes::chain;
 use crate::cli::health;
 use crate::config::google::Account;
 use crate::config::state::{STATE_URL, StateUrl};
 use crate::outbox::sqlite::Admin;
 use crate::outbox::{Sqlite, Store, StoreError};
 use crate::state::{self, StateError};
-use crate::telemetry::chain;
 
 /// How long the connector beside us may take to say how it is: its own try waits two seconds for a lock.
 const ANSWER: Duration = Duration::from_secs(6);

@@ -2,9 +2,9 @@
 
 use super::{Ask, Report};
 use crate::app::ground;
+use crate::causes::chain;
 use crate::enrich::kubernetes::{AskError, KubernetesEnricher};
 use crate::enrich::login::connect;
-use crate::telemetry::chain;
 
 const WHAT: &str = "Kubernetes";
 

@@ -4,10 +4,10 @@ use super::google::{self, Asked};
 use super::{Ask, Report};
 use crate::attest::key_source::{FetchRules, KeySource};
 use crate::calls::told;
+use crate::causes::chain;
 use crate::config::google::Account;
 use crate::config::pubsub::Push;
 use crate::google::pubsub::{Client, Subscription};
-use crate::telemetry::chain;
 
 const WHAT: &str = "Pub/Sub subscription";
 const PUSH: &str = "Pub/Sub push";

@@ -3,11 +3,11 @@
 use super::google::{self, Asked};
 use super::{Ask, Report};
 use crate::app::{SOURCE_DISPLAY_NAME, scc_client};
+use crate::causes::chain;
 use crate::config::Config;
 use crate::config::pubsub::Push;
 use crate::google::scc::{Scc, Source, SourceName, UPDATE_FINDINGS, sources};
 use crate::google::{ApiError, Client, TokenSource};
-use crate::telemetry::chain;
 
 const WHAT: &str = "Security Command Center";
 const SOURCE: &str = "source";

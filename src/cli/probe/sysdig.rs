@@ -4,10 +4,10 @@ use chrono::Utc;
 use url::Url;
 
 use super::{Ask, Report};
+use crate::causes::chain;
 use crate::sysdig::channels::{ChannelSpec, Standing};
 use crate::sysdig::policies::Policy;
 use crate::sysdig::{Client, Patience, SysdigError};
-use crate::telemetry::chain;
 
 const CHANNEL: &str = "Sysdig channel";
 const POLICIES: &str = "Sysdig policies";

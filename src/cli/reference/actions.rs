@@ -10,7 +10,7 @@ use crate::integrity::answer::{Action, Reason, Result};
 use crate::integrity::entry::{BootReport, Entry, Fact, INTEGRITY_LOG, LogLine, Vm};
 use crate::integrity::matching::Judgement;
 use crate::integrity::measurement::{Algorithm, Digest, Measurements, Pcr, Slot};
-use crate::respond::rules::{Assessment, Decision, decide};
+use crate::plan::rules::{Assessment, Decision, decide};
 
 const INTRODUCTION: &str = "# Acting on failed boots\n\n\
     What `INTEGRITY_ACTION` can do to a Shielded VM whose boot integrity check failed, what must be so before, and the \

@@ -3,8 +3,8 @@
 
 use super::{Steps, Target};
 use crate::decide::access::access;
-use crate::event::finding::Access;
 use crate::event::{Runtime, scene};
+use crate::finding::Access;
 use crate::text::shell::word;
 use crate::text::{ascii, cut};
 

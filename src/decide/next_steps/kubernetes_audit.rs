@@ -3,7 +3,7 @@
 use super::{Case, Steps, Target, case_of_workload, credentials, pod, word};
 use crate::decide::audited::{self, Target as Object};
 use crate::event::Runtime;
-use crate::event::finding::{Subject, SubjectKind};
+use crate::finding::{Subject, SubjectKind};
 use crate::text::{ascii, cut};
 
 /// So many of the bound are asked what they may do.

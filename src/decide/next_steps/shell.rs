@@ -2,7 +2,7 @@
 
 use crate::decide::activity;
 use crate::event::Runtime;
-use crate::event::finding::{File, Operation};
+use crate::finding::{File, Operation};
 use crate::text::command_line::{base_name, split};
 
 /// How rules are called that can be about nothing else.

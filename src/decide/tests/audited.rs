@@ -41,7 +41,7 @@ fn a_new_pod_is_found_by_the_name_that_came_back() {
 #[test]
 fn all_containers_of_a_new_pod_are_told_and_none_is_picked() {
     let found = findings(include_str!("../../../tests/data/falco/k8s_audit_pods.ndjson")).remove(0);
-    let images = |containers: &[crate::event::finding::Container]| {
+    let images = |containers: &[crate::finding::Container]| {
         containers.iter().map(|container| container.uri.clone().unwrap()).collect::<Vec<_>>()
     };
     let both = ["docker.io/istio/proxyv2:1.20", "gcr.io/acme/evil:1"];

@@ -125,7 +125,7 @@ impl Writer {
             }
             Err(error) => {
                 self.complain(&error);
-                let text = crate::telemetry::chain(&error);
+                let text = crate::causes::chain(&error);
                 waiting.drain(..).for_each(|command| command.refuse(&text));
                 if error.wants_reopen() {
                     self.connection = None;
@@ -184,7 +184,7 @@ impl Writer {
         if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
             self.complained = Some(now);
             tracing::error!(
-                error = crate::telemetry::chain(error),
+                error = crate::causes::chain(error),
                 path = %self.path.display(),
                 "the outbox cannot be written; senders are told 503 until it can",
             );
@@ -213,7 +213,7 @@ impl Writer {
         self.pruned = Instant::now();
         self.prune_after = if matches!(pruned, Ok(true)) { PRUNE_AGAIN } else { PRUNE_EVERY };
         if let Err(error) = pruned {
-            tracing::warn!(error = crate::telemetry::chain(&error), "old rows of the outbox could not be pruned");
+            tracing::warn!(error = crate::causes::chain(&error), "old rows of the outbox could not be pruned");
         }
     }
 }

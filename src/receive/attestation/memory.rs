@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::TimeDelta;
 
 use crate::attest::outcome::{Live, Told};
+use crate::causes::chain;
 use crate::event::Attestation;
 use crate::state::{Expected, StateError, Store};
-use crate::telemetry::chain;
 
 /// The kind of the facts in the store: one document a machine with open findings.
 const KIND: &str = "attestation-open";

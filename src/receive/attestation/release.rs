@@ -16,8 +16,9 @@ use crate::attest::policy::Explanation;
 use crate::attest::reason::Reason;
 use crate::attest::seal::{self, Randomness};
 use crate::attest::verify::Verified;
+use crate::causes::chain;
 use crate::config::attestation::SecretRule;
-use crate::telemetry::{chain, metrics as names};
+use crate::telemetry::metrics as names;
 
 /// Why a token may not have a secret.
 enum Not {

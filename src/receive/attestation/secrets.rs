@@ -19,9 +19,9 @@ pub fn manager(client: crate::google::Client) -> Resolver {
     Arc::new(move |place: String| {
         let client = client.clone();
         Box::pin(async move {
-            let name = place.parse().map_err(|error| crate::telemetry::chain(&error))?;
+            let name = place.parse().map_err(|error| crate::causes::chain(&error))?;
             let read = crate::google::secret_manager::read_bytes(&client, &name).await;
-            read.map_err(|error| crate::telemetry::chain(&error))
+            read.map_err(|error| crate::causes::chain(&error))
         })
     })
 }

@@ -10,10 +10,11 @@ use super::service::{Attestor, WATCHED};
 use crate::attest::outcome::{Decided, Expected, Flood, Watch, closed, opened};
 use crate::attest::policy::Explanation;
 use crate::attest::reason::Reason;
+use crate::causes::chain;
 use crate::event::{Attestation, Event};
 use crate::normalize::Element;
 use crate::receive::Door;
-use crate::telemetry::{chain, metrics as names};
+use crate::telemetry::metrics as names;
 
 impl Attestor {
     /// Tells what a decision about a verified token says of its machine, as far as it is news.

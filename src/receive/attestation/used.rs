@@ -22,8 +22,8 @@ use tokio::sync::watch;
 
 use self::marks::{Everywhere, Mark, unavailable};
 use crate::attest::seen::{Seen, Use};
+use crate::causes::chain;
 use crate::state::{StateError, Store};
-use crate::telemetry::chain;
 
 /// How long the store is waited for: its caller should still be there to be told, and a secret must not go to nobody.
 const PATIENCE: Duration = Duration::from_secs(8);

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::Properties;
-use super::finding::{EnumName, Finding, Int64, Operation, Protocol, RoleKind, SubjectKind};
+use super::properties::Properties;
+use super::words::{EnumName, Int64, Operation, Protocol, RoleKind, SubjectKind};
 
 /// What has texts in it.
 pub trait Texts {
@@ -57,47 +57,3 @@ macro_rules! textless {
 }
 
 textless!(bool, u16, Int64, DateTime<Utc>, EnumName, Operation, Protocol, RoleKind, SubjectKind);
-
-/// All but the name of what is affected, by which it is found.
-impl Texts for Finding {
-    fn each_text(&mut self, look: &mut dyn FnMut(&mut String)) {
-        let Self {
-            id: _,
-            state: _,
-            resource_name: _,
-            category,
-            severity: _,
-            finding_class: _,
-            event_time: _,
-            external_uri,
-            description,
-            next_steps,
-            module_name,
-            mitre_attack: _,
-            kubernetes,
-            containers,
-            processes,
-            files,
-            connections,
-            indicator,
-            access,
-            compliances,
-            log_entries,
-            source_properties,
-        } = self;
-        look(category);
-        for text in [external_uri, description, next_steps, module_name] {
-            text.each_text(look);
-        }
-        kubernetes.each_text(look);
-        containers.each_text(look);
-        processes.each_text(look);
-        files.each_text(look);
-        connections.each_text(look);
-        indicator.each_text(look);
-        access.each_text(look);
-        compliances.each_text(look);
-        log_entries.each_text(look);
-        source_properties.each_text(look);
-    }
-}

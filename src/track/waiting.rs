@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::entry::Entry;
+use crate::integrity::entry::Entry;
 
 /// The first boot whose late report is missing, and the newest one after it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,12 +7,12 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 
+use super::IntakeError;
+use super::attestation::Later;
+use super::room::Full;
+use super::sender::Refused;
+use crate::causes::chain;
 use crate::normalize::NormalizeError;
-use crate::receive::IntakeError;
-use crate::receive::attestation::Later;
-use crate::receive::room::Full;
-use crate::receive::sender::Refused;
-use crate::telemetry::chain;
 
 /// An answer that refuses.
 #[derive(Debug, thiserror::Error)]

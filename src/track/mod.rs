@@ -1,29 +1,31 @@
 //! The stateful part: what was seen of every VM, kept in the state store, so that replicas agree.
 
+pub mod baselines;
+mod waiting;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::answer::Answered;
-use super::baseline::Subject;
-use super::baselines::Baselines;
-use super::entry::{Entry, Fact, Vm, finding_id};
-use super::finding::{Context, finding};
-use super::halts::Halted;
-use super::learning::Learning;
-use super::lifecycle::{Action, Record, Step, Timer, step};
-use super::matching::{Judgement, judge};
-use super::measurement::{Measurements, Slot};
-use super::moment::Moment;
-use super::waiting::Waiting;
-use super::words::boot_report;
 use crate::config::acting::ActingConfig;
-use crate::event::FindingChange;
-use crate::respond::Plan;
-use crate::respond::plan::Under;
-use crate::respond::rules::{Assessment, decide};
+use crate::finding::FindingChange;
+use crate::integrity::answer::Answered;
+use crate::integrity::baseline::Subject;
+use crate::integrity::entry::{Entry, Fact, Vm, finding_id};
+use crate::integrity::finding::{Context, finding};
+use crate::integrity::halts::Halted;
+use crate::integrity::learning::Learning;
+use crate::integrity::lifecycle::{Action, Record, Step, Timer, step};
+use crate::integrity::matching::{Judgement, judge};
+use crate::integrity::measurement::{Measurements, Slot};
+use crate::integrity::moment::Moment;
+use crate::integrity::words::boot_report;
+use crate::plan::rules::{Assessment, decide};
+use crate::plan::{Plan, Under};
 use crate::state::{self, Expected, Skipped, StateError, Store, body_of};
+use baselines::Baselines;
+use waiting::Waiting;
 
 /// The kind of the documents about VMs.
 pub const KIND: &str = "boot";

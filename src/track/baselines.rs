@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::baseline::Baseline;
+use crate::integrity::baseline::Baseline;
 use crate::state::{self, Body, Expected, StateError, Store, body_of};
 
 /// The kind of the documents, which is the collection's name in Firestore.

@@ -1,13 +1,17 @@
-//! A plan and its journal: one document a report, written before anything is done and kept for good.
+//! What is to be done about a failed boot: decided by the setting ([`rules`]), and written down before anything is done, as
+//! a plan with its journal, one document a report, kept for good. Pure; who does it is [`respond`](crate::respond).
+
+pub mod names;
+pub mod rules;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::rules::{Assessment, Decision};
 use crate::config::acting::Mode;
 use crate::integrity::Entry;
 use crate::integrity::answer::{Action, Answer, Answered, Reason, Result};
 use crate::integrity::matching::Judgement;
+use rules::{Assessment, Decision};
 
 /// What is to be done about a report, and everything that was done so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -239,7 +243,7 @@ impl Plan {
     /// The same, to be changed; made when there is none.
     pub fn call_mut(&mut self, step: &str, now: DateTime<Utc>) -> &mut Call {
         let place = self.calls.iter().position(|call| call.step == step).unwrap_or_else(|| {
-            let request_id = super::names::request_id(&self.event, step);
+            let request_id = names::request_id(&self.event, step);
             let state = CallState::PutOff;
             let call = Call { step: step.to_owned(), request_id, since: now, taken: None, state, operation: None };
             self.calls.push(call);
