@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::baseline_report::{Asked, logged, newest_late, told};
+use super::baseline_report::{Asked, logged, newest_late, problems, told};
 use super::log_file::known_entries;
 use super::out::{note, say};
 use super::{Format, table};
@@ -223,10 +223,6 @@ async fn open(config: &StateConfig, google: &GoogleConfig) -> anyhow::Result<Arc
         StateUrl::Sqlite(_) | StateUrl::Memory => TokenSource::none(),
     };
     Ok(state::open(config, &tokens).await?)
-}
-
-pub(super) fn problems(env: &mut Env) -> Problems {
-    std::mem::take(env).finish().err().unwrap_or(Problems(Vec::new()))
 }
 
 async fn import(args: Import, env: &mut Env, baselines: &Baselines) -> anyhow::Result<ExitCode> {

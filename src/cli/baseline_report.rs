@@ -4,13 +4,12 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::baseline::problems;
 use super::out::note;
 use crate::causes::chain;
-use crate::config::Env;
 use crate::config::enrich::COMPUTE_ENDPOINT;
 use crate::config::google::{Account, GoogleConfig};
 use crate::config::pubsub::logging_endpoint;
+use crate::config::{Env, Problems};
 use crate::google::compute::Compute;
 use crate::google::http::{Client, HttpSettings};
 use crate::google::logging;
@@ -130,4 +129,9 @@ pub(super) fn told(entry: &Entry, instance: Option<&str>) -> String {
 
 fn seconds(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// What is wrong with the settings that were read.
+pub(super) fn problems(env: &mut Env) -> Problems {
+    std::mem::take(env).finish().err().unwrap_or(Problems(Vec::new()))
 }

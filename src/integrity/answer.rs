@@ -3,9 +3,6 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::entry::Entry;
-use super::matching::Judgement;
-
 /// What can be done to a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -227,17 +224,4 @@ impl Answer {
     pub fn sentence(&self) -> String {
         format!("Answer (INTEGRITY_ACTION={}): {}", self.mode, self.told)
     }
-}
-
-/// A report that was answered: what the finding about it should say now.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Answered {
-    /// The report.
-    pub report: Entry,
-    /// What the baselines said of it.
-    pub judgement: Option<Judgement>,
-    /// The VM's name, when it was found out.
-    pub name: Option<String>,
-    /// What was done.
-    pub answer: Answer,
 }

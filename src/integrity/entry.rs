@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answered;
+use super::answer::Answer;
 use super::diff::{Change, Difference, compare};
+use super::judgement::Judgement;
 use super::measurement::{Garbled, Measurements};
 use super::moment::Moment;
 use crate::finding::FindingId;
@@ -195,6 +196,19 @@ pub struct Audit {
     pub user_agent: Option<String>,
     /// The operation it started.
     pub operation: Option<String>,
+}
+
+/// A report that was answered: what the finding about it should say now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answered {
+    /// The report.
+    pub report: Entry,
+    /// What the baselines said of it.
+    pub judgement: Option<Judgement>,
+    /// The VM's name, when it was found out.
+    pub name: Option<String>,
+    /// What was done.
+    pub answer: Answer,
 }
 
 /// What a finding is about: there is one finding a VM and check.

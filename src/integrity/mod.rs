@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod explain;
 pub mod finding;
 pub mod halts;
+pub mod judgement;
 pub mod known;
 pub mod learning;
 pub mod lifecycle;

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::acting::Mode;
 use crate::integrity::Entry;
-use crate::integrity::answer::{Action, Answer, Answered, Reason, Result};
-use crate::integrity::matching::Judgement;
+use crate::integrity::answer::{Action, Answer, Reason, Result};
+use crate::integrity::entry::Answered;
+use crate::integrity::judgement::Judgement;
 use rules::{Assessment, Decision};
 
 /// What is to be done about a report, and everything that was done so far.

@@ -4,7 +4,7 @@ use crate::config::acting::{ActingConfig, Mode};
 use crate::integrity::answer::{Action, Reason};
 use crate::integrity::diff::Change;
 use crate::integrity::entry::{BootReport, Entry, Fact};
-use crate::integrity::matching::Judgement;
+use crate::integrity::judgement::Judgement;
 use crate::integrity::source::proven;
 use crate::integrity::words::boot_report;
 
@@ -165,7 +165,7 @@ mod tests {
 
     use super::*;
     use crate::integrity::entry::{INTEGRITY_LOG, LogLine, Vm};
-    use crate::integrity::matching::Miss;
+    use crate::integrity::judgement::Miss;
     use crate::integrity::measurement::{Algorithm, Digest, Measurements, Pcr, Slot};
 
     fn values(list: &[(u8, u8)]) -> Measurements {

@@ -10,14 +10,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::config::acting::ActingConfig;
 use crate::finding::FindingChange;
-use crate::integrity::answer::Answered;
 use crate::integrity::baseline::Subject;
+use crate::integrity::entry::Answered;
 use crate::integrity::entry::{Entry, Fact, Vm, finding_id};
 use crate::integrity::finding::{Context, finding};
 use crate::integrity::halts::Halted;
+use crate::integrity::judgement::Judgement;
 use crate::integrity::learning::Learning;
 use crate::integrity::lifecycle::{Action, Record, Step, Timer, step};
-use crate::integrity::matching::{Judgement, judge};
+use crate::integrity::matching::judge;
 use crate::integrity::measurement::{Measurements, Slot};
 use crate::integrity::moment::Moment;
 use crate::integrity::words::boot_report;

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use sysdig_scc::config::acting::{ActingConfig, Mode};
 use sysdig_scc::finding::FindingChange;
-use sysdig_scc::integrity::matching::Judgement;
+use sysdig_scc::integrity::judgement::Judgement;
 use sysdig_scc::plan::Plan;
 use sysdig_scc::respond::desk::Desk;
 use sysdig_scc::respond::responder::Responder;

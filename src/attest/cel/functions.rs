@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::eval::{EvalError, Machine};
+use super::machine::{EvalError, Machine};
 use super::number;
 use super::pattern;
 use super::time::{self, Part};

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::eval::{EvalError, Machine, Outcome};
+use super::machine::{EvalError, Machine, Outcome};
 use super::node::{Loop, Macro};
 use super::value::{List, Value};
 

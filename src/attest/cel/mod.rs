@@ -6,10 +6,11 @@
 //! test compares the two.
 
 mod checker;
-pub mod eval;
+mod eval;
 mod functions;
 mod limits;
 mod loops;
+pub mod machine;
 mod macros;
 pub mod node;
 mod number;
@@ -22,8 +23,8 @@ mod text;
 mod time;
 pub mod value;
 
-pub use eval::{Budget, EvalError, Scope};
 pub use limits::{Limits, Refusal};
+pub use machine::{Budget, EvalError, Scope};
 pub use node::Expression;
 pub use parse::compile_all;
 pub use text::{Tree, split_terms};

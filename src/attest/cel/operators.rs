@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::eval::{EvalError, Machine, Outcome};
+use super::machine::{EvalError, Machine, Outcome};
 use super::node::{Node, Operator};
 use super::number;
 use super::time;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, SecondsFormat, TimeDelta, Timelike, Utc};
 
-use super::eval::EvalError;
+use super::machine::EvalError;
 use super::value::Value;
 
 /// The longest duration, in seconds: about ten thousand years.

@@ -1,6 +1,6 @@
 //! What is probably wrong with a comparison of a claim: values that no token has, and values of another kind.
 
-use super::lint::{Found, Level};
+use super::found::{Found, Level};
 use super::possible::{DEBUGGING, MODELS, SOFTWARE};
 use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
 

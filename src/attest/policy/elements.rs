@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
+use super::found::{Found, Level};
 use super::known;
-use super::lint::{Found, Level};
 use super::spoken::spoken;
 use crate::attest::cel::node::{ClaimPath, Literal, Macro, Node, Variable};
 

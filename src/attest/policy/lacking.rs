@@ -1,7 +1,7 @@
 //! What nothing in a condition asks for, or not every way through it; and what is the same for every token.
 
+use super::found::{Found, Level};
 use super::guards::{DIGEST, Guards, IMAGE, OWNER, PLAIN_VM, PRODUCTION, REFERENCE, SOFTWARE, SPACE, names, ways};
-use super::lint::{Found, Level};
 use super::{Family, Policy};
 use crate::attest::cel::node::{Literal, Node};
 

@@ -1,42 +1,16 @@
 //! What is probably wrong with a policy, and why it matters.
 
-use serde::Serialize;
-
 use super::Policy;
 use super::anchor::anchored;
 use super::compared::{number, texts};
 use super::file::GOOGLE;
+use super::found::{Found, Level, Remark};
 use super::known;
 use super::length::longest;
 use super::mapping::SUBJECT_BYTES;
 use crate::attest::cel::node::{ClaimPath, Literal, Loop, Macro, Node, Operator, Variable};
 use crate::attest::cel::pattern_problem;
 use crate::calls::may_carry_a_token;
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Worth knowing.
-    Note,
-    /// It lets in, or shuts out, what is probably not meant.
-    Warning,
-    /// It can never do what it says.
-    Error,
-}
-
-/// One remark.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Remark {
-    /// How bad.
-    pub level: Level,
-    /// The rule's name.
-    pub rule: &'static str,
-    /// What is wrong, with the place.
-    pub message: String,
-    /// Why it matters, and what to write instead.
-    pub why: &'static str,
-}
 
 /// The audience of Google's own token service.
 pub const STS: &str = "https://sts.googleapis.com";
@@ -63,25 +37,7 @@ pub fn lint(policy: &Policy) -> Vec<Remark> {
     found.remarks
 }
 
-pub(super) struct Found {
-    remarks: Vec<Remark>,
-    claims: Vec<ClaimPath>,
-    /// Whether it is about Google's tokens, whose claims are known.
-    pub(super) google: bool,
-}
-
 impl Found {
-    pub(super) fn add(&mut self, level: Level, rule: &'static str, message: impl Into<String>, why: &'static str) {
-        self.remarks.push(Remark { level, rule, message: message.into(), why });
-    }
-
-    /// Whether it was told already that a claim never has the value that it is compared with.
-    pub(super) fn is_told_of(&self, path: &ClaimPath) -> bool {
-        const RULES: [&str; 4] = ["dbgstat-value", "hwmodel-value", "swname-value", "number-for-text"];
-        let about = format!("{path} is ");
-        self.remarks.iter().any(|remark| RULES.contains(&remark.rule) && remark.message.starts_with(&about))
-    }
-
     fn node(&mut self, node: &Node, root: &Node) {
         match node {
             Node::Binary { operator, operands } => self.comparison(*operator, &operands[0], &operands[1]),

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
 use super::PolicyError;
-use super::file::{Family, TokenKind};
+use super::accepted::{Family, TokenKind};
 
 /// What a member holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Policies: which tokens, which audience, and a condition in the Common Expression Language.
 
+mod accepted;
 mod anchor;
 mod compared;
 pub mod condition;
@@ -7,6 +8,7 @@ mod elements;
 mod fault;
 pub mod file;
 pub mod form;
+pub mod found;
 mod guards;
 mod hint;
 pub mod known;
@@ -24,8 +26,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+pub use accepted::{Family, TokenKind};
 pub use condition::{Answer, Condition, Explanation, Term, Truth};
-pub use file::{Family, TokenKind};
 pub use mapping::{Mapped, Mapping, MappingError, MappingRefusal};
 
 use crate::attest::cel::{Budget, Refusal};

@@ -3,7 +3,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::lint::{Found, Level};
+use super::found::{Found, Level};
 use super::spoken::spoken;
 use super::strangers;
 use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
@@ -186,7 +186,8 @@ fn answer(term: &Node, path: &ClaimPath, value: &Json) -> Option<Option<bool>> {
 #[cfg(test)]
 mod tests {
     use crate::attest::policy::Policy;
-    use crate::attest::policy::lint::{Level, lint};
+    use crate::attest::policy::found::Level;
+    use crate::attest::policy::lint::lint;
 
     fn rules(head: &str, term: &str) -> Vec<&'static str> {
         let good = "assertion.swname == 'GCE' && assertion.submods.gce.project_id == 'p'";

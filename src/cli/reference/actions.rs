@@ -8,7 +8,7 @@ use super::table_of;
 use crate::config::acting::{AREA, ActingConfig, Mode};
 use crate::integrity::answer::{Action, Reason, Result};
 use crate::integrity::entry::{BootReport, Entry, Fact, INTEGRITY_LOG, LogLine, Vm};
-use crate::integrity::matching::Judgement;
+use crate::integrity::judgement::Judgement;
 use crate::integrity::measurement::{Algorithm, Digest, Measurements, Pcr, Slot};
 use crate::plan::rules::{Assessment, Decision, decide};
 
