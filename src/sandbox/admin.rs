@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use super::api::Sandbox;
 use super::error::{Refusal, Status};
 use super::faults::Fault;
-use super::http::{json as answer, refused};
 use super::message::object;
 use super::quota::Meter;
+use super::reply::{json as answer, refused};
 use super::settings::Quotas;
 
 /// Answers a path under `/sandbox/`.

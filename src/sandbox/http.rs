@@ -10,19 +10,15 @@ use actix_web::dev::Extensions;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::web::{self, Bytes, Data};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::Value;
 
 use super::api::{Answer, Request, Sandbox};
 use super::error::Refusal;
 use super::faults::Fault;
+use super::reply::{json, marked, refused};
 use super::{admin, page, stubs};
-
-/// Said in a header of every answer.
-pub(crate) const NOTICE: &str = "sysdig-scc sandbox; a rehearsal stage, not Google";
-static SANDBOX: HeaderName = HeaderName::from_static("x-sandbox");
-static NOTICE_VALUE: HeaderValue = HeaderValue::from_static(NOTICE);
 
 /// A second handle of a connection's socket, to close it without an answer.
 #[derive(Debug)]
@@ -54,12 +50,6 @@ pub(crate) async fn serve(
         "token" | "computeMetadata" => stubs::serve(&request, &sandbox, &body),
         _ => page::serve(&request, &sandbox),
     }
-}
-
-/// Adds the notice to every answer.
-pub(crate) fn marked(mut response: HttpResponse) -> HttpResponse {
-    response.headers_mut().insert(SANDBOX.clone(), NOTICE_VALUE.clone());
-    response
 }
 
 fn unreadable(error: &actix_web::Error, limit: usize) -> HttpResponse {
@@ -112,27 +102,6 @@ fn good(answer: Answer) -> HttpResponse {
         response.headers_mut().insert(header::WARNING, value);
     }
     response
-}
-
-/// An answer in Google's error form.
-pub(crate) fn refused(refusal: &Refusal) -> HttpResponse {
-    let code = StatusCode::from_u16(refusal.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json(code, &refusal.body());
-    if let Some(seconds) = refusal.retry_after() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if code == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    response
-}
-
-/// A JSON answer with the notice.
-pub(crate) fn json(code: StatusCode, body: &Value) -> HttpResponse {
-    let response = HttpResponseBuilder::new(code)
-        .content_type("application/json; charset=UTF-8")
-        .body(serde_json::to_vec(body).unwrap_or_default());
-    marked(response)
 }
 
 /// The answer as a fault spoils it.

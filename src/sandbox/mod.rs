@@ -24,6 +24,7 @@ mod names;
 mod page;
 mod query;
 mod quota;
+mod reply;
 mod resource;
 mod route;
 mod schema;
@@ -120,7 +121,7 @@ pub async fn start(settings: Settings) -> Result<Running, SandboxError> {
     let address = server.addrs().first().copied().unwrap_or(listen);
     let server = server.run();
     let handle = server.handle();
-    tracing::info!(%address, "the sandbox listens; {}", http::NOTICE);
+    tracing::info!(%address, "the sandbox listens; {}", reply::NOTICE);
     Ok(Running { address, handle, task: tokio::spawn(server) })
 }
 

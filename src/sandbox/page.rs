@@ -10,8 +10,8 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::Value;
 
 use super::api::Sandbox;
-use super::http::marked;
 use super::names::{Parent, Place, Version};
+use super::reply::marked;
 use super::store::{Record, Store};
 use super::{error::Refusal, listing};
 

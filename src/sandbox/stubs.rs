@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::api::Sandbox;
-use super::http::{json as answer, marked};
+use super::reply::{json as answer, marked};
 
 /// The token given out when none is required.
 const ANY_TOKEN: &str = "sandbox-token";
