@@ -61,7 +61,7 @@ pub(super) fn write(event: &Runtime, enriched: &Enriched, resource: &Resource, l
         Case::KubernetesAudit => kubernetes_audit::write(event, &target, &mut steps),
         Case::Admission => kubernetes_audit::admission(event, &target, &mut steps),
         _ if target.pod.is_some() => pod(event, case, &target, &mut steps),
-        _ if serverless::is_serverless(event) => serverless::write(event, case, &target, &mut steps),
+        _ if scene::is_serverless(event) => serverless::write(event, case, &target, &mut steps),
         _ => host(event, case, &target, &mut steps),
     }
     steps.say("If it was expected, mute this finding or tune the rule; else keep it ACTIVE until the cause is removed, then set it INACTIVE.");
