@@ -63,7 +63,12 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
     if rated.is_none() {
         notes.push("The priority is missing or unknown; severity 4 stands in.".to_owned());
     }
-    let mut place = place::read(&fields, &fields, &[], None);
+    // The id is made of the fields as they came.
+    let known = place::complete(&fields);
+    let told_of = known.as_ref().unwrap_or(&fields);
+    let mut place = place::read(told_of, told_of, &[], None);
+    let host_name = object.member("hostname").owned().map_or_else(|| place.host.name.clone(), place::host_name);
+    let host_name = host_name.or_else(|| place.host.name.clone());
     place.host.name = object.member("hostname").owned().or(place.host.name);
     let mut event = Runtime {
         id: String::new(),
@@ -108,6 +113,10 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
         Some(uuid) => uuid.into_owned(),
         None => derived::from_words(&event, told),
     };
+    event.host.name = host_name;
+    if let Some(known) = known {
+        event.fields = known;
+    }
     event
 }
 

@@ -59,7 +59,9 @@ pub(super) fn event(
         let known = fields.iter().map(|(name, value)| (name, Cow::Borrowed(value)));
         fields = stateful.iter().map(|(name, value)| (&**name, Cow::Borrowed(&**value))).chain(known).collect();
     }
+    fields = place::complete(&fields).unwrap_or(fields);
     let mut labels = facts(&[object.member("labels"), object.member("eventLabels")]);
+    labels = place::complete(&labels).unwrap_or(labels);
     let container_id = first(&[object.member("containerId")]);
     if place::is_on_host(&fields, &labels, container_id.as_deref()) {
         fields = fields.without("container.name");
