@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::ignored::Ignored;
 use super::json::Json;
 use super::sysdig::{MOST_TAGS, facts, fields, first, sentence, shorten};
-use super::{derived, place, time};
+use super::{derived, place, said, time};
 use crate::event::runtime::{Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};
 
@@ -117,7 +117,24 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
     if let Some(known) = known {
         event.fields = known;
     }
+    if output.is_null() {
+        by_its_sentence(&mut event);
+    }
     event
+}
+
+/// Fills in where it happened of an event that came without fields.
+fn by_its_sentence(event: &mut Runtime) {
+    let fields = event.summary.as_deref().map(said::fields).unwrap_or_default();
+    let fields = place::complete(&fields).unwrap_or(fields);
+    let place = place::read(&fields, &fields, &[], None);
+    if place.container.is_empty() && place.kubernetes.is_empty() {
+        return;
+    }
+    (event.container, event.kubernetes, event.fields) = (place.container, place.kubernetes, fields);
+    event
+        .notes
+        .push("The event carries no fields; container and pod are those that its sentence ends with.".to_owned());
 }
 
 /// The sentence without what stands before it: a clock and the priority, both told better elsewhere.

@@ -13,6 +13,7 @@ pub mod log_entry;
 pub mod names;
 mod notification;
 mod place;
+mod said;
 mod signs;
 mod stateful;
 mod sysdig;
