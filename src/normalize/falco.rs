@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::ignored::Ignored;
 use super::json::Json;
-use super::sysdig::{MOST_TAGS, facts, fields, first, sentence, shorten};
+use super::scalars::shorten;
+use super::sysdig::{MOST_TAGS, facts, fields, first, sentence};
 use super::{derived, place, said, time};
 use crate::event::runtime::{Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};

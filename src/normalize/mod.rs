@@ -14,6 +14,7 @@ pub mod names;
 mod notification;
 mod place;
 mod said;
+mod scalars;
 mod signs;
 mod stateful;
 mod sysdig;
