@@ -12,7 +12,7 @@ use std::fmt::{Display, Write};
 use ended::End;
 
 use super::resource::{Resource, is_cluster_name, is_zone, location};
-use super::workload::{has_own_place, may_be_its_pod, node_name};
+use super::workload::{has_own_place, node_name, sensors_own};
 use super::{activity, drift};
 use crate::enrich::Enriched;
 use crate::event::Runtime;
@@ -61,7 +61,7 @@ pub(super) fn write(event: &Runtime, enriched: &Enriched, resource: &Resource, l
         Case::KubernetesAudit => kubernetes_audit::write(event, &target, &mut steps),
         Case::Admission => kubernetes_audit::admission(event, &target, &mut steps),
         _ if target.pod.is_some() => pod(event, case, &target, &mut steps),
-        _ if serverless::is_serverless(event) => serverless::write(event, case, &target, &mut steps),
+        _ if scene::is_serverless(event) => serverless::write(event, case, &target, &mut steps),
         _ => host(event, case, &target, &mut steps),
     }
     steps.say("If it was expected, mute this finding or tune the rule; else keep it ACTIVE until the cause is removed, then set it INACTIVE.");
@@ -417,8 +417,11 @@ fn host(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
         );
         steps.run("Look at the processes of the machine:", command);
     } else if let Some(host) = &target.node.clone().or_else(|| event.machine().and_then(word)) {
-        let or_node =
-            if may_be_its_pod(event) { "; if that is Falco's own pod, of the node that it runs on" } else { "" };
+        let or_node = match sensors_own(event) {
+            Some("pod") => "; if that is Falco's own pod, of the node that it runs on",
+            Some(_) => "; if that is Falco's own container, of the machine that it runs on",
+            None => "",
+        };
         steps.say(format_args!("Look at the processes, log-ins and scheduled jobs of the host {host}{or_node}."));
     }
     let id = event.container.id.as_deref().filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric())).and_then(word);

@@ -17,7 +17,7 @@ pub(super) fn containers(event: &Runtime) -> Vec<Container> {
     let container = Container {
         name: known.name.as_deref().map(bounded),
         uri: known.image.as_deref().map(bounded),
-        image_id: known.digest.as_deref().map(bounded),
+        image_id: known.digest.as_deref().or(known.image_id.as_deref()).map(bounded),
         labels: Vec::new(),
     };
     let mut found = if container == Container::default() { Vec::new() } else { vec![container] };
@@ -59,16 +59,21 @@ pub(super) fn kubernetes(event: &Runtime, resource: &Resource, containers: &[Con
 /// The node's name, when it is a node.
 pub(super) fn node_name(event: &Runtime) -> Option<&str> {
     let known = event.kubernetes.node.as_deref();
-    known.or_else(|| event.machine().filter(|_| on_cluster(event) && !may_be_its_pod(event)))
+    known.or_else(|| event.machine().filter(|_| on_cluster(event) && sensors_own(event).is_none()))
 }
 
-/// Whether Falco may have told its own pod's name for its host's, as it does without `FALCO_HOSTNAME`. The name that a
-/// daemon set or a deployment made for a pod ends in five of the characters below; where a look-up found the machine, its
-/// name is known.
-pub(super) fn may_be_its_pod(event: &Runtime) -> bool {
+/// What Falco may have told of itself in place of its host's name, as it does without `FALCO_HOSTNAME`: its pod, or its
+/// container. The name that a daemon set or a deployment made for a pod ends in five of the characters below, and
+/// Docker calls the host of a container by its id; where a look-up found the machine, its name is known.
+pub(super) fn sensors_own(event: &Runtime) -> Option<&'static str> {
     let made = |c: char| "bcdfghjklmnpqrstvwxz2456789".contains(c);
     let of_pod = |name: &str| name.rsplit_once('-').is_some_and(|(_, end)| end.len() == 5 && end.chars().all(made));
-    event.shape == Shape::Falco && event.cloud.instance_name.is_none() && event.host.name.as_deref().is_some_and(of_pod)
+    let name = event.host.name.as_deref().filter(|_| event.cloud.instance_name.is_none())?;
+    match event.shape {
+        Shape::Falco if of_pod(name) => Some("pod"),
+        Shape::Falco if names::is_container_id(name) => Some("container"),
+        _ => None,
+    }
 }
 
 /// Whether it happened on a machine of a cluster.

@@ -28,7 +28,7 @@ pub struct Subject {
     pub foreign_mac: Option<String>,
     /// The cloud is known and is not Google's: there is no instance of ours.
     pub elsewhere: bool,
-    /// It was only read on a machine and happened on none: a pod's workload is worth asking for, no node and no instance.
+    /// It was only read on a machine, or a cloud runs it without one, and happened on none: a pod's workload is worth asking for, no node and no instance.
     pub remote: bool,
     /// The Kubernetes cluster's name.
     pub cluster: Option<String>,
@@ -61,7 +61,7 @@ pub fn of(event: &Event) -> Option<Subject> {
         }
         _ => return None,
     };
-    let remote = scene::of(runtime) != Scene::Machine;
+    let remote = scene::of(runtime) != Scene::Machine || scene::is_serverless(runtime);
     let runtime = &*scene::placed(runtime);
     let cloud = &runtime.cloud;
     let known = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
@@ -217,6 +217,21 @@ pub(super) mod tests {
         assert_eq!(subject.address, Some(Ipv4Addr::new(10, 128, 0, 5)));
         assert!(!subject.elsewhere);
         assert!(of(&event(&[("cloudProvider.name", "aws")])).unwrap().elsewhere);
+    }
+
+    #[test]
+    fn a_container_without_a_machine_is_not_looked_for_by_its_host() {
+        let labels = [("host.hostName", "vm-1"), ("host.mac", "42:01:0a:9c:00:04"), ("gcp.projectId", "289600000042")];
+        let Event::Runtime(mut runtime) = event(&labels) else { panic!("no runtime event") };
+        for agent in [false, true] {
+            (runtime.origin.raw_originator, runtime.origin.sub_kind) = match agent {
+                true => (Some("serverlessAgent".to_owned()), None),
+                false => (None, Some("caas".to_owned())),
+            };
+            let subject = of(&Event::Runtime(runtime.clone())).unwrap();
+            assert!(subject.remote && subject.project.is_some(), "{subject:?}");
+            assert_eq!((subject.host_name, subject.address, subject.foreign_mac), (None, None, None));
+        }
     }
 
     #[test]

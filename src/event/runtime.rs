@@ -155,6 +155,9 @@ pub struct Container {
     /// The image's digest: `sha256:…`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// The image's id, where it is told in place of the name: `sha256:…`, and no digest of any registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
 }
 
 /// The host it happened on.

@@ -71,6 +71,13 @@ fn is_of_agent(event: &Runtime) -> bool {
         || ["kubernetes.pod.name", "container.name"].iter().any(|name| event.label(name).is_some())
 }
 
+/// Whether it happened in a container that a cloud runs without a machine of yours, as an agent without a host saw it.
+pub fn is_serverless(event: &Runtime) -> bool {
+    let origin = &event.origin;
+    let is_agent = |text: &Option<String>| text.as_deref() == Some("serverlessAgent");
+    is_agent(&origin.raw_originator) || is_agent(&origin.originator) || origin.sub_kind.as_deref() == Some("caas")
+}
+
 /// Whether it is a record of Google Cloud's own.
 pub fn is_of_google(event: &Runtime) -> bool {
     let source = event.origin.source.as_deref().unwrap_or_default();
@@ -81,11 +88,18 @@ pub fn is_of_google(event: &Runtime) -> bool {
 /// The event without what is told only of its sensor's machine: what is left is where it happened.
 pub fn placed(event: &Runtime) -> Cow<'_, Runtime> {
     let scene = of(event);
-    if scene == Scene::Machine {
+    let is_serverless = is_serverless(event);
+    if scene == Scene::Machine && !is_serverless {
         return Cow::Borrowed(event);
     }
     let mut placed = event.clone();
     placed.host = Host::default();
+    if is_serverless {
+        (placed.cloud.instance_id, placed.cloud.instance_name) = (None, None);
+    }
+    if scene == Scene::Machine {
+        return Cow::Owned(placed);
+    }
     placed.kubernetes.node = None;
     // Labels that tell of a host tell of the agent's, or the collector's. Falco puts nothing of its own into fields.
     let host = ["host.hostName", "host.hostname", "host.mac"].iter().any(|name| event.label(name).is_some());
@@ -218,6 +232,15 @@ mod tests {
 
         let here = sysdig("syscall", json!({}), labels());
         assert!(matches!(placed(&here), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_a_cloud_runs_without_a_machine_is_on_none() {
+        let mut event = sysdig("syscall", json!({"proc.name": "sh"}), labels());
+        event.origin.raw_originator = Some("serverlessAgent".to_owned());
+        let left = placed(&event);
+        assert!(left.host.is_empty() && left.cloud.instance_id.is_none() && left.cloud.instance_name.is_none());
+        assert_eq!((left.kubernetes.cluster.as_deref(), left.cloud.project()), (Some("prod"), Some("289600000042")));
     }
 
     #[test]

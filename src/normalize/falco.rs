@@ -4,8 +4,9 @@ use chrono::{DateTime, Utc};
 
 use super::ignored::Ignored;
 use super::json::Json;
-use super::sysdig::{MOST_TAGS, facts, fields, first, sentence, shorten};
-use super::{derived, place, time};
+use super::scalars::shorten;
+use super::sysdig::{MOST_TAGS, facts, fields, first, sentence};
+use super::{derived, place, said, time};
 use crate::event::runtime::{Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};
 
@@ -63,7 +64,12 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
     if rated.is_none() {
         notes.push("The priority is missing or unknown; severity 4 stands in.".to_owned());
     }
-    let mut place = place::read(&fields, &fields, &[], None);
+    // The id is made of the fields as they came.
+    let known = place::complete(&fields);
+    let told_of = known.as_ref().unwrap_or(&fields);
+    let mut place = place::read(told_of, told_of, &[], None);
+    let host_name = object.member("hostname").owned().map_or_else(|| place.host.name.clone(), place::host_name);
+    let host_name = host_name.or_else(|| place.host.name.clone());
     place.host.name = object.member("hostname").owned().or(place.host.name);
     let mut event = Runtime {
         id: String::new(),
@@ -108,7 +114,28 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
         Some(uuid) => uuid.into_owned(),
         None => derived::from_words(&event, told),
     };
+    event.host.name = host_name;
+    if let Some(known) = known {
+        event.fields = known;
+    }
+    if output.is_null() {
+        by_its_sentence(&mut event);
+    }
     event
+}
+
+/// Fills in where it happened of an event that came without fields.
+fn by_its_sentence(event: &mut Runtime) {
+    let fields = event.summary.as_deref().map(said::fields).unwrap_or_default();
+    let fields = place::complete(&fields).unwrap_or(fields);
+    let place = place::read(&fields, &fields, &[], None);
+    if place.container.is_empty() && place.kubernetes.is_empty() {
+        return;
+    }
+    (event.container, event.kubernetes, event.fields) = (place.container, place.kubernetes, fields);
+    event
+        .notes
+        .push("The event carries no fields; container and pod are those that its sentence ends with.".to_owned());
 }
 
 /// The sentence without what stands before it: a clock and the priority, both told better elsewhere.

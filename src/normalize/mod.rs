@@ -13,11 +13,15 @@ pub mod log_entry;
 pub mod names;
 mod notification;
 mod place;
+mod said;
+mod scalars;
+mod signs;
 mod stateful;
 mod sysdig;
 #[cfg(test)]
 mod tests;
 mod time;
+mod values;
 mod wrapped;
 
 use std::ops::Range;
@@ -28,6 +32,7 @@ use crate::event::{Event, Runtime};
 pub use ignored::Ignored;
 use json::{Json, raw_items, raw_member, raw_members};
 use notification::{Envelope, Wrapping};
+use values::Values;
 
 /// Arrays within arrays are unpacked this deep; nobody sends more than a batch of batches.
 const DEEPEST_BATCH: usize = 4;
@@ -301,24 +306,44 @@ impl Elements {
     /// Takes what an object is wrapped around, if that is ours. Some shippers send it twice, as an object and as text.
     fn unwrapped(&mut self, text: &str) -> bool {
         let mut taken: Vec<Range<usize>> = Vec::new();
+        let mut broken = Vec::new();
         for inner in wrapped::candidates(text) {
             if self.full {
                 break;
             }
-            let mut elements = Elements { wrappers: self.wrappers + 1, ..Elements::new(self.received, self.room) };
-            elements.element(&inner, 1);
+            let Some(elements) = self.carried(&inner) else {
+                broken.extend(inner.left.iter().filter_map(|left| wrapped::broken(left)));
+                continue;
+            };
             let is_known = |range: &Range<usize>| {
                 self.found.get(range.clone()).is_some_and(|known| wrapped::are_same(known, &elements.found))
             };
-            if !wrapped::is_ours(&elements.found) || taken.iter().any(is_known) {
-                continue;
+            if !taken.iter().any(is_known) {
+                let start = self.found.len();
+                self.join(elements);
+                taken.push(start..self.found.len());
             }
-            let start = self.found.len();
-            self.full |= elements.full;
-            elements.found.into_iter().for_each(|element| self.keep(element));
-            taken.push(start..self.found.len());
+        }
+        // Where nothing is taken, the wrapper itself is kept for what breaks off in it.
+        if !taken.is_empty() {
+            broken.into_iter().for_each(|element| self.keep(element));
         }
         !taken.is_empty()
+    }
+
+    /// The elements that a wrapper or a line of a log carries, with what breaks off in it; `None` when they are not ours.
+    fn carried(&self, inner: &Values<'_>) -> Option<Self> {
+        let mut elements = Self { wrappers: self.wrappers + 1, ..Self::new(self.received, self.room) };
+        inner.found.iter().for_each(|value| elements.element(value, 1));
+        wrapped::is_ours(&elements.found).then(|| {
+            inner.left.iter().filter_map(|left| wrapped::broken(left)).for_each(|element| elements.keep(element));
+            elements
+        })
+    }
+
+    fn join(&mut self, others: Self) {
+        self.full |= others.full;
+        others.found.into_iter().for_each(|element| self.keep(element));
     }
 
     fn event(&mut self, event: Runtime, body: &str) {
@@ -387,11 +412,9 @@ impl Elements {
 
     /// Several values in a row, whatever stands between them; `None` when that is not what it is.
     fn several(mut self, text: &str) -> Option<Self> {
-        let stream: Result<Vec<&serde_json::value::RawValue>, _> =
-            serde_json::Deserializer::from_str(text).into_iter().collect();
-        match stream {
+        match values::row(text) {
             Ok(items) if items.len() > 1 => {
-                items.iter().for_each(|item| self.element(item.get(), 1));
+                items.into_iter().for_each(|item| self.element(item, 1));
                 Some(self)
             }
             _ => self.lines(text.as_bytes()),
@@ -406,26 +429,7 @@ impl Elements {
         let opens_a_document = lines.first().is_some_and(|line| matches!(line, [b'{' | b'[']));
         let mut good = 0_usize;
         for line in &lines {
-            let text = String::from_utf8_lossy(line);
-            let parsed = std::str::from_utf8(line).map_err(|error| error.to_string());
-            let parsed = parsed.and_then(|text| match text.as_bytes() {
-                [b'{', ..] => serde_json::from_str::<Json<'_>>(text).map(Some).map_err(|error| error.to_string()),
-                [b'[', ..] => serde_json::from_str::<&serde_json::value::RawValue>(text)
-                    .map(|_| None)
-                    .map_err(|error| error.to_string()),
-                _ => Err("it starts neither with `{` nor with `[`".to_owned()),
-            });
-            match parsed {
-                Ok(Some(json)) => {
-                    good += 1;
-                    self.object(&json, &text);
-                }
-                Ok(None) => {
-                    good += 1;
-                    self.element(&text, 1);
-                }
-                Err(error) => self.keep(unreadable(format!("this line cannot be read as JSON: {error}"), &text)),
-            }
+            good += usize::from(self.line(line));
             // Rubbish of millions of lines is not kept line by line only to be refused as a whole.
             if good == 0 && self.found.len() >= MOST_BROKEN_LINES {
                 return None;
@@ -438,6 +442,34 @@ impl Elements {
         let one_each = lines.iter().all(|line| matches!(line, [b'{', _, ..]));
         let believable = lines.len() > 1 && good > 0 && (!opens_a_document || one_each || good * 2 >= lines.len());
         believable.then_some(self)
+    }
+
+    /// One line of several; whether it is nothing but objects and lists. Of what a program wrote into its log, the events
+    /// are taken.
+    fn line(&mut self, line: &[u8]) -> bool {
+        let text = match std::str::from_utf8(line) {
+            Ok(text) => text,
+            Err(error) => {
+                self.broken_line(error, &String::from_utf8_lossy(line));
+                return false;
+            }
+        };
+        match values::row(text) {
+            Ok(row) if row.iter().all(|value| values::opens(value)) => {
+                row.into_iter().for_each(|value| self.element(value, 1));
+                return true;
+            }
+            told => match (self.carried(&values::read(text)), told) {
+                (Some(elements), _) => self.join(elements),
+                (None, Err(error)) if values::opens(text) => self.broken_line(error, text),
+                (None, _) => self.broken_line("it starts neither with `{` nor with `[`", text),
+            },
+        }
+        false
+    }
+
+    fn broken_line(&mut self, error: impl std::fmt::Display, line: &str) {
+        self.keep(unreadable(format!("this line cannot be read as JSON: {error}"), line));
     }
 }
 

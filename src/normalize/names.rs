@@ -44,8 +44,12 @@ pub(crate) fn looks_like_host(word: &str) -> bool {
         && word.len() <= 253
         && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
         && word.bytes().any(|b| b.is_ascii_alphabetic());
-    let is_hex_id = matches!(word.len(), 12 | 64) && word.bytes().all(|b| b.is_ascii_hexdigit());
-    shape && !is_hex_id && mac(word).is_none()
+    shape && !is_container_id(word) && mac(word).is_none()
+}
+
+/// Whether it is a container's id, whole or the beginning that stands for it.
+pub fn is_container_id(word: &str) -> bool {
+    matches!(word.len(), 12 | 64) && word.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 
 use super::json::{Json, raw_items, raw_member, raw_members};
-use super::sysdig::{level, shorten};
+use super::scalars::{level, shorten};
 use super::time;
 use crate::event::Severity;
 

@@ -10,6 +10,12 @@ use crate::event::runtime::{Cloud, Container, Host, Kubernetes};
 /// What the kubelet calls the sandbox that holds a pod's namespaces: no container of the pod has this name.
 const NO_CONTAINER: &str = "POD";
 
+/// What a sensor says in place of a host's name that it does not know.
+const NO_HOST: &str = "host";
+
+/// What Falco says of a container until it was told about it (falcosecurity/falco#716).
+const NOT_YET: &str = "incomplete";
+
 /// Where it happened.
 #[derive(Debug, Default)]
 pub(super) struct Place {
@@ -45,6 +51,19 @@ pub(super) fn read(fields: &Facts, labels: &Facts, hints: &[Cow<'_, str>], conta
     place
 }
 
+/// The fields without what only says that nothing is known of a container yet, when they say so.
+pub(super) fn complete(fields: &Facts) -> Option<Facts> {
+    let is_nothing =
+        |name: &str, value: &str| value == NOT_YET && (name == "container.name" || name.starts_with("container.image"));
+    let says_so = fields.holds(NOT_YET) && fields.iter().any(|(name, value)| is_nothing(name, value));
+    says_so.then(|| fields.iter().filter(|(name, value)| !is_nothing(name, value)).collect())
+}
+
+/// The name of a host, when it is one.
+pub(super) fn host_name(name: String) -> Option<String> {
+    Some(name).filter(|name| name != NO_HOST)
+}
+
 /// Whether `host` as the container's name is the sensor's way of saying that it was none: no container's id is told.
 pub(super) fn is_on_host(fields: &Facts, labels: &Facts, id: Option<&str>) -> bool {
     let told = |name: &str| [labels.get(name), fields.get(name)];
@@ -64,6 +83,7 @@ fn container(pick: &impl Fn(&[&str]) -> Option<String>, id: Option<String>) -> C
             .or_else(|| pick(&["jevt.value[/requestObject/ephemeralContainers/0/image]"]))
             .or_else(|| pick(&["ka.req.pod.containers.image"]).as_deref().and_then(only_of_list)),
     };
+    let (image, image_id) = named_or_id(image, pick);
     let in_image = image.as_deref().and_then(|image| image.split_once('@')).map(|(_, digest)| digest.to_owned());
     Container {
         id,
@@ -79,7 +99,20 @@ fn container(pick: &impl Fn(&[&str]) -> Option<String>, id: Option<String>) -> C
             .as_deref()
             .and_then(digest)
             .or(in_image.filter(|digest| digest.starts_with("sha256:"))),
+        image_id,
     }
+}
+
+/// An image that is known by its id only has `sha256:…` in place of its name, and Falco takes that apart as a name and a tag.
+fn named_or_id(image: Option<String>, pick: &impl Fn(&[&str]) -> Option<String>) -> (Option<String>, Option<String>) {
+    let id = |text: &str| text == "sha256" || text.starts_with("sha256:");
+    if !image.as_deref().is_some_and(id) {
+        return (image, None);
+    }
+    let is_whole = |text: &String| text.len() == 71 && text.bytes().skip(7).all(|b| b.is_ascii_hexdigit());
+    let told = [image, pick(&["container.image"]), pick(&["container.image.name"])].into_iter().flatten();
+    let (ids, names): (Vec<_>, Vec<_>) = told.partition(|text| id(text));
+    (names.into_iter().next(), ids.into_iter().find(is_whole))
 }
 
 /// The digest, also as the one of a list, behind its repository or not.
@@ -99,6 +132,7 @@ fn only_of_list(text: &str) -> Option<String> {
 fn host(pick: &impl Fn(&[&str]) -> Option<String>, hints: &[Cow<'_, str>]) -> Host {
     Host {
         name: pick(&["host.hostName", "host.hostname", "evt.hostname"])
+            .and_then(host_name)
             .or_else(|| hints.iter().find(|hint| names::looks_like_host(hint)).map(|hint| hint.clone().into_owned())),
         mac: pick(&["host.mac"])
             .as_deref()

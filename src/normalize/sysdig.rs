@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::derived::{self, TIMES, When};
 use super::json::{Json, meaningful, raw_member, raw_members};
 use super::notification::{About, Envelope};
+use super::scalars::{level, shorten};
 use super::{dotted, environment, names, place, stateful, time};
 use crate::event::facts::Facts;
 use crate::event::runtime::{Action, Admission, Learned, Origin, Policy, Shape};
@@ -59,7 +60,9 @@ pub(super) fn event(
         let known = fields.iter().map(|(name, value)| (name, Cow::Borrowed(value)));
         fields = stateful.iter().map(|(name, value)| (&**name, Cow::Borrowed(&**value))).chain(known).collect();
     }
+    fields = place::complete(&fields).unwrap_or(fields);
     let mut labels = facts(&[object.member("labels"), object.member("eventLabels")]);
+    labels = place::complete(&labels).unwrap_or(labels);
     let container_id = first(&[object.member("containerId")]);
     if place::is_on_host(&fields, &labels, container_id.as_deref()) {
         fields = fields.without("container.name");
@@ -220,15 +223,6 @@ fn severity(
     };
     notes.push(format!("The severity is {what}; {} stands in.", fallback.unwrap_or(Severity::UNKNOWN).level()));
     fallback
-}
-
-/// A level of the scale, however it is spelt: number, decimal string, word.
-pub(super) fn level(value: &Json<'_>) -> Option<Severity> {
-    let number = match value {
-        Json::Float(number) if number.fract() == 0.0 && (0.0..=7.0).contains(number) => number.to_string().parse().ok(),
-        _ => value.integer().and_then(|number| i64::try_from(number).ok()),
-    };
-    number.and_then(Severity::from_sysdig).or_else(|| value.str().and_then(Severity::from_word))
 }
 
 fn actions(object: &Json<'_>, content: &Json<'_>) -> Vec<Action> {
@@ -400,9 +394,4 @@ pub(super) fn sentence(text: &str) -> String {
         return environment::within(once.into()).into_owned();
     }
     environment::within(text.into()).into_owned()
-}
-
-/// At most this many bytes, cut between characters.
-pub(super) fn shorten(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
 
 use super::json::Json;
-use super::sysdig::shorten;
+use super::scalars::shorten;
 
 /// The first year that is believed: everything these sensors report is younger.
 const FIRST_YEAR: i32 = 1973;

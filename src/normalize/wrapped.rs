@@ -6,12 +6,13 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde_json::value::RawValue;
+use serde_json::json;
 
 use super::Element;
-use super::falco;
 use super::ignored::Ignored;
 use super::json::{Json, raw_member, raw_members};
+use super::signs::{self, SIGNS, Sign};
+use super::values::{self, Values, opens};
 use crate::text::{cut, shown};
 
 /// Wrappers within wrappers are opened this deep: `{"event":{"original":"{…}"}}`.
@@ -57,96 +58,51 @@ const MOST_NAMES: usize = 20;
 /// The longest of these names, in bytes.
 const LONGEST_NAME: usize = 64;
 
-/// The JSON texts that an object may be wrapped around.
-pub(super) fn candidates(text: &str) -> Vec<Cow<'_, str>> {
+/// What an object may be wrapped around, one for each member that may carry something.
+pub(super) fn candidates(text: &str) -> Vec<Values<'_>> {
     let members = raw_members(text);
     let inner = |name: &&str| {
         let raw = raw_member(&members, name)?;
         if opens(raw) {
-            return Some(Cow::Borrowed(raw));
+            return Some(Values { found: vec![Cow::Borrowed(raw)], ..Values::default() });
         }
         let text = serde_json::from_str::<String>(raw).ok()?;
-        let found = json_in(&text).map(Cow::into_owned);
-        let decoded = || ENCODED.contains(name).then(|| decoded(&text)).flatten();
-        found.or_else(decoded).map(Cow::Owned)
+        let plain = values::read(&text).into_owned();
+        let is_encoded = plain.found.is_empty() && ENCODED.contains(name);
+        Some(is_encoded.then(|| decoded(&text)).flatten().unwrap_or(plain))
     };
     MEMBERS.iter().filter_map(inner).collect()
 }
 
-/// Whether a text may be an object or a list of them.
-fn opens(text: &str) -> bool {
-    text.starts_with(['{', '['])
-}
-
-/// The JSON that a text is, or that a line of a log ends with, behind a clock, a host, a program's name. Several values
-/// in a row are a list.
-fn json_in(text: &str) -> Option<Cow<'_, str>> {
-    let text = text.trim();
-    let mut values = if opens(text) { values(text) } else { Vec::new() };
-    if values.is_empty() && SIGNS.iter().any(|sign| text.contains(sign.name)) {
-        values = text.find('{').map(|start| self::values(&text[start..])).unwrap_or_default();
-    }
-    match values.as_slice() {
-        [] => None,
-        [one] => Some(Cow::Borrowed(one)),
-        many => Some(Cow::Owned(format!("[{}]", many.join(",")))),
-    }
-}
-
-/// The objects and lists at the beginning of a text.
-fn values(text: &str) -> Vec<&str> {
-    let stream = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
-    stream.map_while(Result::ok).map(RawValue::get).filter(|value| opens(value)).collect()
-}
-
-fn decoded(encoded: &str) -> Option<String> {
+fn decoded(encoded: &str) -> Option<Values<'static>> {
     let text = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
-    json_in(&text).map(Cow::into_owned)
+    Some(values::read(&text).into_owned())
 }
 
-/// Why an object that nobody knows is kept: an event seems to be in it, where it is not looked for.
+/// What is left over of a text that held values, where an event breaks off in it.
+pub(super) fn broken(left: &str) -> Option<Element> {
+    let sign = signs::begun(left)?;
+    // Wrapped as a line of a log is, so that it is read as the same again.
+    Some(Element::Unreadable { reason: broken_off(sign), body: json!({ "message": left }).to_string() })
+}
+
+fn broken_off(sign: &Sign) -> String {
+    format!("an event seems to be in it ({}), but it breaks off or is malformed", sign.words)
+}
+
+/// Why an object that nobody knows is kept: an event seems to be in it, where it is not looked for, or cut off.
 pub(super) fn hidden(object: &Json<'_>, text: &str) -> Option<String> {
     // Most objects hold none of the names.
-    let what = SIGNS.iter().find(|sign| text.contains(sign.name) && holds(object, sign, DEEPEST_SEARCH))?;
-    Some(format!(
-        "an event seems to be in it ({}), wrapped in a way that is not known; send the event itself, or in a member `event`",
-        what.words
-    ))
+    let what = SIGNS.iter().find(|sign| text.contains(sign.name) && holds(object, sign, DEEPEST_SEARCH));
+    let in_wrapper = |sign: &Sign| {
+        format!(
+            "an event seems to be in it ({}), wrapped in a way that is not known; send the event itself, or in a member `event`",
+            sign.words
+        )
+    };
+    let begun = || begun(object, DEEPEST_SEARCH).filter(|_| signs::may_be_in(text)).map(broken_off);
+    what.map(in_wrapper).or_else(begun)
 }
-
-/// What is in nothing but an event.
-struct Sign {
-    /// A name that is in the text then.
-    name: &'static str,
-    /// As the reason names it.
-    words: &'static str,
-    is_there: fn(&Json<'_>) -> bool,
-}
-
-const SIGNS: [Sign; 4] = [
-    Sign {
-        name: "output_fields",
-        words: "`rule` with `output_fields`",
-        is_there: |json| json.member("rule").text().is_some() && json.member("output_fields").is_map(),
-    },
-    Sign {
-        name: "ruleName",
-        words: "`content.ruleName`",
-        is_there: |json| json.member("content").member("ruleName").text().is_some(),
-    },
-    Sign {
-        name: "policyEvents",
-        words: "`policyEvents`",
-        is_there: |json| !json.member("policyEvents").list().is_empty(),
-    },
-    Sign {
-        name: "priority",
-        words: "`rule` with `priority` and `output`",
-        is_there: |json| {
-            ["rule", "output"].iter().all(|name| json.member(name).str().is_some()) && falco::is_surely(json)
-        },
-    },
-];
 
 /// Whether it, or anything in it, is what a sign is for.
 fn holds(json: &Json<'_>, sign: &Sign, depth: usize) -> bool {
@@ -154,10 +110,24 @@ fn holds(json: &Json<'_>, sign: &Sign, depth: usize) -> bool {
     match json {
         Json::Map(members) => (sign.is_there)(json) || members.iter().any(|(_, value)| holds(value, sign, depth)),
         Json::List(items) => items.iter().any(|item| holds(item, sign, depth)),
-        Json::Text(text) if text.contains(sign.name) => json_in(text).is_some_and(|inner| {
-            serde_json::from_str::<Json<'_>>(&inner).is_ok_and(|inner| holds(&inner, sign, depth))
-        }),
+        Json::Text(text) if text.contains(sign.name) => values::read(text)
+            .found
+            .iter()
+            .any(|inner| serde_json::from_str::<Json<'_>>(inner).is_ok_and(|inner| holds(&inner, sign, depth))),
         _ => false,
+    }
+}
+
+/// The sign of an event that breaks off in one of the texts.
+fn begun(json: &Json<'_>, depth: usize) -> Option<&'static Sign> {
+    let depth = depth.checked_sub(1)?;
+    match json {
+        Json::Map(members) => members.iter().find_map(|(_, value)| begun(value, depth)),
+        Json::List(items) => items.iter().find_map(|item| begun(item, depth)),
+        Json::Text(text) if signs::may_be_in(text) => {
+            values::read(text).left.iter().find_map(|left| signs::begun(left))
+        }
+        _ => None,
     }
 }
 

@@ -9,13 +9,6 @@ use crate::text::{ascii, cut};
 /// The longest name shown in a sentence, in bytes.
 const LONGEST_NAME: usize = 200;
 
-/// Whether an agent without a host saw it.
-pub(super) fn is_serverless(event: &Runtime) -> bool {
-    let origin = &event.origin;
-    let is_agent = |text: &Option<String>| text.as_deref() == Some("serverlessAgent");
-    is_agent(&origin.raw_originator) || is_agent(&origin.originator) || origin.sub_kind.as_deref() == Some("caas")
-}
-
 pub(super) fn write(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
     steps.say(question(case));
     if let Some(warning) = ended::warning(event) {

@@ -139,16 +139,27 @@ fn a_name_that_may_be_falcos_own_pods_is_no_nodes() {
             "time": "2025-05-18T10:18:15Z", "output_fields": {"k8s.ns.name": "shop", "k8s.pod.name": "web-1"}});
         decided(&events(&body.to_string())[0], enriched, &Rules::new("123"))
     };
-    for (host, is_node) in [("falco-x7k2p", false), ("gke-prod-pool-1af4d30b-716h", true), ("node-1", true)] {
+    for (host, is_node) in
+        [("falco-x7k2p", false), ("d53a40db2ded", false), ("gke-prod-pool-1af4d30b-716h", true), ("node-1", true)]
+    {
         let found = found(host, &Enriched::default());
         let told = found.source_properties.get("VM_Instance_Name").and_then(Value::as_str);
         assert_eq!(told, is_node.then_some(host));
         assert_eq!(found.source_properties["host_name"], host);
         assert_eq!(found.next_steps.unwrap().contains(&format!("kubectl cordon {host}")), is_node, "{host}");
     }
-    let on_host = finding(&json!({"rule": "R", "priority": "Warning", "output": "x", "source": "syscall",
-        "time": "2025-05-18T10:18:15Z", "hostname": "falco-x7k2p", "output_fields": {"proc.name": "sh"}}));
-    assert!(on_host.next_steps.unwrap().contains("falco-x7k2p; if that is Falco's own pod, of the node"));
+    let no_host = found("host", &Enriched::default());
+    let named = ["VM_Instance_Name", "host_name"].map(|name| no_host.source_properties.get(name).is_some());
+    assert_eq!((named, no_host.next_steps.unwrap().contains("cordon")), ([false; 2], false));
+    for told in [
+        "falco-x7k2p; if that is Falco's own pod, of the node",
+        "d53a40db2ded; if that is Falco's own container, of the machine",
+    ] {
+        let host = told.split(';').next().unwrap();
+        let on_host = finding(&json!({"rule": "R", "priority": "Warning", "output": "x", "source": "syscall",
+            "time": "2025-05-18T10:18:15Z", "hostname": host, "output_fields": {"proc.name": "sh"}}));
+        assert!(on_host.next_steps.unwrap().contains(told));
+    }
     let instance = Instance { name: "falco-x7k2p".into(), ..Instance::default() };
     let found = found("falco-x7k2p", &Enriched { instance: Some(instance), ..Enriched::default() });
     assert_eq!(found.source_properties["VM_Instance_Name"], "falco-x7k2p", "there is a machine of this name");

@@ -53,6 +53,88 @@ fn host_is_no_containers_name_in_falcos_words_either() {
     assert_eq!(falco("32c415f00958").field("container.name"), Some("host"), "a container may have this name");
 }
 
+fn falco(hostname: &str, fields: &serde_json::Value) -> Runtime {
+    runtime(&json!({"rule": "R", "priority": "Notice", "output": "o", "time": "2025-05-18T10:18:15Z",
+        "hostname": hostname, "output_fields": fields}))
+}
+
+#[test]
+fn what_falco_does_not_know_yet_of_a_container_is_no_value() {
+    let fields = json!({"container.id": "32c415f00958", "container.name": "incomplete", "container.image": "incomplete",
+        "container.image.repository": "incomplete", "container.image.tag": "incomplete", "proc.name": "incomplete",
+        "container.image.digest": "incomplete", "k8s.pod.name": "incomplete"});
+    for found in [falco("node-1", &fields), runtime(&event(fields.clone(), fields.clone()))] {
+        let told = &found.container;
+        assert_eq!((&told.name, &told.image, &told.digest), (&None, &None, &None));
+        assert_eq!((found.field("container.name"), found.field("container.image.tag")), (None, None));
+        assert_eq!((found.field("proc.name"), found.field("k8s.pod.name")), (Some("incomplete"), Some("incomplete")));
+    }
+    assert_eq!(falco("node-1", &fields).id, "c4f7a0239c27504cdba5efb0bcb82c4a", "made of the fields as they came");
+}
+
+#[test]
+fn without_fields_the_end_of_falcos_sentence_tells_the_place() {
+    let said = |end: &str, more: serde_json::Value| {
+        let mut event = json!({"rule": "Terminal shell in container", "priority": "Notice", "hostname": "node-1",
+            "time": "2026-11-23T14:49:02.1Z",
+            "output": format!("14:49:02.1: Notice A shell | evt_type=execve command=sh -c ls -al terminal=34816 {end}")});
+        event.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        runtime(&event)
+    };
+    let end = "container_id=873807ba3669 container_image_repository=docker.io/library/alpine container_image_tag=3 \
+        container_name=box k8s_pod_name=web-1 k8s_ns_name=shop";
+    let found = said(end, json!({}));
+    let (container, kubernetes) = (&found.container, &found.kubernetes);
+    assert_eq!((container.id.as_deref(), container.name.as_deref()), (Some("873807ba3669"), Some("box")));
+    assert_eq!(container.image.as_deref(), Some("docker.io/library/alpine:3"));
+    assert_eq!((kubernetes.pod.as_deref(), kubernetes.namespace.as_deref()), (Some("web-1"), Some("shop")));
+    assert_eq!(
+        (found.notes.len(), found.id.as_str()),
+        (1, "3981e499388666c3ca4a5f28dc4aceb9"),
+        "made of the event as it came"
+    );
+    let on_host = said("container_id=host container_name=host k8s_pod_name=<NA>", json!({}));
+    assert!(on_host.container.is_empty() && on_host.kubernetes.is_empty() && on_host.notes.is_empty(), "{on_host:?}");
+    let with_fields = said(end, json!({"output_fields": {"proc.name": "sh"}}));
+    assert!(with_fields.container.is_empty() && with_fields.kubernetes.is_empty(), "its fields say no place");
+}
+
+#[test]
+fn host_is_no_hosts_name() {
+    assert_eq!(falco("host", &json!({"container.id": "host"})).host.name, None);
+    assert_eq!(falco("host", &json!({"evt.hostname": "vm-1"})).host.name.as_deref(), Some("vm-1"));
+    assert_eq!(runtime(&event(json!({}), json!({"host.hostName": "host"}))).host.name, None);
+    assert_eq!(
+        falco("host", &json!({"container.id": "host"})).id,
+        "b56b46d45cc17934c69086836fc6e1a9",
+        "made of the name as it came"
+    );
+}
+
+#[test]
+fn an_image_that_is_known_by_its_id_has_no_name() {
+    let id = format!("sha256:{}", "5f70".repeat(16));
+    let tag = &id[7..];
+    for (fields, image, image_id) in [
+        (json!({"container.image.repository": "sha256"}), None, None),
+        (json!({"container.image": id}), None, Some(&id)),
+        (json!({"container.image": id, "container.image.repository": "sha256"}), None, Some(&id)),
+        (json!({"container.image.repository": "sha256", "container.image.tag": tag}), None, Some(&id)),
+        (
+            json!({"container.image": id, "container.image.repository": "sha256", "container.image.tag": "5f705f70"}),
+            None,
+            Some(&id),
+        ),
+        (json!({"container.image": "sha256:5f70"}), None, None),
+        (json!({"container.image": "alpine:3", "container.image.repository": "sha256"}), Some("alpine:3"), None),
+        (json!({"container.image": "sha256sum:1"}), Some("sha256sum:1"), None),
+    ] {
+        let found = falco("node-1", &fields).container;
+        assert_eq!((found.image.as_deref(), found.image_id.as_ref()), (image, image_id), "{fields}");
+        assert_eq!(found.digest, None, "it is no digest of a registry");
+    }
+}
+
 #[test]
 fn a_kind_without_its_member_leaves_the_workload_that_is_named() {
     let labels = json!({"kubernetes.workload.type": "deployment", "kubernetes.replicaSet.name": "web-5"});

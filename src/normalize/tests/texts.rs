@@ -1,0 +1,99 @@
+//! Several events in one text, and those that break off in it.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+/// An event of Falco on one line, with this rule.
+fn line(rule: &str) -> String {
+    json!({"output": "o", "output_fields": {"proc.name": "x"}, "priority": "Warning", "rule": rule,
+        "time": "2025-05-18T10:18:15Z"})
+    .to_string()
+}
+
+/// The rules of the events in `body`, then how many elements were kept, each with the reason that something breaks off.
+fn rules_and_kept(body: &str) -> (String, usize) {
+    let found = elements(body);
+    let kept: Vec<_> = found.iter().filter(|element| matches!(element, Element::Unreadable { .. })).collect();
+    for element in &kept {
+        let Element::Unreadable { reason, body } = element else { continue };
+        assert!(reason.contains("breaks off"), "{reason}");
+        assert_eq!(stored(body, received()).unwrap(), **element, "read again it is the same");
+    }
+    let rules: Vec<_> = events(body).into_iter().filter_map(|event| event.rule).collect();
+    (rules.join(""), kept.len())
+}
+
+#[test]
+fn every_event_in_a_text_is_taken_and_what_breaks_off_is_kept() {
+    let (a, b, c) = (line("a"), line("b"), line("c"));
+    let cut = &b[..b.len() - 20];
+    let pretty = serde_json::to_string_pretty(&serde_json::from_str::<Value>(&b).unwrap()).unwrap();
+    let cut_pretty = &pretty[..pretty.len() - 20];
+    for (text, rules, kept) in [
+        (format!("<13>Nov 23 h falco[1]: {a}\n<13>Nov 23 h falco[1]: {b}"), "ab", 0),
+        (format!("2025-05-18T10:18:15.6Z stdout F {a}\n2025-05-18T10:18:15.6Z stdout F {b}\n"), "ab", 0),
+        (format!("{a}\n2025-05-18T10:18:15.6Z stdout F {b}"), "ab", 0),
+        (format!("{a}\nWed Nov 23: Falco internal: syscall event drop.\n{b}\n"), "ab", 0),
+        (format!("{a},{b}"), "ab", 0),
+        (format!("[{a},{b}] trailing {c}"), "abc", 0),
+        (format!("{a}\n{cut}"), "a", 1),
+        (format!("{a}\n{cut}\n{c}"), "ac", 1),
+        (format!("{cut}\n{a}\nplain\n{c}"), "ac", 1),
+        (format!("{a}\n{{\"output_fields\":\n{c}"), "ac", 1),
+        (format!("h falco: {pretty}\nh falco: {c}"), "bc", 0),
+        (format!("{a}\n{cut_pretty}\n{c}"), "ac", 1),
+        (format!("[12345] falco: {a}"), "a", 0),
+        (format!("[ 1234.567890] falco: {a}"), "a", 0),
+        (format!("[12345] {a}"), "a", 0),
+        (format!("falco{{1}}: {a}"), "a", 0),
+        (format!("{{falco}} {a}"), "a", 0),
+        (format!("{{{a}"), "a", 0),
+        (format!("level=info msg={}", json!(a)), "a", 0),
+        (format!("level=info msg={} a=\"{{x}}\" msg=\"{b}\"", json!(a)), "ab", 0),
+        (format!("msg='{a}'"), "a", 0),
+        (json!(a).to_string(), "a", 0),
+        (cut.to_owned(), "", 1),
+        (format!("2025-05-18T10:18:15.6Z stdout P {cut}"), "", 1),
+        (format!("level=info msg={}", &json!(b).to_string()[..100]), "", 1),
+        (b[20..].to_owned(), "", 1),
+    ] {
+        for body in [json!({"message": text}), json!({"event": {"original": text}})] {
+            assert_eq!(rules_and_kept(&body.to_string()), (rules.to_owned(), kept), "{text}");
+        }
+    }
+}
+
+#[test]
+fn an_event_that_breaks_off_is_kept_beside_one_in_another_member() {
+    let (a, b) = (line("a"), line("b"));
+    let cut = &b[..b.len() - 20];
+    let body = json!({"event": serde_json::from_str::<Value>(&a).unwrap(), "message": cut, "log": "plain"});
+    assert_eq!(rules_and_kept(&body.to_string()), ("a".to_owned(), 1));
+    let twice = json!({"log": format!("{a}\n{cut}"), "message": format!("{a}\n{cut}")});
+    assert_eq!(rules_and_kept(&twice.to_string()), ("a".to_owned(), 1), "once, as the event beside it");
+}
+
+#[test]
+fn lines_of_a_log_among_lines_of_json_are_read_as_those_in_a_wrapper() {
+    let (a, b, c) = (line("a"), line("b"), line("c"));
+    let cut = &b[..b.len() - 20];
+    let read = |body: String| {
+        let found = elements(&body);
+        let kept = found.iter().filter(|element| matches!(element, Element::Unreadable { .. })).count();
+        let rules: Vec<_> = events(&body).into_iter().filter_map(|event| event.rule).collect();
+        (rules.join(""), kept)
+    };
+    assert_eq!(read(format!("{a}\nh falco[1]: {b}\n{c}")), ("abc".to_owned(), 0));
+    assert_eq!(read(format!("{a}\n{b}{c}\nplain")), ("abc".to_owned(), 1));
+    assert_eq!(read(format!("{a}\n{b} {cut}\n{c}")), ("abc".to_owned(), 1));
+    assert_eq!(read(format!("{a}\n{cut}\n{c}")), ("ac".to_owned(), 1));
+}
+
+#[test]
+fn texts_that_only_look_like_values_are_read_in_time() {
+    for text in ["{\"a\":[", "[\n", "{\"a\":\n", "\"{", "\"{\\\"", "{x", "[1]", "{\"a\":\"{"] {
+        let body = json!({"message": format!("output_fields {}", text.repeat(200_000 / text.len()))}).to_string();
+        assert_eq!(ignored(&body), [Ignored::Unrecognised], "{text}");
+    }
+}
