@@ -43,6 +43,12 @@ async fn a_machine_of_another_place_is_no_instance_of_its_name() {
         // Its own hardware address says more than the domain that somebody gave it.
         (host("win-1.dc1.corp.example.com"), "42:01:0a:07:00:01", Some("1005")),
         (json!({"gcp.instanceName": "win-1", "gcp.projectName": "acme"}), VMWARE, Some("1005")),
+        // The cloud's name, or the node's, says whose the address is: another network has it, too.
+        (json!({"host.hostName": "vm-x"}), "42:01:0a:07:00:01", Some("1005")),
+        (json!({"gcp.instanceName": "their-vm"}), "42:01:0a:07:00:01", None),
+        (json!({"gcp.instanceName": "win-1"}), "42:01:0a:07:00:01", Some("1005")),
+        (json!({"kubernetes.node.name": "gke-other-1"}), "42:01:0a:07:00:01", None),
+        (json!({"kubernetes.cluster.name": "other", "host.hostName": "vm-x"}), "42:01:0a:07:00:01", None),
         // That is its host name, and no other's.
         (host("db-1.CORP.example.com"), "", Some("1006")),
         (host("db-1.corp.example.com"), VMWARE, None),
@@ -51,7 +57,7 @@ async fn a_machine_of_another_place_is_no_instance_of_its_name() {
         assert_eq!(id(&found), expected, "{labels} {mac}: {:?}", found.gaps);
         assert_eq!(found.gaps.len(), usize::from(expected.is_none()), "{labels} {mac}: {:?}", found.gaps);
     }
-    assert_eq!(compute.state().lists, 5, "the name, also in the one project, and one inventory of each");
+    assert_eq!(compute.state().lists, 11, "four names, one also in the one project, and one inventory of each");
 }
 
 #[tokio::test]
