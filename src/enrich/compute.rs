@@ -14,7 +14,7 @@ use super::cache::Lookups;
 use super::instance::facts;
 use super::judge::{Answer, Judged, judge};
 use super::marks::{leave_node, leave_pod, not_on, other_host};
-use super::pauses::Pauses;
+use super::pauses::{Pauses, wait_after};
 use super::projects::{Matching, Projects, is_number, passes, unnumbered};
 use super::questions::{Question, for_host, not_found, questions};
 use super::sightings::Sightings;
@@ -27,11 +27,6 @@ use crate::google::resource_manager::ResourceManager;
 
 /// Calls to Compute at once.
 const CALLS_AT_ONCE: usize = 8;
-
-/// How long a project is left alone after it was refused, and after any other failure.
-const AFTER_REFUSAL: Duration = Duration::from_secs(60);
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
-const AFTER_QUOTA: Duration = Duration::from_secs(30);
 
 /// What contradicts an event and is older than this is asked for again: the machine may have been made again.
 const STALE: Duration = Duration::from_secs(2);
@@ -232,8 +227,8 @@ impl Inner {
                 None
             }
             _ if is_number(named) => None,
-            Ok(None) => Some(unnumbered(named, false, None)),
-            Err(gap) => Some(unnumbered(named, true, gap.pause)),
+            Ok(None) => Some(unnumbered(named, None)),
+            Err(gap) => Some(unnumbered(named, Some(&gap))),
         }
     }
 
@@ -438,13 +433,7 @@ impl Inner {
         let refused = error.status() == Some(403) && !error.is_quota();
         let zones = &self.place.zones;
         let absent = error.status() == Some(404) || (is_nowhere(error) && !zones.is_empty());
-        let wait = match error.retry_after() {
-            // Not at once, whatever is asked.
-            Some(asked) => asked.max(AFTER_FAILURE),
-            None if error.is_quota() => AFTER_QUOTA,
-            None if refused || absent => AFTER_REFUSAL,
-            None => AFTER_FAILURE,
-        };
+        let wait = wait_after(error, refused || absent);
         let text = match () {
             () if refused => format!(
                 "Compute Engine refuses to list the instances of project {project} (roles/compute.viewer is needed there)"
