@@ -347,6 +347,19 @@ mod tests {
         }
     }
 
+    // Whoever runs Kubernetes on virtual machines gets access to it otherwise.
+    #[test]
+    fn a_cluster_on_machines_without_gke_s_marks_is_none_of_gke_s() {
+        let mut found = Enriched { workload: None, ..enriched() };
+        let machine = found.instance.as_mut().unwrap();
+        (machine.cluster, machine.node_pool) = (None, None);
+        let steps = |found: &Enriched| finding_in(Some("ocp-prod"), found).next_steps.unwrap();
+        let own = steps(&found);
+        assert!(own.contains("kubectl -n shop get pod web-1") && !own.contains("gcloud container clusters"), "{own}");
+        found.instance.as_mut().unwrap().labels = BTreeMap::from([("goog-gke-node".into(), String::new())]);
+        assert!(steps(&found).contains("gcloud container clusters"));
+    }
+
     // The kubelet owns its static pods by the node: that is no object in a namespace.
     #[test]
     fn the_node_that_owns_a_static_pod_is_no_object() {

@@ -11,7 +11,7 @@ use std::fmt::{Display, Write};
 
 use ended::End;
 
-use super::resource::{Resource, is_cluster_name, is_zone, location};
+use super::resource::{Resource, is_cluster_name, is_not_gke, is_zone, location};
 use super::workload::{has_own_place, node_name, sensors_own};
 use super::{activity, drift};
 use crate::enrich::Enriched;
@@ -160,6 +160,8 @@ struct Target {
     cluster: Option<String>,
     location: Option<String>,
     project: Option<String>,
+    /// The same, where its cluster may be one of GKE's.
+    gke_project: Option<String>,
     zone: Option<String>,
     instance: Option<String>,
     workload: Option<String>,
@@ -188,6 +190,7 @@ impl Target {
             || (kubernetes.cluster.as_deref().filter(|name| is_cluster_name(name)), location(event)),
             |cluster| (Some(cluster.name.as_str()), Some(cluster.location.as_str())),
         );
+        let project = known(found.map(|i| i.project.as_str()).or(cloud.project()));
         Self {
             pod: known(kubernetes.pod.as_deref()).filter(|_| known(kubernetes.namespace.as_deref()).is_some()),
             namespace: known(kubernetes.namespace.as_deref()),
@@ -195,7 +198,8 @@ impl Target {
             node: known(node_name(event)),
             cluster: known(cluster),
             location: known(place),
-            project: known(found.map(|i| i.project.as_str()).or(cloud.project())),
+            gke_project: project.clone().filter(|_| !is_not_gke(event, enriched)),
+            project,
             zone: known(found.map(|i| i.zone.as_str()).or(zone)),
             instance: known(found.map(|i| i.name.as_str()).or(instance)),
             workload: owner.and_then(|(kind, name)| Some(format!("{kind} {}", word(name)?))),
@@ -307,14 +311,14 @@ fn log(target: &Target, end: Option<End>, steps: &mut Steps) {
 }
 
 fn credentials(target: &Target, steps: &mut Steps) {
-    if let (Some(cluster), Some(location), Some(project)) = (&target.cluster, &target.location, &target.project) {
+    if let (Some(cluster), Some(location), Some(project)) = (&target.cluster, &target.location, &target.gke_project) {
         steps.run(
             "Get access to the cluster (for a zonal cluster the location is its zone):",
             format_args!(
                 "gcloud container clusters get-credentials {cluster} --location {location} --project {project}"
             ),
         );
-    } else if let Some(project) = &target.project {
+    } else if let Some(project) = &target.gke_project {
         let command = format_args!("gcloud container clusters list --project {project}");
         steps.run("Find the cluster and get access to it:", command);
     }
@@ -322,7 +326,7 @@ fn credentials(target: &Target, steps: &mut Steps) {
 
 fn audit_filter(target: &Target, event: &Runtime) -> Option<String> {
     let (project, namespace, pod) =
-        (target.project.as_ref()?, event.kubernetes.namespace.as_deref()?, event.kubernetes.pod.as_deref()?);
+        (target.gke_project.as_ref()?, event.kubernetes.namespace.as_deref()?, event.kubernetes.pod.as_deref()?);
     let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
     (plain(namespace) && plain(pod)).then(|| {
         let filter = format!(

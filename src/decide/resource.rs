@@ -1,7 +1,8 @@
 //! What is affected, by its full resource name: instance, else cluster, else project, else organization.
 
-use crate::enrich::Enriched;
+use crate::enrich::{Enriched, Instance};
 use crate::event::Runtime;
+use crate::event::scene::{self, Scene};
 
 /// What is affected, and how that was found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub(super) fn resolve(event: &Runtime, enriched: &Enriched, organization: &str) 
         return Resource { name: name.clone(), how, instance: Some(name) };
     }
     let (name, how) = cluster_from_labels(event, project)
+        .filter(|_| !is_not_gke(event, enriched))
         .map(|name| (name, "cluster_from_labels"))
         .or_else(|| project_number(event).map(|name| (name, "project_from_labels")))
         .or_else(|| looked_up_project(enriched).map(|name| (name, "project_from_compute")))
@@ -69,6 +71,15 @@ fn instance_from_node(enriched: &Enriched) -> Option<String> {
     let [project, zone, _] = node.machine()?;
     let id = Some(node.instance_id.as_str()).filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))?;
     is_zone(zone).then(|| instance(project, zone, id))
+}
+
+/// Whether something tells that the event's cluster is none of GKE's, but run by its operators on machines of Compute
+/// Engine: a namespace of OpenShift's own, or a machine without the marks that GKE puts on its nodes.
+pub(super) fn is_not_gke(event: &Runtime, enriched: &Enriched) -> bool {
+    let of_openshift = |namespace: &str| namespace == "openshift" || namespace.starts_with("openshift-");
+    let unmarked = |machine: &Instance| machine.cluster.is_none() && !machine.labels.contains_key("goog-gke-node");
+    event.kubernetes.namespace.as_deref().is_some_and(of_openshift)
+        || (scene::of(event) == Scene::Machine && enriched.instance.as_ref().is_some_and(unmarked))
 }
 
 fn cluster_from_labels(event: &Runtime, project: Option<&str>) -> Option<String> {

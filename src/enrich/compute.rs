@@ -14,9 +14,10 @@ use super::cache::Lookups;
 use super::instance::facts;
 use super::judge::{Answer, Judged, judge};
 use super::marks::{leave_node, leave_pod, not_on, other_host};
-use super::pauses::Pauses;
+use super::pauses::{Pauses, wait_after};
 use super::projects::{Matching, Projects, is_number, passes, unnumbered};
 use super::questions::{Question, for_host, not_found, questions};
+use super::sightings::Sightings;
 use super::{Enriched, Enricher, FoundBy, Gap, Instance, Subject};
 use crate::causes::chain;
 use crate::config::enrich::Keep;
@@ -26,11 +27,6 @@ use crate::google::resource_manager::ResourceManager;
 
 /// Calls to Compute at once.
 const CALLS_AT_ONCE: usize = 8;
-
-/// How long a project is left alone after it was refused, and after any other failure.
-const AFTER_REFUSAL: Duration = Duration::from_secs(60);
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
-const AFTER_QUOTA: Duration = Duration::from_secs(30);
 
 /// What contradicts an event and is older than this is asked for again: the machine may have been made again.
 const STALE: Duration = Duration::from_secs(2);
@@ -59,6 +55,7 @@ struct Inner {
     projects: Projects,
     place: Where,
     instances: Lookups<Question, Answer>,
+    sightings: Sightings,
     inventories: Lookups<String, Inventory>,
     pauses: Arc<Pauses<String>>,
     /// Project and zone, where the project has no such zone.
@@ -86,6 +83,7 @@ impl ComputeEnricher {
             projects: Projects::new(projects, compute.clone(), Arc::clone(&pauses), names, place.keep),
             compute,
             instances: Lookups::judged(place.keep, Answer::is_whole),
+            sightings: Sightings::new(place.keep),
             inventories: Lookups::judged(
                 Keep { entries: place.projects.len().max(1) as u64, ..place.keep },
                 |inventory: &Inventory| inventory.unreachable.is_empty(),
@@ -154,7 +152,6 @@ impl Inner {
             };
             match asked {
                 Judged::It(instance) => {
-                    this.forget_one_before(&instance, &questions).await;
                     this.take(*instance, question.by, found).await;
                     return Ok(true);
                 }
@@ -176,19 +173,6 @@ impl Inner {
         };
         let text = if others.is_empty() { not_found() } else { others.join("; ") };
         Err(Gap { text, label: "not_found", transient: false, pause: None })
-    }
-
-    /// What is remembered under the name of an instance, and is not that one, was made under that name before.
-    async fn forget_one_before(&self, instance: &Instance, questions: &[Question]) {
-        let by_its_name = |question: &&Question| {
-            matches!(question.by, FoundBy::Name | FoundBy::NodeName) && question.text == instance.name
-        };
-        for question in questions.iter().filter(by_its_name) {
-            let known = self.instances.known(question).await;
-            if known.is_some_and(|known| known.instances.iter().all(|one| one.id != instance.id)) {
-                self.instances.forget(question).await;
-            }
-        }
     }
 
     /// Whether the event's host is another machine than that of the node which its pod is on now: the pod has moved since,
@@ -243,17 +227,19 @@ impl Inner {
                 None
             }
             _ if is_number(named) => None,
-            Ok(None) => Some(unnumbered(named, false, None)),
-            Err(gap) => Some(unnumbered(named, true, gap.pause)),
+            Ok(None) => Some(unnumbered(named, None)),
+            Err(gap) => Some(unnumbered(named, Some(&gap))),
         }
     }
 
     /// The event's instance among those that answer.
     async fn ask(this: &Arc<Self>, question: &Question, subject: &Subject) -> Result<Judged, Gap> {
         let mut answer = Self::answer(this, question).await;
-        let another = |answer: &Arc<Answer>| answer.is_another(question.by, subject);
         let stale = this.place.keep.missed.min(STALE);
-        if answer.as_ref().is_some_and(|answer| another(answer) && answer.made.elapsed() >= stale) {
+        if let Some(known) = &answer
+            && ((known.is_another(question.by, subject) && known.made.elapsed() >= stale)
+                || this.sightings.outdate(known, question).await)
+        {
             this.instances.forget(question).await;
             answer = Self::answer(this, question).await;
         }
@@ -268,8 +254,8 @@ impl Inner {
 
     /// Those that answer, in all projects. What a project that fails for the moment may change is not kept.
     async fn look_up(this: &Arc<Self>, question: &Question) -> Result<Option<Answer>, Answer> {
-        let all = join_all(question.projects.iter().map(|project| Self::in_project(this, project, question))).await;
         let mut answer = Answer::default();
+        let all = join_all(question.projects.iter().map(|project| Self::in_project(this, project, question))).await;
         for one in all {
             match one {
                 Ok((instances, partial)) => {
@@ -298,12 +284,14 @@ impl Inner {
         if let Some(gap) = this.pauses.of(project) {
             return Err(gap);
         }
+        let asked = Instant::now();
         let (found, unreachable) = match question.by {
             FoundBy::Address => Self::by_inventory(this, project, question).await?,
             _ if question.is_for_host() => Self::by_inventory(this, project, question).await?,
             _ => this.by_id_or_name(project, question).await?,
         };
         this.pauses.end(project);
+        this.sightings.add(project, &found, asked).await;
         let partial = (!unreachable.is_empty()).then(|| Gap {
             text: format!("Compute Engine did not answer for {} of project {project}", unreachable.join(", ")),
             label: "partial",
@@ -424,10 +412,16 @@ impl Inner {
             known = Self::inventory(this, project).await?;
         }
         let Some(inventory) = known else { return Ok((Vec::new(), Vec::new())) };
+        let known = inventory.places.get(&question.text).into_iter().flatten();
+        let mut places: Vec<(&str, &str)> = known.map(|place| (last_part(&place.zone), place.name.as_str())).collect();
+        // The address may be another machine's by now.
+        let seen = this.sightings.since(project, &question.text, inventory.made).await;
+        let seen = seen.as_ref().map(|seen| (seen.zone.as_str(), seen.name.as_str()));
+        places.extend(seen.filter(|seen| !places.contains(seen)));
         let mut found = Vec::new();
-        for place in inventory.places.get(&question.text).into_iter().flatten() {
+        for (zone, name) in places {
             let _permit = this.calls.acquire().await;
-            let instance = this.compute.instance(project, last_part(&place.zone), &place.name).await;
+            let instance = this.compute.instance(project, zone, name).await;
             let instance = instance.map_err(|error| this.failed(project, &error))?;
             found.extend(instance.map(|instance| facts(project, instance)));
         }
@@ -439,13 +433,7 @@ impl Inner {
         let refused = error.status() == Some(403) && !error.is_quota();
         let zones = &self.place.zones;
         let absent = error.status() == Some(404) || (is_nowhere(error) && !zones.is_empty());
-        let wait = match error.retry_after() {
-            // Not at once, whatever is asked.
-            Some(asked) => asked.max(AFTER_FAILURE),
-            None if error.is_quota() => AFTER_QUOTA,
-            None if refused || absent => AFTER_REFUSAL,
-            None => AFTER_FAILURE,
-        };
+        let wait = wait_after(error, refused || absent);
         let text = match () {
             () if refused => format!(
                 "Compute Engine refuses to list the instances of project {project} (roles/compute.viewer is needed there)"

@@ -118,6 +118,14 @@ fn never(instance: &Instance, asked: Asked<'_>, subject: &Subject) -> Option<Str
     if is_later(instance, subject) {
         return Some(format!("the instance {name} of project {project} was made after the event"));
     }
+    // Networks have the same addresses, most of all those that were made by default.
+    let cluster = subject.cluster.as_ref().filter(|_| asked.by == FoundBy::Address);
+    if let Some(cluster) = cluster.filter(|its| instance.cluster.as_ref().is_none_or(|cluster| cluster.name != **its)) {
+        let address = asked.text;
+        return Some(format!(
+            "the instance {name} of project {project} has the address {address}, but is no node of the cluster {cluster}"
+        ));
+    }
     let named = subject.instance_name.as_ref() == Some(name);
     let mac = subject.foreign_mac.as_ref().filter(|_| !named)?;
     let how = format!("the event's MAC {mac} is none of Compute Engine's");
@@ -125,7 +133,7 @@ fn never(instance: &Instance, asked: Asked<'_>, subject: &Subject) -> Option<Str
 }
 
 /// Whether the instance is where the event says; a place that is neither zone nor region says nothing.
-fn lies_in(instance: &Instance, location: &str) -> bool {
+pub(super) fn lies_in(instance: &Instance, location: &str) -> bool {
     !location.contains('-')
         || instance.zone == location
         || instance.zone.rsplit_once('-').is_some_and(|(region, _)| region == location)
@@ -218,7 +226,9 @@ mod tests {
     fn a_hit_is_taken_when_nothing_speaks_against_it_and_nobody_is_missing() {
         let (ours, unnumbered) = ([instance("1", &["10.0.0.1", "10.9.0.1"])], [instance("2", &[])]);
         let address = |text: &str| Subject { address: text.parse().ok(), ..Subject::default() };
+        let plain = [Instance { cluster: None, ..instance("3", &["10.0.0.1"]) }];
         let cluster = |name: &str| Subject { cluster: Some(name.into()), ..Subject::default() };
+        let in_cluster = |name: &str| Subject { cluster: Some(name.into()), ..address("10.0.0.1") };
         let doubt = |transient| {
             Err(format!("acme2 was not asked; whether it was db-1 of project acme is not known {transient}"))
         };
@@ -236,6 +246,11 @@ mod tests {
             (&ours, Some(false), FoundBy::Name, cluster("prod"), found("1")),
             (&ours, Some(false), FoundBy::Name, cluster("fleet"), doubt(false)),
             (&ours, Some(false), FoundBy::Address, address("10.0.0.1"), doubt(false)),
+            (&ours, None, FoundBy::Address, address("10.0.0.1"), found("1")),
+            (&ours, None, FoundBy::Address, in_cluster("prod"), found("1")),
+            (&ours, None, FoundBy::Address, in_cluster("other"), found("another")),
+            (&plain, None, FoundBy::Address, in_cluster("prod"), found("another")),
+            (&plain, None, FoundBy::Name, in_cluster("prod"), found("3")),
             (&ours, Some(true), FoundBy::Id, address(""), found("1")),
             (&[], None, FoundBy::Name, address(""), found("nobody")),
             (&[], Some(true), FoundBy::Name, address(""), lost(true)),

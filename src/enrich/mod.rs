@@ -16,6 +16,7 @@ mod pauses;
 mod pod;
 mod projects;
 mod questions;
+mod sightings;
 pub mod subject;
 
 use std::collections::BTreeMap;

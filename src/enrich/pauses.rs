@@ -8,6 +8,23 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Gap;
+use crate::google::ApiError;
+
+/// How long nothing is asked after a refusal, after a quota was used up, and after any other failure.
+const AFTER_REFUSAL: Duration = Duration::from_secs(60);
+const AFTER_QUOTA: Duration = Duration::from_secs(30);
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// How long nothing is asked after this failure; one that lasts is mended by somebody.
+pub(super) fn wait_after(error: &ApiError, lasts: bool) -> Duration {
+    match error.retry_after() {
+        // Not at once, whatever is asked.
+        Some(asked) => asked.max(AFTER_FAILURE),
+        None if error.is_quota() => AFTER_QUOTA,
+        None if lasts => AFTER_REFUSAL,
+        None => AFTER_FAILURE,
+    }
+}
 
 /// Failures by what they are about: how long nothing is asked, and what stands in the findings meanwhile.
 #[derive(Debug)]

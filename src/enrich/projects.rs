@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::cache::Lookups;
-use super::pauses::Pauses;
+use super::pauses::{Pauses, wait_after};
 use super::{Gap, Subject};
 use crate::causes::chain;
 use crate::config::enrich::Keep;
@@ -19,10 +19,6 @@ use crate::google::resource_manager::ResourceManager;
 
 /// A project's names do not change.
 const PROJECT_AGE: Duration = Duration::from_secs(24 * 3600);
-
-/// How long nobody is asked for a project's names after that failed, if nobody said how long.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
-const AFTER_QUOTA: Duration = Duration::from_secs(30);
 
 /// Our projects, and who is asked for their names.
 #[derive(Debug, Clone)]
@@ -101,11 +97,13 @@ impl Projects {
                 pause: None,
             });
         }
+        let causes: Vec<&str> = why.iter().map(|gap| gap.text.as_str()).collect();
+        let because = if causes.is_empty() { String::new() } else { format!(": {}", causes.join("; ")) };
         let doubt = Gap {
-            text: format!("whether the project {named} is {} could not be looked up", unknown.join(" or ")),
+            text: format!("whether the project {named} is {} could not be looked up{because}", unknown.join(" or ")),
             label: "unnumbered",
-            transient: !why.is_empty(),
-            pause: why.iter().filter_map(|gap| gap.pause).max(),
+            transient: why.iter().any(|gap| gap.transient),
+            pause: why.iter().filter(|gap| gap.transient).filter_map(|gap| gap.pause).max(),
         };
         Ok(Matching { projects: unknown, named: None, doubt: Some(doubt) })
     }
@@ -113,7 +111,7 @@ impl Projects {
     /// A project's id and number.
     ///
     /// # Errors
-    /// When nobody could say them for the moment.
+    /// Why nobody said them.
     pub(super) async fn identity(&self, project: &str) -> Result<Option<Arc<Project>>, Arc<Gap>> {
         let (inner, name) = (Arc::clone(&self.0), project.to_owned());
         self.0.known.find(project.to_owned(), async move { inner.look_up(&name).await }).await
@@ -125,21 +123,27 @@ impl Inner {
         if let Some(gap) = self.unnamed.of(name) {
             return Err(gap);
         }
-        let first = match self.paused.of(name) {
-            Some(gap) => Err(unnumbered(name, gap.transient, gap.pause)),
+        // Whoever lists the instances has told of it.
+        let paused = self.paused.of(name);
+        let told = paused.is_some();
+        let first = match paused {
+            Some(gap) => Err(gap),
             None => self.compute.project(name).await.map_err(|error| failed(name, &error)),
         };
         let answer = match (first, &self.names) {
-            (Err(first), Some(names)) => names.project(name).await.map_err(|error| either(first, failed(name, &error))),
+            (Err(first), Some(names)) => {
+                names.project(name).await.map_err(|error| either(first, &failed(name, &error)))
+            }
             (first, _) => first,
         };
         match answer {
-            Err(gap) if gap.transient => {
-                self.unnamed.begin(name.to_owned(), gap.pause.unwrap_or(AFTER_FAILURE), &gap);
+            Err(gap) => {
+                let wait = gap.pause.unwrap_or_default();
+                if self.unnamed.begin(name.to_owned(), wait, &gap) && !gap.transient && !told {
+                    tracing::warn!(project = name, wait_secs = wait.as_secs(), "{}", gap.text);
+                }
                 Err(gap)
             }
-            // Kept shortly as a miss: whatever is wrong is told by the look-up of the instance.
-            Err(_) => Ok(None),
             Ok(project) => {
                 self.unnamed.end(name);
                 Ok(Some(project).filter(|project| !project.number.0.is_empty()))
@@ -148,25 +152,40 @@ impl Inner {
     }
 }
 
-/// What two have not said. It is worth another try when one of them may say it.
-fn either(first: Gap, second: Gap) -> Gap {
-    let pause = [&first, &second].into_iter().filter(|gap| gap.transient).filter_map(|gap| gap.pause).max();
-    Gap { transient: first.transient || second.transient, pause, ..second }
+/// What two have not said. It is worth another try when one of them may say it. Compute Engine's role is enough for both.
+fn either(first: Gap, second: &Gap) -> Gap {
+    if first.transient == second.transient {
+        return Gap { pause: first.pause.max(second.pause), ..first };
+    }
+    let pause = if first.transient { first.pause } else { second.pause };
+    Gap { transient: true, pause, ..first }
 }
 
+/// What a failed call means: the cause, which the log and the gap tell.
 fn failed(project: &str, error: &ApiError) -> Gap {
     tracing::debug!(project, error = %chain(error), "a project's names could not be looked up");
-    let wait = match error.retry_after() {
-        Some(asked) => asked.max(AFTER_FAILURE),
-        None if error.is_quota() => AFTER_QUOTA,
-        None => AFTER_FAILURE,
+    let lasts = !passes(error) && !error.is_quota();
+    let text = match error.status() {
+        Some(403) if lasts => {
+            format!("Compute Engine refuses to show the project {project} (roles/compute.viewer is needed there)")
+        }
+        Some(404) => format!("Compute Engine knows no project {project} (COMPUTE_PROJECT_ID)"),
+        Some(401) => format!("Compute Engine does not accept our token for project {project}"),
+        _ if error.is_quota() => format!("Compute Engine's quota for reading project {project} is used up"),
+        _ => format!("Compute Engine could not be asked about project {project}"),
     };
-    unnumbered(project, passes(error), Some(wait))
+    Gap { text, label: "unnumbered", transient: passes(error), pause: Some(wait_after(error, lasts)) }
 }
 
-pub(super) fn unnumbered(project: &str, transient: bool, pause: Option<Duration>) -> Gap {
-    let text = format!("the number of project {project} could not be looked up");
-    Gap { text, label: "unnumbered", transient, pause }
+/// The gap where a project's number is missing, and why.
+pub(super) fn unnumbered(project: &str, why: Option<&Gap>) -> Gap {
+    let because = why.map(|gap| format!(": {}", gap.text)).unwrap_or_default();
+    Gap {
+        text: format!("the number of project {project} could not be looked up{because}"),
+        label: "unnumbered",
+        transient: why.is_some_and(|gap| gap.transient),
+        pause: why.and_then(|gap| gap.pause),
+    }
 }
 
 /// Whether a call may succeed soon. A token that is not accepted says nothing about the project: the next one may be.

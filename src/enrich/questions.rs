@@ -39,7 +39,7 @@ pub(super) fn questions(subject: &Subject, found: &Enriched, projects: &[String]
     }
     if !projects.is_empty() {
         all.extend(names(subject, found).into_iter().map(|(by, name)| ask(by, name)));
-        all.extend(subject.address.map(|address| ask(FoundBy::Address, address.to_string())));
+        all.extend(lone_address(subject).map(|address| ask(FoundBy::Address, address)));
     }
     all
 }
@@ -48,6 +48,13 @@ pub(super) fn questions(subject: &Subject, found: &Enriched, projects: &[String]
 pub(super) fn for_host(host: &str, subject: &Subject, projects: &[String]) -> Question {
     let (location, projects) = (subject.location.clone(), projects.to_vec());
     Question { by: FoundBy::Name, text: host.to_owned(), location, projects }
+}
+
+/// The address, where the event has no name that is its instance's: that one would be found by it, and whoever has the
+/// address under another name is another machine, of a network with the same addresses. A host may call itself anything.
+fn lone_address(subject: &Subject) -> Option<String> {
+    let named = subject.instance_name.is_some() || subject.node.is_some();
+    subject.address.filter(|_| !named).map(|address| address.to_string())
 }
 
 /// What the instance may be called, the surest first: a host may call itself anything, a node is called as its instance.

@@ -236,8 +236,9 @@ fn cloud(pick: &impl Fn(&[&str]) -> Option<String>) -> Cloud {
     let provider = pick(&["cloudProvider.name"]).map(|name| name.to_ascii_lowercase());
     let instance_id = pick(&["gcp.instanceId", "gcp.compute.instanceId", "json.value[/resource/labels/instance_id]"]);
     let instance_id = instance_id.filter(|id| is_number(id));
+    let instance_name = pick(&["gcp.instanceName"]);
     let is_google = provider.as_deref().map_or_else(
-        || candidates.iter().any(Option::is_some) || instance_id.is_some(),
+        || candidates.iter().any(Option::is_some) || instance_id.is_some() || instance_name.is_some(),
         |name| matches!(name, "gcp" | "google" | "gce"),
     );
     if !is_google {
@@ -255,7 +256,7 @@ fn cloud(pick: &impl Fn(&[&str]) -> Option<String>) -> Cloud {
             .map(|zone| zone.rsplit('/').next().unwrap_or_default().to_owned()),
         location: pick(&["gcp.location", "jevt.value[/annotations/location]", "json.value[/resource/labels/location]"]),
         instance_id,
-        instance_name: pick(&["gcp.instanceName"]),
+        instance_name,
     }
 }
 

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::client::{Call, Client};
-use super::error::SysdigError;
+use super::error::{SysdigError, shorten};
 
 /// The longest url and header value that Sysdig takes, in characters.
 const VALUE_LIMIT: usize = 255;
@@ -107,6 +107,7 @@ impl Client {
         Ok(found.map(|channel| spec.beside(api, &channel)))
     }
 
+    /// The webhook channel of this name. One of another type is an error: its name cannot be had.
     async fn find_channel(&self, name: &str) -> Result<(Api, Option<Value>), SysdigError> {
         let (api, all) = match self.public_channels().await {
             // 403 as well: a token may have rights in the older API only.
@@ -119,9 +120,13 @@ impl Client {
             answer => (Api::Public, answer?),
         };
         let named = |channel: &Value| channel.get("name").and_then(Value::as_str) == Some(name);
-        let mut of_that_name = all.into_iter().filter(named);
-        let found = of_that_name.find(|channel| channel.get("type").and_then(Value::as_str) == Some("WEBHOOK"));
-        Ok((api, found))
+        let kind = |channel: &Value| channel.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (hooks, others): (Vec<_>, Vec<_>) =
+            all.into_iter().filter(named).partition(|channel| kind(channel).eq_ignore_ascii_case("WEBHOOK"));
+        match (hooks.into_iter().next(), others.first()) {
+            (None, Some(other)) => Err(SysdigError::NameTaken { name: name.to_owned(), kind: shorten(&kind(other)) }),
+            (found, _) => Ok((api, found)),
+        }
     }
 
     async fn public_channels(&self) -> Result<Vec<Value>, SysdigError> {
@@ -159,7 +164,7 @@ impl Client {
             Err(error) if error.is_conflict() => match self.find_channel(&spec.name).await? {
                 (api, Some(existing)) => self.update_channel(api, spec, existing, true).await,
                 (_, None) => Err(SysdigError::NotThere(format!(
-                    "the name {:?} is taken by a channel that is no webhook or belongs to another team",
+                    "the name {:?} is taken, by a channel that we do not see: set SYSDIG_CHANNEL_NAME to another name",
                     spec.name
                 ))),
             },

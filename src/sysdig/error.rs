@@ -70,6 +70,14 @@ pub enum SysdigError {
         /// What went wrong; never holds a token.
         message: String,
     },
+    /// The name is one of a channel that is no webhook; there is one of a name.
+    #[error("the name {name:?} is taken by a channel of the type {kind}")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// What Sysdig calls the other one's type.
+        kind: String,
+    },
     /// Something asked for by name is not there or is ambiguous.
     #[error("{0}")]
     NotThere(String),
@@ -104,7 +112,11 @@ impl SysdigError {
         match self {
             Self::Transport { .. } | Self::Body { .. } | Self::CursorGone { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
-            Self::TooLarge { .. } | Self::TooManyPages { .. } | Self::Identity { .. } | Self::NotThere(_) => false,
+            Self::TooLarge { .. }
+            | Self::TooManyPages { .. }
+            | Self::Identity { .. }
+            | Self::NameTaken { .. }
+            | Self::NotThere(_) => false,
         }
     }
 
@@ -147,7 +159,7 @@ impl SysdigError {
             Self::Status { .. } | Self::CursorGone { .. } => "refused",
             Self::Body { .. } | Self::TooLarge { .. } => "garbage",
             Self::TooManyPages { .. } => "too_many_pages",
-            Self::NotThere(_) => "not_there",
+            Self::NotThere(_) | Self::NameTaken { .. } => "not_there",
         }
     }
 
@@ -167,6 +179,7 @@ impl SysdigError {
             Self::Transport { .. } => "check SYSDIG_URL, and that this machine may reach it",
             Self::TooManyPages { .. } => "set SYSDIG_POLL_FILTER to what should become findings",
             Self::NotThere(_) => "check the name",
+            Self::NameTaken { .. } => "rename that channel at Sysdig, or set SYSDIG_CHANNEL_NAME to another name",
             Self::Status { status: 408 | 425 | 429 | 500..=599, .. }
             | Self::CursorGone { .. }
             | Self::TooLarge { .. } => "try again later",
@@ -191,6 +204,9 @@ fn permission_for(call: &str) -> &'static str {
             "use the token of an administrator, or of one who may manage event forwarding"
         }
         () if about("polic") => "give the token's user or service account the right to read and edit policies",
+        () if about("account") => {
+            "give the token's user or service account the right to see its own account; to read events it needs policy-events.read"
+        }
         () => "give the token's user or service account the permission",
     }
 }
@@ -289,7 +305,8 @@ mod tests {
             ("the making of the notification channel", "notification channels"),
             ("the list of event forwarders", "event forwarding"),
             ("the update of the policy", "edit policies"),
-            ("the account look-up", "the permission"),
+            ("the account look-up", "policy-events.read"),
+            ("a call", "the permission"),
         ] {
             let error = SysdigError::Status { status: 403, call, message: String::new(), retry_after: None };
             assert!(error.remedy().contains(remedy), "{call}: {}", error.remedy());

@@ -27,7 +27,7 @@ const ROUND: usize = 25;
 /// Pages a walk may have: 200 000 events.
 const PAGE_LIMIT: u32 = 1000;
 
-/// Pages in a row that bring nothing new, or nothing, before a chain of cursors is taken to run in circles.
+/// Pages in a row of events that all came before, after which a chain of cursors is taken to run in circles.
 const STALE_PAGES: u32 = 5;
 
 /// A half-open window of time, `from <= t < to`.
@@ -206,11 +206,17 @@ impl Walk {
         }
         let sorted = self.sort(data);
         self.kept += sorted.kept.len() as u64;
-        self.stale = if sorted.new { 0 } else { self.stale + 1 };
-        // What is filtered after it was cut into pages leaves empty ones between full ones.
+        // What is filtered after it was cut into pages leaves empty ones between full ones. As long as the feed counts more
+        // and leads on there is no circle; should it never end, there are too many pages.
         let between = empty && total.is_some_and(|total| total > self.kept);
         if between {
             self.say_empty(total);
+        } else {
+            self.stale = if sorted.new { 0 } else { self.stale + 1 };
+        }
+        if self.stale == STALE_PAGES && total.is_some_and(|total| total > self.kept) {
+            let (window, kept) = (self.window, self.kept);
+            tracing::warn!(%window, kept, total, "the events feed counts more and leads on, but only to what came before; it is not followed further");
         }
         let left = sorted.span.is_some_and(|span| self.has_left(span));
         let over = (empty && !between) || left || self.stale >= STALE_PAGES;

@@ -371,6 +371,12 @@ async fn sysdig_names_what_mends_each_refusal() {
     ground().check().await.says("Sysdig events", "warning", "only the poller", "policy-events.read");
     sysdig.state().trouble.push_back(forbidden());
     ground().with("SYSDIG_POLL", "true").check().await.says("Sysdig events", "failed", "403", "policy-events.read");
+    // Whose token it is may be nobody's business; what it may do is asked all the same.
+    sysdig.state().nameless = true;
+    let checked = ground().with("WEBHOOK_URL", HOOK).with("SYSDIG_POLL", "true").check().await;
+    checked.says("Sysdig token", "warning", "403", "policy-events.read");
+    checked.says("Sysdig events", "ok", "may be read", "");
+    checked.says("Sysdig channel", "warning", "made at start", "");
 }
 
 #[tokio::test]
@@ -389,6 +395,8 @@ async fn a_channel_that_delivers_nothing_is_told() {
 
     check("true").await.says("Sysdig channel", "warning", "made at start", carry);
     check("false").await.says("Sysdig channel", "warning", "nothing arrives", "setup forwarder");
+    stands(vec![json!({"id": 9, "name": CHANNEL, "type": "SLACK", "version": 1, "options": {}})], vec![]);
+    check("true").await.says("Sysdig channel", "failed", "taken by a channel of the type SLACK", "SYSDIG_CHANNEL_NAME");
     stands(vec![channel("https://old.example.com/events", bearer.clone())], vec![]);
     let checked = check("false").await;
     checked.says("Sysdig channel", "failed", "old.example.com", "sysdig-scc setup channel");

@@ -64,7 +64,7 @@ fn every_metric_is_on_the_list_once() {
 #[test]
 fn every_metric_is_set_somewhere() {
     let defined = regex::Regex::new(r"(?s)pub const ([A-Z_]+): Metric =\s*Metric::new\(").unwrap();
-    let used = regex::Regex::new(r"\b([A-Z_]+)\.name\b|\bshow\(&(?:metrics::)?([A-Z_]+)\b").unwrap();
+    let used = regex::Regex::new(r"\b([A-Z_]+)\.name\b|\bshow(?:_each)?\(&(?:metrics::)?([A-Z_]+)\b").unwrap();
     let mut folders = vec![format!("{}/src", env!("CARGO_MANIFEST_DIR")).into()];
     let mut seen = BTreeSet::new();
     while let Some(folder) = folders.pop() {

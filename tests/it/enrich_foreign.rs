@@ -10,9 +10,11 @@ use sysdig_scc::enrich::{Enrichment, FoundBy};
 use sysdig_scc::google::compute::Compute;
 use sysdig_scc::google::resource_manager::ResourceManager;
 use sysdig_scc::google::{Client, HttpSettings, TokenSource};
+use tracing_subscriber::layer::SubscriberExt;
 
 use crate::enrich::{enrichment_of, event, id, look, two_projects};
 use crate::fakes::compute::{FakeCompute, instance, refused};
+use crate::fakes::lines::Lines;
 use crate::fakes::loopback::Answer;
 use crate::world::World;
 
@@ -43,6 +45,12 @@ async fn a_machine_of_another_place_is_no_instance_of_its_name() {
         // Its own hardware address says more than the domain that somebody gave it.
         (host("win-1.dc1.corp.example.com"), "42:01:0a:07:00:01", Some("1005")),
         (json!({"gcp.instanceName": "win-1", "gcp.projectName": "acme"}), VMWARE, Some("1005")),
+        // The cloud's name, or the node's, says whose the address is: another network has it, too.
+        (json!({"host.hostName": "vm-x"}), "42:01:0a:07:00:01", Some("1005")),
+        (json!({"gcp.instanceName": "their-vm"}), "42:01:0a:07:00:01", None),
+        (json!({"gcp.instanceName": "win-1"}), "42:01:0a:07:00:01", Some("1005")),
+        (json!({"kubernetes.node.name": "gke-other-1"}), "42:01:0a:07:00:01", None),
+        (json!({"kubernetes.cluster.name": "other", "host.hostName": "vm-x"}), "42:01:0a:07:00:01", None),
         // That is its host name, and no other's.
         (host("db-1.CORP.example.com"), "", Some("1006")),
         (host("db-1.corp.example.com"), VMWARE, None),
@@ -51,7 +59,7 @@ async fn a_machine_of_another_place_is_no_instance_of_its_name() {
         assert_eq!(id(&found), expected, "{labels} {mac}: {:?}", found.gaps);
         assert_eq!(found.gaps.len(), usize::from(expected.is_none()), "{labels} {mac}: {:?}", found.gaps);
     }
-    assert_eq!(compute.state().lists, 5, "the name, also in the one project, and one inventory of each");
+    assert_eq!(compute.state().lists, 11, "four names, one also in the one project, and one inventory of each");
 }
 
 #[tokio::test]
@@ -102,12 +110,14 @@ async fn the_gap_says_what_contradicted() {
 
 #[tokio::test]
 async fn a_project_whose_number_nobody_says_is_a_gap() {
-    for (code, reason, transient) in [(403, "forbidden", false), (503, "backendError", true)] {
+    let role = "Compute Engine refuses to show the project acme (roles/compute.viewer is needed there)";
+    let down = "Compute Engine could not be asked about project acme";
+    for (code, reason, why, transient) in [(403, "forbidden", role, false), (503, "backendError", down, true)] {
         let compute = filled();
         compute.state().failing = [("acme".to_owned(), (refused(code, reason, "no"), usize::MAX))].into();
         let enrichment = enrichment_of(&compute, &["acme", "acme2"], &[]);
         let found = look(&enrichment, json!({"gcp.projectName": "acme"})).await;
-        assert_eq!(found.gaps, ["the number of project acme could not be looked up"]);
+        assert_eq!(found.gaps, [format!("the number of project acme could not be looked up: {why}")]);
         assert_eq!((found.project, found.unsettled), (None, transient), "{code}");
     }
 }
@@ -115,8 +125,12 @@ async fn a_project_whose_number_nobody_says_is_a_gap() {
 /// An event of another project may have a machine of the same name.
 #[tokio::test]
 async fn while_our_projects_have_no_numbers_only_an_id_tells_that_a_machine_is_ours() {
-    let nameless = [(refused(403, "forbidden", "no"), false), (refused(503, "backendError", "no"), true)];
-    for (answer, transient) in nameless {
+    let role = "Compute Engine refuses to show the project acme (roles/compute.viewer is needed there); \
+                Compute Engine refuses to show the project acme2 (roles/compute.viewer is needed there)";
+    let down =
+        "Compute Engine could not be asked about project acme; Compute Engine could not be asked about project acme2";
+    let nameless = [(refused(403, "forbidden", "no"), role, false), (refused(503, "backendError", "no"), down, true)];
+    for (answer, why, transient) in nameless {
         let compute = filled();
         compute.state().nameless = Some(answer);
         let enrichment = enrichment_of(&compute, &["acme", "acme2"], &[]);
@@ -125,7 +139,8 @@ async fn while_our_projects_have_no_numbers_only_an_id_tells_that_a_machine_is_o
             labels["gcp.projectId"] = json!("333333333333");
             let found = enrichment.enrich(&event(labels, mac)).await;
             assert_eq!((id(&found), found.unsettled), (None, transient), "{:?}", found.gaps);
-            assert_eq!(found.gaps, ["whether the project 333333333333 is acme or acme2 could not be looked up"]);
+            let gap = format!("whether the project 333333333333 is acme or acme2 could not be looked up: {why}");
+            assert_eq!(found.gaps, [gap]);
             assert_eq!(found.again_after.is_some(), transient);
         }
         let found = look(&enrichment, json!({"gcp.projectId": "1", "gcp.instanceId": "1005"})).await;
@@ -134,6 +149,23 @@ async fn while_our_projects_have_no_numbers_only_an_id_tells_that_a_machine_is_o
         let found = look(&enrichment, json!({"gcp.projectName": "other", "host.hostName": "win-1"})).await;
         assert_eq!(found.gaps, ["the project other is not among those of COMPUTE_PROJECT_ID"]);
     }
+}
+
+/// Or else nobody learns which role is missing: events that name the project by its number are on no machine.
+#[tokio::test]
+async fn a_project_that_may_not_be_read_is_told_once_in_the_log() {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::registry().with(lines.printed());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let compute = filled();
+    compute.state().nameless = Some(refused(403, "forbidden", "no"));
+    let enrichment = enrichment_of(&compute, &["acme"], &[]);
+    for _ in 0..5 {
+        look(&enrichment, json!({"gcp.projectId": "333333333333", "host.hostName": "win-1"})).await;
+    }
+    let log = lines.text();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();
+    assert!(told.len() == 1 && told[0].contains("roles/compute.viewer is needed there"), "{log}");
 }
 
 /// A project's number adds to an instance that is known, and is not waited for long, nor by every event.

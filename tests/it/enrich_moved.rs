@@ -90,8 +90,12 @@ impl Ground {
     }
 
     fn enrichment(&self) -> Enrichment {
+        self.enrichment_keeping(KEEP)
+    }
+
+    fn enrichment_keeping(&self, keep: Keep) -> Enrichment {
         let settings = HttpSettings::new(self.compute.server.url.parse().unwrap());
-        let place = Where { projects: vec!["acme".into()], zones: Vec::new(), keep: KEEP };
+        let place = Where { projects: vec!["acme".into()], zones: Vec::new(), keep };
         let compute = Compute::new(Client::new(settings, TokenSource::none()).unwrap());
         let compute = ComputeEnricher::new(compute, None, place);
         Enrichment::new(vec![Arc::new(self.kubernetes()), Arc::new(compute)], Duration::from_secs(5))
@@ -277,4 +281,39 @@ async fn a_machine_made_again_under_its_name_is_not_the_one_before() {
     ground.compute.state().projects[0].2[0] = instance("acme", "us-central1-c", "node-a", 1009, "10.0.0.99");
     assert_eq!(look("42:01:0a:00:00:63").await, is("1009"));
     assert_eq!(look("").await, is("1009"), "the one before is forgotten");
+}
+
+/// Whatever question tells of it: the next is asked otherwise, in another zone's or project's words.
+#[tokio::test]
+async fn who_was_seen_last_under_a_name_or_an_address_goes_before_what_is_remembered() {
+    let ground = Ground::new();
+    let keep = Keep { missed: Duration::from_secs(60), ..KEEP };
+    let enrichment = ground.enrichment_keeping(keep);
+    let look = async |labels: Value, mac: &str| {
+        let found = enrichment.enrich(&event(labels, mac)).await;
+        id(&found).map(str::to_owned)
+    };
+    let host = || json!({"host.hostName": "node-a"});
+    let other = || json!({"host.hostName": "node-b", "gcp.location": "us-central1"});
+    let numbered = |id: &str| json!({"gcp.instanceId": id, "gcp.projectName": "acme", "gcp.location": "us-central1"});
+    for (labels, mac, expected) in [(host(), "", "1001"), (json!({}), MAC_A, "1001"), (other(), "", "1002")] {
+        assert_eq!(look(labels, mac).await.as_deref(), Some(expected));
+    }
+    // The name is taken by a new machine, and the address by one of another name.
+    ground.compute.state().projects[0].2 = vec![
+        instance("acme", "us-central1-c", "node-a", 2001, "10.0.0.99"),
+        instance("acme", "us-central1-c", "node-c", 2003, "10.0.0.10"),
+        instance("acme", "us-central1-c", "node-b", 1002, "10.0.0.11"),
+    ];
+    assert_eq!(look(host(), "").await.as_deref(), Some("1001"), "nobody has told of it");
+    for number in ["2001", "2003"] {
+        assert_eq!(look(numbered(number), "").await.as_deref(), Some(number));
+    }
+    assert_eq!(look(host(), "").await.as_deref(), Some("2001"));
+    assert_eq!(look(json!({}), MAC_A).await.as_deref(), Some("2003"));
+    let asked = ground.compute.server.asked().len();
+    for (labels, mac, expected) in [(host(), "", "2001"), (json!({}), MAC_A, "2003"), (other(), "", "1002")] {
+        assert_eq!(look(labels, mac).await.as_deref(), Some(expected));
+    }
+    assert_eq!(ground.compute.server.asked().len(), asked, "that is remembered");
 }

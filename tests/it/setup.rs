@@ -83,8 +83,11 @@ async fn a_name_taken_by_another_kind_of_channel_is_said() {
     let sysdig = FakeSysdig::start();
     sysdig.state().channels =
         vec![json!({"id": 1, "type": "EMAIL", "name": "Google Security Command Center", "version": 1})];
-    let error = sysdig.client(1).ensure_channel(&channel(), true).await.unwrap_err();
-    assert!(error.to_string().contains("is taken by a channel"), "{error}");
+    for apply in [true, false] {
+        let error = sysdig.client(1).ensure_channel(&channel(), apply).await.unwrap_err();
+        assert!(error.to_string().contains("is taken by a channel of the type EMAIL"), "{error}");
+        assert!(error.remedy().contains("SYSDIG_CHANNEL_NAME"));
+    }
 }
 
 #[tokio::test]

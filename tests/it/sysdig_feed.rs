@@ -139,10 +139,21 @@ async fn an_empty_page_between_others_is_no_end() {
     sysdig.state().trouble = [None, empty("x160".into())].into();
     all_in_the_window(&sysdig).await;
 
+    // However many there are in a row: nothing of the window is given up while the feed counts more and leads on.
     let sysdig = filled(Cursors::NextIsOlder);
-    sysdig.state().trouble = std::iter::once(None).chain((0..40).map(|n| empty(format!("x{n}")))).collect();
-    assert_eq!(ids(&sysdig.client(1)).await.unwrap().len(), 60, "not for ever");
-    assert!(sysdig.state().feed_calls <= 12, "{}", sysdig.state().feed_calls);
+    let many = (0..20).map(|n| empty(if n < 19 { format!("y{n}") } else { "x160".into() }));
+    sysdig.state().trouble = std::iter::once(None).chain(many).collect();
+    all_in_the_window(&sysdig).await;
+
+    let sysdig = filled(Cursors::NextIsOlder);
+    sysdig.state().trouble = std::iter::once(None).chain((0..80).map(|n| empty(format!("x{n}")))).collect();
+    let error = ids(&sysdig.client(1)).await.unwrap_err();
+    assert!(matches!(error, SysdigError::TooManyPages { pages: 50 }), "not for ever, and not in silence: {error}");
+
+    let sysdig = filled(Cursors::NextIsOlder);
+    sysdig.state().trouble = std::iter::once(None).chain((0..80).map(|_| empty("x160".into()))).collect();
+    assert_eq!(ids(&sysdig.client(1)).await.unwrap().len(), 60, "a circle of empty pages");
+    assert!(sysdig.state().feed_calls <= 4, "{}", sysdig.state().feed_calls);
 
     let sysdig = filled(Cursors::NextIsOlder);
     sysdig.state().trouble = [None, Some(Answer::Json(200, json!({"page": {"total": 250}, "data": []})))].into();

@@ -22,13 +22,24 @@ READER = {
     "SERVICE_ACCOUNT": "findings-sa",
     "COMPUTE_PROJECT_ID": "acme-shop,acme-depot",
 }
+# What the page makes of a reader's own words, also of those in a project of a domain.
+MADE = {
+    "acme-prod": {
+        "ACCOUNT_EMAIL": "findings-sa@acme-prod.iam.gserviceaccount.com",
+        "IMAGES": "us-east1-docker.pkg.dev/acme-prod/sysdig-scc",
+    },
+    "acme.test:prod": {
+        "ACCOUNT_EMAIL": "findings-sa@prod.acme.test.iam.gserviceaccount.com",
+        "IMAGES": "us-east1-docker.pkg.dev/acme.test/prod/sysdig-scc",
+    },
+}
 FILLED = {
-    "app.yaml": "PROJECT_ID ORG_ID SOURCE_ID APP_HOST SYSDIG_REGION SERVICE_ACCOUNT COMPUTE_PROJECT_ID",
-    "deploy/kubernetes/base/kustomization.yaml": "PROJECT_ID REGION",
+    "app.yaml": "PROJECT_ID ORG_ID SOURCE_ID APP_HOST SYSDIG_REGION ACCOUNT_EMAIL COMPUTE_PROJECT_ID",
+    "deploy/kubernetes/base/kustomization.yaml": "IMAGES",
     "deploy/kubernetes/overlays/gke/settings.env": "PROJECT_ID ORG_ID SOURCE_ID WEBHOOK_HOST SYSDIG_REGION COMPUTE_PROJECT_ID",
-    "deploy/kubernetes/overlays/gke/service-account.yaml": "PROJECT_ID SERVICE_ACCOUNT",
+    "deploy/kubernetes/overlays/gke/service-account.yaml": "ACCOUNT_EMAIL",
     "deploy/kubernetes/overlays/gke/ingress.yaml": "WEBHOOK_HOST",
-    "deploy/cloud-run/service.yaml": "PROJECT_ID ORG_ID SOURCE_ID REGION RUN_URL SYSDIG_REGION SERVICE_ACCOUNT COMPUTE_PROJECT_ID",
+    "deploy/cloud-run/service.yaml": "PROJECT_ID ORG_ID SOURCE_ID IMAGES RUN_URL SYSDIG_REGION ACCOUNT_EMAIL COMPUTE_PROJECT_ID",
 }
 PLACEHOLDER = re.compile(r"my-project|\b123456789012\b|1234567890123456789|example\.com|REGION|cscc-sa")
 
@@ -39,20 +50,36 @@ def steps():
     return [block for block in blocks if block.strip().startswith("sed -i")]
 
 
-def main():
-    copy = pathlib.Path(sys.argv[1])
+def made():
+    """The lines of the page that make names of a reader's own words."""
+    lines = re.findall(r"^ *(export (?:ACCOUNT_EMAIL|IMAGES)=.*)$", (ROOT / "docs/deploy.md").read_text(), re.MULTILINE)
+    return "\n".join(dict.fromkeys(lines))
+
+
+def follow(copy, project):
+    """What is wrong with the files that are filled in for this project."""
     shutil.copytree(ROOT / "deploy", copy / "deploy")
     shutil.copy(ROOT / "app.yaml", copy)
     found = steps()
     if len(found) != 3:
         sys.exit(f"docs/deploy.md has {len(found)} steps that fill in a file; this test knows 3")
+    reader = {**READER, "PROJECT_ID": project}
     for step in found:
-        subprocess.run(["bash", "-euc", step], cwd=copy, env={**READER, "PATH": "/usr/bin:/bin"}, check=True)
+        script = f"{made()}\n{step}"
+        subprocess.run(["bash", "-euc", script], cwd=copy, env={**reader, "PATH": "/usr/bin:/bin"}, check=True)
+    arrived = {**reader, **MADE[project]}
     mistakes = []
     for name, settings in FILLED.items():
         lines = [line for line in (copy / name).read_text().splitlines() if not line.lstrip().startswith("#")]
         mistakes += [f"{name}: still says {line.strip()}" for line in lines if PLACEHOLDER.search(line)]
-        mistakes += [f"{name}: {s} did not arrive" for s in settings.split() if READER[s] not in "\n".join(lines)]
+        mistakes += [f"{name}: {s} did not arrive" for s in settings.split() if arrived[s] not in "\n".join(lines)]
+    return mistakes
+
+
+def main():
+    copy = pathlib.Path(sys.argv[1])
+    mistakes = follow(copy, READER["PROJECT_ID"])
+    mistakes += [mistake for project in MADE if project != READER["PROJECT_ID"] for mistake in follow(copy / "other", project)]
     print("\n".join(mistakes) or "docs/deploy.md: three paths filled in")
     sys.exit(1 if mistakes else 0)
 

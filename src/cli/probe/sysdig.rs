@@ -5,10 +5,12 @@ use url::Url;
 
 use super::{Ask, Report};
 use crate::causes::chain;
+use crate::sysdig::account::Account;
 use crate::sysdig::channels::{ChannelSpec, Standing};
 use crate::sysdig::policies::Policy;
 use crate::sysdig::{Client, Patience, SysdigError};
 
+const TOKEN: &str = "Sysdig token";
 const CHANNEL: &str = "Sysdig channel";
 const POLICIES: &str = "Sysdig policies";
 const CARRY: &str = "sysdig-scc setup channel --policy NAME";
@@ -20,16 +22,8 @@ pub(super) async fn look(ask: Ask, report: Report) {
     let patience = Patience { attempts: 1, timeout: config.timeout.min(ask.deadline), ..Patience::default() };
     let client = match Client::new(access, patience) {
         Ok(client) => client,
-        Err(error) => return report.fail("Sysdig token", chain(&error), error.remedy()),
+        Err(error) => return report.fail(TOKEN, chain(&error), error.remedy()),
     };
-    match client.account().await {
-        Ok(account) => {
-            let team = account.team.map_or("no team".to_owned(), |team| format!("team {team}"));
-            let host = client.base().host_str().unwrap_or_default();
-            report.ok("Sysdig token", format!("{} of {team} at {host}", account.name));
-        }
-        Err(error) => return report.fail("Sysdig token", chain(&error), error.remedy()),
-    }
     let wanted = spec(&ask);
     let channel = async {
         match &wanted {
@@ -37,10 +31,27 @@ pub(super) async fn look(ask: Ask, report: Report) {
             None => None,
         }
     };
-    let (events, channel) = tokio::join!(client.may_read_events(Utc::now()), channel);
+    // A token that may not tell whose it is may have every right that the job needs, or lack one.
+    let (account, events, channel) = tokio::join!(client.account(), client.may_read_events(Utc::now()), channel);
+    say_account(&client, account, &report);
     say_events(config.poll.is_some(), events, &report);
     if let (Some((channel, policies)), Some(spec)) = (channel, &wanted) {
         say_channel(config.auto_channel, spec, channel, policies, &report);
+    }
+}
+
+fn say_account(client: &Client, answer: Result<Account, SysdigError>, report: &Report) {
+    match answer {
+        Ok(account) => {
+            let team = account.team.map_or("no team".to_owned(), |team| format!("team {team}"));
+            let host = client.base().host_str().unwrap_or_default();
+            report.ok(TOKEN, format!("{} of {team} at {host}", account.name));
+        }
+        Err(error) if error.status() == Some(403) => {
+            let found = format!("{}; what it may do stands in the other lines of Sysdig", chain(&error));
+            report.warn(TOKEN, found, error.remedy());
+        }
+        Err(error) => report.fail(TOKEN, chain(&error), error.remedy()),
     }
 }
 

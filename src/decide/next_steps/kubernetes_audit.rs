@@ -260,7 +260,7 @@ fn calls_of_caller(event: &Runtime, target: &Target, steps: &mut Steps) {
         let harmless = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'@' | b'.' | b'-' | b'_' | b'+' | b':');
         who.len() <= 253 && who.bytes().all(harmless)
     };
-    if let (Some(project), Some(who)) = (&target.project, event.field("ka.user.name").filter(plain)) {
+    if let (Some(project), Some(who)) = (&target.gke_project, event.field("ka.user.name").filter(plain)) {
         let filter = format!("resource.type=k8s_cluster AND protoPayload.authenticationInfo.principalEmail=\"{who}\"");
         let command = format_args!("gcloud logging read '{filter}' --project {project} --freshness 1d --limit 50");
         steps.run("See what else the same caller did:", command);

@@ -75,6 +75,21 @@ fn an_agents_machine_is_not_where_its_cluster_was_called() {
 }
 
 #[test]
+fn a_cluster_of_openshift_is_none_of_gke_s() {
+    for (namespace, is_gke) in [("openshift-etcd", false), ("openshift", false), ("openshiftly", true)] {
+        let labels = json!({"host.hostName": "ocp-w", "gcp.projectId": "289600000042", "gcp.location": "us-central1",
+            "cloudProvider.name": "gcp", "kubernetes.cluster.name": "ocp-prod", "kubernetes.pod.name": "etcd-0",
+            "kubernetes.namespace.name": namespace});
+        let found = agent("syscall", json!({"proc.name": "sh"}), labels);
+        let steps = found.next_steps.unwrap();
+        let resource = &found.resource_name;
+        assert_eq!(resource.starts_with("//container.googleapis.com/"), is_gke, "{namespace}: {resource}");
+        assert_eq!(steps.contains("gcloud container clusters"), is_gke, "{namespace}: {steps}");
+        assert!(steps.contains("get pod etcd-0"), "{steps}");
+    }
+}
+
+#[test]
 fn what_a_service_told_is_looked_for_in_that_service() {
     let steps = falco("hashicorp_vault", json!({"vault.request.path": "sys/audit"})).next_steps.unwrap();
     assert!(steps.contains("(source hashicorp_vault)") && steps.contains("revoke its tokens"), "{steps}");

@@ -53,6 +53,8 @@ pub struct State {
     pub feed_calls: usize,
     pub public_api: bool,
     pub admin: bool,
+    /// Whose token it is may not be asked.
+    pub nameless: bool,
     pub channels: Vec<Value>,
     pub policies: Vec<Value>,
     pub forwarders: Vec<Value>,
@@ -84,6 +86,7 @@ impl FakeSysdig {
             feed_calls: 0,
             public_api: true,
             admin: true,
+            nameless: false,
             channels: Vec::new(),
             policies: Vec::new(),
             forwarders: Vec::new(),
@@ -127,6 +130,7 @@ impl State {
         match path {
             "/secure/events/v1/events" if self.public_feed => self.feed(asked, false),
             "/api/v1/secureEvents" if !self.public_feed => self.feed(asked, true),
+            "/api/users/me" if self.nameless => Answer::Json(403, json!({"message": "Forbidden"})),
             "/api/users/me" => Answer::Json(200, json!({"user": {"username": "robot@example.com", "currentTeam": 77}})),
             "/api/v2/policies" => Answer::Json(200, Value::Array(self.policies.clone())),
             _ if path.starts_with("/api/v2/policies/") => self.policy(asked),
