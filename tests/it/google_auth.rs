@@ -345,6 +345,17 @@ async fn a_lifetime_beyond_every_calendar_breaks_nothing_and_the_next_answer_is_
 }
 
 #[tokio::test]
+async fn an_endpoint_that_repeats_the_assertion_does_not_make_us_tell_it() {
+    let google = Wire::start(|asked| {
+        let said = format!("{} is not valid", asked.form()["assertion"]);
+        Answer::json(400, json!({ "error": "invalid_grant", "error_description": said }))
+    })
+    .await;
+    let error = source(&key(&google.url("/token"))).token().await.unwrap_err().to_string();
+    assert!(error.contains("[token removed] is not valid"), "{error}");
+}
+
+#[tokio::test]
 async fn nothing_secret_is_shown_by_debug() {
     let google = Wire::start(|_| granted("ya29.S3CRET")).await;
     for file in [user(&google.url("/token")), key(&google.url("/token"))] {
