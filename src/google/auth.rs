@@ -236,7 +236,7 @@ impl TokenSource {
         let now = (self.0.clock)();
         // What a library makes of an answer may be a panic. That is no event's fault, and must not look like one's.
         let granted = AssertUnwindSafe(self.0.grant(now)).catch_unwind().await;
-        let granted = granted.unwrap_or_else(|_| Err(unreadable(self.kind())));
+        let granted = granted.unwrap_or_else(|_| Err(panicked(self.kind())));
         let outcome = granted.and_then(|granted| usable(self.kind(), token(granted, now, flight), now));
         let label = if outcome.is_ok() { "ok" } else { "failed" };
         metrics::counter!(TOKEN_FETCHES.name, "kind" => self.kind(), "result" => label).increment(1);
@@ -361,10 +361,9 @@ fn signed_exchange(error: yup_oauth2::Error) -> AuthError {
     }
 }
 
-/// As an answer whose `expires_in` is no time that a calendar has.
-fn unreadable(kind: &'static str) -> AuthError {
-    let message = "the token endpoint's answer breaks the program that reads it, as a lifetime without bounds does; the \
-                   log has the panic";
+/// As over an answer whose `expires_in` is no time that a calendar has.
+fn panicked(kind: &'static str) -> AuthError {
+    let message = "reading the token endpoint's answer panicked, as over a lifetime beyond every calendar";
     AuthError::passing(kind, message.into(), "check what answers at the token endpoint's address; it is tried again")
 }
 
