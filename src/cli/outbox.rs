@@ -160,7 +160,7 @@ fn show(admin: &Admin, row: &str, format: Format) -> anyhow::Result<ExitCode> {
         say!("{}", serde_json::to_string_pretty(&shown)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let Listed { id, key, kind, door, state, attempts, accepted, next, first_failed, closed, outcome, reason } =
+    let Listed { id, key, kind, door, state, attempts, accepted, next, failing_since, closed, outcome, reason } =
         &shown.listed;
     let time = |time: &Option<chrono::DateTime<Utc>>| time.map_or_else(|| "-".into(), |t| t.to_rfc3339());
     say!("row           {id}\nevent         {key}\nkind          {kind}\ndoor          {door}\nstate         {state}");
@@ -169,7 +169,7 @@ fn show(admin: &Admin, row: &str, format: Format) -> anyhow::Result<ExitCode> {
         outcome.as_deref().unwrap_or("-"),
         time(accepted)
     );
-    say!("next          {}\nfirst failure {}\nclosed        {}", time(next), time(first_failed), time(closed));
+    say!("next          {}\nfailing since {}\nclosed        {}", time(next), time(failing_since), time(closed));
     say!("reason        {}", reason.as_deref().unwrap_or("-"));
     say!("\ndelivered:\n{}", pretty(&shown.delivered));
     if let Some(event) = &shown.event {

@@ -43,9 +43,10 @@ pub static GIVE_UP_AFTER_HOURS: Setting = Setting {
     default: Some("72"),
     example: "72",
     secret: false,
-    doc: "Hours from its first failed attempt after which an event is parked, if it was tried ten times at least: time in \
-          which this program did not run does no harm. Waiting for the quota, and tries while the whole queue is held by \
-          a permission error, count as no attempt.",
+    doc: "Hours of trying, from its first failed attempt, after which an event is parked, if it was tried ten times at \
+          least. Time in which this program did not run, beyond an hour each time, does not count, and steps of the \
+          clock do not. Waiting for the quota, and tries while the whole queue is held by a permission error, count \
+          neither as an attempt nor as time.",
 };
 /// `ALLOW_EPHEMERAL_OUTBOX`.
 pub static ALLOW_EPHEMERAL_OUTBOX: Setting = Setting {

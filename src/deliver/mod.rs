@@ -25,6 +25,18 @@ pub enum Verdict {
     Park,
 }
 
+impl Verdict {
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Retry(_) => "retry",
+            Self::Wait(_) => "wait",
+            Self::Hold => "hold",
+            Self::Park => "park",
+        }
+    }
+}
+
 /// What a successful attempt did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivered {

@@ -126,7 +126,8 @@ impl SccSink {
         let (mut mask, mut body) = said(&encode(finding)?, AMENDABLE)?;
         // Every update has to name a time later than the one that stands there. The least step will do: what really
         // happens next is later.
-        let time = stored.event_time.unwrap_or(finding.event_time) + TimeDelta::milliseconds(1);
+        let time = stored.event_time.unwrap_or(finding.event_time);
+        let time = time.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(time);
         let time = serde_json::to_value(time).map_err(unwritable)?;
         mask.push("event_time");
         body.insert("eventTime".to_owned(), time);

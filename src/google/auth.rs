@@ -4,11 +4,14 @@
 //! callers go on with the old one meanwhile. When that fails, the old one is used for as long as it is valid.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::FutureExt;
+use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
@@ -231,19 +234,10 @@ impl TokenSource {
     async fn fly(&self, failed: &mut OwnedMutexGuard<Option<Failed>>) -> Result<Arc<Token>, AuthError> {
         let flight = self.0.flights.fetch_add(1, Ordering::AcqRel) + 1;
         let now = (self.0.clock)();
-        let outcome = self.0.grant(now).await.and_then(|granted| {
-            let token = token(granted, now, flight);
-            if token.expires > now {
-                Ok(token)
-            } else {
-                let remedy = "check this machine's clock";
-                Err(AuthError::passing(
-                    self.kind(),
-                    "the token endpoint gave a token that has already ended".into(),
-                    remedy,
-                ))
-            }
-        });
+        // What a library makes of an answer may be a panic. That is no event's fault, and must not look like one's.
+        let granted = AssertUnwindSafe(self.0.grant(now)).catch_unwind().await;
+        let granted = granted.unwrap_or_else(|_| Err(panicked(self.kind())));
+        let outcome = granted.and_then(|granted| usable(self.kind(), token(granted, now, flight), now));
         let label = if outcome.is_ok() { "ok" } else { "failed" };
         metrics::counter!(TOKEN_FETCHES.name, "kind" => self.kind(), "result" => label).increment(1);
         match outcome {
@@ -365,6 +359,25 @@ fn signed_exchange(error: yup_oauth2::Error) -> AuthError {
         )
         .because(other),
     }
+}
+
+/// As over an answer whose `expires_in` is no time that a calendar has.
+fn panicked(kind: &'static str) -> AuthError {
+    let message = "reading the token endpoint's answer panicked, as over a lifetime beyond every calendar";
+    AuthError::passing(kind, message.into(), "check what answers at the token endpoint's address; it is tried again")
+}
+
+/// A token that no call can be made with is none, and must not stand in a better one's place until its time is over.
+fn usable(kind: &'static str, token: Token, now: DateTime<Utc>) -> Result<Token, AuthError> {
+    if token.expires <= now {
+        let message = "the token endpoint gave a token that has already ended";
+        return Err(AuthError::passing(kind, message.into(), "check this machine's clock"));
+    }
+    if token.expose().is_empty() || HeaderValue::from_str(token.expose()).is_err() {
+        let message = "the access token is empty, or cannot stand in a header";
+        return Err(AuthError::passing(kind, message.into(), "check what gives it; it is tried again"));
+    }
+    Ok(token)
 }
 
 fn token(granted: Granted, now: DateTime<Utc>, serial: u64) -> Token {

@@ -243,12 +243,11 @@ impl Client {
                 break;
             }
         }
-        let mut error = GoogleError::parse(&body);
+        // A service that echoes the request must not bring the token into our log, nor a part of it that is left by a cut.
         if let Some(token) = token.map(Token::expose).filter(|t| !t.is_empty()) {
-            // A service that echoes the request must not bring the token into our log.
-            error.message = error.message.replace(token, "[token]");
-            error.violations.iter_mut().for_each(|v| *v = v.replace(token, "[token]"));
+            body = String::from_utf8_lossy(&body).replace(token, "[token]").into_bytes();
         }
+        let mut error = GoogleError::parse(&body);
         if (300..400).contains(&status) {
             error.message = "with a redirect, which is not followed: check the address".into();
         }

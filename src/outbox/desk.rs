@@ -216,7 +216,8 @@ mod tests {
             event: Content::Written(Vec::new()),
             bytes: 1_000,
             attempts: 0,
-            first_failed: None,
+            due: DateTime::UNIX_EPOCH,
+            failing_since: None,
             accepted: chrono::DateTime::UNIX_EPOCH,
         }
     }

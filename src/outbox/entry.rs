@@ -49,8 +49,10 @@ pub struct Leased {
     pub bytes: usize,
     /// How many attempts have failed.
     pub attempts: u32,
-    /// When the first attempt failed.
-    pub first_failed: Option<DateTime<Utc>>,
+    /// When it was due: for a fresh one at any time.
+    pub due: DateTime<Utc>,
+    /// When the first attempt failed, moved on by the time in which it was not tried since.
+    pub failing_since: Option<DateTime<Utc>>,
     /// When it was accepted.
     pub accepted: DateTime<Utc>,
 }

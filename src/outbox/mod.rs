@@ -19,11 +19,14 @@
 //! - *Two processes on one file.* The second is refused by a lock on `FILE.lock`. The commands `outbox …` do not take
 //!   it: they change parked rows only, in transactions of their own.
 //! - *The clock steps back.* Fresh rows carry no time and are always due; planned retries are moved with the clock, and one
-//!   that lies further ahead than any retry may be planned, as after a restart, is due at once.
+//!   that lies further ahead than any retry may be planned, as after a restart, is due at once. The time from which a row
+//!   counts as failing goes with them.
+//! - *The clock steps forward, or nobody runs for days.* [`patience`] leaves out time in which nothing was tried.
 
 pub mod backoff;
 pub mod desk;
 pub mod entry;
+pub mod patience;
 pub mod sqlite;
 pub mod worker;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc};
@@ -16,7 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::entry::Ending;
-use super::{Desk, Leased, Settlement, Store, backoff};
+use super::patience::ending;
+use super::{Desk, Leased, Settlement, Store};
 use crate::causes::chain;
 use crate::deliver::Verdict;
 use crate::event::Outcome;
@@ -55,7 +56,7 @@ pub trait Handler: Send + Sync + std::fmt::Debug {
 pub struct Manner {
     /// Attempts under way at once.
     pub concurrency: usize,
-    /// After this long from its first failure an event is parked.
+    /// After failing for this long an event is parked; time in which it was not tried does not count.
     pub give_up_after: Duration,
     /// The file does not outlive the process. Then whoever stops the worker has let it work as long as there was time, and
     /// there is no next start to speak of.
@@ -69,9 +70,6 @@ pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 const LEASE: Duration = Duration::from_secs(3600);
 /// An attempt that takes longer than this (a quota that is used up for hours) gives its row back.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(1800);
-/// No event is parked for failing long before it was tried so often: hours in which this process was stopped, or the
-/// whole queue was held, are hours in which it was not tried.
-const FEWEST_ATTEMPTS: u32 = 10;
 /// How often the worker looks for due rows when nobody wakes it: retries, and what an operator put back.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Leases and settlements are gathered for this long, because each costs a transaction and nobody waits for them:
@@ -290,11 +288,15 @@ async fn attempt(
     let handled = tokio::time::timeout(LONGEST_ATTEMPT, handler.handle(row, began)).await;
     let now = clock();
     let (label, waits) = match &handled {
-        Ok(Attempt::Failed { label, verdict, .. }) => (*label, matches!(verdict, Verdict::Wait(_))),
+        Ok(Attempt::Failed { label, verdict, .. }) => {
+            let word = verdict.label();
+            metrics::counter!(names::ATTEMPTS_FAILED.name, "error" => *label, "verdict" => word).increment(1);
+            (*label, matches!(verdict, Verdict::Wait(_)))
+        }
         Ok(Attempt::Done { .. }) | Err(_) => ("", false),
     };
     let ending = match handled {
-        Ok(attempt) => ending(row, attempt, manner, now),
+        Ok(attempt) => ending(row, attempt, manner.give_up_after, now, rand::random()),
         Err(_) => Ending::Release { reason: Some("waited for the quota; its turn comes again".into()), at: None },
     };
     if waits
@@ -305,40 +307,6 @@ async fn attempt(
     }
     tell(row, &ending, failures, label, now);
     Settlement { id: row.id, ending }
-}
-
-/// What follows from an attempt: the only place where retries are bounded.
-fn ending(row: &Leased, attempt: Attempt, manner: &Manner, now: DateTime<Utc>) -> Ending {
-    let (reason, verdict, label) = match attempt {
-        Attempt::Done { outcome, note } => return Ending::Close { outcome, note },
-        Attempt::Failed { reason, verdict, label } => (reason, verdict, label),
-    };
-    let word = match verdict {
-        Verdict::Retry(_) => "retry",
-        Verdict::Wait(_) => "wait",
-        Verdict::Hold => "hold",
-        Verdict::Park => "park",
-    };
-    metrics::counter!(names::ATTEMPTS_FAILED.name, "error" => label, "verdict" => word).increment(1);
-    match verdict {
-        Verdict::Park => Ending::Close { outcome: Outcome::Parked, note: Some(reason) },
-        Verdict::Wait(asked) => {
-            let wait = backoff::delay(1, Some(asked), rand::random::<f64>());
-            Ending::Release { reason: Some(reason), at: Some(now + TimeDelta::from_std(wait).unwrap_or_default()) }
-        }
-        Verdict::Hold => Ending::Release { reason: Some(reason), at: Some(now + TimeDelta::seconds(1)) },
-        Verdict::Retry(asked) => {
-            let failing_for =
-                row.first_failed.map_or(Duration::ZERO, |first| (now - first).to_std().unwrap_or_default());
-            if failing_for >= manner.give_up_after && row.attempts + 1 >= FEWEST_ATTEMPTS {
-                let hours = failing_for.as_secs() / 3600;
-                let note = format!("gave up after {} attempts in {hours} h: {reason}", row.attempts + 1);
-                return Ending::Close { outcome: Outcome::Parked, note: Some(note) };
-            }
-            let wait = backoff::delay(row.attempts + 1, asked, rand::random::<f64>());
-            Ending::Retry { at: now + TimeDelta::from_std(wait).unwrap_or_default(), reason }
-        }
-    }
 }
 
 fn tell(row: &Leased, ending: &Ending, failures: &Failures, label: &'static str, now: DateTime<Utc>) {
@@ -386,48 +354,4 @@ fn tell_failures(Sum { key, count, last }: &Sum<&'static str>) {
         reason = last,
         "deliveries failed and are tried again; this is the last of them"
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::entry::Content;
-    use super::*;
-
-    const HOUR: TimeDelta = TimeDelta::hours(1);
-    const MANNER: Manner = Manner { concurrency: 1, give_up_after: Duration::from_secs(72 * 3600), ephemeral: false };
-
-    fn after(attempts: u32, hours: i32, verdict: Verdict) -> Ending {
-        let first = DateTime::UNIX_EPOCH;
-        let row = Leased {
-            id: 1,
-            key: "key".into(),
-            urgency: 1,
-            event: Content::Written(Vec::new()),
-            bytes: 0,
-            attempts,
-            first_failed: Some(first),
-            accepted: first,
-        };
-        let failed = Attempt::Failed { reason: "503".into(), verdict, label: "server_error" };
-        ending(&row, failed, &MANNER, first + HOUR * hours)
-    }
-
-    #[test]
-    fn an_event_is_given_up_after_so_long_and_so_many_attempts() {
-        let is_retry = |ending| matches!(ending, Ending::Retry { .. });
-        assert!(is_retry(after(100, 71, Verdict::Retry(None))));
-        assert!(is_retry(after(2, 80, Verdict::Retry(None))), "most of the time it was not tried");
-        let given_up = after(9, 80, Verdict::Retry(None));
-        assert!(
-            matches!(&given_up, Ending::Close { outcome: Outcome::Parked, note: Some(note) } if note.contains("10 attempts")),
-            "{given_up:?}"
-        );
-    }
-
-    #[test]
-    fn waiting_for_the_quota_is_no_failure() {
-        let ending = after(100, 80, Verdict::Wait(Duration::from_secs(30)));
-        let Ending::Release { reason: Some(_), at: Some(at) } = ending else { panic!("{ending:?}") };
-        assert!(at >= DateTime::UNIX_EPOCH + HOUR * 80 + TimeDelta::seconds(30));
-    }
 }

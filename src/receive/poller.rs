@@ -23,7 +23,7 @@ use self::error::PollError;
 use self::reader::{Destination, Progress, Reader};
 use self::window::{Pace, Plan, Reading};
 use super::Receipt;
-use crate::calls::LONGEST_ASKED;
+use crate::calls::{LONGEST_ASKED, pause};
 use crate::causes::chain;
 use crate::config::sysdig::PollConfig;
 use crate::state::lease::{self, Claim, Lease};
@@ -260,9 +260,9 @@ impl Poller {
                 // A cursor that is gone is nobody's trouble: the window is read anew, and shorter, so that it has fewer pages.
                 // Where that has not helped, it is like any other failure.
                 let gone = matches!(error, PollError::Sysdig(SysdigError::CursorGone { .. }));
-                let doublings = self.failures.saturating_sub(if gone { HALVINGS } else { 1 });
-                let doubled = FIRST_PAUSE.saturating_mul(1 << doublings.min(10));
-                let due = doubled.min(LONGEST_PAUSE).mul_f64(rand::rng().random_range(0.75..=1.0));
+                let failures = self.failures.saturating_sub(if gone { HALVINGS - 1 } else { 0 });
+                let doubled = pause(failures, FIRST_PAUSE, LONGEST_PAUSE, 0.0);
+                let due = doubled.mul_f64(rand::rng().random_range(0.75..=1.0));
                 // Never earlier than asked, within reason; and never at once, whatever is asked.
                 let asked = error.retry_after().unwrap_or_default();
                 due.max(asked.mul_f64(rand::rng().random_range(1.0..=1.25)).min(LONGEST_ASKED))

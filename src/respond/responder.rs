@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::desk::{Desk, KIND};
 use super::drive::{Driver, Progress};
 use super::hands::Hands;
+use crate::calls::pause;
 use crate::causes::chain;
 use crate::config::acting::{ActingConfig, Mode};
 use crate::event::Event;
@@ -293,7 +294,7 @@ fn backoff(plan: &Plan, attempt: usize, now: DateTime<Utc>) -> Duration {
     let waited = waiting.and_then(|line| (now - line.time).to_std().ok()).unwrap_or_default();
     let spread =
         plan.event.bytes().fold(attempt as u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
-    let doubled = SOON.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+    let doubled = pause(u32::try_from(attempt).unwrap_or(u32::MAX), SOON, LATEST, 0.0);
     waited.max(doubled).clamp(SOON, LATEST) + Duration::from_millis(spread % 1000)
 }
 

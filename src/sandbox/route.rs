@@ -204,10 +204,19 @@ fn source_elsewhere(parent: &Parent, source: &str) -> Refusal {
 }
 
 fn not_found(method: &str, path: &str) -> Refusal {
-    let text = format!(
-        "The requested URL {path} was not found for {method} on this sandbox. Security Command Center has no call to \
-         get one finding, to delete anything or to create in batches."
-    );
+    let has = |name: &str| path.split(['/', ':']).any(|part| part == name);
+    // What other services have is looked for here too.
+    let missing = match method {
+        _ if version(path).is_none() => None,
+        "GET" if has("findings") => Some("get one finding: list them with a filter"),
+        "DELETE" if has("sources") || has("findings") => Some("delete anything"),
+        "POST" if path.contains(":batch") => Some("create in batches"),
+        _ => None,
+    };
+    let mut text = format!("The requested URL {path} was not found for {method} on this sandbox.");
+    if let Some(missing) = missing {
+        text.push_str(&format!(" Security Command Center has no call to {missing}."));
+    }
     Refusal::new(Status::NotFound, text)
 }
 
@@ -268,6 +277,22 @@ mod tests {
         ];
         for (method, path, expected) in table {
             assert_eq!(name(method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_the_service_does_not_have_is_said_to_those_who_look_for_it() {
+        for (method, path, said) in [
+            ("GET", "/v2/organizations/1/sources/2/locations/global/findings/a", "no call to get one finding"),
+            ("DELETE", "/v2/organizations/1/sources/2", "no call to delete"),
+            ("POST", "/v2/organizations/1/sources/2/findings:batchCreate", "no call to create in batches"),
+        ] {
+            let told = read(method, path).unwrap_err().body().to_string();
+            assert!(told.contains(said), "{told}");
+        }
+        for path in ["/", "/favicon.ico", "/v2/organizations/1/notificationConfigs", "/findings"] {
+            let told = read("GET", path).unwrap_err().body().to_string();
+            assert!(told.contains("was not found for GET") && !told.contains("no call"), "{told}");
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
-use rand::RngExt;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, Response};
 use secrecy::{ExposeSecret, SecretString};
@@ -17,7 +16,7 @@ use super::access::{Access, Identity};
 use super::error::{SysdigError, message_of, shorten};
 use super::feed::KnownFeed;
 use super::skew::Skew;
-use crate::calls::retry_after;
+use crate::calls::{pause, retry_after};
 
 /// The largest answer read, in bytes: a page of 200 events is a few megabytes at worst.
 const ANSWER_LIMIT: usize = 32 * 1024 * 1024;
@@ -168,10 +167,10 @@ impl Client {
         if !helps || failed >= self.patience.attempts {
             return None;
         }
-        let full = self.patience.first_wait.saturating_mul(1 << (failed - 1).min(16)).min(self.patience.longest_wait);
-        let due = full.mul_f64(rand::rng().random_range(0.5..=1.0));
+        let Patience { first_wait, longest_wait, .. } = self.patience;
+        let due = pause(failed, first_wait, longest_wait, rand::random());
         match error.retry_after() {
-            Some(asked) if asked > self.patience.longest_wait => None,
+            Some(asked) if asked > longest_wait => None,
             Some(asked) => Some(asked.max(due)),
             None => Some(due),
         }

@@ -312,6 +312,9 @@ async fn broken_answers_of_a_token_endpoint_are_told_and_tried_again() {
         Answer::text(200, "{\"access_token\": \"S3CRET-half"),
         Answer::text(200, "<html>S3CRET</html>"),
         Answer::json(200, json!({ "expires_in": 3600 })),
+        Answer::json(200, json!({ "access_token": "", "expires_in": 3600 })),
+        Answer::json(200, json!({ "access_token": "ya29.S3CRET", "expires_in": -5 })),
+        Answer::json(200, json!({ "access_token": "ya29.S3CRET\r\nX-Other: 1", "expires_in": 3600 })),
         Answer::text(502, "<html>S3CRET</html>"),
         Answer::text(200, &huge),
         Answer::Truncated(200, "{\"access_token\":\"S3CRET\"".into()),
@@ -326,6 +329,30 @@ async fn broken_answers_of_a_token_endpoint_are_told_and_tried_again() {
             assert!(error.is_retryable(), "{answer:?}: {error}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_lifetime_beyond_every_calendar_breaks_nothing_and_the_next_answer_is_taken() {
+    for lifetime in [9_999_999_999_999, i64::MAX, i64::MIN] {
+        let endless = Answer::json(200, json!({ "access_token": "ya29.S3CRET", "expires_in": lifetime }));
+        let google = Wire::script(vec![endless, granted("ya29.next")]).await;
+        let source = source(&key(&google.url("/token")));
+        let error = source.token().await.unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(error.is_retryable() && shown.contains("lifetime") && !shown.contains("S3CRET"), "{shown}");
+        assert_eq!(token(&source).await, "ya29.next");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_repeats_the_assertion_does_not_make_us_tell_it() {
+    let google = Wire::start(|asked| {
+        let said = format!("{} is not valid", asked.form()["assertion"]);
+        Answer::json(400, json!({ "error": "invalid_grant", "error_description": said }))
+    })
+    .await;
+    let error = source(&key(&google.url("/token"))).token().await.unwrap_err().to_string();
+    assert!(error.contains("[token removed] is not valid"), "{error}");
 }
 
 #[tokio::test]

@@ -103,6 +103,7 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn bad_answers_are_told_apart_and_never_show_the_token() {
     let echo = "you sent Bearer ya29.S3CRET";
+    let cut = format!("{} ya29.S3CRET", "x".repeat(90));
     for (answer, label, retryable) in [
         (Answer::text(200, "{\"a\": \"ya29.S3CRET"), "broken_answer", true),
         (Answer::text(200, "<html>"), "broken_answer", true),
@@ -114,6 +115,8 @@ async fn bad_answers_are_told_apart_and_never_show_the_token() {
         (Answer::text(502, "<html><title>502 Bad Gateway</title>"), "server_error", true),
         (Answer::text(501, ""), "server_error", false),
         (Answer::text(418, echo), "client_error", false),
+        (Answer::text(418, &cut), "client_error", false),
+        (Answer::json(400, json!({ "error": { "status": "ya29.S3CRET" } })), "bad_request", false),
         (
             Answer::json(400, json!({ "error": { "status": "INVALID_ARGUMENT", "message": echo } })),
             "bad_request",
@@ -129,7 +132,7 @@ async fn bad_answers_are_told_apart_and_never_show_the_token() {
         let error = get(&client(&wire, fixed())).await.unwrap_err();
         assert_eq!((error.label(), error.is_retryable()), (label, retryable), "{answer:?}: {error}");
         let shown = format!("{error} {error:?} {}", chain(&error));
-        assert!(!shown.contains("S3CRET"), "{shown}");
+        assert!(!shown.contains("S3CRET") && !shown.contains("ya29."), "{shown}");
     }
 }
 

@@ -114,7 +114,7 @@ async fn a_retry_waits_for_its_time_and_a_release_counts_no_attempt() {
     store.settle(vec![retry], now()).await.unwrap();
     assert!(lease(&store, 1, now() + TimeDelta::seconds(29)).await.is_empty());
     let row = lease(&store, 1, at).await.remove(0);
-    assert_eq!((row.attempts, row.first_failed), (1, Some(now())));
+    assert_eq!((row.attempts, row.failing_since), (1, Some(now())));
     let release = Settlement { id: row.id, ending: Ending::Release { reason: None, at: None } };
     store.settle(vec![release], at).await.unwrap();
     assert_eq!(lease(&store, 1, at).await.remove(0).attempts, 1);
@@ -370,7 +370,7 @@ async fn parked_rows_are_listed_shown_retried_and_discarded() {
     let mut admin = Admin::open(&path).unwrap();
     let parked = admin.list(&Selection { state: Some("parked".into()), reason: None, limit: 9 }).unwrap();
     assert_eq!(parked.len(), 2);
-    let failed: Vec<_> = parked.iter().map(|row| (row.key.as_str(), row.attempts, row.first_failed)).collect();
+    let failed: Vec<_> = parked.iter().map(|row| (row.key.as_str(), row.attempts, row.failing_since)).collect();
     assert_eq!(failed, [("y", 1, Some(now())), ("x", 0, None)], "what was never tried has not failed");
     let shown = admin.show("x").unwrap().unwrap();
     assert_eq!((shown.delivered.as_str(), shown.event), ("body of x", None));
@@ -380,7 +380,7 @@ async fn parked_rows_are_listed_shown_retried_and_discarded() {
     let stats = stats(&store).await;
     assert_eq!((stats.waiting, stats.closed["parked"], stats.closed["discarded"]), (1, 0, 1));
     let again = lease(&store, 9, now()).await.remove(0);
-    assert_eq!((again.attempts, again.first_failed), (0, None));
+    assert_eq!((again.attempts, again.failing_since), (0, None));
 }
 
 #[tokio::test]
@@ -408,7 +408,7 @@ async fn giving_up_counts_the_last_attempt_and_keeps_the_time_of_the_first() {
     let admin = Admin::open(&path).unwrap();
     for (row, attempts) in rows.iter().zip([2, 1]) {
         let listed = admin.show(&row.key).unwrap().unwrap().listed;
-        assert_eq!((listed.attempts, listed.first_failed), (attempts, Some(now())), "{}", row.key);
+        assert_eq!((listed.attempts, listed.failing_since), (attempts, Some(now())), "{}", row.key);
     }
 }
 

@@ -45,8 +45,8 @@ pub struct Listed {
     pub accepted: Option<DateTime<Utc>>,
     /// When it is tried next.
     pub next: Option<DateTime<Utc>>,
-    /// When the first attempt failed.
-    pub first_failed: Option<DateTime<Utc>>,
+    /// When the first attempt failed, moved on by the time in which it was not tried since.
+    pub failing_since: Option<DateTime<Utc>>,
     /// When it was closed or parked.
     pub closed: Option<DateTime<Utc>>,
     /// How it ended.
@@ -257,7 +257,7 @@ fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
         attempts: row.get(5)?,
         accepted: time(row.get(6)?),
         next: time(row.get(7)?),
-        first_failed: time(row.get(8)?),
+        failing_since: time(row.get(8)?),
         closed: time(row.get(9)?),
         outcome: row.get(10)?,
         reason: row.get(11)?,

@@ -10,6 +10,7 @@ use super::Keep;
 use super::schema::{CLOSED, LEASED, PARKED, WAITING};
 use crate::event::{Event, Outcome};
 use crate::outbox::entry::Ending;
+use crate::outbox::patience::IN_TIME;
 use crate::outbox::{Accepted, Content, Desk, Leased, NewContent, NewEntry, Room, Settlement, StoreError, backoff};
 use crate::text::cut;
 
@@ -151,9 +152,10 @@ impl<'t> Batch<'t> {
         if ahead_ms <= CLOCKS_JITTER_MS {
             return Ok(());
         }
-        let mut earlier = self
-            .transaction
-            .prepare_cached("UPDATE entry SET next_ms = max(1, next_ms - ?1) WHERE state = 0 AND next_ms > 0")?;
+        let mut earlier = self.transaction.prepare_cached(
+            "UPDATE entry SET next_ms = max(1, next_ms - ?1), first_failed_ms = first_failed_ms - ?1
+                             WHERE state = 0 AND next_ms > 0",
+        )?;
         let retries = earlier.execute([ahead_ms])?;
         tracing::warn!(
             retries,
@@ -174,7 +176,8 @@ impl<'t> Batch<'t> {
 
     fn fresh(&self, key: String, urgency: u8, bytes: usize, event: Event, accepted: DateTime<Utc>) -> Leased {
         let id = self.transaction.last_insert_rowid();
-        Leased { id, key, urgency, event: Content::InHand(event), bytes, attempts: 0, first_failed: None, accepted }
+        let (event, due) = (Content::InHand(event), DateTime::UNIX_EPOCH);
+        Leased { id, key, urgency, event, bytes, attempts: 0, due, failing_since: None, accepted }
     }
 
     /// `leased`: it goes to the desk when this transaction is durable. `false`: the key is known.
@@ -224,14 +227,15 @@ impl<'t> Batch<'t> {
             .prepare_cached("UPDATE entry SET state = 0, lease_ms = NULL WHERE state = 1 AND lease_ms < ?1")?;
         expired.execute([now_ms])?;
         let mut due = self.transaction.prepare_cached(
-            "SELECT e.id, e.key, e.attempts, e.first_failed_ms, e.accepted_ms, b.event
+            "SELECT e.id, e.key, e.attempts, e.next_ms, e.first_failed_ms, e.accepted_ms, b.event
              FROM entry e JOIN body b ON b.entry_id = e.id
              WHERE e.state = 0 AND e.urgency = ?1 AND e.next_ms <= ?2 ORDER BY e.next_ms, e.accepted_ms LIMIT ?3",
         )?;
         // A retry further ahead than any retry may be planned: the clock has stepped back since.
-        let mut stranded = self
-            .transaction
-            .prepare_cached("UPDATE entry SET next_ms = 0 WHERE state = 0 AND urgency = ?1 AND next_ms > ?2")?;
+        let mut stranded = self.transaction.prepare_cached(
+            "UPDATE entry SET next_ms = ?2, first_failed_ms = first_failed_ms - (next_ms - ?2)
+                             WHERE state = 0 AND urgency = ?1 AND next_ms > ?3",
+        )?;
         let mut taken = self.transaction.prepare_cached("UPDATE entry SET state = ?1, lease_ms = ?2 WHERE id = ?3")?;
         let beyond_ms = now_ms.saturating_add(as_millis(backoff::LONGEST * 2));
         let mut rows = Vec::new();
@@ -239,7 +243,7 @@ impl<'t> Batch<'t> {
             if !room.is_left() {
                 break;
             }
-            stranded.execute(params![urgency, beyond_ms])?;
+            stranded.execute(params![urgency, now_ms, beyond_ms])?;
             let mut found = due.query(params![urgency, now_ms, as_sum(room.rows() as u64)])?;
             while room.is_left()
                 && let Some(row) = found.next()?
@@ -264,15 +268,20 @@ impl<'t> Batch<'t> {
                 }
                 Ending::Close { outcome, note } => self.close(*id, *outcome, note.as_deref(), now)?,
                 Ending::Retry { at, reason } => {
+                    // What comes too late was not tried in between. The first failure is never later than now.
                     let mut retry = self.transaction.prepare_cached(
                         "UPDATE entry SET state = 0, lease_ms = NULL, attempts = attempts + 1, next_ms = ?1, reason = ?2,
-                         first_failed_ms = coalesce(first_failed_ms, ?3) WHERE id = ?4 AND state = 1",
+                         first_failed_ms = coalesce(min(?3, first_failed_ms + max(0, ?3 - ?4 - next_ms)), ?3)
+                         WHERE id = ?5 AND state = 1",
                     )?;
-                    retry.execute(params![at.timestamp_millis(), kept(reason), now.timestamp_millis(), id])?;
+                    let (at_ms, now_ms) = (at.timestamp_millis(), now.timestamp_millis());
+                    retry.execute(params![at_ms, kept(reason), now_ms, as_millis(IN_TIME), id])?;
                 }
                 Ending::Release { reason, at } => {
+                    // Until then it is not tried.
                     let mut release = self.transaction.prepare_cached(
-                        "UPDATE entry SET state = 0, lease_ms = NULL, next_ms = coalesce(?1, next_ms), reason = coalesce(?2, reason)
+                        "UPDATE entry SET state = 0, lease_ms = NULL, next_ms = coalesce(?1, next_ms), reason = coalesce(?2, reason),
+                         first_failed_ms = first_failed_ms + max(0, coalesce(?1, next_ms) - next_ms)
                          WHERE id = ?3 AND state = 1",
                     )?;
                     release.execute(params![at.map(|at| at.timestamp_millis()), reason.as_deref().map(kept), id])?;
@@ -393,14 +402,15 @@ fn delete_closed(transaction: &Transaction<'_>, before_ms: i64) -> Result<usize,
 }
 
 fn leased(row: &Row<'_>, urgency: u8) -> Result<Leased, StoreError> {
-    let event = row.get::<_, Option<Vec<u8>>>(5)?.unwrap_or_default();
+    let event = row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default();
     Ok(Leased {
         id: row.get(0)?,
         key: row.get(1)?,
         urgency,
         attempts: row.get(2)?,
-        first_failed: row.get::<_, Option<i64>>(3)?.and_then(DateTime::from_timestamp_millis),
-        accepted: DateTime::from_timestamp_millis(row.get(4)?).unwrap_or_default(),
+        due: DateTime::from_timestamp_millis(row.get(3)?).unwrap_or_default(),
+        failing_since: row.get::<_, Option<i64>>(4)?.and_then(DateTime::from_timestamp_millis),
+        accepted: DateTime::from_timestamp_millis(row.get(5)?).unwrap_or_default(),
         bytes: event.len(),
         event: Content::Written(event),
     })
