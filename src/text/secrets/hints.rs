@@ -9,7 +9,7 @@ use super::pattern;
 use super::values::{Found, VALUE, hide as hide_values};
 
 /// What a text with such a word holds.
-pub(super) const STEMS: &str = r#"credential|cookie|-auth\b|curl[^|;\n]*[\s"]-b"#;
+pub(super) const STEMS: &str = r#"credential|cookie|-auth(?-u:\b)|curl[^|;\n]*[\s"]-b"#;
 
 /// Credentials, cookies and what an option calls the proof of who somebody is.
 static HINTED: LazyLock<Regex> = LazyLock::new(|| {

@@ -118,8 +118,11 @@ fn before_host(value: &str) -> Secret {
 /// Whether a service is meant and no client: `systemctl show mysqld -pMainPID`.
 fn asks_systemd(found: &Found<'_>) -> bool {
     let asks = |word: &str| matches!(base_name(word), "systemctl" | "journalctl" | "service");
-    found.told.trim_start().starts_with("mysqld") && !found.told.trim_start().starts_with("mysqldump")
-        || (found.told.ends_with("-p") && command(found.before).split_whitespace().any(asks))
+    let told = found.told.trim_start();
+    let clients = told.matches("mysql").count() + told.matches("mariadb").count();
+    let is_daemon = told.starts_with("mysqld") && !told.starts_with("mysqldump");
+    // Behind `&` another command begins.
+    clients == 1 && !told.contains('&') && (is_daemon || command(found.before).split_whitespace().any(asks))
 }
 
 /// What stands before of the same command, as far as it tells whose an option is.
@@ -150,7 +153,7 @@ fn is_other(found: &Found<'_>) -> bool {
         _ if told.ends_with("-p") && REST.contains(&value) => true,
         // The switches of `net user`, and its sign to ask for the password.
         [b'/', ..] | b"*" if is_net_user(told) => true,
-        [b'/', ..] if told.contains(r"\\") || last.ends_with("--key") || told.ends_with(':') => true,
+        [b'/', ..] if told.contains(r"\\") || ["--key", "/p", ":"].iter().any(|end| last.ends_with(end)) => true,
         // A variable of PowerShell.
         [b'$', ..] | [b'"', b'$', ..] | [b'(', ..] if is_powershell(last) => true,
         // The shell's signs.
@@ -271,6 +274,9 @@ mod tests {
     #[test]
     fn what_stands_around_a_secret_stays() {
         for (text, expected) in [
+            ("sh -c mysqld & mysql -pHunter2", "sh -c mysqld & mysql -p[redacted]"),
+            ("systemctl start mysql; mysql -pHunter2", "systemctl start mysql; mysql -p[redacted]"),
+            ("kubectl exec mysqld -- mysqldump -pHunter2", "kubectl exec mysqld -- mysqldump -p[redacted]"),
             ("redis-cli -h x AUTH Hunter2", "redis-cli -h x AUTH [redacted]"),
             ("redis-cli AUTH default Hunter2", "redis-cli AUTH [redacted]"),
             ("x (command=redis-cli auth Hunter2 user=root)", "x (command=redis-cli auth [redacted] user=root)"),

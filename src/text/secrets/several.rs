@@ -22,13 +22,20 @@ pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
         return text;
     }
     hide_values(text, &OPTION, |found| {
-        let command = command(found.before);
         let is_told = match found.told.contains("--from-literal") {
-            true => command.contains("secret"),
-            false => command.contains("snmp"),
+            true => is_of_secret(found.before),
+            false => command(found.before).contains("snmp"),
         };
         is_told && !found.value.starts_with('-') && found.value != HIDDEN
     })
+}
+
+/// Whether a literal is part of a secret, and of no config map: by what was named last before it. Literals may have any
+/// sign in them.
+fn is_of_secret(before: &str) -> bool {
+    const NEAR: usize = 2048;
+    let near = &before[before.floor_char_boundary(before.len().saturating_sub(NEAR))..];
+    near.rfind("secret") > near.rfind("configmap")
 }
 
 #[cfg(test)]
@@ -41,6 +48,10 @@ mod tests {
             (
                 "kubectl create secret generic x --from-literal key=Hunter2 --from-literal=aws='Hun ter2' -n shop",
                 "kubectl create secret generic x --from-literal key=[redacted] --from-literal=aws='[redacted]' -n shop",
+            ),
+            (
+                "kubectl create secret generic x --from-literal=a=b&c --from-literal=d=e;f",
+                "kubectl create secret generic x --from-literal=a=[redacted] --from-literal=d=[redacted]",
             ),
             ("snmpget -v3 -u bob -A Hunter2 -X Hunter2 h", "snmpget -v3 -u bob -A [redacted] -X [redacted] h"),
             ("snmpwalk -v2c -c Hunter2 h", "snmpwalk -v2c -c [redacted] h"),
