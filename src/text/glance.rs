@@ -1,8 +1,10 @@
 //! What a text may hold, at a glance: most texts of an event need no closer look.
 
+use super::secrets::forms::OF_SMALL_LETTERS;
+
 /// May begin a control character that is no line break and no tab. 0xc2 begins the two-byte spelling of those above ASCII.
 const CONTROL: u8 = 1;
-/// Stands between the name of a secret and its value.
+/// Stands between the name of a secret and its value, or begins a list of arguments.
 const BETWEEN: u8 = 2;
 /// Tokens are of mixed case, names of objects are not; those that begin as tokens are taken for some.
 const CAPITAL: u8 = 4;
@@ -13,12 +15,6 @@ const ESCAPED: u8 = 8;
 /// The shortest of the tokens that are known by their own form.
 const SHORTEST_TOKEN: usize = 24;
 
-/// How the tokens begin that may happen to be of small letters and digits only.
-const BEGINNINGS: [&str; 14] = [
-    "sk-", "dop_v1_", "doo_v1_", "dor_v1_", "glpat-", "npm_", "sk_live_", "rk_live_", "dckr_", "gh", "xox", "hvs.",
-    "hvb.", "ya29.",
-];
-
 /// What is told of each byte.
 static TOLD: [u8; 256] = {
     let mut told = [0; 256];
@@ -27,7 +23,7 @@ static TOLD: [u8; 256] = {
         told[byte] = match byte as u8 {
             b'\n' | b'\t' | b'"' | b'\\' => ESCAPED,
             0x00..0x20 | 0x7f | 0xc2 => CONTROL,
-            b' ' | b'=' | b':' => BETWEEN,
+            b' ' | b'=' | b':' | b'[' => BETWEEN,
             b'A'..=b'Z' => CAPITAL,
             _ => 0,
         };
@@ -48,7 +44,8 @@ impl Glance {
     pub(crate) fn at(text: &str) -> Self {
         let found = text.bytes().fold(0, |found, byte| found | TOLD[usize::from(byte)]);
         let long = text.len() >= SHORTEST_TOKEN;
-        let token = long && found & CAPITAL == 0 && BEGINNINGS.iter().any(|beginning| text.starts_with(beginning));
+        let token =
+            long && found & CAPITAL == 0 && OF_SMALL_LETTERS.iter().any(|beginning| text.starts_with(beginning));
         Self { found: if token { found | CAPITAL } else { found }, long }
     }
 

@@ -123,7 +123,10 @@ fn secrets_that_only_a_name_or_a_program_tells_are_left_out() {
     let found = with(
         json!({"proc.name": "mysql", "proc.args": "-u root -phunter2x shop", "app.db.password": "hunter3x", "api_token": "hunter4x",
             "proc.pname": "curl", "proc.pcmdline": "curl -ume:hunter5x https://h/", "evt.arg.env": "A=hunter6x",
-            "evt.args": "res=0 exe=/bin/sh env=STRIPE_KEY=hunter7x.B=a tty=1 b. tty=34816 pgid=1", "x.secretName": "kept"}),
+            "evt.args": "res=0 exe=/bin/sh env=STRIPE_KEY=hunter7x.B=a tty=1 b. tty=34816 pgid=1", "x.secretName": "kept",
+            "ka.uri": "/api/v1/namespaces/shop/pods/web/exec?command=mysql&command=-phunter9x&container=db",
+            "ka.req.pod.containers.args": ["app", "--token", "hunter10x"],
+            "evt.environment": [{"name": "DB_PASSWORD", "value": "hunter11x"}]}),
         json!({"label.of.glpat": "glpat-abcdefghijHUNTER8xyz"}),
     );
     let whole = serde_json::to_string(&found).unwrap();
@@ -132,6 +135,12 @@ fn secrets_that_only_a_name_or_a_program_tells_are_left_out() {
     assert_eq!(properties["proc_args"], "-u root -p[redacted] shop");
     assert_eq!(properties["evt_args"], "res=0 exe=/bin/sh env=[left out] tty=34816 pgid=1");
     assert_eq!(properties["x_secretName"], "kept");
+    assert_eq!(
+        properties["ka_uri"],
+        "/api/v1/namespaces/shop/pods/web/exec?command=mysql&command=-p[redacted]&container=db"
+    );
+    assert_eq!(properties["ka_req_pod_containers_args"], r#"["app","--token","[redacted]"]"#);
+    assert_eq!(properties["evt_environment"], r#"[{"name":"DB_PASSWORD","value":"[redacted]"}]"#);
 }
 
 #[test]

@@ -5,7 +5,11 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{HIDDEN, VALUE, pattern};
+use super::values::VALUE;
+use super::{HIDDEN, pattern};
+
+/// What a text with such a header holds.
+pub(super) const STEMS: &str = "authorization";
 
 /// Schemes that may be shown, and what stands behind them.
 const SCHEMES: &str = concat!(

@@ -3,27 +3,32 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::Regex;
 
-use super::{VALUE, hidden, pattern, then};
+use super::pattern;
+use super::values::{Found, VALUE, hide as hide_values};
+
+/// What a text with such a word holds.
+pub(super) const STEMS: &str = r#"credential|cookie|-auth(?-u:\b)|curl[^|;\n]*[\s"]-b"#;
 
 /// Credentials, cookies and what an option calls the proof of who somebody is.
 static HINTED: LazyLock<Regex> = LazyLock::new(|| {
-    let credentials = r#"(?:x-(?:amz|goog)-)?credentials?(?:\s*=\s*|\\?["']\s*:\s*)"#;
+    let credentials = r#"(?:x-(?:amz|goog)-)?credentials?(?:\s*=\s*|\\*["']\s*:\s*)"#;
     let option = r#"(?:^|[\s"'(,\[])--?(?:[\w-]*credentials?|cookie|auth)(?:\s*=\s*|\s+)"#;
-    let cookie = r#"(?-u:\b)cookie(?:\\?["'])?\s*[:=]\s*"#;
+    let cookie = r#"(?-u:\b)cookie(?:\\*["'])?\s*[:=]\s*"#;
+    let of_curl = r"(?-u:\b)curl(?:\.exe)?\s(?:[^|;\n]*?\s)?(?-i:-b)\s*";
     let more = r#"(?:;\s*[^\s"'&;,=\\]+=[^\s"'&;,\\]*)*"#;
-    pattern(&format!(r"(?i)({option}|{credentials}|{cookie})({VALUE}{more})"))
+    pattern(&format!(r"(?i)({option}|{credentials}|{cookie}|{of_curl})({VALUE}{more})"))
 });
 
 /// The text without secrets that are only hinted at.
 pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
-    then(text, &HINTED, |found| (!says_where(found)).then(|| hidden(found)))
+    hide_values(text, &HINTED, |found| !says_where(found))
 }
 
 /// Whether the value says where or how, and not what: a path, a variable, an option, a method, an object whose members
 /// have names of their own.
-fn says_where(found: &Captures<'_>) -> bool {
+fn says_where(found: &Found<'_>) -> bool {
     const METHODS: [&str; 20] = [
         "none",
         "basic",
@@ -48,9 +53,9 @@ fn says_where(found: &Captures<'_>) -> bool {
     ];
     // Options without a value.
     const SWITCHES: [&str; 4] = ["pass-credentials", "with-credentials", "no-credentials", "skip-credentials"];
-    let told = found[1].to_ascii_lowercase();
+    let told = found.told.to_ascii_lowercase();
     let told = told.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '(' | ',' | '['));
-    let value = found[2].trim_start_matches(['\\', '"', '\'']);
+    let value = found.value.trim_start_matches(['\\', '"', '\'']);
     let elsewhere = value.starts_with(['/', '~', '.', '$', '(', '{', '[', '-']) || value.get(1..3) == Some(r":\");
     match told.trim_start_matches('-') {
         _ if elsewhere => true,
@@ -62,7 +67,9 @@ fn says_where(found: &Captures<'_>) -> bool {
             METHODS.contains(&&*value) || value.starts_with("sha")
         }
         // The option may name a file of cookies.
-        name if name.starts_with("cookie") && told.starts_with('-') => !value.contains('='),
+        name if name.starts_with("curl") || (name.starts_with("cookie") && told.starts_with('-')) => {
+            !value.contains('=')
+        }
         _ => false,
     }
 }

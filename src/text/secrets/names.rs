@@ -3,23 +3,40 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::Regex;
 
-use super::{VALUE, hidden, pattern, then};
+use super::values::{Found, VALUE, hide as hide_values};
+use super::{is_secret, pattern};
+
+/// What a text with such a name holds.
+pub(super) const STEMS: &str = concat!(
+    r"bearer|pass|pwd|token|secret|api.?key|access.?key|private.?key|storage.?key|account.?key|auth.?key",
+    r"|functions.?key|subscription.?key|unseal.?key|customer.?key|sse-c-|sig(?:nature)?=|[?&]key=",
+    r"|(?-i:_PAT|(?:JWT|ENCRYPTION)_KEY)|hooks\.slack|discord(?:app)?\.com/api"
+);
 
 /// A name that says what its value is, and the value: `DB_PASSWORD=…`, `"token": "…"`, `X-Api-Key: …`, `--secret …`.
 static NAMED: LazyLock<Regex> = LazyLock::new(|| {
-    let names = "password|passwd|passphrase|pwd|token|secret|api[-_]?key|access[-_]?key|secret[-_]?key(?:_base)?|private[-_]?key|storage[-_]?key|auth[-_]?key";
+    let names = concat!(
+        "password|passwd|passphrase|pwd|token|secret|api[-_]?key|access[-_]?key|secret[-_]?key(?:_base)?",
+        "|private[-_]?key|storage[-_]?key|auth[-_]?key|functions[-_]key|subscription[-_]key|unseal[-_]?key",
+        "|customer[-_]?key",
+    );
     let only = r"(?-i:_PAT|JWT_KEY|ENCRYPTION_KEY)|[?&]sig|[?&](?:[\w-]+-)?signature|(?:\b|_)account[-_]?key";
-    let told = format!(r#"(?:\bpass|_pass|\bsshpass|{only}|max[-_]token|{names})(?:\\?["'])?\]?\s*[:=]\s*"#);
+    let told = format!(r#"(?:\bpass|_pass|\bsshpass|{only}|max[-_]token|{names})(?:\\*["'])?\]?\s*[:=]\s*"#);
     // Of most addresses `key` says nothing; those of Google's services take an API key so.
     let of_google = r#"googleapis\.com(?::\d+)?[^\s"'?]*\?(?:[^\s"'&]*&)*key="#;
     let of_slack = r"hooks\.slack(?:-gov)?\.com/(?:services|triggers|workflows)/\w+/\w+/(?:\d+/)?";
+    let of_discord = r"discord(?:app)?\.com/api/(?:v\d+/)?webhooks/\d+/";
     // Paths and names of others end like options: `/tmp/get-token`, `prod-db-password`.
-    let option = format!(r#"(?:^|[\s"'(,\[=])--?[\w-]*(?:pass|account[-_]?key|{names})"#);
-    let behind_option = format!(r"(?:{option}|secret_access_key|:_authToken)(?:\s*[:=]\s*|\s+)");
+    let option = format!(
+        r#"(?:^|[\s"'(,\[=])--?[\w-]*(?:pass|account[-_]?key|secret[-_]string|sse-c-(?:copy-source-)?key|{names})"#
+    );
+    let of_ngrok = r"\bngrok(?:\.exe)?\s(?:\S+\s)*?(?:add-)?authtoken";
+    let behind_option =
+        format!(r"(?:{option}|secret_access_key|aws_session_token|:_authToken|{of_ngrok})(?:\s*[:=]\s*|\s+)");
     pattern(&format!(
-        r"(?i)((?:{told}|{behind_option}|{of_google}|{of_slack}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"
+        r"(?i)((?:{told}|{behind_option}|{of_google}|{of_slack}|{of_discord}|\bbearer )(?:(?:bearer|basic|cscc) )?)({VALUE})"
     ))
 });
 
@@ -28,20 +45,40 @@ static FACT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:k8s)?[a-z._]+=[^=\
 
 /// The text without secrets behind such names.
 pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
-    then(text, &NAMED, |found| (!is_no_value(found)).then(|| hidden(found)))
+    hide_values(text, &NAMED, |found| !is_no_value(found))
 }
 
-/// Whether no secret stands behind an option: it takes none, or another option or a fact of a sentence comes next.
-fn is_no_value(found: &Captures<'_>) -> bool {
+/// Whether a name says that the value beside it is a secret: of a variable, a setting or a parameter.
+pub(super) fn tells_secret(name: &str) -> bool {
+    const PLACES: [&str; 2] = ["PWD", "OLDPWD"];
+    !PLACES.contains(&name)
+        && (is_secret(name) || matches!(hide(format!("{name}=x").into()), Cow::Owned(told) if !told.ends_with('x')))
+}
+
+/// Whether no secret stands behind a name: it takes none, says that there is none, or something else comes next.
+fn is_no_value(found: &Found<'_>) -> bool {
     const SWITCHES: [&str; 5] = ["-disabled-password", "-no-password", "-with-token", "max_token", "max-token"];
-    let told = found[1].to_ascii_lowercase();
+    const NOTHING: [&str; 4] = ["none", "null", "nil", "undefined"];
+    let told = found.told.to_ascii_lowercase();
     let name = told.trim_end();
     if SWITCHES.iter().any(|switch| name.trim_end_matches([':', '=']).trim_end().ends_with(switch)) {
         return true;
     }
+    let is_nothing =
+        NOTHING.iter().any(|nothing| found.value.trim_end_matches([')', ']', '}']).eq_ignore_ascii_case(nothing));
+    if (is_nothing && name.ends_with([':', '='])) || is_place(found) {
+        return true;
+    }
     let is_scheme = ["bearer", "basic", "cscc"].iter().any(|scheme| name.ends_with(scheme));
     let behind_blank = name.len() < told.len() && name.ends_with(|c: char| c.is_ascii_alphanumeric()) && !is_scheme;
-    behind_blank && (found[2].starts_with('-') || FACT.is_match(&found[2]))
+    behind_blank && (found.value.starts_with('-') || FACT.is_match(found.value))
+}
+
+/// Whether this is the folder that a shell is in, or was: `PWD=/app`, `OLDPWD=/root`.
+fn is_place(found: &Found<'_>) -> bool {
+    let is_path = found.value.starts_with(['/', '~']) || found.value.get(1..2) == Some(":");
+    let before = found.before.strip_suffix("OLD").unwrap_or(found.before);
+    is_path && found.told == "PWD=" && !before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]
@@ -63,6 +100,9 @@ mod tests {
             "gcloud sql users set-password root",
             "app --max-token 5 max_token=5 max_tokens=5 --max_tokens 5",
             "app --token -v --password --debug",
+            "PATH=/bin PWD=/app OLDPWD=/root HOME=/root",
+            "Unexpected connection to K8s API (token: none, ns=shop)",
+            "x (password=null) y",
         ] {
             assert_eq!(redact(text), text);
         }

@@ -1,29 +1,47 @@
-//! Options of one letter, words in a place, and statements of SQL, which only their program gives a meaning.
+//! Options of one letter and words in a place, which only their program gives a meaning.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::Regex;
 
-use super::{HIDDEN, VALUE, hidden, pattern, then};
+use super::pattern;
+use super::values::{Found, Secret, VALUE, hide as hide_values};
+use crate::text::command_line::base_name;
+
+/// What a text with one of these programs holds; what has `pass` in it is looked at by its name.
+pub(super) const STEMS: &str = concat!(
+    r#"mysql|mariadb|redis-cli|login|mongo|ldap|sqlcmd|osql|isql|tsql|net1?(?:\.exe)?["'\\,\s]+use"#,
+    r#"|(?:user|group)(?:add|mod)|rabbitmqctl|nmcli|cryptsetup|openssl|(?-u:\b)(?:un)?zip|(?-u:\b)7z|-u|unseal"#,
+    r#"|(?-u:\b)(?:(?:un)?rar|rman|bcp|cme|nxc)[\s"\\]|cqlsh|mosquitto|ipmitool|schtasks|psexec|evil-winrm|crackmapexec|netexec|hydra|medusa|rdesktop|freerdp"#,
+    r#"|ncftp|securestring|sqlplus|expdp|impdp|sqlldr|lftp|rclone|impacket|exec\.py|secretsdump|mssqlclient|smbclient"#,
+    r#"|lookupsid|samrdump|get(?:userspns|npusers|adusers)|sudo\s.*<<<"#
+);
 
 /// To the end of the command.
 const WITHIN: &str = r#"["']?\s(?:(?:[^|&;]|&[^&]|;\S)*?\s)?"#;
 
 /// Those of programs that others start in many ways, behind any word: `mysql -pSECRET`, `sshpass -p SECRET`,
-/// `docker login -p SECRET`, `redis-cli -a SECRET`.
+/// `docker login -p SECRET`, `redis-cli -a SECRET`, `psexec.py domain/user:SECRET@host`.
 static ANYWHERE: LazyLock<Regex> = LazyLock::new(|| {
     // Data of MySQL lies in folders of its name.
     let mysql = format!(r#"(?:^|[\s"'`(;|&=\\]|bin/)(?:mysql|mariadb)[0-9A-Za-z_]*(?:\.exe)?{WITHIN}-p"#);
     let of_images = format!(r"\b(?:docker|podman|nerdctl|buildah|skopeo)(?:\.exe)?\s+login{WITHIN}-p[\s=]*");
     let login = format!(r"\slogin{WITHIN}-p[\s=]+");
-    let redis = format!(r"\bredis-cli(?:\.exe)?{WITHIN}-a\s+");
-    pattern(&format!(r"((?:{mysql}|\bsshpass\s+-p\s*|{of_images}|{login}|{redis}))({VALUE})"))
+    let redis =
+        format!(r"\bredis-cli(?:\.exe)?{WITHIN}(?:-a\s+|(?i:auth\s+|config\s+set\s+(?:requirepass|masterauth)\s+))");
+    let sshpass = r"\bsshpass(?:\s+-v|\s+-P\s*\S+)*\s+-v?p\s*";
+    let powershell = r"(?i:\bconvertto-securestring)\s+(?i:-string\s+)?";
+    let scripts =
+        r"(?:[a-z]+exec|secretsdump|smbclient|mssqlclient|lookupsid|samrdump|GetUserSPNs|GetNPUsers|GetADUsers)\.py";
+    let impacket = format!(r#"\b(?:impacket-[A-Za-z]+|{scripts}){WITHIN}["']?(?:[0-9A-Za-z_.-]+/)?[0-9A-Za-z_.$-]+:"#);
+    let starts = [&*mysql, sshpass, &of_images, &login, &redis, powershell, &impacket];
+    pattern(&format!(r"((?:{}))({VALUE})", starts.join("|")))
 });
 
 /// `mongo -p SECRET`, `sqlcmd -P SECRET`, `ldapsearch -w SECRET`, `smbclient -U user%SECRET`,
 /// `htpasswd -b file user SECRET`, `htpasswd -nb user SECRET`, `net use \\host\share SECRET`,
-/// `mysqladmin password SECRET`, `zip -P SECRET`, and others.
+/// `mysqladmin password SECRET`, `zip -P SECRET`, `sqlplus user/SECRET@db`, and others.
 static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
     // Where a program's name stands; elsewhere it may be a pod's, or that of a host.
     let program = r#"(?:^|[/\\"'(;|&]\s*|:\s|\s--\s+|\s[/-][cC]\s+["']?|(?:command|cmd|cmdline|exe)=|(?-u:\b)(?:sudo|doas|env|nohup|nice|time|timeout \S+|do|then|else|xargs(?:\s+-\S+|\s+\{\})*)\s+|\s-(?:exec|ok)(?:dir)?\s+)"#;
@@ -33,6 +51,7 @@ static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
     // A cluster's last option may take a number.
     let number = r"(?:\w*[Cr]\s+\d+|\w*)";
     let word = r#"(?:"[^"]*"|'[^']*'|[^\s"'|<>-]\S*)\s+"#;
+    let of_remotes = r"psexec(?:64)?|evil-winrm|crackmapexec|cme|netexec|nxc|hydra|medusa|rdesktop";
     let starts = [
         format!(r"mongo(?:sh|dump|restore|export|import|stat|top|files)?(?:\.exe)?{within}-p\s*"),
         format!(r"(?:(?i:sqlcmd|osql|isql|tsql|bcp)(?:\.exe)?){within}-P\s*"),
@@ -54,6 +73,20 @@ static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
         format!(r"openssl(?:\.exe)?{within}-[kK]\s+"),
         format!(r"(?:un)?zip(?:cloak)?(?:\.exe)?{within}-[0-9a-zA-OQ-Z]*P\s*"),
         format!(r"7z[arz]?(?:\.exe)?{within}-p"),
+        format!(r"(?:un)?rar(?:\.exe)?{within}-h?p"),
+        format!(r"vault(?:\.exe)?{within}secret_id="),
+        r"vault(?:\.exe)? operator unseal\s+(?:-\S+\s+)*".to_owned(),
+        format!(r"rclone(?:\.exe)?{within}(?:pass|obscure)\s+"),
+        r"openssl(?:\.exe)?\s+passwd\s+(?:-(?:salt|in)\s+\S+\s+|-\w+\s+)*".to_owned(),
+        r"mkpasswd\s+(?:-(?:m|S|R|-method|-salt|-rounds)[=\s]\s*\S+\s+)*".to_owned(),
+        format!(r"(?:{of_remotes}|cqlsh|ncftp[a-z]*)(?:\.exe|\.rb|\.py)?{within}-p\s+"),
+        format!(r"(?:mosquitto_(?:pub|sub|rr)|ipmitool){within}-P\s*"),
+        format!(r"(?i:schtasks(?:\.exe)?{within}/r?p)\s+"),
+        format!(r"(?:x|wl|w)?freerdp[23]?(?:\.exe)?{within}/p:"),
+        format!(r"lftp{within}-u\s*[^\s,]+,"),
+        r#"(?:sqlplus|rman|expdp|impdp|sqlldr)(?:\.exe)?\s+(?:-\w+\s+|target\s+|userid=)*["']?[A-Za-z][\w$#]*/"#
+            .to_owned(),
+        format!(r"(?:passwd|(?:sudo\s+)?(?:-\S+\s+)*?-[A-Za-z]*S){within}<<<\s*"),
         r#"chpasswd\s+(?:-\S+\s+)*<<<\s*["']?[^\s:"']+:"#.to_owned(),
     ];
     // ASCII's letters will do; with those of all scripts it would be many times as large.
@@ -61,73 +94,76 @@ static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(r"({program}(?:{starts}))({VALUE})"))
 });
 
-/// The passwords that chpasswd reads: `echo user:SECRET | sudo chpasswd`.
-static PIPED: LazyLock<Regex> = LazyLock::new(|| {
-    let given = r#"\\?"[^"]*"|'[^']*'|[^\s"'|]+"#;
-    pattern(&format!(
-        r"(\b(?:echo|printf)\s+(?:-\w+\s+)*)({given})(\s*\|\s*(?:[\w./=-]+\s+|\|\s*){{0,8}}(?:/\S*/)?chpasswd\b)"
-    ))
-});
-
-/// Statements that say a user's password: `ALTER USER a PASSWORD 'SECRET'`, `CREATE USER a IDENTIFIED BY 'SECRET'`.
-static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
-    let whose = r"\b(?:alter|create)\s+(?:user|role|login|group)\s[^;]*?";
-    let starts = [
-        format!(r"{whose}\bpassword\s+[en]?"),
-        format!(
-            r"(?:{whose}|\bgrant\s[^;]*?\sto\s[^;]*?)\bidentified\s+(?:(?:with|via)\s+\S+\s+(?:as|by|using)|by)\s+(?:password\s+)?"
-        ),
-        r"\bset\s+password\s+(?:for\s+[^;=]*?)?(?:=|to)\s*(?:password\(\s*)?".to_owned(),
-    ];
-    // In a shell's quotes, a quote is written as four signs.
-    pattern(&format!(r"(?i)((?:{})(?:'\\')?)({VALUE})", starts.join("|")))
-});
-
 /// The text without the secrets in options that are known behind any word.
 pub(super) fn hide_options(text: Cow<'_, str>) -> Cow<'_, str> {
-    then(text, &ANYWHERE, |found| (!is_other(found) && !is_port(&found[2])).then(|| hidden(found)))
+    hide_values(text, &ANYWHERE, |found| match found.told.trim_end().to_ascii_lowercase() {
+        _ if is_other(found) || is_ports(found.value) || asks_systemd(found) => Secret::Nothing,
+        told if told.ends_with(':') => before_host(found.value),
+        // A user may stand before the password.
+        told if told.ends_with(" auth") => Secret::WithNext,
+        _ => Secret::Whole,
+    })
 }
 
 /// Whether these are the ports of a container, `8080:80`.
-fn is_port(value: &str) -> bool {
+fn is_ports(value: &str) -> bool {
     value.contains(':') && value.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b':'))
+}
+
+/// The password before a host: `SECRET@host`.
+fn before_host(value: &str) -> Secret {
+    value.rfind('@').filter(|at| *at > 0).map_or(Secret::Whole, |at| Secret::Between(0, at))
+}
+
+/// Whether a service is meant and no client: `systemctl show mysqld -pMainPID`.
+fn asks_systemd(found: &Found<'_>) -> bool {
+    let asks = |word: &str| matches!(base_name(word), "systemctl" | "journalctl" | "service");
+    let told = found.told.trim_start();
+    let clients = told.matches("mysql").count() + told.matches("mariadb").count();
+    let is_daemon = told.starts_with("mysqld") && !told.starts_with("mysqldump");
+    // Behind `&` another command begins.
+    clients == 1 && !told.contains('&') && (is_daemon || command(found.before).split_whitespace().any(asks))
+}
+
+/// What stands before of the same command, as far as it tells whose an option is.
+pub(super) fn command(before: &str) -> &str {
+    const NEAR: usize = 400;
+    let near = &before[before.floor_char_boundary(before.len().saturating_sub(NEAR))..];
+    near.rsplit(['|', ';', '&', '\n']).next().unwrap_or_default()
 }
 
 /// The text without them.
 pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
-    let text = then(text, &OF_PROGRAM, |found| (!is_other(found)).then(|| hidden(found)));
-    let text = then(text, &PIPED, |found| {
-        let given = &found[2];
-        let at = given.find(':')?;
-        let closing = &given[given.trim_end_matches(['\\', '"', '\'']).len().max(at + 1)..];
-        Some(format!("{}{}{HIDDEN}{closing}{}", &found[1], &given[..=at], &found[3]))
-    });
-    // Without quotes there are words such as `EXPIRE`; Oracle's passwords have none.
-    then(text, &STATEMENT, |found| match found[2].as_bytes() {
-        [b'\'' | b'"' | b'\\', ..] | [b'$', b'$', ..] => Some(hidden(found)),
-        _ if found[1].trim_end().to_ascii_lowercase().ends_with(" by") && !found[2].eq_ignore_ascii_case("random") => {
-            Some(hidden(found))
-        }
-        _ => None,
+    hide_values(text, &OF_PROGRAM, |found| match found.told.as_bytes() {
+        _ if is_other(found) => Secret::Nothing,
+        [.., b'/'] => before_host(found.value),
+        _ => Secret::Whole,
     })
 }
 
 /// Whether something else follows where a secret may stand.
-fn is_other(found: &Captures<'_>) -> bool {
+fn is_other(found: &Found<'_>) -> bool {
     // What find tells by `-p`, `-perm` and others; and what is hidden by its name, `-password`.
-    const REST: [&str; 6] = ["erm", "rint", "rint0", "rintf", "rune", "assword"];
-    let (told, value) = (&found[1], &found[2]);
+    const REST: [&str; 7] = ["erm", "rint", "rint0", "rintf", "rune", "ath", "assword"];
+    let (told, value) = (found.told, found.value);
+    let last = told.trim_end_matches([' ', '=']);
     match value.as_bytes() {
         // Another option.
         [b'-', ..] => true,
         _ if told.ends_with("-p") && REST.contains(&value) => true,
         // The switches of `net user`, and its sign to ask for the password.
         [b'/', ..] | b"*" if is_net_user(told) => true,
-        [b'/', ..] if told.contains(r"\\") || told.trim_end_matches([' ', '=']).ends_with("--key") => true,
+        [b'/', ..] if told.contains(r"\\") || ["--key", "/p", ":"].iter().any(|end| last.ends_with(end)) => true,
+        // A variable of PowerShell.
+        [b'$', ..] | [b'"', b'$', ..] | [b'(', ..] if is_powershell(last) => true,
         // The shell's signs.
         _ if value.trim_matches(['|', '<', '>']).is_empty() || value.starts_with(">/") => true,
         _ => ["vault login ", "vault.exe login "].iter().any(|login| told.contains(login)) && is_no_token(told, value),
     }
+}
+
+fn is_powershell(told: &str) -> bool {
+    told.to_ascii_lowercase().contains("convertto-securestring")
 }
 
 fn is_net_user(told: &str) -> bool {
@@ -185,6 +221,30 @@ mod tests {
             ("CONSUL_HTTP_AUTH=a:", " consul members"),
             ("consul acl -token ", ""),
             ("chpasswd -e <<< bob:", ""),
+            ("rar a -hp", " a.rar f"),
+            ("unrar x -p", " a.rar"),
+            ("vault write auth/approle/login role_id=x secret_id=", ""),
+            ("vault operator unseal ", ""),
+            ("rclone config create x sftp host h pass ", ""),
+            ("openssl passwd -6 ", ""),
+            ("openssl passwd -salt ab -1 ", ""),
+            ("mkpasswd -m sha-512 ", ""),
+            ("cqlsh -u b -p ", " h"),
+            ("psexec \\\\h -u bob -p ", " cmd"),
+            ("evil-winrm -i h -u bob -p ", ""),
+            ("crackmapexec smb h -u bob -p ", ""),
+            ("hydra -l bob -p ", " ssh://h"),
+            ("medusa -h h -u bob -p ", " -M ssh"),
+            ("nxc smb h -u bob -p ", ""),
+            ("cme smb h -u bob -p ", ""),
+            ("ncftpput -u bob -p ", " h"),
+            ("rman target sys/", ""),
+            ("mosquitto_pub -u bob -P ", " -h x"),
+            ("ipmitool -H h -U root -P ", " power status"),
+            ("schtasks /create /u bob /p ", " /tn x"),
+            ("xfreerdp /u:bob /p:", " /v:h"),
+            ("lftp -u bob,", " h"),
+            ("sshpass -v -p ", " ssh h"),
         ] {
             for start in [
                 "",
@@ -212,43 +272,45 @@ mod tests {
     }
 
     #[test]
-    fn passwords_that_are_piped_are_left_out() {
+    fn what_stands_around_a_secret_stays() {
         for (text, expected) in [
-            ("sh -c echo root:Hunter2 | chpasswd", "sh -c echo root:[redacted] | chpasswd"),
-            ("echo 'root:Hunt|er2'|sudo -n chpasswd -e", "echo 'root:[redacted]'|sudo -n chpasswd -e"),
+            ("sh -c mysqld & mysql -pHunter2", "sh -c mysqld & mysql -p[redacted]"),
+            ("systemctl start mysql; mysql -pHunter2", "systemctl start mysql; mysql -p[redacted]"),
+            ("kubectl exec mysqld -- mysqldump -pHunter2", "kubectl exec mysqld -- mysqldump -p[redacted]"),
+            ("redis-cli -h x AUTH Hunter2", "redis-cli -h x AUTH [redacted]"),
+            ("redis-cli AUTH default Hunter2", "redis-cli AUTH [redacted]"),
+            ("x (command=redis-cli auth Hunter2 user=root)", "x (command=redis-cli auth [redacted] user=root)"),
+            ("redis-cli CONFIG SET requirepass Hunter2", "redis-cli CONFIG SET requirepass [redacted]"),
+            ("python3 psexec.py dom/bob:Hunter2@10.0.0.1 id", "python3 psexec.py dom/bob:[redacted]@10.0.0.1 id"),
+            ("GetUserSPNs.py dom/bob:Hunter2 -dc-ip 10.0.0.1", "GetUserSPNs.py dom/bob:[redacted] -dc-ip 10.0.0.1"),
+            ("impacket-wmiexec 'bob:Hunter2@h'", "impacket-wmiexec 'bob:[redacted]@h'"),
+            ("sqlplus -s scott/Hunter2@db @x.sql", "sqlplus -s scott/[redacted]@db @x.sql"),
+            ("sqlplus scott/Hunter2", "sqlplus scott/[redacted]"),
+            ("sudo -S id <<< Hunter2", "sudo -S id <<< [redacted]"),
             (
-                r#"printf "a:Hunter2\nb:Hunter2\n" | /usr/sbin/chpasswd"#,
-                r#"printf "a:[redacted]" | /usr/sbin/chpasswd"#,
+                "powershell ConvertTo-SecureString \"Hunter2\" -AsPlainText -Force",
+                "powershell ConvertTo-SecureString \"[redacted]\" -AsPlainText -Force",
             ),
-            (r#"sh -c "echo -e \"a:Hunter2\" | chpasswd""#, r#"sh -c "echo -e \"a:[redacted]\" | chpasswd""#),
-            ("echo root:Hunter2 | tee f | chpasswd", "echo root:[redacted] | tee f | chpasswd"),
-            ("psql -c ALTER USER a PASSWORD $$Hunter2$$", "psql -c ALTER USER a PASSWORD [redacted]"),
-            ("echo a: b | cat; chpasswd < f", "echo a: b | cat; chpasswd < f"),
+            ("powershell ConvertTo-SecureString $x -AsPlainText", "powershell ConvertTo-SecureString $x -AsPlainText"),
         ] {
             assert_eq!(redact(text), expected);
-        }
-    }
-
-    #[test]
-    fn passwords_of_statements_are_left_out() {
-        for (before, after) in [
-            ("psql -c \"ALTER USER a PASSWORD '", "'\""),
-            ("psql -c CREATE ROLE a WITH LOGIN ENCRYPTED PASSWORD '", "' VALID UNTIL 'x'"),
-            (r"sh -c 'psql -c '\''alter user a password '\''", r"'\'''"),
-            ("mysql -e CREATE USER 'a'@'%' IDENTIFIED BY '", "'; FLUSH PRIVILEGES"),
-            ("mysql -e \"ALTER USER 'a'@'%' IDENTIFIED WITH mysql_native_password BY '", "'\""),
-            ("mysql -e GRANT ALL ON *.* TO 'a'@'%' IDENTIFIED BY '", "'"),
-            ("sqlplus / as sysdba ALTER USER scott IDENTIFIED BY ", " ACCOUNT UNLOCK"),
-            ("mysql -e SET PASSWORD FOR 'a'@'%' = PASSWORD('", "')"),
-            ("mysql -e SET PASSWORD = '", "'"),
-        ] {
-            assert_eq!(redact(&format!("{before}Hunter2{after}")), format!("{before}[redacted]{after}"));
+            assert_eq!(redact(expected), expected, "twice");
         }
     }
 
     #[test]
     fn harmless_values_stay() {
         for text in [
+            "find / -user mysql -path /x",
+            "kubectl exec -it mysql -- find / -path /proc -prune",
+            "systemctl show mysqld -pMainPID",
+            "systemctl show mysql -pMainPID",
+            "sqlplus / as sysdba",
+            "sqlplus -s /nolog @/tmp/x.sql",
+            "openssl passwd -6",
+            "rar a a.rar f",
+            "hydra -l bob -P list.txt ssh://h",
+            "schtasks /query /tn x",
             "rsync --password-file=/x rsync://u@h",
             "find /var/lib/mysql -perm 777",
             "find /var/lib/mysql -print",

@@ -1,17 +1,21 @@
 //! The password that curl and its like are told behind a user's name, `-u user:password`.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
 use super::{HIDDEN, pattern};
 
+/// What a text with one of them holds.
+pub(super) const STEMS: &str = r#"-u|-[a-z]{1,8}u[\s"\\]|--user|http.auth"#;
+
 /// A user and what stands behind the colon. A list of arguments does not say whose they are.
 static BEHIND_USER: LazyLock<Regex> = LazyLock::new(|| {
     let options = r"-[uU](?:\s+|=)?|-[A-Za-z]{1,8}u\s+|--(?:proxy-)?user(?:\s+|=)|--?http-auth(?:\s+|=)";
     pattern(&format!(
-        r#"(?:(?:^|\s)(?P<option>{options})|\bCONSUL_HTTP_AUTH=)['"]?(?P<user>[^\s:'"]*):(?P<password>\S+)"#
+        r#"(?:(?:^|\s)(?P<option>{options})|\bCONSUL_HTTP_AUTH=)(?P<quote>['"]?)(?P<user>[^\s:'"]*):(?P<password>\S+)"#
     ))
 });
 
@@ -21,11 +25,17 @@ static OF_OTHERS: LazyLock<Regex> = LazyLock::new(|| {
     let word = r"(?:run|exec|create|container|compose)";
     let valued = concat!(
         r"(?:-[a-z]*[vpewhlmn]|--(?:name|volume|publish|env|env-file|workdir|network|mount|entrypoint|restart|platform",
-        r"|hostname|label|memory|cpus|context|namespace|container))\s+[^\s-]\S*",
+        r"|hostname|label|memory|cpus|context|namespace|container|gpus|log-driver|log-opt|userns|ipc|pid|uts|cgroupns",
+        r"|cap-add|cap-drop|security-opt|device|ulimit|shm-size|tmpfs|add-host|dns|dns-search|expose|ip|label-file|net",
+        r"|cpuset-cpus|cpu-shares|cpu-quota|memory-swap|memory-reservation|pull|runtime|stop-signal|stop-timeout|sysctl",
+        r"|storage-opt|volumes-from|group-add|isolation|link|mac-address|annotation|cidfile|pidfile|secret|pod|arch|os",
+        r"|cgroup-parent|network-alias|cwd|root|log|log-format|bundle|console-socket))\s+[^\s-]\S*",
     );
-    let container =
-        format!(r"(?:docker(?:-compose)?|podman|nerdctl|kubectl)(?:\s+(?:{word}|{valued}|--?[\w-]+(?:=\S+)?))*");
-    let runs = r"(?:sudo|doas|runuser|su|python[0-9.]*|rsync)(?:\s+-[\w-]+)*";
+    let container = format!(
+        r"(?:docker(?:-compose)?|podman|nerdctl|kubectl|runc|crun|crictl|ctr)(?:\s+(?:{word}|{valued}|--?[\w-]+(?:=\S+)?))*"
+    );
+    let runs =
+        r"(?:sudo|doas|runuser|su|chpst|setpriv|setuidgid|gosu|start-stop-daemon|python[0-9.]*|rsync)(?:\s+-[\w-]+)*";
     pattern(&format!(r#"(?:^|[\s/(="'])(?:{container}|{runs})$"#))
 });
 
@@ -37,12 +47,15 @@ pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
     let (mut shown, mut done) = (String::new(), 0);
     for found in BEHIND_USER.captures_iter(&text) {
         let (Some(whole), Some(password)) = (found.get(0), found.name("password")) else { continue };
+        if whole.start() < done {
+            continue;
+        }
         let before = &text[text.floor_char_boundary(whole.start().saturating_sub(BEFORE))..whole.start()];
         let option = found.name("option").map_or("", |option| option.as_str().trim_end());
         if is_password(before, option, &found["user"], password.as_str()) {
             shown.push_str(&text[done..password.start()]);
             shown.push_str(HIDDEN);
-            done = password.end();
+            done = end(&text, found.name("quote").map_or("", |quote| quote.as_str()), password.range());
         }
     }
     if done == 0 {
@@ -50,6 +63,15 @@ pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
     }
     shown.push_str(&text[done..]);
     Cow::Owned(shown)
+}
+
+/// Where a password ends: in quotes, where they close; of what was cut off, at the end; else at the next blank.
+fn end(text: &str, quote: &str, word: Range<usize>) -> usize {
+    let Some(quote) = quote.chars().next() else { return word.end };
+    let rest = &text[word.start..];
+    let closes = |at: &usize| !rest[at + 1..].starts_with(|c: char| c.is_alphanumeric());
+    let end = rest.match_indices(quote).map(|(at, _)| at).find(closes);
+    word.start + end.unwrap_or(rest.len())
 }
 
 fn is_password(before: &str, option: &str, user: &str, password: &str) -> bool {
@@ -67,7 +89,15 @@ fn is_password(before: &str, option: &str, user: &str, password: &str) -> bool {
     if is_joined {
         return command.to_ascii_lowercase().contains("curl");
     }
-    !OF_OTHERS.is_match(before.trim_end())
+    let is_curl = command.to_ascii_lowercase().contains("curl");
+    (is_curl || !is_port(user, password)) && !OF_OTHERS.is_match(before.trim_end())
+}
+
+/// Whether this is a host and its port, as scanners are told them: `-u shop.example:8443`, `-u 10.0.0.5:8080/admin`.
+fn is_port(host: &str, port: &str) -> bool {
+    let digits = port.bytes().take_while(u8::is_ascii_digit).count();
+    let is_number = port[..digits].parse::<u16>().is_ok() && (digits == port.len() || port[digits..].starts_with('/'));
+    is_number && !host.contains('@') && (host.contains('.') || host == "localhost")
 }
 
 #[cfg(test)]
@@ -95,6 +125,20 @@ mod tests {
     }
 
     #[test]
+    fn a_password_in_quotes_ends_with_them() {
+        for (text, expected) in [
+            ("curl -u 'bob:Hun ter2' https://x", "curl -u 'bob:[redacted]' https://x"),
+            (r#"curl --user "bob:Hun'ter2" https://x"#, r#"curl --user "bob:[redacted]" https://x"#),
+            ("curl -u 'bob:Hun't er2' x", "curl -u 'bob:[redacted]' x"),
+            ("curl -u 'bob:Hun te", "curl -u 'bob:[redacted]"),
+            ("curl -u bob.smith:1234 https://x", "curl -u bob.smith:[redacted] https://x"),
+        ] {
+            assert_eq!(redact(text), expected);
+            assert_eq!(redact(expected), expected, "twice");
+        }
+    }
+
+    #[test]
     fn who_runs_a_program_stays() {
         for text in [
             "docker run -u www-data:www-data nginx",
@@ -111,6 +155,15 @@ mod tests {
             "rsync -a -u host:/path /x",
             "tar -xzu a:b",
             "ps -u bob",
+            "docker run --gpus all -u www-data:www-data nginx",
+            "docker run --log-driver json-file --user app:app img",
+            "podman run --userns keep-id --user app:staff x",
+            "runc exec -u app:staff x sh",
+            "crictl exec -u app:staff x",
+            "chpst -u app:app cmd",
+            "gobuster dir -u 10.0.0.5:8080 -w list.txt",
+            "sqlmap -u shop.example:8080/x --batch",
+            "nuclei -u shop.example:8443",
         ] {
             assert_eq!(redact(text), text);
         }
