@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 
 use super::answers::Refused;
-use super::journal::Entry;
+use super::journal::{ALLOWED, DENIED, Entry};
 use super::service::Attestor;
 use crate::attest::claims::Claims;
 use crate::attest::policy::{Explanation, Policy, TokenKind};
@@ -157,7 +157,7 @@ pub(super) fn entry<'e>(asked: Asked<'e>, checked: &'e Checked, reason: Option<&
         policy_sha256: Some(&checked.policy.hash),
         token_sha256: Some(&checked.token),
         instance: checked.resource.as_deref(),
-        verdict: if reason.is_none() { "allowed" } else { "denied" },
+        verdict: if reason.is_none() { ALLOWED } else { DENIED },
         reason,
         ..blank(asked)
     }
@@ -173,7 +173,7 @@ pub(super) fn blank(asked: Asked<'_>) -> Entry<'_> {
         policy_sha256: None,
         token_sha256: None,
         instance: None,
-        verdict: "denied",
+        verdict: DENIED,
         reason: None,
         address: asked.address.map(IpAddr::to_string),
     }
@@ -181,6 +181,6 @@ pub(super) fn blank(asked: Asked<'_>) -> Entry<'_> {
 
 /// Counts a decision: allowed, or denied for a reason with this code.
 pub(super) fn count(reason: Option<&'static str>) {
-    let (verdict, reason) = reason.map_or(("allowed", "none"), |reason| ("denied", reason));
+    let (verdict, reason) = reason.map_or((ALLOWED, "none"), |reason| (DENIED, reason));
     metrics::counter!(names::ATTESTATION_DECISIONS.name, "verdict" => verdict, "reason" => reason).increment(1);
 }

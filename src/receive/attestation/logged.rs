@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 
 use super::decision::{Asked, blank, count, mark};
-use super::journal::Entry;
+use super::journal::{ALLOWED, DENIED, Entry};
 use super::judging::Unjudged;
 use super::service::Attestor;
 use super::verdict::distance;
@@ -179,7 +179,7 @@ impl Attestor {
             policy_sha256: Some(&line.policy.hash),
             token_sha256: Some(&token),
             instance: Some(line.machine),
-            verdict: if reason.is_none() { "allowed" } else { "denied" },
+            verdict: if reason.is_none() { ALLOWED } else { DENIED },
             reason,
             ..blank(asked)
         };

@@ -127,7 +127,7 @@ impl Attestor {
             },
         };
         if !self.0.journal.write(&entry(asked, checked, None)).await {
-            return Err(Refused::JournalUnavailable);
+            return Err(self.undecided(checked, Refused::JournalUnavailable, asked));
         }
         count(None);
         self.tell_of(checked, None, None, asked).await;

@@ -33,11 +33,11 @@ impl Attestor {
             let throttled = self.0.verdicts.check_key(&client::key(*address)).is_err();
             self.deny(&checked, reason, Some(&explanation), asked, throttled).await;
         } else {
-            count(None);
             // Not waited for, as nothing is released; but what cannot be written down is not allowed.
             if !self.0.journal.note(&entry(asked, &checked, None)) {
-                return Err(Refused::JournalUnavailable);
+                return Err(self.undecided(&checked, Refused::JournalUnavailable, asked));
             }
+            count(None);
             self.tell_of(&checked, None, Some(&explanation), asked).await;
         }
         Ok(Verdict::new(&checked, reason.as_ref(), explanation))
