@@ -33,7 +33,7 @@ impl Look {
 
     fn contents(&self) -> Contents {
         let files = self.files.as_ref().map_err(std::io::Error::kind)?;
-        let text = |text: &std::io::Result<String>| text.as_ref().map(String::clone).map_err(std::io::Error::kind);
+        let text = |text: &std::io::Result<String>| text.as_deref().map(str::to_owned).map_err(std::io::Error::kind);
         Ok(files.iter().map(|(path, found)| (path.clone(), text(found))).collect())
     }
 }
