@@ -9,7 +9,8 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 
-use super::decision::{Asked, blank, count, mark};
+use super::checked::Asked;
+use super::decision::{blank, count, mark};
 use super::journal::{ALLOWED, DENIED, Entry};
 use super::judging::Unjudged;
 use super::service::Attestor;
@@ -204,7 +205,7 @@ impl Attestor {
             if policy.issuer != issuer || !policy.tokens.contains(&verified.kind) {
                 continue;
             }
-            match self.explain(verified, &policy).await? {
+            match self.0.judging.explain(verified, &policy).await? {
                 (Ok(()), explanation) => return Ok(Some((policy, None, explanation))),
                 (Err(reason), explanation) => {
                     let near = |(_, reason, explanation): &Judged| distance(reason.as_ref(), explanation);
