@@ -291,10 +291,17 @@ impl App {
         for part in beside {
             ending::at_once(part).await;
         }
-        if let Some(attestor) = self.attestor {
-            ending::of_journal(attestor.journal_is_settled()).await;
+        let answers = match &self.attestor {
+            Some(attestor) => ending::of_journal(attestor.journal_is_settled()).await,
+            None => true,
+        };
+        drop(self.attestor);
+        match answers {
+            true => tracing::info!("stopped"),
+            false => {
+                tracing::error!("stopped, but for a write to the attestation journal: its disk may hold the process")
+            }
         }
-        tracing::info!("stopped");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files that are ours and stay open for long. One that was removed or replaced takes every write without complaint, and all of it is
 //! gone with the process: nothing else would ever tell.
 
-use std::fs::{Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -12,6 +12,28 @@ pub(crate) fn private() -> OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
+}
+
+/// Opens a file that is only ever appended to, or makes it. A pipe that nobody reads is refused: opening it would wait for a
+/// reader without end.
+pub(crate) fn appended_to(path: &Path) -> std::io::Result<File> {
+    #[cfg(unix)]
+    is_read_if_pipe(path)?;
+    private().create(true).append(true).open(path)
+}
+
+#[cfg(unix)]
+fn is_read_if_pipe(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+    if !std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+        return Ok(());
+    }
+    match OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path) {
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+            Err(std::io::Error::new(ErrorKind::NotConnected, "it is a pipe that nobody reads"))
+        }
+        other => other.map(drop),
+    }
 }
 
 /// Makes the folder of a file where it is missing.

@@ -47,11 +47,14 @@ pub(super) async fn at_once(task: JoinHandle<()>) {
     let _gone = tokio::time::timeout(LETTING_GO, task).await;
 }
 
-/// Waits for the journal's last lines, which their asker did not wait for. A disk may take nothing any more.
-pub(super) async fn of_journal(settled: impl Future<Output = bool>) {
-    if !tokio::time::timeout(LAST_LINES, settled).await.unwrap_or(false) {
+/// Waits for the journal's last lines, which their asker did not wait for. A disk may take nothing any more; `false` when
+/// it does not even say so.
+pub(super) async fn of_journal(settled: impl Future<Output = bool>) -> bool {
+    let settled = tokio::time::timeout(LAST_LINES, settled).await;
+    if settled != Ok(true) {
         tracing::error!("the last decisions about attestation may not stand in the journal");
     }
+    settled.is_ok()
 }
 
 /// The end where the disk goes with the process: no next start takes anything up, so the worker goes on until nothing waits
@@ -148,6 +151,14 @@ mod tests {
             let took = began.elapsed().as_millis();
             assert!((least..=most).contains(&took), "{rows}: {took} ms");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_journal_whose_disk_does_not_answer_is_waited_for_a_second() {
+        let began = Instant::now();
+        assert!(!of_journal(std::future::pending()).await);
+        assert!(began.elapsed() < Duration::from_millis(1_100));
+        assert!(of_journal(async { false }).await && of_journal(async { true }).await);
     }
 
     #[tokio::test(start_paused = true)]

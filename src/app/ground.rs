@@ -1,7 +1,7 @@
 //! What the settings name on this machine: files and folders, looked at before the start. Nobody outside is asked, nothing
 //! is made, and what one part lacks hides nothing of the others.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -19,6 +19,7 @@ use crate::config::outbox::OUTBOX_URL;
 use crate::config::state::{STATE_URL, StateUrl};
 use crate::config::{Areas, Config, Env, Problem, Problems, Setting};
 use crate::enrich::login;
+use crate::files;
 use crate::receive::attestation::stand_in;
 
 /// The settings, when nothing is wrong with them nor with what they name on this machine.
@@ -180,7 +181,7 @@ pub(crate) fn keys_and_journal(config: &AttestationConfig) -> Vec<Problem> {
         Some(problem(&ATTESTATION_ROOT, wrong, remedy))
     });
     let journal = match config.journal.exists() {
-        true => OpenOptions::new().append(true).open(&config.journal).map(drop),
+        true => files::appended_to(&config.journal).map(drop),
         false => room(&config.journal),
     };
     let journal = journal.err().map(|error| {

@@ -203,7 +203,8 @@ fn told(entry: &Json, verified: &Verified, now: DateTime<Utc>) -> Vec<Attestatio
 
 fn labels_that_differ(entry: &Json, claims: Claims<'_>) -> Vec<&'static str> {
     let labels = entry.get("resource").and_then(|resource| resource.get("labels"));
-    let label = |name: &str| labels.and_then(|labels| labels.get(name)).and_then(Json::as_str);
+    // An empty label says nothing.
+    let label = |name: &str| labels?.get(name)?.as_str().filter(|label| !label.is_empty());
     let pairs = [
         ("instance_id", "submods.gce.instance_id"),
         ("project_id", "submods.gce.project_id"),
@@ -252,4 +253,18 @@ fn named(entry: &Json) -> Properties {
     let labels = ["project_id", "zone", "instance_id"]
         .map(|name| (format!("label_{name}").into(), text(labels.and_then(|labels| labels.get(name)))));
     own.into_iter().chain(labels).filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_label_says_nothing() {
+        let claims = json!({"submods": {"gce": {"zone": "europe-west4-a", "project_id": "acme", "instance_id": "7"}}});
+        for (zone, differ) in [("europe-west4-a", &[][..]), ("", &[]), (" ", &["zone"]), ("other", &["zone"])] {
+            let entry = json!({"resource": {"labels": {"zone": zone, "project_id": "acme", "instance_id": ""}}});
+            assert_eq!(labels_that_differ(&entry, Claims(&claims)), differ, "{zone:?}");
+        }
+    }
 }

@@ -20,8 +20,9 @@ use crate::finding::Properties;
 /// The subject of what is about this service rather than about a machine.
 pub const SERVICE: &str = "attestation-service";
 
-/// Intel Trust Authority, which attests Confidential Space too and spells the hardware in its own way.
-const INTEL: &str = "https://portal.trustauthority.intel.com";
+/// Intel Trust Authority, everywhere and in the EU, which attests Confidential Space too and spells the hardware in its own
+/// way.
+const INTEL: [&str; 2] = ["https://portal.trustauthority.intel.com", "https://portal.eu.trustauthority.intel.com"];
 
 /// What was decided about a verified token.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +114,7 @@ fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Categor
     }
     let model = claims.text("hwmodel").unwrap_or("not named");
     let strong = ["GCP_AMD_SEV", "GCP_AMD_SEV_ES", "GCP_AMD_SEV_SNP", "GCP_INTEL_TDX"].contains(&model)
-        || (model == "INTEL_TDX" && claims.text("iss") == Some(INTEL));
+        || (model == "INTEL_TDX" && claims.text("iss").is_some_and(|issuer| INTEL.contains(&issuer)));
     let secure_boot = claims.at("secboot").and_then(Json::as_bool);
     if !strong || secure_boot == Some(false) {
         let boot = if secure_boot == Some(false) { "off" } else { "on or not told" };
@@ -142,8 +143,17 @@ fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Categor
     }
 }
 
+/// Whose word on a TCB, and by which members of `tdx`.
+struct TcbWords {
+    name: &'static str,
+    status: &'static str,
+    date: &'static str,
+    /// That it says nothing is a doubt.
+    needed: bool,
+}
+
 /// What is out of date of the platform, if anything is known to be, or cannot be told of Google's TDX hardware or of a
-/// date that the policy limits. Of several parts the first that is.
+/// date that the policy limits. Of several parts, and of what Google and Intel say, the first that is.
 fn outdated(claims: Claims<'_>, decided: Decided<'_>) -> Option<String> {
     let google = claims.text("hwmodel") == Some("GCP_INTEL_TDX");
     let limit = decided.policy.max_tcb_age;
@@ -151,14 +161,26 @@ fn outdated(claims: Claims<'_>, decided: Decided<'_>) -> Option<String> {
     if parts.is_empty() && google && limit.is_some() {
         return Some("The TCB's status and date are not told.".to_owned());
     }
-    let outdated = |tdx: Claims<'_>| {
-        let status = tdx.text("gcp_attester_tcb_status");
-        let date = limit.and_then(|most| doubt(tdx.at("gcp_attester_tcb_date"), most, google, decided.now));
-        let good = status.map_or(!google, |status| status == "UpToDate");
-        let said = || format!("The TCB status is {}{}.", status.unwrap_or("not told"), date.unwrap_or_default());
+    let outdated = |tdx: Claims<'_>, told: &TcbWords| {
+        let status = tdx.text(told.status);
+        let date = limit.and_then(|most| doubt(tdx.at(told.date), most, told.needed, decided.now));
+        let good = status.map_or(!told.needed, |status| status == "UpToDate");
+        let said = || format!("{} is {}{}.", told.name, status.unwrap_or("not told"), date.unwrap_or_default());
         (date.is_some() || !good).then(said)
     };
-    parts.into_iter().find_map(outdated)
+    let googles = TcbWords {
+        name: "The TCB status",
+        status: "gcp_attester_tcb_status",
+        date: "gcp_attester_tcb_date",
+        needed: google,
+    };
+    let intels = TcbWords {
+        name: "The TCB status that Intel tells",
+        status: "attester_tcb_status",
+        date: "attester_tcb_date",
+        needed: false,
+    };
+    parts.into_iter().find_map(|tdx| [&googles, &intels].into_iter().find_map(|told| outdated(tdx, told)))
 }
 
 /// What speaks against a TCB's date when the policy limits its age.

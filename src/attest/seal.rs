@@ -4,8 +4,9 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
+use base64::engine::{DecodePaddingMode, Engine};
 use sha2::{Digest, Sha256};
 
 /// Why a secret cannot be sealed.
@@ -53,14 +54,20 @@ pub fn read_key(text: &str) -> Result<Vec<u8>, SealError> {
         .flat_map(str::chars)
         .filter(|c| !c.is_whitespace())
         .collect();
-    STANDARD.decode(&body).or_else(|_| URL_SAFE_NO_PAD.decode(&body)).map_err(|_| SealError::Key)
+    decoded(&body).ok_or(SealError::Key)
+}
+
+/// What a text of base64 stands for: with either alphabet, padded or not.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let read = |letters| GeneralPurpose::new(letters, lenient).decode(text).ok();
+    read(&alphabet::STANDARD).or_else(|| read(&alphabet::URL_SAFE))
 }
 
 /// Whether one of the nonces is the key's SHA-256, in hex or any base64.
 pub fn vouched(spki: &[u8], nonces: &[&str]) -> bool {
-    let hash = Sha256::digest(spki);
-    let forms = [hex::encode(hash), STANDARD.encode(hash), STANDARD_NO_PAD.encode(hash), URL_SAFE_NO_PAD.encode(hash)];
-    nonces.iter().any(|nonce| forms.iter().any(|form| form == nonce))
+    let hash = Sha256::digest(spki).to_vec();
+    nonces.iter().any(|nonce| [hex::decode(nonce).ok(), decoded(nonce)].contains(&Some(hash.clone())))
 }
 
 /// Seals a secret to the key.
@@ -81,4 +88,32 @@ pub fn seal(spki: &[u8], secret: &[u8], random: Randomness) -> Result<String, Se
         .map_err(|_| SealError::Failed)?;
     let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     Ok(format!("{header}.{}.{}.{}.{}", part(wrapped), part(&random.iv), part(&content), part(tag.as_ref())))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
+
+    use super::*;
+
+    #[test]
+    fn a_key_and_its_hash_are_read_in_hex_and_in_every_base64() {
+        // A hash whose base64 has a letter of each alphabet's own, and padding.
+        let key = (0..=255).map(|n| vec![n; 400]).find(|key| {
+            let text = STANDARD.encode(Sha256::digest(key));
+            text.contains('+') && text.contains('/')
+        });
+        let key = key.unwrap();
+        let hash = Sha256::digest(&key);
+        let hex = hex::encode(hash);
+        let forms =
+            |bytes: &[u8]| [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD].map(|form| form.encode(bytes));
+        for nonce in forms(&hash).into_iter().chain([hex.to_uppercase(), hex.clone()]) {
+            assert!(vouched(&key, &["aaaaaaaaaa", &nonce]), "{nonce}");
+        }
+        assert!(!vouched(&key, &[&hex[1..], &forms(&hash)[0][1..], ""]));
+        for text in forms(&key) {
+            assert_eq!(read_key(&text).unwrap(), key, "{text}");
+        }
+    }
 }

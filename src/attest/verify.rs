@@ -184,7 +184,10 @@ pub fn explain_passing(claims: &Json, policy: &Policy, explained: &mut Explanati
     let passing = may_pass(claims, policy);
     if let Err(reason) = &passing {
         explained.allowed = false;
-        explained.error = Some(reason.to_string());
+        explained.error = Some(match reason {
+            Reason::Family => format!("{reason}: {}", family_of(claims)),
+            _ => reason.to_string(),
+        });
     }
     passing
 }
@@ -195,6 +198,7 @@ fn may_pass(claims: &Json, policy: &Policy) -> Result<(), Reason> {
     check_family(claims, policy.family)
 }
 
+/// `swname` tells the family. A profile of Google's names it again; another issuer has one profile for all it attests.
 fn check_family(claims: &Json, family: Family) -> Result<(), Reason> {
     let (name, profile) = match family {
         Family::Any => return Ok(()),
@@ -202,6 +206,22 @@ fn check_family(claims: &Json, family: Family) -> Result<(), Reason> {
         Family::ConfidentialVm => ("GCE", "/confidential-vm/"),
     };
     let claims = Claims(claims);
-    let profiled = claims.text("eat_profile").is_none_or(|found| found.contains(profile));
+    let told = claims.text("eat_profile").filter(|found| is_googles(found));
+    let profiled = told.is_none_or(|found| found.contains(profile));
     if claims.text("swname") == Some(name) && profiled { Ok(()) } else { Err(Reason::Family) }
+}
+
+/// Whether a profile is a page of Google's. What names no host counts as one too.
+fn is_googles(profile: &str) -> bool {
+    let host = url::Url::parse(profile).ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.is_none_or(|host| host == "google.com" || host.ends_with(".google.com"))
+}
+
+/// What tells the family of a token.
+fn family_of(claims: &Json) -> String {
+    let told = |name: &str| match Claims(claims).at(name) {
+        Some(value) => format!("{name} is {value}"),
+        None => format!("{name} is not in the token"),
+    };
+    ["swname", "eat_profile"].map(told).join(", ")
 }

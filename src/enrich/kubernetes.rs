@@ -414,9 +414,9 @@ impl Inner {
 
     /// What it means that nobody knows who we are.
     fn unknown(&self, error: &LoginError) -> Gap {
-        use LoginError::{Endless, Failed, Provider, Slow};
+        use LoginError::{Broken, Endless, Failed, Provider, Slow};
         let wait = if matches!(error, Slow) { AFTER_SLOW_LOGIN } else { AFTER_SILENCE };
-        let transient = matches!(error, Slow | Endless { .. } | Failed { .. } | Provider);
+        let transient = matches!(error, Slow | Broken | Endless { .. } | Failed { .. } | Provider);
         let gap = Gap { text: error.to_string(), label: "login", transient, pause: Some(wait) };
         if self.pauses.begin(None, wait, &gap) {
             let remedy = "the login is tried again after a pause; correct the user of the kubeconfig";

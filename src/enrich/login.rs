@@ -86,6 +86,9 @@ pub enum LoginError {
     /// Those who wait have no more time.
     #[error("the login of the kubeconfig has not ended yet")]
     Slow,
+    /// A mistake of ours.
+    #[error("the login of the kubeconfig broke off")]
+    Broken,
     /// The library's own login.
     #[error("the auth-provider of the kubeconfig gave no token")]
     Provider,
@@ -269,7 +272,7 @@ impl Login {
         let look_up = async move {
             // Programs and files block.
             let made = tokio::task::spawn_blocking(move || login.make()).await;
-            made.unwrap_or(Err(LoginError::Slow)).map(Some)
+            made.unwrap_or(Err(LoginError::Broken)).map(Some)
         };
         self.held.find((), look_up).await?.ok_or_else(|| Arc::new(LoginError::Slow))
     }

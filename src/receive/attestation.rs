@@ -5,7 +5,9 @@
 
 mod answers;
 mod asked;
+mod checked;
 mod decision;
+mod fault;
 mod issuers;
 pub mod journal;
 mod judging;
@@ -28,10 +30,11 @@ use serde_json::json;
 use wiped::Wiped;
 
 pub use answers::{Refused, Released, Shown, Verdict};
+pub use fault::BuildError;
 pub(crate) use issuers::stand_in;
 pub use logged::Later;
 pub use secrets::{Resolver, Secrets};
-pub use service::{Attestor, BuildError, Parts};
+pub use service::{Attestor, Parts};
 
 use super::client;
 use crate::attest::reason::{LIMIT, Reason};

@@ -98,7 +98,7 @@ pub async fn ready(health: web::Data<Health>, attestor: Option<web::Data<Attesto
         },
         attestation_journal: attestor.map(|attestor| match attestor.journal_takes_lines() {
             true => "writable",
-            false => "the last line could not be written; no token is allowed until one can",
+            false => "the last line could not be written, or not in time; no token is allowed until one can",
         }),
         delivery: match (delivery.held, delivery.wait) {
             (Some(reason), _) => format!("held: {reason}"),

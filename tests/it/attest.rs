@@ -3,7 +3,7 @@
 use aws_lc_rs::rsa::KeySize;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 use sysdig_scc::attest::cel::Budget;
 use sysdig_scc::attest::chain::Roots;
@@ -310,7 +310,8 @@ fn a_policy_explained_is_asked_for_its_family_and_says_what_it_was_not_asked_for
         "family: confidential_space\ncondition: assertion.secboot",
         "family: confidential_vm\ncondition: assertion.secboot",
     );
-    let family = "denied: the token is of another family than the policy accepts\n";
+    let family = "denied: the token is of another family than the policy accepts: swname is \"CONFIDENTIAL_SPACE\", \
+                  eat_profile is \"https://cloud.google.com/";
     let note =
         "note: not asked here: signature, tokens, issuer, audiences, times; attest verify asks them of a token\n";
     let mapped = ["--mapping", "google.subject=assertion.sub"].as_slice();
@@ -321,7 +322,7 @@ fn a_policy_explained_is_asked_for_its_family_and_says_what_it_was_not_asked_for
         assert!(code == Some(1) && text.starts_with(family) && text.ends_with(note), "{text}");
     }
     let json = explained(vm, &["--format", "json"]).1;
-    let begins = "{\"allowed\":false,\"error\":\"the token is of another family than the policy accepts\",\"terms\":[{";
+    let begins = "{\"allowed\":false,\"error\":\"the token is of another family than the policy accepts: swname is ";
     let ends = ",\"not_asked\":[\"signature\",\"tokens\",\"issuer\",\"audiences\",\"times\"]}\n";
     assert!(json.starts_with(begins) && json.ends_with(ends), "{json}");
     let (code, text) = explained("condition: ''", &[]);
@@ -407,6 +408,32 @@ fn verdicts_open_and_close_findings_of_the_machine() {
     assert!(!told(&verified(debug), &production).contains(&unsupported), "debug images have no attributes");
     let vm = check(&KEY.token(&claims(VM, NOW, json!({}))), &production, NOW).unwrap();
     assert!(!told(&vm, &production).contains(&unsupported));
+    let intel = |issuer: &str, status: &str, google: Json| {
+        let policy =
+            format!("audiences: [a]\nissuer: {issuer}\nfamily: confidential_space\ncondition: assertion.secboot");
+        let policy = Policy::read(&policy, "intel").unwrap();
+        let mut tdx = json!({"attester_tcb_status": status, "attester_tcb_date": "2026-09-01T00:00:00Z"});
+        tdx.as_object_mut().unwrap().extend(google.as_object().unwrap().clone());
+        let token = claims(
+            SPACE,
+            NOW,
+            json!({
+                "iss": issuer, "aud": "a", "hwmodel": "INTEL_TDX", "attester_tcb": ["INTEL"], "tdx": tdx,
+                "eat_profile": "https://portal.trustauthority.intel.com/eat_profile.html",
+            }),
+        );
+        let verified = check(&KEY.token(&token), &policy, NOW).unwrap();
+        assert_eq!(judge(&verified, &policy), Ok(()), "its profile names no family");
+        let found = told(&verified, &policy);
+        found.into_iter().filter_map(|(category, open)| open.then_some(category)).collect::<Vec<_>>()
+    };
+    for issuer in ["https://portal.trustauthority.intel.com", "https://portal.eu.trustauthority.intel.com"] {
+        assert_eq!(intel(issuer, "UpToDate", json!({})), []);
+        let outdated = [Category::AttestationTcbOutOfDate];
+        assert_eq!(intel(issuer, "OutOfDate", json!({})), outdated);
+        assert_eq!(intel(issuer, "OutOfDate", json!({"gcp_attester_tcb_status": "UpToDate"})), outdated);
+        assert_eq!(intel(issuer, "UpToDate", json!({"gcp_attester_tcb_status": "OutOfDate"})), outdated);
+    }
     let only_a_date = verified(json!({"tdx": {"gcp_attester_tcb_date": "2020-01-01T00:00:00Z"}}));
     let now = chrono::DateTime::from_timestamp(NOW, 0).unwrap();
     let (refused, explanation, released) = (None, None, None);

@@ -31,46 +31,55 @@ impl Look {
         Self { stamps, files: files(folder).map(|files| files.into_iter().map(found).collect()) }
     }
 
-    fn is_same(&self, other: &Self) -> bool {
-        // Some mounts have new stamps at every look.
-        self.contents() == other.contents()
-    }
-
-    fn contents(&self) -> Result<Vec<Content<'_>>, ErrorKind> {
+    fn contents(&self) -> Contents {
         let files = self.files.as_ref().map_err(std::io::Error::kind)?;
-        Ok(files.iter().map(|(path, text)| (path.as_path(), text.as_deref().map_err(std::io::Error::kind))).collect())
+        let text = |text: &std::io::Result<String>| text.as_deref().map(str::to_owned).map_err(std::io::Error::kind);
+        Ok(files.iter().map(|(path, found)| (path.clone(), text(found))).collect())
     }
 }
 
-/// A file and what it holds, as it is compared.
-type Content<'l> = (&'l Path, Result<&'l str, ErrorKind>);
+/// Files and what they hold, as they are compared.
+type Contents = Result<Vec<(PathBuf, Result<String, ErrorKind>)>, ErrorKind>;
 
-/// What was found so far: what was last taken or refused, and a change that has not been found twice yet.
-#[derive(Debug, Default)]
+/// What was found so far: what was last taken or refused, and a change that has not been found twice yet. The stamps only
+/// spare reading the files: some mounts have new ones at every look.
+#[derive(Debug)]
 pub(super) struct Looks {
-    done: Vec<Stamp>,
-    changed: Option<Look>,
+    stamps: Vec<Stamp>,
+    done: Contents,
+    changed: Option<Contents>,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { stamps: Vec::new(), done: Ok(Vec::new()), changed: None }
+    }
 }
 
 impl Looks {
     /// After a first look, which nothing was compared with.
     pub(super) fn after(first: &Look) -> Self {
-        Self { done: first.stamps.clone(), changed: None }
+        Self { stamps: first.stamps.clone(), done: first.contents(), changed: None }
     }
 
     /// Looks again: a change that has settled since the look before.
     pub(super) fn again(&mut self, folder: &Path) -> Option<Look> {
         let before = self.changed.take();
-        if stamps(folder) == self.done {
+        if stamps(folder) == self.stamps {
             return None;
         }
         let now = Look::at(folder);
-        if before.is_some_and(|before| before.is_same(&now)) {
-            self.done.clone_from(&now.stamps);
-            return Some(now);
+        let contents = now.contents();
+        if contents == self.done {
+            self.stamps = now.stamps;
+            return None;
         }
-        self.changed = Some(now);
-        None
+        if before.as_ref() != Some(&contents) {
+            self.changed = Some(contents);
+            return None;
+        }
+        (self.stamps, self.done) = (now.stamps.clone(), contents);
+        Some(now)
     }
 }
 
@@ -148,6 +157,12 @@ mod tests {
         }
         std::fs::write(&path, "another").unwrap();
         assert_eq!((held(), held(), held()), (None, Some(vec!["another".to_owned()]), None));
+        for _ in 0..3 {
+            std::fs::File::options().write(true).open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            assert_eq!((held(), held()), (None, None), "new stamps alone are no change");
+            std::fs::write(&path, "another").unwrap();
+            assert_eq!(held(), None, "new stamps at every look");
+        }
         std::fs::remove_file(&path).unwrap();
         assert_eq!(held(), None, "it may just be replaced");
         std::fs::write(&path, "replaced").unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::SecretSlice;
 use serde::Serialize;
 
-use super::decision::Checked;
+use super::checked::Checked;
 use super::judging::Unjudged;
 use crate::attest::policy::{Explanation, TokenKind};
 use crate::attest::reason::Reason;

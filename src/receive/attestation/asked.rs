@@ -94,10 +94,10 @@ impl Asked {
 /// A query may hold what is for those between us, such as a gateway's key; what is asked stands in the path and in the
 /// body. Who asks it in the query, however spelled, would not get it.
 pub(super) fn no_query(query: &str) -> Result<(), Misunderstood> {
-    let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-', '.'], "");
-    let is_ours = |name: &&str| plain(name) == "pubkey" || MEMBERS.iter().any(|known| plain(known) == plain(name));
-    let mut names = query.split('&').map(|part| part.split('=').next().unwrap_or_default());
-    names.find(is_ours).map_or(Ok(()), |name| Err(Misunderstood::Parameter(named(name))))
+    let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-', '.', ' '], "");
+    let is_ours = |name: &str| plain(name) == "pubkey" || MEMBERS.iter().any(|known| plain(known) == plain(name));
+    let mut names = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+    names.find(|name| is_ours(name)).map_or(Ok(()), |name| Err(Misunderstood::Parameter(named(&name))))
 }
 
 /// A name as it may be repeated: what is none may be a token.
@@ -139,6 +139,10 @@ mod tests {
             assert_eq!(no_query(query), Ok(()), "{query}");
         }
         assert!(no_query("x=1&PublicKey=SEKRIT").is_err() && no_query("pubkey=SEKRIT").is_err());
-        assert_eq!(no_query("public_key=SEKRIT"), Err(Misunderstood::Parameter("public_key".into())));
+        assert!(no_query("public+key=SEKRIT").is_err());
+        for query in ["public_key=SEKRIT", "public%5Fkey=SEKRIT", "%70ublic_key"] {
+            assert_eq!(no_query(query), Err(Misunderstood::Parameter("public_key".into())), "{query}");
+        }
+        assert_eq!(no_query("x=public%5Fkey%3Dy"), Ok(()));
     }
 }

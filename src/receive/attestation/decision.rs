@@ -7,14 +7,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 
 use super::answers::Refused;
-use super::journal::Entry;
+use super::checked::{Asked, Checked};
+use super::journal::{ALLOWED, DENIED, Entry};
 use super::service::Attestor;
-use crate::attest::claims::Claims;
 use crate::attest::policy::{Explanation, Policy, TokenKind};
 use crate::attest::reason::Reason;
 use crate::attest::seen::Use;
 use crate::attest::token::take_apart;
-use crate::attest::verify::{Trust, Verified, kind, meant_for, signed};
+use crate::attest::verify::{Trust, Verified, kind, signed};
 use crate::receive::client;
 use crate::telemetry::metrics as names;
 
@@ -22,38 +22,6 @@ use crate::telemetry::metrics as names;
 pub(super) const FLOOD: TimeDelta = TimeDelta::minutes(10);
 /// How often the same refusal is written to the journal when its address is beyond its share or has none, in seconds.
 const AGAIN: i64 = 60;
-
-/// A token whose issuer vouches for it, beside the policy it was verified for.
-#[derive(Debug)]
-pub(super) struct Checked {
-    pub(super) policy: Arc<Policy>,
-    pub(super) verified: Verified,
-    /// The machine.
-    pub(super) resource: Option<String>,
-    /// What identifies the token, in hex.
-    pub(super) token: String,
-}
-
-/// Who asks for what, and when.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
-    /// `verify`, `secret` or `log`.
-    pub(super) what: &'static str,
-    pub(super) secret: Option<&'a str>,
-    /// Nobody's, when the token came by a log.
-    pub(super) address: Option<&'a IpAddr>,
-    pub(super) now: DateTime<Utc>,
-}
-
-impl Checked {
-    /// Of claims that their issuer signed, if they are meant for the policy.
-    pub(super) fn new(policy: &Arc<Policy>, verified: Verified, now: DateTime<Utc>) -> Result<Self, Reason> {
-        meant_for(&verified, policy, now.timestamp())?;
-        let resource = Claims(&verified.claims).instance().map(|instance| instance.resource_name());
-        let token = verified.hash.to_string();
-        Ok(Self { policy: policy.clone(), verified, resource, token })
-    }
-}
 
 impl Attestor {
     /// Form, keys, signature, issuer, audience, times.
@@ -157,7 +125,7 @@ pub(super) fn entry<'e>(asked: Asked<'e>, checked: &'e Checked, reason: Option<&
         policy_sha256: Some(&checked.policy.hash),
         token_sha256: Some(&checked.token),
         instance: checked.resource.as_deref(),
-        verdict: if reason.is_none() { "allowed" } else { "denied" },
+        verdict: if reason.is_none() { ALLOWED } else { DENIED },
         reason,
         ..blank(asked)
     }
@@ -173,7 +141,7 @@ pub(super) fn blank(asked: Asked<'_>) -> Entry<'_> {
         policy_sha256: None,
         token_sha256: None,
         instance: None,
-        verdict: "denied",
+        verdict: DENIED,
         reason: None,
         address: asked.address.map(IpAddr::to_string),
     }
@@ -181,6 +149,6 @@ pub(super) fn blank(asked: Asked<'_>) -> Entry<'_> {
 
 /// Counts a decision: allowed, or denied for a reason with this code.
 pub(super) fn count(reason: Option<&'static str>) {
-    let (verdict, reason) = reason.map_or(("allowed", "none"), |reason| ("denied", reason));
+    let (verdict, reason) = reason.map_or((ALLOWED, "none"), |reason| (DENIED, reason));
     metrics::counter!(names::ATTESTATION_DECISIONS.name, "verdict" => verdict, "reason" => reason).increment(1);
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::service::BuildError;
+use super::fault::BuildError;
 use crate::attest::key_source::{FetchError, FetchRules, KeySource};
 use crate::attest::keys::KeySet;
 use crate::attest::policies::{FolderError, Table};

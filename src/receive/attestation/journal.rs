@@ -2,20 +2,27 @@
 //!
 //! A file that was removed or renamed while it is open takes every line without complaint, and nothing else would tell:
 //! so whether it still stands in its place is looked at before each write, and where it does not, a new one is made.
+//! A disk that hangs fails no write: so one that does not end in time counts as failed until it ends.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::files;
+
+/// The verdict of a decision that lets pass.
+pub const ALLOWED: &str = "allowed";
+/// The verdict of one that does not.
+pub const DENIED: &str = "denied";
 
 /// One decision. Holds no token, no nonce and no claim but the machine's name.
 #[derive(Debug, Serialize)]
@@ -40,7 +47,7 @@ pub struct Entry<'e> {
     /// The machine, once verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<&'e str>,
-    /// `allowed` or `denied`.
+    /// [`ALLOWED`] or [`DENIED`].
     pub verdict: &'static str,
     /// The reason's code.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,15 +65,35 @@ fn seconds<S: serde::Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<
 const WAITING: usize = 8 << 20;
 /// How long lines that nobody waits for are gathered.
 const GATHER: Duration = Duration::from_millis(5);
+/// How long one line is waited for.
+const LINE: Duration = Duration::from_secs(8);
+
+/// How much patience the journal has with its disk.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// A write that takes longer counts as failed.
+    write: Duration,
+    /// What the last lines may take when the journal is dropped.
+    end: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { write: Duration::from_secs(2), end: Duration::from_millis(500) }
+    }
+}
 
 /// Appends lines on a thread of its own. Those that come together are written together and made durable by one sync.
 #[derive(Clone)]
 pub struct Journal(Arc<Open>);
 
-/// Ends the thread when the last [`Journal`] is dropped, and waits until what it has is written.
+/// Ends the thread when the last [`Journal`] is dropped, and waits until what it has is written, if the disk lets it.
 struct Open {
     desk: Arc<Desk>,
     thread: Option<JoinHandle<()>>,
+    /// Closed when the thread ends; nothing comes by it.
+    ended: Mutex<mpsc::Receiver<()>>,
+    patience: Duration,
 }
 
 #[derive(Default)]
@@ -74,6 +101,15 @@ struct Desk {
     queue: Mutex<Queue>,
     came: Condvar,
     broken: AtomicBool,
+    under_way: Mutex<Option<UnderWay>>,
+    patience: Duration,
+}
+
+/// A write that has not ended.
+struct UnderWay {
+    since: Instant,
+    /// That it hangs.
+    told: bool,
 }
 
 #[derive(Default)]
@@ -101,11 +137,20 @@ impl Journal {
     /// # Errors
     /// When it cannot be opened for appending.
     pub fn open(path: &Path) -> std::io::Result<Self> {
+        Self::open_with(path, Patience::default())
+    }
+
+    fn open_with(path: &Path, patience: Patience) -> std::io::Result<Self> {
         let book = Book::open(path)?;
-        let desk = Arc::new(Desk::default());
+        let desk = Arc::new(Desk { patience: patience.write, ..Desk::default() });
         let writing = Arc::clone(&desk);
-        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writing.write_all(book))?;
-        Ok(Self(Arc::new(Open { desk, thread: Some(thread) })))
+        let (ends, ended) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || {
+            writing.write_all(book);
+            drop(ends);
+        })?;
+        let (thread, ended) = (Some(thread), Mutex::new(ended));
+        Ok(Self(Arc::new(Open { desk, thread, ended, patience: patience.end })))
     }
 
     /// Appends an entry without waiting: it is on the disk a few milliseconds later. The answer is whether that can be
@@ -114,15 +159,17 @@ impl Journal {
         self.0.desk.add(entry, None) && self.takes_lines()
     }
 
-    /// Whether the last lines could be written.
+    /// Whether the last lines could be written, and in time.
     pub fn takes_lines(&self) -> bool {
-        !self.0.desk.broken.load(Ordering::Relaxed)
+        !self.0.desk.hangs() && !self.0.desk.broken.load(Ordering::Relaxed)
     }
 
-    /// Appends an entry and answers, once that is known, whether it is on the disk.
+    /// Appends an entry and answers, once that is known, whether it is on the disk. What is not known in time is answered
+    /// no; the line may be written later.
     pub async fn write(&self, entry: &Entry<'_>) -> bool {
         let (written, answer) = oneshot::channel();
-        self.0.desk.add(entry, Some(written)) && answer.await.unwrap_or(false)
+        self.0.desk.add(entry, Some(written))
+            && tokio::time::timeout(LINE, answer).await.is_ok_and(|known| known.unwrap_or(false))
     }
 
     /// Whether all that was noted so far is on the disk, once that is known. Asked at the end: the threads that answer
@@ -138,7 +185,11 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.desk.queue().closed = true;
         self.desk.came.notify_one();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(self.patience) == Err(RecvTimeoutError::Timeout) {
+            // Who waited for it would wait for the disk.
+            tracing::error!("the attestation journal's last lines are not written: its disk does not answer");
+        } else if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the attestation journal broke off");
         }
     }
@@ -151,6 +202,10 @@ impl Desk {
 
     fn add(&self, entry: &Entry<'_>, written: Option<oneshot::Sender<bool>>) -> bool {
         let Ok(line) = serde_json::to_string(entry) else { return false };
+        // It is answered as unavailable, and no line should say otherwise when the disk comes back.
+        if entry.verdict == ALLOWED && self.hangs() {
+            return false;
+        }
         let mut queue = self.queue();
         if queue.text.len() + line.len() > WAITING {
             return false;
@@ -185,11 +240,37 @@ impl Desk {
         (!batch.is_empty() || !closed).then_some(batch)
     }
 
+    fn under_way(&self) -> MutexGuard<'_, Option<UnderWay>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a write takes too long. Told once, by whoever sees it first.
+    fn hangs(&self) -> bool {
+        let mut under_way = self.under_way();
+        let Some(write) = under_way.as_mut().filter(|write| write.since.elapsed() >= self.patience) else {
+            return false;
+        };
+        if !std::mem::replace(&mut write.told, true) {
+            tracing::error!("a write to the attestation journal does not end; nothing is allowed until it does");
+        }
+        true
+    }
+
+    /// Writes, and lets others see for how long.
+    fn timed<T>(&self, write: impl FnOnce() -> T) -> T {
+        *self.under_way() = Some(UnderWay { since: Instant::now(), told: false });
+        let done = write();
+        if self.under_way().take().is_some_and(|write| write.told) {
+            tracing::warn!("the write to the attestation journal that did not end has ended");
+        }
+        done
+    }
+
     fn write_all(&self, mut book: Book) {
         while let Some(batch) = self.next() {
             // Where somebody only asks, the last lines tell.
             if !batch.text.is_empty() {
-                let written = book.append(&batch.text);
+                let written = self.timed(|| book.append(&batch.text));
                 if let Err(error) = &written {
                     tracing::error!(%error, "the attestation journal cannot be written; nothing is allowed until it can");
                 }
@@ -215,7 +296,7 @@ struct Book {
 impl Book {
     fn open(path: &Path) -> std::io::Result<Self> {
         files::make_folder_of(path)?;
-        let file = files::private().create(true).append(true).open(path)?;
+        let file = files::appended_to(path)?;
         let torn = file.metadata().is_ok_and(|ours| ours.is_file() && ours.len() > 0) && !ends_whole(path);
         Ok(Self { path: path.to_owned(), file, torn })
     }
@@ -320,6 +401,13 @@ mod tests {
         std::fs::remove_file(folder.path().join("a")).unwrap();
         assert!(journal.write(&entry("allowed")).await);
         assert_eq!(lines(&path), 1);
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert!(!journal.write(&entry("allowed")).await, "a pipe that nobody reads");
+        assert!(Journal::open(&path).unwrap_err().to_string().contains("nobody reads"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(journal.write(&entry("allowed")).await);
+        assert_eq!(lines(&path), 1);
     }
 
     #[tokio::test]
@@ -343,5 +431,45 @@ mod tests {
         assert!(!journal.write(&entry("allowed")).await);
         assert!(!journal.note(&entry("allowed")) && !journal.takes_lines());
         assert!(!journal.settled().await);
+    }
+
+    /// A journal whose disk hangs from the first line on, until somebody reads: the line does not fit into the pipe.
+    #[cfg(target_os = "linux")]
+    fn hanging() -> (Journal, std::io::PipeReader, std::io::PipeWriter) {
+        use std::os::fd::AsRawFd;
+        let (reader, writer) = std::io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+        let patience = Patience { write: Duration::ZERO, end: Duration::ZERO };
+        let journal = Journal::open_with(Path::new(&path), patience).unwrap();
+        journal.note(&Entry { address: Some("x".repeat(1 << 20)), ..entry(DENIED) });
+        while journal.takes_lines() {
+            std::thread::yield_now();
+        }
+        (journal, reader, writer)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_does_not_end_counts_as_failed_until_it_ends() {
+        let (journal, mut reader, writer) = hanging();
+        assert!(!journal.note(&entry(ALLOWED)) && !journal.write(&entry(ALLOWED)).await);
+        assert!(!journal.write(&entry(DENIED)).await, "is not waited for without end");
+        let mut first = vec![0; 1 << 20];
+        reader.read_exact(&mut first).unwrap();
+        let rest = std::thread::spawn(move || std::io::read_to_string(reader).unwrap());
+        while !(journal.settled().await && journal.takes_lines()) {}
+        journal.note(&entry(ALLOWED));
+        journal.settled().await;
+        drop((journal, writer));
+        let rest = rest.join().unwrap();
+        assert_eq!(rest.lines().count(), 3, "{rest}");
+        assert!(rest.lines().nth(1).unwrap().contains(DENIED) && rest.ends_with("\"allowed\"}\n"), "{rest}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_write_that_does_not_end_is_not_waited_for_at_the_end() {
+        let (journal, _reader, _writer) = hanging();
+        drop(journal);
     }
 }

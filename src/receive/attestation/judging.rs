@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::service::Attestor;
 use crate::attest::cel::Budget;
 use crate::attest::policy::{Explanation, Policy};
 use crate::attest::reason::Reason;
@@ -101,15 +100,15 @@ fn judge_and_explain(verified: &Verified, policy: &Policy, effort: Effort) -> Op
     effort.spend(|budget| explain(verified, policy, budget))
 }
 
-impl Attestor {
+impl Places {
     /// Whether the policy lets the claims pass; with the explanation of a denial.
     pub(super) async fn judge(&self, verified: &Verified, policy: &Arc<Policy>) -> Result<Judgement, Unjudged> {
-        self.0.judging.evaluate(verified, policy, judge_and_explain_denial).await
+        self.evaluate(verified, policy, judge_and_explain_denial).await
     }
 
     /// The same, explained also when it passes.
     pub(super) async fn explain(&self, verified: &Verified, policy: &Arc<Policy>) -> Result<Explained, Unjudged> {
-        self.0.judging.evaluate(verified, policy, judge_and_explain).await
+        self.evaluate(verified, policy, judge_and_explain).await
     }
 }
 

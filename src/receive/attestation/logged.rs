@@ -9,8 +9,9 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 
-use super::decision::{Asked, blank, count, mark};
-use super::journal::Entry;
+use super::checked::Asked;
+use super::decision::{blank, count, mark};
+use super::journal::{ALLOWED, DENIED, Entry};
 use super::judging::Unjudged;
 use super::service::Attestor;
 use super::verdict::distance;
@@ -179,7 +180,7 @@ impl Attestor {
             policy_sha256: Some(&line.policy.hash),
             token_sha256: Some(&token),
             instance: Some(line.machine),
-            verdict: if reason.is_none() { "allowed" } else { "denied" },
+            verdict: if reason.is_none() { ALLOWED } else { DENIED },
             reason,
             ..blank(asked)
         };
@@ -204,7 +205,7 @@ impl Attestor {
             if policy.issuer != issuer || !policy.tokens.contains(&verified.kind) {
                 continue;
             }
-            match self.explain(verified, &policy).await? {
+            match self.0.judging.explain(verified, &policy).await? {
                 (Ok(()), explanation) => return Ok(Some((policy, None, explanation))),
                 (Err(reason), explanation) => {
                     let near = |(_, reason, explanation): &Judged| distance(reason.as_ref(), explanation);

@@ -8,7 +8,8 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use super::answers::{Refused, Released, Shown};
-use super::decision::{Asked, Checked, count, entry};
+use super::checked::{Asked, Checked};
+use super::decision::{count, entry};
 use super::service::Attestor;
 use super::used::{Held, Taken, Thing, Wanted};
 use crate::attest::claims::Claims;
@@ -94,8 +95,12 @@ impl Attestor {
         now: DateTime<Utc>,
     ) -> Result<(Wanted, Option<Vec<u8>>), Not> {
         let wanted = self.fresh(&rule.name, &checked.verified, now)?;
-        let judged =
-            self.judge(&checked.verified, &checked.policy).await.map_err(|unjudged| Not::Now(unjudged.into()))?;
+        let judged = self
+            .0
+            .judging
+            .judge(&checked.verified, &checked.policy)
+            .await
+            .map_err(|unjudged| Not::Now(unjudged.into()))?;
         judged.map_err(|(reason, explanation)| Not::For(reason, explanation))?;
         if rule.sealed_only && shown.public_key.is_none() {
             return Err(Reason::SealedOnly.into());
@@ -127,7 +132,7 @@ impl Attestor {
             },
         };
         if !self.0.journal.write(&entry(asked, checked, None)).await {
-            return Err(Refused::JournalUnavailable);
+            return Err(self.undecided(checked, Refused::JournalUnavailable, asked));
         }
         count(None);
         self.tell_of(checked, None, None, asked).await;

@@ -10,16 +10,16 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use secrecy::ExposeSecret;
 
 use super::answers::Refused;
-use super::decision::Asked;
+use super::checked::Asked;
+use super::fault::BuildError;
 use super::issuers::Issuers;
 use super::journal::Journal;
 use super::judging::Places;
 use super::memory::Memory;
 use super::secrets::{Resolver, Secrets};
 use super::used::Used;
-use crate::attest::chain::{RootError, Roots};
+use crate::attest::chain::Roots;
 use crate::attest::key_source::FetchRules;
-use crate::attest::keys::KeySetError;
 use crate::attest::nonce::Challenges;
 use crate::attest::outcome::{Expected, Flood, Forged};
 use crate::attest::policies::{Check, FolderError, Policies};
@@ -55,22 +55,6 @@ impl std::fmt::Debug for Parts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Parts").field("trusted_hops", &self.trusted_hops).finish_non_exhaustive()
     }
-}
-
-/// Why the door cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "each member's text says it")]
-pub enum BuildError {
-    #[error("the attestation policies cannot be used")]
-    Policies(#[from] FolderError),
-    #[error("ATTESTATION_ROOT cannot be used")]
-    Root(#[from] RootError),
-    #[error("ATTESTATION_ROOT or ATTESTATION_JWKS_FILE cannot be read")]
-    File(#[source] std::io::Error),
-    #[error("ATTESTATION_JWKS_FILE cannot be used")]
-    Keys(#[from] KeySetError),
-    #[error("ATTESTATION_JOURNAL cannot be written")]
-    Journal(#[source] std::io::Error),
 }
 
 /// The door's inside. Cheap to clone.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::decision::{Asked, Checked, FLOOD};
+use super::checked::{Asked, Checked};
+use super::decision::FLOOD;
 use super::service::{Attestor, WATCHED};
 use crate::attest::outcome::{Decided, Expected, Flood, Watch, closed, opened};
 use crate::attest::policy::Explanation;

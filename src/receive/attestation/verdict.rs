@@ -6,7 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::answers::{Refused, Verdict};
-use super::decision::{Asked, Checked, count, entry};
+use super::checked::{Asked, Checked};
+use super::decision::{count, entry};
 use super::service::Attestor;
 use crate::attest::policy::{Explanation, Policy};
 use crate::attest::reason::Reason;
@@ -33,11 +34,11 @@ impl Attestor {
             let throttled = self.0.verdicts.check_key(&client::key(*address)).is_err();
             self.deny(&checked, reason, Some(&explanation), asked, throttled).await;
         } else {
-            count(None);
             // Not waited for, as nothing is released; but what cannot be written down is not allowed.
             if !self.0.journal.note(&entry(asked, &checked, None)) {
-                return Err(Refused::JournalUnavailable);
+                return Err(self.undecided(&checked, Refused::JournalUnavailable, asked));
             }
+            count(None);
             self.tell_of(&checked, None, Some(&explanation), asked).await;
         }
         Ok(Verdict::new(&checked, reason.as_ref(), explanation))
@@ -65,7 +66,7 @@ impl Attestor {
             match verified.and_then(|verified| Checked::new(&policy, verified, asked.now)) {
                 Err(reason) if refused.as_ref().is_some_and(|(_, known)| weight(known) >= weight(&reason)) => {}
                 Err(reason) => refused = Some((policy, reason)),
-                Ok(checked) => match self.explain(&checked.verified, &policy).await {
+                Ok(checked) => match self.0.judging.explain(&checked.verified, &policy).await {
                     Err(unjudged) => return Err(self.undecided(&checked, unjudged.into(), asked)),
                     Ok((Ok(()), explanation)) => return Ok((checked, None, explanation)),
                     Ok((Err(reason), explanation)) => {

@@ -1,0 +1,21 @@
+//! Why the door cannot be opened.
+
+use crate::attest::chain::RootError;
+use crate::attest::keys::KeySetError;
+use crate::attest::policies::FolderError;
+
+/// Why the door cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each member's text says it")]
+pub enum BuildError {
+    #[error("the attestation policies cannot be used")]
+    Policies(#[from] FolderError),
+    #[error("ATTESTATION_ROOT cannot be used")]
+    Root(#[from] RootError),
+    #[error("ATTESTATION_ROOT or ATTESTATION_JWKS_FILE cannot be read")]
+    File(#[source] std::io::Error),
+    #[error("ATTESTATION_JWKS_FILE cannot be used")]
+    Keys(#[from] KeySetError),
+    #[error("ATTESTATION_JOURNAL cannot be written")]
+    Journal(#[source] std::io::Error),
+}
