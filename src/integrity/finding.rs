@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::answer::Answer;
+use super::answer::{Action, Answer, Reason};
 use super::diff::{Change, Difference};
 use super::entry::{Audit, BootReport, Check, Entry, Fact, INTEGRITY_LOG, UNNAMED};
 use super::explain::explain;
@@ -85,6 +85,11 @@ fn class(check: Check) -> FindingClass {
 fn severity(entry: &Entry, check: Check, context: &Context) -> FindingSeverity {
     if check == Check::NotApproved {
         return FindingSeverity::Critical;
+    }
+    if let Some(answer) = context.answer.as_ref().filter(|answer| answer.reason == Reason::OtherVm) {
+        // A boot that nobody looked at may be another VM's standard now.
+        let learned = answer.action == Some(Action::Relearn);
+        return if learned { FindingSeverity::Critical } else { FindingSeverity::High };
     }
     if matches!(context.judgement, Some(Judgement::Known { .. })) {
         return FindingSeverity::Low;
@@ -256,7 +261,7 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
         put(if learning.taken { "relearned_at" } else { "relearn_asked_at" }, Some(json!(learning.called)));
     }
     if let Some(answer) = context.answer.as_ref().filter(|_| check != Check::NotApproved) {
-        put("action", Some(json!(answer.action.map_or("none", super::answer::Action::label))));
+        put("action", Some(json!(answer.action.map_or("none", Action::label))));
         put("action_result", Some(json!(answer.result.label())));
         put("action_reason", Some(json!(answer.reason.label())));
         put("action_detail", Some(json!(text::ellipsis(&answer.told, LONGEST))));
@@ -264,6 +269,7 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
         put("action_time", Some(json!(answer.time)));
         put("action_request_id", answer.request_id.clone().map(Value::from));
         put("action_operation", answer.operation.clone().map(Value::from));
+        put("action_other_vm", answer.other_vm.clone().map(Value::from));
         put("action_snapshots", (!answer.snapshots.is_empty()).then(|| json!(answer.snapshots)));
     }
     if let Some(judgement) = &context.judgement {

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use sysdig_scc::config::acting::{ActingConfig, Mode};
-use sysdig_scc::finding::FindingChange;
+use sysdig_scc::finding::{Finding, FindingChange, FindingSeverity};
 use sysdig_scc::integrity::judgement::Judgement;
 use sysdig_scc::plan::Plan;
 use sysdig_scc::respond::desk::Desk;
@@ -277,6 +277,75 @@ async fn when_the_operation_is_not_known_the_vm_itself_tells() {
     bench.compute.world().instances.clear();
     bench.compute.world().operations.clear();
     assert_eq!(ended(&bench.recovers().await), ("failed", "instance_gone"));
+}
+
+/// What the finding says of a plan that has ended.
+async fn told_on_the_finding(bench: &Bench, plan: &Plan) -> Finding {
+    let followed = bench.tracker().follow(&plan.entry().unwrap(), Known::default(), bench.now()).await.unwrap();
+    match followed {
+        Followed::Changes(changes) => match changes.into_iter().next() {
+            Some(FindingChange::Amend { finding, .. }) => *finding,
+            other => panic!("{other:?}"),
+        },
+        Followed::Nothing(why) => panic!("{why}"),
+    }
+}
+
+/// Names are used again: the VM is deleted and made anew between the look at it and the call.
+#[tokio::test]
+async fn another_vm_of_the_same_name_that_was_hit_is_not_told_as_the_reports() {
+    for (mode, verb, severity) in [
+        (Mode::Stop, "stop", FindingSeverity::High),
+        (Mode::Suspend, "suspend", FindingSeverity::High),
+        (Mode::RelearnOrReport, "relearn", FindingSeverity::Critical),
+    ] {
+        for crash in [false, true] {
+            let bench = Bench::new(rules(mode)).await;
+            approve(&bench.store, "b", &late(3), json!({})).await;
+            bench.plan(&late(3)).await;
+            bench.compute.world().made_anew.insert(verb.into(), 99999);
+            if crash {
+                bench.compute.world().fails("wait", [Fault::Says(Answer::Hang)]);
+                bench.dies().await;
+            }
+            let plan = bench.recovers().await;
+            assert_eq!(ended(&plan), ("failed", "other_vm"), "{verb}");
+            let finding = told_on_the_finding(&bench, &plan).await;
+            assert_eq!(finding.severity, severity, "{verb}");
+            let (said, steps) = (finding.description.unwrap(), finding.next_steps.unwrap());
+            assert!(said.contains("another VM was") && said.contains("99999"), "{said}");
+            assert!(steps.starts_with("1. First see to the VM with the id 99999"), "{steps}");
+            let record = bench.tracker().record(&plan.report.vm).await.unwrap().unwrap();
+            assert!(record.halted.is_none() && record.learning.is_none(), "{verb}: nothing was done to this one");
+        }
+    }
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    bench.compute.world().made_anew.insert("stop".into(), 99999);
+    bench.compute.world().failing.insert("stop".into(), ("INTERNAL_ERROR".into(), "the host is stuck".into()));
+    let plan = bench.recovers().await;
+    assert_eq!(ended(&plan), ("failed", "operation_failed"));
+    assert_eq!(plan.answer.unwrap().other_vm.as_deref(), Some("99999"));
+}
+
+#[tokio::test]
+async fn a_vm_that_was_deleted_since_was_hit_only_where_the_operation_says_so() {
+    for (mode, verb) in [(Mode::Stop, "stop"), (Mode::RelearnOrReport, "relearn")] {
+        for (without_target, gone, expected) in [
+            (false, true, ("done", "asked")),
+            (true, true, ("failed", "instance_gone")),
+            (true, false, ("done", "asked")),
+        ] {
+            let bench = Bench::new(rules(mode)).await;
+            approve(&bench.store, "b", &late(3), json!({})).await;
+            bench.plan(&late(3)).await;
+            bench.compute.world().without_target = without_target;
+            if gone {
+                bench.compute.world().deleted_after = Some(verb.into());
+            }
+            assert_eq!(ended(&bench.recovers().await), expected, "{verb} {without_target} {gone}");
+        }
+    }
 }
 
 #[tokio::test]
