@@ -294,7 +294,7 @@ mod tests {
         let instance: Instance = serde_json::from_value(stopped).unwrap();
         let early = Moment { time: at(90), boot: Some(3) };
         let (action, check) = (Action::Stop, Check::EarlyBoot);
-        let halted = Some(Halted { action, check, report: early, time: at(95) });
+        let halted = Some(Halted { action, check, report: early, time: at(95), taken: true });
         let seen = Record { halted, ..Record::default() };
         let (reason, told) = confirm(&report(), action, &instance, &seen, &ActingConfig::default()).unwrap_err();
         let by_us = "the VM is TERMINATED, not RUNNING: the connector had it stopped on 2027-01-15 08:01:35 UTC, for the early boot check of this boot";

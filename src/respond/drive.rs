@@ -389,6 +389,11 @@ impl<'a> Driver<'a> {
     }
 
     pub(super) async fn end<T>(&mut self, result: Ended, reason: Reason, told: String) -> Step<T> {
+        // What became of the call is never known: that its late report is missing may be told. What was learned may
+        // still be seen.
+        if let (Reason::Interrupted, Some(action @ (Action::Stop | Action::Suspend))) = (reason, self.plan().action) {
+            self.forget(action).await?;
+        }
         let now = self.now();
         self.held.plan.end(result, reason, told, now);
         self.save().await?;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use sysdig_scc::config::acting::{ActingConfig, Mode};
 use sysdig_scc::finding::{Finding, FindingChange, FindingSeverity};
+use sysdig_scc::integrity::Check;
+use sysdig_scc::integrity::entry::finding_id;
 use sysdig_scc::integrity::judgement::Judgement;
 use sysdig_scc::plan::Plan;
 use sysdig_scc::respond::desk::Desk;
@@ -54,6 +56,30 @@ async fn a_boot_that_was_ended_is_not_one_that_did_not_complete() {
     assert_eq!(ended(&bench.the_plan().await), ("failed", "operation_failed"));
     assert_eq!(overdue(&bench).await, 1, "it was not stopped after all");
 
+    for (answered, told) in [("done", 0), ("started", 1), ("refused", 1)] {
+        let bench = Bench::new(rules(Mode::Stop)).await;
+        bench.plan(&early(3)).await;
+        bench.compute.world().fails("stop", [Fault::Does(Answer::Hang)]);
+        bench.dies().await;
+        bench.later(600);
+        let unanswered = bench.tracker().overdue(bench.now()).await.unwrap();
+        assert!(unanswered.is_empty(), "{answered}: we asked for its end, and have no answer");
+        match answered {
+            "done" => {}
+            "started" => {
+                bench.compute.world().vm("web-1")["status"] = json!("RUNNING");
+                bench.compute.world().vm("web-1")["lastStartTimestamp"] = json!("2026-11-20T10:20:00Z");
+            }
+            _ => {
+                bench.compute.world().vm("web-1")["status"] = json!("RUNNING");
+                bench.compute.world().fails("stop", [Fault::Says(refused(403, "forbidden", "no"))]);
+            }
+        }
+        let plan = bench.recovers().await;
+        assert_eq!(plan.answer.unwrap().result.label() == "done", answered == "done");
+        assert_eq!(overdue(&bench).await, told, "{answered}");
+    }
+
     for (stopped, came_up_again) in [(true, false), (true, true), (false, false)] {
         let bench = Bench::new(rules(Mode::Report)).await;
         let event = |what: &str, boot: u64, second: u32| {
@@ -71,6 +97,33 @@ async fn a_boot_that_was_ended_is_not_one_that_did_not_complete() {
             bench.tracker().follow(&entry(&json), Known::default(), bench.now()).await.unwrap();
         }
         assert_eq!(overdue(&bench).await, usize::from(!stopped || came_up_again), "{stopped} {came_up_again}");
+    }
+}
+
+/// The finding was told before it was known that we had ended the boot: it is closed as by a shutdown that comes late.
+#[tokio::test]
+async fn a_boot_that_we_ended_in_time_closes_what_was_told_of_it_meanwhile() {
+    for (asked, closes) in [("2026-11-20T02:12:00.000-08:00", true), ("2026-11-20T02:25:00.000-08:00", false)] {
+        let bench = Bench::new(rules(Mode::Stop)).await;
+        bench.plan(&early(3)).await;
+        bench.later(900);
+        let told = bench.tracker().overdue(bench.now()).await.unwrap().remove(0);
+        bench.tracker().follow(&told, Known::default(), bench.now()).await.unwrap();
+        bench.compute.world().asked = Some(asked.to_owned());
+        bench.process().step().await.unwrap();
+        let plan = bench.the_plan().await;
+        assert_eq!(ended(&plan), ("done", "asked"));
+        for _ in 0..2 {
+            let followed = bench.tracker().follow(&plan.entry().unwrap(), Known::default(), bench.now()).await.unwrap();
+            let Followed::Changes(changes) = followed else { panic!("{followed:?}") };
+            let closed = changes.iter().any(|change| {
+                matches!(change, FindingChange::Close { id, told: true, .. }
+                    if *id == finding_id(&plan.report.vm, Check::BootIncomplete))
+            });
+            assert_eq!(closed, closes, "{asked} {changes:?}");
+        }
+        let record = bench.tracker().record(&plan.report.vm).await.unwrap().unwrap();
+        assert_eq!(record.halted.unwrap().time, asked.parse::<DateTime<Utc>>().unwrap(), "Compute Engine's time");
     }
 }
 

@@ -34,6 +34,8 @@ pub struct World {
     pub deleted_after: Option<String>,
     /// Operations do not say what they are done to.
     pub without_target: bool,
+    /// When operations were asked for; `ASKED` when not said.
+    pub asked: Option<String>,
     /// How many looks an operation takes; 2 when not said.
     pub looks: Option<usize>,
     requests: BTreeMap<String, String>,
@@ -325,7 +327,7 @@ impl World {
             "kind": "compute#operation", "id": (7_000_000_000_u64 + operation.number as u64).to_string(), "name": name,
             "zone": base, "operationType": operation.verb, "status": status, "progress": if status == "DONE" { 100 } else { 0 },
             "selfLink": format!("{base}/operations/{name}"), "targetLink": format!("{base}/{kind}/{}", operation.target),
-            "targetId": operation.id, "user": "connector@example.com", "insertTime": ASKED,
+            "targetId": operation.id, "user": "connector@example.com", "insertTime": self.asked.as_deref().unwrap_or(ASKED),
         });
         if self.without_target {
             shown.as_object_mut().unwrap().remove("targetId");
