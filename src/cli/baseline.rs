@@ -337,7 +337,8 @@ async fn list(baselines: &Baselines, format: Format) -> anyhow::Result<ExitCode>
         );
         let remarks = baseline.broken.iter().chain(&baseline.description).cloned().collect::<Vec<_>>().join("; ");
         let approved = approved_by(baseline, &journal).unwrap_or_default();
-        rows.add_row([baseline.name.clone(), registers.join(" "), scope(&baseline.scope), until, approved, remarks]);
+        let of = if baseline.broken.is_empty() { scope(&baseline.scope) } else { "no VM".to_owned() };
+        rows.add_row([baseline.name.clone(), registers.join(" "), of, until, approved, remarks]);
     }
     say!("{rows}");
     Ok(ExitCode::SUCCESS)
