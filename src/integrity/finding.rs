@@ -6,11 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::answer::{Action, Answer, Reason};
+use super::context::{Context, shown};
 use super::diff::{Change, Difference};
 use super::entry::{Audit, BootReport, Check, Entry, Fact, INTEGRITY_LOG, UNNAMED};
 use super::explain::explain;
 use super::judgement::Judgement;
-use super::lifecycle::Record;
 use super::measurement::Measurements;
 use super::steps::next_steps;
 use super::words::{boot_report, headline, notes, summary};
@@ -20,21 +20,6 @@ use crate::text;
 
 /// The longest text in a property, in bytes.
 const LONGEST: usize = 2_000;
-
-/// What is known beside the entry.
-#[derive(Debug, Clone, Default)]
-pub struct Context {
-    /// What the baselines say.
-    pub judgement: Option<Judgement>,
-    /// What was seen of the VM.
-    pub record: Record,
-    /// The VM's name, when a look-up found it.
-    pub name: Option<String>,
-    /// What was done about it, or is going to be.
-    pub answer: Option<Answer>,
-    /// The label that exempts a VM from being acted on, `KEY=VALUE`.
-    pub exempt: Option<String>,
-}
 
 /// The finding about an entry that is bad news. `now` keeps its time out of the future.
 pub fn finding(entry: &Entry, check: Check, context: &Context, now: DateTime<Utc>) -> Finding {
@@ -118,10 +103,6 @@ fn resource(entry: &Entry) -> String {
         return format!("//cloudresourcemanager.googleapis.com/projects/{}", entry.vm.project);
     }
     entry.vm.resource()
-}
-
-pub(super) fn shown(entry: &Entry, context: &Context) -> String {
-    context.name.clone().unwrap_or_else(|| entry.vm.shown())
 }
 
 fn description(entry: &Entry, check: Check, context: &Context) -> String {

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod baseline;
 pub mod changes;
+pub mod context;
 pub mod diff;
 pub mod entry;
 pub mod envelope;

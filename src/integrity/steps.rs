@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::answer::{Action, Answer, Result as Ended};
+use super::context::{Context, shown};
 use super::entry::{Check, Entry, Fact, INTEGRITY_LOG};
-use super::finding::{Context, shown};
 use crate::text::shell;
 
 /// Commands about one VM. gcloud takes the numeric id in a VM's place.
