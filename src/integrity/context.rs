@@ -3,7 +3,7 @@
 use super::answer::Answer;
 use super::entry::Entry;
 use super::judgement::Judgement;
-use super::lifecycle::Record;
+use super::record::Record;
 
 /// What is known beside the entry.
 #[derive(Debug, Clone, Default)]

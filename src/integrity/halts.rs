@@ -1,42 +1,13 @@
 //! A boot that was ended from outside: by us, or by whoever stopped the VM. No late report can follow. Pure.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
 
-use super::answer;
 use super::entry::{Check, Entry, Fact};
-use super::lifecycle::{Action, Record};
 use super::moment::Moment;
+use super::record::{Action, Halted, Record};
 
 /// How long an end that was asked for and not answered is waited for: longer than a plan goes on trying.
 const UNANSWERED: TimeDelta = TimeDelta::hours(3);
-
-/// A boot that we stopped or suspended, or asked for it to be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Halted {
-    /// What was done.
-    pub action: answer::Action,
-    /// The check that failed.
-    pub check: Check,
-    /// The report of it.
-    pub report: Moment,
-    /// When it was asked for: by Compute Engine's clock where it says so.
-    pub time: DateTime<Utc>,
-    /// Whether Compute Engine took the call. Until that is known, nobody can say that the boot was ended. The version
-    /// before kept only what was taken.
-    #[serde(default = "yes")]
-    pub taken: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-impl Halted {
-    fn end(&self) -> Moment {
-        Moment { time: self.time, boot: self.report.boot }
-    }
-}
 
 impl Record {
     /// Notes that the VM stopped.
@@ -132,6 +103,7 @@ fn is_of(end: Moment, boot: Moment) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::integrity::answer;
 
     fn at(second: i64, boot: Option<u64>) -> Moment {
         Moment { time: DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap(), boot }

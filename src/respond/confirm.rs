@@ -8,7 +8,7 @@ use crate::config::acting::ActingConfig;
 use crate::google::compute::{Instance, last_part, project_in};
 use crate::integrity::answer::{Action, Reason};
 use crate::integrity::entry::Entry;
-use crate::integrity::lifecycle::Record;
+use crate::integrity::record::Record;
 
 /// Why not: a reason, and the rest of a sentence that begins "nothing was done: ".
 pub type Refusal = (Reason, String);
@@ -158,10 +158,10 @@ mod tests {
     use super::*;
     use crate::config::acting::Label;
     use crate::integrity::entry::{BootReport, Check, Fact, LogLine, Vm};
-    use crate::integrity::halts::Halted;
     use crate::integrity::learning::Learning;
-    use crate::integrity::lifecycle::Standing;
     use crate::integrity::moment::Moment;
+    use crate::integrity::record::Halted;
+    use crate::integrity::record::Standing;
 
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000 + second, 500_000_000).unwrap()

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::drive::{Driver, Step};
 use crate::integrity::answer::Action;
-use crate::integrity::halts::Halted;
 use crate::integrity::learning::Learning;
+use crate::integrity::record::Halted;
 use crate::integrity::words::boot_report;
 
 impl Driver<'_> {
