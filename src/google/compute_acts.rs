@@ -3,6 +3,7 @@
 //! Every call that changes something carries a request id: the service answers a second one of the same id with the
 //! operation of the first. That a call was answered 200 says that it began; how it ended is in its operation.
 
+use chrono::{DateTime, Utc};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
@@ -66,6 +67,8 @@ pub struct Operation {
     pub name: String,
     /// Its numeric id.
     pub id: Number,
+    /// The numeric id of what it is done to: of this very one, where names are used again.
+    pub target_id: Number,
     /// `PENDING`, `RUNNING`, `DONE`.
     pub status: String,
     /// When it was asked for, as RFC 3339.
@@ -112,6 +115,16 @@ impl Disk {
 }
 
 impl Operation {
+    /// The numeric id of what it is done to, when it says so.
+    pub fn target(&self) -> Option<&str> {
+        Some(self.target_id.0.as_str()).filter(|id| !matches!(*id, "" | "0"))
+    }
+
+    /// When it was asked for, by Compute Engine's clock.
+    pub fn asked(&self) -> Option<DateTime<Utc>> {
+        DateTime::parse_from_rfc3339(&self.insert_time).ok().map(|time| time.with_timezone(&Utc))
+    }
+
     /// Whether it ended, well or not.
     pub fn is_done(&self) -> bool {
         self.status == "DONE"
@@ -256,6 +269,10 @@ mod tests {
         let good = read(json!({"name": "o", "id": "7", "status": "DONE", "zone": "x/zones/z"}));
         assert_eq!((good.is_done(), good.failure()), (true, None));
         assert_eq!(good.path("p", "zones/other"), "projects/p/zones/z/operations/o");
+        assert_eq!((good.target(), good.asked()), (None, None));
+        let told = read(json!({"targetId": u64::MAX.to_string(), "insertTime": "2026-11-20T02:12:00.000-08:00"}));
+        assert_eq!(told.target(), Some("18446744073709551615"));
+        assert_eq!(told.asked(), "2026-11-20T10:12:00Z".parse().ok());
         let bad = read(
             json!({"status": "DONE", "error": {"errors": [{"code": "QUOTA", "message": "no room"}, {"code": "B"}]}}),
         );

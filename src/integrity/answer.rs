@@ -182,6 +182,8 @@ words! {
         OperationFailed = "operation_failed",
         /// The operation did not end in time.
         OperationSlow = "operation_slow",
+        /// Another VM was hit, which had been given the name of the report's right before the call.
+        OtherVm = "other_vm",
         /// The call was taken, but the VM does not look it, or nothing shows how the operation ended.
         NotConfirmed = "not_confirmed",
         /// The connector was interrupted or got no answer, and things have changed since: whether the call arrived, or
@@ -214,6 +216,9 @@ pub struct Answer {
     /// Compute Engine's operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
+    /// The id of the VM that was hit, when that is another one than the report's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_vm: Option<String>,
     /// The snapshots that were made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub snapshots: Vec<String>,

@@ -21,7 +21,7 @@ pub struct Baseline {
     pub scope: Scope,
     /// Until when.
     pub expires: Option<DateTime<Utc>>,
-    /// Who approved it, when that is known.
+    /// Who approved it, when its document says so; the journal knows of others.
     pub approved_by: Option<String>,
     /// What it is for, in somebody's words.
     pub description: Option<String>,
@@ -29,7 +29,8 @@ pub struct Baseline {
     pub broken: Vec<String>,
 }
 
-/// For which VMs a baseline is good. Lists are alternatives; an empty one means any. All kinds must agree.
+/// For which VMs a baseline is good. Lists are alternatives; an empty one means any, though none is read from a document
+/// that has it empty. All kinds must agree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Project ids; `*` stands for any text.
@@ -146,6 +147,11 @@ impl Baseline {
         self.broken.is_empty() && self.expires.is_none_or(|expires| expires > now)
     }
 
+    /// Whether it says nothing but registers, as the documents of Google's tutorial.
+    pub fn is_plain(&self) -> bool {
+        self.scope.is_any() && self.expires.is_none() && self.description.is_none()
+    }
+
     /// The document.
     pub fn body(&self) -> Body {
         let mut body = Body::new();
@@ -195,9 +201,10 @@ fn measurement(
     Ok((slot, digest))
 }
 
+/// A list that was emptied says nobody rather than everybody; who means everybody leaves it out.
 fn list(body: &Body, field: &str, broken: &mut Vec<String>) -> Vec<String> {
-    match body.get(field) {
-        None | Some(Value::Null) => Vec::new(),
+    let items: Vec<String> = match body.get(field) {
+        None | Some(Value::Null) => return Vec::new(),
         Some(Value::String(text)) => {
             text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
         }
@@ -206,14 +213,26 @@ fn list(body: &Body, field: &str, broken: &mut Vec<String>) -> Vec<String> {
         }
         Some(_) => {
             broken.push(format!("{field} is not a list of texts"));
-            Vec::new()
+            return Vec::new();
         }
+    };
+    if items.iter().all(|item| item.trim().is_empty()) {
+        broken.push(empty(field));
     }
+    items
+}
+
+fn empty(field: &str) -> String {
+    format!("{field} is empty, which would be for no VM; leave it out where it is for every one")
 }
 
 fn labels(body: &Body, broken: &mut Vec<String>) -> BTreeMap<String, String> {
     match body.get("labels") {
         None | Some(Value::Null) => BTreeMap::new(),
+        Some(Value::Object(map)) if map.is_empty() => {
+            broken.push(empty("labels"));
+            BTreeMap::new()
+        }
         Some(Value::Object(map)) if map.values().all(Value::is_string) => {
             map.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
         }

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::answer::Answer;
+use super::answer::{Action, Answer, Reason};
+use super::context::{Context, shown};
 use super::diff::{Change, Difference};
 use super::entry::{Audit, BootReport, Check, Entry, Fact, INTEGRITY_LOG, UNNAMED};
 use super::explain::explain;
 use super::judgement::Judgement;
-use super::lifecycle::Record;
 use super::measurement::Measurements;
 use super::steps::next_steps;
 use super::words::{boot_report, headline, notes, summary};
@@ -20,21 +20,6 @@ use crate::text;
 
 /// The longest text in a property, in bytes.
 const LONGEST: usize = 2_000;
-
-/// What is known beside the entry.
-#[derive(Debug, Clone, Default)]
-pub struct Context {
-    /// What the baselines say.
-    pub judgement: Option<Judgement>,
-    /// What was seen of the VM.
-    pub record: Record,
-    /// The VM's name, when a look-up found it.
-    pub name: Option<String>,
-    /// What was done about it, or is going to be.
-    pub answer: Option<Answer>,
-    /// The label that exempts a VM from being acted on, `KEY=VALUE`.
-    pub exempt: Option<String>,
-}
 
 /// The finding about an entry that is bad news. `now` keeps its time out of the future.
 pub fn finding(entry: &Entry, check: Check, context: &Context, now: DateTime<Utc>) -> Finding {
@@ -86,6 +71,11 @@ fn severity(entry: &Entry, check: Check, context: &Context) -> FindingSeverity {
     if check == Check::NotApproved {
         return FindingSeverity::Critical;
     }
+    if let Some(answer) = context.answer.as_ref().filter(|answer| answer.reason == Reason::OtherVm) {
+        // A boot that nobody looked at may be another VM's standard now.
+        let learned = answer.action == Some(Action::Relearn);
+        return if learned { FindingSeverity::Critical } else { FindingSeverity::High };
+    }
     if matches!(context.judgement, Some(Judgement::Known { .. })) {
         return FindingSeverity::Low;
     }
@@ -113,10 +103,6 @@ fn resource(entry: &Entry) -> String {
         return format!("//cloudresourcemanager.googleapis.com/projects/{}", entry.vm.project);
     }
     entry.vm.resource()
-}
-
-pub(super) fn shown(entry: &Entry, context: &Context) -> String {
-    context.name.clone().unwrap_or_else(|| entry.vm.shown())
 }
 
 fn description(entry: &Entry, check: Check, context: &Context) -> String {
@@ -256,7 +242,7 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
         put(if learning.taken { "relearned_at" } else { "relearn_asked_at" }, Some(json!(learning.called)));
     }
     if let Some(answer) = context.answer.as_ref().filter(|_| check != Check::NotApproved) {
-        put("action", Some(json!(answer.action.map_or("none", super::answer::Action::label))));
+        put("action", Some(json!(answer.action.map_or("none", Action::label))));
         put("action_result", Some(json!(answer.result.label())));
         put("action_reason", Some(json!(answer.reason.label())));
         put("action_detail", Some(json!(text::ellipsis(&answer.told, LONGEST))));
@@ -264,6 +250,7 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
         put("action_time", Some(json!(answer.time)));
         put("action_request_id", answer.request_id.clone().map(Value::from));
         put("action_operation", answer.operation.clone().map(Value::from));
+        put("action_other_vm", answer.other_vm.clone().map(Value::from));
         put("action_snapshots", (!answer.snapshots.is_empty()).then(|| json!(answer.snapshots)));
     }
     if let Some(judgement) = &context.judgement {

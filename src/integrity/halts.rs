@@ -1,25 +1,13 @@
 //! A boot that was ended from outside: by us, or by whoever stopped the VM. No late report can follow. Pure.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
 
-use super::answer;
 use super::entry::{Check, Entry, Fact};
-use super::lifecycle::{Action, Record};
 use super::moment::Moment;
+use super::record::{Action, Halted, Record};
 
-/// A boot that we stopped or suspended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Halted {
-    /// What was done: Compute Engine took the call.
-    pub action: answer::Action,
-    /// The check that failed.
-    pub check: Check,
-    /// The report of it.
-    pub report: Moment,
-    /// When it was asked for.
-    pub time: DateTime<Utc>,
-}
+/// How long an end that was asked for and not answered is waited for: longer than a plan goes on trying.
+const UNANSWERED: TimeDelta = TimeDelta::hours(3);
 
 impl Record {
     /// Notes that the VM stopped.
@@ -31,7 +19,27 @@ impl Record {
 
     /// What we did to the boot of this report.
     pub fn halted_in(&self, report: Moment) -> Option<&Halted> {
-        self.halted.as_ref().filter(|halted| is_of(Moment { time: halted.time, boot: halted.report.boot }, report))
+        self.halted.as_ref().filter(|halted| halted.taken && is_of(halted.end(), report))
+    }
+
+    /// Whether we asked for the end of this boot, and nobody knows yet what came of it.
+    pub(crate) fn may_be_halted(&self, boot: Moment, now: DateTime<Utc>) -> bool {
+        let unanswered = self.halted.as_ref().filter(|halted| !halted.taken && now - halted.time < UNANSWERED);
+        unanswered.is_some_and(|halted| is_of(halted.end(), boot))
+    }
+
+    /// Notes that the end of a boot is about to be asked for, unless it is known that it was taken.
+    pub(crate) fn halting(&mut self, halted: &Halted) {
+        let same = |known: &Halted| (known.report, known.check) == (halted.report, halted.check);
+        if !self.halted.as_ref().is_some_and(|known| known.taken && same(known)) {
+            self.halted = Some(halted.clone());
+        }
+    }
+
+    /// What we ended, when that comes to be known only now: as with a shutdown.
+    pub(crate) fn halted_in_time(&mut self) -> Option<Action> {
+        let end = self.halted.as_ref().filter(|halted| halted.taken)?.end();
+        self.ended_in_time(end)
     }
 
     /// Whether nothing more can come of this boot, since the VM was stopped or suspended. One that stopped and came
@@ -95,6 +103,7 @@ fn is_of(end: Moment, boot: Moment) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::integrity::answer;
 
     fn at(second: i64, boot: Option<u64>) -> Moment {
         Moment { time: DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap(), boot }
@@ -115,8 +124,17 @@ mod tests {
             assert_eq!(record.was_ended(early), ended, "{shutdown:?} {newest_boot:?}");
         }
         let (action, check) = (answer::Action::Stop, Check::EarlyBoot);
-        let halted = Some(Halted { action, check, report: early, time: at(105, None).time });
-        let record = Record { halted, newest_boot: Some(at(140, Some(4))), ..Record::default() };
+        let halted = Halted { action, check, report: early, time: at(105, None).time, taken: true };
+        let newest_boot = Some(at(140, Some(4)));
+        let record = Record { halted: Some(halted.clone()), newest_boot, ..Record::default() };
         assert!(record.was_ended(early) && !record.was_ended(at(140, Some(4))));
+        let mut record = Record { newest_boot, ..Record::default() };
+        record.halting(&Halted { taken: false, ..halted.clone() });
+        let (soon, late) = (at(200, None).time, at(100 + 4 * 3600, None).time);
+        assert!(!record.was_ended(early) && record.halted_in(early).is_none(), "it has no answer");
+        assert_eq!([soon, late].map(|now| record.may_be_halted(early, now)), [true, false]);
+        record.halted = Some(halted.clone());
+        record.halting(&Halted { taken: false, ..halted });
+        assert!(record.was_ended(early), "it stays taken");
     }
 }

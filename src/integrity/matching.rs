@@ -178,6 +178,13 @@ mod tests {
         assert_eq!(with("projects", json!(["x", "p"])), KNOWN);
         assert!(with("projects", json!("x")).contains("only for the projects x"));
         assert!(with("zones", json!(7)).contains("cannot be used"));
+        for field in ["projects", "zones", "names", "labels"] {
+            for emptied in [json!([]), json!(""), json!(" , "), json!([""]), json!({})] {
+                let said = with(field, emptied.clone());
+                assert!(said.contains("cannot be used") && said.contains(field), "{field} {emptied}: {said}");
+            }
+            assert_eq!(with(field, json!(null)), KNOWN, "{field}");
+        }
         assert!(with("names", json!(["web-*"])).contains("name is not known"));
         assert!(with("labels", json!({"os": "x"})).contains("labels are not known"));
         assert!(with("PCR_9", json!("AAAA")).contains("PCR_9: it is not a map"));

@@ -3,7 +3,9 @@
 
 pub mod answer;
 pub mod baseline;
+pub mod changed;
 pub mod changes;
+pub mod context;
 pub mod diff;
 pub mod entry;
 pub mod envelope;
@@ -22,6 +24,7 @@ pub mod moment;
 pub mod parse;
 mod parse_audit;
 mod reading;
+pub mod record;
 pub mod source;
 mod steps;
 pub mod words;

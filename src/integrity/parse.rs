@@ -52,7 +52,8 @@ fn check_type(entry: &Map<String, Value>, payload: &Value) -> Result<(), Foreign
 }
 
 fn fact(payload: &Map<String, Value>) -> Result<Option<Fact>, Unreadable> {
-    for (name, value) in payload {
+    // A member that is null is one that is not there.
+    for (name, value) in payload.iter().filter(|(_, value)| !value.is_null()) {
         let object = || match value {
             Value::Object(object) => Ok(object),
             other => Err(Unreadable(format!("jsonPayload.{name} is {}, not an object", kind_of(other)))),
@@ -104,4 +105,31 @@ fn boot_counter(value: Option<&Value>) -> (Option<u64>, Option<String>) {
     };
     let shown = || value.as_str().map_or_else(|| quoted(&value.to_string()), quoted);
     (counter, counter.is_none().then(|| format!("bootCounter {} is no whole number", shown())))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_member_that_is_null_is_one_that_is_not_there() {
+        let check = |payload: Value| {
+            let labels = json!({"project_id": "p", "zone": "z", "instance_id": "1"});
+            let log = "projects/p/logs/compute.googleapis.com%2Fshielded_vm_integrity";
+            let resource = json!({"type": "gce_instance", "labels": labels});
+            let entry = json!({"logName": log, "resource": resource, "jsonPayload": payload});
+            match read(&entry, Utc::now()).unwrap() {
+                Reading::Entry(entry) => entry.check().map_or("lifecycle", super::super::Check::label),
+                Reading::Foreign(foreign) => foreign.label(),
+            }
+        };
+        let late = json!({"policyEvaluationPassed": false});
+        for before in ["earlyBootReportEvent", "startupEvent", "clearTPMEvent", "sevLaunchAttestationReportEvent"] {
+            assert_eq!(check(json!({before: null, "lateBootReportEvent": late})), "late_boot", "{before}");
+            assert_eq!(check(json!({before: null})), "unknown_integrity_event", "{before}");
+        }
+        assert_eq!(check(json!({"startupEvent": {}, "lateBootReportEvent": null})), "lifecycle");
+    }
 }

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::answer::{Action, Answer, Result as Ended};
+use super::context::{Context, shown};
 use super::entry::{Check, Entry, Fact, INTEGRITY_LOG};
-use super::finding::{Context, shown};
 use crate::text::shell;
 
 /// Commands about one VM. gcloud takes the numeric id in a VM's place.
@@ -26,7 +26,10 @@ pub(super) fn next_steps(entry: &Entry, check: Check, context: &Context) -> Stri
     let Some(commands) = Commands::new(entry, context) else {
         return "1. Look at the log entry that this finding points at.".to_owned();
     };
-    let steps = commands.steps(entry, check, context);
+    let mut steps = commands.steps(entry, check, context);
+    if let Some(answer) = context.answer.as_ref().filter(|_| check != Check::NotApproved) {
+        steps.splice(0..0, commands.other_vm(answer));
+    }
     steps.iter().enumerate().map(|(n, step)| format!("{}. {step}", n + 1)).collect::<Vec<_>>().join("\n")
 }
 
@@ -151,6 +154,21 @@ impl Commands {
             None => steps.extend([evidence.clone(), format!("Stop the VM: `{stop}`")]),
         }
         steps
+    }
+
+    /// What was done to a VM that nobody meant comes before everything else.
+    fn other_vm(&self, answer: &Answer) -> Option<String> {
+        let (action, place) = (answer.action?, &self.place);
+        let other = shell::word(answer.other_vm.as_deref()?)?;
+        let describe = format!("gcloud compute instances describe {other} {place}");
+        Some(match action.undo(&other, place) {
+            Some(undo) => format!(
+                "First see to the VM with the id {other}, which nobody meant: `{describe}`. If it should run, let it run again: `{undo}`"
+            ),
+            None => format!(
+                "First see to the VM with the id {other}, which nobody meant: `{describe}`. What its most recent boot measured may be its standard now, so that reports that pass prove nothing: compare those measurements with an approved baseline, and stop it if they are not known to be good: `gcloud compute instances stop {other} {place}`"
+            ),
+        })
     }
 
     fn unless_kept(&self, answer: &Answer) -> String {

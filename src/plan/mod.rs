@@ -63,6 +63,12 @@ pub struct Call {
     pub state: CallState,
     /// The path of its operation, once it is known.
     pub operation: Option<String>,
+    /// When it was asked for, by Compute Engine's clock, once its operation says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<DateTime<Utc>>,
+    /// The numeric id of what it was taken for, once its operation says so: names are used again, ids are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
 }
 
 /// How far a call is.
@@ -246,7 +252,16 @@ impl Plan {
         let place = self.calls.iter().position(|call| call.step == step).unwrap_or_else(|| {
             let request_id = names::request_id(&self.event, step);
             let state = CallState::PutOff;
-            let call = Call { step: step.to_owned(), request_id, since: now, taken: None, state, operation: None };
+            let call = Call {
+                step: step.to_owned(),
+                request_id,
+                since: now,
+                taken: None,
+                state,
+                operation: None,
+                asked: None,
+                target: None,
+            };
             self.calls.push(call);
             self.calls.len() - 1
         });
@@ -257,6 +272,18 @@ impl Plan {
     pub fn take(&mut self, step: &str, operation: Option<String>, now: DateTime<Utc>) {
         let call = self.call_mut(step, now);
         (call.state, call.operation, call.taken) = (CallState::Running, operation, Some(now));
+    }
+
+    /// What the action was taken for, as its operation says: whether that is the VM of the report.
+    pub fn is_target(&self) -> Option<bool> {
+        let target = self.call(self.action?.label())?.target.as_ref()?;
+        Some(*target == self.report.vm.id.to_string())
+    }
+
+    /// The id of the VM that the action was taken for, when that is another one than the report's.
+    pub fn other_vm(&self) -> Option<String> {
+        self.is_target().filter(|is_target| !is_target)?;
+        self.call(self.action?.label())?.target.clone()
     }
 
     /// Whether a call may have reached Compute Engine.
@@ -279,6 +306,7 @@ impl Plan {
             baseline: self.baseline.clone(),
             request_id: main.map(|call| call.request_id.clone()),
             operation: main.and_then(|call| call.operation.as_deref()).map(|path| last(path).to_owned()),
+            other_vm: self.other_vm(),
             snapshots: self.calls.iter().filter(is_snapshot).map(|call| call.step.clone()).collect(),
         }
     }

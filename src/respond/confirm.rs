@@ -8,7 +8,7 @@ use crate::config::acting::ActingConfig;
 use crate::google::compute::{Instance, last_part, project_in};
 use crate::integrity::answer::{Action, Reason};
 use crate::integrity::entry::Entry;
-use crate::integrity::lifecycle::Record;
+use crate::integrity::record::Record;
 
 /// Why not: a reason, and the rest of a sentence that begins "nothing was done: ".
 pub type Refusal = (Reason, String);
@@ -158,10 +158,10 @@ mod tests {
     use super::*;
     use crate::config::acting::Label;
     use crate::integrity::entry::{BootReport, Check, Fact, LogLine, Vm};
-    use crate::integrity::halts::Halted;
     use crate::integrity::learning::Learning;
-    use crate::integrity::lifecycle::Standing;
     use crate::integrity::moment::Moment;
+    use crate::integrity::record::Halted;
+    use crate::integrity::record::Standing;
 
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000 + second, 500_000_000).unwrap()
@@ -294,7 +294,7 @@ mod tests {
         let instance: Instance = serde_json::from_value(stopped).unwrap();
         let early = Moment { time: at(90), boot: Some(3) };
         let (action, check) = (Action::Stop, Check::EarlyBoot);
-        let halted = Some(Halted { action, check, report: early, time: at(95) });
+        let halted = Some(Halted { action, check, report: early, time: at(95), taken: true });
         let seen = Record { halted, ..Record::default() };
         let (reason, told) = confirm(&report(), action, &instance, &seen, &ActingConfig::default()).unwrap_err();
         let by_us = "the VM is TERMINATED, not RUNNING: the connector had it stopped on 2027-01-15 08:01:35 UTC, for the early boot check of this boot";

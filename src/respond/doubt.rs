@@ -86,7 +86,8 @@ impl Driver<'_> {
     /// Goes on only when the VM was stopped or suspended by our request.
     async fn ours(&mut self, action: Action, instance: &Instance) -> Step<()> {
         let told = match self.ask(action, instance).await? {
-            Ok(operation) if was_asked_before(action, &operation, instance) => {
+            // One of another VM is no proof, but has to be told as that.
+            Ok(operation) if self.is_of_another(&operation) || was_asked_before(action, &operation, instance) => {
                 return self.begun(action, operation).await;
             }
             Ok(operation) if operation.insert_time.is_empty() => "Compute Engine does not say since when".to_owned(),

@@ -304,6 +304,9 @@ impl<'a> Driver<'a> {
         let path = operation.as_ref().filter(|operation| !operation.name.is_empty()).map(|o| o.path(project, place));
         let now = self.now();
         self.held.plan.take(step, path.clone(), now);
+        if let Some(operation) = &operation {
+            self.reads(step, operation);
+        }
         let told = match (&operation, &path) {
             (None, _) => format!("{step} stands there already"),
             (Some(_), Some(path)) => format!("{step} was taken: {path}"),
@@ -311,6 +314,14 @@ impl<'a> Driver<'a> {
         };
         self.note(What::Taken, told);
         self.save().await
+    }
+
+    /// What the operation of a call says of it.
+    pub(super) fn reads(&mut self, step: &str, operation: &Operation) {
+        let now = self.now();
+        let call = self.held.plan.call_mut(step, now);
+        call.asked = operation.asked().or(call.asked);
+        call.target = operation.target().map(str::to_owned).or_else(|| call.target.take());
     }
 
     fn action_state(&self) -> Option<CallState> {
@@ -365,6 +376,9 @@ impl<'a> Driver<'a> {
                 let told = format!("whether {request} arrived is not known, and it is not repeated: {told}.");
                 return self.end(Ended::Failed, Reason::Interrupted, told).await;
             }
+            Some(CallState::Running | CallState::Finished) if self.plan().other_vm().is_some() => {
+                return self.hit_another(Err((Reason::NotConfirmed, told))).await;
+            }
             Some(CallState::Running | CallState::Finished) => {
                 let told = format!("{request} was taken, but it could not be seen what became of it: {told}.");
                 return self.end(Ended::Failed, Reason::NotConfirmed, told).await;
@@ -375,6 +389,11 @@ impl<'a> Driver<'a> {
     }
 
     pub(super) async fn end<T>(&mut self, result: Ended, reason: Reason, told: String) -> Step<T> {
+        // What became of the call is never known: that its late report is missing may be told. What was learned may
+        // still be seen.
+        if let (Reason::Interrupted, Some(action @ (Action::Stop | Action::Suspend))) = (reason, self.plan().action) {
+            self.forget(action).await?;
+        }
         let now = self.now();
         self.held.plan.end(result, reason, told, now);
         self.save().await?;

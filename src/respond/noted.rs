@@ -4,15 +4,20 @@ use chrono::{DateTime, Utc};
 
 use super::drive::{Driver, Step};
 use crate::integrity::answer::Action;
-use crate::integrity::halts::Halted;
 use crate::integrity::learning::Learning;
+use crate::integrity::record::Halted;
 use crate::integrity::words::boot_report;
 
 impl Driver<'_> {
-    /// Before the call: the next late report is compared with this, if the call arrives.
+    /// Before the call: the next late report is compared with this, or is not missed meanwhile, if the call arrives.
     pub(super) async fn expect(&self, action: Action, called: DateTime<Utc>) -> Step<()> {
         let report = &self.plan().report;
-        let Some(boot) = boot_report(report).filter(|_| action == Action::Relearn) else { return Ok(()) };
+        if action != Action::Relearn {
+            let Some(check) = report.check() else { return Ok(()) };
+            let halted = Halted { action, check, report: report.moment(), time: called, taken: false };
+            return Ok(self.responder.tracker.halting(&report.vm, &halted).await?);
+        }
+        let Some(boot) = boot_report(report) else { return Ok(()) };
         let learning = Learning {
             boot: report.moment(),
             approved: boot.actual.clone(),
@@ -35,7 +40,8 @@ impl Driver<'_> {
             let operation = call.operation.as_deref().map(crate::google::compute::last_part);
             self.responder.tracker.told(&report.vm, report.moment(), operation).await?;
         } else if let Some(check) = report.check() {
-            let halted = Halted { action, check, report: report.moment(), time: call.taken.unwrap_or(call.since) };
+            let time = call.asked.or(call.taken).unwrap_or(call.since);
+            let halted = Halted { action, check, report: report.moment(), time, taken: true };
             self.responder.tracker.halted(&report.vm, &halted).await?;
         }
         Ok(())
@@ -44,9 +50,12 @@ impl Driver<'_> {
     /// Nothing came of the call.
     pub(super) async fn forget(&self, action: Action) -> Step<()> {
         let (report, tracker) = (&self.plan().report, &self.responder.tracker);
-        match action {
-            Action::Relearn => tracker.forget(&report.vm, report.moment()).await?,
-            Action::Stop | Action::Suspend => tracker.not_halted(&report.vm, report.moment()).await?,
+        match (action, report.check()) {
+            (Action::Relearn, _) => tracker.forget(&report.vm, report.moment()).await?,
+            (Action::Stop | Action::Suspend, Some(check)) => {
+                tracker.not_halted(&report.vm, report.moment(), check).await?;
+            }
+            (Action::Stop | Action::Suspend, None) => {}
         }
         Ok(())
     }

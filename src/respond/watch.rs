@@ -2,8 +2,9 @@
 
 use chrono::TimeDelta;
 
-use super::drive::{Driver, Step};
+use super::drive::{Driver, Halt, Progress, Step};
 use super::hands::Trouble;
+use crate::google::compute_acts::Operation;
 use crate::integrity::answer::{Action, Reason, Result as Ended};
 use crate::plan::{CallState, What};
 
@@ -24,8 +25,14 @@ impl Driver<'_> {
     pub(super) async fn see_it_through(&mut self) -> Step<()> {
         let Some(action) = self.plan().action else { return Ok(()) };
         // Here rather than where the call was taken: a crash between the two loses nothing.
-        self.remember(action).await?;
-        match self.operation(action.label(), OPERATION).await? {
+        if self.plan().other_vm().is_none() {
+            self.remember(action).await?;
+        }
+        let ended = self.operation(action.label(), OPERATION).await?;
+        if self.plan().other_vm().is_some() {
+            return self.hit_another(ended).await;
+        }
+        match ended {
             Ok(()) => self.look_at_it(action, None).await,
             Err((Reason::NotConfirmed, told)) => self.look_at_it(action, Some(told)).await,
             Err((reason, told)) => {
@@ -76,6 +83,9 @@ impl Driver<'_> {
         let done = Action::Relearn.done();
         let next = "The policy of its next boot is compared with what was approved.";
         let Some(unknown) = unknown else {
+            if self.plan().is_target().is_none() && self.look().await?.is_none() {
+                return self.deleted(Action::Relearn, None).await;
+            }
             let told = format!("the VM was {done}, because {}. {next}", self.plan().because);
             return self.end(Ended::Done, Reason::Asked, told).await;
         };
@@ -86,7 +96,10 @@ impl Driver<'_> {
         self.end(Ended::Failed, Reason::NotConfirmed, told).await
     }
 
+    /// A VM that is gone shows nothing: only its operation can say that it was this one, and not the next of its name.
     async fn deleted(&mut self, action: Action, unknown: Option<String>) -> Step<()> {
+        let unnamed = || "its operation does not say which VM it was of".to_owned();
+        let unknown = unknown.or_else(|| self.plan().is_target().is_none().then(unnamed));
         let (done, because) = (action.done(), &self.plan().because);
         match unknown {
             None => {
@@ -100,6 +113,33 @@ impl Driver<'_> {
         }
     }
 
+    /// Whether this operation is of another VM than the report's.
+    pub(super) fn is_of_another(&self, operation: &Operation) -> bool {
+        operation.target().is_some_and(|target| target != self.plan().report.vm.id.to_string())
+    }
+
+    /// The VM was deleted and made anew under its name between the look at it and the call, which hit the new one.
+    pub(super) async fn hit_another<T>(&mut self, ended: Result<(), (Reason, String)>) -> Step<T> {
+        let (Some(action), Some(other)) = (self.plan().action, self.plan().other_vm()) else {
+            return Err(Halt::Progress(Progress::Later(None)));
+        };
+        self.forget(action).await?;
+        let (done, id) = (action.done(), self.plan().report.vm.id);
+        let which = format!(
+            "the operation is of the VM with the id {other}, which had the name by then; the report is about {id}"
+        );
+        let (reason, told) = match ended {
+            Ok(()) => (Reason::OtherVm, format!("another VM was {done} in its place: {which}.")),
+            Err((reason @ Reason::OperationFailed, told)) => {
+                (reason, format!("neither the VM nor another one was {done}: {which}, and {told}."))
+            }
+            Err((_, told)) => {
+                (Reason::OtherVm, format!("another VM may have been {done} in its place: {which}, and {told}."))
+            }
+        };
+        self.end(Ended::Failed, reason, told).await
+    }
+
     /// Waits for the operation of a call: done well, or why not. `NotConfirmed`: nobody can say how it ended.
     pub(super) async fn operation(&mut self, step: &str, deadline: TimeDelta) -> Step<Result<(), (Reason, String)>> {
         if self.plan().call(step).is_some_and(|call| call.state == CallState::Finished) {
@@ -111,7 +151,11 @@ impl Driver<'_> {
         };
         let mut pause = self.responder.pause;
         loop {
-            match self.responder.hands.wait(&path).await {
+            let answer = self.responder.hands.wait(&path).await;
+            if let Ok(operation) = &answer {
+                self.reads(step, operation);
+            }
+            match answer {
                 Ok(operation) if operation.is_done() => {
                     if let Some(told) = operation.failure() {
                         return Ok(Err((

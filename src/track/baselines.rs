@@ -151,6 +151,16 @@ impl Baselines {
     }
 }
 
+/// Who approved a baseline: as its document says, else as the journal says of the import that made it what it is.
+pub fn approved_by(baseline: &Baseline, journal: &[Change]) -> Option<String> {
+    let journalled = || {
+        let last = journal.iter().rfind(|change| change.baseline == baseline.name && change.what != What::Expire)?;
+        let made = Baseline::read(&last.baseline, last.after.as_ref()?);
+        (made.measurements == baseline.measurements).then(|| last.who.clone())
+    };
+    baseline.approved_by.clone().or_else(journalled)
+}
+
 fn change(name: &str, what: What, who: &str, time: DateTime<Utc>, before: Option<Body>, after: Option<Body>) -> Change {
     Change { time, who: who.to_owned(), baseline: name.to_owned(), what, before, after }
 }

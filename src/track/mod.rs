@@ -11,16 +11,17 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::config::acting::ActingConfig;
 use crate::finding::FindingChange;
 use crate::integrity::baseline::Subject;
+use crate::integrity::context::Context;
 use crate::integrity::entry::Answered;
-use crate::integrity::entry::{Entry, Fact, Vm, finding_id};
-use crate::integrity::finding::{Context, finding};
-use crate::integrity::halts::Halted;
+use crate::integrity::entry::{Check, Entry, Fact, Vm, finding_id};
+use crate::integrity::finding::finding;
 use crate::integrity::judgement::Judgement;
 use crate::integrity::learning::Learning;
-use crate::integrity::lifecycle::{Action, Record, Step, Timer, step};
+use crate::integrity::lifecycle::{Step, Timer, step};
 use crate::integrity::matching::judge;
 use crate::integrity::measurement::{Measurements, Slot};
 use crate::integrity::moment::Moment;
+use crate::integrity::record::{Action, Halted, Record};
 use crate::integrity::words::boot_report;
 use crate::plan::rules::{Assessment, decide};
 use crate::plan::{Plan, Under};
@@ -163,15 +164,20 @@ impl Tracker {
         .await
     }
 
+    /// Notes that a boot is about to be ended, before it is: that its late report is missing is not told meanwhile.
+    pub async fn halting(&self, vm: &Vm, halted: &Halted) -> Result<(), StateError> {
+        self.change(vm, |record| record.halting(halted)).await
+    }
+
     /// We ended a boot; no late report of it is waited for.
     pub async fn halted(&self, vm: &Vm, halted: &Halted) -> Result<(), StateError> {
         self.change(vm, |record| record.halted = Some(halted.clone())).await
     }
 
     /// We did not end it after all.
-    pub async fn not_halted(&self, vm: &Vm, boot: Moment) -> Result<(), StateError> {
+    pub async fn not_halted(&self, vm: &Vm, boot: Moment, check: Check) -> Result<(), StateError> {
         self.change(vm, |record| {
-            if record.halted.as_ref().is_some_and(|halted| halted.report == boot) {
+            if record.halted.as_ref().is_some_and(|halted| (halted.report, halted.check) == (boot, check)) {
                 record.halted = None;
             }
         })
@@ -191,11 +197,13 @@ impl Tracker {
     /// The finding about a report says what was done, unless it is about a newer report by now.
     async fn answered(&self, answered: &Answered, now: DateTime<Utc>) -> Result<Followed, StateError> {
         let report = &answered.report;
-        let record = self.record(&report.vm).await?.unwrap_or_default();
         let Some(check) = report.check() else { return Ok(Followed::Nothing("The report has no finding.")) };
+        let mut changes: Vec<FindingChange> = self.ended_in_time(&report.vm).await?.into_iter().collect();
+        let record = self.record(&report.vm).await?.unwrap_or_default();
         let moment = report.moment();
         if record.checks.get(&check).and_then(|standing| standing.failed).is_some_and(|failed| failed > moment) {
-            return Ok(Followed::Nothing("The finding is about a newer report by now."));
+            let nothing = Followed::Nothing("The finding is about a newer report by now.");
+            return Ok(if changes.is_empty() { nothing } else { Followed::Changes(changes) });
         }
         let context = Context {
             judgement: answered.judgement.clone(),
@@ -205,7 +213,20 @@ impl Tracker {
             exempt: Some(self.acting.exempt.to_string()),
         };
         let finding = Box::new(finding(report, check, &context, now));
-        Ok(Followed::Changes(vec![FindingChange::Amend { id: finding_id(&report.vm, check), finding }]))
+        changes.push(FindingChange::Amend { id: finding_id(&report.vm, check), finding });
+        Ok(Followed::Changes(changes))
+    }
+
+    /// A boot that we ended in time may have been told not to have completed before that came to be known.
+    async fn ended_in_time(&self, vm: &Vm) -> Result<Option<FindingChange>, StateError> {
+        let mut record = self.record(vm).await?.unwrap_or_default();
+        let Some(Action::Close { check, told }) = record.halted_in_time() else { return Ok(None) };
+        let Some(time) = record.passed(check) else { return Ok(None) };
+        self.change(vm, |record| {
+            record.halted_in_time();
+        })
+        .await?;
+        Ok(Some(FindingChange::Close { id: finding_id(vm, check), time, told }))
     }
 
     fn plan(&self, entry: &Entry, assessment: &Assessment, now: DateTime<Utc>) -> Option<Plan> {
@@ -233,9 +254,14 @@ impl Tracker {
         let mut overdue = Vec::new();
         let timers = self.skipped.parsed::<Waiting>(TIMER, state::all(&*self.store, TIMER).await?, now);
         for (_, waiting) in timers.into_iter().filter(|(_, waiting)| waiting.due <= now) {
-            match self.went_on_or_ended(&waiting.early).await {
-                Ok(true) => self.remove_timer(&waiting.early).await?,
-                Ok(false) => overdue.extend(incomplete(waiting.early, self.patience)),
+            let moment = waiting.early.moment();
+            match self.record(&waiting.early.vm).await.map(Option::unwrap_or_default) {
+                Ok(record) if record.went_on(moment) || record.was_ended(moment) => {
+                    self.remove_timer(&waiting.early).await?;
+                }
+                // What comes of our own call is waited for, or we would tell of what we did ourselves.
+                Ok(record) if record.may_be_halted(moment, now) => {}
+                Ok(_) => overdue.extend(incomplete(waiting.early, self.patience)),
                 // What is known of this VM cannot be read; that of the others can.
                 Err(error @ StateError::Corrupt { .. }) => self.skipped.tell(KIND, &error, now),
                 Err(error) => return Err(error),
@@ -308,13 +334,6 @@ impl Tracker {
             }
         }
         Err(StateError::Conflict { kind: TIMER.to_owned(), key })
-    }
-
-    async fn went_on_or_ended(&self, early: &Entry) -> Result<bool, StateError> {
-        let Some(document) = self.store.read(KIND, &early.vm.key()).await? else { return Ok(false) };
-        let record: Record = document.parse(KIND)?;
-        let moment = early.moment();
-        Ok(record.went_on(moment) || record.was_ended(moment))
     }
 
     async fn assessed(

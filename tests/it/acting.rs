@@ -453,9 +453,9 @@ async fn failures_of_compute_engine_are_told_and_only_passing_ones_tried_again()
     assert_eq!(stops(&compute).len(), 2);
     assert_eq!(stops(&compute)[0].query["requestId"], stops(&compute)[1].query["requestId"]);
 
-    for (status, reason) in [(400, "resourceNotReady"), (409, "operationInProgress")] {
+    for (status, reason) in [(400, "resourceNotReady"), (409, "operationInProgress"), (401, "authError")] {
         let compute = self::compute();
-        compute.world().fails("stop", [Fault::Says(refused(status, reason, "another operation is under way"))]);
+        compute.world().fails("stop", [Fault::Says(refused(status, reason, "not now"))]);
         let world = acting(&compute, "stop", &[]).await;
         push_entry(&world, &late(3)).await;
         is(&answered(&world, LATE).await, "stop", "done", "asked");

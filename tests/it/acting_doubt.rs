@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use sysdig_scc::config::acting::{ActingConfig, Mode};
-use sysdig_scc::finding::FindingChange;
+use sysdig_scc::finding::{Finding, FindingChange, FindingSeverity};
+use sysdig_scc::integrity::Check;
+use sysdig_scc::integrity::entry::finding_id;
 use sysdig_scc::integrity::judgement::Judgement;
 use sysdig_scc::plan::Plan;
 use sysdig_scc::respond::desk::Desk;
@@ -54,6 +56,30 @@ async fn a_boot_that_was_ended_is_not_one_that_did_not_complete() {
     assert_eq!(ended(&bench.the_plan().await), ("failed", "operation_failed"));
     assert_eq!(overdue(&bench).await, 1, "it was not stopped after all");
 
+    for (answered, told) in [("done", 0), ("started", 1), ("refused", 1)] {
+        let bench = Bench::new(rules(Mode::Stop)).await;
+        bench.plan(&early(3)).await;
+        bench.compute.world().fails("stop", [Fault::Does(Answer::Hang)]);
+        bench.dies().await;
+        bench.later(600);
+        let unanswered = bench.tracker().overdue(bench.now()).await.unwrap();
+        assert!(unanswered.is_empty(), "{answered}: we asked for its end, and have no answer");
+        match answered {
+            "done" => {}
+            "started" => {
+                bench.compute.world().vm("web-1")["status"] = json!("RUNNING");
+                bench.compute.world().vm("web-1")["lastStartTimestamp"] = json!("2026-11-20T10:20:00Z");
+            }
+            _ => {
+                bench.compute.world().vm("web-1")["status"] = json!("RUNNING");
+                bench.compute.world().fails("stop", [Fault::Says(refused(403, "forbidden", "no"))]);
+            }
+        }
+        let plan = bench.recovers().await;
+        assert_eq!(plan.answer.unwrap().result.label() == "done", answered == "done");
+        assert_eq!(overdue(&bench).await, told, "{answered}");
+    }
+
     for (stopped, came_up_again) in [(true, false), (true, true), (false, false)] {
         let bench = Bench::new(rules(Mode::Report)).await;
         let event = |what: &str, boot: u64, second: u32| {
@@ -71,6 +97,33 @@ async fn a_boot_that_was_ended_is_not_one_that_did_not_complete() {
             bench.tracker().follow(&entry(&json), Known::default(), bench.now()).await.unwrap();
         }
         assert_eq!(overdue(&bench).await, usize::from(!stopped || came_up_again), "{stopped} {came_up_again}");
+    }
+}
+
+/// The finding was told before it was known that we had ended the boot: it is closed as by a shutdown that comes late.
+#[tokio::test]
+async fn a_boot_that_we_ended_in_time_closes_what_was_told_of_it_meanwhile() {
+    for (asked, closes) in [("2026-11-20T02:12:00.000-08:00", true), ("2026-11-20T02:25:00.000-08:00", false)] {
+        let bench = Bench::new(rules(Mode::Stop)).await;
+        bench.plan(&early(3)).await;
+        bench.later(900);
+        let told = bench.tracker().overdue(bench.now()).await.unwrap().remove(0);
+        bench.tracker().follow(&told, Known::default(), bench.now()).await.unwrap();
+        bench.compute.world().asked = Some(asked.to_owned());
+        bench.process().step().await.unwrap();
+        let plan = bench.the_plan().await;
+        assert_eq!(ended(&plan), ("done", "asked"));
+        for _ in 0..2 {
+            let followed = bench.tracker().follow(&plan.entry().unwrap(), Known::default(), bench.now()).await.unwrap();
+            let Followed::Changes(changes) = followed else { panic!("{followed:?}") };
+            let closed = changes.iter().any(|change| {
+                matches!(change, FindingChange::Close { id, told: true, .. }
+                    if *id == finding_id(&plan.report.vm, Check::BootIncomplete))
+            });
+            assert_eq!(closed, closes, "{asked} {changes:?}");
+        }
+        let record = bench.tracker().record(&plan.report.vm).await.unwrap().unwrap();
+        assert_eq!(record.halted.unwrap().time, asked.parse::<DateTime<Utc>>().unwrap(), "Compute Engine's time");
     }
 }
 
@@ -277,6 +330,75 @@ async fn when_the_operation_is_not_known_the_vm_itself_tells() {
     bench.compute.world().instances.clear();
     bench.compute.world().operations.clear();
     assert_eq!(ended(&bench.recovers().await), ("failed", "instance_gone"));
+}
+
+/// What the finding says of a plan that has ended.
+async fn told_on_the_finding(bench: &Bench, plan: &Plan) -> Finding {
+    let followed = bench.tracker().follow(&plan.entry().unwrap(), Known::default(), bench.now()).await.unwrap();
+    match followed {
+        Followed::Changes(changes) => match changes.into_iter().next() {
+            Some(FindingChange::Amend { finding, .. }) => *finding,
+            other => panic!("{other:?}"),
+        },
+        Followed::Nothing(why) => panic!("{why}"),
+    }
+}
+
+/// Names are used again: the VM is deleted and made anew between the look at it and the call.
+#[tokio::test]
+async fn another_vm_of_the_same_name_that_was_hit_is_not_told_as_the_reports() {
+    for (mode, verb, severity) in [
+        (Mode::Stop, "stop", FindingSeverity::High),
+        (Mode::Suspend, "suspend", FindingSeverity::High),
+        (Mode::RelearnOrReport, "relearn", FindingSeverity::Critical),
+    ] {
+        for crash in [false, true] {
+            let bench = Bench::new(rules(mode)).await;
+            approve(&bench.store, "b", &late(3), json!({})).await;
+            bench.plan(&late(3)).await;
+            bench.compute.world().made_anew.insert(verb.into(), 99999);
+            if crash {
+                bench.compute.world().fails("wait", [Fault::Says(Answer::Hang)]);
+                bench.dies().await;
+            }
+            let plan = bench.recovers().await;
+            assert_eq!(ended(&plan), ("failed", "other_vm"), "{verb}");
+            let finding = told_on_the_finding(&bench, &plan).await;
+            assert_eq!(finding.severity, severity, "{verb}");
+            let (said, steps) = (finding.description.unwrap(), finding.next_steps.unwrap());
+            assert!(said.contains("another VM was") && said.contains("99999"), "{said}");
+            assert!(steps.starts_with("1. First see to the VM with the id 99999"), "{steps}");
+            let record = bench.tracker().record(&plan.report.vm).await.unwrap().unwrap();
+            assert!(record.halted.is_none() && record.learning.is_none(), "{verb}: nothing was done to this one");
+        }
+    }
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    bench.compute.world().made_anew.insert("stop".into(), 99999);
+    bench.compute.world().failing.insert("stop".into(), ("INTERNAL_ERROR".into(), "the host is stuck".into()));
+    let plan = bench.recovers().await;
+    assert_eq!(ended(&plan), ("failed", "operation_failed"));
+    assert_eq!(plan.answer.unwrap().other_vm.as_deref(), Some("99999"));
+}
+
+#[tokio::test]
+async fn a_vm_that_was_deleted_since_was_hit_only_where_the_operation_says_so() {
+    for (mode, verb) in [(Mode::Stop, "stop"), (Mode::RelearnOrReport, "relearn")] {
+        for (without_target, gone, expected) in [
+            (false, true, ("done", "asked")),
+            (true, true, ("failed", "instance_gone")),
+            (true, false, ("done", "asked")),
+        ] {
+            let bench = Bench::new(rules(mode)).await;
+            approve(&bench.store, "b", &late(3), json!({})).await;
+            bench.plan(&late(3)).await;
+            bench.compute.world().without_target = without_target;
+            if gone {
+                bench.compute.world().deleted_after = Some(verb.into());
+            }
+            assert_eq!(ended(&bench.recovers().await), expected, "{verb} {without_target} {gone}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -245,8 +245,27 @@ fn the_commands_explain_approve_compare_and_journal() {
     }
     let (good, text) = program(&state, &["baseline", "import", "brief", "--from-entry", &failed, "--days", "0"]);
     assert!(!good && text.contains("would have ended already"), "{text}");
+    for flag in ["--for-project", "--for-zone", "--for-name", "--for-label"] {
+        let value = if flag == "--for-label" { "=x" } else { "" };
+        let (good, text) =
+            program(&state, &["baseline", "import", "brief", "--from-entry", &failed, &format!("{flag}={value}")]);
+        assert!(!good && text.contains("is a variable not set?"), "{text}");
+    }
     let (_, text) = program(&state, &["baseline", "list"]);
     assert!(!text.contains("brief") && text.matches("every VM").count() == 1, "{text}");
+    assert!(text.contains("tester"), "who approved it: {text}");
+    let (_, text) = program(&state, &["baseline", "list", "--format", "json"]);
+    let listed: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(listed["approved_by"], "tester");
+    let mut fields: Vec<&String> = listed["document"].as_object().unwrap().keys().collect();
+    fields.sort();
+    assert!(fields.iter().all(|field| field.starts_with("PCR_")), "as the tutorial's function needs it: {fields:?}");
+    let scoped = ["baseline", "import", "scoped", "--from-entry", &failed, "--days", "9", "--by", "alice"];
+    assert!(program(&state, &scoped).0);
+    let (_, text) = program(&state, &["baseline", "list", "--format", "json"]);
+    let listed: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((&listed["document"]["approvedBy"], &listed["approved_by"]), (&json!("alice"), &json!("alice")));
+    assert!(program(&state, &["baseline", "rm", "scoped"]).0);
     assert!(program(&state, &["baseline", "expire", "nov"]).0);
     let (_, text) = program(&state, &["baseline", "diff", "--from-entry", &failed]);
     assert!(text.contains("has these very values, but it expired"), "{text}");

@@ -28,6 +28,14 @@ pub struct World {
     pub faults: Vec<(String, VecDeque<Fault>)>,
     /// Operations of this verb end with this error.
     pub failing: BTreeMap<String, (String, String)>,
+    /// Right before a call of this verb its VM is deleted, and made anew under its name with this id.
+    pub made_anew: BTreeMap<String, u64>,
+    /// The VM is deleted when an operation of this verb has ended.
+    pub deleted_after: Option<String>,
+    /// Operations do not say what they are done to.
+    pub without_target: bool,
+    /// When operations were asked for; `ASKED` when not said.
+    pub asked: Option<String>,
     /// How many looks an operation takes; 2 when not said.
     pub looks: Option<usize>,
     requests: BTreeMap<String, String>,
@@ -46,6 +54,7 @@ pub enum Fault {
 pub struct Operation {
     verb: String,
     target: String,
+    id: String,
     zone: String,
     looks: usize,
     number: usize,
@@ -181,6 +190,9 @@ impl World {
         if let Some(known) = self.known(asked) {
             return self.shown(asked, project, &known);
         }
+        if let Some(id) = self.made_anew.remove(verb) {
+            self.vm(name)["id"] = json!(id.to_string());
+        }
         let discard = asked.query.get("discardLocalSsd").cloned();
         let Some(instance) = self.find(project, zone, name) else { return not_found(name) };
         let name = instance["name"].as_str().unwrap().to_owned();
@@ -243,7 +255,9 @@ impl World {
         if !request.is_empty() {
             self.requests.insert(request, name.clone());
         }
-        let operation = Operation { verb: verb.into(), target: target.into(), zone: zone.into(), looks: 0, number };
+        let id =
+            self.find(project, zone, target).and_then(|instance| instance["id"].as_str()).unwrap_or("1").to_owned();
+        let operation = Operation { verb: verb.into(), target: target.into(), id, zone: zone.into(), looks: 0, number };
         self.operations.insert(name.clone(), operation);
         self.shown(asked, project, &name)
     }
@@ -274,6 +288,9 @@ impl World {
                 snapshot["status"] = json!(if failed { "FAILED" } else { "READY" });
             }
             return;
+        }
+        if self.deleted_after.as_deref() == Some(&operation.verb) {
+            self.instances.retain(|instance| instance["name"] != operation.target.as_str());
         }
         let instance = self.instances.iter_mut().find(|instance| instance["name"] == operation.target);
         let Some(instance) = instance else { return };
@@ -310,8 +327,11 @@ impl World {
             "kind": "compute#operation", "id": (7_000_000_000_u64 + operation.number as u64).to_string(), "name": name,
             "zone": base, "operationType": operation.verb, "status": status, "progress": if status == "DONE" { 100 } else { 0 },
             "selfLink": format!("{base}/operations/{name}"), "targetLink": format!("{base}/{kind}/{}", operation.target),
-            "targetId": "1", "user": "connector@example.com", "insertTime": ASKED,
+            "targetId": operation.id, "user": "connector@example.com", "insertTime": self.asked.as_deref().unwrap_or(ASKED),
         });
+        if self.without_target {
+            shown.as_object_mut().unwrap().remove("targetId");
+        }
         if let (Some((code, message)), "DONE") = (self.failing.get(&operation.verb), status) {
             shown["error"] = json!({"errors": [{"code": code, "message": message}]});
             shown["httpErrorStatusCode"] = json!(400);
