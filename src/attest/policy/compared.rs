@@ -1,37 +1,45 @@
 //! What is probably wrong with a comparison of a claim: values that no token has, and values of another kind.
 
 use super::found::{Found, Level};
+use super::known::written;
 use super::possible::{DEBUGGING, MODELS, SOFTWARE};
 use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
+
+/// What says which support a production image has.
+pub(super) const SUPPORT: &str = "submods.confidential_space.support_attributes";
 
 impl Found {
     pub(super) fn comparison(&mut self, operator: Operator, left: &Node, right: &Node) {
         for (claim, other) in [(left, right), (right, left)] {
             let Some(path) = claim.path().filter(|path| path.variable == Variable::Assertion) else { continue };
-            let last = path.segments.last().map(String::as_str).unwrap_or_default();
+            // By its whole path: a GPU has a hwmodel too, and Intel's tdx a dbgstat.
+            let name = written(&path.segments);
             let texts = texts(other);
-            match last {
-                "dbgstat" => self.words((&path, operator), &texts, &DEBUGGING, "dbgstat-value"),
-                "hwmodel" if self.google => self.words((&path, operator), &texts, &MODELS, "hwmodel-value"),
-                "swname" => self.words((&path, operator), &texts, &SOFTWARE, "swname-value"),
-                "env" | "env_override" if matches!(other, Node::Map(_)) => self.add(
+            // Equal or not, or one of a list: an order says nothing of a value, and to look into a text is an error.
+            let one_of = operator == Operator::In && std::ptr::eq(claim, left) && matches!(other, Node::List(_));
+            let values = self.google && (matches!(operator, Operator::Equal | Operator::NotEqual) || one_of);
+            match name.as_str() {
+                "dbgstat" if values => self.words((&path, operator), &texts, &DEBUGGING, "dbgstat-value"),
+                "hwmodel" if values => self.words((&path, operator), &texts, &MODELS, "hwmodel-value"),
+                "swname" if values => self.words((&path, operator), &texts, &SOFTWARE, "swname-value"),
+                "submods.container.env" | "submods.container.env_override" if matches!(other, Node::Map(_)) => self.add(
                     Level::Warning,
                     "whole-environment",
                     format!("{path} is compared with a whole map"),
                     "the environment also holds HOSTNAME and PATH, so equality fails on real tokens: ask for single names",
                 ),
-                "project_number" | "instance_id" if number(other) => self.add(
+                "submods.gce.project_number" | "submods.gce.instance_id" if number(other) => self.add(
                     Level::Error,
                     "number-for-text",
                     format!("{path} is compared with a number"),
                     "the claim is a text of digits: put the number in quotes",
                 ),
-                "support_attributes" if texts.contains(&"LATEST") && operator == Operator::In => self.latest_image(),
+                SUPPORT if texts.contains(&"LATEST") && operator == Operator::In => self.latest_image(),
                 _ => {}
             }
             let text_order =
                 matches!(operator, Operator::Less | Operator::LessEqual | Operator::Greater | Operator::GreaterEqual);
-            if text_order && path.segments.iter().any(|s| s == "swversion") && !texts.is_empty() {
+            if text_order && name == "swversion[]" && !texts.is_empty() {
                 self.add(
                     Level::Warning,
                     "version-as-text",
@@ -43,7 +51,7 @@ impl Found {
                 operator,
                 Operator::Add | Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Modulo
             );
-            if sum && matches!(last, "exp" | "iat" | "nbf" | "oemid") {
+            if sum && matches!(name.as_str(), "exp" | "iat" | "nbf" | "oemid") {
                 self.add(
                     Level::Warning,
                     "arithmetic-on-claim",

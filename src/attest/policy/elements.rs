@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::found::{Found, Level};
+use super::found::Found;
 use super::known;
 use super::spoken::spoken;
 use crate::attest::cel::node::{ClaimPath, Literal, Macro, Node, Variable};
@@ -34,7 +34,11 @@ impl Found {
 
     fn element(&mut self, node: &Node, name: &str, list: &ClaimPath, path: &ClaimPath) {
         // What is unknown itself is told once.
-        if list.variable != Variable::Assertion || !known::is_known(&list.segments) || known::is_known(&path.segments) {
+        if list.variable != Variable::Assertion
+            || !self.google
+            || !known::is_known(&list.segments)
+            || known::is_known(&path.segments)
+        {
             return;
         }
         let own = format!("{}[].", known::written(&list.segments));
@@ -43,12 +47,7 @@ impl Found {
             None => format!("; did you mean assertion.{}?", known::spelled(meant, &path.segments)),
         });
         let said = spoken(node);
-        self.add(
-            Level::Warning,
-            "unknown-claim",
-            format!("{said} is not a known claim of an element of {list}{near}"),
-            "a claim that is not there makes the term an error, and an error denies",
-        );
+        self.unknown(&path.segments, format!("{said} is not a known claim of an element of {list}{near}"));
     }
 }
 

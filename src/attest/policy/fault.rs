@@ -115,6 +115,11 @@ fn called(function: &str, arguments: &[Node], wish: &mut Wish<'_, '_>) -> Option
         ("extract", [_]) if kind == "string" => {
             Some("write exactly one {name} into the template, where the wanted part stands".to_owned())
         }
+        ("contains", [_]) if kind == "list" && element(first, wish) == Some("map") => Some(format!(
+            "{}: ask for a part of its elements, as {}.exists(x, x.NAME == ...)",
+            is(first, wish)?,
+            spoken(first)
+        )),
         ("contains", [part]) if kind == "list" => {
             Some(format!("{}: write {} in {}", is(first, wish)?, spoken(part), spoken(first)))
         }
@@ -139,6 +144,11 @@ fn called(function: &str, arguments: &[Node], wish: &mut Wish<'_, '_>) -> Option
             let how = if kind == "string" { format!(": write timestamp({})", spoken(first)) } else { String::new() };
             Some(format!("{part}() is asked of a timestamp or duration, and {}{how}", is(first, wish)?))
         }
+        (function, []) if kind == "list" => Some(format!(
+            "{function}() does not take a whole list: {}: write {function}({}[0])",
+            is(first, wish)?,
+            spoken(first)
+        )),
         (function, []) => Some(format!("{function}() does not take what it is given here: {}", is(first, wish)?)),
         _ => None,
     }
@@ -183,12 +193,37 @@ fn operated(operator: Operator, operands: &[Node; 2], wish: &mut Wish<'_, '_>) -
         ("int", TIME) => format!(": write timestamp({})", spoken(left)),
         (TIME, "int") => format!(": write timestamp({})", spoken(right)),
         (one, other) if number(one) && number(other) => format!(": write {one}({})", spoken(right)),
+        ("list", other) => an_element(left, other, wish),
+        (other, "list") => an_element(right, other, wish),
         _ => String::new(),
     };
     Some(format!("{} needs two of one kind: {together}{remedy}", sign(operator)))
 }
 
+/// The kind of a list's first element.
+fn element(list: &Node, wish: &mut Wish<'_, '_>) -> Option<&'static str> {
+    match list.evaluate_alone(wish.scope, wish.budget)?.ok()? {
+        Value::List(list) => Some(list.at(0)?.kind()),
+        _ => None,
+    }
+}
+
+/// What to write instead of a list that is compared with something of another kind.
+fn an_element(list: &Node, other: &str, wish: &mut Wish<'_, '_>) -> String {
+    let first = format!("{}[0]", spoken(list));
+    match (element(list, wish), other) {
+        (Some("string"), number @ ("int" | "uint" | "double")) => format!(": write {number}({first})"),
+        (Some("string"), TIME) => format!(": write timestamp({first})"),
+        _ => format!(": compare one of its elements, as {first}"),
+    }
+}
+
 fn text_and_number(text: &Node, number: &Node, kind: &str) -> String {
+    if let Node::Literal(Literal::Text(digits)) = text
+        && digits.parse::<f64>().is_ok()
+    {
+        return format!(": leave out the quotes of {digits:?}");
+    }
     let quoted = match number {
         Node::Literal(_) => format!("put quotes around {}", spoken(number)),
         other => format!("write string({})", spoken(other)),
@@ -201,7 +236,7 @@ fn sign(operator: Operator) -> &'static str {
 }
 
 /// Something that should be true or false, and is neither.
-fn undecided(node: &Node, wish: &mut Wish<'_, '_>) -> Option<String> {
+pub(super) fn undecided(node: &Node, wish: &mut Wish<'_, '_>) -> Option<String> {
     if kind(node, wish)? == "bool" {
         return None;
     }
@@ -256,6 +291,7 @@ mod tests {
     fn hints(condition: &str) -> Vec<String> {
         let claims = json!({
             "s": "GCE", "n": 3, "b": true, "l": ["x"], "t": "2024-03-13T05:06:07Z", "m": {"a": 1}, "p": "(",
+            "o": [{"a": 1}],
         });
         let explained = Condition::compile(condition).unwrap().explain(&claims, &Mapped::default());
         explained.terms.into_iter().flat_map(|term| term.hints).collect()
@@ -281,7 +317,7 @@ mod tests {
             ),
             (
                 "timestamp(assertion.l) > timestamp(0)",
-                "timestamp() does not take what it is given here: assertion.l is a list",
+                "timestamp() does not take a whole list: assertion.l is a list: write timestamp(assertion.l[0])",
             ),
             (
                 "assertion.s < 5",
@@ -349,6 +385,30 @@ mod tests {
             (
                 "assertion.s.extract('x') == ''",
                 "write exactly one {name} into the template, where the wanted part stands",
+            ),
+        ] {
+            assert_eq!(hints(condition), [hint], "{condition}");
+        }
+    }
+
+    #[test]
+    fn a_list_or_a_quoted_number_is_told_how_to_compare_it() {
+        for (condition, hint) in [
+            (
+                "assertion.n > '2'",
+                "> needs two of one kind: assertion.n is a whole number (int), and \"2\" is a text: leave out the quotes of \"2\"",
+            ),
+            (
+                "int(assertion.l) == 1",
+                "int() does not take a whole list: assertion.l is a list: write int(assertion.l[0])",
+            ),
+            (
+                "assertion.l >= 1",
+                ">= needs two of one kind: assertion.l is a list, and 1 is a whole number (int): write int(assertion.l[0])",
+            ),
+            (
+                "assertion.o.contains('x')",
+                "assertion.o is a list: ask for a part of its elements, as assertion.o.exists(x, x.NAME == ...)",
             ),
         ] {
             assert_eq!(hints(condition), [hint], "{condition}");

@@ -30,7 +30,11 @@ pub const OWN: [Member; 13] = [
         "`[oidc]`",
         "by which keys a token may be signed: `oidc` (the issuer's published keys), `pki` (a certificate chain to the pinned root), or both",
     ),
-    member("family", "`any`", "`confidential_space`, `confidential_vm`, or `any`: what the claim `swname` must be"),
+    member(
+        "family",
+        "`any`",
+        "`confidential_space`, `confidential_vm`, or `any`: the claim `swname` decides; an `eat_profile` that is a page of Google's must not name the other family, any other is not looked at",
+    ),
     member(
         "mapping",
         "none",

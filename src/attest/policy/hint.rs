@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use super::fault::fault;
+use super::file::GOOGLE;
 use super::known;
 use super::mapping::{Mapping, MappingError};
 use super::wish::Wish;
@@ -32,7 +33,7 @@ pub(super) fn hints(node: &Node, about: About<'_, '_>, result: &Result<Value<'_>
     match result {
         Ok(Value::Bool(true)) => {}
         Ok(Value::Bool(false)) => {
-            found.extend(Wish { scope, budget }.of(node));
+            found.extend(Wish { scope, budget, values: true }.of(node));
             found.extend(unmade(node, scope).into_iter().filter_map(|path| {
                 unmapped.and_then(|unmapped| about_unmapped(&path, unmapped)).or_else(|| about_absent(&path, scope))
             }));
@@ -46,7 +47,7 @@ pub(super) fn hints(node: &Node, about: About<'_, '_>, result: &Result<Value<'_>
                 }
             }
             if found.is_empty() {
-                found.extend(fault(node, &mut Wish { scope, budget }));
+                found.extend(fault(node, &mut Wish { scope, budget, values: true }));
             }
         }
     }
@@ -120,7 +121,9 @@ fn about_absent(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
     if let Some(place) = find_named(scope.assertion, last, 0, &mut { LOOKED_AT }) {
         return Some(format!("closest claim: {}", ClaimPath { variable: path.variable, segments: place }));
     }
-    match known::meant(&path.segments) {
+    // Of other issuers' claims none are known.
+    let google = scope.assertion.get("iss").is_none_or(|issuer| issuer == GOOGLE);
+    match known::meant(&path.segments).filter(|_| google) {
         Some(meant)
             if !known::is_known(&path.segments)
                 && !known::written(&path.segments).starts_with(&format!("{meant}.")) =>

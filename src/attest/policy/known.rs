@@ -63,6 +63,11 @@ pub const CLAIMS: &[&str] = &[
     "submods.nvidia_gpu.cc_mode",
     "submods.nvidia_gpu.cc_feature",
     "submods.nvidia_gpu.gpus",
+    "submods.nvidia_gpu.gpus[].hwmodel",
+    "submods.nvidia_gpu.gpus[].driver_version",
+    "submods.nvidia_gpu.gpus[].vbios_version",
+    "submods.nvidia_gpu.gpus[].ueid",
+    "submods.nvidia_gpu.gpus[].l4_serial_number",
     "tee",
     "tee.*",
     "https://aws.amazon.com/tags",
@@ -86,6 +91,12 @@ pub(super) fn written(segments: &[String]) -> String {
 /// Whether a path under `assertion` is a known claim of a fixed name, or an element of one.
 pub(super) fn is_fixed(segments: &[String]) -> bool {
     CLAIMS.contains(&written(segments).trim_end_matches("[]"))
+}
+
+/// Whether a path is one of a part of the claims that grows: what Google says of GPUs is young, and became more with each
+/// release.
+pub(super) fn is_growing(segments: &[String]) -> bool {
+    written(segments).starts_with("submods.nvidia_gpu.")
 }
 
 /// Whether a path under `assertion` is known.

@@ -1,19 +1,24 @@
 //! What is probably wrong with a policy, and why it matters.
 
-use super::Policy;
 use super::anchor::anchored;
-use super::compared::{number, texts};
+use super::compared::{SUPPORT, number, texts};
 use super::file::GOOGLE;
 use super::found::{Found, Level, Remark};
 use super::known;
 use super::length::longest;
 use super::mapping::SUBJECT_BYTES;
+use super::{Off, Policy};
 use crate::attest::cel::node::{ClaimPath, Literal, Loop, Macro, Node, Operator, Variable};
 use crate::attest::cel::pattern_problem;
 use crate::calls::may_carry_a_token;
 
 /// The audience of Google's own token service.
 pub const STS: &str = "https://sts.googleapis.com";
+
+/// The image as its operator wrote it.
+const REFERENCE: &str = "submods.container.image_reference";
+/// What tokens leave out when nothing was overridden.
+const OVERRIDES: [&str; 2] = ["submods.container.cmd_override", "submods.container.env_override"];
 
 /// Looks at a policy.
 pub fn lint(policy: &Policy) -> Vec<Remark> {
@@ -24,7 +29,10 @@ pub fn lint(policy: &Policy) -> Vec<Remark> {
     }
     let root = policy.condition.whole.root();
     root.visit(&mut |node| found.node(node, root));
-    found.impossible(root, &policy.issuer);
+    found.impossible(policy, root);
+    if found.google {
+        found.nonces(root);
+    }
     found.names();
     for expression in policy.mapping.entries().map(|(_, expression)| expression.root()).chain([root]) {
         found.elements(expression);
@@ -51,7 +59,7 @@ impl Found {
             ),
             Node::Call { function, arguments } if function.name() == "matches" => self.pattern(arguments),
             Node::Call { function, arguments }
-                if function.name() == "contains" && leaf(&arguments[0], "image_reference") =>
+                if function.name() == "contains" && is_claim(&arguments[0], REFERENCE) =>
             {
                 self.add(
                     Level::Warning,
@@ -112,9 +120,10 @@ impl Found {
     }
 
     fn has(&mut self, operand: &Node, field: &str, root: &Node) {
-        const MAY_LACK: [&str; 5] = ["env_override", "cmd_override", "tdx", "nvidia_gpu", "confidential_space"];
-        let Some(parent) = operand.path() else { return };
-        if parent.segments.last().is_some_and(|last| MAY_LACK.contains(&last.as_str())) && !asked_for(root, &parent) {
+        const MAY_LACK: [&str; 5] =
+            [OVERRIDES[0], OVERRIDES[1], "tdx", "submods.nvidia_gpu", "submods.confidential_space"];
+        let Some(parent) = operand.path().filter(|path| path.variable == Variable::Assertion) else { return };
+        if MAY_LACK.contains(&known::written(&parent.segments).as_str()) && !asked_for(root, &parent) {
             self.add(
                 Level::Warning,
                 "has-of-absent-parent",
@@ -136,20 +145,27 @@ impl Found {
         }
     }
 
+    /// Claims that no token is known to have. What other issuers' tokens have is not known.
     fn names(&mut self) {
-        for path in self.claims.clone() {
+        let google = self.google;
+        for path in self.claims.clone().into_iter().filter(|_| google) {
             if path.variable == Variable::Assertion && !known::is_known(&path.segments) {
                 let near = known::meant(&path.segments).map_or(String::new(), |near| {
                     format!("; did you mean assertion.{}?", known::spelled(near, &path.segments))
                 });
-                self.add(
-                    Level::Warning,
-                    "unknown-claim",
-                    format!("{path} is not a known claim{near}"),
-                    "a claim that is not there makes the term an error, and an error denies",
-                );
+                self.unknown(&path.segments, format!("{path} is not a known claim{near}"));
             }
         }
+    }
+
+    pub(super) fn unknown(&mut self, segments: &[String], message: String) {
+        let level = if known::is_growing(segments) { Level::Note } else { Level::Warning };
+        self.add(
+            level,
+            "unknown-claim",
+            message,
+            "a claim that is not there makes the term an error, and an error denies",
+        );
     }
 
     fn around(&mut self, policy: &Policy) {
@@ -158,7 +174,15 @@ impl Found {
                 Level::Warning,
                 "provider-off",
                 off.to_string(),
-                "it denies every token, whatever its condition says: enable it, and save what gcloud prints then",
+                match off {
+                    Off::Disabled => {
+                        "it denies every token, whatever its condition says: enable it, and save what gcloud prints then"
+                    }
+                    Off::Deleted => {
+                        "it denies every token, whatever its condition says: undelete it within 30 days (gcloud iam \
+                         workload-identity-pools providers undelete), and save what gcloud prints then"
+                    }
+                },
             );
         }
         for (key, expression) in policy.mapping.entries() {
@@ -204,7 +228,7 @@ fn looks_for_latest(l: &Loop) -> bool {
             found |= (element(left) && latest(right)) || (element(right) && latest(left));
         }
     };
-    if leaf(&l.range, "support_attributes")
+    if is_claim(&l.range, SUPPORT)
         && let Some(condition) = &l.condition
     {
         condition.visit(&mut see);
@@ -213,8 +237,7 @@ fn looks_for_latest(l: &Loop) -> bool {
 }
 
 fn overridable(path: &ClaimPath) -> bool {
-    path.variable == Variable::Assertion
-        && path.segments.last().is_some_and(|last| matches!(last.as_str(), "cmd_override" | "env_override"))
+    path.variable == Variable::Assertion && OVERRIDES.contains(&known::written(&path.segments).as_str())
 }
 
 fn asked_for(root: &Node, path: &ClaimPath) -> bool {
@@ -239,9 +262,13 @@ fn sized(root: &Node, claim: &Node) -> bool {
     found
 }
 
-fn leaf(node: &Node, name: &str) -> bool {
-    node.path().is_some_and(|path| path.segments.last().is_some_and(|last| last == name))
+/// Whether a node is the claim with this path.
+fn is_claim(node: &Node, claim: &str) -> bool {
+    let own = |path: &ClaimPath| path.variable == Variable::Assertion && known::written(&path.segments) == claim;
+    node.path().as_ref().is_some_and(own)
 }
 
+#[cfg(test)]
+mod real;
 #[cfg(test)]
 mod tests;

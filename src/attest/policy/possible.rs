@@ -3,7 +3,11 @@
 
 use serde_json::{Value as Json, json};
 
+use super::Policy;
+use super::compared::SUPPORT;
 use super::found::{Found, Level};
+use super::known::written;
+use super::samples::{Samples, told};
 use super::spoken::spoken;
 use super::strangers;
 use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
@@ -16,7 +20,15 @@ enum Values {
     Text,
     Texts,
     Number,
+    /// A time (RFC 3339).
+    Time,
+    /// What names an image: `sha256:` and 64 lower-case hex digits.
+    Digest,
+    /// A list of maps.
+    Maps,
 }
+
+const GPU_MODE: &str = "submods.nvidia_gpu.cc_mode";
 
 fn values(path: &str, issuer: &str) -> Option<Values> {
     Some(match path {
@@ -32,7 +44,7 @@ fn values(path: &str, issuer: &str) -> Option<Values> {
         "submods.confidential_space.monitoring_enabled" => {
             Values::Only(vec![json!({"memory": false}), json!({"memory": true})])
         }
-        "submods.confidential_space.support_attributes" => Values::Only(vec![
+        SUPPORT => Values::Only(vec![
             json!(["LATEST", "STABLE", "USABLE"]),
             json!(["STABLE", "USABLE"]),
             json!(["USABLE"]),
@@ -40,15 +52,18 @@ fn values(path: &str, issuer: &str) -> Option<Values> {
             json!([]),
         ]),
         "submods.container.restart_policy" => Values::Only(["Always", "OnFailure", "Never"].map(Json::from).to_vec()),
-        "submods.nvidia_gpu.cc_mode" => Values::Only(["ON", "OFF", "DEVTOOLS"].map(Json::from).to_vec()),
+        GPU_MODE => Values::Only(["ON", "OFF", "DEVTOOLS"].map(Json::from).to_vec()),
         "attester_tcb" => Values::Only(vec![json!(["INTEL"])]),
         "iat" | "nbf" | "exp" => Values::Number,
         "swversion" | "google_service_accounts" | "submods.container.args" => Values::Texts,
         "sub" | "eat_profile" => Values::Text,
+        "swversion[]" | "google_service_accounts[]" | "submods.container.args[]" | "attester_tcb[]" => Values::Text,
         path if path.starts_with("submods.gce.") && path.matches('.').count() == 2 => Values::Text,
-        "submods.container.image_digest" | "submods.container.image_id" | "submods.container.image_reference" => {
-            Values::Text
-        }
+        path if path.starts_with("submods.container.image_signatures[].") => Values::Text,
+        "submods.container.image_signatures" => Values::Maps,
+        "submods.container.image_digest" | "submods.container.image_id" => Values::Digest,
+        "submods.container.image_reference" => Values::Text,
+        "tdx.gcp_attester_tcb_date" | "tdx[].gcp_attester_tcb_date" => Values::Time,
         _ => return None,
     })
 }
@@ -61,53 +76,114 @@ pub(super) const SOFTWARE: [&str; 2] = ["CONFIDENTIAL_SPACE", "GCE"];
 /// Whether it is a debug image.
 pub(super) const DEBUGGING: [&str; 2] = ["enabled", "disabled-since-boot"];
 
+/// What a term says of one token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Says {
+    Is(bool),
+    /// Nothing: why not.
+    Fails(String),
+}
+
 impl Found {
     /// Tells of terms that are the same for every token, though they look at a claim.
-    pub(super) fn impossible(&mut self, root: &Node, issuer: &str) {
-        for term in terms(root) {
+    pub(super) fn impossible(&mut self, policy: &Policy, root: &Node) {
+        let samples = Samples::of(&policy.mapping);
+        for (term, so) in terms(root) {
             let claims = term.claims();
-            let [path] = claims.as_slice() else { continue };
-            let name = path.segments.join(".");
-            let foreign = !self.google && name != "iss";
-            let Some(values) = values(&name, issuer).filter(|_| path.variable == Variable::Assertion) else { continue };
-            if foreign || asks_for_presence(term) || self.is_told_of(path) {
+            if asks_for_presence(term) || claims.iter().any(|path| self.is_told_of(path)) {
                 continue;
             }
-            let Some((tried, is)) = tries(&values, term) else { continue };
-            // What takes too long for an answer is no answer.
-            let answers: Option<Vec<_>> = tried.iter().map(|value| answer(term, path, value)).collect();
-            let Some(answers) = answers else { continue };
-            let differs = matches!(term, Node::Binary { operator: Operator::NotEqual, .. });
-            if answers.iter().all(|answer| *answer != Some(true)) {
+            if self.google
+                && !claims.is_empty()
+                && let Some(why) = samples.fault_of_term(term)
+            {
+                self.fails_always(term, &why);
+                continue;
+            }
+            let [path] = claims.as_slice() else { continue };
+            let name = written(&path.segments);
+            let foreign = !self.google && name != "iss";
+            let values = values(&name, &policy.issuer);
+            let Some(values) = values.filter(|_| !foreign && path.variable == Variable::Assertion) else { continue };
+            self.tried(term, path, &values);
+            let developing = || answer(term, path, &json!("DEVTOOLS")) == Some(Says::Is(so));
+            if name == GPU_MODE && asks_for(term, "DEVTOOLS") && developing() {
                 self.add(
-                    Level::Error,
-                    "never-true",
-                    format!("{} is never true: {path} is {is}", spoken(term)),
-                    "it denies every token, or adds nothing to an ||; behind a ! it lets everything pass",
-                );
-            } else if differs && answers.iter().all(|answer| *answer == Some(true)) {
-                self.add(
-                    Level::Error,
-                    "always-true",
-                    format!("{} is always true: {path} is {is}", spoken(term)),
-                    "it lets everything pass",
+                    Level::Warning,
+                    "gpu-devtools",
+                    format!("{path} may be \"DEVTOOLS\""),
+                    "in this mode of the GPU, for developing, its security protections are switched off: ask for ON",
                 );
             }
         }
+        for (key, expression) in policy.mapping.entries().filter(|_| self.google).collect::<Vec<_>>() {
+            if let Some(why) = samples.fault_of_value(expression.root()) {
+                self.add(
+                    Level::Error,
+                    "always-error",
+                    format!("the mapping of {key} is an error for every token: {why}"),
+                    "without its mapping no token passes",
+                );
+            }
+        }
+    }
+
+    /// Tries a term on what its one claim can be.
+    fn tried(&mut self, term: &Node, path: &ClaimPath, values: &Values) {
+        let Some(Tries { values, is, all }) = tries(values, term) else { return };
+        // What takes too long for an answer is no answer.
+        let answers: Option<Vec<_>> = values.iter().map(|value| answer(term, path, value)).collect();
+        let Some(answers) = answers else { return };
+        let differs = matches!(term, Node::Binary { operator: Operator::NotEqual, .. });
+        match answers.first() {
+            Some(Says::Fails(why)) if answers.iter().all(|answer| matches!(answer, Says::Fails(_))) => {
+                self.fails_always(term, why);
+            }
+            _ if all && answers.iter().all(|answer| *answer != Says::Is(true)) => self.add(
+                Level::Error,
+                "never-true",
+                format!("{} is never true: {path} is {is}", spoken(term)),
+                "it denies every token, or adds nothing to an ||; behind a ! it lets everything pass",
+            ),
+            _ if all && differs && answers.iter().all(|answer| *answer == Says::Is(true)) => self.add(
+                Level::Error,
+                "always-true",
+                format!("{} is always true: {path} is {is}", spoken(term)),
+                "it lets everything pass",
+            ),
+            _ => {}
+        }
+    }
+
+    fn fails_always(&mut self, term: &Node, why: &str) {
+        self.add(
+            Level::Error,
+            "always-error",
+            format!("{} is an error for every token: {why}", spoken(term)),
+            "an error denies, behind a ! too, unless another part of an && or || decides",
+        );
     }
 }
 
-/// The parts of a condition that are true or false by themselves.
-fn terms(root: &Node) -> Vec<&Node> {
-    let (mut found, mut waiting) = (Vec::new(), vec![root]);
-    while let Some(node) = waiting.pop() {
+/// The parts of a condition that are true or false by themselves, and which of the two helps it to be true.
+fn terms(root: &Node) -> Vec<(&Node, bool)> {
+    let (mut found, mut waiting) = (Vec::new(), vec![(root, true)]);
+    while let Some((node, so)) = waiting.pop() {
         match node {
-            Node::And(_) | Node::Or(_) | Node::Not(_) | Node::Conditional(_) => {
-                waiting.extend(node.children().into_iter().rev());
+            Node::Not(inner) => waiting.push((inner, !so)),
+            Node::And(_) | Node::Or(_) | Node::Conditional(_) => {
+                waiting.extend(node.children().into_iter().rev().map(|part| (part, so)));
             }
-            term => found.push(term),
+            term => found.push((term, so)),
         }
     }
+    found
+}
+
+/// Whether a term has this text in it.
+fn asks_for(term: &Node, text: &str) -> bool {
+    let mut found = false;
+    term.visit(&mut |node| found |= matches!(node, Node::Literal(Literal::Text(own)) if own == text));
     found
 }
 
@@ -117,43 +193,84 @@ fn asks_for_presence(term: &Node) -> bool {
     found
 }
 
-/// What a term is tried on, and that in words; nothing, when it says more about a claim than what it is equal to, and
-/// the claim can be anything.
-fn tries(values: &Values, term: &Node) -> Option<(Vec<Json>, String)> {
-    if let Values::Only(values) = values {
-        let shown: Vec<String> = values.iter().map(Json::to_string).collect();
-        return Some((values.clone(), shown.join(" or ")));
+/// What a term is tried on.
+struct Tries {
+    values: Vec<Json>,
+    /// What the claim is, in words.
+    is: String,
+    /// Whether the term has no other answer on what is not tried; else an error alone is told, as it is of the form.
+    all: bool,
+}
+
+/// What a term is tried on; nothing, when it says more about a claim than what it is equal to, and the claim can be
+/// anything.
+fn tries(values: &Values, term: &Node) -> Option<Tries> {
+    match (values, compared_with(term)) {
+        (Values::Only(values), _) => {
+            let shown: Vec<String> = values.iter().map(Json::to_string).collect();
+            Some(Tries { values: values.clone(), is: shown.join(" or "), all: true })
+        }
+        (Values::Time, None) => Some(Tries {
+            values: ["2026-03-13T00:00:00Z", "2024-11-07T12:30:45Z"].map(Json::from).to_vec(),
+            is: String::new(),
+            all: false,
+        }),
+        (_, None) => None,
+        (values, Some(other)) => Some(equals(values, other)),
     }
+}
+
+/// The literal that a claim is said to be, or not to be, or to be in.
+fn compared_with(term: &Node) -> Option<Json> {
     let Node::Binary { operator: Operator::Equal | Operator::NotEqual | Operator::In, operands } = term else {
         return None;
     };
     let [left, right] = operands.as_ref();
-    let other = match (left.path(), right.path()) {
-        (Some(_), None) => literal(right)?,
-        (None, Some(_)) => literal(left)?,
-        _ => return None,
-    };
+    match (left.path(), right.path()) {
+        (Some(_), None) => literal(right),
+        (None, Some(_)) => literal(left),
+        _ => None,
+    }
+}
+
+/// What of a literal the claim can be, and something else that it can be.
+fn equals(values: &Values, other: Json) -> Tries {
     let mut named = other.as_array().cloned().unwrap_or_default();
     named.push(other);
-    Some(match values {
-        Values::Text => {
+    let is = match values {
+        Values::Text | Values::Time => {
             named.retain(Json::is_string);
             named.push(json!("x"));
-            (named, "a text".to_owned())
+            "a text"
+        }
+        Values::Digest => {
+            named.retain(|value| value.as_str().is_some_and(is_digest));
+            named.push(json!(format!("sha256:{}", "0".repeat(64))));
+            "\"sha256:\" and 64 hex digits, a to f in lower case"
         }
         Values::Number => {
             named.retain(Json::is_number);
             named.push(json!(1));
-            (named, "a whole number".to_owned())
+            "a whole number"
+        }
+        Values::Maps => {
+            named = vec![json!([]), json!([{}])];
+            "a list of maps"
         }
         Values::Texts | Values::Only(_) => {
             let list = |value: Json| if value.is_array() { value } else { json!([value]) };
             let texts = |value: &Json| value.as_array().is_some_and(|items| items.iter().all(Json::is_string));
-            let mut lists: Vec<Json> = named.into_iter().map(list).filter(texts).collect();
-            lists.push(json!(["x"]));
-            (lists, "a list of texts".to_owned())
+            named = named.into_iter().map(list).filter(texts).collect();
+            named.push(json!(["x"]));
+            "a list of texts"
         }
-    })
+    };
+    Tries { values: named, is: is.to_owned(), all: true }
+}
+
+fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:")
+        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 fn literal(node: &Node) -> Option<Json> {
@@ -171,28 +288,54 @@ fn literal(node: &Node) -> Option<Json> {
 
 /// What a term says of a token in which the claim has this value; nothing, when that takes more than one evaluation may
 /// use.
-fn answer(term: &Node, path: &ClaimPath, value: &Json) -> Option<Option<bool>> {
+fn answer(term: &Node, path: &ClaimPath, value: &Json) -> Option<Says> {
     let mut token = strangers::ordinary();
-    *path.segments.iter().fold(&mut token, |at, segment| &mut at[segment.as_str()]) = value.clone();
+    put(&mut token, &path.segments, value);
     let nothing = Json::Object(serde_json::Map::new());
     let (scope, mut budget) = (Scope { assertion: &token, google: &nothing, attribute: &nothing }, Budget::default());
     let answer = match term.evaluate_alone(scope, &mut budget) {
-        Some(Ok(Value::Bool(value))) => Some(value),
-        _ => None,
+        Some(Ok(Value::Bool(value))) => Says::Is(value),
+        _ => Says::Fails(told(term, scope)),
     };
     (!budget.short).then_some(answer)
+}
+
+/// Gives a claim a value. A number in its path is the place in a list, all of whose elements become the same.
+fn put(at: &mut Json, segments: &[String], value: &Json) {
+    /// The longest list that is made.
+    const LONGEST: usize = 100;
+    let Some((first, rest)) = segments.split_first() else {
+        *at = value.clone();
+        return;
+    };
+    match first.parse::<usize>() {
+        Ok(place) => {
+            let mut item = at.get(0).cloned().unwrap_or(Json::Null);
+            put(&mut item, rest, value);
+            *at = Json::Array(vec![item; place.min(LONGEST) + 1]);
+        }
+        Err(_) => {
+            if !at.is_object() {
+                *at = Json::Object(serde_json::Map::new());
+            }
+            put(&mut at[first.as_str()], rest, value);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::attest::policy::Policy;
-    use crate::attest::policy::found::Level;
+    use crate::attest::policy::found::{Level, Remark};
     use crate::attest::policy::lint::lint;
 
-    fn rules(head: &str, term: &str) -> Vec<&'static str> {
+    fn remarks(head: &str, term: &str) -> Vec<Remark> {
         let good = "assertion.swname == 'GCE' && assertion.submods.gce.project_id == 'p'";
-        let text = format!("audiences: [a]\n{head}\ncondition: |\n  {good} && {term}\n");
-        let found = lint(&Policy::read(&text, "p").unwrap()).into_iter().filter(|remark| remark.level == Level::Error);
+        lint(&Policy::read(&format!("audiences: [a]\n{head}\ncondition: |\n  {good} && {term}\n"), "p").unwrap())
+    }
+
+    fn rules(head: &str, term: &str) -> Vec<&'static str> {
+        let found = remarks(head, term).into_iter().filter(|remark| remark.level == Level::Error);
         found.map(|remark| remark.rule).collect()
     }
 
@@ -205,8 +348,8 @@ mod tests {
             ("assertion.hwmodel == 'INTEL_TDX'", "hwmodel-value"),
             ("assertion.hwmodel.endsWith('_TDX')", ""),
             (&format!("{space}.monitoring_enabled == false"), "never-true"),
-            (&format!("{space}.monitoring_enabled"), "never-true"),
-            (&format!("!{space}.monitoring_enabled"), "never-true"),
+            (&format!("{space}.monitoring_enabled"), "always-error"),
+            (&format!("!{space}.monitoring_enabled"), "always-error"),
             (&format!("{space}.monitoring_enabled != true"), "always-true"),
             (&format!("{space}.monitoring_enabled.memory == false"), ""),
             (&format!("'stable' in {space}.support_attributes"), "never-true"),
@@ -227,6 +370,16 @@ mod tests {
             ("assertion.submods.gce.zone.matches('^europe-.*$')", ""),
             ("assertion.submods.gce.zone != assertion.submods.gce.project_id", ""),
             ("assertion.iat == '1790000000'", "never-true"),
+            ("assertion.swversion[0] == 250800", "never-true"),
+            ("assertion.submods.container.image_digest == '1111'", "never-true"),
+            (&format!("assertion.submods.container.image_digest == 'sha256:{}'", "A".repeat(64)), "never-true"),
+            (&format!("assertion.submods.container.image_digest == 'sha256:{}'", "1".repeat(63)), "never-true"),
+            (&format!("assertion.submods.container.image_digest in ['sha256:{}', '1']", "1".repeat(64)), ""),
+            ("assertion.submods.container.image_digest.startsWith('sha256:1')", ""),
+            ("assertion.submods.container.image_digest != 'sha256:1'", "always-true"),
+            (&format!("assertion.submods.container.image_id == '{}'", "1".repeat(64)), "never-true"),
+            ("'x' in assertion.submods.container.image_signatures", "never-true"),
+            ("assertion.hwmodel < 'GCP_INTEL_TDY'", ""),
             ("(has(assertion.hwmodel) && assertion.submods.gce.instance_id == 5)", "number-for-text"),
         ] {
             let expected: Vec<&str> = Some(rule).filter(|rule| !rule.is_empty()).into_iter().collect();
@@ -236,6 +389,70 @@ mod tests {
         assert_eq!(rules(intel, "assertion.hwmodel == 'INTEL_TDX'"), [""; 0], "its own spelling");
         assert_eq!(rules(intel, "assertion.iss == 'https://confidentialcomputing.googleapis.com'"), ["never-true"]);
     }
+
+    #[test]
+    fn terms_that_are_an_error_on_every_token_are_told_with_the_remedy() {
+        let container = "assertion.submods.container";
+        for (term, remedy) in [
+            ("assertion.swversion[0] >= 250800", "write int(assertion.swversion[0])"),
+            ("int(assertion.swversion) >= 250800", "write int(assertion.swversion[0])"),
+            ("!(int(assertion.swversion) < 250800)", "write int(assertion.swversion[0])"),
+            ("assertion.swversion >= 250800", "write int(assertion.swversion[0])"),
+            ("assertion.swversion.exists(v, v >= 250800)", "the first of assertion.swversion is a text"),
+            ("assertion.google_service_accounts.contains('a@b')", "write \"a@b\" in assertion.google_service_accounts"),
+            (
+                "assertion.google_service_accounts.startsWith('a')",
+                "google_service_accounts.exists(x, x.startsWith(...))",
+            ),
+            (&format!("{container}.args.contains('x')"), "write \"x\" in assertion.submods.container.args"),
+            (&format!("{container}.image_signatures.contains('x')"), "image_signatures.exists(x, x.NAME == ...)"),
+            (&format!("!('sha256:2' in {container}.image_digest)"), "image_digest is a text"),
+            ("assertion.submods.gce.zone.contains(1)", "1 is a whole number (int)"),
+            ("assertion.swname in 'CONFIDENTIAL_SPACE,GCE'", "in looks into lists and maps"),
+            ("assertion.swname.startsWith(1)", "1 is a whole number (int)"),
+            ("assertion.iat < timestamp('2027-01-01T00:00:00Z')", "write timestamp(assertion.iat)"),
+            ("assertion.exp > '2027'", "leave out the quotes of \"2027\""),
+            (
+                "assertion.tdx.gcp_attester_tcb_date > timestamp('2027-01-01T00:00:00Z')",
+                "write timestamp(assertion.tdx.gcp_attester_tcb_date)",
+            ),
+            ("int(assertion.tdx.gcp_attester_tcb_date) > 5", "int() reads a whole number such as"),
+            ("int(assertion.hwmodel) == 1", "int() reads a whole number such as"),
+            ("assertion.hwmodel", "compare it with something"),
+            ("!assertion.hwmodel", "compare it with something"),
+            ("size(assertion.oemid) == 1", "size() counts what texts, bytes, lists and maps hold"),
+        ] {
+            let found: Vec<_> = remarks("", term).into_iter().filter(|remark| remark.level == Level::Error).collect();
+            let [remark] = found.as_slice() else { panic!("{term}: {found:?}") };
+            assert!(remark.rule == "always-error" && remark.level == Level::Error, "{term}: {remark:?}");
+            assert!(remark.message.contains(remedy) && !remark.message.contains("now "), "{term}: {remark:?}");
+            assert!(remark.why.contains("behind a ! too"), "{term}: {remark:?}");
+        }
+        let mapped = |made: &str| rules(&format!("mapping: {{attribute.a: {made:?}}}"), "attribute.a == 'x'");
+        assert_eq!(mapped("assertion.swversion + 'x'"), ["always-error"]);
+        assert_eq!(mapped("assertion.swversion[0] + 'x'"), [""; 0]);
+        assert_eq!(
+            rules("", "(assertion.exp + 1u > 5 || assertion.exp + 1.0 > 5.0)"),
+            [""; 0],
+            "numbers may be of any type"
+        );
+    }
+
+    #[test]
+    fn a_gpu_for_developing_is_told() {
+        for (term, told) in [
+            ("MODE == 'DEVTOOLS'", true),
+            ("MODE in ['ON', 'DEVTOOLS']", true),
+            ("MODE != 'DEVTOOLS'", false),
+            ("!(MODE == 'DEVTOOLS')", false),
+            ("MODE == 'ON'", false),
+        ] {
+            let found = remarks("", &term.replace("MODE", "assertion.submods.nvidia_gpu.cc_mode"));
+            assert_eq!(found.iter().any(|remark| remark.rule == "gpu-devtools"), told, "{term}: {found:?}");
+            assert_eq!(found.len(), usize::from(told), "{term}: {found:?}");
+        }
+    }
+
     #[test]
     fn what_takes_long_uses_nothing_up_for_the_terms_behind_it() {
         let all = |count: u8, name: &str, inner: &str| {

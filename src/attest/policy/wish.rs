@@ -15,6 +15,8 @@ const PARTS: usize = 6;
 pub(super) struct Wish<'a, 'b> {
     pub(super) scope: Scope<'a>,
     pub(super) budget: &'b mut Budget,
+    /// Whether present values are told: of a token that was made up they say nothing.
+    pub(super) values: bool,
 }
 
 impl Wish<'_, '_> {
@@ -79,7 +81,7 @@ impl Wish<'_, '_> {
         // What is fixed is what the other should be; of two that are not, the left one is told of.
         let flipped = if operator == Operator::In { !fixed(right) } else { fixed(left) && !fixed(right) };
         let (subject, object) = if flipped { (right, left) } else { (left, right) };
-        if let Some(told) = self.of_another_kind(subject, object).filter(|_| so) {
+        if let Some(told) = self.of_another_kind(operator, subject, object).filter(|_| so) {
             return Some(told);
         }
         let verb = match (operator, so) {
@@ -97,7 +99,7 @@ impl Wish<'_, '_> {
     }
 
     /// A text is never equal to a number, whatever both of them are.
-    fn of_another_kind(&self, subject: &Node, object: &Node) -> Option<String> {
+    fn of_another_kind(&self, operator: Operator, subject: &Node, object: &Node) -> Option<String> {
         let path = subject.path()?;
         let number =
             |node: &Node| matches!(node, Node::Literal(Literal::Int(_) | Literal::Uint(_) | Literal::Double(_)));
@@ -112,6 +114,19 @@ impl Wish<'_, '_> {
             (Json::Number(_), Node::Literal(Literal::Text(text))) if text.parse::<f64>().is_ok() => Some(format!(
                 "{path}, which is a number, were compared with a number: leave out the quotes of {text:?}"
             )),
+            (Json::Bool(_), Node::Literal(Literal::Text(text))) if matches!(text.as_str(), "true" | "false") => Some(
+                format!("{path}, which is true or false, were compared with {text}: leave out the quotes of {text:?}"),
+            ),
+            (Json::Array(_), Node::Literal(Literal::Text(text))) if operator == Operator::Equal => {
+                Some(format!("{path}, which is a list, held {text:?}: write {text:?} in {path}"))
+            }
+            (Json::Object(parts), Node::Literal(literal))
+                if operator == Operator::Equal && *literal != Literal::Null =>
+            {
+                let name = parts.keys().next().filter(|_| parts.len() == 1);
+                let such = name.map_or(String::new(), |name| format!(", as {path}.{name}"));
+                Some(format!("a part of {path}, which is a map, were compared: ask for it by its name{such}"))
+            }
             _ => None,
         }
     }
@@ -146,7 +161,7 @@ impl Wish<'_, '_> {
     /// The present value, unless it is none that a sentence can hold, or one that must not be shown.
     fn present(&mut self, node: &Node) -> Option<String> {
         let mapped = |node: &Node| node.claims().iter().any(|path| path.variable != Variable::Assertion);
-        if node.path().is_some() || fixed(node) || mapped(node) {
+        if !self.values || node.path().is_some() || fixed(node) || mapped(node) {
             return None;
         }
         let value = match node.evaluate_alone(self.scope, self.budget)?.ok()? {
@@ -210,7 +225,7 @@ mod tests {
         let claims = json!({
             "x": "A", "y": false, "n": 3, "l": ["STABLE", "b", "c"], "v": ["250800"], "id": "4455667788990011223",
             "sub": "https://www.googleapis.com/compute/v1/projects/p/zones/z/instances/job-7",
-            "args": ["--token", "tok888"], "eat_nonce": "n0nce",
+            "args": ["--token", "tok888"], "eat_nonce": "n0nce", "m": {"memory": false},
         });
         // As one term, which an operator at the top would divide.
         let explained = Condition::compile(condition).unwrap().explain(&claims, &Mapped::default());
@@ -275,6 +290,18 @@ mod tests {
             (
                 "assertion.n == '3'",
                 "assertion.n, which is a number, were compared with a number: leave out the quotes of \"3\"",
+            ),
+            (
+                "assertion.y == 'true'",
+                "assertion.y, which is true or false, were compared with true: leave out the quotes of \"true\"",
+            ),
+            (
+                "assertion.l == 'LATEST'",
+                "assertion.l, which is a list, held \"LATEST\": write \"LATEST\" in assertion.l",
+            ),
+            (
+                "assertion.m == true",
+                "a part of assertion.m, which is a map, were compared: ask for it by its name, as assertion.m.memory",
             ),
             ("assertion.args[1] + '' == 'x'", "assertion.args[1] + \"\" were \"x\""),
             ("assertion.eat_nonce + '' == 'x'", "assertion.eat_nonce + \"\" were \"x\""),

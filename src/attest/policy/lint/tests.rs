@@ -10,7 +10,8 @@ fn rules(condition: &str) -> Vec<&'static str> {
 }
 
 const GOOD: &str = "assertion.swname == 'CONFIDENTIAL_SPACE' && assertion.dbgstat == 'disabled-since-boot' \
-    && assertion.submods.container.image_digest == 'sha256:1' && assertion.submods.gce.project_id == 'p'";
+    && assertion.submods.container.image_digest \
+    == 'sha256:1111111111111111111111111111111111111111111111111111111111111111' && assertion.submods.gce.project_id == 'p'";
 const VM: &str = "assertion.swname == 'GCE' && assertion.submods.gce.project_id == 'p'";
 
 // Looking at every condition twice would take longer than anybody waits.
@@ -51,7 +52,8 @@ fn what_is_true_of_strangers_asks_for_nothing() {
     let project = "assertion.submods.gce.project_id";
     let digest = "assertion.submods.container.image_digest";
     let owner = "assertion.submods.gce.project_id == 'p'";
-    let image = "assertion.submods.container.image_digest == 'sha256:1'";
+    let ours = format!("sha256:{}", "1".repeat(64));
+    let image = &format!("assertion.submods.container.image_digest == '{ours}'");
     let debug = "assertion.dbgstat == 'disabled-since-boot'";
     let support = "assertion.submods.confidential_space.support_attributes";
     for (instead, of, rule) in [
@@ -65,7 +67,7 @@ fn what_is_true_of_strangers_asks_for_nothing() {
         (format!("{project} >= ''"), owner, "any-project"),
         ("size(assertion.google_service_accounts) > 0".to_owned(), owner, "any-project"),
         ("assertion.sub.contains('/projects/')".to_owned(), owner, "any-project"),
-        (format!("{digest} != 'sha256:1'"), image, "any-image"),
+        (format!("{digest} != '{ours}'"), image, "any-image"),
         (format!("{digest}.startsWith('sha256:')"), image, "any-image"),
         ("assertion.dbgstat == 'enabled'".to_owned(), debug, "debug-image-passes"),
         (format!("!('STABLE' in {support})"), debug, "debug-image-passes"),
@@ -293,4 +295,42 @@ fn an_empty_condition_is_told_once_and_with_advice_that_works() {
     assert_eq!(told.matches("is empty").count(), 1, "{told}");
     assert!(told.contains("allow_everything: true"), "{told}");
     assert!(Policy::read("audiences: [a]\ncondition: 'true'\nallow_everything: true\n", "p").is_ok());
+}
+
+#[test]
+fn a_provider_that_is_off_is_told_how_it_comes_back() {
+    let why = |state: &str| {
+        let text = format!(
+            r#"{{"attributeCondition": "{GOOD}", "oidc": {{"issuerUri": "https://confidentialcomputing.googleapis.com",
+                "allowedAudiences": ["a"]}}, {state}}}"#
+        );
+        lint(&Policy::read(&text, "p").unwrap()).into_iter().map(|remark| remark.why).collect::<Vec<_>>()
+    };
+    let [disabled, deleted] = [r#""disabled": true"#, r#""state": "DELETED""#].map(why);
+    assert!(disabled.len() == 1 && disabled[0].contains("enable it"), "{disabled:?}");
+    assert!(deleted.len() == 1 && deleted[0].contains("providers undelete"), "{deleted:?}");
+}
+
+#[test]
+fn of_other_issuers_tokens_no_claim_is_known() {
+    let told = |issuer: &str, term: &str| {
+        let text = format!("audiences: [a]\nissuer: {issuer}\ncondition: |\n  {GOOD} && {term}\n");
+        lint(&Policy::read(&text, "p").unwrap())
+            .into_iter()
+            .map(|remark| (remark.level, remark.rule))
+            .collect::<Vec<_>>()
+    };
+    let google = crate::attest::policy::file::GOOGLE;
+    for (term, there) in [
+        ("assertion.tdx.attester_tcb_status == 'UpToDate'", [(Level::Warning, "unknown-claim")].as_slice()),
+        ("assertion.tdx.exists(t, t.attester_tcb_status == 'UpToDate')", &[(Level::Warning, "unknown-claim")]),
+        ("assertion.tdx.dbgstat == 'disabled'", &[(Level::Warning, "unknown-claim")]),
+        ("assertion.dbgstat == 'disabled'", &[(Level::Error, "dbgstat-value")]),
+        ("assertion.hwmodel == 'INTEL_TDX'", &[(Level::Error, "hwmodel-value")]),
+        ("assertion.submods.nvidia_gpu.gpus[0].count == 1", &[(Level::Note, "unknown-claim")]),
+        ("assertion.submods.nvidia_gpu.gpus.exists(g, g.count == 1)", &[(Level::Note, "unknown-claim")]),
+    ] {
+        assert_eq!(told(google, term), there, "{term}");
+        assert_eq!(told("https://portal.trustauthority.intel.com", term), [], "{term}");
+    }
 }
