@@ -23,6 +23,7 @@
 //!   counts as failing goes with them.
 //! - *The clock steps forward, or nobody runs for days.* [`patience`] leaves out time in which nothing was tried.
 
+pub mod attempt;
 pub mod backoff;
 pub mod desk;
 pub mod entry;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::worker::Attempt;
+use super::attempt::Attempt;
 use super::{Ending, Leased, backoff};
 use crate::deliver::Verdict;
 use crate::event::Outcome;

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::attempt::Attempt;
 use super::entry::Ending;
 use super::patience::ending;
 use super::{Desk, Leased, Settlement, Store};
@@ -23,27 +24,6 @@ use crate::deliver::Verdict;
 use crate::event::Outcome;
 use crate::telemetry::metrics as names;
 use crate::telemetry::summed::{Sum, Summed};
-
-/// How one attempt went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Attempt {
-    /// The event is finished.
-    Done {
-        /// How.
-        outcome: Outcome,
-        /// A sentence, where the outcome alone does not tell.
-        note: Option<String>,
-    },
-    /// It is not.
-    Failed {
-        /// What went wrong, with its causes, for the row and for the log.
-        reason: String,
-        /// What follows.
-        verdict: Verdict,
-        /// The metric label.
-        label: &'static str,
-    },
-}
 
 /// What is done with a leased row: enrich, decide, deliver. Repeating it must be safe.
 pub trait Handler: Send + Sync + std::fmt::Debug {

@@ -2,6 +2,9 @@
 
 use serde::Deserialize;
 
+/// The issuer of Google's attestation tokens.
+pub const GOOGLE: &str = "https://confidentialcomputing.googleapis.com";
+
 /// Which family of tokens a policy accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -2,11 +2,8 @@
 
 use super::found::{Found, Level};
 use super::known::written;
-use super::possible::{DEBUGGING, MODELS, SOFTWARE};
+use super::possible::{DEBUGGING, MODELS, SOFTWARE, SUPPORT};
 use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
-
-/// What says which support a production image has.
-pub(super) const SUPPORT: &str = "submods.confidential_space.support_attributes";
 
 impl Found {
     pub(super) fn comparison(&mut self, operator: Operator, left: &Node, right: &Node) {

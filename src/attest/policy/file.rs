@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use url::Url;
 
-use super::accepted::{Family, TokenKind};
+use super::accepted::{Family, GOOGLE, TokenKind};
 use super::condition::Condition;
 use super::mapping::Mapping;
 use super::members;
@@ -15,9 +15,6 @@ use super::{Off, Policy, PolicyError};
 use crate::attest::cel::node::{Literal, Macro, Node, Operator};
 use crate::attest::json;
 use crate::attest::keys::KeySet;
-
-/// The issuer of Google's attestation tokens.
-pub const GOOGLE: &str = "https://confidentialcomputing.googleapis.com";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

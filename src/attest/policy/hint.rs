@@ -2,8 +2,8 @@
 
 use serde_json::Value as Json;
 
+use super::accepted::GOOGLE;
 use super::fault::fault;
-use super::file::GOOGLE;
 use super::known;
 use super::mapping::{Mapping, MappingError};
 use super::wish::Wish;

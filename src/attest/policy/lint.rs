@@ -1,12 +1,13 @@
 //! What is probably wrong with a policy, and why it matters.
 
+use super::accepted::GOOGLE;
 use super::anchor::anchored;
-use super::compared::{SUPPORT, number, texts};
-use super::file::GOOGLE;
+use super::compared::{number, texts};
 use super::found::{Found, Level, Remark};
 use super::known;
 use super::length::longest;
 use super::mapping::SUBJECT_BYTES;
+use super::possible::SUPPORT;
 use super::{Off, Policy};
 use crate::attest::cel::node::{ClaimPath, Literal, Loop, Macro, Node, Operator, Variable};
 use crate::attest::cel::pattern_problem;

@@ -1,6 +1,6 @@
 //! Policies: which tokens, which audience, and a condition in the Common Expression Language.
 
-mod accepted;
+pub mod accepted;
 mod anchor;
 mod compared;
 pub mod condition;

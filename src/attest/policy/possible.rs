@@ -4,7 +4,6 @@
 use serde_json::{Value as Json, json};
 
 use super::Policy;
-use super::compared::SUPPORT;
 use super::found::{Found, Level};
 use super::known::written;
 use super::samples::{Samples, told};
@@ -67,6 +66,9 @@ fn values(path: &str, issuer: &str) -> Option<Values> {
         _ => return None,
     })
 }
+
+/// What says which support a production image has.
+pub(super) const SUPPORT: &str = "submods.confidential_space.support_attributes";
 
 /// The models that Google's tokens name.
 pub(super) const MODELS: [&str; 5] =

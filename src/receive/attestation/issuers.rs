@@ -10,7 +10,7 @@ use super::fault::BuildError;
 use crate::attest::key_source::{FetchError, FetchRules, KeySource};
 use crate::attest::keys::KeySet;
 use crate::attest::policies::{FolderError, Table};
-use crate::attest::policy::file::GOOGLE;
+use crate::attest::policy::accepted::GOOGLE;
 use crate::config::attestation::AttestationConfig;
 
 /// The issuers' keys. A policy that is reloaded with another issuer adds a source.

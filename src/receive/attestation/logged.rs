@@ -19,7 +19,7 @@ use crate::attest::claims::Claims;
 use crate::attest::gotpm::{self, Examined};
 use crate::attest::key_source::Unavailable;
 use crate::attest::outcome::{Decided, closed, opened};
-use crate::attest::policy::file::GOOGLE;
+use crate::attest::policy::accepted::GOOGLE;
 use crate::attest::policy::{Explanation, Policy};
 use crate::attest::reason::Reason;
 use crate::attest::seen::Use;

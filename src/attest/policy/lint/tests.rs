@@ -320,7 +320,7 @@ fn of_other_issuers_tokens_no_claim_is_known() {
             .map(|remark| (remark.level, remark.rule))
             .collect::<Vec<_>>()
     };
-    let google = crate::attest::policy::file::GOOGLE;
+    let google = crate::attest::policy::accepted::GOOGLE;
     for (term, there) in [
         ("assertion.tdx.attester_tcb_status == 'UpToDate'", [(Level::Warning, "unknown-claim")].as_slice()),
         ("assertion.tdx.exists(t, t.attester_tcb_status == 'UpToDate')", &[(Level::Warning, "unknown-claim")]),
