@@ -29,8 +29,8 @@ pub struct Baseline {
     pub broken: Vec<String>,
 }
 
-/// For which VMs a baseline is good. Lists are alternatives; an empty one means any, though none is read from a document
-/// that has it empty. All kinds must agree.
+/// For which VMs a baseline is good. Lists are alternatives; an empty one means any, though a document that has one empty
+/// is broken. All kinds must agree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Project ids; `*` stands for any text.

@@ -45,7 +45,7 @@ impl Trouble {
             ApiError::Auth { .. } | ApiError::Refused { .. } => Self::Never(Reason::Forbidden, told),
             ApiError::TooLarge { .. } => Self::Never(Reason::Rejected, told),
             _ if error.is_retryable() => later(true),
-            // The token is not taken although it was renewed: nothing was done, and that passes as a token that cannot be had.
+            // The token is not taken although it was renewed: nothing was done, and it passes as one that cannot be had.
             _ if error.status() == Some(401) => later(false),
             // Another operation on the same resource is under way: nothing was done, and it passes.
             _ if is_busy(error) => later(false),
