@@ -14,6 +14,7 @@ use super::baseline_report::{Asked, logged, newest_late, problems, told};
 use super::log_file::known_entries;
 use super::out::{note, say};
 use super::{Format, table};
+use crate::causes::chain;
 use crate::config::google::{Account, GoogleConfig};
 use crate::config::secrets::environment;
 use crate::config::state::{StateConfig, StateUrl};
@@ -310,7 +311,12 @@ fn usable(report: &BootReport, from: From) -> anyhow::Result<crate::integrity::m
 }
 
 async fn list(baselines: &Baselines, format: Format) -> anyhow::Result<ExitCode> {
-    let (all, journal) = (baselines.all(Utc::now()).await?, baselines.journal().await?);
+    let all = baselines.all(Utc::now()).await?;
+    // Which baselines there are does not depend on it.
+    let journal = baselines.journal().await.unwrap_or_else(|error| {
+        note!("The journal cannot be read, so who approved some of them is not told: {}", chain(&error));
+        Vec::new()
+    });
     if format == Format::Json {
         for baseline in all.iter() {
             let by = approved_by(baseline, &journal);
