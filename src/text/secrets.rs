@@ -2,6 +2,7 @@
 
 mod addresses;
 mod authorization;
+mod commands;
 pub(super) mod forms;
 mod hints;
 mod lists;

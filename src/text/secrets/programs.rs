@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::commands::{command, starts};
 use super::pattern;
 use super::values::{Found, Secret, VALUE, hide as hide_values};
-use crate::text::command_line::base_name;
 
 /// What a text with one of these programs holds; what has `pass` in it is looked at by its name.
 pub(super) const STEMS: &str = concat!(
@@ -117,19 +117,12 @@ fn before_host(value: &str) -> Secret {
 
 /// Whether a service is meant and no client: `systemctl show mysqld -pMainPID`.
 fn asks_systemd(found: &Found<'_>) -> bool {
-    let asks = |word: &str| matches!(base_name(word), "systemctl" | "journalctl" | "service");
+    let asks = |program: &str| matches!(program, "systemctl" | "journalctl");
     let told = found.told.trim_start();
     let clients = told.matches("mysql").count() + told.matches("mariadb").count();
     let is_daemon = told.starts_with("mysqld") && !told.starts_with("mysqldump");
     // Behind `&` another command begins.
-    clients == 1 && !told.contains('&') && (is_daemon || command(found.before).split_whitespace().any(asks))
-}
-
-/// What stands before of the same command, as far as it tells whose an option is.
-pub(super) fn command(before: &str) -> &str {
-    const NEAR: usize = 400;
-    let near = &before[before.floor_char_boundary(before.len().saturating_sub(NEAR))..];
-    near.rsplit(['|', ';', '&', '\n']).next().unwrap_or_default()
+    clients == 1 && !told.contains('&') && (is_daemon || starts(command(found.before), asks))
 }
 
 /// The text without them.
@@ -276,6 +269,15 @@ mod tests {
         for (text, expected) in [
             ("sh -c mysqld & mysql -pHunter2", "sh -c mysqld & mysql -p[redacted]"),
             ("systemctl start mysql; mysql -pHunter2", "systemctl start mysql; mysql -p[redacted]"),
+            (
+                "docker compose exec service mysql -uroot -pHunter2",
+                "docker compose exec service mysql -uroot -p[redacted]",
+            ),
+            (
+                "kubectl exec svc/service -- mysql -uroot -pHunter2 shop",
+                "kubectl exec svc/service -- mysql -uroot -p[redacted] shop",
+            ),
+            ("ssh systemctl mysql -pHunter2", "ssh systemctl mysql -p[redacted]"),
             ("kubectl exec mysqld -- mysqldump -pHunter2", "kubectl exec mysqld -- mysqldump -p[redacted]"),
             ("redis-cli -h x AUTH Hunter2", "redis-cli -h x AUTH [redacted]"),
             ("redis-cli AUTH default Hunter2", "redis-cli AUTH [redacted]"),
@@ -305,6 +307,8 @@ mod tests {
             "kubectl exec -it mysql -- find / -path /proc -prune",
             "systemctl show mysqld -pMainPID",
             "systemctl show mysql -pMainPID",
+            "sudo -u root /usr/bin/systemctl show mysql -pMainPID",
+            "Run (command=sh -c systemctl show mysql -pMainPID user=root)",
             "sqlplus / as sysdba",
             "sqlplus -s /nolog @/tmp/x.sql",
             "openssl passwd -6",
