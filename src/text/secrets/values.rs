@@ -32,6 +32,8 @@ pub(super) struct Found<'t> {
     pub(super) told: &'t str,
     /// The value, or how it begins.
     pub(super) value: &'t str,
+    /// The text behind it.
+    pub(super) behind: &'t str,
 }
 
 /// What of a value is secret.
@@ -62,7 +64,8 @@ pub(super) fn hide<'t, S: Into<Secret>>(
     let (mut shown, mut done, mut at) = (String::new(), 0, 0);
     while let Some(found) = pattern.captures_at(&text, at) {
         let (Some(told), Some(value)) = (found.get(1), found.get(2)) else { break };
-        let judged = judge(&Found { before: &text[..told.start()], told: told.as_str(), value: value.as_str() }).into();
+        let (before, behind) = (&text[..told.start()], &text[value.end()..]);
+        let judged = judge(&Found { before, told: told.as_str(), value: value.as_str(), behind }).into();
         let hidden = match judged {
             Secret::Nothing => {
                 // A blank before the value may be what the next find begins with.
@@ -160,16 +163,37 @@ fn goes_on(rest: &str) -> bool {
     rest.starts_with(|c: char| c.is_alphanumeric())
 }
 
+/// What the shell runs behind a sign of its own: a path, or a program that those who attack use.
+static COMMAND: LazyLock<Regex> = LazyLock::new(|| {
+    let known =
+        "wget|curl|sh|bash|dash|zsh|cd|echo|printf|export|exec|eval|source|python[0-9.]*|perl|nc|cat|rm|chmod|sudo";
+    pattern(&format!(r"^(?:/|\./|(?:{known})(?:[^0-9A-Za-z_.-]|$))"))
+});
+
+/// Whether a value is that of an option, `--token VALUE`, and not that of a name: `TOKEN=VALUE`, behind which the shell's
+/// signs begin another command, and those of a connection another setting.
+fn is_of_option(text: &str, start: usize) -> bool {
+    let near = &text[text.floor_char_boundary(start.saturating_sub(WORD_BEFORE))..start];
+    let told = near.trim_end().trim_end_matches(['\\', '"', '\'']);
+    let separates = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '(' | ',' | '[');
+    let (before, word) = told.rfind(separates).map_or(("", told), |at| (&told[..at], &told[at + 1..]));
+    word.starts_with('-') || !word.ends_with(['=', ':']) || before.trim_end().ends_with("--from-literal")
+}
+
 /// Where a word ends of which the value's beginning was found: at the next blank. Sensors join arguments without quotes,
-/// so signs of the shell may be part of it; but not where a blank follows them, the next name, or the end.
+/// so signs of the shell may be part of an option's value; but not two of them, nor where a blank follows, the next
+/// name, a command, or the end.
 fn glued(text: &str, start: usize, end: usize) -> usize {
     let mut at = end;
+    let is_of_option = is_of_option(text, start);
     while let Some(sign) = text[at..].chars().next() {
         let rest = &text[at + sign.len_utf8()..];
         let taken = match sign {
             _ if sign.is_whitespace() => break,
             '&' if is_in_query(text, start) => break,
-            '&' | ';' | ',' if NEXT.is_match(rest.trim_start_matches(sign)) => break,
+            '&' | ';' | '|' if !is_of_option => break,
+            '&' | ';' | '|' if rest.starts_with(['&', ';', '|']) || COMMAND.is_match(rest) => break,
+            '&' | ';' | ',' if NEXT.is_match(rest) => break,
             '\\' => match escaped(rest) {
                 Some(bytes) => bytes,
                 None => break,
