@@ -401,7 +401,11 @@ async fn another_vm_of_the_same_name_that_was_hit_is_not_told_as_the_reports() {
     bench.compute.world().failing.insert("stop".into(), ("INTERNAL_ERROR".into(), "the host is stuck".into()));
     let plan = bench.recovers().await;
     assert_eq!(ended(&plan), ("failed", "operation_failed"));
-    assert_eq!(plan.answer.unwrap().other_vm.as_deref(), Some("99999"));
+    assert_eq!(plan.answer.as_ref().unwrap().other_vm.as_deref(), Some("99999"));
+    let finding = told_on_the_finding(&bench, &plan).await;
+    let steps = finding.next_steps.unwrap();
+    assert!(!steps.contains("99999") && !steps.contains("nobody meant"), "nothing was done to it: {steps}");
+    assert_eq!(finding.source_properties.get("action_other_vm"), None);
 }
 
 #[tokio::test]
