@@ -17,23 +17,41 @@ pub(crate) fn private() -> OpenOptions {
 /// Opens a file that is only ever appended to, or makes it. A pipe that nobody reads is refused: opening it would wait for a
 /// reader without end.
 pub(crate) fn appended_to(path: &Path) -> std::io::Result<File> {
-    #[cfg(unix)]
-    is_read_if_pipe(path)?;
-    private().create(true).append(true).open(path)
+    // Held until the file is open: a reader of a pipe is at its end as soon as nobody has it open for writing.
+    let probe = if is_pipe(path) { Some(at_once(path)?) } else { None };
+    let file = private().create(true).append(true).open(path);
+    drop(probe);
+    file
 }
 
+/// Whether it is a pipe with a name. Such a one is not opened just to look: closing it again would end its reader.
 #[cfg(unix)]
-fn is_read_if_pipe(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-    if !std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
-        return Ok(());
-    }
-    match OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path) {
-        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
-            Err(std::io::Error::new(ErrorKind::NotConnected, "it is a pipe that nobody reads"))
-        }
-        other => other.map(drop),
-    }
+pub(crate) fn is_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
+}
+
+/// Whether it is a pipe with a name.
+#[cfg(not(unix))]
+pub(crate) fn is_pipe(_: &Path) -> bool {
+    false
+}
+
+/// Opens a pipe for writing, when somebody reads it.
+#[cfg(unix)]
+fn at_once(pipe: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let opened = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(pipe);
+    opened.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENXIO) => std::io::Error::new(ErrorKind::NotConnected, "it is a pipe that nobody reads"),
+        _ => error,
+    })
+}
+
+/// Opens a pipe for writing.
+#[cfg(not(unix))]
+fn at_once(pipe: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).open(pipe)
 }
 
 /// Makes the folder of a file where it is missing.

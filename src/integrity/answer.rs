@@ -216,7 +216,7 @@ pub struct Answer {
     /// Compute Engine's operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
-    /// The id of the VM that was hit, when that is another one than the report's.
+    /// The id of the VM that the operation is of, when that is another one than the report's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_vm: Option<String>,
     /// The snapshots that were made.
@@ -225,6 +225,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The id of the other VM that was hit. An operation that is known to have failed did nothing to it.
+    pub fn hit_vm(&self) -> Option<&str> {
+        self.other_vm.as_deref().filter(|_| self.reason == Reason::OtherVm)
+    }
+
     /// The answer as a sentence for the finding.
     pub fn sentence(&self) -> String {
         format!("Answer (INTEGRITY_ACTION={}): {}", self.mode, self.told)

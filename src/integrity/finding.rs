@@ -250,7 +250,7 @@ fn properties(entry: &Entry, check: Check, context: &Context) -> Properties {
         put("action_time", Some(json!(answer.time)));
         put("action_request_id", answer.request_id.clone().map(Value::from));
         put("action_operation", answer.operation.clone().map(Value::from));
-        put("action_other_vm", answer.other_vm.clone().map(Value::from));
+        put("action_other_vm", answer.hit_vm().map(Value::from));
         put("action_snapshots", (!answer.snapshots.is_empty()).then(|| json!(answer.snapshots)));
     }
     if let Some(judgement) = &context.judgement {

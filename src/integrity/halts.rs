@@ -77,11 +77,13 @@ impl Record {
     }
 
     /// A shutdown that comes to be known only now: the boot that is told not to have completed had no time to, if it
-    /// was stopped before its time was up. One that was stopped afterwards, by us or by others, did hang.
+    /// was stopped before its time was up. One that was stopped afterwards, by us or by others, did hang. So did one that
+    /// we stopped because it hung: that its time was up is by our clock, and when it was stopped by Google's.
     pub(super) fn ended_in_time(&mut self, shutdown: Moment) -> Option<Action> {
         let failed = self.checks.get(&Check::BootIncomplete)?.failed?;
+        let hung = |halted: &Halted| halted.check == Check::BootIncomplete && is_of(halted.end(), failed);
         let in_time = self.waited_until.is_some_and(|until| shutdown.time < until);
-        if !in_time || !is_of(shutdown, failed) || !self.was_ended(failed) {
+        if !in_time || self.halted.as_ref().is_some_and(hung) || !is_of(shutdown, failed) || !self.was_ended(failed) {
             return None;
         }
         self.pass_after_all(Check::BootIncomplete, shutdown)
@@ -136,5 +138,24 @@ mod tests {
         record.halted = Some(halted.clone());
         record.halting(&Halted { taken: false, ..halted });
         assert!(record.was_ended(early), "it stays taken");
+    }
+
+    #[test]
+    fn a_boot_that_was_stopped_because_it_hung_did_hang_whatever_the_clocks_say() {
+        let (early, stopped) = (at(100, Some(3)), at(690, Some(3)));
+        for (check, taken, closes) in [
+            (Check::EarlyBoot, true, true),
+            (Check::BootIncomplete, true, false),
+            (Check::BootIncomplete, false, false),
+        ] {
+            let action = answer::Action::Stop;
+            let halted = Some(Halted { action, check, report: early, time: stopped.time, taken });
+            let mut record = Record { halted, newest_boot: Some(early), ..Record::default() };
+            record.fail(Check::BootIncomplete, early);
+            record.given(early, 10);
+            assert_eq!(record.clone().halted_in_time().is_some(), closes, "{check:?} {taken}");
+            record.shutdown = Some(stopped);
+            assert_eq!(record.ended_in_time(stopped).is_some(), closes, "its shutdown, {check:?} {taken}");
+        }
     }
 }

@@ -159,7 +159,7 @@ impl Commands {
     /// What was done to a VM that nobody meant comes before everything else.
     fn other_vm(&self, answer: &Answer) -> Option<String> {
         let (action, place) = (answer.action?, &self.place);
-        let other = shell::word(answer.other_vm.as_deref()?)?;
+        let other = shell::word(answer.hit_vm()?)?;
         let describe = format!("gcloud compute instances describe {other} {place}");
         Some(match action.undo(&other, place) {
             Some(undo) => format!(

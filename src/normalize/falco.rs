@@ -6,7 +6,7 @@ use super::ignored::Ignored;
 use super::json::Json;
 use super::scalars::shorten;
 use super::sysdig::{MOST_TAGS, facts, fields, first, sentence};
-use super::{derived, place, said, time};
+use super::{derived, place, time};
 use crate::event::runtime::{Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};
 
@@ -70,7 +70,13 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
     let mut place = place::read(told_of, told_of, &[], None);
     let host_name = object.member("hostname").owned().map_or_else(|| place.host.name.clone(), place::host_name);
     let host_name = host_name.or_else(|| place.host.name.clone());
-    place.host.name = object.member("hostname").owned().or(place.host.name);
+    let as_sent = || fields.get("evt.hostname").map(str::to_owned);
+    place.host.name = object.member("hostname").owned().or(place.host.name).or_else(as_sent);
+    if output.is_null() {
+        notes.push(
+            "The event carries no fields; container and pod stand in its sentence only, if it names any.".to_owned(),
+        );
+    }
     let mut event = Runtime {
         id: String::new(),
         shape: Shape::Falco,
@@ -118,24 +124,7 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
     if let Some(known) = known {
         event.fields = known;
     }
-    if output.is_null() {
-        by_its_sentence(&mut event);
-    }
     event
-}
-
-/// Fills in where it happened of an event that came without fields.
-fn by_its_sentence(event: &mut Runtime) {
-    let fields = event.summary.as_deref().map(said::fields).unwrap_or_default();
-    let fields = place::complete(&fields).unwrap_or(fields);
-    let place = place::read(&fields, &fields, &[], None);
-    if place.container.is_empty() && place.kubernetes.is_empty() {
-        return;
-    }
-    (event.container, event.kubernetes, event.fields) = (place.container, place.kubernetes, fields);
-    event
-        .notes
-        .push("The event carries no fields; container and pod are those that its sentence ends with.".to_owned());
 }
 
 /// The sentence without what stands before it: a clock and the priority, both told better elsewhere.

@@ -13,7 +13,6 @@ pub mod log_entry;
 pub mod names;
 mod notification;
 mod place;
-mod said;
 mod scalars;
 mod signs;
 mod stateful;

@@ -9,7 +9,7 @@ pub(super) struct Sign {
     pub(super) name: &'static str,
     /// As the reason names it.
     pub(super) words: &'static str,
-    /// In a text that breaks off, the name says enough only with one of these.
+    /// In a text that breaks off, the name says enough only with one of these; without any, alone.
     beside: &'static [&'static str],
     /// Whether an object is such an event.
     pub(super) is_there: fn(&Json<'_>) -> bool,
@@ -25,7 +25,7 @@ pub(super) const SIGNS: [Sign; 4] = [
     Sign {
         name: "ruleName",
         words: "`content.ruleName`",
-        beside: &[],
+        beside: &["content", "ruleType", "policyId"],
         is_there: |json| json.member("content").member("ruleName").text().is_some(),
     },
     Sign {
@@ -37,7 +37,7 @@ pub(super) const SIGNS: [Sign; 4] = [
     Sign {
         name: "priority",
         words: "`rule` with `priority` and `output`",
-        beside: &["rule", "output"],
+        beside: &["rule"],
         is_there: |json| {
             ["rule", "output"].iter().all(|name| json.member(name).str().is_some()) && falco::is_surely(json)
         },

@@ -66,7 +66,7 @@ fn read_to(text: &str, depth: usize) -> Values<'_> {
         values.found = row.into_iter().map(Cow::Borrowed).collect();
         return values;
     }
-    let mut reader = Reader { text, taken: 0, at: 0, broke: false, room: text.len().saturating_mul(MOST_READINGS) };
+    let mut reader = Reader { text, taken: 0, at: 0, broke: None, room: text.len().saturating_mul(MOST_READINGS) };
     while let Some(start) = reader.next(may_hold_event) {
         if text[start..].starts_with('"') {
             reader.quoted(start, depth, &mut values);
@@ -89,10 +89,19 @@ struct Reader<'t> {
     /// What is before this is among the values already.
     taken: usize,
     at: usize,
-    /// Whether something broke off.
-    broke: bool,
+    /// The first thing that broke off.
+    broke: Option<Broken>,
     /// How many bytes may still be read twice.
     room: usize,
+}
+
+/// What broke off.
+#[derive(Clone, Copy)]
+struct Broken {
+    /// Its brackets are counted up to here.
+    at: usize,
+    /// How many of them are open.
+    open: usize,
 }
 
 impl<'t> Reader<'t> {
@@ -104,7 +113,7 @@ impl<'t> Reader<'t> {
             !text[at..].starts_with('"') || (opens(after) && !text[..at].ends_with('\\'))
         };
         // A text without an event's name is read as far as its values follow one another.
-        if !may_hold_event && self.broke {
+        if !may_hold_event && self.broke.is_some() {
             return None;
         }
         let rest = text.get(self.at..)?;
@@ -117,8 +126,11 @@ impl<'t> Reader<'t> {
             Some(Ok(value)) => {
                 let value = value.get();
                 self.at = start + value.len();
-                // What is within something that broke off is a part of it, unless it begins a line or is an event.
-                let is_whole = !self.broke || self.text[..start].ends_with('\n') || signs::begun(value).is_some();
+                // What is within something that broke off is a part of it, unless it begins a line, or that was closed before.
+                let is_whole = !self.is_member(start)
+                    && (self.broke.is_none()
+                        || self.text[..start].ends_with('\n')
+                        || (!self.is_within(start) && signs::begun(value).is_some()));
                 if is_whole && holds_object(value) {
                     values.leave(&self.text[self.taken..start]);
                     values.found.push(Cow::Borrowed(value));
@@ -126,11 +138,42 @@ impl<'t> Reader<'t> {
                 }
             }
             Some(Err(error)) => {
-                self.broke = true;
+                self.is_within(start);
+                self.broke.get_or_insert(Broken { at: start, open: 0 });
                 self.at = start + self.reached(rest, &error);
             }
             None => self.at = self.text.len(),
         }
+    }
+
+    /// Whether a place is within what broke off before it: some of its brackets are still open there.
+    fn is_within(&mut self, place: usize) -> bool {
+        let Some(broken) = &mut self.broke else { return false };
+        for sign in self.text.as_bytes().get(broken.at..place).unwrap_or_default() {
+            match sign {
+                b'{' | b'[' => broken.open += 1,
+                b'}' | b']' => broken.open = broken.open.saturating_sub(1),
+                _ => {}
+            }
+        }
+        broken.at = broken.at.max(place);
+        broken.open > 0
+    }
+
+    /// Whether a member's name stands before a place, or its end: of an object that began before the text does.
+    fn is_member(&self, start: usize) -> bool {
+        let before = self.text[..start].trim_end_matches([' ', '\t']).strip_suffix(':');
+        before.is_some_and(|before| before.is_empty() || before.ends_with(|c: char| c == '"' || c.is_whitespace()))
+    }
+
+    /// Whether a text in quotes stands for itself. As a member of an object or an element of a list it belongs to these,
+    /// and where they break off it is what somebody's event says, not an event.
+    fn is_alone(&self, start: usize, end: usize) -> bool {
+        let before = self.text[..start].trim_end();
+        let after = &self.text[end..];
+        self.broke.is_none()
+            && !before.ends_with([':', ',', '[', '{'])
+            && (after.is_empty() || after.starts_with(char::is_whitespace))
     }
 
     /// JSON as a text within quotes: `msg="{\"rule\":…}"`.
@@ -140,9 +183,10 @@ impl<'t> Reader<'t> {
         match stream.next() {
             Some(Ok(text)) => {
                 let end = start + stream.byte_offset();
-                let inner = read_to(text.trim(), depth - 1).into_owned();
                 // The quotes may also be around JSON as it is: `msg="{"rule":…}"`.
                 self.at = start + 1;
+                let is_alone = self.is_alone(start, end);
+                let inner = if is_alone { read_to(text.trim(), depth - 1).into_owned() } else { Values::default() };
                 if !inner.found.is_empty() {
                     values.leave(&self.text[self.taken..start]);
                     values.found.extend(inner.found);

@@ -87,7 +87,7 @@ pub(super) fn broken(left: &str) -> Option<Element> {
 }
 
 fn broken_off(sign: &Sign) -> String {
-    format!("an event seems to be in it ({}), but it breaks off or is malformed", sign.words)
+    format!("an event seems to be in it (`{}`), but it breaks off or is malformed", sign.name)
 }
 
 /// Why an object that nobody knows is kept: an event seems to be in it, where it is not looked for, or cut off.

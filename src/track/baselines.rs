@@ -151,16 +151,63 @@ impl Baselines {
     }
 }
 
-/// Who approved a baseline: as its document says, else as the journal says of the import that made it what it is.
+/// Who approved a baseline: as its document says, else as the journal says of the import that made it what it is, but for
+/// an end that was set since.
 pub fn approved_by(baseline: &Baseline, journal: &[Change]) -> Option<String> {
     let journalled = || {
-        let last = journal.iter().rfind(|change| change.baseline == baseline.name && change.what != What::Expire)?;
+        let of_it = |change: &&Change| change.baseline == baseline.name;
+        let last = journal.iter().rfind(|change| of_it(change) && change.what != What::Expire)?;
         let made = Baseline::read(&last.baseline, last.after.as_ref()?);
-        (made.measurements == baseline.measurements).then(|| last.who.clone())
+        let end = |change: &Change| Some(Baseline::read(&change.baseline, change.after.as_ref()?).expires);
+        let expires = journal.iter().rfind(of_it).and_then(end)?;
+        // Nobody approved what somebody else made of it: a scope that was taken away, another end.
+        let approved = Baseline { expires, approved_by: None, ..made };
+        (approved == *baseline).then(|| last.who.clone())
     };
     baseline.approved_by.clone().or_else(journalled)
 }
 
 fn change(name: &str, what: What, who: &str, time: DateTime<Utc>, before: Option<Body>, after: Option<Body>) -> Change {
     Change { time, who: who.to_owned(), baseline: name.to_owned(), what, before, after }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_journal_names_who_approved_what_stands_there_and_nothing_else() {
+        let document = |members: Value| {
+            let mut body = Body::new();
+            body.insert("PCR_4".to_owned(), json!({"hashAlgo": "SHA1", "pcrNum": "PCR_4", "value": "AQ=="}));
+            body.extend(members.as_object().cloned().unwrap_or_default());
+            body
+        };
+        let scoped = json!({"projects": ["p"], "approvedBy": "alice", "description": "d"});
+        let ended = json!({"expiresAt": "2027-01-31T00:00:00Z"});
+        let [time, later] = [1, 2].map(|second| DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap());
+        for (imported, expired, stands, approver) in [
+            (json!({}), false, json!({}), Some("alice")),
+            (scoped.clone(), false, json!({"projects": ["p"], "description": "d"}), Some("alice")),
+            (scoped.clone(), false, json!({"description": "d"}), None),
+            (scoped.clone(), false, json!({"projects": ["p"]}), None),
+            (scoped.clone(), false, json!({"projects": ["q"], "description": "d"}), None),
+            (scoped, false, json!({"projects": [], "description": "d"}), None),
+            (json!({}), false, ended.clone(), None),
+            (json!({}), true, ended.clone(), Some("alice")),
+            (json!({}), true, json!({}), None),
+            (ended.clone(), true, json!({"expiresAt": "2028-01-31T00:00:00Z"}), None),
+        ] {
+            let after = Some(document(imported.clone()));
+            let mut journal = vec![change("b", What::Import, "alice", time, None, after.clone())];
+            if expired {
+                journal.push(change("b", What::Expire, "bob", later, after, Some(document(ended.clone()))));
+            }
+            journal.push(change("other", What::Import, "carol", later, None, Some(document(json!({})))));
+            let baseline = Baseline::read("b", &document(stands.clone()));
+            assert_eq!(approved_by(&baseline, &journal).as_deref(), approver, "{imported} {expired} {stands}");
+        }
+    }
 }

@@ -127,6 +127,29 @@ async fn a_boot_that_we_ended_in_time_closes_what_was_told_of_it_meanwhile() {
     }
 }
 
+/// That its time is up is by our clock, and when it was stopped by Google's, which may be behind.
+#[tokio::test]
+async fn a_boot_that_was_stopped_because_it_hung_stays_told_whatever_the_clocks_say() {
+    for mode in [Mode::Stop, Mode::RelearnOrStop] {
+        for asked in ["2026-11-20T02:12:00.000-08:00", "2026-11-20T02:25:00.000-08:00"] {
+            let bench = Bench::new(rules(mode)).await;
+            approve(&bench.store, "other", &late(3), json!({"names": ["another-vm"]})).await;
+            bench.tracker().follow(&entry(&early(3)), Known::default(), bench.now()).await.unwrap();
+            bench.later(900);
+            let hung = bench.tracker().overdue(bench.now()).await.unwrap().remove(0);
+            let (_, plan) = bench.tracker().follow_and_plan(&hung, Known::default(), bench.now()).await.unwrap();
+            Desk::new(Arc::clone(&bench.store)).record(&plan.unwrap()).await.unwrap();
+            bench.compute.world().asked = Some(asked.to_owned());
+            bench.process().step().await.unwrap();
+            let plan = bench.the_plan().await;
+            assert_eq!(ended(&plan), ("done", "asked"), "{mode:?}");
+            let followed = bench.tracker().follow(&plan.entry().unwrap(), Known::default(), bench.now()).await.unwrap();
+            let Followed::Changes(changes) = followed else { panic!("{followed:?}") };
+            assert!(matches!(changes[..], [FindingChange::Amend { .. }]), "{mode:?} {asked} {changes:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_call_of_unknown_fate_is_not_repeated_once_the_settings_say_otherwise() {
     for changed in [ActingConfig { dry_run: true, ..rules(Mode::Stop) }, rules(Mode::Report)] {
@@ -378,7 +401,11 @@ async fn another_vm_of_the_same_name_that_was_hit_is_not_told_as_the_reports() {
     bench.compute.world().failing.insert("stop".into(), ("INTERNAL_ERROR".into(), "the host is stuck".into()));
     let plan = bench.recovers().await;
     assert_eq!(ended(&plan), ("failed", "operation_failed"));
-    assert_eq!(plan.answer.unwrap().other_vm.as_deref(), Some("99999"));
+    assert_eq!(plan.answer.as_ref().unwrap().other_vm.as_deref(), Some("99999"));
+    let finding = told_on_the_finding(&bench, &plan).await;
+    let steps = finding.next_steps.unwrap();
+    assert!(!steps.contains("99999") && !steps.contains("nobody meant"), "nothing was done to it: {steps}");
+    assert_eq!(finding.source_properties.get("action_other_vm"), None);
 }
 
 #[tokio::test]

@@ -32,6 +32,11 @@ MADE = {
         "ACCOUNT_EMAIL": "findings-sa@prod.acme.test.iam.gserviceaccount.com",
         "IMAGES": "us-east1-docker.pkg.dev/acme.test/prod/sysdig-scc",
     },
+    # As Google's console proposes it: it begins with what is to be replaced.
+    "my-project-412305": {
+        "ACCOUNT_EMAIL": "findings-sa@my-project-412305.iam.gserviceaccount.com",
+        "IMAGES": "us-east1-docker.pkg.dev/my-project-412305/sysdig-scc",
+    },
 }
 FILLED = {
     "app.yaml": "PROJECT_ID ORG_ID SOURCE_ID APP_HOST SYSDIG_REGION ACCOUNT_EMAIL COMPUTE_PROJECT_ID",
@@ -63,7 +68,8 @@ def follow(copy, project):
     found = steps()
     if len(found) != 3:
         sys.exit(f"docs/deploy.md has {len(found)} steps that fill in a file; this test knows 3")
-    reader = {**READER, "PROJECT_ID": project}
+    host = READER["APP_HOST"].replace(READER["PROJECT_ID"], project.split(":")[-1])
+    reader = {**READER, "PROJECT_ID": project, "APP_HOST": host}
     for step in found:
         script = f"{made()}\n{step}"
         subprocess.run(["bash", "-euc", script], cwd=copy, env={**reader, "PATH": "/usr/bin:/bin"}, check=True)
@@ -71,7 +77,7 @@ def follow(copy, project):
     mistakes = []
     for name, settings in FILLED.items():
         lines = [line for line in (copy / name).read_text().splitlines() if not line.lstrip().startswith("#")]
-        mistakes += [f"{name}: still says {line.strip()}" for line in lines if PLACEHOLDER.search(line)]
+        mistakes += [f"{name}: still says {line.strip()}" for line in lines if PLACEHOLDER.search(line.replace(project, ""))]
         mistakes += [f"{name}: {s} did not arrive" for s in settings.split() if arrived[s] not in "\n".join(lines)]
     return mistakes
 
@@ -79,7 +85,8 @@ def follow(copy, project):
 def main():
     copy = pathlib.Path(sys.argv[1])
     mistakes = follow(copy, READER["PROJECT_ID"])
-    mistakes += [mistake for project in MADE if project != READER["PROJECT_ID"] for mistake in follow(copy / "other", project)]
+    others = [project for project in MADE if project != READER["PROJECT_ID"]]
+    mistakes += [mistake for project in others for mistake in follow(copy / project, project)]
     print("\n".join(mistakes) or "docs/deploy.md: three paths filled in")
     sys.exit(1 if mistakes else 0)
 

@@ -108,7 +108,7 @@ impl Found {
             let values = values(&name, &policy.issuer);
             let Some(values) = values.filter(|_| !foreign && path.variable == Variable::Assertion) else { continue };
             self.tried(term, path, &values);
-            let developing = || answer(term, path, &json!("DEVTOOLS")) == Some(Says::Is(so));
+            let developing = || so.is_some() && answer(term, path, &json!("DEVTOOLS")) == so.map(Says::Is);
             if name == GPU_MODE && asks_for(term, "DEVTOOLS") && developing() {
                 self.add(
                     Level::Warning,
@@ -167,14 +167,17 @@ impl Found {
     }
 }
 
-/// The parts of a condition that are true or false by themselves, and which of the two helps it to be true.
-fn terms(root: &Node) -> Vec<(&Node, bool)> {
-    let (mut found, mut waiting) = (Vec::new(), vec![(root, true)]);
+/// The parts of a condition that are true or false by themselves, and which of the two helps it to be true: neither, of
+/// what stands before a `?`, which only chooses.
+fn terms(root: &Node) -> Vec<(&Node, Option<bool>)> {
+    let (mut found, mut waiting) = (Vec::new(), vec![(root, Some(true))]);
     while let Some((node, so)) = waiting.pop() {
         match node {
-            Node::Not(inner) => waiting.push((inner, !so)),
-            Node::And(_) | Node::Or(_) | Node::Conditional(_) => {
-                waiting.extend(node.children().into_iter().rev().map(|part| (part, so)));
+            Node::Not(inner) => waiting.push((inner, so.map(|so| !so))),
+            Node::And(_) | Node::Or(_) => waiting.extend(node.children().into_iter().rev().map(|part| (part, so))),
+            Node::Conditional(parts) => {
+                let [chooses, then, otherwise] = parts.as_ref();
+                waiting.extend([(otherwise, so), (then, so), (chooses, None)]);
             }
             term => found.push((term, so)),
         }
@@ -448,6 +451,9 @@ mod tests {
             ("MODE != 'DEVTOOLS'", false),
             ("!(MODE == 'DEVTOOLS')", false),
             ("MODE == 'ON'", false),
+            ("(MODE == 'DEVTOOLS' ? false : assertion.secboot)", false),
+            ("(!(MODE == 'ON' || MODE == 'DEVTOOLS') ? false : assertion.secboot)", false),
+            ("(assertion.secboot ? MODE == 'DEVTOOLS' : false)", true),
         ] {
             let found = remarks("", &term.replace("MODE", "assertion.submods.nvidia_gpu.cc_mode"));
             assert_eq!(found.iter().any(|remark| remark.rule == "gpu-devtools"), told, "{term}: {found:?}");

@@ -1,5 +1,5 @@
-//! Google's tokens with every claim that they are known to have, in each form in which it was seen: what is an error of
-//! kinds on all of them, such as a list compared with a number, is one on every token.
+//! Google's tokens with every claim that they are known to have, in all combinations of the forms in which they were seen:
+//! what is an error of kinds on each, such as a list compared with a number, is one on every token.
 
 use serde_json::{Value as Json, json};
 
@@ -13,16 +13,16 @@ use crate::attest::cel::{Budget, EvalError, Scope, Value};
 
 /// The tokens with what a policy maps of them.
 pub(super) struct Samples {
-    tokens: [(Json, Mapped); 2],
+    tokens: Vec<(Json, Mapped)>,
 }
 
 impl Samples {
     pub(super) fn of(mapping: &Mapping) -> Self {
-        let tokens = tokens().map(|claims| {
+        let mapped = |claims: Json| {
             let mapped = mapping.apply(&claims).unwrap_or_default();
             (claims, mapped)
-        });
-        Self { tokens }
+        };
+        Self { tokens: tokens().into_iter().map(mapped).collect() }
     }
 
     /// Why a term is an error for every token, if its claims' kinds alone make it one.
@@ -43,7 +43,7 @@ impl Samples {
                 _ => {}
             }
         }
-        let (claims, mapped) = &self.tokens[0];
+        let (claims, mapped) = self.tokens.first()?;
         Some(told(node, scope(claims, mapped)))
     }
 }
@@ -73,31 +73,41 @@ fn is_of_kinds(error: &EvalError) -> bool {
     }
 }
 
-fn tokens() -> [Json; 2] {
+fn tokens() -> Vec<Json> {
     let tcb = |date: &str| json!({"gcp_attester_tcb_status": "UpToDate", "gcp_attester_tcb_date": date});
-    let gpu = json!({
+    // One nonce is a text, several are a list; tdx is documented as a list, and was seen as a map too. Each of these is
+    // as it is whatever the others are: a term may fit one form of each, and be true.
+    let nonces = [json!("zq-nonce-1"), json!(["zq-nonce-1", "zq-nonce-2"])];
+    let modules = [tcb("2026-03-13T00:00:00Z"), json!([tcb("2024-11-07T12:30:45Z")])];
+    let audiences = [json!("https://zzq.example"), json!(["https://zzq.example"])];
+    let mut tokens = vec![token()];
+    for (claim, forms) in [("eat_nonce", nonces), ("tdx", modules), ("aud", audiences)] {
+        let of_each = |token: Json| {
+            forms.clone().map(|form| {
+                let mut token = token.clone();
+                token[claim] = form;
+                token
+            })
+        };
+        tokens = tokens.into_iter().flat_map(of_each).collect();
+    }
+    tokens
+}
+
+/// The claims that have one form.
+fn token() -> Json {
+    let mut token = strangers::ordinary();
+    token["eat_profile"] = json!("https://zzq.example/token-claims");
+    token["hwmodel"] = json!("GCP_INTEL_TDX");
+    token["attester_tcb"] = json!(["INTEL"]);
+    token["submods"]["container"]["cmd_override"] = json!(["--zq"]);
+    token["submods"]["container"]["env_override"] = json!({"ZQ": "zq"});
+    token["submods"]["nvidia_gpu"] = json!({
         "cc_mode": "ON", "cc_feature": "SPT",
         "gpus": [{
             "hwmodel": "GCP_NVIDIA_H100", "driver_version": "590.48.01", "vbios_version": "96.00.CF.00.01",
             "ueid": "907", "l4_serial_number": "907",
         }],
     });
-    // One nonce is a text, several are a list; tdx is documented as a list, and was seen as a map too.
-    [
-        (json!("zq-nonce-1"), tcb("2026-03-13T00:00:00Z"), json!("https://zzq.example")),
-        (json!(["zq-nonce-1", "zq-nonce-2"]), json!([tcb("2024-11-07T12:30:45Z")]), json!(["https://zzq.example"])),
-    ]
-    .map(|(nonce, tdx, audience)| {
-        let mut token = strangers::ordinary();
-        token["aud"] = audience;
-        token["eat_nonce"] = nonce;
-        token["eat_profile"] = json!("https://zzq.example/token-claims");
-        token["hwmodel"] = json!("GCP_INTEL_TDX");
-        token["attester_tcb"] = json!(["INTEL"]);
-        token["tdx"] = tdx;
-        token["submods"]["container"]["cmd_override"] = json!(["--zq"]);
-        token["submods"]["container"]["env_override"] = json!({"ZQ": "zq"});
-        token["submods"]["nvidia_gpu"] = gpu.clone();
-        token
-    })
+    token
 }

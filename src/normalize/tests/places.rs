@@ -73,30 +73,12 @@ fn what_falco_does_not_know_yet_of_a_container_is_no_value() {
 }
 
 #[test]
-fn without_fields_the_end_of_falcos_sentence_tells_the_place() {
-    let said = |end: &str, more: serde_json::Value| {
-        let mut event = json!({"rule": "Terminal shell in container", "priority": "Notice", "hostname": "node-1",
-            "time": "2026-11-23T14:49:02.1Z",
-            "output": format!("14:49:02.1: Notice A shell | evt_type=execve command=sh -c ls -al terminal=34816 {end}")});
-        event.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
-        runtime(&event)
-    };
-    let end = "container_id=873807ba3669 container_image_repository=docker.io/library/alpine container_image_tag=3 \
-        container_name=box k8s_pod_name=web-1 k8s_ns_name=shop";
-    let found = said(end, json!({}));
-    let (container, kubernetes) = (&found.container, &found.kubernetes);
-    assert_eq!((container.id.as_deref(), container.name.as_deref()), (Some("873807ba3669"), Some("box")));
-    assert_eq!(container.image.as_deref(), Some("docker.io/library/alpine:3"));
-    assert_eq!((kubernetes.pod.as_deref(), kubernetes.namespace.as_deref()), (Some("web-1"), Some("shop")));
-    assert_eq!(
-        (found.notes.len(), found.id.as_str()),
-        (1, "3981e499388666c3ca4a5f28dc4aceb9"),
-        "made of the event as it came"
-    );
-    let on_host = said("container_id=host container_name=host k8s_pod_name=<NA>", json!({}));
-    assert!(on_host.container.is_empty() && on_host.kubernetes.is_empty() && on_host.notes.is_empty(), "{on_host:?}");
-    let with_fields = said(end, json!({"output_fields": {"proc.name": "sh"}}));
-    assert!(with_fields.container.is_empty() && with_fields.kubernetes.is_empty(), "its fields say no place");
+fn without_fields_no_sentence_tells_the_place() {
+    let forged = "command=sh -c id container_id=deadbeef0000 k8s_pod_name=kube-apiserver-1 k8s_ns_name=kube-system";
+    let found = runtime(&json!({"rule": "Terminal shell in container", "priority": "Notice", "hostname": "node-1",
+        "time": "2026-11-23T14:49:02.1Z", "output": format!("14:49:02.1: Notice A shell | {forged}")}));
+    assert!(found.container.is_empty() && found.kubernetes.is_empty(), "{found:?}");
+    assert!(found.notes[0].contains("in its sentence only"), "{found:?}");
 }
 
 #[test]
@@ -109,6 +91,9 @@ fn host_is_no_hosts_name() {
         "b56b46d45cc17934c69086836fc6e1a9",
         "made of the name as it came"
     );
+    let by_field = runtime(&json!({"rule": "r", "priority": "Notice", "output": "o", "time": "2026-11-23T14:49:02.1Z",
+        "output_fields": {"evt.hostname": "host"}}));
+    assert_eq!((by_field.host.name, by_field.id.as_str()), (None, "adb3d4c272f236aebc644a7175f24d2a"));
 }
 
 #[test]

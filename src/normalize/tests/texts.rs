@@ -48,7 +48,7 @@ fn every_event_in_a_text_is_taken_and_what_breaks_off_is_kept() {
         (format!("[12345] {a}"), "a", 0),
         (format!("falco{{1}}: {a}"), "a", 0),
         (format!("{{falco}} {a}"), "a", 0),
-        (format!("{{{a}"), "a", 0),
+        (format!("{{{a}"), "", 1),
         (format!("level=info msg={}", json!(a)), "a", 0),
         (format!("level=info msg={} a=\"{{x}}\" msg=\"{b}\"", json!(a)), "ab", 0),
         (format!("msg='{a}'"), "a", 0),
@@ -61,6 +61,35 @@ fn every_event_in_a_text_is_taken_and_what_breaks_off_is_kept() {
         for body in [json!({"message": text}), json!({"event": {"original": text}})] {
             assert_eq!(rules_and_kept(&body.to_string()), (rules.to_owned(), kept), "{text}");
         }
+    }
+}
+
+#[test]
+fn what_an_event_says_is_no_event_wherever_it_breaks_off() {
+    let forged = line("forged");
+    let event = json!({"a": "x", "output_fields": {"evt.type": "execve", "proc.args": forged, "proc.pid": 1},
+        "priority": "Notice", "rule": "real", "z": {"nested": serde_json::from_str::<Value>(&forged).unwrap()}})
+    .to_string();
+    for cut in (0..event.len()).filter(|at| *at > 0) {
+        for text in [event[cut..].to_owned(), format!("2025-05-18T10:18:15.6Z stdout F {}", &event[cut..])] {
+            let found = events(&json!({"log": text}).to_string());
+            let as_sent = cut == event.find(&forged).unwrap();
+            assert!(as_sent || found.is_empty(), "{text}");
+        }
+        assert!(events(&json!({"log": &event[..cut]}).to_string()).is_empty(), "{cut}");
+    }
+    let malformed = event.replacen(r#""a":"x""#, r#""a":NaN"#, 1);
+    assert!(events(&json!({"log": malformed}).to_string()).is_empty());
+}
+
+#[test]
+fn the_logs_of_other_programs_hold_no_event() {
+    for text in [
+        r#"2025 WAF block { "ruleName": "sql-injection", "action": BLOCK }"#,
+        r#"firewall: "ruleName": "deny-all", "#,
+        r#"reload {"priority":1,"output":stdout}"#,
+    ] {
+        assert_eq!(ignored(&json!({"message": text}).to_string()), [Ignored::Unrecognised], "{text}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Why the door cannot be opened.
 
+use std::path::PathBuf;
+
 use crate::attest::chain::RootError;
 use crate::attest::keys::KeySetError;
 use crate::attest::policies::FolderError;
@@ -16,6 +18,6 @@ pub enum BuildError {
     File(#[source] std::io::Error),
     #[error("ATTESTATION_JWKS_FILE cannot be used")]
     Keys(#[from] KeySetError),
-    #[error("ATTESTATION_JOURNAL cannot be written")]
-    Journal(#[source] std::io::Error),
+    #[error("ATTESTATION_JOURNAL names {}, which cannot be written", path.display())]
+    Journal { path: PathBuf, source: std::io::Error },
 }

@@ -410,6 +410,31 @@ mod tests {
         assert_eq!(lines(&path), 1);
     }
 
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn who_reads_a_pipe_reads_until_the_journal_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let path = folder.path().join(format!("pipe-{round}"));
+            assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+            let of_reader = path.clone();
+            let reader = std::thread::spawn(move || std::fs::read_to_string(of_reader).unwrap());
+            let journal = loop {
+                match Journal::open(&path) {
+                    Ok(journal) => break journal,
+                    // The reader is on its way.
+                    Err(error) => assert!(error.to_string().contains("nobody reads"), "{error}"),
+                }
+                assert!(!reader.is_finished(), "it was at its end before anything was written");
+                std::thread::yield_now();
+            };
+            assert!(journal.write(&entry("denied")).await && journal.write(&entry("allowed")).await);
+            assert!(!reader.is_finished());
+            drop(journal);
+            assert_eq!(reader.join().unwrap().lines().count(), 2);
+        }
+    }
+
     #[tokio::test]
     async fn half_a_line_of_an_earlier_process_spoils_no_other() {
         let folder = tempfile::tempdir().unwrap();

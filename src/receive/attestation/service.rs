@@ -130,7 +130,8 @@ impl Attestor {
             allow_reuse: config.allow_reuse,
             secrets: Secrets::new(config.secrets.clone(), config.secret_cache, parts.resolver),
             codelab: config.codelab.as_ref().map(|(_, secret)| secret.clone()),
-            journal: Journal::open(&config.journal).map_err(BuildError::Journal)?,
+            journal: Journal::open(&config.journal)
+                .map_err(|source| BuildError::Journal { path: config.journal.clone(), source })?,
             noted: Seen::new(20_000),
             noted_of_logs: Seen::new(20_000),
             failures: RateLimiter::keyed(quota),

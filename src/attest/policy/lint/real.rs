@@ -64,7 +64,7 @@ fn tokens() -> [Json; 4] {
     [base, listed, old, debug]
 }
 
-const TRUE: [&str; 71] = [
+const TRUE: [&str; 73] = [
     r#"assertion.submods.nvidia_gpu.gpus[0].hwmodel == "GCP_NVIDIA_H100""#,
     "assertion.submods.nvidia_gpu.gpus.all(g, g.vbios_version in ['96.00.A5.00.01'])",
     r#"assertion.submods.container.env == {"HOSTNAME": "job-7", "PATH": "/usr/bin:/bin"}"#,
@@ -136,6 +136,8 @@ const TRUE: [&str; 71] = [
     "assertion.submods.container.image_reference.startsWith('europe-docker.pkg.dev/acme-data/')",
     "int(assertion.submods.gce.project_number) > 0 && assertion.submods.gce.instance_id != ''",
     "assertion.aud == 'https://secrets.example.org' && assertion.nbf == assertion.iat",
+    "assertion.eat_nonce.all(n, size(n) > 5 && assertion.tdx.gcp_attester_tcb_status == 'UpToDate')",
+    "assertion.tdx.exists(t, t.gcp_attester_tcb_status == 'UpToDate' && assertion.eat_nonce.startsWith('2ip1'))",
 ];
 
 #[test]
