@@ -20,6 +20,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::cut;
 use super::glance::Glance;
 
 /// What stands for a secret that was left out.
@@ -85,6 +86,8 @@ pub(crate) fn redact_list<'t>(arguments: &'t [Cow<'t, str>]) -> Vec<Cow<'t, str>
 
 /// How many elements before one say what it is; the program always does.
 const BEFORE: usize = 16;
+/// As much of each of them says it: of the program its beginning, of the others their end.
+const TELLING: usize = 256;
 
 fn redact_behind<'t>(before: &[Cow<'_, str>], argument: &'t str) -> Cow<'t, str> {
     if before.is_empty() || argument.is_empty() {
@@ -93,8 +96,18 @@ fn redact_behind<'t>(before: &[Cow<'_, str>], argument: &'t str) -> Cow<'t, str>
     if let Some(shown) = authorization::of_argument(argument) {
         return Cow::Owned(shown);
     }
+    // One of several methods is no header's.
+    if let [others @ .., last] = before
+        && last.eq_ignore_ascii_case("bearer")
+        && !others.last().is_some_and(|header| header.to_ascii_lowercase().contains("authorization"))
+    {
+        return of_sentence(argument);
+    }
     let near = before.len().saturating_sub(BEFORE);
-    let before = [&before[..near.min(1)], &before[near..]].concat().join(" ");
+    let program = before[..near.min(1)].iter().map(|program| cut(program, TELLING));
+    let others =
+        before[near..].iter().map(|other| &other[other.ceil_char_boundary(other.len().saturating_sub(TELLING))..]);
+    let before = program.chain(others).collect::<Vec<_>>().join(" ");
     // What would hide any word behind it hides all of the element, whatever blanks and quotes are in it.
     if of_sentence(&format!("{before} x")).ends_with(HIDDEN) {
         return Cow::Borrowed(HIDDEN);

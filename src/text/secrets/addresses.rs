@@ -16,6 +16,9 @@ static START: LazyLock<Regex> = LazyLock::new(|| pattern(r"://([^\s/?#:@]{20,}@|
 /// The longest password with a slash, a question mark or a hash in it.
 const LONGEST: usize = 256;
 
+/// Schemes of addresses in which the first slash begins the path, whatever stands before it.
+const WEB: [&str; 11] = ["http", "https", "ws", "wss", "npm", "jsr", "docker", "oci", "file", "gs", "s3"];
+
 /// The text without them.
 pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
     let (mut shown, mut done) = (String::new(), 0);
@@ -23,7 +26,12 @@ pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
         let Some(user) = found.get(1).filter(|user| user.start() >= done) else { continue };
         let hidden = match user.as_str().strip_suffix('@') {
             Some(word) => is_token(word).then(|| user.start()..user.end() - 1),
-            None => password(user.as_str(), &text[user.end()..]).map(|bytes| user.end()..user.end() + bytes),
+            None => {
+                let before = &text[..user.start() - "://".len()];
+                let scheme = before.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+                let is_web = WEB.iter().any(|web| scheme.eq_ignore_ascii_case(web));
+                password(is_web, user.as_str(), &text[user.end()..]).map(|bytes| user.end()..user.end() + bytes)
+            }
         };
         if let Some(hidden) = hidden {
             shown.extend([&text[done..hidden.start], HIDDEN]);
@@ -46,7 +54,7 @@ fn is_token(word: &str) -> bool {
 }
 
 /// How long the password is that stands here, if one does; it is closed by an `@`.
-fn password(user: &str, rest: &str) -> Option<usize> {
+fn password(is_web: bool, user: &str, rest: &str) -> Option<usize> {
     let path = rest.find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#')).unwrap_or(rest.len());
     // An image has a tag there, and its digest behind the sign: `docker://name:tag@sha256:digest`.
     let quote = rest[..path].find(['"', '\'']).unwrap_or(path);
@@ -56,11 +64,17 @@ fn password(user: &str, rest: &str) -> Option<usize> {
     // A slash, a question mark or a hash is part of the password when the sign comes later and this is no port.
     let port = rest.bytes().take_while(u8::is_ascii_digit).count();
     let is_port = port > 0 && port <= 5 && !rest[port..].starts_with(|c: char| c.is_ascii_alphanumeric());
-    if path == 0 || is_port || user.contains(['[', '@', '"', '\'']) || rest.starts_with(['$', '{', '<']) {
+    if path == 0
+        || is_port
+        || (is_web && rest[path..].starts_with('/'))
+        || user.contains(['[', '@', '"', '\''])
+        || rest.starts_with(['$', '{', '<'])
+    {
         return None;
     }
     let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>')).unwrap_or(rest.len());
-    rest[..end.min(rest.floor_char_boundary(LONGEST))].rfind('@')
+    let at = rest[..end.min(rest.floor_char_boundary(LONGEST))].rfind('@')?;
+    (!rest[..at].ends_with('/')).then_some(at)
 }
 
 #[cfg(test)]
@@ -95,6 +109,10 @@ mod tests {
             "https://host:8080/path@x",
             "https://f:9/g@h",
             "http://[::1]:8080/x@y",
+            "curl http://localhost:port/users/@me",
+            "http://host:PORT/@vite/client",
+            "deno run npm://pkg:latest/x@1",
+            "redis://host:PORT/@x",
             "http://host:$PORT/x@y",
             "mongodb://h1:27017,h2:27017/db?x=a@b",
             "docker://nginx:1.25@sha256:abc",

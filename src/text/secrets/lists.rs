@@ -165,6 +165,27 @@ mod tests {
     use crate::text::secrets::{redact, redact_arguments};
 
     #[test]
+    fn harmless_lists_and_pairs_stay() {
+        for text in [
+            r#"{"methods":["basic","bearer","negotiate"]}"#,
+            r#"{"name":"max-token","value":"5"}"#,
+            r#"{"name":"app.kubernetes.io/secret","value":"x"}"#,
+        ] {
+            assert_eq!(redact(text), text);
+        }
+        let header = r#"["curl","-H","Authorization:","Bearer","Hunter2"]"#;
+        assert!(!redact(header).contains("Hunter2"));
+    }
+
+    #[test]
+    fn a_long_program_tells_no_more_than_a_short_one() {
+        let long = format!(r#"["{}","--token","Hunter2"]"#, "a".repeat(30_000));
+        assert!(redact(&long).ends_with(r#"a","--token","[redacted]"]"#));
+        let many = format!(r#"["{}",{}"--token"]"#, "a".repeat(8_000), r#""a","#.repeat(4_000));
+        assert_eq!(redact(&many), many);
+    }
+
+    #[test]
     fn lists_are_command_lines_however_often_they_were_quoted() {
         for (list, expected) in [
             (r#"["mysql","-uroot","-phunter2"]"#, r#"["mysql","-uroot","-p[redacted]"]"#),

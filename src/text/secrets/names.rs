@@ -50,8 +50,11 @@ pub(super) fn hide(text: Cow<'_, str>) -> Cow<'_, str> {
 
 /// Whether a name says that the value beside it is a secret: of a variable, a setting or a parameter.
 pub(super) fn tells_secret(name: &str) -> bool {
-    const PLACES: [&str; 2] = ["PWD", "OLDPWD"];
-    !PLACES.contains(&name)
+    const OTHERS: [&str; 6] = ["PWD", "OLDPWD", "max-token", "max_token", "max-tokens", "max_tokens"];
+    // `app.kubernetes.io/secret` is a label's; `db/password` is none.
+    let is_label = name.split_once('/').is_some_and(|(domain, _)| domain.contains('.'));
+    !is_label
+        && !OTHERS.contains(&name)
         && (is_secret(name) || matches!(hide(format!("{name}=x").into()), Cow::Owned(told) if !told.ends_with('x')))
 }
 
