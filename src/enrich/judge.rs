@@ -120,10 +120,11 @@ fn never(instance: &Instance, asked: Asked<'_>, subject: &Subject) -> Option<Str
     }
     // Networks have the same addresses, most of all those that were made by default.
     let cluster = subject.cluster.as_ref().filter(|_| asked.by == FoundBy::Address);
-    if let Some(cluster) = cluster.filter(|its| instance.cluster.as_ref().is_none_or(|cluster| cluster.name != **its)) {
+    if let Some(cluster) = cluster.filter(|its| instance.cluster.as_ref().is_some_and(|cluster| cluster.name != **its))
+    {
         let address = asked.text;
         return Some(format!(
-            "the instance {name} of project {project} has the address {address}, but is no node of the cluster {cluster}"
+            "the instance {name} of project {project} has the address {address}, but is a node of another cluster than {cluster}"
         ));
     }
     let named = subject.instance_name.as_ref() == Some(name);
@@ -249,7 +250,7 @@ mod tests {
             (&ours, None, FoundBy::Address, address("10.0.0.1"), found("1")),
             (&ours, None, FoundBy::Address, in_cluster("prod"), found("1")),
             (&ours, None, FoundBy::Address, in_cluster("other"), found("another")),
-            (&plain, None, FoundBy::Address, in_cluster("prod"), found("another")),
+            (&plain, None, FoundBy::Address, in_cluster("prod"), found("3")),
             (&plain, None, FoundBy::Name, in_cluster("prod"), found("3")),
             (&ours, Some(true), FoundBy::Id, address(""), found("1")),
             (&[], None, FoundBy::Name, address(""), found("nobody")),
