@@ -28,7 +28,8 @@ pub struct Subject {
     pub foreign_mac: Option<String>,
     /// The cloud is known and is not Google's: there is no instance of ours.
     pub elsewhere: bool,
-    /// It was only read on a machine, or a cloud runs it without one, and happened on none: a pod's workload is worth asking for, no node and no instance.
+    /// It was only read on a machine, or a cloud runs it without one, and happened on none: a pod's workload is worth
+    /// asking for, no node and no instance.
     pub remote: bool,
     /// The Kubernetes cluster's name.
     pub cluster: Option<String>,

@@ -126,7 +126,8 @@ impl<'t> Reader<'t> {
             Some(Ok(value)) => {
                 let value = value.get();
                 self.at = start + value.len();
-                // What is within something that broke off is a part of it, unless it begins a line, or that was closed before.
+                // What is within something that broke off is a part of it, unless it begins a line, or that was closed
+                // before.
                 let is_whole = !self.is_member(start)
                     && (self.broke.is_none()
                         || self.text[..start].ends_with('\n')
