@@ -95,8 +95,17 @@ async fn speak(address: SocketAddr, request: (Vec<u8>, usize), left: Arc<AtomicU
 }
 
 pub(crate) fn is_whole(answer: &[u8]) -> bool {
-    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
-    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    answer.len() >= end + 4 + length.and_then(|length| length.trim().parse().ok()).unwrap_or(0)
+    lengths(answer).is_some_and(|(head, body)| answer.len() >= head + body)
+}
+
+/// How long the head and the body of a message are, once its head is there.
+pub(crate) fn lengths(message: &[u8]) -> Option<(usize, usize)> {
+    const NAME: &[u8] = b"content-length:";
+    let head = message.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let length = message[..head].split(|b| *b == b'\n').find_map(|line| {
+        let (name, value) = line.split_at_checked(NAME.len())?;
+        name.eq_ignore_ascii_case(NAME).then_some(value.trim_ascii())
+    });
+    let length = length.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    Some((head, length.unwrap_or_default()))
 }

@@ -118,13 +118,13 @@ struct Import {
     #[arg(long, value_enum, default_value_t = From::Actual)]
     from: From,
     /// Only for VMs of these projects (`*` stands for any text); may be given several times.
-    #[arg(long = "for-project", value_parser = given)]
+    #[arg(long = "for-project", value_parser = one)]
     projects: Vec<String>,
     /// Only for VMs in these zones.
-    #[arg(long = "for-zone", value_parser = given)]
+    #[arg(long = "for-zone", value_parser = one)]
     zones: Vec<String>,
     /// Only for VMs with these names.
-    #[arg(long = "for-name", value_parser = given)]
+    #[arg(long = "for-name", value_parser = one)]
     names: Vec<String>,
     /// Only for VMs with this label, NAME=VALUE.
     #[arg(long = "for-label", value_parser = label)]
@@ -145,6 +145,12 @@ struct Import {
 fn given(text: &str) -> Result<String, String> {
     let empty = "it is empty: is a variable not set? Leave it out where the baseline is for every VM";
     if text.trim().is_empty() { Err(empty.to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// One name or pattern: a list would be a pattern that fits nothing, and the baseline valid for no VM.
+fn one(text: &str) -> Result<String, String> {
+    let several = || "it is a list: give the option once for each".to_owned();
+    if text.contains([',', ' ']) { Err(several()) } else { given(text) }
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

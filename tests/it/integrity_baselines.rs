@@ -245,11 +245,15 @@ fn the_commands_explain_approve_compare_and_journal() {
     }
     let (good, text) = program(&state, &["baseline", "import", "brief", "--from-entry", &failed, "--days", "0"]);
     assert!(!good && text.contains("would have ended already"), "{text}");
-    for flag in ["--for-project", "--for-zone", "--for-name", "--for-label"] {
-        let value = if flag == "--for-label" { "=x" } else { "" };
-        let (good, text) =
-            program(&state, &["baseline", "import", "brief", "--from-entry", &failed, &format!("{flag}={value}")]);
-        assert!(!good && text.contains("is a variable not set?"), "{text}");
+    for (scope, remedy) in [
+        ("--for-project=", "is a variable not set?"),
+        ("--for-zone=", "is a variable not set?"),
+        ("--for-name=", "is a variable not set?"),
+        ("--for-label==x", "is a variable not set?"),
+        ("--for-project=prod,staging", "give the option once for each"),
+    ] {
+        let (good, text) = program(&state, &["baseline", "import", "brief", "--from-entry", &failed, scope]);
+        assert!(!good && text.contains(remedy), "{text}");
     }
     let (_, text) = program(&state, &["baseline", "list"]);
     assert!(!text.contains("brief") && text.matches("every VM").count() == 1, "{text}");
