@@ -7,6 +7,7 @@ mod derived;
 mod dotted;
 mod environment;
 mod falco;
+mod heads;
 mod ignored;
 mod json;
 pub mod log_entry;
@@ -439,12 +440,11 @@ impl Elements {
         }
         // The lines of one document over many lines do not all begin with a brace.
         let one_each = lines.iter().all(|line| matches!(line, [b'{', _, ..]));
-        let believable = lines.len() > 1 && good > 0 && (!opens_a_document || one_each || good * 2 >= lines.len());
+        let believable = good > 0 && (!opens_a_document || one_each || good * 2 >= lines.len());
         believable.then_some(self)
     }
 
-    /// One line of several; whether it is nothing but objects and lists. Of what a program wrote into its log, the events
-    /// are taken.
+    /// One line; whether it is nothing but objects and lists, or something of ours that a program wrote into its log.
     fn line(&mut self, line: &[u8]) -> bool {
         let text = match std::str::from_utf8(line) {
             Ok(text) => text,
@@ -453,18 +453,24 @@ impl Elements {
                 return false;
             }
         };
-        match values::row(text) {
-            Ok(row) if row.iter().all(|value| values::opens(value)) => {
-                row.into_iter().for_each(|value| self.element(value, 1));
-                return true;
-            }
-            told => match (self.carried(&values::read(text)), told) {
-                (Some(elements), _) => self.join(elements),
-                (None, Err(error)) if values::opens(text) => self.broken_line(error, text),
-                (None, _) => self.broken_line("it starts neither with `{` nor with `[`", text),
-            },
+        let row = values::row(text);
+        if let Ok(row) = &row
+            && row.iter().all(|value| values::opens(value))
+        {
+            row.iter().for_each(|value| self.element(value, 1));
+            return true;
         }
-        false
+        if let Some(elements) = self.carried(&values::read(text)) {
+            self.join(elements);
+            return true;
+        }
+        let is_alert = heads::is_alert(text);
+        match row {
+            _ if is_alert => self.keep(unreadable(wrapped::AS_TEXT, text)),
+            Err(error) if values::opens(text) => self.broken_line(error, text),
+            _ => self.broken_line("it is neither an object nor an array, nor a line of a log with an event", text),
+        }
+        is_alert
     }
 
     fn broken_line(&mut self, error: impl std::fmt::Display, line: &str) {

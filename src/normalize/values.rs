@@ -1,16 +1,16 @@
-//! Several values in one text: in a row, one a line, behind what a log writes before each of them, or as text within
-//! quotes. What is no value is left over, and never forgotten.
+//! Several values in one text: in a row, one a line, behind what a log is known to write before each of them, or as text
+//! within quotes. What is no value is left over, and never forgotten.
 
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::signs;
+use super::{heads, signs};
 
 /// JSON texts within JSON texts are read this deep.
 const DEEPEST: usize = 3;
 
-/// What breaks off beyond its line is tried again from the next line on, until this many times the text was read.
+/// What breaks off is tried again from the next line on, until so many times the text was read.
 const MOST_READINGS: usize = 2;
 
 /// What a text holds.
@@ -48,15 +48,15 @@ pub(super) fn row(text: &str) -> Result<Vec<&str>, serde_json::Error> {
     stream.map(|value| value.map(RawValue::get)).collect()
 }
 
-/// The objects, and the lists of them, in a text. Behind something else, one is looked for only where an event may be.
+/// The objects, and the lists of them, with which a text's lines begin, behind what a log is known to write there. What
+/// stands anywhere else in a line is what somebody said.
 pub(super) fn read(text: &str) -> Values<'_> {
     read_to(text.trim(), DEEPEST)
 }
 
 fn read_to(text: &str, depth: usize) -> Values<'_> {
     let mut values = Values::default();
-    let may_hold_event = signs::may_be_in(text);
-    if depth == 0 || !(opens(text) || may_hold_event) {
+    if depth == 0 || !(opens(text) || signs::may_be_in(text)) {
         values.leave(text);
         return values;
     }
@@ -66,16 +66,13 @@ fn read_to(text: &str, depth: usize) -> Values<'_> {
         values.found = row.into_iter().map(Cow::Borrowed).collect();
         return values;
     }
-    let mut reader = Reader { text, taken: 0, at: 0, broke: None, room: text.len().saturating_mul(MOST_READINGS) };
-    while let Some(start) = reader.next(may_hold_event) {
-        if text[start..].starts_with('"') {
-            reader.quoted(start, depth, &mut values);
-        } else {
-            reader.value(start, &mut values);
-        }
+    let room = text.len().saturating_mul(MOST_READINGS);
+    let mut reader = Reader { text, at: 0, taken: 0, room, values };
+    while reader.at < text.len() {
+        reader.line(depth);
     }
-    values.leave(&text[reader.taken..]);
-    values
+    reader.leave_to(text.len());
+    reader.values
 }
 
 /// A list without an object in it is a clock, or the number of a process.
@@ -83,137 +80,111 @@ fn holds_object(value: &str) -> bool {
     opens(value) && value.contains('{')
 }
 
-/// On its way through a text.
+/// On its way through a text, line by line.
 struct Reader<'t> {
     text: &'t str,
+    /// Where the next line begins.
+    at: usize,
     /// What is before this is among the values already.
     taken: usize,
-    at: usize,
-    /// The first thing that broke off.
-    broke: Option<Broken>,
-    /// How many bytes may still be read twice.
+    /// How many bytes may still be read for values that break off.
     room: usize,
-}
-
-/// What broke off.
-#[derive(Clone, Copy)]
-struct Broken {
-    /// Its brackets are counted up to here.
-    at: usize,
-    /// How many of them are open.
-    open: usize,
+    values: Values<'t>,
 }
 
 impl<'t> Reader<'t> {
-    /// Where the next value may begin: at a bracket, or at a quote before one.
-    fn next(&self, may_hold_event: bool) -> Option<usize> {
+    /// Reads a line, and further where its last value ends on another one.
+    fn line(&mut self, depth: usize) {
+        let (text, begins) = (self.text, self.at);
+        let line = text[begins..].lines().next().unwrap_or_default();
+        let mut at = begins + line.len() - line.trim_start().len();
+        at += heads::length(&text[at..begins + line.len()]);
+        match text.as_bytes().get(at) {
+            Some(b'"') if self.quoted(begins, at, depth) => return,
+            // The quotes may also be around JSON as it is: `msg="{"rule":…}"`.
+            Some(b'"' | b'\'') => at += 1,
+            _ => {}
+        }
+        self.row(begins, at);
+    }
+
+    /// Values one after the other, of which the first begins at `at`.
+    fn row(&mut self, begins: usize, mut at: usize) {
         let text = self.text;
-        let begins = |at: usize| {
-            let after = &text[at + 1..];
-            !text[at..].starts_with('"') || (opens(after) && !text[..at].ends_with('\\'))
-        };
-        // A text without an event's name is read as far as its values follow one another.
-        if !may_hold_event && self.broke.is_some() {
-            return None;
-        }
-        let rest = text.get(self.at..)?;
-        rest.match_indices(['{', '[', '"']).map(|(at, _)| self.at + at).find(|at| begins(*at))
-    }
-
-    fn value(&mut self, start: usize, values: &mut Values<'t>) {
-        let rest = &self.text[start..];
-        match serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>().next() {
-            Some(Ok(value)) => {
-                let value = value.get();
-                self.at = start + value.len();
-                // What is within something that broke off is a part of it, unless it begins a line, or that was closed
-                // before.
-                let is_whole = !self.is_member(start)
-                    && (self.broke.is_none()
-                        || self.text[..start].ends_with('\n')
-                        || (!self.is_within(start) && signs::begun(value).is_some()));
-                if is_whole && holds_object(value) {
-                    values.leave(&self.text[self.taken..start]);
-                    values.found.push(Cow::Borrowed(value));
-                    self.taken = self.at;
+        loop {
+            let next = text.get(at..).unwrap_or_default();
+            let value = opens(next).then(|| serde_json::Deserializer::from_str(next).into_iter::<&RawValue>().next());
+            match value.flatten() {
+                Some(Ok(value)) => {
+                    let value = value.get();
+                    at += value.len();
+                    if holds_object(value) {
+                        self.take(begins, at);
+                        self.values.found.push(Cow::Borrowed(value));
+                    }
+                    at += text[at..].len() - text[at..].trim_start_matches([' ', '\t', ',']).len();
                 }
+                Some(Err(error)) => return self.at = self.behind(at, read_of(next, &error)),
+                None => return self.at = self.behind(at, 0),
             }
-            Some(Err(error)) => {
-                self.is_within(start);
-                self.broke.get_or_insert(Broken { at: start, open: 0 });
-                self.at = start + self.reached(rest, &error);
-            }
-            None => self.at = self.text.len(),
+        }
+    }
+
+    /// What comes before `end` is taken, from where its line begins.
+    fn take(&mut self, begins: usize, end: usize) {
+        self.leave_to(begins);
+        self.taken = end;
+    }
+
+    /// What was not taken before `end` is left. The rest of a line says so: alone, it might look like a line.
+    fn leave_to(&mut self, end: usize) {
+        let left = self.text.get(self.taken..end).unwrap_or_default();
+        let rest_of_line = left.lines().next().unwrap_or_default().trim();
+        match self.taken > 0 && !rest_of_line.is_empty() {
+            true => self.values.left.push(Cow::Owned(format!("… {}", left.trim()))),
+            false => self.values.leave(left),
         }
     }
 
-    /// Whether a place is within what broke off before it: some of its brackets are still open there.
-    fn is_within(&mut self, place: usize) -> bool {
-        let Some(broken) = &mut self.broke else { return false };
-        for sign in self.text.as_bytes().get(broken.at..place).unwrap_or_default() {
-            match sign {
-                b'{' | b'[' => broken.open += 1,
-                b'}' | b']' => broken.open = broken.open.saturating_sub(1),
-                _ => {}
-            }
-        }
-        broken.at = broken.at.max(place);
-        broken.open > 0
-    }
-
-    /// Whether a member's name stands before a place, or its end: of an object that began before the text does.
-    fn is_member(&self, start: usize) -> bool {
-        let before = self.text[..start].trim_end_matches([' ', '\t']).strip_suffix(':');
-        before.is_some_and(|before| before.is_empty() || before.ends_with(|c: char| c == '"' || c.is_whitespace()))
-    }
-
-    /// Whether a text in quotes stands for itself. As a member of an object or an element of a list it belongs to these,
-    /// and where they break off it is what somebody's event says, not an event.
-    fn is_alone(&self, start: usize, end: usize) -> bool {
-        let before = self.text[..start].trim_end();
-        let after = &self.text[end..];
-        self.broke.is_none()
-            && !before.ends_with([':', ',', '[', '{'])
-            && (after.is_empty() || after.starts_with(char::is_whitespace))
-    }
-
-    /// JSON as a text within quotes: `msg="{\"rule\":…}"`.
-    fn quoted(&mut self, start: usize, depth: usize, values: &mut Values<'t>) {
-        let rest = &self.text[start..];
-        let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<String>();
-        match stream.next() {
-            Some(Ok(text)) => {
-                let end = start + stream.byte_offset();
-                // The quotes may also be around JSON as it is: `msg="{"rule":…}"`.
-                self.at = start + 1;
-                let is_alone = self.is_alone(start, end);
-                let inner = if is_alone { read_to(text.trim(), depth - 1).into_owned() } else { Values::default() };
-                if !inner.found.is_empty() {
-                    values.leave(&self.text[self.taken..start]);
-                    values.found.extend(inner.found);
-                    values.left.extend(inner.left);
-                    (self.at, self.taken) = (end, end);
-                }
-            }
-            _ => self.at = start + 1,
-        }
-    }
-
-    /// How far a value was read that cannot be one; within its line, as long as there is room.
-    fn reached(&mut self, rest: &str, error: &serde_json::Error) -> usize {
-        let reached = if error.is_eof() {
-            rest.len()
-        } else {
-            let lines: usize = rest.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
-            // The character itself may begin the next value.
-            rest.floor_char_boundary((lines + error.column()).saturating_sub(1)).max(1)
-        };
-        match (rest[..reached].find('\n'), self.room.checked_sub(reached)) {
-            (Some(end), Some(room)) => {
+    /// Where the line ends that `at` is in; or, once too much was read in vain, where that ended.
+    fn behind(&mut self, at: usize, read: usize) -> usize {
+        let rest = self.text.get(at..).unwrap_or_default();
+        let line = rest.find('\n').map_or(rest.len(), |end| end + 1);
+        match self.room.checked_sub(read) {
+            Some(room) => {
                 self.room = room;
-                end + 1
+                at + line
             }
-            _ => reached,
+            None => at + line.max(read),
         }
     }
+
+    /// JSON as a text within quotes: `msg="{\"rule\":…}"`. Whether there is any.
+    fn quoted(&mut self, begins: usize, at: usize, depth: usize) -> bool {
+        let mut stream = serde_json::Deserializer::from_str(&self.text[at..]).into_iter::<String>();
+        let Some(Ok(inner)) = stream.next() else { return false };
+        let end = at + stream.byte_offset();
+        // What more follows than white space, this is a part of: what somebody's event says, which begins before the text.
+        if self.text[end..].starts_with(|c: char| !c.is_whitespace()) {
+            return false;
+        }
+        let inner = read_to(inner.trim(), depth - 1).into_owned();
+        if inner.found.is_empty() {
+            return false;
+        }
+        self.take(begins, end);
+        self.values.found.extend(inner.found);
+        self.values.left.extend(inner.left);
+        self.at = self.behind(end, 0);
+        true
+    }
+}
+
+/// How many bytes were read of a value that cannot be one.
+fn read_of(value: &str, error: &serde_json::Error) -> usize {
+    if error.is_eof() {
+        return value.len();
+    }
+    let lines: usize = value.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    value.floor_char_boundary(lines + error.column())
 }

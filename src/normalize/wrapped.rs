@@ -9,6 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::json;
 
 use super::Element;
+use super::heads;
 use super::ignored::Ignored;
 use super::json::{Json, raw_member, raw_members};
 use super::signs::{self, SIGNS, Sign};
@@ -53,6 +54,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Objects within objects, and JSON texts in them, are searched for events this deep.
 const DEEPEST_SEARCH: usize = 16;
 
+/// Why an alert of Falco is kept that came as a sentence.
+pub(super) const AS_TEXT: &str =
+    "an alert of Falco as text, which has neither its rule nor its fields; set `json_output: true` in falco.yaml";
+
 /// Most names of members that are told of an object nobody knows.
 const MOST_NAMES: usize = 20;
 /// The longest of these names, in bytes.
@@ -79,15 +84,21 @@ fn decoded(encoded: &str) -> Option<Values<'static>> {
     Some(values::read(&text).into_owned())
 }
 
-/// What is left over of a text that held values, where an event breaks off in it.
+/// What is left over of a text that held values, where an event seems to be in it.
 pub(super) fn broken(left: &str) -> Option<Element> {
-    let sign = signs::begun(left)?;
     // Wrapped as a line of a log is, so that it is read as the same again.
-    Some(Element::Unreadable { reason: broken_off(sign), body: json!({ "message": left }).to_string() })
+    Some(Element::Unreadable { reason: not_taken(left)?, body: json!({ "message": left }).to_string() })
 }
 
-fn broken_off(sign: &Sign) -> String {
-    format!("an event seems to be in it (`{}`), but it breaks off or is malformed", sign.name)
+/// Why an event that seems to be in a text was not taken out of it.
+fn not_taken(left: &str) -> Option<String> {
+    let begun = |sign: &Sign| {
+        format!(
+            "an event seems to be in it (`{}`), but it breaks off, is malformed, or stands behind what no log is known to write before one",
+            sign.name
+        )
+    };
+    signs::begun(left).map(begun).or_else(|| left.lines().any(heads::is_alert).then(|| AS_TEXT.to_owned()))
 }
 
 /// Why an object that nobody knows is kept: an event seems to be in it, where it is not looked for, or cut off.
@@ -100,8 +111,7 @@ pub(super) fn hidden(object: &Json<'_>, text: &str) -> Option<String> {
             sign.words
         )
     };
-    let begun = || begun(object, DEEPEST_SEARCH).filter(|_| signs::may_be_in(text)).map(broken_off);
-    what.map(in_wrapper).or_else(begun)
+    what.map(in_wrapper).or_else(|| left_in(object, DEEPEST_SEARCH))
 }
 
 /// Whether it, or anything in it, is what a sign is for.
@@ -118,15 +128,13 @@ fn holds(json: &Json<'_>, sign: &Sign, depth: usize) -> bool {
     }
 }
 
-/// The sign of an event that breaks off in one of the texts.
-fn begun(json: &Json<'_>, depth: usize) -> Option<&'static Sign> {
+/// Why an event that seems to be in one of the texts was not taken out of it.
+fn left_in(json: &Json<'_>, depth: usize) -> Option<String> {
     let depth = depth.checked_sub(1)?;
     match json {
-        Json::Map(members) => members.iter().find_map(|(_, value)| begun(value, depth)),
-        Json::List(items) => items.iter().find_map(|item| begun(item, depth)),
-        Json::Text(text) if signs::may_be_in(text) => {
-            values::read(text).left.iter().find_map(|left| signs::begun(left))
-        }
+        Json::Map(members) => members.iter().find_map(|(_, value)| left_in(value, depth)),
+        Json::List(items) => items.iter().find_map(|item| left_in(item, depth)),
+        Json::Text(text) => values::read(text).left.iter().find_map(|left| not_taken(left)),
         _ => None,
     }
 }

@@ -73,6 +73,12 @@ impl Refusal {
         Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body took too long to arrive")
     }
 
+    /// Whether the same body would be refused again.
+    pub(super) fn is_about_body(&self) -> bool {
+        use StatusCode as S;
+        matches!(self.status, S::BAD_REQUEST | S::PAYLOAD_TOO_LARGE | S::UNSUPPORTED_MEDIA_TYPE)
+    }
+
     fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self

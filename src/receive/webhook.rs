@@ -48,8 +48,16 @@ pub async fn events(
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal> {
     door.admit(&request)?;
-    let Body { bytes, _arrived, _at_work } = door.read(&request, payload).await?;
-    let elements = body::parsed(bytes, |bytes| normalize::delivery(bytes, Utc::now())).await?;
+    let told = |refusal: Refusal| {
+        // The sender may be one that looks at no answer, as Falco.
+        if refusal.is_about_body() {
+            door.strangers.refused("/events", &request, &refusal, Utc::now());
+        }
+        refusal
+    };
+    let Body { bytes, _arrived, _at_work } = door.read(&request, payload).await.map_err(told)?;
+    let elements = body::parsed(bytes, |bytes| normalize::delivery(bytes, Utc::now())).await;
+    let elements = elements.map_err(|error| told(error.into()))?;
     let receipt = door.intake.take(Door::Webhook, elements).await.map_err(Refusal::from)?;
     Ok(HttpResponse::Ok().json(receipt))
 }

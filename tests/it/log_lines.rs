@@ -87,6 +87,21 @@ async fn trouble_is_told_once_and_a_request_names_its_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_is_refused_is_told_without_what_it_holds() {
+    let mut world = World::new().await;
+    world.stop().await;
+    let process = Process::with(&world, &[]);
+    world.url.clone_from(&process.url);
+    for _ in 0..2 {
+        assert_eq!(world.sends("what-they-said, and no JSON").await.0, 400);
+    }
+    let log = process.ends();
+    assert!(!log.contains("what-they-said"), "{log}");
+    let lines = log.lines().filter(|line| line.contains("were refused")).collect::<Vec<_>>();
+    assert!(matches!(lines[..], [line] if line.contains("the body is not JSON") && line.contains("WARNING")), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_for_the_quota_is_told_in_the_log_and_at_readyz() {
     let mut world = World::new().await;
     world.stop().await;

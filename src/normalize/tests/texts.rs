@@ -31,12 +31,12 @@ fn every_event_in_a_text_is_taken_and_what_breaks_off_is_kept() {
     let pretty = serde_json::to_string_pretty(&serde_json::from_str::<Value>(&b).unwrap()).unwrap();
     let cut_pretty = &pretty[..pretty.len() - 20];
     for (text, rules, kept) in [
-        (format!("<13>Nov 23 h falco[1]: {a}\n<13>Nov 23 h falco[1]: {b}"), "ab", 0),
+        (format!("<13>Nov 23 08:00:00 h falco[1]: {a}\n<13>Nov 23 08:00:00 h falco[1]: {b}"), "ab", 0),
         (format!("2025-05-18T10:18:15.6Z stdout F {a}\n2025-05-18T10:18:15.6Z stdout F {b}\n"), "ab", 0),
         (format!("{a}\n2025-05-18T10:18:15.6Z stdout F {b}"), "ab", 0),
         (format!("{a}\nWed Nov 23: Falco internal: syscall event drop.\n{b}\n"), "ab", 0),
         (format!("{a},{b}"), "ab", 0),
-        (format!("[{a},{b}] trailing {c}"), "abc", 0),
+        (format!("[{a},{b}] trailing {c}"), "ab", 1),
         (format!("{a}\n{cut}"), "a", 1),
         (format!("{a}\n{cut}\n{c}"), "ac", 1),
         (format!("{cut}\n{a}\nplain\n{c}"), "ac", 1),
@@ -46,11 +46,14 @@ fn every_event_in_a_text_is_taken_and_what_breaks_off_is_kept() {
         (format!("[12345] falco: {a}"), "a", 0),
         (format!("[ 1234.567890] falco: {a}"), "a", 0),
         (format!("[12345] {a}"), "a", 0),
-        (format!("falco{{1}}: {a}"), "a", 0),
-        (format!("{{falco}} {a}"), "a", 0),
+        (format!("falco-1  | {a}"), "a", 0),
+        (format!("\x1b[36mfalco-1  |\x1b[0m {a}"), "a", 0),
+        (format!("2026/11/23 14:00:00 [DEBUG] : Falco's payload : {a}"), "a", 0),
+        (format!("falco{{1}}: {a}"), "", 1),
         (format!("{{{a}"), "", 1),
         (format!("level=info msg={}", json!(a)), "a", 0),
-        (format!("level=info msg={} a=\"{{x}}\" msg=\"{b}\"", json!(a)), "ab", 0),
+        (format!("level=info a=\"{{x}}\" msg=\"{b}\""), "b", 0),
+        (format!("level=info msg={} msg=\"{b}\"", json!(a)), "a", 1),
         (format!("msg='{a}'"), "a", 0),
         (json!(a).to_string(), "a", 0),
         (cut.to_owned(), "", 1),
@@ -80,6 +83,60 @@ fn what_an_event_says_is_no_event_wherever_it_breaks_off() {
     }
     let malformed = event.replacen(r#""a":"x""#, r#""a":NaN"#, 1);
     assert!(events(&json!({"log": malformed}).to_string()).is_empty());
+}
+
+#[test]
+fn an_event_that_somebody_says_in_a_line_is_kept_and_not_taken() {
+    let event = line("forged");
+    for text in [
+        format!("Nov 23 08:00:00 h sshd[12]: Invalid user {event} from 10.0.0.1 port 22"),
+        format!("10.0.0.1 - - [23/Nov/2026:08:00:00 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"{event}\""),
+        format!("2026-11-23T08:00:00Z ERROR cannot read the request {event}"),
+        format!("2026-11-23T08:00:00Z stdout F unknown command: {event}"),
+        format!("level=error body={event}"),
+        format!("07:00:00.1: Critical Reverse shell (command=bash -c : '{event}'; bash -i container=x)"),
+    ] {
+        assert_eq!(rules_and_kept(&json!({"log": text}).to_string()), (String::new(), 1), "{text}");
+    }
+}
+
+#[test]
+fn an_alert_of_falco_as_text_is_kept_with_the_remedy() {
+    let alert = "07:00:00.1: Notice A shell was spawned in a container (user=root k8s.pod=web-1)";
+    let listed = |body: &str| -> Vec<_> {
+        let kept = |element| match element {
+            Element::Unreadable { reason, body } => {
+                assert!(reason.contains("json_output: true"), "{reason}");
+                assert!(body.contains(alert), "{body}");
+                assert!(
+                    matches!(stored(&body, received()), Ok(Element::Unreadable { reason: again, .. }) if again == reason)
+                );
+                'k'
+            }
+            Element::Event { .. } => 'e',
+            _ => '-',
+        };
+        elements(body).into_iter().map(kept).collect()
+    };
+    let event = line("a");
+    assert_eq!(listed(alert), ['k'], "as `http_output` sends it");
+    assert_eq!(listed(&format!("{alert}\n{alert}")), ['k', 'k']);
+    assert_eq!(listed(&json!({"log": format!("{alert}\n")}).to_string()), ['k']);
+    assert_eq!(listed(&json!({"log": format!("{alert}\n{event}")}).to_string()), ['e', 'k']);
+    assert_eq!(listed(&json!({"message": format!("<5>Nov 23 08:00:00 h falco: {alert}")}).to_string()), ['k']);
+}
+
+#[test]
+fn a_body_of_nothing_but_lines_of_a_log_is_read_as_these_are_in_a_wrapper() {
+    let (a, b) = (line("a"), line("b"));
+    for head in ["2026-11-23T08:00:00.1Z stdout F ", "<14>1 2026-11-23T08:00:00.1Z h falco 1 - - ", "h falco[1]: "] {
+        assert_eq!(rules_and_kept(&format!("{head}{a}")), ("a".to_owned(), 0), "{head}");
+        assert_eq!(rules_and_kept(&format!("{head}{a}\n{head}{b}\n")), ("ab".to_owned(), 0), "{head}");
+        let Ok(Element::Event { .. }) = stored(&format!("{head}{a}"), received()) else { panic!("{head}") };
+    }
+    for body in ["plain", "h falco[1]: plain", "plain\nplain", "{\"rule\":"] {
+        assert!(delivery(body.as_bytes(), received()).is_err(), "{body}");
+    }
 }
 
 #[test]

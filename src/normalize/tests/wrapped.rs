@@ -139,7 +139,7 @@ fn an_event_where_none_is_looked_for_is_kept_with_its_reason() {
         (json!({"streams": [{"values": [["1763800001639981110", falco.to_string()]]}]}), "output_fields"),
         (json!({"type": "x", "test": {"alert": sysdig}}), "content.ruleName"),
         (json!({"alert": {"entity": notification["entities"][0]}}), "policyEvents"),
-        (json!({"streams": [{"line": format!("F {falco}")}]}), "output_fields"),
+        (json!({"streams": [{"line": format!("2025-05-18T10:18:15.6Z stdout F {falco}")}]}), "output_fields"),
         (
             json!({"falco": {"rule": "R", "priority": "Warning", "output": "o", "time": "2025-05-18T10:18:15Z"}}),
             "`output`",
@@ -180,12 +180,14 @@ fn a_stored_log_entry_stays_one_whatever_it_holds() {
         assert!(matches!(element, Element::Event { event: Event::Integrity(_), .. }), "{element:?}");
     }
     let falco = fixture!("falco/shell.json");
-    for (name, value) in [("message", format!("stdout F {falco}")), ("data", STANDARD.encode(falco))] {
+    for (name, value) in
+        [("message", format!("2025-05-18T10:18:15.6Z stdout F {falco}")), ("data", STANDARD.encode(falco))]
+    {
         entry["jsonPayload"][name] = json!(value);
         let element = stored(&entry.to_string(), received()).unwrap();
         assert!(matches!(element, Element::Event { event: Event::Integrity(_), .. }), "{element:?}");
     }
-    let no_base64 = json!({"messageId": "1", "data": format!("stdout F {falco}")});
+    let no_base64 = json!({"messageId": "1", "data": format!("2025-05-18T10:18:15.6Z stdout F {falco}")});
     let element = stored(&no_base64.to_string(), received()).unwrap();
     assert!(matches!(&element, Element::Unreadable { reason, .. } if reason.contains("not base64")), "{element:?}");
 }

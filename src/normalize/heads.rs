@@ -1,0 +1,144 @@
+//! What is known to stand before what a line of a log says: the hour, containerd's, Docker's and syslog's heads. An object
+//! behind anything else is nobody's event: a user's name, a request or the arguments of a program that somebody else logs.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// Heads within heads: syslog's in a line of containerd's, say.
+const MOST: usize = 4;
+
+/// No alert is shorter, in bytes: most lines of most logs are told by that.
+const SHORTEST_ALERT: usize = 20;
+
+/// `2026-11-20T08:00:01.8Z`, `2026/11/20 08:00:01`, or `Nov 20 08:00:01`.
+const TIME: &str = r"(?:\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d[\d.,]*(?:Z|[+-]\d\d:?\d\d)?|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d(?: \d{4})?)";
+
+/// What a line begins with, or what stands behind another head. `TIME` is put in for the word.
+const FORMS: [&str; 13] = [
+    // The colours of a terminal.
+    r"\x1b\[[\d;]*m",
+    // containerd and CRI-O; `P` is a part of a line.
+    r"TIME (?:stdout|stderr) [FP] ",
+    // Fluentd's files.
+    r"TIME\t[\w.*-]+\t",
+    // syslog: RFC 5424, also with the length before it (RFC 6587); RFC 3164; and as rsyslog writes either into files.
+    r#"(?:\d+ )?<\d{1,3}>1 (?:\S+ ){5}(?:-|(?:\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\])+) \x{FEFF}?"#,
+    r"<\d{1,3}>(?:TIME )?(?:\S+ )?[\w./-]+(?:\[\d+\])?: ",
+    r"TIME \S+ [\w./-]+\[\d+\]: ",
+    // The names of the programs whose events these are, behind their host or alone.
+    r"(?i:(?:TIME )?(?:[\w.-]+ )?(?:falco|sysdig)[\w.-]*(?:\[\d+\])?: )",
+    // What falcosidekick tells of what it was sent.
+    r"\[DEBUG\] ?: Falco's payload : ",
+    // kubectl logs --prefix, docker compose, the kernel's clock, CEE.
+    r"\[pod/[\w./-]+\] ",
+    r"[\w.-]+ +\|",
+    r"\[(?:TIME| *[\d.]+)\] ",
+    r"@cee: ?",
+    r"TIME[ \t]",
+];
+
+/// The first member of logfmt that carries all that is said: `level=info msg="…"`.
+const LOGFMT: &str = r#"(?:[\w.-]+=(?:"(?:[^"\\]|\\.)*"|[^\s"]*) +)*?(?:msg|message|log|event|payload)="#;
+
+static HEADS: LazyLock<Regex> = LazyLock::new(|| {
+    let forms = FORMS.join("|").replace("TIME", TIME);
+    let pattern = format!("^(?:(?:{forms})[ \t]*){{0,{MOST}}}(?:{LOGFMT})?");
+    Regex::new(&pattern).unwrap_or_else(|error| unreachable!("a constant: {error}"))
+});
+
+/// An alert as Falco writes it without `json_output`: `08:00:01.8: Notice A shell was spawned …`. What it tells of itself
+/// is none.
+static ALERT: LazyLock<Regex> = LazyLock::new(|| {
+    let priorities = "Emergency|Alert|Critical|Error|Warning|Notice|Informational|Debug";
+    let pattern = format!(r"^(?:\d\d:\d\d:\d\d\.\d+|{TIME}): (?:{priorities}) (?P<said>\S.*)");
+    Regex::new(&pattern).unwrap_or_else(|error| unreachable!("a constant: {error}"))
+});
+
+/// How long the heads of a line are.
+pub(super) fn length(line: &str) -> usize {
+    HEADS.find(line).map_or(0, |heads| heads.end())
+}
+
+/// Whether a line is an alert of Falco as a sentence, which has neither a rule nor fields.
+pub(super) fn is_alert(line: &str) -> bool {
+    let said = |line: &str| ALERT.captures(line).is_some_and(|alert| !alert["said"].starts_with("Falco internal: "));
+    // Its own time may be taken for a head.
+    line.len() >= SHORTEST_ALERT && (said(line) || said(&line[length(line)..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_logs_write_before_a_line_is_told_from_what_is_said() {
+        for head in [
+            "",
+            "2026-11-20T08:00:01.8Z stdout F ",
+            "2026-11-20T08:00:01.887654321+01:00 stderr P ",
+            "2026-11-20T08:00:01.8Z stdout F <5>Nov 20 08:00:01 node-1 falco[17]: ",
+            "<5>Nov 20 08:00:01 node-1 falco: ",
+            "<38>Nov  2 08:00:01 node-1 /usr/bin/relay[17]: ",
+            "<14>1 2026-11-20T08:00:01.8Z node-1 falco 1 - - ",
+            "219 <14>1 2026-11-20T08:00:01.8Z node-1 falco 1 ID47 [a@1 b=\"{]\\\"\"][c] \u{feff}",
+            "2026-11-20T08:00:01+00:00 node1 falco[1234]: ",
+            "2026-11-20T08:00:01+00:00 node1 falco: ",
+            "Nov 20 08:00:01 node1 relay[1234]: ",
+            "h falco: ",
+            "falco-sidekick[7]: ",
+            "2026/11/20 08:00:01 [DEBUG] : Falco's payload : ",
+            "2026-11-20T08:00:01.8Z\tkube.falco\t",
+            "2026-11-20T08:00:01.8Z ",
+            "[pod/falco-x7k2p/falco] ",
+            "[pod/falco-x7k2p/falco] 2026-11-20T08:00:01.8Z ",
+            "falco-1  | ",
+            "\u{1b}[36mfalco-1  |\u{1b}[0m ",
+            "[12345] ",
+            "[2026-11-20 08:00:01] falco: ",
+            "[ 1234.567890] falco: ",
+            "h falco[1]: @cee: ",
+            "level=info msg=",
+            "time=\"2026 \\\" x\" level=info message=",
+        ] {
+            assert_eq!(length(&format!("{head}{{\"rule\":1}}")), head.len(), "{head}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_no_head() {
+        for line in [
+            "Nov 20 08:00:01 h sshd[12]: Invalid user {}",
+            "2026-11-20T08:00:01Z ERROR payload: {}",
+            "10.0.0.1 - - [20/Nov/2026:08:00:01 +0000] \"GET / HTTP/1.1\" 200 \"{}\"",
+            "<14>1 2026-11-20T08:00:01.8Z h app 1 - - got {}",
+            "level=info body={}",
+            "07:00:00.1: Critical Reverse shell (command=bash -c : '{}')",
+            "request: {}",
+            ": {}",
+        ] {
+            let said = line.find("{}").unwrap();
+            assert!(length(line) < said, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_alert_without_fields_is_known_by_its_form() {
+        for line in [
+            "07:00:00.123456789: Notice A shell was spawned in a container (user=root)",
+            "2026-11-20T08:00:01.887654321+0000: Critical Reverse shell",
+            "<5>Nov 20 08:00:01 node-1 falco: 07:00:00.1: Warning Sensitive file opened",
+            "2026-11-20T08:00:01.8Z stdout F 07:00:00.1: Error x",
+        ] {
+            assert!(is_alert(line), "{line}");
+        }
+        for line in [
+            "Thu Nov 20 08:00:01 2026: Falco version: 0.43.0 (x86_64)",
+            "07:00:00.1: Debug Falco internal: syscall event drop. 2 system calls dropped in last second.",
+            "2026-11-20T08:00:01.8Z Notice to all",
+            "07:00:00.1: Noticed",
+        ] {
+            assert!(!is_alert(line), "{line}");
+        }
+    }
+}
