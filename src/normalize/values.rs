@@ -67,7 +67,7 @@ fn read_to(text: &str, depth: usize) -> Values<'_> {
         return values;
     }
     let room = text.len().saturating_mul(MOST_READINGS);
-    let mut reader = Reader { text, at: 0, taken: 0, room, values };
+    let mut reader = Reader { text, at: 0, taken: 0, room, broke: false, values };
     while reader.at < text.len() {
         reader.line(depth);
     }
@@ -89,6 +89,8 @@ struct Reader<'t> {
     taken: usize,
     /// How many bytes may still be read for values that break off.
     room: usize,
+    /// Whether something broke off: what follows may be a part of it, unless it begins a line.
+    broke: bool,
     values: Values<'t>,
 }
 
@@ -98,9 +100,13 @@ impl<'t> Reader<'t> {
         let (text, begins) = (self.text, self.at);
         let line = text[begins..].lines().next().unwrap_or_default();
         let mut at = begins + line.len() - line.trim_start().len();
+        if self.broke && at > begins {
+            self.at = self.behind(begins, 0);
+            return;
+        }
         at += heads::length(&text[at..begins + line.len()]);
         match text.as_bytes().get(at) {
-            Some(b'"') if self.quoted(begins, at, depth) => return,
+            Some(b'"') if !self.broke && self.quoted(begins, at, depth) => return,
             // The quotes may also be around JSON as it is: `msg="{"rule":…}"`.
             Some(b'"' | b'\'') => at += 1,
             _ => {}
@@ -124,7 +130,10 @@ impl<'t> Reader<'t> {
                     }
                     at += text[at..].len() - text[at..].trim_start_matches([' ', '\t', ',']).len();
                 }
-                Some(Err(error)) => return self.at = self.behind(at, read_of(next, &error)),
+                Some(Err(error)) => {
+                    self.broke = true;
+                    return self.at = self.behind(at, read_of(next, &error));
+                }
                 None => return self.at = self.behind(at, 0),
             }
         }

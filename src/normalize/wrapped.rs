@@ -20,7 +20,7 @@ use crate::text::{cut, shown};
 pub(super) const DEEPEST: usize = 3;
 
 /// Where shippers put what they carry: as an object, a list or JSON text.
-const MEMBERS: [&str; 21] = [
+const MEMBERS: [&str; 22] = [
     "event",
     "events",
     "policyEvent",
@@ -42,6 +42,7 @@ const MEMBERS: [&str; 21] = [
     "_source",
     "detail",
     "Message",
+    "MESSAGE",
 ];
 
 /// Where that may be in base64: in CloudEvents, in messages of Pub/Sub, in records of Firehose and of Kafka.
