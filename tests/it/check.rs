@@ -408,7 +408,18 @@ async fn a_channel_that_delivers_nothing_is_told() {
     checked.says("Sysdig policies", "warning", "switched off", carry);
     stands(vec![channel(HOOK, json!({"Authorization": "Bearer another-token"}))], vec![]);
     check("false").await.says("Sysdig channel", "failed", "is not WEBHOOK_AUTHENTICATION_TOKEN", "setup channel");
-    let ground = Ground::new(&scc.url).sysdig(&sysdig).with("WEBHOOK_URL", HOOK).with("SYSDIG_AUTO_CHANNEL", "false");
+    // What our door takes is right in any form, and an older token works as long as it is set.
+    stands(vec![channel(HOOK, json!({"authorization": format!("CSCC {TOKEN}")}))], vec![]);
+    check("false").await.says("Sysdig channel", "ok", HOOK, "");
+    let ground = || Ground::new(&scc.url).sysdig(&sysdig).with("WEBHOOK_URL", HOOK);
+    let rotating = || ground().with("WEBHOOK_AUTHENTICATION_TOKEN", &format!("a-newer-token-of-ours,{TOKEN}"));
+    let older = |then: &str| format!("it works as long as that is there{then}");
+    for (auto, then) in [("true", "; this is put right at start"), ("false", "")] {
+        let checked = rotating().with("SYSDIG_AUTO_CHANNEL", auto).check().await;
+        checked.says("Sysdig channel", "warning", &older(then), "setup channel");
+    }
+    rotating().check().await.says("Sysdig channel", "warning", &older("; a rehearsal leaves it so"), "setup channel");
+    let ground = ground().with("SYSDIG_AUTO_CHANNEL", "false");
     stands(vec![channel(HOOK, bearer)], vec![]);
     let checked = ground.with("WEBHOOK_ALLOW_INSECURE", "true").check().await;
     checked.says("Sysdig channel", "failed", "verifies the certificate", "setup channel");
