@@ -269,6 +269,9 @@ async fn security_command_center_names_what_mends_each_refusal() {
         "gcloud organizations add-iam-policy-binding {DEFAULT_ORGANIZATION} --member serviceAccount:scc@p.iam.gserviceaccount.com --role roles/securitycenter.findingsEditor"
     );
     checked.says("Security Command Center", "failed", "not granted", &grant);
+    checked.says("Security Command Center", "failed", "", "scripts/generate_gcloud_keys, or without a key");
+    let keyless = Ground::new(&none.url).check().await;
+    keyless.says("Security Command Center", "failed", "", "scripts/setup_workload_identity, or for a key file");
 
     let away = scc_saying(404, json!({"error": {"code": 404, "status": "NOT_FOUND", "message": "no such source"}}));
     Ground::new(&away.url).check().await.says(
@@ -447,6 +450,10 @@ async fn each_project_of_compute_engine_has_its_line() {
     compute.state().trouble.push_back(refused(403, "accessNotConfigured", "not enabled"));
     let enable = "gcloud services enable compute.googleapis.com --project acme";
     one.check().await.says("Compute Engine acme", "failed", "accessNotConfigured", enable);
+    // The project that Google names, which need not be the one that is asked about.
+    compute.state().trouble.push_back(Answer::Json(403, error(403, "PERMISSION_DENIED", "SERVICE_DISABLED")));
+    let enable = "gcloud services enable compute.googleapis.com --project 4711";
+    one.check().await.says("Compute Engine acme", "failed", "SERVICE_DISABLED", enable);
     compute.state().trouble.push_back(refused(403, "rateLimitExceeded", "slow down"));
     one.check().await.says("Compute Engine acme", "warning", "slow down", "try again");
 

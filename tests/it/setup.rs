@@ -338,9 +338,14 @@ async fn why_a_source_cannot_be_had_is_told_with_what_mends_it() {
         {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED",
          "metadata": {"consumer": "projects/289600000042"}}]}});
     let refused = json!({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "no"}});
+    let of_us = ("PROJECT_ID", "our-own-project");
     let grant = "organizations add-iam-policy-binding 534901558763 --member serviceAccount:ACCOUNT --role roles/securitycenter.sourcesEditor";
     for (method, answer, expected) in [
-        ("GET", Answer::Json(403, disabled), "gcloud services enable securitycenter.googleapis.com"),
+        (
+            "GET",
+            Answer::Json(403, disabled),
+            "gcloud services enable securitycenter.googleapis.com --project 289600000042",
+        ),
         ("GET", Answer::Json(403, refused.clone()), grant),
         ("POST", Answer::Json(403, refused), grant),
     ] {
@@ -348,7 +353,7 @@ async fn why_a_source_cannot_be_had_is_told_with_what_mends_it() {
             true => answer.clone(),
             false => Answer::Json(200, json!({})),
         });
-        let settings = [("ORG_ID", "534901558763"), ("SCC_ENDPOINT", scc.url.as_str())];
+        let settings = [("ORG_ID", "534901558763"), ("SCC_ENDPOINT", scc.url.as_str()), of_us];
         let (fine, text) = program(&["setup", "source"], &settings).await;
         assert!(!fine && text.contains(expected), "{method}: {text}");
         assert_eq!(text.contains("sourcesEditor"), expected == grant, "{text}");
@@ -412,7 +417,7 @@ async fn a_backfill_prints_what_it_would_send_and_then_takes_it_once() {
     for (from, to, expected) in [
         ("yesterday", "now", "is no time"),
         ("1h", "2h", "--from must lie before --to"),
-        ("22d", "15d", "older than what Sysdig's feed keeps"),
+        ("22d", "15d", "older than what is asked for"),
     ] {
         let (fine, text) = program(&["poll", "--from", from, "--to", to], &settings).await;
         assert!(!fine && text.contains(expected), "{text}");
