@@ -12,7 +12,7 @@ use url::{Host, Url};
 /// What we call ourselves.
 pub const USER_AGENT: &str = concat!("sysdig-scc/", env!("CARGO_PKG_VERSION"));
 
-/// The longest wait when a service asks for one: what asks for more may be a mistake, and events of Sysdig's end after 14 days.
+/// The longest wait when a service asks for one: what asks for more may be a mistake, and Sysdig is asked 14 days back at most.
 pub const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
 /// The start of a client for this address. What is on this machine is asked directly: a proxy that the environment names
