@@ -1,16 +1,18 @@
 //! Calls to other services: what we call ourselves, which addresses may be told a token, which are asked directly, and how
-//! long to wait before asking again, by our own rule or by the answer's.
+//! long to wait before asking again, by our own rule or by the answer's. Also in which forms a sender shows us a token.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use url::{Host, Url};
 
 /// What we call ourselves.
 pub const USER_AGENT: &str = concat!("sysdig-scc/", env!("CARGO_PKG_VERSION"));
 
-/// The longest wait when a service asks for one: what asks for more may be a mistake, and events of Sysdig's end after 14 days.
+/// The longest wait when a service asks for one: what asks for more may be a mistake, and Sysdig is asked 14 days back at most.
 pub const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
 /// The start of a client for this address. What is on this machine is asked directly: a proxy that the environment names
@@ -42,6 +44,25 @@ pub fn is_loopback(url: &Url) -> bool {
         }
         None => false,
     }
+}
+
+/// The token that a sender's header `Authorization` shows: bare (the 2019 connector), `Bearer` (the event forwarder), `CSCC` (the 2018 connector), or
+/// Basic with the token as password.
+pub fn shown_token(header: &[u8]) -> Option<Vec<u8>> {
+    let header = header.trim_ascii();
+    let Some(space) = header.iter().position(u8::is_ascii_whitespace) else {
+        return (!header.is_empty()).then(|| header.to_vec());
+    };
+    let (scheme, rest) = (&header[..space], header[space..].trim_ascii());
+    if scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"cscc") {
+        return Some(rest.to_vec());
+    }
+    if scheme.eq_ignore_ascii_case(b"basic") {
+        let pair = STANDARD.decode(rest).or_else(|_| STANDARD_NO_PAD.decode(rest)).ok()?;
+        let colon = pair.iter().position(|byte| *byte == b':')?;
+        return Some(pair[colon + 1..].to_vec());
+    }
+    None
 }
 
 /// How long to wait after failed call number `attempt` (1 is the first): `first`, doubled each time up to `most`. `jitter`

@@ -10,10 +10,11 @@ use crate::calls::pause;
 use crate::causes::chain;
 use crate::config::Config;
 use crate::config::state::StateUrl;
+use crate::config::sysdig::AutoChannel;
 use crate::receive::Intake;
 use crate::receive::poller::{Parts, Poller};
 use crate::state::Store;
-use crate::sysdig::channels::ChannelSpec;
+use crate::sysdig::channels::{Change, Channel, ChannelSpec};
 use crate::sysdig::{Client, Patience};
 
 /// The poller, when it is on.
@@ -44,19 +45,23 @@ fn replica(config: &Config) -> String {
 /// What sets up the notification channel, when everything it needs is set and `SYSDIG_AUTO_CHANNEL` is not false.
 pub(super) fn channel(config: &Config) -> Result<Option<ChannelSetup>, StartError> {
     let sysdig = &config.sysdig;
-    let (true, Some(access), Some(url), Some(token)) =
-        (sysdig.auto_channel, sysdig.access.clone(), &sysdig.webhook_url, config.server.tokens.first())
+    let (Some(access), Some(url), Some((token, older))) =
+        (sysdig.access.clone(), &sysdig.webhook_url, config.server.tokens.split_first())
     else {
         return Ok(None);
     };
+    if sysdig.auto_channel == AutoChannel::Off {
+        return Ok(None);
+    }
     let patience = Patience { timeout: sysdig.timeout, ..Patience::default() };
     let spec = ChannelSpec {
         name: sysdig.channel_name.clone(),
         url: url.to_string(),
         token: token.clone(),
+        older: older.to_vec(),
         allow_insecure: sysdig.webhook_allow_insecure,
     };
-    Ok(Some(ChannelSetup { client: Client::new(access, patience)?, spec }))
+    Ok(Some(ChannelSetup { client: Client::new(access, patience)?, spec, renews: config.renews_channel() }))
 }
 
 /// How long after a failure, doubling up to the last.
@@ -68,15 +73,21 @@ const LAST_WAIT: Duration = Duration::from_secs(600);
 pub(super) struct ChannelSetup {
     client: Client,
     spec: ChannelSpec,
+    /// Whether one that stands is changed.
+    renews: bool,
 }
 
 impl ChannelSetup {
     /// Tries until it succeeds, with growing pauses: the server must not wait for it, nor fail with it.
     pub(super) async fn run(self, stop: CancellationToken) {
         for attempt in 1.. {
-            match self.client.ensure_channel(&self.spec, true).await {
+            let outcome = match self.renews {
+                true => self.client.ensure_channel(&self.spec, true).await,
+                false => self.client.make_channel(&self.spec).await,
+            };
+            match outcome {
                 Ok(channel) => {
-                    tracing::info!(channel = self.spec.name, id = channel.id, done = %channel.change, "the notification channel at Sysdig is set up");
+                    self.tell(&channel);
                     return;
                 }
                 Err(error) if !error.is_transient() => {
@@ -95,6 +106,20 @@ impl ChannelSetup {
                 () = tokio::time::sleep(pause(attempt, FIRST_WAIT, LAST_WAIT, rand::random())) => {}
                 () = stop.cancelled() => return,
             }
+        }
+    }
+
+    fn tell(&self, channel: &Channel) {
+        let (name, id) = (&self.spec.name, channel.id);
+        match &channel.change {
+            Change::Updated(differs) if !self.renews => tracing::warn!(
+                channel = name,
+                id,
+                differs = differs.join(", "),
+                remedy = "`sysdig-scc setup channel` makes it lead here; so does SYSDIG_AUTO_CHANNEL=true at each start, also in a rehearsal",
+                "the notification channel at Sysdig is not as the settings have it, and was left so: this is a rehearsal"
+            ),
+            done => tracing::info!(channel = name, id, done = %done, "the notification channel at Sysdig is set up"),
         }
     }
 }

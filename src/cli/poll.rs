@@ -225,13 +225,10 @@ fn window(args: &PollArgs, now: DateTime<Utc>) -> anyhow::Result<Window> {
         bail!("--from must lie before --to, and before now");
     }
     if to <= now - REACH {
-        bail!(
-            "this stretch is older than what Sysdig's feed keeps: it reaches back 14 days, to {}",
-            (now - REACH).to_rfc3339()
-        );
+        bail!("this stretch is older than what is asked for: 14 days back at most, to {}", (now - REACH).to_rfc3339());
     }
     if from < now - REACH {
-        note!("Sysdig's feed reaches back 14 days: what lies before {} is not read.", (now - REACH).to_rfc3339());
+        note!("14 days back are asked for at most: what lies before {} is not read.", (now - REACH).to_rfc3339());
         from = now - REACH;
     }
     Ok(Window { from, to })

@@ -142,6 +142,7 @@ struct Ready {
     config: SysdigConfig,
     url: String,
     token: SecretString,
+    older: Vec<SecretString>,
 }
 
 async fn ready() -> anyhow::Result<Ready> {
@@ -155,8 +156,9 @@ async fn ready() -> anyhow::Result<Ready> {
     let access = config.access.clone().ok_or_else(|| Problems(Vec::new()))?;
     let client = Client::new(access, Patience { timeout: config.timeout, ..Patience::default() })?;
     let url = config.webhook_url.as_ref().map(ToString::to_string).context("WEBHOOK_URL is required")?;
-    let token = server.tokens.first().cloned().context("WEBHOOK_AUTHENTICATION_TOKEN is required")?;
-    Ok(Ready { client, config, url, token })
+    let mut tokens = server.tokens.into_iter();
+    let token = tokens.next().context("WEBHOOK_AUTHENTICATION_TOKEN is required")?;
+    Ok(Ready { client, config, url, token, older: tokens.collect() })
 }
 
 fn require(env: &mut Env, config: &SysdigConfig) {
@@ -174,6 +176,7 @@ async fn channel(policies: &[String], dry_run: bool) -> anyhow::Result<()> {
         name: ready.config.channel_name.clone(),
         url: ready.url,
         token: ready.token,
+        older: ready.older,
         allow_insecure: ready.config.webhook_allow_insecure,
     };
     if !policies.is_empty() {

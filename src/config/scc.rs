@@ -189,6 +189,11 @@ impl SccConfig {
         })
     }
 
+    /// Whether findings go nowhere, or to a sandbox: nothing else should be changed by it either.
+    pub fn is_rehearsal(&self) -> bool {
+        self.dry_run || (self.endpoint.scheme() == "http" && is_loopback(&self.endpoint))
+    }
+
     /// Notes what is missing to write to the real service. Not to be asked for a dry run or an embedded sandbox.
     pub fn require_source(&self, env: &mut Env) {
         if self.source.is_some() || self.dry_run {

@@ -141,7 +141,8 @@ pub static SYSDIG_AUTO_CHANNEL: Setting = Setting {
     example: "false",
     secret: false,
     doc: "Find or create the notification channel at start, when WEBHOOK_URL, WEBHOOK_AUTHENTICATION_TOKEN and \
-          SYSDIG_TOKEN are set.",
+          SYSDIG_TOKEN are set. One that is there gets WEBHOOK_URL, and the first token unless it sends that already; a \
+          rehearsal (serve --sandbox, DRY_RUN) leaves it as it is, unless true is written here.",
 };
 /// The channel's name.
 pub static SYSDIG_CHANNEL_NAME: Setting = Setting {
@@ -214,10 +215,21 @@ pub struct SysdigConfig {
     pub webhook_url: Option<Url>,
     /// Tell Sysdig to accept a certificate of ours that is not publicly trusted.
     pub webhook_allow_insecure: bool,
-    /// Find or create the notification channel at start.
-    pub auto_channel: bool,
+    /// What is done about the notification channel at start.
+    pub auto_channel: AutoChannel,
     /// The name of the notification channel and the event forwarder.
     pub channel_name: String,
+}
+
+/// What is done about the notification channel at start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AutoChannel {
+    /// Nothing.
+    Off,
+    /// It is made, or kept as the settings have it; but a rehearsal changes none that stands.
+    On,
+    /// The same, and it was asked for: a rehearsal does it too.
+    Asked,
 }
 
 /// How the poller reads.
@@ -250,7 +262,7 @@ impl SysdigConfig {
         let reading = PollConfig::read(env);
         let webhook_url = read_webhook_url(env);
         let webhook_allow_insecure = env.flag(&WEBHOOK_ALLOW_INSECURE);
-        let auto_channel = env.flag(&SYSDIG_AUTO_CHANNEL);
+        let auto_channel = AutoChannel::read(env);
         let channel_name = env.required(&SYSDIG_CHANNEL_NAME);
         if polling == Some(true) && matches!(credential, Some(None)) {
             env.problem(SYSDIG_TOKEN.name, "is required, as SYSDIG_POLL is on", "set it, or set SYSDIG_POLL=false");
@@ -267,6 +279,17 @@ impl SysdigConfig {
             webhook_allow_insecure: webhook_allow_insecure?,
             auto_channel: auto_channel?,
             channel_name: channel_name?,
+        })
+    }
+}
+
+impl AutoChannel {
+    fn read(env: &mut Env) -> Option<Self> {
+        let asked = env.given(&SYSDIG_AUTO_CHANNEL).is_some();
+        Some(match (env.flag(&SYSDIG_AUTO_CHANNEL)?, asked) {
+            (false, _) => Self::Off,
+            (true, false) => Self::On,
+            (true, true) => Self::Asked,
         })
     }
 }
@@ -383,7 +406,8 @@ mod tests {
         let (config, problems) = read(&[]);
         assert_eq!(problems, "");
         let config = config.unwrap();
-        assert!(config.access.is_none() && config.poll.is_none() && config.auto_channel);
+        assert!(config.access.is_none() && config.poll.is_none());
+        assert_eq!(config.auto_channel, AutoChannel::On);
         assert_eq!(config.reading.interval, Duration::from_secs(60));
     }
 

@@ -6,6 +6,7 @@ use super::pubsub::Push;
 use super::state::{FIRESTORE_EMULATOR_HOST, StateUrl};
 use super::{Areas, Env, Setting, attestation as attest, enrich, google, pubsub, scc, sysdig};
 use crate::config::enrich::KubernetesSource;
+use crate::config::sysdig::AutoChannel;
 use crate::sysdig::region::base_url;
 
 /// Looks at what could be read.
@@ -69,7 +70,7 @@ fn sysdig_side(areas: &Areas, env: &mut Env) {
         idle_switches(env, &switches, "WEBHOOK_URL is not set", "set that too, or remove it");
     }
     if config.webhook_url.is_none() || config.access.is_none() {
-        let switches = [(config.auto_channel, &sysdig::SYSDIG_AUTO_CHANNEL)];
+        let switches = [(config.auto_channel != AutoChannel::Off, &sysdig::SYSDIG_AUTO_CHANNEL)];
         let why = "the channel is set up when WEBHOOK_URL and SYSDIG_TOKEN are set";
         idle_switches(env, &switches, why, "set both, or remove it");
     }

@@ -256,7 +256,10 @@ fn until_next_minute(now: DateTime<Utc>, chance: f64) -> Duration {
 fn sentence(error: &ApiError, verdict: Verdict) -> String {
     match (error.status(), error.reason()) {
         (Some(401), _) => "Security Command Center does not accept our access token, not even a new one, or wants one where no credential is configured".into(),
-        (Some(403), _) if error.is_disabled() => "the Security Command Center API is disabled: enable securitycenter.googleapis.com in the credential's project".into(),
+        (Some(403), _) if error.is_disabled() => {
+            let project = error.consumer().map_or("the credential's project".to_owned(), |named| format!("project {named}"));
+            format!("the Security Command Center API is disabled: enable securitycenter.googleapis.com in {project}")
+        }
         (Some(403), _) if verdict == Verdict::Hold => {
             "we may not write findings: grant roles/securitycenter.findingsEditor on the source, and set a quota project for a person's credentials".into()
         }

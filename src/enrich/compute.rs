@@ -285,13 +285,15 @@ impl Inner {
             return Err(gap);
         }
         let asked = Instant::now();
-        let (found, unreachable) = match question.by {
+        let (found, mut unreachable) = match question.by {
             FoundBy::Address => Self::by_inventory(this, project, question).await?,
             _ if question.is_for_host() => Self::by_inventory(this, project, question).await?,
             _ => this.by_id_or_name(project, question).await?,
         };
         this.pauses.end(project);
         this.sightings.add(project, &found, asked).await;
+        // Who is elsewhere than the event was is not its instance anyway.
+        unreachable.retain(|zone| question.asked().may_be_in(zone));
         let partial = (!unreachable.is_empty()).then(|| Gap {
             text: format!("Compute Engine did not answer for {} of project {project}", unreachable.join(", ")),
             label: "partial",

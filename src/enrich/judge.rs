@@ -63,6 +63,13 @@ pub(super) struct Asked<'a> {
     pub(super) location: Option<&'a str>,
 }
 
+impl Asked<'_> {
+    /// Whether an instance in this zone may be the one. Only an id is believed wherever it is found.
+    pub(super) fn may_be_in(&self, zone: &str) -> bool {
+        self.by == FoundBy::Id || self.location.is_none_or(|location| is_within(zone, location))
+    }
+}
+
 /// Which one it was.
 ///
 /// # Errors
@@ -135,9 +142,11 @@ fn never(instance: &Instance, asked: Asked<'_>, subject: &Subject) -> Option<Str
 
 /// Whether the instance is where the event says; a place that is neither zone nor region says nothing.
 pub(super) fn lies_in(instance: &Instance, location: &str) -> bool {
-    !location.contains('-')
-        || instance.zone == location
-        || instance.zone.rsplit_once('-').is_some_and(|(region, _)| region == location)
+    is_within(&instance.zone, location)
+}
+
+fn is_within(zone: &str, location: &str) -> bool {
+    !location.contains('-') || zone == location || zone.rsplit_once('-').is_some_and(|(region, _)| region == location)
 }
 
 /// Whether it was made after the event, as the clocks say it: its name or address was another's before.

@@ -224,6 +224,13 @@ impl ApiError {
         matches!(self.reason(), Some("SERVICE_DISABLED" | "accessNotConfigured"))
     }
 
+    /// What switches `api` on, when it is off: in the project that Google names, which need not be the one that was asked
+    /// about; in the `likely` one where it names none.
+    pub fn enabling(&self, api: &str, likely: Option<&str>) -> Option<String> {
+        let project = self.consumer().or(likely).unwrap_or("PROJECT");
+        self.is_disabled().then(|| format!("gcloud services enable {api} --project {project}"))
+    }
+
     /// `ErrorInfo.metadata.consumer`: the project whose API, quota or credential was used.
     pub fn consumer(&self) -> Option<&str> {
         match self {
@@ -349,6 +356,30 @@ mod tests {
             let error = GoogleError::parse(body.as_bytes());
             assert!(error.message.contains(expected), "{error:?}");
             assert_eq!(error.status, "");
+        }
+    }
+
+    #[test]
+    fn an_api_is_switched_on_in_the_project_that_google_names() {
+        let refused = |body: &[u8]| {
+            let (call, error) = ("GET https://compute.googleapis.com/".to_owned(), GoogleError::parse(body));
+            ApiError::Status(Box::new(Refusal { call, status: 403, error, retry_after: None }))
+        };
+        let newer = br#"{"error":{"code":403,"status":"PERMISSION_DENIED","message":"off","details":[
+            {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"SERVICE_DISABLED",
+             "metadata":{"consumer":"projects/777000"}}]}}"#;
+        let older = br#"{"error":{"code":403,"message":"off","errors":[{"reason":"accessNotConfigured"}]}}"#;
+        let other = br#"{"error":{"code":403,"status":"PERMISSION_DENIED","message":"no"}}"#;
+        let likely = Some("acme");
+        for (body, likely, project) in [
+            (&newer[..], likely, Some("777000")),
+            (&older[..], likely, Some("acme")),
+            (&older[..], None, Some("PROJECT")),
+            (&other[..], likely, None),
+        ] {
+            let expected =
+                project.map(|project| format!("gcloud services enable x.googleapis.com --project {project}"));
+            assert_eq!(refused(body).enabling("x.googleapis.com", likely), expected);
         }
     }
 }

@@ -394,7 +394,7 @@ impl Place {
     async fn begin(&self, reading: &Reading, mark: DateTime<Utc>, version: Version) -> Result<Version, PollError> {
         if let Some(lost) = reading.lost {
             let seconds = lost.length().num_seconds();
-            tracing::warn!(%lost, seconds, "Sysdig's feed reaches back 14 days; events before that were not read and are lost to the poller.");
+            tracing::warn!(%lost, seconds, "The poller asks 14 days back at most; events before that were not read and are lost to it.");
             metrics::counter!(POLL_LOST.name).increment(u64::try_from(seconds).unwrap_or_default());
         }
         if reading.clock_was_ahead {

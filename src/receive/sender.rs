@@ -5,12 +5,12 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use governor::clock::{Clock, DefaultClock};
 use governor::{Quota, RateLimiter};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
+
+use crate::calls::shown_token;
 
 /// Why a caller was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -74,7 +74,7 @@ impl Senders {
     /// # Errors
     /// Says what is wrong with the header, or that the address has failed too often.
     pub fn check(&self, header: Option<&[u8]>, address: IpAddr) -> Result<(), Refused> {
-        let refused = match header.map(token) {
+        let refused = match header.map(shown_token) {
             None => Refused::Missing,
             Some(None) => Refused::Malformed,
             Some(Some(token)) if self.is_valid(&token) => return Ok(()),
@@ -100,27 +100,11 @@ impl Senders {
     }
 }
 
-/// The token in the header: bare (the 2019 connector), `Bearer` (the event forwarder), `CSCC` (the 2018 connector), or
-/// Basic with the token as password.
-fn token(header: &[u8]) -> Option<Vec<u8>> {
-    let header = header.trim_ascii();
-    let Some(space) = header.iter().position(u8::is_ascii_whitespace) else {
-        return (!header.is_empty()).then(|| header.to_vec());
-    };
-    let (scheme, rest) = (&header[..space], header[space..].trim_ascii());
-    if scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"cscc") {
-        return Some(rest.to_vec());
-    }
-    if scheme.eq_ignore_ascii_case(b"basic") {
-        let pair = STANDARD.decode(rest).or_else(|_| STANDARD_NO_PAD.decode(rest)).ok()?;
-        let colon = pair.iter().position(|byte| *byte == b':')?;
-        return Some(pair[colon + 1..].to_vec());
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     fn senders() -> Senders {

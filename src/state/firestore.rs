@@ -171,6 +171,9 @@ fn precondition(expected: &Expected) -> Precondition<'_> {
 }
 
 fn remedy(error: &ApiError) -> String {
+    if let Some(command) = error.enabling("firestore.googleapis.com", None) {
+        return command;
+    }
     let told = error.to_string().to_ascii_lowercase();
     match error.status() {
         Some(401 | 403) => "grant roles/datastore.user on the project to the connector's account".to_owned(),

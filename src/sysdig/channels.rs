@@ -6,9 +6,11 @@ use std::fmt;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::client::{Call, Client};
 use super::error::{SysdigError, shorten};
+use crate::calls::shown_token;
 
 /// The longest url and header value that Sysdig takes, in characters.
 const VALUE_LIMIT: usize = 255;
@@ -24,8 +26,11 @@ pub struct ChannelSpec {
     pub name: String,
     /// Where events are to be sent.
     pub url: String,
-    /// The token that Sysdig is to send us, as `Authorization: Bearer`.
+    /// The token that Sysdig is to send us: as `Authorization: Bearer`, unless it sends it in another form that our door
+    /// takes. The original connector takes other forms only, and may still be the one that is delivered to.
     pub token: SecretString,
+    /// The others that are valid at our door.
+    pub older: Vec<SecretString>,
     /// Accept a receiver's certificate that is not publicly trusted. It costs: anybody in between can read and alter.
     pub allow_insecure: bool,
 }
@@ -71,14 +76,29 @@ pub struct Standing {
     pub id: Option<i64>,
     /// Where it sends.
     pub url: String,
-    /// Whether it sends a header `Authorization`.
-    pub has_header: bool,
-    /// Whether that header holds our token; `None` when Sysdig does not show its value.
-    pub shows_token: Option<bool>,
+    /// Whether that is where the channel we want sends.
+    pub leads_here: bool,
+    /// What its header `Authorization` says.
+    pub shows: Shows,
     /// Whether it accepts any certificate.
     pub allow_insecure: bool,
     /// Whether Sysdig uses it.
     pub enabled: bool,
+}
+
+/// What the header `Authorization` of a channel says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// There is none.
+    NoHeader,
+    /// Sysdig does not tell its value.
+    Hidden,
+    /// The token we want, in a form that our door takes.
+    Token,
+    /// Another one that our door takes.
+    Older,
+    /// What our door refuses.
+    Another,
 }
 
 /// The two APIs and how they differ.
@@ -97,7 +117,18 @@ impl Client {
         match found {
             Some(existing) => client.update_channel(api, spec, existing, apply).await,
             None if !apply => Ok(Channel { id: None, change: Change::Created, enabled: true, team: None }),
-            None => client.create_channel(api, spec).await,
+            None => client.create_channel(api, spec, true).await,
+        }
+    }
+
+    /// Makes the channel when there is none. One that stands is left as it is; what of it differs is said.
+    pub async fn make_channel(&self, spec: &ChannelSpec) -> Result<Channel, SysdigError> {
+        spec.check()?;
+        let client = self.hiding(&spec.token);
+        let (api, found) = client.find_channel(&spec.name).await?;
+        match found {
+            Some(existing) => client.update_channel(api, spec, existing, false).await,
+            None => client.create_channel(api, spec, false).await,
         }
     }
 
@@ -148,7 +179,8 @@ impl Client {
         Err(SysdigError::NotThere("the list of notification channels does not end".into()))
     }
 
-    async fn create_channel(&self, api: Api, spec: &ChannelSpec) -> Result<Channel, SysdigError> {
+    /// One that somebody else has made meanwhile is updated only with `update`.
+    async fn create_channel(&self, api: Api, spec: &ChannelSpec, update: bool) -> Result<Channel, SysdigError> {
         let mut body = spec.new_body(api);
         let mut answer = self.post_channel(api, &body).await;
         if matches!(&answer, Err(error) if error.status() == Some(403)) {
@@ -162,7 +194,7 @@ impl Client {
         match answer {
             Ok(made) => Ok(channel_of(&made, Change::Created)),
             Err(error) if error.is_conflict() => match self.find_channel(&spec.name).await? {
-                (api, Some(existing)) => self.update_channel(api, spec, existing, true).await,
+                (api, Some(existing)) => self.update_channel(api, spec, existing, update).await,
                 (_, None) => Err(SysdigError::NotThere(format!(
                     "the name {:?} is taken, by a channel that we do not see: set SYSDIG_CHANNEL_NAME to another name",
                     spec.name
@@ -280,19 +312,40 @@ impl ChannelSpec {
 
     fn beside(&self, api: Api, channel: &Value) -> Standing {
         let option = |name: &str| channel.pointer(&format!("/options/{name}"));
-        let headers = option("additionalHeaders").and_then(Value::as_object);
-        let ours = headers.and_then(|all| all.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization")));
-        // A value that is hidden or masked says nothing.
-        let value =
-            ours.and_then(|(_, value)| value.as_str()).filter(|value| !value.is_empty() && !value.contains('*'));
         let known = channel_of(channel, Change::Unchanged);
+        let url = option("url").and_then(Value::as_str).unwrap_or_default();
+        let headers = option("additionalHeaders").and_then(Value::as_object);
         Standing {
             id: known.id,
-            url: option("url").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            has_header: ours.is_some(),
-            shows_token: value.map(|value| value == self.header()),
+            url: url.to_owned(),
+            leads_here: self.is_here(url),
+            shows: headers.map_or(Shows::NoHeader, |headers| self.shown_by(headers)),
             allow_insecure: option(api.insecure_member()).and_then(Value::as_bool).unwrap_or(false),
             enabled: known.enabled,
+        }
+    }
+
+    /// Whether this is our address, however it is written.
+    fn is_here(&self, url: &str) -> bool {
+        url == self.url
+            || matches!((Url::parse(url), Url::parse(&self.url)), (Ok(stands), Ok(wanted)) if stands == wanted)
+    }
+
+    fn shown_by(&self, headers: &Map<String, Value>) -> Shows {
+        let mut ours = headers.iter().filter(|(name, _)| is_authorization(name)).map(|(_, value)| value.as_str());
+        let value = match (ours.next(), ours.next()) {
+            (None, _) => return Shows::NoHeader,
+            (Some(value), None) => value.unwrap_or_default(),
+            // Which of them is sent is not known.
+            (Some(_), Some(_)) => return Shows::Another,
+        };
+        let shown = shown_token(value.as_bytes());
+        let is = |token: &SecretString| shown.as_deref() == Some(token.expose_secret().as_bytes());
+        match () {
+            () if is(&self.token) => Shows::Token,
+            () if self.older.iter().any(is) => Shows::Older,
+            () if value.is_empty() || value.contains('*') => Shows::Hidden,
+            () => Shows::Another,
         }
     }
 
@@ -306,14 +359,13 @@ impl ChannelSpec {
         }
         let mut options = wanted.get("options").and_then(Value::as_object).cloned().unwrap_or_default();
         let mut differs = Vec::new();
-        if options.get("url").and_then(Value::as_str) != Some(self.url.as_str()) {
+        if !options.get("url").and_then(Value::as_str).is_some_and(|url| self.is_here(url)) {
             options.insert("url".into(), json!(self.url));
             differs.push("url");
         }
         let headers = options.get("additionalHeaders").and_then(Value::as_object).cloned().unwrap_or_default();
-        let wanted_headers = self.headers_over(&headers);
-        if wanted_headers != headers {
-            options.insert("additionalHeaders".into(), Value::Object(wanted_headers));
+        if self.shown_by(&headers) != Shows::Token {
+            options.insert("additionalHeaders".into(), Value::Object(self.headers_over(&headers)));
             differs.push("headers");
         }
         if options.get(api.insecure_member()).and_then(Value::as_bool).unwrap_or(false) != self.allow_insecure {
@@ -326,11 +378,15 @@ impl ChannelSpec {
 
     /// The headers there with ours, whatever the case of the name that is there.
     fn headers_over(&self, existing: &Map<String, Value>) -> Map<String, Value> {
-        let others = existing.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+        let others = existing.iter().filter(|(name, _)| !is_authorization(name));
         let mut headers: Map<String, Value> = others.map(|(name, value)| (name.clone(), value.clone())).collect();
         headers.insert("Authorization".into(), json!(self.header()));
         headers
     }
+}
+
+fn is_authorization(header: &str) -> bool {
+    header.eq_ignore_ascii_case("authorization")
 }
 
 fn channel_of(value: &Value, change: Change) -> Channel {

@@ -348,7 +348,7 @@ pub const POLL_LAG: Metric = Metric::new(
     "sysdig_scc_poll_lag_seconds",
     "gauge",
     &[],
-    "How far the poller's watermark is behind now, also on a replica that does not poll. It grows while Sysdig cannot be read; after 14 days events are lost.",
+    "How far the poller's watermark is behind now, also on a replica that does not poll. It grows while Sysdig cannot be read; what is more than 14 days back is not asked for any more.",
 );
 
 /// What was lost.
@@ -356,7 +356,7 @@ pub const POLL_LOST: Metric = Metric::new(
     "sysdig_scc_poll_lost_seconds_total",
     "counter",
     &[],
-    "Seconds of Sysdig's feed that were not read in time and can no longer be read.",
+    "Seconds of Sysdig's feed that were not read in time: they are more than 14 days back, which is not asked for.",
 );
 
 // Enrichment.

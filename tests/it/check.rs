@@ -269,6 +269,9 @@ async fn security_command_center_names_what_mends_each_refusal() {
         "gcloud organizations add-iam-policy-binding {DEFAULT_ORGANIZATION} --member serviceAccount:scc@p.iam.gserviceaccount.com --role roles/securitycenter.findingsEditor"
     );
     checked.says("Security Command Center", "failed", "not granted", &grant);
+    checked.says("Security Command Center", "failed", "", "scripts/generate_gcloud_keys, or without a key");
+    let keyless = Ground::new(&none.url).check().await;
+    keyless.says("Security Command Center", "failed", "", "scripts/setup_workload_identity, or for a key file");
 
     let away = scc_saying(404, json!({"error": {"code": 404, "status": "NOT_FOUND", "message": "no such source"}}));
     Ground::new(&away.url).check().await.says(
@@ -408,7 +411,18 @@ async fn a_channel_that_delivers_nothing_is_told() {
     checked.says("Sysdig policies", "warning", "switched off", carry);
     stands(vec![channel(HOOK, json!({"Authorization": "Bearer another-token"}))], vec![]);
     check("false").await.says("Sysdig channel", "failed", "is not WEBHOOK_AUTHENTICATION_TOKEN", "setup channel");
-    let ground = Ground::new(&scc.url).sysdig(&sysdig).with("WEBHOOK_URL", HOOK).with("SYSDIG_AUTO_CHANNEL", "false");
+    // What our door takes is right in any form, and an older token works as long as it is set.
+    stands(vec![channel(HOOK, json!({"authorization": format!("CSCC {TOKEN}")}))], vec![]);
+    check("false").await.says("Sysdig channel", "ok", HOOK, "");
+    let ground = || Ground::new(&scc.url).sysdig(&sysdig).with("WEBHOOK_URL", HOOK);
+    let rotating = || ground().with("WEBHOOK_AUTHENTICATION_TOKEN", &format!("a-newer-token-of-ours,{TOKEN}"));
+    let older = |then: &str| format!("it works as long as that is there{then}");
+    for (auto, then) in [("true", "; this is put right at start"), ("false", "")] {
+        let checked = rotating().with("SYSDIG_AUTO_CHANNEL", auto).check().await;
+        checked.says("Sysdig channel", "warning", &older(then), "setup channel");
+    }
+    rotating().check().await.says("Sysdig channel", "warning", &older("; a rehearsal leaves it so"), "setup channel");
+    let ground = ground().with("SYSDIG_AUTO_CHANNEL", "false");
     stands(vec![channel(HOOK, bearer)], vec![]);
     let checked = ground.with("WEBHOOK_ALLOW_INSECURE", "true").check().await;
     checked.says("Sysdig channel", "failed", "verifies the certificate", "setup channel");
@@ -436,6 +450,10 @@ async fn each_project_of_compute_engine_has_its_line() {
     compute.state().trouble.push_back(refused(403, "accessNotConfigured", "not enabled"));
     let enable = "gcloud services enable compute.googleapis.com --project acme";
     one.check().await.says("Compute Engine acme", "failed", "accessNotConfigured", enable);
+    // The project that Google names, which need not be the one that is asked about.
+    compute.state().trouble.push_back(Answer::Json(403, error(403, "PERMISSION_DENIED", "SERVICE_DISABLED")));
+    let enable = "gcloud services enable compute.googleapis.com --project 4711";
+    one.check().await.says("Compute Engine acme", "failed", "SERVICE_DISABLED", enable);
     compute.state().trouble.push_back(refused(403, "rateLimitExceeded", "slow down"));
     one.check().await.says("Compute Engine acme", "warning", "slow down", "try again");
 

@@ -167,11 +167,15 @@ async fn a_quota_without_a_time_is_waited_out_until_the_next_minute() {
 #[tokio::test]
 async fn a_permission_that_is_missing_says_which_and_what_the_service_said() {
     let body = json!({ "error": { "code": 403, "status": "PERMISSION_DENIED", "message": "API not enabled",
-        "details": [{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED" }] } });
+        "details": [{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED",
+            "metadata": { "consumer": "projects/777000" } }] } });
     let wire = Wire::script(vec![Answer::json(403, body)]).await;
     let error = sink(&wire, open_pace()).deliver(&create()).await.unwrap_err();
     let shown = chain(&error);
-    assert!(shown.contains("enable securitycenter.googleapis.com") && shown.contains("API not enabled"), "{shown}");
+    assert!(
+        shown.contains("enable securitycenter.googleapis.com in project 777000") && shown.contains("API not enabled"),
+        "{shown}"
+    );
 }
 
 #[tokio::test]

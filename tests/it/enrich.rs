@@ -430,6 +430,22 @@ async fn a_zone_that_does_not_answer_leaves_the_question_open() {
     assert_eq!((sure.found_by, sure.gaps.len()), (Some(FoundBy::Name), 0), "{:?}", sure.gaps);
     let open = look(&enrichment, json!({"host.hostName": "vm-5"})).await;
     assert!(open.unsettled && open.gaps[0].contains("did not answer"), "{:?}", open.gaps);
+    // It says nothing of what was elsewhere; a place that is neither zone nor region is everywhere.
+    let located =
+        |host: &str, place: &str| json!({"host.hostName": host, "cloudProvider.name": "gcp", "gcp.location": place});
+    for (host, place, instance, unsettled) in [
+        ("vm-6", "region0-x2", true, false),
+        ("vm-6", "region0-x2-a", true, false),
+        ("vm-none", "region0-x2", false, false),
+        ("vm-6", "global", false, true),
+        ("vm-5", "region0-x1", false, true),
+    ] {
+        let found = look(&enrichment, located(host, place)).await;
+        assert_eq!((found.instance.is_some(), found.unsettled), (instance, unsettled), "{place}: {:?}", found.gaps);
+    }
+    let elsewhere = event(json!({"cloudProvider.name": "gcp", "gcp.location": "region0-x2"}), "42:01:0a:80:00:07");
+    let found = enrichment.enrich(&elsewhere).await;
+    assert_eq!((found.found_by, found.gaps.len()), (Some(FoundBy::Address), 0), "{:?}", found.gaps);
     compute.state().unreachable.clear();
     assert!(
         look(&enrichment, json!({"host.hostName": "vm-5"})).await.instance.is_some(),

@@ -1,6 +1,7 @@
 //! The set-up at Sysdig: found, else made; run twice, done once.
 
-use std::process::Output;
+use std::io::{BufRead, BufReader};
+use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ fn channel() -> ChannelSpec {
         name: "Google Security Command Center".into(),
         url: "https://connector.example.com/events".into(),
         token: "secret-1".to_owned().into(),
+        older: vec!["secret-0".to_owned().into()],
         allow_insecure: false,
     }
 }
@@ -67,6 +69,36 @@ async fn an_existing_channel_gets_url_and_headers_and_keeps_the_rest() {
             json!({"Authorization": "Bearer secret-1", "X-Other": "kept"})
         );
         assert_eq!(stands["options"]["customData"], json!({"environment": "prod"}));
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_shows_the_first_token_is_left_in_the_form_that_the_original_takes() {
+    let basic = "Basic c3lzZGlnOnNlY3JldC0x";
+    let headers = |value: &str| json!({"authorization": value, "X-Other": "kept"});
+    let both = json!({"authorization": "secret-1", "Authorization": "old"});
+    for public_api in [true, false] {
+        for (stands, done) in [
+            (headers("secret-1"), Change::Unchanged),
+            (headers("CSCC secret-1"), Change::Unchanged),
+            (headers(basic), Change::Unchanged),
+            (headers("bearer secret-1"), Change::Unchanged),
+            // An older token is what a rotation replaces; of two headers nobody knows which is sent.
+            (headers("CSCC secret-0"), Change::Updated(vec!["headers"])),
+            (headers("CSCC secret-10"), Change::Updated(vec!["headers"])),
+            (both.clone(), Change::Updated(vec!["headers"])),
+        ] {
+            let sysdig = FakeSysdig::start();
+            sysdig.state().public_api = public_api;
+            sysdig.state().channels = vec![json!({
+                "id": 9, "version": 4, "type": "WEBHOOK", "name": "Google Security Command Center", "isEnabled": true,
+                "options": {"url": "https://Connector.example.com:443/events", "additionalHeaders": stands}
+            })];
+            let channel = sysdig.client(1).ensure_channel(&channel(), true).await.unwrap();
+            assert_eq!(channel.change, done, "{stands}");
+            let left = sysdig.state().channels[0]["options"]["additionalHeaders"] == stands;
+            assert_eq!(left, done == Change::Unchanged, "{stands}");
+        }
     }
 }
 
@@ -224,6 +256,43 @@ async fn the_command_says_what_it_did_and_shows_no_token() {
     }
 }
 
+/// What the connector, started so, says of the notification channel.
+async fn serves(arguments: &'static [&'static str], settings: Vec<(&str, &str)>) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
+    command.args(arguments).env_clear().envs(settings).current_dir(folder.path());
+    command.envs([("PORT", "0"), ("OUTBOX_URL", "sqlite:o.db"), ("STATE_URL", "sqlite::memory:")]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let of_channel = move || lines.find(|line| line.contains("the notification channel at Sysdig"));
+    let told = tokio::task::spawn_blocking(of_channel).await.unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    told.expect("it says what became of the channel")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_makes_a_channel_but_changes_none_that_stands() {
+    let sysdig = FakeSysdig::start();
+    let of_production = json!({
+        "id": 9, "version": 4, "type": "WEBHOOK", "name": "Google Security Command Center", "isEnabled": true,
+        "options": {"url": "https://production.example.com/events", "additionalHeaders": {"Authorization": "CSCC other"}}
+    });
+    let with = |more: &[(&'static str, &'static str)]| [settings(&sysdig), more.to_vec()].concat();
+    let dry = with(&[("DRY_RUN", "true")]);
+    assert!(serves(&["serve"], dry.clone()).await.contains("created"));
+    for (arguments, settings) in [(&["serve", "--sandbox"][..], with(&[])), (&["serve"], dry)] {
+        sysdig.state().channels = vec![of_production.clone()];
+        let told = serves(arguments, settings).await;
+        let said = ["WARN", "was left so: this is a rehearsal", "url, headers", "sysdig-scc setup channel"];
+        assert!(said.iter().all(|part| told.contains(part)), "{told}");
+        assert_eq!(sysdig.state().channels[0], of_production);
+    }
+    let told = serves(&["serve"], with(&[("DRY_RUN", "true"), ("SYSDIG_AUTO_CHANNEL", "true")])).await;
+    assert!(told.contains("updated (url, headers)"), "{told}");
+    assert_eq!(sysdig.state().channels[0]["options"]["url"], "https://connector.example.com/events");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_named_at_once() {
     let (fine, text) = program(&["setup", "channel"], &[]).await;
@@ -269,9 +338,14 @@ async fn why_a_source_cannot_be_had_is_told_with_what_mends_it() {
         {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED",
          "metadata": {"consumer": "projects/289600000042"}}]}});
     let refused = json!({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "no"}});
+    let of_us = ("PROJECT_ID", "our-own-project");
     let grant = "organizations add-iam-policy-binding 534901558763 --member serviceAccount:ACCOUNT --role roles/securitycenter.sourcesEditor";
     for (method, answer, expected) in [
-        ("GET", Answer::Json(403, disabled), "gcloud services enable securitycenter.googleapis.com"),
+        (
+            "GET",
+            Answer::Json(403, disabled),
+            "gcloud services enable securitycenter.googleapis.com --project 289600000042",
+        ),
         ("GET", Answer::Json(403, refused.clone()), grant),
         ("POST", Answer::Json(403, refused), grant),
     ] {
@@ -279,7 +353,7 @@ async fn why_a_source_cannot_be_had_is_told_with_what_mends_it() {
             true => answer.clone(),
             false => Answer::Json(200, json!({})),
         });
-        let settings = [("ORG_ID", "534901558763"), ("SCC_ENDPOINT", scc.url.as_str())];
+        let settings = [("ORG_ID", "534901558763"), ("SCC_ENDPOINT", scc.url.as_str()), of_us];
         let (fine, text) = program(&["setup", "source"], &settings).await;
         assert!(!fine && text.contains(expected), "{method}: {text}");
         assert_eq!(text.contains("sourcesEditor"), expected == grant, "{text}");
@@ -343,7 +417,7 @@ async fn a_backfill_prints_what_it_would_send_and_then_takes_it_once() {
     for (from, to, expected) in [
         ("yesterday", "now", "is no time"),
         ("1h", "2h", "--from must lie before --to"),
-        ("22d", "15d", "older than what Sysdig's feed keeps"),
+        ("22d", "15d", "older than what is asked for"),
     ] {
         let (fine, text) = program(&["poll", "--from", from, "--to", to], &settings).await;
         assert!(!fine && text.contains(expected), "{text}");

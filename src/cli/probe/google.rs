@@ -8,7 +8,7 @@ const SCC_API: &str = "securitycenter.googleapis.com";
 pub(in crate::cli) struct Asked<'a> {
     /// The API's name, as `gcloud services enable` takes it.
     pub(in crate::cli) api: &'a str,
-    /// The project whose API it is, when it is known.
+    /// The project whose API it likely is, where Google names none.
     pub(in crate::cli) project: Option<&'a str>,
     /// What gives the right that is missing.
     pub(in crate::cli) grant: String,
@@ -18,9 +18,8 @@ pub(in crate::cli) struct Asked<'a> {
 
 /// What mends it.
 pub(in crate::cli) fn remedy(error: &ApiError, asked: &Asked<'_>) -> String {
-    if error.is_disabled() {
-        let project = asked.project.or(error.consumer()).unwrap_or("PROJECT");
-        return format!("gcloud services enable {} --project {project}", asked.api);
+    if let Some(command) = error.enabling(asked.api, asked.project) {
+        return command;
     }
     match (error, error.reason().unwrap_or_default()) {
         (ApiError::Auth { source, .. }, _) => source.remedy().into(),

@@ -13,6 +13,8 @@ const WHAT: &str = "Security Command Center";
 const SOURCE: &str = "source";
 const LIST_FINDINGS: &str = "securitycenter.findings.list";
 const SET_STATE: &str = "securitycenter.findings.setState";
+/// A key file, as kinds of credentials are called.
+const KEY: &str = "service_account";
 
 /// Asks.
 pub(super) async fn look(ask: Ask, report: Report) {
@@ -27,10 +29,10 @@ pub(super) async fn look(ask: Ask, report: Report) {
     if !token(client.tokens(), &report).await {
         return;
     }
-    let member = google::member(client.tokens()).await;
+    let (member, kind) = (google::member(client.tokens()).await, client.tokens().kind());
     let Some(source) = source(config, &client, &member, &report).await else { return };
     let scc = Scc::new(client, source, config.scc.location.as_str());
-    if let Some(granted) = permissions(config, &scc, &member, &report).await {
+    if let Some(granted) = permissions(config, &scc, (&member, kind), &report).await {
         location(config, &scc, &granted, &report).await;
     }
 }
@@ -106,10 +108,14 @@ fn needed(config: &Config) -> Vec<&'static str> {
 }
 
 /// Those of ours that are granted, when all that are needed are.
-async fn permissions(config: &Config, scc: &Scc, member: &str, report: &Report) -> Option<Vec<String>> {
+async fn permissions(config: &Config, scc: &Scc, (member, kind): (&str, &str), report: &Report) -> Option<Vec<String>> {
     let organization = &scc.source().organization;
+    let script = match kind {
+        KEY => "scripts/generate_gcloud_keys, or without a key scripts/setup_workload_identity,",
+        _ => "scripts/setup_workload_identity, or for a key file scripts/generate_gcloud_keys,",
+    };
     let grant = format!(
-        "scripts/generate_gcloud_keys grants roles/securitycenter.findingsEditor on the source alone; on the whole organization: \
+        "{script} grants roles/securitycenter.findingsEditor on the source alone; on the whole organization: \
          gcloud organizations add-iam-policy-binding {organization} --member {member} --role roles/securitycenter.findingsEditor"
     );
     let granted = match scc.permitted(&[UPDATE_FINDINGS, LIST_FINDINGS, SET_STATE]).await {
@@ -146,7 +152,7 @@ async fn location(config: &Config, scc: &Scc, granted: &[String], report: &Repor
 }
 
 fn refused(config: &Config, error: &ApiError, what: &str, grant: String, report: &Report) {
-    let project = config.google.quota_project.as_deref().or(error.consumer()).or(config.scc.project.as_deref());
+    let project = config.google.quota_project.as_deref().or(config.scc.project.as_deref());
     let asked = Asked {
         api: "securitycenter.googleapis.com",
         project,

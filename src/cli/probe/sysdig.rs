@@ -1,12 +1,12 @@
 //! Sysdig: whose token it is, whether events may be read, and whether its channel leads here and is used.
 
 use chrono::Utc;
-use url::Url;
 
 use super::{Ask, Report};
 use crate::causes::chain;
+use crate::config::sysdig::AutoChannel;
 use crate::sysdig::account::Account;
-use crate::sysdig::channels::{ChannelSpec, Standing};
+use crate::sysdig::channels::{ChannelSpec, Shows, Standing};
 use crate::sysdig::policies::Policy;
 use crate::sysdig::{Client, Patience, SysdigError};
 
@@ -36,7 +36,8 @@ pub(super) async fn look(ask: Ask, report: Report) {
     say_account(&client, account, &report);
     say_events(config.poll.is_some(), events, &report);
     if let (Some((channel, policies)), Some(spec)) = (channel, &wanted) {
-        say_channel(config.auto_channel, spec, channel, policies, &report);
+        let at_start = AtStart { made: config.auto_channel != AutoChannel::Off, renewed: ask.config.renews_channel() };
+        say_channel(at_start, spec, channel, policies, &report);
     }
 }
 
@@ -58,10 +59,12 @@ fn say_account(client: &Client, answer: Result<Account, SysdigError>, report: &R
 /// The channel as it should be, when Sysdig is to send to us.
 fn spec(ask: &Ask) -> Option<ChannelSpec> {
     let config = &ask.config.sysdig;
+    let (token, older) = ask.config.server.tokens.split_first()?;
     Some(ChannelSpec {
         name: config.channel_name.clone(),
         url: config.webhook_url.as_ref()?.to_string(),
-        token: ask.config.server.tokens.first()?.clone(),
+        token: token.clone(),
+        older: older.to_vec(),
         allow_insecure: config.webhook_allow_insecure,
     })
 }
@@ -77,8 +80,17 @@ fn say_events(polls: bool, answer: Result<(), SysdigError>, report: &Report) {
     }
 }
 
+/// What the connector does about the channel when it starts.
+#[derive(Debug, Clone, Copy)]
+struct AtStart {
+    /// Makes one where there is none.
+    made: bool,
+    /// Changes one that stands.
+    renewed: bool,
+}
+
 fn say_channel(
-    auto: bool,
+    at_start: AtStart,
     spec: &ChannelSpec,
     channel: Result<Option<Standing>, SysdigError>,
     policies: Result<Vec<Policy>, SysdigError>,
@@ -86,7 +98,7 @@ fn say_channel(
 ) {
     let standing = match channel {
         Ok(Some(standing)) => standing,
-        Ok(None) if auto => {
+        Ok(None) if at_start.made => {
             return report.warn(CHANNEL, format!("{:?} is not there; it is made at start", spec.name), CARRY);
         }
         Ok(None) => {
@@ -96,7 +108,12 @@ fn say_channel(
         Err(error) => return report.fail(CHANNEL, chain(&error), error.remedy()),
     };
     let wrong = differences(spec, &standing);
-    match (wrong.is_empty(), auto) {
+    let then = match at_start {
+        AtStart { renewed: true, .. } => "; this is put right at start",
+        AtStart { made: true, .. } => "; a rehearsal leaves it so",
+        AtStart { .. } => "",
+    };
+    match (wrong.is_empty(), at_start.made) {
         (true, _) if !standing.enabled => {
             report.warn(
                 CHANNEL,
@@ -104,12 +121,12 @@ fn say_channel(
                 "switch it on in Settings, Notification Channels",
             );
         }
+        (true, _) if standing.shows == Shows::Older => {
+            let older = "shows an older token of WEBHOOK_AUTHENTICATION_TOKEN, not the first: it works as long as that is there";
+            report.warn(CHANNEL, format!("{:?} {older}{then}", spec.name), "sysdig-scc setup channel");
+        }
         (true, _) => report.ok(CHANNEL, format!("{:?} sends to {} with the header Authorization", spec.name, spec.url)),
-        (false, true) => report.warn(
-            CHANNEL,
-            format!("{}; this is put right at start", wrong.join("; ")),
-            "sysdig-scc setup channel",
-        ),
+        (false, true) => report.warn(CHANNEL, format!("{}{then}", wrong.join("; ")), "sysdig-scc setup channel"),
         (false, false) => report.fail(CHANNEL, wrong.join("; "), "sysdig-scc setup channel"),
     }
     match policies {
@@ -121,17 +138,13 @@ fn say_channel(
 /// What Sysdig sends is not what we take; header values are never told.
 fn differences(spec: &ChannelSpec, standing: &Standing) -> Vec<String> {
     let mut wrong = Vec::new();
-    let same = match (Url::parse(&standing.url), Url::parse(&spec.url)) {
-        (Ok(stands), Ok(wanted)) => stands == wanted,
-        _ => standing.url == spec.url,
-    };
-    if !same {
+    if !standing.leads_here {
         wrong.push(format!("it sends to {:?}, but WEBHOOK_URL is {}", standing.url, spec.url));
     }
-    match (standing.has_header, standing.shows_token) {
-        (false, _) => wrong.push("it sends no header Authorization, so every delivery is refused".into()),
-        (true, Some(false)) => wrong.push("its header Authorization is not WEBHOOK_AUTHENTICATION_TOKEN".into()),
-        (true, _) => {}
+    match standing.shows {
+        Shows::NoHeader => wrong.push("it sends no header Authorization, so every delivery is refused".into()),
+        Shows::Another => wrong.push("its header Authorization is not WEBHOOK_AUTHENTICATION_TOKEN".into()),
+        Shows::Hidden | Shows::Token | Shows::Older => {}
     }
     match (standing.allow_insecure, spec.allow_insecure) {
         (true, false) => wrong.push("it accepts any certificate, although WEBHOOK_ALLOW_INSECURE is off".into()),

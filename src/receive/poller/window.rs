@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::sysdig::Window;
 
-/// The feed reaches back this far.
+/// We ask this far back: it is the longest span of one request. How long Sysdig keeps events is not documented.
 pub const REACH: TimeDelta = TimeDelta::days(14);
 
 /// A watermark this far in the future means that the clock was wrong when it was written.
