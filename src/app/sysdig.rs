@@ -61,7 +61,8 @@ pub(super) fn channel(config: &Config) -> Result<Option<ChannelSetup>, StartErro
         older: older.to_vec(),
         allow_insecure: sysdig.webhook_allow_insecure,
     };
-    Ok(Some(ChannelSetup { client: Client::new(access, patience)?, spec, renews: config.renews_channel() }))
+    let renews = sysdig.renews_channel(config.scc.is_rehearsal());
+    Ok(Some(ChannelSetup { client: Client::new(access, patience)?, spec, renews }))
 }
 
 /// How long after a failure, doubling up to the last.

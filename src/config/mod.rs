@@ -37,7 +37,7 @@ use pubsub::PubsubConfig;
 use scc::SccConfig;
 use server::ServerConfig;
 use state::StateConfig;
-use sysdig::{AutoChannel, SysdigConfig};
+use sysdig::SysdigConfig;
 use telemetry::TelemetryConfig;
 
 /// Every area, in the order of the documents.
@@ -129,15 +129,6 @@ impl Config {
     /// Reads every area, whether or not the ones before had problems.
     pub fn read_areas(env: &mut Env) -> Option<Self> {
         Areas::read(env).whole(env)
-    }
-
-    /// Whether the set-up at start also changes a notification channel that stands: real deliveries may go through it.
-    pub fn renews_channel(&self) -> bool {
-        match self.sysdig.auto_channel {
-            AutoChannel::Off => false,
-            AutoChannel::On => !self.scc.is_rehearsal(),
-            AutoChannel::Asked => true,
-        }
     }
 }
 

@@ -283,6 +283,19 @@ impl SysdigConfig {
     }
 }
 
+impl SysdigConfig {
+    /// Whether the set-up at start also changes a notification channel that stands. Real deliveries may go through it, so
+    /// a rehearsal changes none, unless Sysdig is one too, on this machine.
+    pub fn renews_channel(&self, rehearsal: bool) -> bool {
+        let is_real = self.access.as_ref().is_some_and(|access| !is_loopback(&access.base));
+        match self.auto_channel {
+            AutoChannel::Off => false,
+            AutoChannel::On => !(rehearsal && is_real),
+            AutoChannel::Asked => true,
+        }
+    }
+}
+
 impl AutoChannel {
     fn read(env: &mut Env) -> Option<Self> {
         let asked = env.given(&SYSDIG_AUTO_CHANNEL).is_some();
@@ -409,6 +422,23 @@ mod tests {
         assert!(config.access.is_none() && config.poll.is_none());
         assert_eq!(config.auto_channel, AutoChannel::On);
         assert_eq!(config.reading.interval, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_rehearsal_changes_no_channel_of_a_real_sysdig_unless_asked() {
+        let (real, fake) = ("https://eu1.app.sysdig.com", "http://127.0.0.1:9");
+        for (url, auto, rehearsal, expected) in [
+            (real, None, false, true),
+            (real, None, true, false),
+            (real, Some("true"), true, true),
+            (real, Some("false"), false, false),
+            (fake, None, true, true),
+        ] {
+            let mut pairs = vec![("SYSDIG_TOKEN", "t"), ("SYSDIG_URL", url)];
+            pairs.extend(auto.map(|auto| ("SYSDIG_AUTO_CHANNEL", auto)));
+            let config = read(&pairs).0.unwrap();
+            assert_eq!(config.renews_channel(rehearsal), expected, "{url} {auto:?} {rehearsal}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The set-up at Sysdig: found, else made; run twice, done once.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -256,41 +255,19 @@ async fn the_command_says_what_it_did_and_shows_no_token() {
     }
 }
 
-/// What the connector, started so, says of the notification channel.
-async fn serves(arguments: &'static [&'static str], settings: Vec<(&str, &str)>) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
-    command.args(arguments).env_clear().envs(settings).current_dir(folder.path());
-    command.envs([("PORT", "0"), ("OUTBOX_URL", "sqlite:o.db"), ("STATE_URL", "sqlite::memory:")]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let of_channel = move || lines.find(|line| line.contains("the notification channel at Sysdig"));
-    let told = tokio::task::spawn_blocking(of_channel).await.unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    told.expect("it says what became of the channel")
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rehearsal_makes_a_channel_but_changes_none_that_stands() {
+async fn a_channel_can_be_made_without_changing_one_that_stands() {
     let sysdig = FakeSysdig::start();
+    let made = sysdig.client(1).make_channel(&channel()).await.unwrap();
+    assert_eq!(made.change.to_string(), "created");
     let of_production = json!({
-        "id": 9, "version": 4, "type": "WEBHOOK", "name": "Google Security Command Center", "isEnabled": true,
+        "id": 9, "version": 4, "type": "WEBHOOK", "name": channel().name, "isEnabled": true,
         "options": {"url": "https://production.example.com/events", "additionalHeaders": {"Authorization": "CSCC other"}}
     });
-    let with = |more: &[(&'static str, &'static str)]| [settings(&sysdig), more.to_vec()].concat();
-    let dry = with(&[("DRY_RUN", "true")]);
-    assert!(serves(&["serve"], dry.clone()).await.contains("created"));
-    for (arguments, settings) in [(&["serve", "--sandbox"][..], with(&[])), (&["serve"], dry)] {
-        sysdig.state().channels = vec![of_production.clone()];
-        let told = serves(arguments, settings).await;
-        let said = ["WARN", "was left so: this is a rehearsal", "url, headers", "sysdig-scc setup channel"];
-        assert!(said.iter().all(|part| told.contains(part)), "{told}");
-        assert_eq!(sysdig.state().channels[0], of_production);
-    }
-    let told = serves(&["serve"], with(&[("DRY_RUN", "true"), ("SYSDIG_AUTO_CHANNEL", "true")])).await;
-    assert!(told.contains("updated (url, headers)"), "{told}");
-    assert_eq!(sysdig.state().channels[0]["options"]["url"], "https://connector.example.com/events");
+    sysdig.state().channels = vec![of_production.clone()];
+    let left = sysdig.client(1).make_channel(&channel()).await.unwrap();
+    assert_eq!((left.id, left.change.to_string()), (Some(9), "updated (url, headers)".to_owned()));
+    assert_eq!(sysdig.state().channels[0], of_production);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,7 +36,10 @@ pub(super) async fn look(ask: Ask, report: Report) {
     say_account(&client, account, &report);
     say_events(config.poll.is_some(), events, &report);
     if let (Some((channel, policies)), Some(spec)) = (channel, &wanted) {
-        let at_start = AtStart { made: config.auto_channel != AutoChannel::Off, renewed: ask.config.renews_channel() };
+        let at_start = AtStart {
+            made: config.auto_channel != AutoChannel::Off,
+            renewed: config.renews_channel(ask.config.scc.is_rehearsal()),
+        };
         say_channel(at_start, spec, channel, policies, &report);
     }
 }
