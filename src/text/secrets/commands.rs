@@ -9,8 +9,36 @@ use crate::text::command_line::base_name;
 
 /// What starts the program that is told behind it.
 const STARTERS: &[&str] = &[
-    "sudo", "doas", "env", "nohup", "nice", "ionice", "time", "timeout", "stdbuf", "setsid", "command", "xargs",
-    "watch", "busybox", "sh", "bash", "dash", "ash", "zsh", "ksh", "do", "then", "else",
+    "sudo",
+    "doas",
+    "env",
+    "nohup",
+    "nice",
+    "ionice",
+    "time",
+    "timeout",
+    "stdbuf",
+    "setsid",
+    "nsenter",
+    "unshare",
+    "strace",
+    "parallel",
+    "dumb-init",
+    "tini",
+    "command",
+    "eval",
+    "xargs",
+    "watch",
+    "busybox",
+    "sh",
+    "bash",
+    "dash",
+    "ash",
+    "zsh",
+    "ksh",
+    "do",
+    "then",
+    "else",
 ];
 
 /// Options of these with a value of their own: `sudo -u bob id`.
@@ -24,18 +52,23 @@ pub(super) fn place() -> String {
     let assignment = r"[A-Za-z_][0-9A-Za-z_]*=\S*";
     let options = |valued: &str| {
         format!(
-            r"(?:(?:-[A-Za-z]*[{valued}]{gap}\S+|--(?:user|group)\s+\S+|-[^\s{valued}]|-\S{{2,}}|-|[0-9]\S*|\{{\}}|{assignment}){gap})*"
+            r"(?:(?:-[A-Za-z]*[{valued}]{gap}\S+|--(?:user|group)\s+\S+|-[^\s{valued}]|-p|-\S{{2,}}|-|[0-9]\S*|\{{\}}|{assignment}){gap})*"
         )
     };
     let own = format!("{gap}{}", options(VALUED));
     let starter = format!(r#"(?:[^\s"']*/)?(?:{}){own}"#, STARTERS.join("|"));
-    // What runs a program within something that is named before it.
-    let within = format!(
-        r"(?:^|\s)(?:\S*/)?(?:exec|(?:docker|podman|nerdctl|compose)\s+run|gosu|su-exec|chroot){gap}{}[^\s-]\S*{gap}",
-        options(&format!("{VALUED}wnce"))
-    );
-    let told = r"(?:^|[\s(])(?:command|cmd|cmdline|exe)=";
-    let signs = r#"^|[`"'(;|&]\s*|:\s|\s--\s+|\s[/-][cC]\s+|\s-(?:exec|ok)(?:dir)?\s+"#;
+    // What runs a program within something that is named before it, and which of its options have a value.
+    let within = [
+        ("exec|(?:docker|podman|nerdctl|compose)\\s+run|gosu|su-exec|chroot|flock", "ugUphCwnce"),
+        ("ssh", "bcDEeFIiJLlmOopQRSWw"),
+    ]
+    .map(|(runs, valued)| {
+        let options = options(valued);
+        format!(r#"(?:^|[\s`"'(;|&])(?:[^\s"']*/)?(?:{runs}){gap}{options}[^\s-]\S*{gap}"#)
+    })
+    .join("|");
+    let told = r"(?:^|[^0-9A-Za-z_.])[0-9A-Za-z_.]*(?:command|cmd|cmdline|exe)=";
+    let signs = r#"^|[`"'(;|&]\s*|(?:^|[\s(])[!{]\s+|:\s|\s--\s+|\s[/-][cC]\s+|\s-(?:exec|ok)(?:dir)?\s+"#;
     format!(r#"(?:{told}|(?:{signs})(?:exec{own})?|{within}|\s{starter})(?:{starter}|{assignment}{own})*["'\\]*"#)
 }
 

@@ -288,6 +288,14 @@ mod tests {
             "kubectl exec mongo -- env A=b /usr/bin/",
             "gosu mongodb ",
             "Run (command=sudo -u bob ",
+            "proc.pname=sh proc.cmdline=",
+            "time -p ",
+            "! ",
+            "sh -c { eval ",
+            "Run (docker run --rm mongo:6 ",
+            "ssh -i key -p 22 bob@h ",
+            "nsenter -t 1 -m -- ",
+            "strace -f ",
         ] {
             for program in ["mongosh -u root -p ", "ldapsearch -x -D cn=admin -w ", "sqlcmd -U sa -P ", "mysql -p"] {
                 let told = redact(&format!("{start}{program}Hunter2 -v")).into_owned();
@@ -310,6 +318,7 @@ mod tests {
             "docker exec -w /data mongo mkdir -p x",
             "docker exec mongo sudo -u mongo mkdir -p /data",
             "docker run -d --name mongo -p 27017:27017 mongo:6",
+            "ssh -i key mongo -p 2222",
             "kubectl exec -it mongo -n mongo -- mkdir -p /data",
         ] {
             assert_eq!(redact(text), text);
