@@ -51,9 +51,10 @@ pub(super) fn place() -> String {
     let gap = r#"["'\\]*\s+["'\\]*"#;
     let assignment = r"[A-Za-z_][0-9A-Za-z_]*=\S*";
     let options = |valued: &str| {
-        format!(
-            r"(?:(?:-[A-Za-z]*[{valued}]{gap}\S+|--(?:user|group)\s+\S+|-[^\s{valued}]|-p|-\S{{2,}}|-|[0-9]\S*|\{{\}}|{assignment}){gap})*"
-        )
+        let with_value = format!(r"-[A-Za-z]*[{valued}]{gap}\S+|--(?:user|group)\s+\S+");
+        // Of `time`, `-p` has none.
+        let alone = format!(r"-[^\s{valued}]|-p|-\S{{2,}}|-|[0-9]\S*|\{{\}}");
+        format!(r"(?:(?:{with_value}|{alone}|{assignment}){gap})*")
     };
     let own = format!("{gap}{}", options(VALUED));
     let starter = format!(r#"(?:[^\s"']*/)?(?:{}){own}"#, STARTERS.join("|"));
