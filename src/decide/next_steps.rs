@@ -408,8 +408,7 @@ fn removal(case: Case, target: &Target, steps: &mut Steps) {
 
 fn host(event: &Runtime, case: Case, target: &Target, steps: &mut Steps) {
     steps.say(question(case));
-    // The sentence is not read for it: what stands in it may be a command, and a command may say anything.
-    if event.shape == Shape::Falco && event.fields.is_empty() {
+    if event.lacks_fields() {
         steps.say(
             "The event came without its fields: if its sentence names a pod or a container, look there first; what follows is about the host that Falco ran on.",
         );

@@ -254,7 +254,7 @@ impl Inner {
 
     /// Those that answer, in all projects. What a project that fails for the moment may change is not kept.
     async fn look_up(this: &Arc<Self>, question: &Question) -> Result<Option<Answer>, Answer> {
-        let mut answer = Answer::default();
+        let mut answer = Answer::nobody(Instant::now());
         let all = join_all(question.projects.iter().map(|project| Self::in_project(this, project, question))).await;
         for one in all {
             match one {

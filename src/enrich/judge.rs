@@ -20,13 +20,12 @@ pub(super) struct Answer {
     pub(super) made: Instant,
 }
 
-impl Default for Answer {
-    fn default() -> Self {
-        Self { instances: Vec::new(), open: None, partial: None, made: Instant::now() }
-    }
-}
-
 impl Answer {
+    /// Nobody, asked for at this time.
+    pub(super) fn nobody(made: Instant) -> Self {
+        Self { instances: Vec::new(), open: None, partial: None, made }
+    }
+
     /// Whether everybody was asked, and answered.
     pub(super) fn is_whole(&self) -> bool {
         self.open.is_none() && self.partial.is_none()
@@ -223,7 +222,7 @@ mod tests {
     }
 
     fn judged(instances: &[Instance], open: Option<bool>, by: FoundBy, subject: &Subject) -> Result<String, String> {
-        let answer = Answer { instances: instances.to_vec(), open: open.map(gap), ..Answer::default() };
+        let answer = Answer { instances: instances.to_vec(), open: open.map(gap), ..Answer::nobody(Instant::now()) };
         match judge(&answer, Asked { by, text: "db-1", location: None }, subject) {
             Ok(Judged::It(instance)) => Ok(instance.id),
             Ok(Judged::Another(_)) => Ok("another".into()),
@@ -272,7 +271,8 @@ mod tests {
     #[test]
     fn a_zone_that_did_not_answer_may_have_another_one_of_that_name() {
         let partial = Some(Gap { label: "partial", ..gap(true) });
-        let answer = Answer { instances: vec![instance("1", &["10.0.0.1"])], partial, ..Answer::default() };
+        let answer =
+            Answer { instances: vec![instance("1", &["10.0.0.1"])], partial, ..Answer::nobody(Instant::now()) };
         assert!(!answer.is_whole());
         let asked = |by| Asked { by, text: "db-1", location: None };
         let judged = |by, subject: &Subject| judge(&answer, asked(by), subject).is_ok();
@@ -315,7 +315,7 @@ mod tests {
             (vec![here.clone()], None, FoundBy::NodeName, mac(), foreign),
             (vec![here], None, FoundBy::Name, labelled(), "1"),
         ] {
-            let answer = Answer { instances, ..Answer::default() };
+            let answer = Answer { instances, ..Answer::nobody(Instant::now()) };
             let told = match judge(&answer, Asked { by, text: "db-1", location }, &subject) {
                 Ok(Judged::It(instance)) => instance.id,
                 Ok(Judged::Another(sentence)) => sentence,

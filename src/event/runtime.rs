@@ -347,6 +347,12 @@ impl Runtime {
         self.labels.get(name)
     }
 
+    /// Whether it is one of Falco's that came without its fields. What its sentence says of the place is not read: what
+    /// stands in it may be a command, and a command may say anything.
+    pub fn lacks_fields(&self) -> bool {
+        self.shape == Shape::Falco && self.fields.is_empty()
+    }
+
     /// What it is called: the rule's name, else the policy's.
     pub fn title(&self) -> Option<&str> {
         self.rule.as_deref().or(self.policy.name.as_deref())

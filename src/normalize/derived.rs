@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use sha2::{Digest, Sha256};
 
 use super::json::{Json, meaningful};
-use crate::event::Runtime;
+use crate::event::facts::Facts;
 use crate::event::runtime::Policy;
 
 /// Where a policy event tells its time. Senders spell one moment in several ways.
@@ -54,23 +54,29 @@ pub(super) fn from_content(object: &Json<'_>, when: When, policy: &Policy) -> St
     hex::encode(&hash.finalize()[..16])
 }
 
+/// What identifies one of Falco's events, as it was sent.
+pub(super) struct Words<'e> {
+    /// When it happened.
+    pub(super) told: Option<DateTime<Utc>>,
+    pub(super) rule: Option<&'e str>,
+    /// The host's name, or its hardware address.
+    pub(super) host: Option<&'e str>,
+    pub(super) container: Option<&'e str>,
+    pub(super) summary: Option<&'e str>,
+    pub(super) fields: &'e Facts,
+}
+
 /// An id from what identifies one of Falco's events, which comes by way of others that add to it.
-pub(super) fn from_words(event: &Runtime, told: Option<DateTime<Utc>>) -> String {
-    let time = told.map(|time| time.to_rfc3339_opts(SecondsFormat::Nanos, true));
-    let parts = [
-        time.as_deref(),
-        event.rule.as_deref(),
-        event.policy.name.as_deref(),
-        event.host.name.as_deref().or(event.host.mac.as_deref()),
-        event.container.id.as_deref(),
-        event.summary.as_deref(),
-    ];
+pub(super) fn from_words(words: &Words<'_>) -> String {
+    let time = words.told.map(|time| time.to_rfc3339_opts(SecondsFormat::Nanos, true));
+    // Falco has no policies; the ids keep the place of theirs.
+    let parts = [time.as_deref(), words.rule, None, words.host, words.container, words.summary];
     let mut hash = Sha256::new();
     for text in parts {
         hash.update(text.unwrap_or_default().as_bytes());
         hash.update([0]);
     }
-    for (name, value) in event.fields.iter() {
+    for (name, value) in words.fields.iter() {
         hash.update(name.as_bytes());
         hash.update([1]);
         hash.update(value.as_bytes());

@@ -2,12 +2,14 @@
 
 use chrono::{DateTime, Utc};
 
+use super::derived::{self, Words};
 use super::ignored::Ignored;
 use super::json::Json;
 use super::scalars::shorten;
 use super::sysdig::{MOST_TAGS, facts, fields, first, sentence};
-use super::{derived, place, time};
-use crate::event::runtime::{Origin, Policy, Shape};
+use super::{place, time};
+use crate::event::runtime::{Host, Origin, Policy, Shape};
+use crate::event::scene::{self, Scene};
 use crate::event::{Runtime, Severity};
 
 /// Whether it is Falco's: a rule, and its output in one form or the other.
@@ -64,21 +66,33 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
     if rated.is_none() {
         notes.push("The priority is missing or unknown; severity 4 stands in.".to_owned());
     }
-    // The id is made of the fields as they came.
     let known = place::complete(&fields);
     let told_of = known.as_ref().unwrap_or(&fields);
-    let mut place = place::read(told_of, told_of, &[], None);
-    let host_name = object.member("hostname").owned().map_or_else(|| place.host.name.clone(), place::host_name);
-    let host_name = host_name.or_else(|| place.host.name.clone());
-    let as_sent = || fields.get("evt.hostname").map(str::to_owned);
-    place.host.name = object.member("hostname").owned().or(place.host.name).or_else(as_sent);
-    if output.is_null() {
-        notes.push(
-            "The event carries no fields; container and pod stand in its sentence only, if it names any.".to_owned(),
-        );
-    }
+    let place = place::read(told_of, told_of, &[], None);
+    let sent = object.member("hostname").owned();
+    let rule = object.member("rule").owned();
+    // `message` is the output without its beginning, since Falco 0.40; either may be switched off.
+    let summary = first(&[object.member("output"), object.member("message")])
+        .map(|text| sentence(without_clock(&text, object.member("priority"))));
+    // falcosidekick's `uuid` is another one each time the same event comes by it; Falco itself sends none. Of events without
+    // a time nothing else tells one from the next.
+    let id = match object.member("uuid").text().filter(|_| told.is_none()) {
+        Some(uuid) => uuid.into_owned(),
+        None => {
+            let hosts =
+                [sent.as_deref(), place.host.name.as_deref(), fields.get("evt.hostname"), place.host.mac.as_deref()];
+            derived::from_words(&Words {
+                told,
+                rule: rule.as_deref(),
+                host: hosts.into_iter().flatten().next(),
+                container: place.container.id.as_deref(),
+                summary: summary.as_deref(),
+                fields: &fields,
+            })
+        }
+    };
     let mut event = Runtime {
-        id: String::new(),
+        id,
         shape: Shape::Falco,
         time: told.unwrap_or(received),
         untimed: told.is_none(),
@@ -87,7 +101,7 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
         odd_severity: None,
         priority,
         policy: Policy::default(),
-        rule: object.member("rule").owned(),
+        rule,
         rule_type: None,
         tags: object
             .member("tags")
@@ -97,13 +111,11 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
             .take(MOST_TAGS)
             .map(|t| shorten(&t, 256).to_owned())
             .collect(),
-        // `message` is the output without its beginning, since Falco 0.40; either may be switched off.
-        summary: first(&[object.member("output"), object.member("message")])
-            .map(|text| sentence(without_clock(&text, object.member("priority")))),
-        fields,
+        summary,
+        fields: known.unwrap_or(fields),
         labels: facts(&[object.member("labels")]),
         container: place.container,
-        host: place.host,
+        host: Host { name: sent.and_then(place::host_name).or(place.host.name), ..place.host },
         kubernetes: place.kubernetes,
         cloud: place.cloud,
         actions: Vec::new(),
@@ -114,15 +126,10 @@ pub(super) fn event(object: &Json<'_>, received: DateTime<Utc>) -> Runtime {
         admission: None,
         notes,
     };
-    // falcosidekick's `uuid` is another one each time the same event comes by it; Falco itself sends none. Of events without
-    // a time nothing else tells one from the next.
-    event.id = match object.member("uuid").text().filter(|_| told.is_none()) {
-        Some(uuid) => uuid.into_owned(),
-        None => derived::from_words(&event, told),
-    };
-    event.host.name = host_name;
-    if let Some(known) = known {
-        event.fields = known;
+    if event.lacks_fields() && scene::of(&event) == Scene::Machine {
+        event.notes.push(
+            "The event carries no fields; container and pod stand in its sentence only, if it names any.".to_owned(),
+        );
     }
     event
 }

@@ -174,7 +174,7 @@ fn all_of(text: Cow<'_, str>) -> Cow<'_, str> {
         Cow::Borrowed(_) => text,
         Cow::Owned(shown) => Cow::Owned(shown),
     };
-    let text = several::hide(programs::hide_options(names::hide(text)));
+    let text = several::hide(programs::hide_options(names::hide(lists::hide_shorthand(text))));
     let text = users::hide(addresses::hide(text));
     let text = hints::hide(forms::hide(text));
     statements::hide(piped::hide(programs::hide(text)))

@@ -25,12 +25,15 @@ impl Found {
                     format!("{path} is compared with a whole map"),
                     "the environment also holds HOSTNAME and PATH, so equality fails on real tokens: ask for single names",
                 ),
-                "submods.gce.project_number" | "submods.gce.instance_id" if number(other) => self.add(
-                    Level::Error,
-                    "number-for-text",
-                    format!("{path} is compared with a number"),
-                    "the claim is a text of digits: put the number in quotes",
-                ),
+                "submods.gce.project_number" | "submods.gce.instance_id" if number(other) => {
+                    self.add(
+                        Level::Error,
+                        "number-for-text",
+                        format!("{path} is compared with a number"),
+                        "the claim is a text of digits: put the number in quotes",
+                    );
+                    self.compared.insert(path.clone());
+                }
                 SUPPORT if texts.contains(&"LATEST") && operator == Operator::In => self.latest_image(),
                 _ => {}
             }
@@ -82,6 +85,7 @@ impl Found {
                 .or_else(|| known.iter().copied().find(|word| word.contains(*text)));
             let near = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
             self.add(level, rule, format!("{path} is never {text:?}{near}"), why);
+            self.compared.insert(path.clone());
         }
     }
 }

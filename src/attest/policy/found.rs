@@ -1,5 +1,7 @@
 //! Remarks about a policy, as they are found.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use crate::attest::cel::node::ClaimPath;
@@ -35,17 +37,12 @@ pub(super) struct Found {
     pub(super) claims: Vec<ClaimPath>,
     /// Whether it is about Google's tokens, whose claims are known.
     pub(super) google: bool,
+    /// Those of which it was told already that they never have the value that they are compared with.
+    pub(super) compared: HashSet<ClaimPath>,
 }
 
 impl Found {
     pub(super) fn add(&mut self, level: Level, rule: &'static str, message: impl Into<String>, why: &'static str) {
         self.remarks.push(Remark { level, rule, message: message.into(), why });
-    }
-
-    /// Whether it was told already that a claim never has the value that it is compared with.
-    pub(super) fn is_told_of(&self, path: &ClaimPath) -> bool {
-        const RULES: [&str; 4] = ["dbgstat-value", "hwmodel-value", "swname-value", "number-for-text"];
-        let about = format!("{path} is ");
-        self.remarks.iter().any(|remark| RULES.contains(&remark.rule) && remark.message.starts_with(&about))
     }
 }

@@ -1,5 +1,7 @@
 //! What is probably wrong with a policy, and why it matters.
 
+use std::collections::HashSet;
+
 use super::accepted::GOOGLE;
 use super::anchor::anchored;
 use super::compared::{number, texts};
@@ -24,7 +26,8 @@ const OVERRIDES: [&str; 2] = ["submods.container.cmd_override", "submods.contain
 /// Looks at a policy.
 pub fn lint(policy: &Policy) -> Vec<Remark> {
     let claims = policy.condition.whole.root().claims();
-    let mut found = Found { remarks: Vec::new(), claims, google: policy.issuer == GOOGLE };
+    let google = policy.issuer == GOOGLE;
+    let mut found = Found { remarks: Vec::new(), claims, google, compared: HashSet::new() };
     for (_, expression) in policy.mapping.entries() {
         found.claims.extend(expression.root().claims());
     }
@@ -32,6 +35,7 @@ pub fn lint(policy: &Policy) -> Vec<Remark> {
     root.visit(&mut |node| found.node(node, root));
     found.impossible(policy, root);
     if found.google {
+        found.developing(root);
         found.nonces(root);
     }
     found.names();

@@ -4,6 +4,7 @@ pub mod accepted;
 mod anchor;
 mod compared;
 pub mod condition;
+mod developing;
 mod elements;
 mod fault;
 pub mod file;

@@ -28,8 +28,8 @@ impl Found {
                 Level::Warning,
                 "nonce-form",
                 "assertion.eat_nonce is asked as a text",
-                "a token with several nonces has them as a list, which equals no text: \
-                 write (assertion.eat_nonce == NONCE || NONCE in assertion.eat_nonce)",
+                "a token with several nonces has them as a list, which equals no text, \
+                 and on which a text's functions are an error: write (assertion.eat_nonce == NONCE || NONCE in assertion.eat_nonce)",
             ),
             _ => {}
         }
@@ -50,8 +50,22 @@ impl Asked {
                 self.as_list |=
                     matches!((left, right), (Node::List(_), nonce) | (nonce, Node::List(_)) if is_nonce(nonce));
             }
+            Node::Binary {
+                operator: Operator::Less | Operator::LessEqual | Operator::Greater | Operator::GreaterEqual,
+                operands,
+            } => self.as_text |= operands.iter().any(is_nonce),
             Node::Loop(l) => self.as_list |= is_nonce(&l.range),
-            Node::Call { function, arguments } if function.name() == "type" => self.by_type |= is_nonce(&arguments[0]),
+            Node::Index { operand, .. } => self.as_list |= is_nonce(operand),
+            Node::Pattern { subject, .. } => self.as_text |= is_nonce(subject),
+            Node::Call { function, arguments } => {
+                let of_nonce = arguments.iter().any(is_nonce);
+                match function.name() {
+                    "type" => self.by_type |= of_nonce,
+                    // Of both forms.
+                    "size" | "dyn" => {}
+                    _ => self.as_text |= of_nonce,
+                }
+            }
             _ => {}
         }
     }
@@ -74,7 +88,15 @@ mod tests {
             ("assertion.eat_nonce == ['n1', 'n2']", Some("asked as a list")),
             ("assertion.eat_nonce == 'n1'", Some("asked as a text")),
             ("assertion.eat_nonce in ['n1', 'n2']", Some("asked as a text")),
+            ("assertion.eat_nonce[0] == 'n1'", Some("asked as a list")),
+            ("assertion.eat_nonce.startsWith('n')", Some("asked as a text")),
+            ("assertion.eat_nonce.matches('^n[0-9]$')", Some("asked as a text")),
+            ("'n1, n2'.contains(assertion.eat_nonce)", Some("asked as a text")),
+            ("string(assertion.eat_nonce) == 'n1'", Some("asked as a text")),
+            ("assertion.eat_nonce >= 'n1'", Some("asked as a text")),
+            ("assertion.eat_nonce.size() == 2", None),
             ("(assertion.eat_nonce == 'n1' || 'n1' in assertion.eat_nonce)", None),
+            ("(assertion.eat_nonce.startsWith('n') || assertion.eat_nonce[0].startsWith('n'))", None),
             ("(type(assertion.eat_nonce) == list ? 'n1' in assertion.eat_nonce : false)", None),
             ("has(assertion.eat_nonce)", None),
         ] {

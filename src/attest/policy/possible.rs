@@ -27,7 +27,8 @@ enum Values {
     Maps,
 }
 
-const GPU_MODE: &str = "submods.nvidia_gpu.cc_mode";
+/// The mode of the GPU.
+pub(super) const GPU_MODE: &str = "submods.nvidia_gpu.cc_mode";
 
 fn values(path: &str, issuer: &str) -> Option<Values> {
     Some(match path {
@@ -80,7 +81,7 @@ pub(super) const DEBUGGING: [&str; 2] = ["enabled", "disabled-since-boot"];
 
 /// What a term says of one token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Says {
+pub(super) enum Says {
     Is(bool),
     /// Nothing: why not.
     Fails(String),
@@ -90,9 +91,9 @@ impl Found {
     /// Tells of terms that are the same for every token, though they look at a claim.
     pub(super) fn impossible(&mut self, policy: &Policy, root: &Node) {
         let samples = Samples::of(&policy.mapping);
-        for (term, so) in terms(root) {
+        for (term, _) in terms(root) {
             let claims = term.claims();
-            if asks_for_presence(term) || claims.iter().any(|path| self.is_told_of(path)) {
+            if asks_for_presence(term) || claims.iter().any(|path| self.compared.contains(path)) {
                 continue;
             }
             if self.google
@@ -108,15 +109,6 @@ impl Found {
             let values = values(&name, &policy.issuer);
             let Some(values) = values.filter(|_| !foreign && path.variable == Variable::Assertion) else { continue };
             self.tried(term, path, &values);
-            let developing = || so.is_some() && answer(term, path, &json!("DEVTOOLS")) == so.map(Says::Is);
-            if name == GPU_MODE && asks_for(term, "DEVTOOLS") && developing() {
-                self.add(
-                    Level::Warning,
-                    "gpu-devtools",
-                    format!("{path} may be \"DEVTOOLS\""),
-                    "in this mode of the GPU, for developing, its security protections are switched off: ask for ON",
-                );
-            }
         }
         for (key, expression) in policy.mapping.entries().filter(|_| self.google).collect::<Vec<_>>() {
             if let Some(why) = samples.fault_of_value(expression.root()) {
@@ -169,7 +161,7 @@ impl Found {
 
 /// The parts of a condition that are true or false by themselves, and which of the two helps it to be true: neither, of
 /// what stands before a `?`, which only chooses.
-fn terms(root: &Node) -> Vec<(&Node, Option<bool>)> {
+pub(super) fn terms(root: &Node) -> Vec<(&Node, Option<bool>)> {
     let (mut found, mut waiting) = (Vec::new(), vec![(root, Some(true))]);
     while let Some((node, so)) = waiting.pop() {
         match node {
@@ -185,14 +177,8 @@ fn terms(root: &Node) -> Vec<(&Node, Option<bool>)> {
     found
 }
 
-/// Whether a term has this text in it.
-fn asks_for(term: &Node, text: &str) -> bool {
-    let mut found = false;
-    term.visit(&mut |node| found |= matches!(node, Node::Literal(Literal::Text(own)) if own == text));
-    found
-}
-
-fn asks_for_presence(term: &Node) -> bool {
+/// Whether a term asks if a claim is there.
+pub(super) fn asks_for_presence(term: &Node) -> bool {
     let mut found = false;
     term.visit(&mut |node| found |= matches!(node, Node::Has { .. }));
     found
@@ -293,7 +279,7 @@ fn literal(node: &Node) -> Option<Json> {
 
 /// What a term says of a token in which the claim has this value; nothing, when that takes more than one evaluation may
 /// use.
-fn answer(term: &Node, path: &ClaimPath, value: &Json) -> Option<Says> {
+pub(super) fn answer(term: &Node, path: &ClaimPath, value: &Json) -> Option<Says> {
     let mut token = strangers::ordinary();
     put(&mut token, &path.segments, value);
     let nothing = Json::Object(serde_json::Map::new());
@@ -441,24 +427,6 @@ mod tests {
             [""; 0],
             "numbers may be of any type"
         );
-    }
-
-    #[test]
-    fn a_gpu_for_developing_is_told() {
-        for (term, told) in [
-            ("MODE == 'DEVTOOLS'", true),
-            ("MODE in ['ON', 'DEVTOOLS']", true),
-            ("MODE != 'DEVTOOLS'", false),
-            ("!(MODE == 'DEVTOOLS')", false),
-            ("MODE == 'ON'", false),
-            ("(MODE == 'DEVTOOLS' ? false : assertion.secboot)", false),
-            ("(!(MODE == 'ON' || MODE == 'DEVTOOLS') ? false : assertion.secboot)", false),
-            ("(assertion.secboot ? MODE == 'DEVTOOLS' : false)", true),
-        ] {
-            let found = remarks("", &term.replace("MODE", "assertion.submods.nvidia_gpu.cc_mode"));
-            assert_eq!(found.iter().any(|remark| remark.rule == "gpu-devtools"), told, "{term}: {found:?}");
-            assert_eq!(found.len(), usize::from(told), "{term}: {found:?}");
-        }
     }
 
     #[test]

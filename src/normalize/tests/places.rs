@@ -75,10 +75,20 @@ fn what_falco_does_not_know_yet_of_a_container_is_no_value() {
 #[test]
 fn without_fields_no_sentence_tells_the_place() {
     let forged = "command=sh -c id container_id=deadbeef0000 k8s_pod_name=kube-apiserver-1 k8s_ns_name=kube-system";
-    let found = runtime(&json!({"rule": "Terminal shell in container", "priority": "Notice", "hostname": "node-1",
-        "time": "2026-11-23T14:49:02.1Z", "output": format!("14:49:02.1: Notice A shell | {forged}")}));
-    assert!(found.container.is_empty() && found.kubernetes.is_empty(), "{found:?}");
-    assert!(found.notes[0].contains("in its sentence only"), "{found:?}");
+    let sent = json!({"rule": "Terminal shell in container", "priority": "Notice", "hostname": "node-1",
+        "time": "2026-11-23T14:49:02.1Z", "output": format!("14:49:02.1: Notice A shell | {forged}")});
+    let with = |name: &str, value: serde_json::Value| {
+        let mut sent = sent.clone();
+        sent[name] = value;
+        runtime(&sent)
+    };
+    for found in [runtime(&sent), with("source", "syscall".into()), with("output_fields", json!({}))] {
+        assert!(found.container.is_empty() && found.kubernetes.is_empty(), "{found:?}");
+        assert!(found.notes[0].contains("in its sentence only"), "{found:?}");
+    }
+    for source in ["aws_cloudtrail", "github", "okta", "k8s_audit"] {
+        assert_eq!(with("source", source.into()).notes, [""; 0], "no containers are there");
+    }
 }
 
 #[test]

@@ -268,7 +268,8 @@ impl<'t> Batch<'t> {
                 }
                 Ending::Close { outcome, note } => self.close(*id, *outcome, note.as_deref(), now)?,
                 Ending::Retry { at, reason } => {
-                    // What comes too late was not tried in between. The first failure is never later than now.
+                    // What comes too late was not tried in between. Giving a row back moves the time from which it
+                    // counts as failing on, also beyond now; a failure that is noted began now at the latest.
                     let mut retry = self.transaction.prepare_cached(
                         "UPDATE entry SET state = 0, lease_ms = NULL, attempts = attempts + 1, next_ms = ?1, reason = ?2,
                          first_failed_ms = coalesce(min(?3, first_failed_ms + max(0, ?3 - ?4 - next_ms)), ?3)

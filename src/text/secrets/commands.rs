@@ -1,4 +1,4 @@
-//! Which program a command starts, by its first words.
+//! Which program a command starts.
 
 use std::sync::LazyLock;
 
@@ -7,18 +7,74 @@ use regex::Regex;
 use super::pattern;
 use crate::text::command_line::base_name;
 
-/// Where a command begins within what tells of it: `(command=…`, `$(…`, `while true; do …`.
-static OPENS: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"[(`]|:\s|\b(?:command|cmd|cmdline|exe)=|\s(?:do|then|else|-exec)\s"));
-
 /// What starts the program that is told behind it.
-const STARTERS: [&str; 22] = [
-    "sudo", "doas", "env", "nohup", "nice", "ionice", "time", "timeout", "stdbuf", "setsid", "exec", "command",
-    "xargs", "watch", "busybox", "sh", "bash", "dash", "ash", "zsh", "ksh", "do",
+const STARTERS: &[&str] = &[
+    "sudo",
+    "doas",
+    "env",
+    "nohup",
+    "nice",
+    "ionice",
+    "time",
+    "timeout",
+    "stdbuf",
+    "setsid",
+    "nsenter",
+    "unshare",
+    "strace",
+    "parallel",
+    "dumb-init",
+    "tini",
+    "command",
+    "eval",
+    "xargs",
+    "watch",
+    "busybox",
+    "sh",
+    "bash",
+    "dash",
+    "ash",
+    "zsh",
+    "ksh",
+    "do",
+    "then",
+    "else",
 ];
 
 /// Options of these with a value of their own: `sudo -u bob id`.
-const VALUED: [&str; 7] = ["-u", "-g", "-U", "-p", "-h", "-C", "-n"];
+const VALUED: &str = "ugUphC";
+
+/// Where the name of the program stands that a command starts: where something begins, behind `sudo`, `env`, `sh -c`
+/// and the like, and behind a container's name. A word elsewhere is what a program is told, and may be a pod's name or
+/// that of a host.
+pub(super) fn place() -> String {
+    let gap = r#"["'\\]*\s+["'\\]*"#;
+    let assignment = r"[A-Za-z_][0-9A-Za-z_]*=\S*";
+    let options = |valued: &str| {
+        let with_value = format!(r"-[A-Za-z]*[{valued}]{gap}\S+|--(?:user|group)\s+\S+");
+        // Of `time`, `-p` has none.
+        let alone = format!(r"-[^\s{valued}]|-p|-\S{{2,}}|-|[0-9]\S*|\{{\}}");
+        format!(r"(?:(?:{with_value}|{alone}|{assignment}){gap})*")
+    };
+    let own = format!("{gap}{}", options(VALUED));
+    let starter = format!(r#"(?:[^\s"']*/)?(?:{}){own}"#, STARTERS.join("|"));
+    // What runs a program within something that is named before it, and which of its options have a value.
+    let within = [
+        ("exec|(?:docker|podman|nerdctl|compose)\\s+run|gosu|su-exec|chroot|flock", "ugUphCwnce"),
+        ("ssh", "bcDEeFIiJLlmOopQRSWw"),
+    ]
+    .map(|(runs, valued)| {
+        let options = options(valued);
+        format!(r#"(?:^|[\s`"'(;|&])(?:[^\s"']*/)?(?:{runs}){gap}{options}[^\s-]\S*{gap}"#)
+    })
+    .join("|");
+    let told = r"(?:^|[^0-9A-Za-z_.])[0-9A-Za-z_.]*(?:command|cmd|cmdline|exe)=";
+    let signs = r#"^|[`"'(;|&]\s*|(?:^|[\s(])[!{]\s+|:\s|\s--\s+|\s[/-][cC]\s+|\s-(?:exec|ok)(?:dir)?\s+"#;
+    format!(r#"(?:{told}|(?:{signs})(?:exec{own})?|{within}|\s{starter})(?:{starter}|{assignment}{own})*["'\\]*"#)
+}
+
+/// The program that stands there.
+static PROGRAM: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r#"{}([^\s"'(`]+)"#, place())));
 
 /// What stands before of the same command, as far as it tells whose an option is.
 pub(super) fn command(before: &str) -> &str {
@@ -27,29 +83,9 @@ pub(super) fn command(before: &str) -> &str {
     near.rsplit(['|', ';', '&', '\n']).next().unwrap_or_default()
 }
 
-/// Whether a command starts such a program: by its first word, behind `sudo`, `env`, `sh -c` and the like. A word
-/// further behind is what the program is told: `docker compose exec service …`.
+/// Whether a command starts such a program. A word further behind is what the program is told.
 pub(super) fn starts(command: &str, is: impl Fn(&str) -> bool) -> bool {
-    OPENS.split(command).filter_map(program).any(|(name, _)| is(name))
-}
-
-/// The program's name and the words behind it.
-fn program(command: &str) -> Option<(&str, impl Iterator<Item = &str>)> {
-    let mut words = command.split_whitespace().map(|word| word.trim_matches(['"', '\'', '\\']));
-    loop {
-        let word = words.next()?;
-        if VALUED.contains(&word) {
-            words.next();
-            continue;
-        }
-        let is_passed = word.is_empty()
-            || word.starts_with(|c: char| c == '-' || c.is_ascii_digit())
-            || word.contains('=')
-            || STARTERS.contains(&base_name(word));
-        if !is_passed {
-            return Some((base_name(word), words));
-        }
-    }
+    PROGRAM.captures_iter(command).any(|found| is(base_name(&found[1])))
 }
 
 /// Whether what `sudo` starts, whose own words these are, takes commands or a text from what is piped to it: a shell
@@ -73,7 +109,8 @@ pub(super) fn reads_input(behind_sudo: &str) -> bool {
             };
         }
         let is_passed = word.starts_with('-') || word.contains('=') || STARTERS.contains(&name);
-        if VALUED.contains(&word) && word != "-n" {
+        let option = word.strip_prefix('-').filter(|option| option.len() == 1);
+        if option.is_some_and(|option| VALUED.contains(option)) {
             words.next();
         } else if !is_passed {
             return false;

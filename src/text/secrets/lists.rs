@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::values::closing;
+use super::values::{VALUE, closing, hide as hide_values};
 use super::{HIDDEN, names, pattern, redact_list};
 
 /// A name before its value, as the environments of containers have them.
@@ -39,16 +39,14 @@ pub(super) fn of_arguments<'t>(text: &'t str, program: Option<&str>) -> Cow<'t, 
         let start = at + found + 1;
         let list = List::read(text, start);
         at = list.end.max(start);
-        if list.items.len() + program.iter().len() < 2 {
-            continue;
-        }
+        let Some(escapes) = list.escapes.filter(|_| list.items.len() + program.iter().len() >= 2) else { continue };
         let first = program.map(Cow::Borrowed).into_iter();
-        let items = list.items.iter().map(|item| unescaped(&text[item.clone()], list.escapes));
+        let items = list.items.iter().map(|item| unescaped(&text[item.clone()], escapes));
         let items: Vec<_> = first.chain(items).collect();
         let told = items.iter().zip(redact_list(&items)).skip(program.iter().len());
         for (place, (item, told)) in list.items.iter().zip(told) {
             if *item != told {
-                shown.extend([&text[done..place.start], &escaped(&told, list.escapes)]);
+                shown.extend([&text[done..place.start], &escaped(&told, escapes)]);
                 done = place.end;
             }
         }
@@ -60,34 +58,42 @@ pub(super) fn of_arguments<'t>(text: &'t str, program: Option<&str>) -> Cow<'t, 
     Cow::Owned(shown)
 }
 
-/// The texts of a list, as far as it is one.
+/// The texts of a list, as far as it is one, and what stands between them without quotes: numbers, `true`, `null`.
 struct List {
     items: Vec<Range<usize>>,
-    /// How many backslashes stand before each quote.
-    escapes: usize,
+    /// How many backslashes stand before each quote; nothing, where there is none.
+    escapes: Option<usize>,
     end: usize,
 }
 
 impl List {
     /// The list that begins behind its bracket. Of one that was cut off, the last text ends with the text it is in.
     fn read(text: &str, start: usize) -> Self {
-        let blanks = |at: usize| at + (text[at..].len() - text[at..].trim_start().len());
+        let behind = |at: usize, of: fn(char) -> bool| text.len() - text[at..].trim_start_matches(of).len();
+        let blanks = |at: usize| behind(at, char::is_whitespace);
         let mut at = blanks(start);
-        let escapes = text[at..].len() - text[at..].trim_start_matches('\\').len();
-        let mut list = Self { items: Vec::new(), escapes, end: at };
+        let mut list = Self { items: Vec::new(), escapes: None, end: at };
         loop {
-            let opening = at + escapes;
-            let quote = text.as_bytes().get(at..=opening).and_then(<[u8]>::split_last);
-            if !quote.is_some_and(|(quote, before)| *quote == b'"' && before.iter().all(|b| *b == b'\\')) {
-                break;
+            let opening = behind(at, |c| c == '\\');
+            if text[opening..].starts_with('"') {
+                let escapes = *list.escapes.get_or_insert(opening - at);
+                if escapes != opening - at {
+                    break;
+                }
+                let end = closing(text, opening + 1, escapes);
+                list.items.push(opening + 1..end.unwrap_or(text.len()));
+                let Some(end) = end.filter(|end| text[end + escapes..].starts_with('"')) else {
+                    list.end = end.unwrap_or(text.len());
+                    return list;
+                };
+                list.end = end + escapes + 1;
+            } else {
+                list.end = behind(at, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '-'));
+                if list.end == at {
+                    break;
+                }
+                list.items.push(at..list.end);
             }
-            let end = closing(text, opening + 1, escapes);
-            list.items.push(opening + 1..end.unwrap_or(text.len()));
-            let Some(end) = end.filter(|end| text[end + escapes..].starts_with('"')) else {
-                list.end = end.unwrap_or(text.len());
-                return list;
-            };
-            list.end = end + escapes + 1;
             at = blanks(list.end);
             let Some(next) = text[at..].strip_prefix(',') else { break };
             at = blanks(text.len() - next.len());
@@ -121,6 +127,27 @@ fn escaped(text: &str, escapes: usize) -> String {
     (0..times(escapes)).fold(text.to_owned(), |text, _| {
         let quoted = serde_json::Value::from(text).to_string();
         quoted[1..quoted.len() - 1].to_owned()
+    })
+}
+
+/// A value, behind its name or before it, as the shorthand of AWS's command line has them.
+static SHORTHAND: LazyLock<Regex> = LazyLock::new(|| {
+    let name = r#"[A-Za-z]*(?:[Nn]ame|[Kk]ey)=[^\s,"'=]{1,256},(?:[A-Za-z]+=[^\s,"']*,){0,2}"#;
+    pattern(&format!(r#"((?:^|[\s"'{{\[(,])(?:{name})?(?:Parameter)?[Vv]alue=)({VALUE})"#))
+});
+
+/// The name, as far as it is told.
+static SHORT_NAME: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r#"^[\s"'{\[(,]*[A-Za-z]*(?:[Nn]ame|[Kk]ey)=([^\s,"'=}\])]{1,256})"#));
+
+/// The text without the secrets in such pairs: `ParameterKey=DbPassword,ParameterValue=SECRET`.
+pub(super) fn hide_shorthand(text: Cow<'_, str>) -> Cow<'_, str> {
+    if !text.contains("alue=") {
+        return text;
+    }
+    hide_values(text, &SHORTHAND, |found| {
+        let name = [found.told, found.behind].into_iter().find_map(|text| SHORT_NAME.captures(text));
+        name.is_some_and(|name| names::tells_secret(&name[1]))
     })
 }
 
@@ -200,6 +227,10 @@ mod tests {
             (r#"["a","DB_PASSWORD=hunter2","b"]"#, r#"["a","DB_PASSWORD=[redacted]","b"]"#),
             (r#"["net","use","\\\\h\\s","hunter2"]"#, r#"["net","use","\\\\h\\s","[redacted]"]"#),
             (r#"["ls","-p","a"]"#, r#"["ls","-p","a"]"#),
+            (r#"["app","--port",8080,"--token","hunter2"]"#, r#"["app","--port",8080,"--token","[redacted]"]"#),
+            (r#"["app",null,true,"--password","h2"]"#, r#"["app",null,true,"--password","[redacted]"]"#),
+            (r#"["app","--password",-1.5e3,"x"]"#, r#"["app","--password",[redacted],"x"]"#),
+            (r#"[1,2,"a"]"#, r#"[1,2,"a"]"#),
         ] {
             assert_eq!(redact(list), expected);
             assert_eq!(redact(expected), expected, "twice");
@@ -233,6 +264,22 @@ mod tests {
         ] {
             assert_eq!(redact(text), expected);
             assert_eq!(redact(expected), expected, "twice");
+        }
+        let change = "aws cloudformation deploy --parameters ParameterKey=Size,ParameterValue=9";
+        for (pair, expected) in [
+            ("ParameterKey=DbPassword,ParameterValue=hunter2", "ParameterKey=DbPassword,ParameterValue=[redacted]"),
+            ("ParameterKey=DbPassword,ParameterValue='h 2'", "ParameterKey=DbPassword,ParameterValue='[redacted]'"),
+            ("ParameterValue=hunter2,ParameterKey=DbPassword", "ParameterValue=[redacted],ParameterKey=DbPassword"),
+            (
+                "ParameterKey=ApiToken,UsePreviousValue=false,ParameterValue=h2",
+                "ParameterKey=ApiToken,UsePreviousValue=false,ParameterValue=[redacted]",
+            ),
+            ("environment=[{name=DB_PASSWORD,value=h2}]", "environment=[{name=DB_PASSWORD,value=[redacted]"),
+            ("ParameterKey=PasswordAge,ParameterValue=9", "ParameterKey=PasswordAge,ParameterValue=9"),
+            ("ParameterKey=DbPassword,UsePreviousValue=true", "ParameterKey=DbPassword,UsePreviousValue=true"),
+        ] {
+            assert_eq!(redact(&format!("{change} {pair} x")), format!("{change} {expected} x"));
+            assert_eq!(redact(&format!(r#"["aws","{pair}","x"]"#)), format!(r#"["aws","{expected}","x"]"#));
         }
         for text in [
             r#"{"name":"LOG_LEVEL","value":"password"}"#,

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::commands::{command, starts};
+use super::commands::{command, place, starts};
 use super::pattern;
 use super::values::{Found, Secret, VALUE, hide as hide_values};
 
@@ -43,8 +43,6 @@ static ANYWHERE: LazyLock<Regex> = LazyLock::new(|| {
 /// `htpasswd -b file user SECRET`, `htpasswd -nb user SECRET`, `net use \\host\share SECRET`,
 /// `mysqladmin password SECRET`, `zip -P SECRET`, `sqlplus user/SECRET@db`, and others.
 static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
-    // Where a program's name stands; elsewhere it may be a pod's, or that of a host.
-    let program = r#"(?:^|[/\\"'(;|&]\s*|:\s|\s--\s+|\s[/-][cC]\s+["']?|(?:command|cmd|cmdline|exe)=|(?-u:\b)(?:sudo|doas|env|nohup|nice|time|timeout \S+|do|then|else|xargs(?:\s+-\S+|\s+\{\})*)\s+|\s-(?:exec|ok)(?:dir)?\s+)"#;
     // A filter of LDAP may have `|` and `&` in it.
     let (within, within_filter) = (WITHIN, r"\s(?:(?:[^&|;]|&[^&]|\|[^|\s]|;\S)*?\s)?");
     let flags = r"(?:\s+-\w+(?:\s+\d+)?)*";
@@ -91,7 +89,8 @@ static OF_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
     ];
     // ASCII's letters will do; with those of all scripts it would be many times as large.
     let starts = starts.join("|").replace(r"\w", "[0-9A-Za-z_]").replace(r"\d", "[0-9]");
-    pattern(&format!(r"({program}(?:{starts}))({VALUE})"))
+    // Or behind the folders of a path, wherever that stands.
+    pattern(&format!(r"((?:[/\\]|{})(?:{starts}))({VALUE})", place()))
 });
 
 /// The text without the secrets in options that are known behind any word.
@@ -262,6 +261,68 @@ mod tests {
         );
         assert_eq!(redact("mongo vault -p hunter"), "mongo vault -p [redacted]");
         assert_eq!(redact_arguments("/usr/bin/zip", "-P Hunter2 a b"), "-P [redacted] a b");
+    }
+
+    #[test]
+    fn a_program_is_known_however_it_is_started() {
+        for start in [
+            "sudo -u bob ",
+            "sudo -E ",
+            "sudo -u postgres -H ",
+            "sudo --user=bob -- ",
+            "sudo -Eu bob ",
+            "ssh h sudo -u bob ",
+            "env LANG=C ",
+            "LANG=C ",
+            "LANG=C LC_ALL=C nice -n 10 ",
+            "bash -lc ",
+            "bash -lc 'A=b ",
+            "timeout -k 5 10 ",
+            "sh -c exec ",
+            "xargs -n 1 -I {} ",
+            "docker exec mongo ",
+            "docker exec -it -u root -e A=b mongo ",
+            "docker compose exec -T db sudo -u bob ",
+            "docker run --rm mongo:6 ",
+            "kubectl exec mongo -n shop -c db -- ",
+            "kubectl exec mongo -- env A=b /usr/bin/",
+            "gosu mongodb ",
+            "Run (command=sudo -u bob ",
+            "proc.pname=sh proc.cmdline=",
+            "time -p ",
+            "! ",
+            "sh -c { eval ",
+            "Run (docker run --rm mongo:6 ",
+            "ssh -i key -p 22 bob@h ",
+            "nsenter -t 1 -m -- ",
+            "strace -f ",
+        ] {
+            for program in ["mongosh -u root -p ", "ldapsearch -x -D cn=admin -w ", "sqlcmd -U sa -P ", "mysql -p"] {
+                let told = redact(&format!("{start}{program}Hunter2 -v")).into_owned();
+                assert_eq!(told, format!("{start}{program}[redacted] -v"));
+                assert_eq!(redact(&told), told, "twice");
+            }
+        }
+        assert_eq!(
+            redact(r#"["sudo","-u","bob","ldapsearch","-w","Hunter2"]"#),
+            r#"["sudo","-u","bob","ldapsearch","-w","[redacted]"]"#
+        );
+        assert_eq!(
+            redact(r#"["/bin/bash","-lc","ldapsearch -x -w Hunter2"]"#),
+            r#"["/bin/bash","-lc","ldapsearch -x -w [redacted]"]"#
+        );
+        for text in [
+            "sudo -u mongo mkdir -p /data",
+            "sudo chown -R mongo /data && mkdir -p /data/x",
+            "docker exec -it mongo mkdir -p /data",
+            "docker exec -w /data mongo mkdir -p x",
+            "docker exec mongo sudo -u mongo mkdir -p /data",
+            "docker run -d --name mongo -p 27017:27017 mongo:6",
+            "ssh -i key mongo -p 2222",
+            "kubectl exec -it mongo -n mongo -- mkdir -p /data",
+        ] {
+            assert_eq!(redact(text), text);
+        }
     }
 
     #[test]
