@@ -6,6 +6,7 @@ use super::accepted::GOOGLE;
 use super::fault::fault;
 use super::known;
 use super::mapping::{Mapping, MappingError};
+use super::overrides;
 use super::wish::Wish;
 use crate::attest::cel::node::{ClaimPath, Node, Variable};
 use crate::attest::cel::{Budget, EvalError, Scope, Value};
@@ -43,7 +44,8 @@ pub(super) fn hints(node: &Node, about: About<'_, '_>, result: &Result<Value<'_>
             for path in node.claims() {
                 if path.resolve(scope.root(path.variable)).is_none() {
                     let failed = unmapped.and_then(|unmapped| about_unmapped(&path, unmapped));
-                    found.extend(failed.or_else(|| about_absent(&path, scope)));
+                    let told = failed.or_else(|| overrides::hint(node, &path, scope, budget));
+                    found.extend(told.or_else(|| about_absent(&path, scope)).filter(|told| !found.contains(told)));
                 }
             }
             if found.is_empty() {
@@ -92,17 +94,6 @@ fn about_absent(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
     }
     let last = path.segments.last()?.as_str();
     let parent = ClaimPath { variable: path.variable, segments: path.segments[..path.segments.len() - 1].to_vec() };
-    let overridden = path.segments.iter().position(|name| name == "env_override" || name == "cmd_override");
-    if let Some(at) = overridden {
-        let upto = |depth| ClaimPath { variable: path.variable, segments: path.segments[..depth].to_vec() };
-        let claim = upto(at + 1);
-        // has() only forgives the last name, and an element that lacks is another matter.
-        if upto(at).resolve(scope.assertion).is_some() && claim.resolve(scope.assertion).is_none() {
-            return Some(format!(
-                "the token leaves {claim} out when nothing was overridden: write (!has({claim}) || size({claim}) == 0)"
-            ));
-        }
-    }
     if last == "support_attributes" {
         return Some(format!("debug images have no {path}: this token may come from one"));
     }

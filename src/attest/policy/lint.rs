@@ -7,6 +7,7 @@ use super::found::{Found, Level, Remark};
 use super::known;
 use super::length::longest;
 use super::mapping::SUBJECT_BYTES;
+use super::overrides::OVERRIDES;
 use super::possible::SUPPORT;
 use super::{Off, Policy};
 use crate::attest::cel::node::{ClaimPath, Literal, Loop, Macro, Node, Operator, Variable};
@@ -18,8 +19,6 @@ pub const STS: &str = "https://sts.googleapis.com";
 
 /// The image as its operator wrote it.
 const REFERENCE: &str = "submods.container.image_reference";
-/// What tokens leave out when nothing was overridden.
-const OVERRIDES: [&str; 2] = ["submods.container.cmd_override", "submods.container.env_override"];
 
 /// Looks at a policy.
 pub fn lint(policy: &Policy) -> Vec<Remark> {
@@ -30,6 +29,7 @@ pub fn lint(policy: &Policy) -> Vec<Remark> {
     }
     let root = policy.condition.whole.root();
     root.visit(&mut |node| found.node(node, root));
+    found.overrides(root);
     found.impossible(policy, root);
     if found.google {
         found.nonces(root);
@@ -80,9 +80,6 @@ impl Found {
             ),
             _ => {}
         }
-        if let Some(path) = node.path().filter(|path| matches!(node, Node::Select { .. }) && overridable(path)) {
-            self.guarded(&path, root);
-        }
     }
 
     /// A literal pattern that compiles is no call any more.
@@ -130,18 +127,6 @@ impl Found {
                 "has-of-absent-parent",
                 format!("has({parent}.{field}) is an error when {parent} is not there"),
                 "has() only forgives the last name: write (!has(PARENT) || ...), with the parent asked for first",
-            );
-        }
-    }
-
-    fn guarded(&mut self, path: &ClaimPath, root: &Node) {
-        if !asked_for(root, path) {
-            self.add(
-                Level::Warning,
-                "override-without-has",
-                format!("{path} is used without has()"),
-                "tokens leave this claim out when nothing was overridden, and the term is then an error that denies: \
-                 write (!has(CLAIM) || size(CLAIM) == 0)",
             );
         }
     }
@@ -237,11 +222,8 @@ fn looks_for_latest(l: &Loop) -> bool {
     found
 }
 
-fn overridable(path: &ClaimPath) -> bool {
-    path.variable == Variable::Assertion && OVERRIDES.contains(&known::written(&path.segments).as_str())
-}
-
-fn asked_for(root: &Node, path: &ClaimPath) -> bool {
+/// Whether has() asks for a claim somewhere.
+pub(super) fn asked_for(root: &Node, path: &ClaimPath) -> bool {
     let mut found = false;
     root.visit(&mut |node| found |= matches!(node, Node::Has { .. }) && node.path().as_ref() == Some(path));
     found

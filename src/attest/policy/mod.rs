@@ -18,6 +18,7 @@ pub mod lint;
 pub mod mapping;
 mod members;
 mod nonce;
+mod overrides;
 mod possible;
 mod samples;
 mod spoken;

@@ -169,7 +169,7 @@ impl Found {
 
 /// The parts of a condition that are true or false by themselves, and which of the two helps it to be true: neither, of
 /// what stands before a `?`, which only chooses.
-fn terms(root: &Node) -> Vec<(&Node, Option<bool>)> {
+pub(super) fn terms(root: &Node) -> Vec<(&Node, Option<bool>)> {
     let (mut found, mut waiting) = (Vec::new(), vec![(root, Some(true))]);
     while let Some((node, so)) = waiting.pop() {
         match node {
@@ -306,7 +306,7 @@ fn answer(term: &Node, path: &ClaimPath, value: &Json) -> Option<Says> {
 }
 
 /// Gives a claim a value. A number in its path is the place in a list, all of whose elements become the same.
-fn put(at: &mut Json, segments: &[String], value: &Json) {
+pub(super) fn put(at: &mut Json, segments: &[String], value: &Json) {
     /// The longest list that is made.
     const LONGEST: usize = 100;
     let Some((first, rest)) = segments.split_first() else {
