@@ -74,8 +74,7 @@ fn about_unmapped(path: &ClaimPath, unmapped: Unmapped<'_>) -> Option<String> {
     unmapped.mapping.entries().find(|(key, _)| *key == ours)?;
     Some(match unmapped.error {
         MappingError::Kind { key, kind, expected } if *key == ours => {
-            let how = if *expected == "a string" { ": write string(...) around it" } else { "" };
-            format!("{ours} is mapped, but to {kind}; it must be {expected}{how}")
+            format!("{ours} is mapped, but to {kind}; it must be {expected}{}", made_a_text(kind, expected))
         }
         MappingError::TooLong { key, bytes, limit } if *key == ours => {
             format!("{ours} is mapped, but to {bytes} bytes; at most {limit} are allowed: map something shorter")
@@ -85,6 +84,21 @@ fn about_unmapped(path: &ClaimPath, unmapped: Unmapped<'_>) -> Option<String> {
         }
         other => format!("{ours} is mapped, but nothing is when one mapping fails: {other}"),
     })
+}
+
+/// How a value of this kind becomes what a mapping must give.
+fn made_a_text(kind: &str, expected: &str) -> &'static str {
+    match kind {
+        "string" => ": write [...] around it",
+        _ if expected != "a string" => "",
+        "int" | "uint" | "double" | "bool" | "bytes" | "google.protobuf.Timestamp" | "google.protobuf.Duration" => {
+            ": write string(...) around it"
+        }
+        "list" => ": take one element of it, as ...[0], or ask the whole list as assertion in the condition",
+        "map" => ": take one of its members, or ask the whole map as assertion in the condition",
+        "null_type" => ": this token has nothing there; map something else, or write (... == null ? '' : ...)",
+        _ => "",
+    }
 }
 
 /// Why a claim may be missing, and what was perhaps meant.
@@ -215,6 +229,21 @@ mod tests {
         assert_eq!(
             hints("attribute.n == '11129'", &number),
             ["attribute.n is mapped, but to int; it must be a string: write string(...) around it"]
+        );
+        for (made, remedy) in [
+            ("assertion.swversion", "list; it must be a string: take one element of it, as ...[0],"),
+            ("{'a': assertion.a}", "map; it must be a string: take one of its members,"),
+            ("null", "null_type; it must be a string: this token has nothing there"),
+            ("timestamp(assertion.a)", "Timestamp; it must be a string: write string(...) around it"),
+            ("assertion.a == 1", "bool; it must be a string: write string(...) around it"),
+            ("bytes('x')", "bytes; it must be a string: write string(...) around it"),
+        ] {
+            let found = hints("attribute.n == 'x'", &[("attribute.n", made)]);
+            assert!(found.len() == 1 && found[0].contains(remedy), "{made}: {found:?}");
+        }
+        assert_eq!(
+            hints("'x' in google.groups", &[("google.groups", "assertion.swname")]),
+            ["google.groups is mapped, but to string; it must be a list of strings: write [...] around it"]
         );
         assert_eq!(
             hints("attribute.s == 'GCE'", &number),
