@@ -171,7 +171,7 @@ impl Found {
                 },
             );
         }
-        for (key, expression) in policy.mapping.entries() {
+        for (key, expression) in policy.mapping.entries().filter(|_| policy.attests()) {
             if key == "google.subject" && longest(expression.root()) > SUBJECT_BYTES {
                 let long = expression.root().claims().into_iter().map(|path| path.to_string());
                 self.add(
@@ -192,7 +192,7 @@ impl Found {
                  policy",
             );
         }
-        if policy.audiences.iter().any(|audience| audience.trim_end_matches('/') == STS) {
+        if policy.attests() && policy.audiences.iter().any(|audience| audience.trim_end_matches('/') == STS) {
             self.add(
                 Level::Note,
                 "shared-audience",
