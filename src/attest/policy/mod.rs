@@ -21,6 +21,7 @@ mod nonce;
 mod overrides;
 mod possible;
 mod samples;
+mod spelling;
 mod spoken;
 mod strangers;
 mod wish;
