@@ -3,8 +3,8 @@
 //! Ordinary web rules do not fit: the intermediate has only the extended key usage 2.23.133.8.1, and the leaf none.
 //! What is checked: the last certificate is the pinned root by SHA-256, each is signed by the next with
 //! sha256WithRSAEncryption, names chain, all are valid at the time, authorities say that they are, the leaf that it
-//! is not, path lengths hold, an extended key usage below the root allows attesting, no other extension is marked critical,
-//! and every key has at least 2048 bits.
+//! is not, path lengths hold, an extended key usage below the root allows attesting, no other extension is marked
+//! critical, and every key has at least 2048 bits.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};

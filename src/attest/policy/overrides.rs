@@ -1,5 +1,5 @@
-//! The claims that tokens leave out when nothing was overridden. What is said of a term that looks at one depends on what
-//! it asks for: nothing overridden, which is meant to be true without the claim, or an override, which is not.
+//! The claims that tokens leave out when nothing was overridden. What is said of a term that looks at one depends on
+//! what it asks for: nothing overridden, which is meant to be true without the claim, or an override, which is not.
 
 use serde_json::{Value as Json, json};
 
@@ -33,12 +33,12 @@ impl Found {
                     // Who asks for an override means to deny who has none.
                     Some(so) if so != says => continue,
                     None if !says => {
-                        "tokens leave this claim out when nothing was overridden, and what stands before the ? is then an \
-                         error that denies: write has(CLAIM) && before it"
+                        "tokens leave this claim out when nothing was overridden, and what stands before the ? is then \
+                         an error that denies: write has(CLAIM) && before it"
                     }
                     _ => {
-                        "tokens leave this claim out when nothing was overridden, and the term is then an error that denies: \
-                         write !has(CLAIM) || before it, as in (!has(CLAIM) || size(CLAIM) == 0)"
+                        "tokens leave this claim out when nothing was overridden, and the term is then an error that \
+                         denies: write !has(CLAIM) || before it, as in (!has(CLAIM) || size(CLAIM) == 0)"
                     }
                 };
                 if !told.contains(&path) {

@@ -90,7 +90,8 @@ mod tests {
         ] {
             let of = |issuer: &str| {
                 let text = format!(
-                    "audiences: ['https://a.example']\nissuer: {issuer}\ncondition: |\n  assertion.swname == 'GCE' && {term}\n"
+                    "audiences: ['https://a.example']\nissuer: {issuer}\n\
+                     condition: |\n  assertion.swname == 'GCE' && {term}\n"
                 );
                 let found = lint(&Policy::read(&text, "p").unwrap());
                 found.into_iter().filter(|remark| remark.level == Level::Error).collect::<Vec<_>>()

@@ -394,7 +394,8 @@ mod tests {
             ("has(assertion.x) ? false : true", "the token had no assertion.x"),
             (
                 "size(assertion.v) == '1'",
-                "size(assertion.v), now 1, which is a number, were compared with a number: leave out the quotes of \"1\"",
+                "size(assertion.v), now 1, which is a number, were compared with a number: leave out the \
+                 quotes of \"1\"",
             ),
         ] {
             assert_eq!(hint(condition), [format!("true if {expected}")], "{condition}");
