@@ -3,13 +3,14 @@
 //! Ordinary web rules do not fit: the intermediate has only the extended key usage 2.23.133.8.1, and the leaf none.
 //! What is checked: the last certificate is the pinned root by SHA-256, each is signed by the next with
 //! sha256WithRSAEncryption, names chain, all are valid at the time, authorities say that they are, the leaf that it
-//! is not, path lengths hold, no other extension is marked critical, and every key has at least 2048 bits.
+//! is not, path lengths hold, an extended key usage below the root allows attesting, no other extension is marked
+//! critical, and every key has at least 2048 bits.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{ParsedExtension, X509Extension};
+use x509_parser::extensions::{ExtendedKeyUsage, ParsedExtension, X509Extension};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
@@ -94,6 +95,7 @@ pub fn leaf_key(chain: &[Vec<u8>], kid: Option<&str>, roots: &Roots, now: i64) -
         one(certificate, place, now)?;
         // The root signs itself; it is trusted by its fingerprint, the rest by the signature above.
         if let Some(issuer) = parsed.get(place + 1) {
+            attesting(certificate)?;
             linked(certificate, issuer)?;
         }
     }
@@ -136,11 +138,22 @@ fn one(certificate: &X509Certificate<'_>, place: usize, now: ASN1Time) -> Result
 fn is_looked_at(extension: &X509Extension<'_>) -> bool {
     match extension.parsed_extension() {
         ParsedExtension::BasicConstraints(_) | ParsedExtension::KeyUsage(_) => true,
-        ParsedExtension::ExtendedKeyUsage(usage) => {
-            usage.any || usage.other.iter().any(|other| other.to_id_string() == ATTESTING)
-        }
+        ParsedExtension::ExtendedKeyUsage(usage) => allows_attesting(usage),
         _ => false,
     }
+}
+
+/// Who says what a key is for limits it to that, critical or not (RFC 5280, 4.2.1.12). Google's leaf says nothing.
+fn attesting(certificate: &X509Certificate<'_>) -> Result<(), Reason> {
+    let usage = certificate.extended_key_usage().map_err(|_| Reason::Chain("a key usage cannot be read"))?;
+    if usage.is_some_and(|usage| !allows_attesting(usage.value)) {
+        return Err(Reason::Chain("a key is not meant for attesting"));
+    }
+    Ok(())
+}
+
+fn allows_attesting(usage: &ExtendedKeyUsage<'_>) -> bool {
+    usage.any || usage.other.iter().any(|other| other.to_id_string() == ATTESTING)
 }
 
 fn linked(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> Result<(), Reason> {

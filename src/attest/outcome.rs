@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use super::claims::Claims;
 pub use super::expected::{Expected, Watch};
 pub use super::flood::{Flood, Forged};
+use super::policy::accepted::INTEL;
 use super::policy::{Explanation, Policy, known};
 use super::reason::Reason;
 pub use super::standing::{Live, Told};
@@ -19,10 +20,6 @@ use crate::finding::Properties;
 
 /// The subject of what is about this service rather than about a machine.
 pub const SERVICE: &str = "attestation-service";
-
-/// Intel Trust Authority, everywhere and in the EU, which attests Confidential Space too and spells the hardware in its own
-/// way.
-const INTEL: [&str; 2] = ["https://portal.trustauthority.intel.com", "https://portal.eu.trustauthority.intel.com"];
 
 /// What was decided about a verified token.
 #[derive(Debug, Clone, Copy)]

@@ -3,6 +3,7 @@
 use aws_lc_rs::rsa::KeySize;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 use sysdig_scc::attest::cel::Budget;
@@ -15,7 +16,9 @@ use sysdig_scc::attest::reason::Reason;
 use sysdig_scc::attest::verify::{self, Trust, Verified, verify};
 use sysdig_scc::event::attestation::{Attestation, Category};
 
-use crate::attest_issuer::{Chain, ChainShape, ISSUER, KEY, NEXT, SPACE, Signer, VM, base64url, claims, jwks};
+use crate::attest_issuer::{
+    Chain, ChainShape, ISSUER, KEY, NEXT, SPACE, Signer, VM, attesting, base64url, claims, jwks,
+};
 
 const NOW: i64 = 1_790_000_000;
 
@@ -212,6 +215,17 @@ fn a_chain_leads_to_the_pinned_root_or_nowhere() {
             expected,
             "{extension:?}"
         );
+    }
+    // Whoever says what a key is for limits it to that.
+    for (purposes, expected) in [
+        ([None, None], "good"),
+        ([Some(attesting()), Some(attesting())], "good"),
+        ([None, Some(ExtendedKeyUsagePurpose::Any)], "good"),
+        ([None, Some(ExtendedKeyUsagePurpose::ServerAuth)], "chain_not_accepted"),
+        ([Some(ExtendedKeyUsagePurpose::CodeSigning), Some(attesting())], "chain_not_accepted"),
+    ] {
+        let shape = ChainShape { purposes, ..ChainShape::default() };
+        assert_eq!(try_chain(&shape, None, &pki), expected, "{:?}", shape.purposes);
     }
     // Another key than the leaf's, under the leaf's chain.
     let chain = Chain::new(&leaf, NOW, &shape);

@@ -8,6 +8,7 @@ use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value as Json, json};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
@@ -115,11 +116,24 @@ pub struct ChainShape {
     pub wrong_intermediate: bool,
     /// The last number of a further extension of the intermediate, and whether it is critical.
     pub extension: Option<(u64, bool)>,
+    /// What the extended key usages of leaf and intermediate allow; `None` where there is none.
+    pub purposes: [Option<ExtendedKeyUsagePurpose>; 2],
+}
+
+/// What Google's intermediate allows.
+pub fn attesting() -> ExtendedKeyUsagePurpose {
+    ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1])
 }
 
 impl Default for ChainShape {
     fn default() -> Self {
-        Self { leaf_days: (-1, 59), leaf_is_authority: false, wrong_intermediate: false, extension: None }
+        Self {
+            leaf_days: (-1, 59),
+            leaf_is_authority: false,
+            wrong_intermediate: false,
+            extension: None,
+            purposes: [None, Some(attesting())],
+        }
     }
 }
 
@@ -128,9 +142,8 @@ static MIDDLE: LazyLock<Signer> = LazyLock::new(|| Signer::new(KeySize::Rsa2048,
 
 impl Chain {
     pub fn new(leaf: &Signer, now: i64, shape: &ChainShape) -> Self {
-        use rcgen::{
-            BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose,
-        };
+        use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyUsagePurpose};
+        let [leaf_purpose, middle_purpose] = shape.purposes.clone();
         let params = |name: &str, days: (i64, i64)| {
             let mut params = CertificateParams::default();
             params.distinguished_name.push(DnType::CommonName, name);
@@ -153,7 +166,7 @@ impl Chain {
         let root_certificate = root.self_signed(&root_key).unwrap();
         let mut middle = params("Confidential Space Intermediate CA", (-900, 900));
         authority(&mut middle);
-        middle.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1])];
+        middle.extended_key_usages = middle_purpose.into_iter().collect();
         middle.custom_extensions.extend(shape.extension.map(|(number, critical)| {
             // A permitted subtree, as name constraints have it: the host "x".
             let content = vec![0x30, 7, 0xa0, 5, 0x30, 3, 0x82, 1, b'x'];
@@ -165,6 +178,7 @@ impl Chain {
         let root_issuer = Issuer::from_params(&root, &root_key);
         let middle_certificate = middle.signed_by(&middle_key, &root_issuer).unwrap();
         let mut last = params("Confidential Space Leaf Certificate", shape.leaf_days);
+        last.extended_key_usages = leaf_purpose.into_iter().collect();
         last.is_ca =
             if shape.leaf_is_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
         let stranger = NEXT.rcgen();

@@ -1,9 +1,11 @@
 //! What is probably wrong with a comparison of a claim: values that no token has, and values of another kind.
 
+use serde_json::{Value as Json, json};
+
 use super::found::{Found, Level};
 use super::known::written;
 use super::possible::{DEBUGGING, MODELS, SOFTWARE, SUPPORT};
-use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
+use crate::attest::cel::node::{ClaimPath, Literal, Loop, Macro, Node, Operator, Variable};
 
 impl Found {
     pub(super) fn comparison(&mut self, operator: Operator, left: &Node, right: &Node) {
@@ -106,4 +108,73 @@ pub(super) fn number(node: &Node) -> bool {
         Node::List(items) => items.iter().any(number),
         _ => false,
     }
+}
+
+/// Whether a term says that two things differ.
+pub(super) fn differs(term: &Node) -> bool {
+    matches!(term, Node::Binary { operator: Operator::NotEqual, .. })
+}
+
+/// The literal that a claim is said to be, or not to be, or to be in, or to have among its elements.
+pub(super) fn compared_with(term: &Node) -> Option<Json> {
+    if let Node::Loop(l) = term {
+        return l.range.path().and_then(|_| literal(looked_for(l)?));
+    }
+    let Node::Binary { operator: Operator::Equal | Operator::NotEqual | Operator::In, operands } = term else {
+        return None;
+    };
+    let [left, right] = operands.as_ref();
+    match (left.path(), right.path()) {
+        (Some(_), None) => literal(right),
+        (None, Some(_)) => literal(left),
+        _ => None,
+    }
+}
+
+/// The literal that an element of a list is looked for as: `l.exists(x, x == "a")`.
+fn looked_for(l: &Loop) -> Option<&Node> {
+    let element = |node: &Node| matches!(node, Node::Local { slot, .. } if *slot == l.slot);
+    let Some(Node::Binary { operator, operands }) = &l.condition else { return None };
+    let [left, right] = operands.as_ref();
+    match operator {
+        _ if !matches!(l.kind, Macro::Exists | Macro::ExistsOne) => None,
+        Operator::Equal | Operator::In if element(left) => Some(right),
+        Operator::Equal if element(right) => Some(left),
+        _ => None,
+    }
+}
+
+fn literal(node: &Node) -> Option<Json> {
+    Some(match node {
+        Node::Literal(Literal::Text(text)) => json!(text),
+        Node::Literal(Literal::Bool(value)) => json!(value),
+        Node::Literal(Literal::Int(value)) => json!(value),
+        Node::Literal(Literal::Uint(value)) => json!(value),
+        Node::Literal(Literal::Double(value)) => json!(value),
+        Node::Literal(Literal::Null) => Json::Null,
+        Node::List(items) => Json::Array(items.iter().map(literal).collect::<Option<_>>()?),
+        _ => return None,
+    })
+}
+
+/// Why a comparison of what a function makes has the same answer whatever that is: a number equals no text.
+pub(super) fn number_and_text(term: &Node) -> Option<String> {
+    let Node::Binary { operator: operator @ (Operator::Equal | Operator::NotEqual | Operator::In), operands } = term
+    else {
+        return None;
+    };
+    let [left, right] = operands.as_ref();
+    let pairs = [(left, right), (right, left)];
+    pairs.into_iter().take(if *operator == Operator::In { 1 } else { 2 }).find_map(|(made, other)| {
+        let Node::Call { function, .. } = made else { return None };
+        let text = !texts(other).is_empty() && !number(other);
+        let number = number(other) && texts(other).is_empty();
+        match function.name() {
+            name @ ("size" | "int" | "uint" | "double") if text => {
+                Some(format!("{name}() makes a number, which equals no text: leave out the quotes"))
+            }
+            "string" if number => Some("string() makes a text, which equals no number: put it in quotes".to_owned()),
+            _ => None,
+        }
+    })
 }

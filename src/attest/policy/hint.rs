@@ -6,6 +6,7 @@ use super::accepted::GOOGLE;
 use super::fault::fault;
 use super::known;
 use super::mapping::{Mapping, MappingError};
+use super::overrides;
 use super::wish::Wish;
 use crate::attest::cel::node::{ClaimPath, Node, Variable};
 use crate::attest::cel::{Budget, EvalError, Scope, Value};
@@ -43,7 +44,8 @@ pub(super) fn hints(node: &Node, about: About<'_, '_>, result: &Result<Value<'_>
             for path in node.claims() {
                 if path.resolve(scope.root(path.variable)).is_none() {
                     let failed = unmapped.and_then(|unmapped| about_unmapped(&path, unmapped));
-                    found.extend(failed.or_else(|| about_absent(&path, scope)));
+                    let told = failed.or_else(|| overrides::hint(node, &path, scope, budget));
+                    found.extend(told.or_else(|| about_absent(&path, scope)).filter(|told| !found.contains(told)));
                 }
             }
             if found.is_empty() {
@@ -72,8 +74,7 @@ fn about_unmapped(path: &ClaimPath, unmapped: Unmapped<'_>) -> Option<String> {
     unmapped.mapping.entries().find(|(key, _)| *key == ours)?;
     Some(match unmapped.error {
         MappingError::Kind { key, kind, expected } if *key == ours => {
-            let how = if *expected == "a string" { ": write string(...) around it" } else { "" };
-            format!("{ours} is mapped, but to {kind}; it must be {expected}{how}")
+            format!("{ours} is mapped, but to {kind}; it must be {expected}{}", made_a_text(kind, expected))
         }
         MappingError::TooLong { key, bytes, limit } if *key == ours => {
             format!("{ours} is mapped, but to {bytes} bytes; at most {limit} are allowed: map something shorter")
@@ -85,6 +86,21 @@ fn about_unmapped(path: &ClaimPath, unmapped: Unmapped<'_>) -> Option<String> {
     })
 }
 
+/// How a value of this kind becomes what a mapping must give.
+fn made_a_text(kind: &str, expected: &str) -> &'static str {
+    match kind {
+        "string" => ": write [...] around it",
+        _ if expected != "a string" => "",
+        "int" | "uint" | "double" | "bool" | "bytes" | "google.protobuf.Timestamp" | "google.protobuf.Duration" => {
+            ": write string(...) around it"
+        }
+        "list" => ": take one element of it, as ...[0], or ask the whole list as assertion in the condition",
+        "map" => ": take one of its members, or ask the whole map as assertion in the condition",
+        "null_type" => ": this token has nothing there; map something else, or write (... == null ? '' : ...)",
+        _ => "",
+    }
+}
+
 /// Why a claim may be missing, and what was perhaps meant.
 fn about_absent(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
     if path.variable != Variable::Assertion {
@@ -92,17 +108,6 @@ fn about_absent(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
     }
     let last = path.segments.last()?.as_str();
     let parent = ClaimPath { variable: path.variable, segments: path.segments[..path.segments.len() - 1].to_vec() };
-    let overridden = path.segments.iter().position(|name| name == "env_override" || name == "cmd_override");
-    if let Some(at) = overridden {
-        let upto = |depth| ClaimPath { variable: path.variable, segments: path.segments[..depth].to_vec() };
-        let claim = upto(at + 1);
-        // has() only forgives the last name, and an element that lacks is another matter.
-        if upto(at).resolve(scope.assertion).is_some() && claim.resolve(scope.assertion).is_none() {
-            return Some(format!(
-                "the token leaves {claim} out when nothing was overridden: write (!has({claim}) || size({claim}) == 0)"
-            ));
-        }
-    }
     if last == "support_attributes" {
         return Some(format!("debug images have no {path}: this token may come from one"));
     }
@@ -224,6 +229,21 @@ mod tests {
         assert_eq!(
             hints("attribute.n == '11129'", &number),
             ["attribute.n is mapped, but to int; it must be a string: write string(...) around it"]
+        );
+        for (made, remedy) in [
+            ("assertion.swversion", "list; it must be a string: take one element of it, as ...[0],"),
+            ("{'a': assertion.a}", "map; it must be a string: take one of its members,"),
+            ("null", "null_type; it must be a string: this token has nothing there"),
+            ("timestamp(assertion.a)", "Timestamp; it must be a string: write string(...) around it"),
+            ("assertion.a == 1", "bool; it must be a string: write string(...) around it"),
+            ("bytes('x')", "bytes; it must be a string: write string(...) around it"),
+        ] {
+            let found = hints("attribute.n == 'x'", &[("attribute.n", made)]);
+            assert!(found.len() == 1 && found[0].contains(remedy), "{made}: {found:?}");
+        }
+        assert_eq!(
+            hints("'x' in google.groups", &[("google.groups", "assertion.swname")]),
+            ["google.groups is mapped, but to string; it must be a list of strings: write [...] around it"]
         );
         assert_eq!(
             hints("attribute.s == 'GCE'", &number),

@@ -34,7 +34,7 @@ impl Found {
 
     /// What nothing asks for, or not every way through the condition.
     pub(super) fn missing(&mut self, policy: &Policy, root: &Node) {
-        if self.constants(policy, root) {
+        if self.constants(policy, root) || !policy.attests() {
             return;
         }
         let ways: Vec<Guards> = ways(root, &policy.mapping).into_iter().collect();

@@ -9,6 +9,7 @@ use super::found::{Found, Level, Remark};
 use super::known;
 use super::length::longest;
 use super::mapping::SUBJECT_BYTES;
+use super::overrides::OVERRIDES;
 use super::possible::SUPPORT;
 use super::{Off, Policy};
 use crate::attest::cel::node::{ClaimPath, Literal, Loop, Macro, Node, Operator, Variable};
@@ -20,8 +21,6 @@ pub const STS: &str = "https://sts.googleapis.com";
 
 /// The image as its operator wrote it.
 const REFERENCE: &str = "submods.container.image_reference";
-/// What tokens leave out when nothing was overridden.
-const OVERRIDES: [&str; 2] = ["submods.container.cmd_override", "submods.container.env_override"];
 
 /// Looks at a policy.
 pub fn lint(policy: &Policy) -> Vec<Remark> {
@@ -33,6 +32,7 @@ pub fn lint(policy: &Policy) -> Vec<Remark> {
     }
     let root = policy.condition.whole.root();
     root.visit(&mut |node| found.node(node, root));
+    found.overrides(root);
     found.impossible(policy, root);
     if found.google {
         found.developing(root);
@@ -83,9 +83,6 @@ impl Found {
                 "all() of an empty list is true: also ask that size() is more than 0",
             ),
             _ => {}
-        }
-        if let Some(path) = node.path().filter(|path| matches!(node, Node::Select { .. }) && overridable(path)) {
-            self.guarded(&path, root);
         }
     }
 
@@ -138,18 +135,6 @@ impl Found {
         }
     }
 
-    fn guarded(&mut self, path: &ClaimPath, root: &Node) {
-        if !asked_for(root, path) {
-            self.add(
-                Level::Warning,
-                "override-without-has",
-                format!("{path} is used without has()"),
-                "tokens leave this claim out when nothing was overridden, and the term is then an error that denies: \
-                 write (!has(CLAIM) || size(CLAIM) == 0)",
-            );
-        }
-    }
-
     /// Claims that no token is known to have. What other issuers' tokens have is not known.
     fn names(&mut self) {
         let google = self.google;
@@ -190,7 +175,7 @@ impl Found {
                 },
             );
         }
-        for (key, expression) in policy.mapping.entries() {
+        for (key, expression) in policy.mapping.entries().filter(|_| policy.attests()) {
             if key == "google.subject" && longest(expression.root()) > SUBJECT_BYTES {
                 let long = expression.root().claims().into_iter().map(|path| path.to_string());
                 self.add(
@@ -211,7 +196,7 @@ impl Found {
                  policy",
             );
         }
-        if policy.audiences.iter().any(|audience| audience.trim_end_matches('/') == STS) {
+        if policy.attests() && policy.audiences.iter().any(|audience| audience.trim_end_matches('/') == STS) {
             self.add(
                 Level::Note,
                 "shared-audience",
@@ -241,11 +226,8 @@ fn looks_for_latest(l: &Loop) -> bool {
     found
 }
 
-fn overridable(path: &ClaimPath) -> bool {
-    path.variable == Variable::Assertion && OVERRIDES.contains(&known::written(&path.segments).as_str())
-}
-
-fn asked_for(root: &Node, path: &ClaimPath) -> bool {
+/// Whether has() asks for a claim somewhere.
+pub(super) fn asked_for(root: &Node, path: &ClaimPath) -> bool {
     let mut found = false;
     root.visit(&mut |node| found |= matches!(node, Node::Has { .. }) && node.path().as_ref() == Some(path));
     found

@@ -4,12 +4,14 @@
 use serde_json::{Value as Json, json};
 
 use super::Policy;
+use super::compared::{compared_with, differs, number_and_text};
 use super::found::{Found, Level};
 use super::known::written;
 use super::samples::{Samples, told};
+use super::spelling::Spelling;
 use super::spoken::spoken;
 use super::strangers;
-use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
+use crate::attest::cel::node::{ClaimPath, Literal, Node, Variable};
 use crate::attest::cel::{Budget, Scope, Value};
 
 /// What a claim of Google's tokens can be.
@@ -18,6 +20,12 @@ enum Values {
     Only(Vec<Json>),
     Text,
     Texts,
+    /// A text that is spelled so.
+    Spelled(Spelling),
+    /// A list of such texts.
+    AllSpelled(Spelling),
+    /// One of these, or a list with one of them.
+    Audience(Vec<String>),
     Number,
     /// A time (RFC 3339).
     Time,
@@ -30,9 +38,9 @@ enum Values {
 /// The mode of the GPU.
 pub(super) const GPU_MODE: &str = "submods.nvidia_gpu.cc_mode";
 
-fn values(path: &str, issuer: &str) -> Option<Values> {
+fn values(path: &str, policy: &Policy) -> Option<Values> {
     Some(match path {
-        "iss" => Values::Only(vec![json!(issuer)]),
+        "iss" => Values::Only(vec![json!(policy.issuer)]),
         "secboot" | "submods.confidential_space.monitoring_enabled.memory" => {
             Values::Only(vec![json!(true), json!(false)])
         }
@@ -55,9 +63,15 @@ fn values(path: &str, issuer: &str) -> Option<Values> {
         GPU_MODE => Values::Only(["ON", "OFF", "DEVTOOLS"].map(Json::from).to_vec()),
         "attester_tcb" => Values::Only(vec![json!(["INTEL"])]),
         "iat" | "nbf" | "exp" => Values::Number,
-        "swversion" | "google_service_accounts" | "submods.container.args" => Values::Texts,
+        "swversion" | "submods.container.args" => Values::Texts,
+        "google_service_accounts" => Values::AllSpelled(Spelling::Account),
+        "google_service_accounts[]" => Values::Spelled(Spelling::Account),
+        "submods.gce.project_id" => Values::Spelled(Spelling::ProjectId),
+        "submods.gce.project_number" | "submods.gce.instance_id" => Values::Spelled(Spelling::Digits),
+        "submods.gce.zone" => Values::Spelled(Spelling::Zone),
+        "aud" => Values::Audience(policy.audiences.clone()),
         "sub" | "eat_profile" => Values::Text,
-        "swversion[]" | "google_service_accounts[]" | "submods.container.args[]" | "attester_tcb[]" => Values::Text,
+        "swversion[]" | "submods.container.args[]" | "attester_tcb[]" => Values::Text,
         path if path.starts_with("submods.gce.") && path.matches('.').count() == 2 => Values::Text,
         path if path.starts_with("submods.container.image_signatures[].") => Values::Text,
         "submods.container.image_signatures" => Values::Maps,
@@ -103,10 +117,14 @@ impl Found {
                 self.fails_always(term, &why);
                 continue;
             }
+            if let Some(why) = number_and_text(term).filter(|_| self.google) {
+                self.always(term, differs(term), &why);
+                continue;
+            }
             let [path] = claims.as_slice() else { continue };
             let name = written(&path.segments);
             let foreign = !self.google && name != "iss";
-            let values = values(&name, &policy.issuer);
+            let values = values(&name, policy);
             let Some(values) = values.filter(|_| !foreign && path.variable == Variable::Assertion) else { continue };
             self.tried(term, path, &values);
         }
@@ -128,25 +146,28 @@ impl Found {
         // What takes too long for an answer is no answer.
         let answers: Option<Vec<_>> = values.iter().map(|value| answer(term, path, value)).collect();
         let Some(answers) = answers else { return };
-        let differs = matches!(term, Node::Binary { operator: Operator::NotEqual, .. });
         match answers.first() {
             Some(Says::Fails(why)) if answers.iter().all(|answer| matches!(answer, Says::Fails(_))) => {
                 self.fails_always(term, why);
             }
-            _ if all && answers.iter().all(|answer| *answer != Says::Is(true)) => self.add(
-                Level::Error,
-                "never-true",
-                format!("{} is never true: {path} is {is}", spoken(term)),
-                "it denies every token, or adds nothing to an ||; behind a ! it lets everything pass",
-            ),
-            _ if all && differs && answers.iter().all(|answer| *answer == Says::Is(true)) => self.add(
-                Level::Error,
-                "always-true",
-                format!("{} is always true: {path} is {is}", spoken(term)),
-                "it lets everything pass",
-            ),
+            _ if all && answers.iter().all(|answer| *answer != Says::Is(true)) => {
+                self.always(term, false, &format!("{path} is {is}"));
+            }
+            _ if all && differs(term) && answers.iter().all(|answer| *answer == Says::Is(true)) => {
+                self.always(term, true, &format!("{path} is {is}"));
+            }
             _ => {}
         }
+    }
+
+    fn always(&mut self, term: &Node, so: bool, why: &str) {
+        let (rule, how, effect) = if so {
+            ("always-true", "always true", "it lets everything pass")
+        } else {
+            let effect = "it denies every token, or adds nothing to an ||; behind a ! it lets everything pass";
+            ("never-true", "never true", effect)
+        };
+        self.add(Level::Error, rule, format!("{} is {how}: {why}", spoken(term)), effect);
     }
 
     fn fails_always(&mut self, term: &Node, why: &str) {
@@ -211,19 +232,6 @@ fn tries(values: &Values, term: &Node) -> Option<Tries> {
     }
 }
 
-/// The literal that a claim is said to be, or not to be, or to be in.
-fn compared_with(term: &Node) -> Option<Json> {
-    let Node::Binary { operator: Operator::Equal | Operator::NotEqual | Operator::In, operands } = term else {
-        return None;
-    };
-    let [left, right] = operands.as_ref();
-    match (left.path(), right.path()) {
-        (Some(_), None) => literal(right),
-        (None, Some(_)) => literal(left),
-        _ => None,
-    }
-}
-
 /// What of a literal the claim can be, and something else that it can be.
 fn equals(values: &Values, other: Json) -> Tries {
     let mut named = other.as_array().cloned().unwrap_or_default();
@@ -233,6 +241,17 @@ fn equals(values: &Values, other: Json) -> Tries {
             named.retain(Json::is_string);
             named.push(json!("x"));
             "a text"
+        }
+        Values::Spelled(spelling) => {
+            named.retain(|value| value.as_str().is_some_and(|text| spelling.fits(text)));
+            named.push(json!(spelling.example()));
+            spelling.words()
+        }
+        Values::Audience(accepted) => {
+            // A token with several may name others too.
+            let list = |value: &Json| if value.is_array() { value.clone() } else { json!([value]) };
+            named = named.iter().map(list).chain(accepted.iter().map(|audience| json!(audience))).collect();
+            "one of the policy's audiences"
         }
         Values::Digest => {
             named.retain(|value| value.as_str().is_some_and(is_digest));
@@ -248,12 +267,15 @@ fn equals(values: &Values, other: Json) -> Tries {
             named = vec![json!([]), json!([{}])];
             "a list of maps"
         }
-        Values::Texts | Values::Only(_) => {
+        Values::Texts | Values::AllSpelled(_) | Values::Only(_) => {
+            let spelling = if let Values::AllSpelled(spelling) = values { Some(*spelling) } else { None };
             let list = |value: Json| if value.is_array() { value } else { json!([value]) };
-            let texts = |value: &Json| value.as_array().is_some_and(|items| items.iter().all(Json::is_string));
+            let fits = |text: &Json| text.as_str().is_some_and(|text| spelling.is_none_or(|s| s.fits(text)));
+            let texts = |value: &Json| value.as_array().is_some_and(|items| items.iter().all(fits));
             named = named.into_iter().map(list).filter(texts).collect();
-            named.push(json!(["x"]));
-            "a list of texts"
+            named.push(json!([spelling.map_or("x", Spelling::example)]));
+            let each = spelling.map_or(String::new(), |spelling| format!(", each {}", spelling.words()));
+            return Tries { values: named, is: format!("a list of texts{each}"), all: true };
         }
     };
     Tries { values: named, is: is.to_owned(), all: true }
@@ -262,19 +284,6 @@ fn equals(values: &Values, other: Json) -> Tries {
 fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:")
         .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
-}
-
-fn literal(node: &Node) -> Option<Json> {
-    Some(match node {
-        Node::Literal(Literal::Text(text)) => json!(text),
-        Node::Literal(Literal::Bool(value)) => json!(value),
-        Node::Literal(Literal::Int(value)) => json!(value),
-        Node::Literal(Literal::Uint(value)) => json!(value),
-        Node::Literal(Literal::Double(value)) => json!(value),
-        Node::Literal(Literal::Null) => Json::Null,
-        Node::List(items) => Json::Array(items.iter().map(literal).collect::<Option<_>>()?),
-        _ => return None,
-    })
 }
 
 /// What a term says of a token in which the claim has this value; nothing, when that takes more than one evaluation may
@@ -292,7 +301,7 @@ pub(super) fn answer(term: &Node, path: &ClaimPath, value: &Json) -> Option<Says
 }
 
 /// Gives a claim a value. A number in its path is the place in a list, all of whose elements become the same.
-fn put(at: &mut Json, segments: &[String], value: &Json) {
+pub(super) fn put(at: &mut Json, segments: &[String], value: &Json) {
     /// The longest list that is made.
     const LONGEST: usize = 100;
     let Some((first, rest)) = segments.split_first() else {

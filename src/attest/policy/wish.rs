@@ -1,10 +1,12 @@
 //! What would make a term true, said in words.
 
+use std::borrow::Cow;
+
 use serde_json::Value as Json;
 
 use super::known::takes_secret;
 use super::spoken::spoken;
-use crate::attest::cel::node::{Literal, Loop, Macro, Node, Operator, Variable};
+use crate::attest::cel::node::{ClaimPath, Literal, Loop, Macro, Node, Operator, Variable};
 use crate::attest::cel::{Budget, Scope, Value};
 use crate::text::secrets::redact;
 
@@ -37,8 +39,13 @@ impl Wish<'_, '_> {
             Node::Conditional(parts) => {
                 let [asked, then, otherwise] = parts.as_ref();
                 let is = self.truth(asked)?;
-                let wanted = self.clause(if is { then } else { otherwise }, so)?;
-                format!("{wanted}, as long as {} is {is}", spoken(asked))
+                let (chosen, other) = if is { (then, otherwise) } else { (otherwise, then) };
+                match self.clause(chosen, so) {
+                    Some(wanted) => format!("{wanted}, as long as {} is {is}", spoken(asked)),
+                    // What is chosen cannot become so, and the other is.
+                    None if self.truth(other) == Some(so) => self.clause(asked, !is)?,
+                    None => return None,
+                }
             }
             Node::Binary { operator, operands } => return self.compared(*operator, operands, so),
             Node::Has { operand, .. } if operand.path().is_some_and(|path| path.variable != Variable::Assertion) => {
@@ -48,6 +55,8 @@ impl Wish<'_, '_> {
             Node::Pattern { subject, source, .. } if so => format!("{} matched {source:?}", self.subject(subject)),
             Node::Pattern { subject, source, .. } => format!("{} did not match {source:?}", self.subject(subject)),
             Node::Call { function, arguments } => match (function.name(), arguments.as_slice()) {
+                // Every text starts and ends with the empty one.
+                (_, [_, part]) if !so && is_empty(part) => return None,
                 ("startsWith", [text, part]) => self.searched(text, part, [not, "start", "started", "with "]),
                 ("endsWith", [text, part]) => self.searched(text, part, [not, "end", "ended", "with "]),
                 ("contains", [text, part]) => self.searched(text, part, [not, "contain", "contained", ""]),
@@ -78,6 +87,9 @@ impl Wish<'_, '_> {
 
     fn compared(&mut self, operator: Operator, operands: &[Node; 2], so: bool) -> Option<String> {
         let [left, right] = operands;
+        if let Some((inner, so)) = decided(operator, left, right, so) {
+            return self.clause(inner, so);
+        }
         // What is fixed is what the other should be; of two that are not, the left one is told of.
         let flipped = if operator == Operator::In { !fixed(right) } else { fixed(left) && !fixed(right) };
         let (subject, object) = if flipped { (right, left) } else { (left, right) };
@@ -94,40 +106,58 @@ impl Wish<'_, '_> {
             (Operator::In, false) => "were none of",
             (operator, so) => comparison(operator, flipped, so)?,
         };
+        if never(subject, verb, object) {
+            return None;
+        }
         let object = if fixed(object) { spoken(object) } else { self.subject(object) };
         Some(format!("{} {verb} {}", self.subject(subject), object.trim_end_matches(',')))
     }
 
     /// A text is never equal to a number, whatever both of them are.
-    fn of_another_kind(&self, operator: Operator, subject: &Node, object: &Node) -> Option<String> {
-        let path = subject.path()?;
+    fn of_another_kind(&mut self, operator: Operator, subject: &Node, object: &Node) -> Option<String> {
         let number =
             |node: &Node| matches!(node, Node::Literal(Literal::Int(_) | Literal::Uint(_) | Literal::Double(_)));
-        match (path.resolve(self.scope.root(path.variable))?, object) {
+        let told = self.subject(subject);
+        let value = self.value(subject)?;
+        let subject = told.trim_end_matches(',');
+        match (value.as_ref(), object) {
             (Json::String(_), literal) if number(literal) => Some(format!(
-                "{path}, which is a text, were compared with a text: put quotes around {}",
+                "{subject}, which is a text, were compared with a text: put quotes around {}",
                 spoken(literal)
             )),
             (Json::String(_), Node::List(items)) if !items.is_empty() && items.iter().all(number) => {
-                Some(format!("{path}, which is a text, were looked for among texts: put quotes around the numbers"))
+                Some(format!("{subject}, which is a text, were looked for among texts: put quotes around the numbers"))
             }
             (Json::Number(_), Node::Literal(Literal::Text(text))) if text.parse::<f64>().is_ok() => Some(format!(
-                "{path}, which is a number, were compared with a number: leave out the quotes of {text:?}"
+                "{subject}, which is a number, were compared with a number: leave out the quotes of {text:?}"
             )),
-            (Json::Bool(_), Node::Literal(Literal::Text(text))) if matches!(text.as_str(), "true" | "false") => Some(
-                format!("{path}, which is true or false, were compared with {text}: leave out the quotes of {text:?}"),
-            ),
+            (Json::Bool(_), Node::Literal(Literal::Text(text))) if matches!(text.as_str(), "true" | "false") => {
+                Some(format!(
+                    "{subject}, which is true or false, were compared with {text}: leave out the quotes of {text:?}"
+                ))
+            }
             (Json::Array(_), Node::Literal(Literal::Text(text))) if operator == Operator::Equal => {
-                Some(format!("{path}, which is a list, held {text:?}: write {text:?} in {path}"))
+                Some(format!("{subject}, which is a list, held {text:?}: write {text:?} in {subject}"))
             }
             (Json::Object(parts), Node::Literal(literal))
                 if operator == Operator::Equal && *literal != Literal::Null =>
             {
                 let name = parts.keys().next().filter(|_| parts.len() == 1);
-                let such = name.map_or(String::new(), |name| format!(", as {path}.{name}"));
-                Some(format!("a part of {path}, which is a map, were compared: ask for it by its name{such}"))
+                let such = name.map_or(String::new(), |name| format!(", as {subject}.{name}"));
+                Some(format!("a part of {subject}, which is a map, were compared: ask for it by its name{such}"))
             }
             _ => None,
+        }
+    }
+
+    /// The value of a claim, or a plain one that is made of claims.
+    fn value(&mut self, node: &Node) -> Option<Cow<'_, Json>> {
+        match claim(node) {
+            Some(path) => path.resolve(self.scope.root(path.variable)).map(Cow::Borrowed),
+            None => {
+                let made = node.evaluate_alone(self.scope, self.budget)?.ok()?.to_json()?;
+                Some(made).filter(|made| !made.is_array() && !made.is_object()).map(Cow::Owned)
+            }
         }
     }
 
@@ -151,7 +181,7 @@ impl Wish<'_, '_> {
 
     /// A claim, whose value stands beside the hint, or something made of claims, with its present value.
     pub(super) fn subject(&mut self, node: &Node) -> String {
-        match (node.path(), self.present(node)) {
+        match (claim(node), self.present(node)) {
             (Some(path), _) => path.to_string(),
             (None, Some(value)) => format!("{}, now {value},", spoken(node)),
             (None, None) => spoken(node),
@@ -161,7 +191,7 @@ impl Wish<'_, '_> {
     /// The present value, unless it is none that a sentence can hold, or one that must not be shown.
     fn present(&mut self, node: &Node) -> Option<String> {
         let mapped = |node: &Node| node.claims().iter().any(|path| path.variable != Variable::Assertion);
-        if !self.values || node.path().is_some() || fixed(node) || mapped(node) {
+        if !self.values || claim(node).is_some() || fixed(node) || mapped(node) {
             return None;
         }
         let value = match node.evaluate_alone(self.scope, self.budget)?.ok()? {
@@ -181,6 +211,53 @@ impl Wish<'_, '_> {
             _ => None,
         }
     }
+}
+
+/// The claim that a node names, and not whether it is there.
+fn claim(node: &Node) -> Option<ClaimPath> {
+    node.path().filter(|_| !matches!(node, Node::Has { .. }))
+}
+
+/// What is compared with `true` or `false` though it is one of them by itself, and which of them it should be.
+fn decided<'n>(operator: Operator, left: &'n Node, right: &'n Node, so: bool) -> Option<(&'n Node, bool)> {
+    let equal = match operator {
+        Operator::Equal => so,
+        Operator::NotEqual => !so,
+        _ => return None,
+    };
+    let (inner, wanted) = match (left, right) {
+        (inner, Node::Literal(Literal::Bool(wanted))) | (Node::Literal(Literal::Bool(wanted)), inner) => {
+            (inner, wanted)
+        }
+        _ => return None,
+    };
+    let asks = match inner {
+        Node::Has { .. } | Node::Not(_) | Node::And(_) | Node::Or(_) | Node::Pattern { .. } => true,
+        Node::Binary { operator, .. } => !matches!(
+            operator,
+            Operator::Add | Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Modulo
+        ),
+        Node::Call { function, .. } => matches!(function.name(), "startsWith" | "endsWith" | "contains"),
+        Node::Loop(l) => l.kind != Macro::Collect,
+        _ => false,
+    };
+    asks.then_some((inner, *wanted == equal))
+}
+
+/// Whether nothing can be so: no size is below 0, no text is before the empty one, and an empty list holds nothing.
+fn never(subject: &Node, verb: &str, object: &Node) -> bool {
+    let size = matches!(subject, Node::Call { function, .. } if function.name() == "size");
+    match (verb, object) {
+        ("were less than", Node::Literal(Literal::Int(least))) => size && *least <= 0,
+        ("were" | "were at most", Node::Literal(Literal::Int(least))) => size && *least < 0,
+        ("were less than", text) => is_empty(text),
+        ("were one of", Node::List(items)) => items.is_empty(),
+        _ => false,
+    }
+}
+
+fn is_empty(text: &Node) -> bool {
+    matches!(text, Node::Literal(Literal::Text(text)) if text.is_empty())
 }
 
 fn path_or_text(node: &Node) -> String {
@@ -306,8 +383,40 @@ mod tests {
             ("assertion.args[1] + '' == 'x'", "assertion.args[1] + \"\" were \"x\""),
             ("assertion.eat_nonce + '' == 'x'", "assertion.eat_nonce + \"\" were \"x\""),
             ("!!assertion.y", "assertion.y were true"),
+            ("has(assertion.x) == false", "the token had no assertion.x"),
+            ("has(assertion.x) != true", "the token had no assertion.x"),
+            ("true == has(assertion.z)", "the token had assertion.z"),
+            ("!(has(assertion.x) == true)", "the token had no assertion.x"),
+            ("has(assertion.x) == has(assertion.z)", "has(assertion.x), now true, were has(assertion.z), now false"),
+            ("(assertion.x == 'B') == true", "assertion.x were \"B\""),
+            ("assertion.x.startsWith('A') != true", "assertion.x did not start with \"A\""),
+            ("assertion.y == true", "assertion.y were true"),
+            ("has(assertion.x) ? false : true", "the token had no assertion.x"),
+            (
+                "size(assertion.v) == '1'",
+                "size(assertion.v), now 1, which is a number, were compared with a number: leave out the \
+                 quotes of \"1\"",
+            ),
         ] {
             assert_eq!(hint(condition), [format!("true if {expected}")], "{condition}");
         }
+    }
+
+    #[test]
+    fn what_cannot_come_true_is_not_wished_for() {
+        for condition in [
+            "size(assertion.l) < 0",
+            "0 > size(assertion.l)",
+            "size(assertion.l) <= -1",
+            "size(assertion.l) == -1",
+            "!assertion.x.startsWith('')",
+            "!(assertion.x.contains(''))",
+            "!(assertion.x >= '')",
+            "assertion.x in []",
+            "has(assertion.x) ? false : false",
+        ] {
+            assert_eq!(hint(condition), [""; 0], "{condition}");
+        }
+        assert_eq!(hint("size(assertion.l) < 1"), ["true if size(assertion.l), now 3, were less than 1"]);
     }
 }

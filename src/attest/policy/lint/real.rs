@@ -147,7 +147,8 @@ fn what_is_true_of_a_real_token_is_not_called_impossible() {
         let compiled = Condition::compile(&condition).unwrap();
         let so = tokens.iter().any(|claims| compiled.explain(claims, &Mapped::default()).allowed);
         assert!(so, "{condition} is true of none of the tokens");
-        let text = json!({"audiences": ["a"], "condition": format!("assertion.secboot && ({condition})")}).to_string();
+        let condition = format!("assertion.secboot && ({condition})");
+        let text = json!({"audiences": ["https://secrets.example.org"], "condition": condition}).to_string();
         let found = lint(&Policy::read(&text, "p").unwrap());
         let errors: Vec<_> = found.iter().filter(|remark| remark.level == Level::Error).collect();
         assert!(errors.is_empty(), "{condition}: {errors:?}");

@@ -334,3 +334,21 @@ fn of_other_issuers_tokens_no_claim_is_known() {
         assert_eq!(told("https://portal.trustauthority.intel.com", term), [], "{term}");
     }
 }
+
+#[test]
+fn a_provider_for_other_tokens_is_told_nothing_of_machines() {
+    let told = |issuer: &str| {
+        let text = format!(
+            r#"{{"attributeCondition": "assertion.repository == 'acme/app'", "attributeMapping": {{"google.subject":
+                "assertion.sub"}}, "oidc": {{"issuerUri": "{issuer}", "allowedAudiences": ["{STS}"]}}}}"#
+        );
+        lint(&Policy::read(&text, "p").unwrap()).into_iter().map(|remark| remark.rule).collect::<Vec<_>>()
+    };
+    for issuer in ["https://token.actions.githubusercontent.com", "https://app.terraform.io"] {
+        assert_eq!(told(issuer), [""; 0], "{issuer}");
+    }
+    let of_machines = ["no-software-name", "any-project", "long-subject", "shared-audience"];
+    assert_eq!(told("https://portal.eu.trustauthority.intel.com"), of_machines);
+    let own = "issuer: https://x.example\nfamily: confidential_space\ncondition: assertion.secboot\naudiences: [a]\n";
+    assert!(lint(&Policy::read(own, "p").unwrap()).iter().any(|remark| remark.rule == "any-project"));
+}
