@@ -11,7 +11,7 @@ use super::samples::{Samples, told};
 use super::spelling::Spelling;
 use super::spoken::spoken;
 use super::strangers;
-use crate::attest::cel::node::{ClaimPath, Literal, Node, Variable};
+use crate::attest::cel::node::{ClaimPath, Node, Variable};
 use crate::attest::cel::{Budget, Scope, Value};
 
 /// What a claim of Google's tokens can be.
