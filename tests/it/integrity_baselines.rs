@@ -204,10 +204,24 @@ async fn a_pass_delivered_before_the_failure_it_follows_is_settled_afterwards() 
     let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
     let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10));
     let failed = entry("late_failed_pcr4_changed_pcr14_new");
-    tracker.follow(&failed, Known::default(), Utc::now()).await.unwrap();
-    assert_eq!(tracker.settle(&failed).await.unwrap(), None);
-    tracker.follow(&entry("late_passed"), Known::default(), Utc::now()).await.unwrap();
-    assert!(matches!(tracker.settle(&failed).await.unwrap(), Some(FindingChange::Close { .. })));
+    let raised = async || match tracker.follow(&failed, Known::default(), Utc::now()).await.unwrap() {
+        Followed::Changes(changes) => changes,
+        nothing => panic!("{nothing:?}"),
+    };
+    let changes = raised().await;
+    assert_eq!(tracker.delivered(&failed, &changes).await.unwrap(), []);
+    let changes = raised().await;
+    let Followed::Changes(closing) = tracker.follow(&entry("late_passed"), Known::default(), Utc::now()).await.unwrap()
+    else {
+        panic!("it closes what stands there")
+    };
+    assert!(
+        matches!(closing[..], [FindingChange::Close { told: false, underway: Some(time), .. }] if time == failed.time)
+    );
+    for _ in 0..2 {
+        let closing = tracker.delivered(&failed, &changes).await.unwrap();
+        assert!(matches!(closing[..], [FindingChange::Close { told: true, underway: None, .. }]), "{closing:?}");
+    }
 }
 
 #[test]
