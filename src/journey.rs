@@ -143,7 +143,7 @@ impl Journey {
         }
     }
 
-    /// Brings what was found, and closes it where the check passed while it was underway: the pass does not wait for it.
+    /// Brings what was found, and closes it where the check passed while it was underway: the pass does not wait.
     async fn found(&self, entry: &Entry, found: &[FindingChange]) -> Attempt {
         let attempt = self.deliver(found).await;
         if found.is_empty() || !matches!(attempt, Attempt::Done { .. }) {

@@ -292,7 +292,7 @@ mod tests {
         let monitoring = lifecycle::step(None, &switched(3, 40, (None, None, ON)), second);
         let off_still = lifecycle::step(Some(&monitoring.record), &off, first);
         assert_eq!(off_still.actions, raise);
-        assert!(off_still.record.told(Check::Options) > monitoring.record.passed(Check::Options).into());
+        assert!(off_still.record.told(Check::Options) > monitoring.record.passed(Check::Options));
         let failed_off = lifecycle::step(Some(&came_first.record), &failed(1, 31, Check::Options), second);
         assert_eq!(lifecycle::step(Some(&failed_off.record), &off, first).actions, [], "it came to nothing");
     }

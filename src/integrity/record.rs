@@ -21,12 +21,12 @@ pub struct Standing {
     /// The pass that ended a failure: it has to close the finding, others only make sure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Moment>,
-    /// The entry that told of the newest failure, until its finding is delivered. Nobody waits for that finding, which may
-    /// never come: whoever delivers it looks whether the check has passed since.
+    /// The entry that told of the newest failure, until its finding is delivered. Nobody waits for that finding,
+    /// which may never come: whoever delivers it looks whether the check has passed since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub underway: Option<Moment>,
-    /// When the entry of the newest pass was accepted: a failure that was accepted before is no old news, only late to be
-    /// handled. The version before did not note it.
+    /// When the entry of the newest pass was accepted: a failure that was accepted before is no old news, only late
+    /// to be handled. The version before did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard: Option<DateTime<Utc>>,
 }
@@ -43,8 +43,8 @@ impl Standing {
         self.ended == Some(moment) && self.underway.is_none()
     }
 
-    /// Whether a failure is to be told: no newer one is known, and the check had not passed since when word of it came in.
-    /// Asked again, it answers the same: the first attempt may have died before its finding was delivered.
+    /// Whether a failure is to be told: no newer one is known, and the check had not passed since when word of it
+    /// came in. Asked again, it answers the same: the first attempt may have died before its finding was delivered.
     pub(super) fn is_news(&self, failed: Moment, accepted: DateTime<Utc>) -> bool {
         if self.underway == Some(failed) {
             return true;
@@ -176,8 +176,8 @@ impl Record {
         self.checks.get(&check).is_some_and(|standing| standing.underway == Some(entry))
     }
 
-    /// The finding that this entry told of a check is delivered. Answers when the check has passed since: then the finding
-    /// is underway until it is closed too, so that both are repeated together.
+    /// The finding that this entry told of a check is delivered. Answers when the check has passed since: then the
+    /// finding is underway until it is closed too, so that both are repeated together.
     pub(crate) fn arrived(&mut self, check: Check, entry: Moment) -> Option<DateTime<Utc>> {
         let standing = self.checks.get(&check).filter(|standing| standing.underway == Some(entry))?;
         let passed = standing.passed.filter(|passed| Some(*passed) > standing.failed);

@@ -242,8 +242,8 @@ impl Tracker {
         Plan::new(entry, decide(&self.acting, entry, assessment), assessment, under, now)
     }
 
-    /// To be told once `raised` of `entry` is delivered. A check may have passed while its finding was underway: what closes
-    /// it then.
+    /// To be told once `raised` of `entry` is delivered. A check may have passed while its finding was underway: what
+    /// closes it then.
     pub async fn delivered(&self, entry: &Entry, raised: &[FindingChange]) -> Result<Vec<FindingChange>, StateError> {
         let close = |record: &mut Record, check: Check| {
             let time = record.arrived(check, entry.moment())?;

@@ -173,6 +173,13 @@ async fn the_finding_says_what_changed_and_its_commands_name_the_vm() {
     push_entry(&world, &sample("early_failed_only_pcr7")).await;
     let early = crate::integrity::finding(&world, "Early Boot Integrity Failure").await.unwrap();
     assert!(early["description"].as_str().unwrap().contains("2026"), "the certificate roll-over is mentioned");
+    let boot = early["sourceProperties"]["boot_counter"].as_f64().unwrap();
+    let late_report = format!(
+        "AND jsonPayload.bootCounter=\"{boot}\" AND jsonPayload.lateBootReportEvent:*' --project=demo-int --format=json | sysdig-scc baseline import NAME"
+    );
+    let steps = early["nextSteps"].as_str().unwrap();
+    assert!(steps.contains(&late_report), "an early report cannot be approved: {late_report} {steps}");
+    assert_eq!(steps.matches("baseline import").count(), 1, "{steps}");
 }
 
 #[tokio::test]

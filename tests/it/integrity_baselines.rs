@@ -247,6 +247,15 @@ fn the_commands_explain_approve_compare_and_journal() {
     assert!(!folder.path().join("state.db").exists());
     let (good, text) = program(&state, &["baseline", "import", "nov", "--from-entry", &failed]);
     assert!(good && text.contains("a new one was made"), "{text}");
+    let empty = folder.path().join("empty.json");
+    let empty = empty.to_str().unwrap();
+    for (content, told) in [("[]", "an empty list: the query found no entries"), ("", "is empty; give it")] {
+        std::fs::write(empty, content).unwrap();
+        for command in [&["integrity", "explain", empty][..], &["baseline", "import", "b", "--from-entry", empty]] {
+            let (good, text) = program(&state, command);
+            assert!(!good && text.contains(told) && text.contains("--freshness=30d") == (content == "[]"), "{text}");
+        }
+    }
     let (_, text) = program(&state, &["integrity", "baseline", "diff", "--from-entry", &failed]);
     assert!(text.contains("known to be good: baseline nov"), "{text}");
     let (good, text) = program(&state, &["baseline", "import", "nov", "--from-entry", &failed]);
