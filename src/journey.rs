@@ -35,6 +35,9 @@ const LOOK_AGAIN_FOR_MORE: u32 = 1;
 /// A look-up that asks for a longer pause is tried again after this one, and the finding goes out without it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// The note of a pass that has nothing to close yet.
+const UNDERWAY: &str = "The finding of a failure before this is not delivered yet, and is closed as soon as it is.";
+
 /// The stages behind the outbox, joined.
 #[derive(Debug)]
 pub struct Journey {
@@ -85,7 +88,7 @@ impl Journey {
             Decision::Filtered(note) => Attempt::Done { outcome: Outcome::Filtered, note: Some(note) },
             Decision::Deliver(changes) => self.deliver(&changes).await,
             Decision::Follow => match &*event {
-                Event::Integrity(integrity) => self.follow(integrity, &enriched, now).await,
+                Event::Integrity(integrity) => self.follow(integrity, entry.accepted, &enriched, now).await,
                 _ => Attempt::Done { outcome: Outcome::Filtered, note: None },
             },
         }
@@ -101,11 +104,12 @@ impl Journey {
     }
 
     /// What an entry about a Shielded VM changes depends on what was seen of the VM before.
-    async fn follow(&self, entry: &Entry, enriched: &Enriched, now: DateTime<Utc>) -> Attempt {
+    async fn follow(&self, entry: &Entry, accepted: DateTime<Utc>, enriched: &Enriched, now: DateTime<Utc>) -> Attempt {
         let instance = enriched.instance.as_ref();
         let known = Known {
             name: instance.map(|instance| instance.name.as_str()),
             labels: instance.map(|instance| &instance.labels),
+            accepted: Some(accepted),
         };
         let (mut changes, plan) = match self.tracker.follow_and_plan(entry, known, now).await {
             Ok((Followed::Changes(changes), plan)) => (changes, plan),
@@ -119,7 +123,7 @@ impl Journey {
         // A closing may have to wait for its finding; what was found, and what follows from it, does not wait for that.
         let (closings, found): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| matches!(change, FindingChange::Close { .. }));
-        let attempt = self.deliver(&found).await;
+        let attempt = self.found(entry, &found).await;
         if !matches!(attempt, Attempt::Done { .. }) {
             return attempt;
         }
@@ -129,15 +133,32 @@ impl Journey {
                 return attempt;
             }
         }
+        match self.deliver(&closings).await {
+            Attempt::Done { outcome, note } => {
+                let underway =
+                    closings.iter().any(|change| matches!(change, FindingChange::Close { underway: Some(_), .. }));
+                Attempt::Done { outcome, note: note.or_else(|| underway.then(|| UNDERWAY.to_owned())) }
+            }
+            failed => failed,
+        }
+    }
+
+    /// Brings what was found, and closes it where the check passed while it was underway: the pass does not wait.
+    async fn found(&self, entry: &Entry, found: &[FindingChange]) -> Attempt {
+        let attempt = self.deliver(found).await;
+        if found.is_empty() || !matches!(attempt, Attempt::Done { .. }) {
+            return attempt;
+        }
+        let closings = match self.tracker.delivered(entry, found).await {
+            Ok(closings) if closings.is_empty() => return attempt,
+            Ok(closings) => closings,
+            Err(error) => return not_now(&error),
+        };
         let attempt = self.deliver(&closings).await;
         if !matches!(attempt, Attempt::Done { .. }) {
             return attempt;
         }
-        match self.tracker.settle(entry).await {
-            Ok(None) => attempt,
-            Ok(Some(close)) => self.deliver(&[close]).await,
-            Err(error) => not_now(&error),
-        }
+        self.tracker.closed(entry, found).await.map_or_else(|error| not_now(&error), |()| attempt)
     }
 
     /// Writes a plan down once its finding says so: nothing is ever done from here. Another replica may have ended the

@@ -3,14 +3,12 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::log_file::{Opened, contents, named, opened};
+use super::log_file::{Opened, items, opened};
 use super::out::say;
 use super::{Format, actions, baseline};
-use crate::integrity::envelope::entries;
 use crate::integrity::explain::{Paint, explain};
 
 /// Shielded VM integrity: explain reports, manage known-good baselines.
@@ -51,13 +49,7 @@ pub(super) fn run(args: IntegrityArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn explain_file(file: &str, format: Format) -> anyhow::Result<ExitCode> {
-    let items = entries(&contents(file)?);
-    if items.is_empty() {
-        bail!(
-            "{} is empty; give it a log entry as JSON, for example from `gcloud logging read … --format=json`",
-            named(file)
-        );
-    }
+    let items = items(file)?;
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut unreadable = 0;
     for item in items {

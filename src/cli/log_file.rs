@@ -36,13 +36,35 @@ fn hint(reason: String) -> String {
     if reason.starts_with("it is not JSON") { format!("{reason}; with gcloud, add --format=json") } else { reason }
 }
 
+/// What a file holds, at least one entry of whatever kind.
+///
+/// # Errors
+/// When the file cannot be read, or nothing is in it.
+pub(super) fn items(file: &str) -> anyhow::Result<Vec<Item>> {
+    let bytes = contents(file)?;
+    let items = entries(&bytes);
+    if items.is_empty() && !bytes.trim_ascii().is_empty() {
+        bail!(
+            "{} is an empty list: the query found no entries. gcloud looks back one day unless told otherwise; add --freshness=30d",
+            named(file)
+        );
+    }
+    if items.is_empty() {
+        bail!(
+            "{} is empty; give it a log entry as JSON, for example from `gcloud logging read … --format=json`",
+            named(file)
+        );
+    }
+    Ok(items)
+}
+
 /// Every entry in a file that is news about a Shielded VM.
 ///
 /// # Errors
 /// When the file cannot be read, or something in it cannot.
 pub(super) fn known_entries(file: &str) -> anyhow::Result<Vec<Entry>> {
     let mut found = Vec::new();
-    for item in entries(&contents(file)?) {
+    for item in items(file)? {
         match opened(item) {
             Opened::Entry(entry) => found.push(*entry),
             Opened::Foreign(_) => {}

@@ -80,7 +80,9 @@ impl SccSink {
             // Boxed, because all the others would travel with each creation: eight kilobytes.
             FindingChange::Raise { id, finding } => Box::pin(self.raise(id, finding)).await,
             FindingChange::Amend { id, finding } => Box::pin(self.amend(id, finding)).await,
-            FindingChange::Close { id, time, told } => Box::pin(self.close(id, *time, *told)).await,
+            FindingChange::Close { id, time, told, underway } => {
+                Box::pin(self.close(id, *time, *told, *underway)).await
+            }
         }
     }
 
@@ -134,8 +136,17 @@ impl SccSink {
         self.patch(id, &stored, &mask, serde_json::to_vec(&body).map_err(unwritable)?).await
     }
 
-    async fn close(&self, id: &FindingId, time: DateTime<Utc>, told: bool) -> Result<Delivered, SinkError> {
-        match self.read(id).await? {
+    async fn close(
+        &self,
+        id: &FindingId,
+        time: DateTime<Utc>,
+        told: bool,
+        underway: Option<DateTime<Utc>>,
+    ) -> Result<Delivered, SinkError> {
+        let stored = self.read(id).await?;
+        let next = underway.filter(|next| stored.as_ref().is_some_and(|stored| is_newer(*next, stored)));
+        let time = next.map_or(time, |next| next - TimeDelta::milliseconds(1));
+        match stored {
             Some(stored) if is_newer(time, &stored) && (told || stored.is_active()) => {
                 let body = serde_json::json!({ "state": "INACTIVE", "eventTime": time });
                 self.patch(id, &stored, &["state", "event_time"], body.to_string().into_bytes()).await

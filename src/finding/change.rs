@@ -38,6 +38,9 @@ pub enum FindingChange {
         time: DateTime<Utc>,
         /// Whether it was told before: then it will stand there, and the closing waits until it does.
         told: bool,
+        /// Another failure before `time`, whose finding is not delivered yet and is closed by whoever delivers it: what
+        /// stands there of an earlier one is closed under a time before that, or it could not be told any more.
+        underway: Option<DateTime<Utc>>,
     },
 }
 

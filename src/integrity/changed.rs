@@ -45,7 +45,7 @@ impl Changes {
 
     /// Notes a change; answers whether it is the newest of its kind.
     pub(super) fn take(&mut self, change: Change) -> bool {
-        if change.operation.as_ref().is_some_and(|operation| self.failed.contains(operation)) {
+        if change.operation.as_deref().is_some_and(|operation| self.has_failed(operation)) {
             return false;
         }
         let what = change.what.clone();
@@ -56,10 +56,15 @@ impl Changes {
         self.newest(&what) == Some(&change)
     }
 
+    /// Whether this operation ended with an error.
+    pub(super) fn has_failed(&self, operation: &str) -> bool {
+        self.failed.iter().any(|failed| failed == operation)
+    }
+
     /// Takes back what an operation began.
     pub(super) fn take_back(&mut self, operation: &str) {
         self.made.retain(|change| change.operation.as_deref() != Some(operation));
-        if !self.failed.iter().any(|known| known == operation) {
+        if !self.has_failed(operation) {
             self.failed.push(operation.to_owned());
             let many = self.failed.len().saturating_sub(KEPT);
             self.failed.drain(..many);

@@ -17,8 +17,8 @@ const BASELINE: &str = "baseline";
 
 impl Record {
     /// Takes in what an audit entry says, and answers what becomes of the finding about it. `fresh`: nothing was ever
-    /// seen of this VM.
-    pub(super) fn asked(&mut self, entry: &Entry, fresh: bool) -> Option<Action> {
+    /// seen of this VM. `accepted`: when the entry was.
+    pub(super) fn asked(&mut self, entry: &Entry, fresh: bool, accepted: DateTime<Utc>) -> Option<Action> {
         let check = entry.check()?;
         self.adopt();
         let before = (self.options.clone(), self.relearned.clone());
@@ -36,23 +36,36 @@ impl Record {
         }
         self.sum_up();
         let changed = before != (self.options.clone(), self.relearned.clone());
-        if news || changed { self.tell(check, entry.time, changed, fresh) } else { None }
+        self.tell_late(check, entry, accepted)
+            .or_else(|| if news || changed { self.tell(check, entry, changed, fresh) } else { None })
     }
 
-    /// The time under which the finding about changes was told last; `None` for other checks, whose reports have times
-    /// of their own.
+    /// What is undone by now is told nevertheless, when that came to be known only while the entry waited.
+    fn tell_late(&mut self, check: Check, entry: &Entry, accepted: DateTime<Utc>) -> Option<Action> {
+        let moment = entry.moment();
+        let standing = self.checks.get(&check).filter(|standing| standing.passed > standing.failed)?;
+        if self.is_bad(check) || entry.failed() != Some(true) {
+            return None;
+        }
+        let again = standing.underway == Some(moment);
+        let failed = entry.audit()?.operation.as_ref().is_some_and(|operation| self.changes.has_failed(operation));
+        let late = !failed && standing.passed > Some(moment) && standing.is_news(moment, accepted);
+        if !again && !late {
+            return None;
+        }
+        let standing = self.checks.entry(check).or_default();
+        standing.failed = standing.failed.max(Some(moment));
+        standing.underway = Some(moment);
+        Some(Action::Raise(check))
+    }
+
+    /// The time under which the finding about changes is raised; `None` for other checks, whose reports have times of
+    /// their own.
     pub fn told(&self, check: Check) -> Option<DateTime<Utc>> {
         if !matches!(check, Check::Options | Check::Relearned) {
             return None;
         }
-        Some(self.newest(check)?.time)
-    }
-
-    /// Whether the finding about changes was open and is not to be open any more, and since when.
-    pub(crate) fn ended(&self, check: Check) -> Option<DateTime<Utc>> {
-        let standing = self.checks.get(&check)?;
-        let ended = standing.failed.is_some() && standing.passed > standing.failed;
-        ended.then_some(standing.passed?.time)
+        Some(self.checks.get(&check)?.failed?.time)
     }
 
     /// Who else had the baseline learned again after we had, and before `until`. Our own call stands in the audit log
@@ -121,20 +134,26 @@ impl Record {
         self.relearned = self.changes.newest(BASELINE).map(|change| (change.by.clone(), change.time));
     }
 
+    /// Whether the finding about changes is to be open.
+    fn is_bad(&self, check: Check) -> bool {
+        if check == Check::Relearned { self.relearned.is_some() } else { !self.off().is_empty() }
+    }
+
     /// The finding as it should be now. What changed nothing is told under the same time again: the first attempt may
     /// have died before it was delivered.
-    fn tell(&mut self, check: Check, time: DateTime<Utc>, changed: bool, fresh: bool) -> Option<Action> {
-        let bad = if check == Check::Relearned { self.relearned.is_some() } else { !self.off().is_empty() };
-        let time = match self.told(check) {
-            Some(told) if changed => time.max(told + TimeDelta::milliseconds(1)),
+    fn tell(&mut self, check: Check, entry: &Entry, changed: bool, fresh: bool) -> Option<Action> {
+        let time = match self.newest(check).map(|told| told.time) {
+            Some(told) if changed => entry.time.max(told + TimeDelta::milliseconds(1)),
             Some(told) => told,
-            None if changed => time,
+            None if changed => entry.time,
             None => return None,
         };
+        let bad = self.is_bad(check);
         let standing = self.checks.entry(check).or_default();
         let moment = Some(Moment { time, boot: None });
         if bad {
             standing.failed = moment;
+            standing.underway = Some(entry.moment());
             return Some(Action::Raise(check));
         }
         let told = moment.is_some_and(|moment| standing.ends(moment));
@@ -171,7 +190,14 @@ mod tests {
     use super::*;
     use crate::integrity::changed::KEPT;
     use crate::integrity::entry::{LogLine, Vm};
-    use crate::integrity::lifecycle::step;
+    use crate::integrity::lifecycle::{self, Step};
+
+    /// An entry that is handled when it comes.
+    fn step(known: Option<&Record>, entry: &Entry) -> Step {
+        let heard = known.and_then(|known| known.checks.values().filter_map(|standing| standing.heard).max());
+        let accepted = heard.map_or(entry.time, |heard| heard + TimeDelta::seconds(1));
+        lifecycle::step(known, entry, accepted)
+    }
 
     fn entry(second: i64, fact: Fact) -> Entry {
         let vm = Vm { project: "p".into(), zone: "z".into(), id: 1, name: None };
@@ -207,7 +233,10 @@ mod tests {
             if record.is_some() {
                 assert_eq!(first.actions, again.actions, "{entry:?}");
             }
-            let time = again.record.told(check);
+            let time = match first.actions.as_slice() {
+                [Action::Raise(_)] => again.record.told(check),
+                _ => again.record.passed(check),
+            };
             let newer = stored.as_ref().is_none_or(|(_, known, _)| time > Some(*known));
             let off = || again.record.off().into_iter().map(str::to_owned).collect();
             match (first.actions.as_slice(), &mut stored) {
@@ -241,6 +270,31 @@ mod tests {
             all.extend(orders(&rest).into_iter().map(|rest| [vec![first.clone()], rest].concat()));
         }
         all
+    }
+
+    /// As `super::lifecycle` tests it for reports.
+    #[test]
+    fn what_was_switched_off_and_on_again_meanwhile_is_told() {
+        let (off, on) = (switched(1, 0, (OFF, None, None)), switched(2, 30, (ON, ON, None)));
+        let (first, second) = (off.time, on.time);
+        let raise = [Action::Raise(Check::Options)];
+        let fails = lifecycle::step(None, &off, first);
+        let undone = lifecycle::step(Some(&fails.record), &on, second);
+        assert_eq!(undone.actions, [Action::Close { check: Check::Options, told: false }], "nothing stands there yet");
+        let handled_first = lifecycle::step(None, &on, second);
+        for known in [undone.record, handled_first.record] {
+            let mut again = lifecycle::step(Some(&known), &off, first);
+            assert_eq!((again.actions, again.record.told(Check::Options)), (raise.to_vec(), Some(off.time)));
+            assert_eq!(again.record.arrived(Check::Options, off.moment()), Some(on.time));
+        }
+        let came_first = lifecycle::step(None, &on, first);
+        assert_eq!(lifecycle::step(Some(&came_first.record), &off, second).actions, []);
+        let monitoring = lifecycle::step(None, &switched(3, 40, (None, None, ON)), second);
+        let off_still = lifecycle::step(Some(&monitoring.record), &off, first);
+        assert_eq!(off_still.actions, raise);
+        assert!(off_still.record.told(Check::Options) > monitoring.record.passed(Check::Options));
+        let failed_off = lifecycle::step(Some(&came_first.record), &failed(1, 31, Check::Options), second);
+        assert_eq!(lifecycle::step(Some(&failed_off.record), &off, first).actions, [], "it came to nothing");
     }
 
     const ON: Option<bool> = Some(true);
@@ -296,7 +350,9 @@ mod tests {
         let vtpm_on = step(Some(&old), &switched(1, 60, (None, ON, None)));
         assert_eq!((vtpm_on.record.off(), vtpm_on.actions), (vec!["Secure Boot"], vec![Action::Raise(Check::Options)]));
         assert_eq!(vtpm_on.record.relearned, old.relearned);
-        let on = step(Some(&vtpm_on.record), &switched(2, 61, (ON, None, None)));
+        let mut delivered = vtpm_on.record;
+        assert_eq!(delivered.arrived(Check::Options, switched(1, 60, (None, None, None)).moment()), None);
+        let on = step(Some(&delivered), &switched(2, 61, (ON, None, None)));
         assert_eq!(on.actions, [Action::Close { check: Check::Options, told: true }]);
         let back = step(Some(&on.record), &failed(2, 62, Check::Options));
         assert_eq!((back.record.off(), back.actions), (vec!["Secure Boot"], vec![Action::Raise(Check::Options)]));

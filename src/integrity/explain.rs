@@ -206,7 +206,7 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::integrity::entry::BootReport;
+    use crate::integrity::entry::{BootReport, Fact};
     use crate::integrity::{Reading, read};
 
     const ZERO: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -259,6 +259,23 @@ mod tests {
             let entry = late(&json!("3"), &policy, &json!([element(4, four), element(7, OTHER)]));
             let text = explain(&entry).text(Paint(false));
             assert_eq!(text.contains("Only PCR_7 moved"), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pass_with_other_values_is_the_policys_doing_only_where_that_does_not_cover_them() {
+        let policy = json!([element(4, OTHER)]);
+        for (actual, covered) in [
+            (json!([element(4, OTHER), element(9, OTHER)]), false),
+            (json!([element(4, ZERO), element(9, OTHER)]), true),
+            (json!([]), true),
+        ] {
+            let mut entry = late(&json!("3"), &policy, &actual);
+            let Fact::LateBoot(report) = &mut entry.fact else { panic!("it is a late report") };
+            report.stated = Some(true);
+            let notes = explain(&entry).notes.join(" ");
+            assert!(notes.contains("The check passed although values differ"), "{notes}");
+            assert_eq!(notes.contains("the policy does not cover the differing registers"), !covered, "{notes}");
         }
     }
 

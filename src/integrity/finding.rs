@@ -134,7 +134,9 @@ fn description(entry: &Entry, check: Check, context: &Context) -> String {
         parts.extend(context.record.learned_from_others());
     }
     if entry.check() == Some(Check::Options) {
-        parts.push(format!("Now off: {}.", context.record.off().join(", ")));
+        let off = context.record.off();
+        let none = if off.is_empty() { "nothing, since it was switched on again" } else { "" };
+        parts.push(format!("Now off: {none}{}.", off.join(", ")));
         parts.extend(context.record.switched_off());
     }
     text::printable(&parts.join("\n")).into_owned()

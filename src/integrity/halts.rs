@@ -151,7 +151,7 @@ mod tests {
             let action = answer::Action::Stop;
             let halted = Some(Halted { action, check, report: early, time: stopped.time, taken });
             let mut record = Record { halted, newest_boot: Some(early), ..Record::default() };
-            record.fail(Check::BootIncomplete, early);
+            record.fail(Check::BootIncomplete, early, early.time);
             record.given(early, 10);
             assert_eq!(record.clone().halted_in_time().is_some(), closes, "{check:?} {taken}");
             record.shutdown = Some(stopped);

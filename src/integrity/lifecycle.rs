@@ -3,6 +3,11 @@
 //! Entries come in any order and more than once. For every check the newest failure and the newest pass are kept; an
 //! entry older than what decides is news no more. Moments are ordered by the entry's time, then by its boot counter.
 //! What audit entries say adds up instead, in [`super::changes`].
+//!
+//! Entries are not handled in the order in which they were accepted: an outage delays some and not others. A failure is
+//! told whatever came to be known while its own entry waited.
+
+use chrono::{DateTime, Utc};
 
 use super::entry::{BootReport, Check, Entry, Fact};
 use super::learning::Learned;
@@ -32,7 +37,7 @@ pub struct Step {
 }
 
 /// What follows from `entry`, given what is known. `None`: nothing was ever seen of this VM.
-pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
+pub fn step(known: Option<&Record>, entry: &Entry, accepted: DateTime<Utc>) -> Step {
     let mut record = known.cloned().unwrap_or_default();
     let mut actions = Vec::new();
     let moment = entry.moment();
@@ -42,22 +47,25 @@ pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
     let fresh = known.is_none();
     let failed = match &entry.fact {
         _ if entry.audit().is_some() => {
-            actions.extend(record.asked(entry, fresh));
+            actions.extend(record.asked(entry, fresh, accepted));
             None
         }
+        // It may be half told: then it is told, and closed.
+        Fact::BootIncomplete { .. } if record.is_underway(Check::BootIncomplete, moment) => Some(true),
         // What says that it went on, or was stopped, may have come after its time was up.
         Fact::BootIncomplete { .. } if record.went_on(moment) || record.was_ended(moment) => None,
         _ => entry.failed(),
     };
     if let (Some(check), Some(failed)) = (entry.check(), failed) {
-        actions.extend(if failed { record.fail(check, moment) } else { record.pass(check, moment, fresh) });
+        let fail = |record: &mut Record| record.fail(check, moment, accepted);
+        actions.extend(if failed { fail(&mut record) } else { record.pass(check, moment, fresh) });
     }
     match &entry.fact {
         Fact::LateBoot(report) => {
             timer = Timer::Stop;
             // The boot went on, whatever was measured.
             actions.extend(record.went_through(moment));
-            actions.extend(record.learned(report, moment));
+            actions.extend(record.learned(report, moment, accepted));
         }
         Fact::EarlyBoot(report) if !report.passed() && !record.went_on(moment) => timer = Timer::Start,
         Fact::BootIncomplete { minutes, .. } if failed == Some(true) => record.given(moment, *minutes),
@@ -66,6 +74,7 @@ pub fn step(known: Option<&Record>, entry: &Entry) -> Step {
         Fact::BaselineRelearned(_) => actions.extend(record.not_ours(moment)),
         _ => {}
     }
+    record.hear(known, accepted);
     Step { record, actions, timer }
 }
 
@@ -79,7 +88,7 @@ impl Record {
     }
 
     /// Compares what was learned with what was approved, in reports of later boots.
-    fn learned(&mut self, report: &BootReport, moment: Moment) -> Option<Action> {
+    fn learned(&mut self, report: &BootReport, moment: Moment, accepted: DateTime<Utc>) -> Option<Action> {
         let learning = self.learning.as_mut()?;
         let later = moment.time > learning.boot.time && (moment.boot.is_none() || moment.boot != learning.boot.boot);
         if !later {
@@ -93,8 +102,9 @@ impl Record {
             // Once it was seen to have learned what was approved, later changes are somebody else's.
             Learned::Other if learning.verified.is_none_or(|verified| verified > moment) => {
                 learning.lost = Some(learning.lost.map_or(moment, |lost| lost.min(moment)));
+                let half_told = self.is_underway(Check::NotApproved, moment);
                 let others = self.relearned_by_others(moment.time).is_some();
-                if others { None } else { self.fail(Check::NotApproved, moment) }
+                if others && !half_told { None } else { self.fail(Check::NotApproved, moment, accepted) }
             }
             Learned::Other | Learned::NotYet => None,
         }
@@ -117,6 +127,7 @@ mod tests {
     use super::*;
     use crate::integrity::entry::{Audit, BootReport, LaunchReport, LogLine, Vm};
     use crate::integrity::learning::Learning;
+    use crate::integrity::lifecycle;
     use crate::integrity::measurement::{Algorithm, Digest, Measurements, Pcr, Slot};
     use crate::integrity::record::Standing;
 
@@ -124,6 +135,15 @@ mod tests {
         let vm = Vm { project: "p".into(), zone: "z".into(), id: 1, name: None };
         let time = DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap();
         Entry { vm, time, boot: Some(boot), fact, log: LogLine::default() }
+    }
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_900_000_000 + second, 0).unwrap()
+    }
+
+    /// What follows from an entry that came just now.
+    fn step(known: Option<&Record>, entry: &Entry) -> Step {
+        lifecycle::step(known, entry, at(0))
     }
 
     fn report(passed: bool) -> BootReport {
@@ -143,20 +163,112 @@ mod tests {
         run_from(None, entries, check)
     }
 
-    fn run_from(mut record: Option<Record>, entries: &[Entry], check: Check) -> Option<bool> {
-        let mut open = None;
-        for entry in entries {
-            let step = step(record.as_ref(), entry);
-            for action in step.actions {
+    fn run_from(record: Option<Record>, entries: &[Entry], check: Check) -> Option<bool> {
+        let mut world = World { record, ..World::of(check) };
+        for (accepted, entry) in (0..).zip(entries) {
+            world.handle(entry, at(accepted), true);
+        }
+        world.finding.map(|(_, open)| open)
+    }
+
+    /// The state store, and Security Command Center with the finding of one check.
+    struct World {
+        record: Option<Record>,
+        check: Check,
+        /// Under which time it is told, and whether it is open.
+        finding: Option<(DateTime<Utc>, bool)>,
+        /// Every failure that it was about.
+        about: Vec<DateTime<Utc>>,
+    }
+
+    impl World {
+        fn of(check: Check) -> Self {
+            Self { record: None, check, finding: None, about: Vec::new() }
+        }
+
+        /// Whether the entry is done: not while Security Command Center does not answer, or is waited for.
+        fn handle(&mut self, entry: &Entry, accepted: DateTime<Utc>, answers: bool) -> bool {
+            let Step { mut record, actions, .. } = lifecycle::step(self.record.as_ref(), entry, accepted);
+            self.record = Some(record.clone());
+            if !answers {
+                return actions.is_empty();
+            }
+            let mut done = true;
+            for action in actions {
                 match action {
-                    Action::Raise(raised) if raised == check => open = Some(true),
-                    Action::Close { check: closed, .. } if closed == check && open.is_some() => open = Some(false),
+                    Action::Raise(check) if check == self.check => {
+                        self.raise(entry.time, record.underway(check).is_some());
+                        if let Some(passed) = record.arrived(check, entry.moment()) {
+                            self.close(passed, true, None);
+                            record.ended(check, entry.moment());
+                        }
+                    }
+                    Action::Close { check, told } if check == self.check => {
+                        done &= self.finding.is_some() || !told;
+                        self.close(record.passed(check).unwrap(), told, record.underway(check));
+                    }
                     _ => {}
                 }
             }
-            record = Some(step.record);
+            self.record = Some(record);
+            done
         }
-        open
+
+        fn raise(&mut self, time: DateTime<Utc>, passed_since: bool) {
+            match &mut self.finding {
+                Some((told, false)) if *told >= time && passed_since => *told += TimeDelta::milliseconds(1),
+                Some((told, _)) if *told >= time => return,
+                finding => *finding = Some((time, true)),
+            }
+            self.about.push(time);
+        }
+
+        fn close(&mut self, time: DateTime<Utc>, told: bool, underway: Option<DateTime<Utc>>) {
+            if let Some((stands, open)) = &mut self.finding {
+                let before = underway.filter(|next| next > stands).map(|next| next - TimeDelta::milliseconds(1));
+                let time = before.unwrap_or(time);
+                if time > *stands && (told || *open) {
+                    (*stands, *open) = (time, false);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_is_told_whatever_came_while_its_finding_was_underway() {
+        let (failed, passed) = (late(3, false), late(4, true));
+        let (first, second) = (at(1), at(2));
+        for (before, after) in [(None, 1), (Some(late(1, false)), 2)] {
+            let mut world = World::of(Check::LateBoot);
+            before.iter().for_each(|before| assert!(world.handle(before, at(0), true)));
+            assert!(!world.handle(&failed, first, false), "an outage");
+            assert!(!world.handle(&passed, second, false));
+            let restarted = serde_json::to_string(&world.record).unwrap();
+            world.record = serde_json::from_str(&restarted).unwrap();
+            assert!(world.handle(&passed, second, true), "it waits for nobody");
+            assert_ne!(world.finding.map(|(_, open)| open), Some(true));
+            assert!(world.handle(&failed, first, true));
+            assert_eq!(world.finding, Some((passed.time, false)), "opened, and closed");
+            assert_eq!((world.about.len(), world.about.last()), (after, Some(&failed.time)));
+            assert_eq!(world.record.as_ref().unwrap().underway(Check::LateBoot), None);
+            assert!(world.handle(&failed, first, true) && world.finding.is_some_and(|(_, open)| !open), "again");
+        }
+        let mut handled_second = World::of(Check::LateBoot);
+        assert!(handled_second.handle(&passed, second, true) && handled_second.handle(&failed, first, true));
+        assert_eq!((handled_second.finding, handled_second.about.len()), (Some((passed.time, false)), 1));
+        let mut came_second = World::of(Check::LateBoot);
+        assert!(came_second.handle(&passed, first, true) && came_second.handle(&failed, second, true));
+        assert_eq!(came_second.finding, None, "it had passed when the failure came");
+    }
+
+    #[test]
+    fn a_pass_waits_for_the_finding_of_a_failure_only_when_that_is_delivered() {
+        let mut world = World::of(Check::LateBoot);
+        world.handle(&late(3, false), at(1), true);
+        let told = |world: &World| lifecycle::step(world.record.as_ref(), &late(4, true), at(2)).actions;
+        assert_eq!(told(&world), [Action::Close { check: Check::LateBoot, told: true }]);
+        world.handle(&late(3, false), at(1), false);
+        assert_eq!(told(&world), [Action::Close { check: Check::LateBoot, told: false }]);
     }
 
     #[test]
@@ -167,7 +279,7 @@ mod tests {
         standing.failed = Some(moment(400));
         assert!(standing.ends(moment(500)), "another one");
         // Reports out of order: this failure was superseded when it came.
-        let mut standing = Standing { failed: Some(moment(100)), passed: Some(moment(200)), ended: None };
+        let mut standing = Standing { failed: Some(moment(100)), passed: Some(moment(200)), ..Standing::default() };
         assert!(!standing.ends(moment(300)));
     }
 
@@ -203,6 +315,33 @@ mod tests {
             delivered.extend(all.iter().rev().cloned());
             let open = run(&delivered, Check::LateBoot) == Some(true);
             prop_assert_eq!(open, !boots.last().unwrap());
+        }
+
+        /// In whatever order entries are handled that were accepted in the order of their boots, and however often
+        /// Security Command Center fails to answer: all come to an end, and the newest failure was told.
+        #[test]
+        fn no_failure_is_lost_to_an_outage_and_nothing_waits_for_what_never_comes(
+            boots in prop::collection::vec(any::<bool>(), 1..6),
+            attempts in prop::collection::vec((0..6_usize, any::<bool>()), 0..20),
+            order in prop::collection::vec(0..6_usize, 1..2), discarded in 0..12_usize,
+        ) {
+            let all: Vec<Entry> = (1..).zip(&boots).map(|(boot, passed)| late(boot, *passed)).collect();
+            let accepted = |row: usize| at(i64::try_from(row).unwrap());
+            let mut world = World::of(Check::LateBoot);
+            for (row, answers) in attempts.iter().map(|(row, answers)| (row % all.len(), *answers)) {
+                if row != discarded {
+                    world.handle(&all[row], accepted(row), answers);
+                }
+            }
+            let rows = (0..all.len()).map(|row| (row + order[0]) % all.len()).filter(|row| *row != discarded);
+            for row in rows.collect::<Vec<_>>() {
+                prop_assert!(world.handle(&all[row], accepted(row), true), "{} waits", row);
+            }
+            let newest = boots.iter().rposition(|passed| !passed);
+            if let Some(newest) = newest.filter(|_| discarded >= all.len()) {
+                prop_assert_eq!(world.about.last(), Some(&all[newest].time));
+                prop_assert_eq!(world.finding.unwrap().1, newest + 1 == all.len());
+            }
         }
 
         /// The early report, that its late one is missing, and what came of the boot. A late report that is dated a
@@ -258,9 +397,10 @@ mod tests {
     fn a_relearn_of_somebody_elses_is_named_where_ours_was_blamed() {
         let by = Audit { principal: "bob".into(), operation: Some("theirs".into()), ..Audit::default() };
         let theirs = Entry { boot: None, ..entry(100, 0, Fact::BaselineRelearned(by)) };
-        let blamed = step(Some(&relearnt()), &late(2, true));
+        let mut blamed = step(Some(&relearnt()), &late(2, true));
         assert!(blamed.actions.contains(&Action::Raise(Check::NotApproved)), "{:?}", blamed.actions);
         assert_eq!(blamed.record.learned_from_others(), None);
+        assert_eq!(blamed.record.arrived(Check::NotApproved, late(2, true).moment()), None);
         let after = step(Some(&blamed.record), &theirs);
         let closed = Action::Close { check: Check::NotApproved, told: true };
         assert_eq!(after.actions, [Action::Raise(Check::Relearned), closed]);

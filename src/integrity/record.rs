@@ -21,18 +21,37 @@ pub struct Standing {
     /// The pass that ended a failure: it has to close the finding, others only make sure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Moment>,
+    /// The entry that told of the newest failure, until its finding is delivered. Nobody waits for that finding,
+    /// which may never come: whoever delivers it looks whether the check has passed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub underway: Option<Moment>,
+    /// When the entry of the newest pass was accepted: a failure that was accepted before is no old news, only late
+    /// to be handled. The version before did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<DateTime<Utc>>,
 }
 
 impl Standing {
     /// Whether a pass at this moment is the first after the newest failure. Asked again, it answers the same. A failure
-    /// that came to be known after a later pass was never told.
+    /// that came to be known after a later pass was never told, and one whose finding is underway is not told yet.
     pub(super) fn ends(&mut self, moment: Moment) -> bool {
         let Some(failed) = self.failed.filter(|failed| *failed < moment) else { return false };
         let before = |end: Option<Moment>| end.is_none_or(|end| end < failed);
         if before(self.ended) && before(self.passed) {
             self.ended = Some(moment);
         }
-        self.ended == Some(moment)
+        self.ended == Some(moment) && self.underway.is_none()
+    }
+
+    /// Whether a failure is to be told: no newer one is known, and the check had not passed since when word of it
+    /// came in. Asked again, it answers the same: the first attempt may have died before its finding was delivered.
+    pub(super) fn is_news(&self, failed: Moment, accepted: DateTime<Utc>) -> bool {
+        if self.underway == Some(failed) {
+            return true;
+        }
+        let passed_since = self.passed.is_some_and(|passed| passed > failed);
+        let came_before = self.heard.is_some_and(|heard| accepted <= heard);
+        self.failed <= Some(failed) && (!passed_since || came_before)
     }
 }
 
@@ -131,12 +150,54 @@ impl Record {
         self.pass(check, Moment { time, ..moment }, false)
     }
 
-    pub(super) fn fail(&mut self, check: Check, moment: Moment) -> Option<Action> {
+    /// `accepted`: when the entry that says so was.
+    pub(super) fn fail(&mut self, check: Check, moment: Moment, accepted: DateTime<Utc>) -> Option<Action> {
         let standing = self.checks.entry(check).or_default();
-        let old = standing.passed.max(standing.failed).is_some_and(|newest| newest > moment);
+        let news = standing.is_news(moment, accepted);
         standing.failed = standing.failed.max(Some(moment));
-        // The same moment again is raised again: the first attempt may have died before it was delivered.
-        (!old).then_some(Action::Raise(check))
+        if news {
+            standing.underway = Some(moment);
+        }
+        news.then_some(Action::Raise(check))
+    }
+
+    /// Notes when word came of the passes that were not known before.
+    pub(super) fn hear(&mut self, known: Option<&Self>, accepted: DateTime<Utc>) {
+        for (check, standing) in &mut self.checks {
+            let before = known.and_then(|known| known.checks.get(check)).and_then(|standing| standing.passed);
+            if standing.passed != before {
+                standing.heard = Some(accepted);
+            }
+        }
+    }
+
+    /// Whether the finding that this entry tells of a check is not delivered yet.
+    pub(super) fn is_underway(&self, check: Check, entry: Moment) -> bool {
+        self.checks.get(&check).is_some_and(|standing| standing.underway == Some(entry))
+    }
+
+    /// The finding that this entry told of a check is delivered. Answers when the check has passed since: then the
+    /// finding is underway until it is closed too, so that both are repeated together.
+    pub(crate) fn arrived(&mut self, check: Check, entry: Moment) -> Option<DateTime<Utc>> {
+        let standing = self.checks.get(&check).filter(|standing| standing.underway == Some(entry))?;
+        let passed = standing.passed.filter(|passed| Some(*passed) > standing.failed);
+        if passed.is_none() {
+            self.ended(check, entry);
+        }
+        Some(passed?.time)
+    }
+
+    /// The finding that this entry told of a check is delivered, and closed where it was to be.
+    pub(crate) fn ended(&mut self, check: Check, entry: Moment) {
+        if let Some(standing) = self.checks.get_mut(&check).filter(|standing| standing.underway == Some(entry)) {
+            standing.underway = None;
+        }
+    }
+
+    /// The time of the failure whose finding is not delivered yet, although the check has passed since.
+    pub(crate) fn underway(&self, check: Check) -> Option<DateTime<Utc>> {
+        let standing = self.checks.get(&check).filter(|standing| standing.underway.is_some())?;
+        Some(standing.failed.filter(|failed| Some(*failed) < standing.passed)?.time)
     }
 
     /// `anyway`: close even without a failure that is known, as what was known may have been lost.

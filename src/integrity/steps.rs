@@ -1,6 +1,6 @@
 //! What a person should do next: commands that run as printed. They depend on what was done already.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::answer::{Action, Answer, Result as Ended};
 use super::context::{Context, shown};
@@ -15,6 +15,8 @@ struct Commands {
     read: String,
     /// Reads this and every later report.
     later_reports: String,
+    /// Reads the late report of the same boot.
+    late_report: String,
     stop: String,
     relearn: String,
     evidence: String,
@@ -51,6 +53,9 @@ impl Commands {
             )
         };
         let time = stamp(entry.logged());
+        let boot = entry.boot.map(|boot| format!(" AND jsonPayload.bootCounter=\"{boot}\"")).unwrap_or_default();
+        // Clocks may put the late report before the early one. With a time, gcloud looks back further than a day.
+        let around = stamp(entry.logged() - TimeDelta::minutes(10));
         let disks =
             format!("gcloud compute instances describe {vm} {place} --format='value(disks[].source.basename())'");
         Some(Self {
@@ -58,6 +63,7 @@ impl Commands {
             later_reports: read_entries(&format!(
                 "timestamp>=\"{time}\" AND (jsonPayload.earlyBootReportEvent:* OR jsonPayload.lateBootReportEvent:*)"
             )),
+            late_report: read_entries(&format!("timestamp>=\"{around}\"{boot} AND jsonPayload.lateBootReportEvent:*")),
             stop: format!("gcloud compute instances stop {vm} {place}"),
             relearn: format!("gcloud compute instances update {vm} {place} --shielded-learn-integrity-policy"),
             evidence: format!(
@@ -72,7 +78,7 @@ impl Commands {
     }
 
     fn steps(&self, entry: &Entry, check: Check, context: &Context) -> Vec<String> {
-        let Self { vm, place, read, later_reports, stop, relearn, evidence, describe } = self;
+        let Self { vm, place, read, later_reports, stop, relearn, evidence, describe, .. } = self;
         let (project, id) = (shell::word(&entry.vm.project).unwrap_or_default(), entry.vm.id);
         match check {
             Check::EarlyBoot | Check::LateBoot => self.failed_boot(check, context),
@@ -105,7 +111,7 @@ impl Commands {
     }
 
     fn failed_boot(&self, check: Check, context: &Context) -> Vec<String> {
-        let Self { read, later_reports, stop, relearn, evidence, .. } = self;
+        let Self { read, later_reports, late_report, stop, relearn, evidence, .. } = self;
         let mut steps = vec![
             format!("See which registers changed and what they mean: `{read} | sysdig-scc integrity explain -`"),
             format!("Compare with the known-good baselines: `{read} | sysdig-scc baseline diff --from-entry -`"),
@@ -130,8 +136,15 @@ impl Commands {
             steps.extend(self.back_again(action, context));
             return steps;
         }
+        if check == Check::EarlyBoot {
+            steps.extend([
+                format!("If it is expected, look at the late report of the same boot, which has what was loaded after it; if there is none yet, wait for it: `{late_report} | sysdig-scc integrity explain -`"),
+                format!("If that is expected too, approve its measurements: `{late_report} | sysdig-scc baseline import NAME --from-entry -`"),
+            ]);
+        } else {
+            steps.push(format!("If it is expected, approve these measurements: {approve}"));
+        }
         steps.extend([
-            format!("If it is expected and the report is of a late boot, approve these measurements: {approve}"),
             format!("Then let the VM learn them (on the running VM; the next boot passes): `{relearn}`"),
             format!("If it is not expected: {evidence}"),
             format!("Stop the VM: `{stop}`"),
@@ -183,17 +196,20 @@ impl Commands {
         let label = label.and_then(|(key, value)| Some((shell::word(key)?, shell::word(value)?)));
         let again = format!("Let it run again: `{undo}`");
         let learn = format!("When its late report shows what is expected, let it learn that: `{relearn}`");
-        let Some((key, value)) = label else { return vec![again, learn] };
+        let reboot = format!(
+            "Resuming is no boot, and no new report comes of it: reboot it from within, or with `gcloud compute instances reset {vm} {place}`"
+        );
+        let looked_at: Vec<String> = (action == Action::Suspend).then_some(reboot).into_iter().chain([learn]).collect();
+        let Some((key, value)) = label else {
+            return [vec![again], looked_at].concat();
+        };
         let labels = |verb: &str, which: &str| format!("gcloud compute instances {verb} {vm} {place} --labels={which}");
-        vec![
-            format!(
-                "Before it runs again, exempt it, or its next failed boot is answered in the same way: `{}`",
-                labels("add-labels", &format!("{key}={value}"))
-            ),
-            again,
-            learn,
-            format!("Then let it be answered for again: `{}`", labels("remove-labels", &key)),
-        ]
+        let exempt = format!(
+            "Before it runs again, exempt it, or its next failed boot is answered in the same way: `{}`",
+            labels("add-labels", &format!("{key}={value}"))
+        );
+        let answer = format!("Then let it be answered for again: `{}`", labels("remove-labels", &key));
+        [vec![exempt, again], looked_at, vec![answer]].concat()
     }
 
     fn launch(&self, entry: &Entry) -> String {

@@ -109,9 +109,13 @@ fn boot_notes(report: &BootReport) -> Vec<String> {
         notes.push("The check failed although all values that were reported agree: something that is not in the report was judged.".to_owned());
     }
     if report.stated == Some(true) && !changed.is_empty() {
-        notes.push(
-            "The check passed although values differ: the policy does not cover the differing registers.".to_owned(),
-        );
+        let beyond = changed.iter().all(|difference| difference.change == Change::OnlyInActual);
+        let which = if beyond {
+            "values differ: the policy does not cover the differing registers"
+        } else {
+            "values differ, also of registers that the policy in the report covers: the report does not say why"
+        };
+        notes.push(format!("The check passed although {which}."));
     }
     let only_7 = changed.iter().all(|d| d.slot.pcr.number() == 7 && d.change == Change::Changed);
     // What cannot be read may have moved too.

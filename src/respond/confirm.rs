@@ -263,14 +263,14 @@ mod tests {
             ("newer_boot_seen", boot(95, 4)),
             ("newer_boot_seen", boot(105, 0)),
             ("go", boot(95, 2)),
-            ("passed_since", late(Standing { passed: moment(101), failed: None, ended: None })),
-            ("newer_report_seen", late(Standing { passed: None, failed: moment(101), ended: None })),
+            ("passed_since", late(Standing { passed: moment(101), ..Standing::default() })),
+            ("newer_report_seen", late(Standing { failed: moment(101), ..Standing::default() })),
             (
                 "go",
                 late(Standing {
                     passed: moment(50),
                     failed: Some(Moment { time: at(100), boot: Some(3) }),
-                    ended: None,
+                    ..Standing::default()
                 }),
             ),
         ] {

@@ -58,7 +58,8 @@ impl Responder {
         known: (&str, &BTreeMap<String, String>),
         now: DateTime<Utc>,
     ) -> Result<Assessment, StateError> {
-        self.tracker.assess(report, Known { name: Some(known.0), labels: Some(known.1) }, now).await
+        let known = Known { name: Some(known.0), labels: Some(known.1), accepted: None };
+        self.tracker.assess(report, known, now).await
     }
 }
 

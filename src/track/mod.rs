@@ -45,13 +45,15 @@ pub enum Followed {
     Nothing(&'static str),
 }
 
-/// What look-ups found about the VM; nothing when there were none.
+/// What is known beside an entry: what look-ups found about the VM, if there were any, and when it was accepted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Known<'a> {
     /// Its name.
     pub name: Option<&'a str>,
     /// Its labels.
     pub labels: Option<&'a BTreeMap<String, String>>,
+    /// When the entry was accepted; nothing: just now.
+    pub accepted: Option<DateTime<Utc>>,
 }
 
 /// What watches over the VMs.
@@ -97,23 +99,24 @@ impl Tracker {
         if let Fact::Answered(answered) = &entry.fact {
             return Ok((self.answered(answered, now).await?, None));
         }
-        let step = self.advance(entry, now).await?;
+        let step = self.advance(entry, known.accepted.unwrap_or(now), now).await?;
         if step.actions.is_empty() {
             let note = match entry.failed() {
                 None if entry.audit().is_some() => "The operation failed, and nothing had been told of it.",
                 Some(true) if step.record.was_ended(entry.moment()) => "The boot was ended from outside.",
-                Some(true) => "A newer report of the same VM and check was seen before.",
+                Some(true) => "A newer report of the same VM and check is known.",
                 Some(false) => "The check passed, and no failure was open.",
                 None => "A start or a stop is only noted.",
             };
             return Ok((Followed::Nothing(note), None));
         }
-        let (mut changes, mut plan) = (Vec::new(), None);
+        let (mut changes, mut late, mut plan) = (Vec::new(), Vec::new(), None);
         for action in &step.actions {
             changes.push(match *action {
                 Action::Close { check, told } => {
                     let time = step.record.passed(check).unwrap_or(entry.time);
-                    FindingChange::Close { id: finding_id(&entry.vm, check), time, told }
+                    let underway = step.record.underway(check);
+                    FindingChange::Close { id: finding_id(&entry.vm, check), time, told, underway }
                 }
                 Action::Raise(check) => {
                     let assessment = self.assessed(entry, known, now).await?;
@@ -128,10 +131,15 @@ impl Tracker {
                         answer,
                         exempt: Some(self.acting.exempt.to_string()),
                     };
-                    let finding = Box::new(finding(entry, check, &context, now));
-                    FindingChange::Raise { id: finding_id(&entry.vm, check), finding }
+                    let (id, finding) = (finding_id(&entry.vm, check), Box::new(finding(entry, check, &context, now)));
+                    if step.record.underway(check).is_some() {
+                        // It may stand there of a failure before this one, and closed since both.
+                        late.push(FindingChange::Amend { id: id.clone(), finding: finding.clone() });
+                    }
+                    FindingChange::Raise { id, finding }
                 }
             });
+            changes.append(&mut late);
         }
         Ok((Followed::Changes(changes), plan))
     }
@@ -226,7 +234,7 @@ impl Tracker {
             record.halted_in_time();
         })
         .await?;
-        Ok(Some(FindingChange::Close { id: finding_id(vm, check), time, told }))
+        Ok(Some(FindingChange::Close { id: finding_id(vm, check), time, told, underway: record.underway(check) }))
     }
 
     fn plan(&self, entry: &Entry, assessment: &Assessment, now: DateTime<Utc>) -> Option<Plan> {
@@ -234,19 +242,26 @@ impl Tracker {
         Plan::new(entry, decide(&self.acting, entry, assessment), assessment, under, now)
     }
 
-    /// To be asked after the changes of `entry` were delivered: two workers may have delivered a failure and the pass
-    /// after it in the wrong order; then the finding is closed here.
-    pub async fn settle(&self, entry: &Entry) -> Result<Option<FindingChange>, StateError> {
-        let Some(check) = entry.check().filter(|_| entry.failed() == Some(true) || entry.audit().is_some()) else {
-            return Ok(None);
+    /// To be told once `raised` of `entry` is delivered. A check may have passed while its finding was underway: what
+    /// closes it then.
+    pub async fn delivered(&self, entry: &Entry, raised: &[FindingChange]) -> Result<Vec<FindingChange>, StateError> {
+        let close = |record: &mut Record, check: Check| {
+            let time = record.arrived(check, entry.moment())?;
+            Some(FindingChange::Close { id: finding_id(&entry.vm, check), time, told: true, underway: None })
         };
-        let Some(document) = self.store.read(KIND, &entry.vm.key()).await? else { return Ok(None) };
-        let record: Record = document.parse(KIND)?;
-        let passed = match entry.audit() {
-            Some(_) => record.ended(check),
-            None => record.passed_since(check, entry.moment()).map(|passed| passed.time),
+        let closings = |record: &mut Record| {
+            let checks = checks_of(record, entry, raised);
+            checks.into_iter().filter_map(|check| close(record, check)).collect()
         };
-        Ok(passed.map(|time| FindingChange::Close { id: finding_id(&entry.vm, check), time, told: true }))
+        self.change_with(&entry.vm, closings).await
+    }
+
+    /// What [`Tracker::delivered`] answered is delivered too.
+    pub async fn closed(&self, entry: &Entry, raised: &[FindingChange]) -> Result<(), StateError> {
+        let close = |record: &mut Record| {
+            checks_of(record, entry, raised).into_iter().for_each(|check| record.ended(check, entry.moment()));
+        };
+        self.change(&entry.vm, close).await
     }
 
     /// Boots that did not complete in time, as entries to be taken in like any other; then tell [`Tracker::taken`].
@@ -275,12 +290,12 @@ impl Tracker {
         self.remove_timer(incomplete).await
     }
 
-    async fn advance(&self, entry: &Entry, now: DateTime<Utc>) -> Result<Step, StateError> {
+    async fn advance(&self, entry: &Entry, accepted: DateTime<Utc>, now: DateTime<Utc>) -> Result<Step, StateError> {
         let key = entry.vm.key();
         for _ in 0..TRIES {
             let found = self.store.read(KIND, &key).await?;
             let known: Option<Record> = found.as_ref().map(|document| document.parse(KIND)).transpose()?;
-            let step = step(known.as_ref(), entry);
+            let step = step(known.as_ref(), entry, accepted);
             // Before the record, so that a crash between the two leaves a timer too many rather than one too few.
             if step.timer == Timer::Start {
                 self.start_timer(entry, now).await?;
@@ -361,23 +376,37 @@ impl Tracker {
     }
 
     async fn change(&self, vm: &Vm, change: impl Fn(&mut Record)) -> Result<(), StateError> {
+        self.change_with(vm, change).await
+    }
+
+    /// The same, with what the change answers.
+    async fn change_with<T>(&self, vm: &Vm, change: impl Fn(&mut Record) -> T) -> Result<T, StateError> {
         let key = vm.key();
         for _ in 0..TRIES {
             let found = self.store.read(KIND, &key).await?;
             let known: Option<Record> = found.as_ref().map(|document| document.parse(KIND)).transpose()?;
             let mut record = known.clone().unwrap_or_default();
-            change(&mut record);
+            let answer = change(&mut record);
             if known.as_ref() == Some(&record) {
-                return Ok(());
+                return Ok(answer);
             }
             let expected = found.map_or(Expected::Absent, |document| Expected::Version(document.version));
             match self.store.write(KIND, &key, &body_of(KIND, &key, &record)?, expected).await {
                 Err(error) if error.is_conflict() => {}
-                result => return result.map(drop),
+                result => return result.map(|_| answer),
             }
         }
         Err(StateError::Conflict { kind: KIND.to_owned(), key })
     }
+}
+
+/// The checks whose findings are among what `entry` raised.
+fn checks_of(record: &Record, entry: &Entry, raised: &[FindingChange]) -> Vec<Check> {
+    let is_raised = |check: &Check| {
+        let wanted = finding_id(&entry.vm, *check);
+        raised.iter().any(|change| matches!(change, FindingChange::Raise { id, .. } if *id == wanted))
+    };
+    record.checks.keys().copied().filter(is_raised).collect()
 }
 
 /// Registers that a baseline names and a report lacks in every bank.

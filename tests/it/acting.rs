@@ -189,6 +189,9 @@ async fn suspend_suspends() {
     let place = "web-1 --project=demo-int --zone=europe-west3-b";
     for wanted in [
         format!("gcloud compute instances resume {place}`"),
+        format!(
+            "Resuming is no boot, and no new report comes of it: reboot it from within, or with `gcloud compute instances reset {place}`"
+        ),
         format!("gcloud compute instances add-labels {place} --labels=sysdig-scc-exempt=true`"),
         format!("gcloud compute instances remove-labels {place} --labels=sysdig-scc-exempt`"),
     ] {

@@ -246,7 +246,7 @@ async fn an_update_that_came_second_is_made_again_and_one_that_is_refused_for_it
 
 #[tokio::test]
 async fn closing_touches_only_an_open_and_older_finding() {
-    let close = |told| FindingChange::Close { id: id(), time: time(), told };
+    let close = |told| FindingChange::Close { id: id(), time: time(), told, underway: None };
     let older = time() - TimeDelta::seconds(5);
     for (state, since, told, expected) in [
         ("ACTIVE", older, false, Delivered::Written),
@@ -262,6 +262,15 @@ async fn closing_touches_only_an_open_and_older_finding() {
             assert!(patch.target.ends_with("updateMask=state%2Cevent_time"));
             assert_eq!(patch.json()["state"], "INACTIVE");
         }
+    }
+    for (since, underway, expected) in
+        [(older, time() - TimeDelta::seconds(2), time() - TimeDelta::milliseconds(2_001)), (older, older, time())]
+    {
+        let wire = standing("ACTIVE", since).await;
+        let close = FindingChange::Close { id: id(), time: time(), told: false, underway: Some(underway) };
+        assert_eq!(sink(&wire, open_pace()).deliver(&close).await.unwrap(), Delivered::Written);
+        let patch = wire.asked().into_iter().find(|asked| asked.method == "PATCH").unwrap().json();
+        assert_eq!(patch["eventTime"], json!(expected), "what is underway can still be told");
     }
     let empty = Wire::start(|_| Answer::json(200, json!({ "totalSize": 0 }))).await;
     assert_eq!(sink(&empty, open_pace()).deliver(&close(false)).await.unwrap(), Delivered::AlreadyThere);
@@ -521,7 +530,9 @@ async fn a_dry_run_writes_one_line_a_change() {
     let lines = Lines::default();
     let dry = DryRun::new(lines.clone());
     let amend = FindingChange::Amend { id: id(), finding: finding(time()) };
-    for change in [create(), raise(), amend, FindingChange::Close { id: id(), time: time(), told: false }] {
+    for change in
+        [create(), raise(), amend, FindingChange::Close { id: id(), time: time(), told: false, underway: None }]
+    {
         assert_eq!(dry.deliver(&change).await.unwrap(), Delivered::Written);
     }
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
@@ -547,7 +558,7 @@ async fn a_stateful_finding_lives_in_the_sandbox_from_raise_to_close_and_reopens
     let start = Utc::now() - TimeDelta::hours(1);
     let at = |minute| start + TimeDelta::minutes(minute);
     let raise = |minute| FindingChange::Raise { id: id(), finding: finding(at(minute)) };
-    let close = |minute| FindingChange::Close { id: id(), time: at(minute), told: minute > 0 };
+    let close = |minute| FindingChange::Close { id: id(), time: at(minute), told: minute > 0, underway: None };
     for (change, expected, active) in [
         (close(0), Delivered::AlreadyThere, None),
         (raise(1), Delivered::Written, Some(true)),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
+use sysdig_scc::outbox::sqlite::{Admin, Listed, Selection};
 use sysdig_scc::track::baselines::Baselines;
 use sysdig_scc::track::{Followed, Known, Tracker};
 
 use crate::acting::{early, store};
-use crate::pubsub::{push_entry, sample};
+use crate::pubsub::{push, push_entry, sample, wrapped};
 use crate::world::{TOKEN, World};
 
 async fn world() -> World {
@@ -172,6 +173,13 @@ async fn the_finding_says_what_changed_and_its_commands_name_the_vm() {
     push_entry(&world, &sample("early_failed_only_pcr7")).await;
     let early = crate::integrity::finding(&world, "Early Boot Integrity Failure").await.unwrap();
     assert!(early["description"].as_str().unwrap().contains("2026"), "the certificate roll-over is mentioned");
+    let boot = early["sourceProperties"]["boot_counter"].as_f64().unwrap();
+    let late_report = format!(
+        "AND jsonPayload.bootCounter=\"{boot}\" AND jsonPayload.lateBootReportEvent:*' --project=demo-int --format=json | sysdig-scc baseline import NAME"
+    );
+    let steps = early["nextSteps"].as_str().unwrap();
+    assert!(steps.contains(&late_report), "an early report cannot be approved: {late_report} {steps}");
+    assert_eq!(steps.matches("baseline import").count(), 1, "{steps}");
 }
 
 #[tokio::test]
@@ -292,4 +300,61 @@ async fn a_relearn_counts_only_when_it_was_asked_for_and_did_not_fail() {
     assert_eq!(finding["state"], "ACTIVE", "the one before it did not fail");
     push_entry(&world, &failed(&relearned("o2", 10, true), 30)).await;
     assert_eq!(state(&world, RELEARNED).await.as_deref(), Some("INACTIVE"), "none is left");
+}
+
+/// What comes while Security Command Center does not answer is told when it does, although it is over by then.
+#[tokio::test]
+async fn a_failure_that_passed_during_an_outage_is_opened_and_closed() {
+    let mut early_passed = sample("early_passed");
+    early_passed["jsonPayload"]["bootCounter"] = json!("4");
+    let on = switched("o2", 30, json!({"enableSecureBoot": true}));
+    let failures = [late(3, false), early(3), switched("o1", 0, json!({"enableSecureBoot": false}))];
+    let world = world().await;
+    world.scc_fails(json!({"next": 1_000_000, "status": 503})).await;
+    for (entries, failing) in [(failures, 3), ([late(4, true), early_passed, on], 6)] {
+        for entry in entries {
+            assert_eq!(push(&world, wrapped(entry.to_string().as_bytes())).await, 204);
+        }
+        world.until(|_| tried(&world) == failing).await;
+    }
+    world.scc_recovers().await;
+    let stats = world.settle().await;
+    assert_eq!((stats.closed["delivered"], stats.closed["superseded"]), (6, 0));
+    for category in [LATE, "Early Boot Integrity Failure", SWITCHED_OFF] {
+        let finding = finding(&world, category).await.unwrap_or_else(|| panic!("{category}"));
+        assert_eq!(finding["state"], "INACTIVE", "{category}");
+        let description = finding["description"].as_str().unwrap();
+        assert!(description.contains("PCR_") || description.contains("Now off: nothing, since"), "{description}");
+    }
+    assert_eq!(finding(&world, LATE).await.unwrap()["sourceProperties"]["boot_counter"], 3.0);
+}
+
+fn rows(world: &World) -> Vec<Listed> {
+    let all = Selection { limit: 100, ..Selection::default() };
+    Admin::open(&world.outbox).unwrap().list(&all).unwrap()
+}
+
+fn tried(world: &World) -> usize {
+    rows(world).iter().filter(|row| row.attempts > 0).count()
+}
+
+#[tokio::test]
+async fn a_pass_does_not_wait_for_the_finding_of_a_failure_that_was_parked() {
+    let world = world().await;
+    world.scc_fails(json!({"next": 1, "status": 400, "match": "POST "})).await;
+    push_entry(&world, &late(3, false)).await;
+    push_entry(&world, &late(4, true)).await;
+    let stats = world.ledger();
+    assert_eq!((stats.closed["delivered"], stats.closed["parked"]), (1, 1), "{:?}", rows(&world));
+    let told =
+        rows(&world).into_iter().find_map(|row| row.reason.filter(|reason| reason.contains("not delivered yet")));
+    assert_eq!(
+        told.as_deref(),
+        Some("The finding of a failure before this is not delivered yet, and is closed as soon as it is.")
+    );
+    assert_eq!(state(&world, LATE).await, None);
+    let parked = rows(&world).into_iter().find(|row| row.reason.as_deref() != told.as_deref()).unwrap().id;
+    assert!(Admin::open(&world.outbox).unwrap().retry(parked, None).unwrap());
+    world.settle().await;
+    assert_eq!(state(&world, LATE).await.as_deref(), Some("INACTIVE"), "opened, and closed");
 }

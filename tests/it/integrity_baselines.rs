@@ -204,10 +204,24 @@ async fn a_pass_delivered_before_the_failure_it_follows_is_settled_afterwards() 
     let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
     let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10));
     let failed = entry("late_failed_pcr4_changed_pcr14_new");
-    tracker.follow(&failed, Known::default(), Utc::now()).await.unwrap();
-    assert_eq!(tracker.settle(&failed).await.unwrap(), None);
-    tracker.follow(&entry("late_passed"), Known::default(), Utc::now()).await.unwrap();
-    assert!(matches!(tracker.settle(&failed).await.unwrap(), Some(FindingChange::Close { .. })));
+    let raised = async || match tracker.follow(&failed, Known::default(), Utc::now()).await.unwrap() {
+        Followed::Changes(changes) => changes,
+        nothing => panic!("{nothing:?}"),
+    };
+    let changes = raised().await;
+    assert_eq!(tracker.delivered(&failed, &changes).await.unwrap(), []);
+    let changes = raised().await;
+    let Followed::Changes(closing) = tracker.follow(&entry("late_passed"), Known::default(), Utc::now()).await.unwrap()
+    else {
+        panic!("it closes what stands there")
+    };
+    assert!(
+        matches!(closing[..], [FindingChange::Close { told: false, underway: Some(time), .. }] if time == failed.time)
+    );
+    for _ in 0..2 {
+        let closing = tracker.delivered(&failed, &changes).await.unwrap();
+        assert!(matches!(closing[..], [FindingChange::Close { told: true, underway: None, .. }]), "{closing:?}");
+    }
 }
 
 #[test]
@@ -233,6 +247,15 @@ fn the_commands_explain_approve_compare_and_journal() {
     assert!(!folder.path().join("state.db").exists());
     let (good, text) = program(&state, &["baseline", "import", "nov", "--from-entry", &failed]);
     assert!(good && text.contains("a new one was made"), "{text}");
+    let empty = folder.path().join("empty.json");
+    let empty = empty.to_str().unwrap();
+    for (content, told) in [("[]", "an empty list: the query found no entries"), ("", "is empty; give it")] {
+        std::fs::write(empty, content).unwrap();
+        for command in [&["integrity", "explain", empty][..], &["baseline", "import", "b", "--from-entry", empty]] {
+            let (good, text) = program(&state, command);
+            assert!(!good && text.contains(told) && text.contains("--freshness=30d") == (content == "[]"), "{text}");
+        }
+    }
     let (_, text) = program(&state, &["integrity", "baseline", "diff", "--from-entry", &failed]);
     assert!(text.contains("known to be good: baseline nov"), "{text}");
     let (good, text) = program(&state, &["baseline", "import", "nov", "--from-entry", &failed]);
