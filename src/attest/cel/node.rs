@@ -214,6 +214,13 @@ impl Node {
             waiting.extend(node.children().into_iter().rev());
         }
     }
+
+    /// Whether `has()` asks for this claim somewhere in it.
+    pub fn asks_has(&self, path: &ClaimPath) -> bool {
+        let mut found = false;
+        self.visit(&mut |node| found |= matches!(node, Self::Has { .. }) && node.path().as_ref() == Some(path));
+        found
+    }
 }
 
 /// A claim by its way from a variable.

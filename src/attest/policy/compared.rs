@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::found::{Found, Level};
 use super::known::written;
-use super::possible::{DEBUGGING, MODELS, SOFTWARE, SUPPORT};
+use super::known::{DEBUGGING, MODELS, SOFTWARE, SUPPORT};
 use crate::attest::cel::node::{ClaimPath, Literal, Loop, Macro, Node, Operator, Variable};
 
 impl Found {

@@ -8,6 +8,17 @@ use crate::attest::cel::node::{ClaimPath, Node};
 use crate::text::secrets::{redact, redact_list};
 use crate::text::tokens;
 
+/// What says which support a production image has.
+pub(super) const SUPPORT: &str = "submods.confidential_space.support_attributes";
+
+/// The models that Google's tokens name.
+pub(super) const MODELS: [&str; 5] =
+    ["GCP_AMD_SEV", "GCP_AMD_SEV_ES", "GCP_AMD_SEV_SNP", "GCP_INTEL_TDX", "GCP_SHIELDED_VM"];
+/// The families.
+pub(super) const SOFTWARE: [&str; 2] = ["CONFIDENTIAL_SPACE", "GCE"];
+/// Whether it is a debug image.
+pub(super) const DEBUGGING: [&str; 2] = ["enabled", "disabled-since-boot"];
+
 /// Every known claim by its path under `assertion`. A path that ends in `.*` has free names below; `[]` is an element
 /// of a list.
 pub const CLAIMS: &[&str] = &[

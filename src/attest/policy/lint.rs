@@ -6,11 +6,10 @@ use super::accepted::GOOGLE;
 use super::anchor::anchored;
 use super::compared::{number, texts};
 use super::found::{Found, Level, Remark};
-use super::known;
+use super::known::{self, SUPPORT};
 use super::length::longest;
 use super::mapping::SUBJECT_BYTES;
 use super::overrides::OVERRIDES;
-use super::possible::SUPPORT;
 use super::{Off, Policy};
 use crate::attest::cel::node::{ClaimPath, Literal, Loop, Macro, Node, Operator, Variable};
 use crate::attest::cel::pattern_problem;
@@ -125,7 +124,7 @@ impl Found {
         const MAY_LACK: [&str; 5] =
             [OVERRIDES[0], OVERRIDES[1], "tdx", "submods.nvidia_gpu", "submods.confidential_space"];
         let Some(parent) = operand.path().filter(|path| path.variable == Variable::Assertion) else { return };
-        if MAY_LACK.contains(&known::written(&parent.segments).as_str()) && !asked_for(root, &parent) {
+        if MAY_LACK.contains(&known::written(&parent.segments).as_str()) && !root.asks_has(&parent) {
             self.add(
                 Level::Warning,
                 "has-of-absent-parent",
@@ -223,13 +222,6 @@ fn looks_for_latest(l: &Loop) -> bool {
     {
         condition.visit(&mut see);
     }
-    found
-}
-
-/// Whether has() asks for a claim somewhere.
-pub(super) fn asked_for(root: &Node, path: &ClaimPath) -> bool {
-    let mut found = false;
-    root.visit(&mut |node| found |= matches!(node, Node::Has { .. }) && node.path().as_ref() == Some(path));
     found
 }
 

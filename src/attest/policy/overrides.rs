@@ -5,7 +5,6 @@ use serde_json::{Value as Json, json};
 
 use super::found::{Found, Level};
 use super::known;
-use super::lint::asked_for;
 use super::possible::{put, terms};
 use super::spoken::spoken;
 use super::strangers;
@@ -27,7 +26,7 @@ impl Found {
         let scope = Scope { assertion: &token, google: &nothing, attribute: &nothing };
         let mut told = Vec::new();
         for (term, so) in terms(root) {
-            for path in paths(term).into_iter().filter(|path| known_override(path) && !asked_for(root, path)) {
+            for path in paths(term).into_iter().filter(|path| known_override(path) && !root.asks_has(path)) {
                 let says = without(term, scope, &mut Budget::default());
                 let why = match so {
                     // Who asks for an override means to deny who has none.

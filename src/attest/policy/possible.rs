@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::Policy;
 use super::compared::{compared_with, differs, number_and_text};
 use super::found::{Found, Level};
-use super::known::written;
+use super::known::{DEBUGGING, MODELS, SOFTWARE, SUPPORT, written};
 use super::samples::{Samples, told};
 use super::spelling::Spelling;
 use super::spoken::spoken;
@@ -81,17 +81,6 @@ fn values(path: &str, policy: &Policy) -> Option<Values> {
         _ => return None,
     })
 }
-
-/// What says which support a production image has.
-pub(super) const SUPPORT: &str = "submods.confidential_space.support_attributes";
-
-/// The models that Google's tokens name.
-pub(super) const MODELS: [&str; 5] =
-    ["GCP_AMD_SEV", "GCP_AMD_SEV_ES", "GCP_AMD_SEV_SNP", "GCP_INTEL_TDX", "GCP_SHIELDED_VM"];
-/// The families.
-pub(super) const SOFTWARE: [&str; 2] = ["CONFIDENTIAL_SPACE", "GCE"];
-/// Whether it is a debug image.
-pub(super) const DEBUGGING: [&str; 2] = ["enabled", "disabled-since-boot"];
 
 /// What a term says of one token.
 #[derive(Debug, Clone, PartialEq, Eq)]
