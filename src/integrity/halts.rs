@@ -18,18 +18,18 @@ impl Record {
     }
 
     /// What we did to the boot of this report.
-    pub fn halted_in(&self, report: Moment) -> Option<&Halted> {
+    pub fn our_halt_of(&self, report: Moment) -> Option<&Halted> {
         self.halted.as_ref().filter(|halted| halted.taken && is_of(halted.end(), report))
     }
 
     /// Whether we asked for the end of this boot, and nobody knows yet what came of it.
-    pub(crate) fn may_be_halted(&self, boot: Moment, now: DateTime<Utc>) -> bool {
+    pub(crate) fn is_our_halt_open(&self, boot: Moment, now: DateTime<Utc>) -> bool {
         let unanswered = self.halted.as_ref().filter(|halted| !halted.taken && now - halted.time < UNANSWERED);
         unanswered.is_some_and(|halted| is_of(halted.end(), boot))
     }
 
     /// Notes that the end of a boot is about to be asked for, unless it is known that it was taken.
-    pub(crate) fn halting(&mut self, halted: &Halted) {
+    pub(crate) fn halt_begins(&mut self, halted: &Halted) {
         let same = |known: &Halted| (known.report, known.check) == (halted.report, halted.check);
         if !self.halted.as_ref().is_some_and(|known| known.taken && same(known)) {
             self.halted = Some(halted.clone());
@@ -37,9 +37,9 @@ impl Record {
     }
 
     /// What we ended, when that comes to be known only now: as with a shutdown.
-    pub(crate) fn halted_in_time(&mut self) -> Option<Action> {
+    pub(crate) fn after_our_halt(&mut self) -> Option<Action> {
         let end = self.halted.as_ref().filter(|halted| halted.taken)?.end();
-        self.ended_in_time(end)
+        self.after_shutdown(end)
     }
 
     /// Whether nothing more can come of this boot, since the VM was stopped or suspended. One that stopped and came
@@ -47,7 +47,7 @@ impl Record {
     pub fn was_ended(&self, boot: Moment) -> bool {
         let stopped = self.shutdown.filter(|shutdown| is_of(*shutdown, boot));
         let stays = stopped.is_some_and(|shutdown| self.newest_boot.is_none_or(|newest| newest.time <= shutdown.time));
-        stays || self.halted_in(boot).is_some()
+        stays || self.our_halt_of(boot).is_some()
     }
 }
 
@@ -60,7 +60,7 @@ impl Record {
     }
 
     /// A late report: the boot that is told not to have completed did, if it is this one or one before.
-    pub(super) fn went_through(&mut self, late: Moment) -> Option<Action> {
+    pub(super) fn after_late_report(&mut self, late: Moment) -> Option<Action> {
         let failed = self.checks.get(&Check::BootIncomplete).and_then(|standing| standing.failed);
         if failed.is_some_and(|failed| is_same(late, failed)) {
             self.pass_after_all(Check::BootIncomplete, late)
@@ -79,7 +79,7 @@ impl Record {
     /// A shutdown that comes to be known only now: the boot that is told not to have completed had no time to, if it
     /// was stopped before its time was up. One that was stopped afterwards, by us or by others, did hang. So did one that
     /// we stopped because it hung: that its time was up is by our clock, and when it was stopped by Google's.
-    pub(super) fn ended_in_time(&mut self, shutdown: Moment) -> Option<Action> {
+    pub(super) fn after_shutdown(&mut self, shutdown: Moment) -> Option<Action> {
         let failed = self.checks.get(&Check::BootIncomplete)?.failed?;
         let hung = |halted: &Halted| halted.check == Check::BootIncomplete && is_of(halted.end(), failed);
         let in_time = self.waited_until.is_some_and(|until| shutdown.time < until);
@@ -131,12 +131,12 @@ mod tests {
         let record = Record { halted: Some(halted.clone()), newest_boot, ..Record::default() };
         assert!(record.was_ended(early) && !record.was_ended(at(140, Some(4))));
         let mut record = Record { newest_boot, ..Record::default() };
-        record.halting(&Halted { taken: false, ..halted.clone() });
+        record.halt_begins(&Halted { taken: false, ..halted.clone() });
         let (soon, late) = (at(200, None).time, at(100 + 4 * 3600, None).time);
-        assert!(!record.was_ended(early) && record.halted_in(early).is_none(), "it has no answer");
-        assert_eq!([soon, late].map(|now| record.may_be_halted(early, now)), [true, false]);
+        assert!(!record.was_ended(early) && record.our_halt_of(early).is_none(), "it has no answer");
+        assert_eq!([soon, late].map(|now| record.is_our_halt_open(early, now)), [true, false]);
         record.halted = Some(halted.clone());
-        record.halting(&Halted { taken: false, ..halted });
+        record.halt_begins(&Halted { taken: false, ..halted });
         assert!(record.was_ended(early), "it stays taken");
     }
 
@@ -153,9 +153,9 @@ mod tests {
             let mut record = Record { halted, newest_boot: Some(early), ..Record::default() };
             record.fail(Check::BootIncomplete, early, early.time);
             record.given(early, 10);
-            assert_eq!(record.clone().halted_in_time().is_some(), closes, "{check:?} {taken}");
+            assert_eq!(record.clone().after_our_halt().is_some(), closes, "{check:?} {taken}");
             record.shutdown = Some(stopped);
-            assert_eq!(record.ended_in_time(stopped).is_some(), closes, "its shutdown, {check:?} {taken}");
+            assert_eq!(record.after_shutdown(stopped).is_some(), closes, "its shutdown, {check:?} {taken}");
         }
     }
 }

@@ -64,12 +64,12 @@ pub fn step(known: Option<&Record>, entry: &Entry, accepted: DateTime<Utc>) -> S
         Fact::LateBoot(report) => {
             timer = Timer::Stop;
             // The boot went on, whatever was measured.
-            actions.extend(record.went_through(moment));
+            actions.extend(record.after_late_report(moment));
             actions.extend(record.learned(report, moment, accepted));
         }
         Fact::EarlyBoot(report) if !report.passed() && !record.went_on(moment) => timer = Timer::Start,
         Fact::BootIncomplete { minutes, .. } if failed == Some(true) => record.given(moment, *minutes),
-        Fact::Shutdown => actions.extend(record.ended_in_time(moment)),
+        Fact::Shutdown => actions.extend(record.after_shutdown(moment)),
         // Our own relearn is not to blame for what somebody else's did.
         Fact::BaselineRelearned(_) => actions.extend(record.not_ours(moment)),
         _ => {}

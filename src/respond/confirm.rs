@@ -27,7 +27,7 @@ pub fn confirm(
     identity(report, instance)?;
     if instance.status != "RUNNING" {
         let status = if instance.status.is_empty() { "of unknown status" } else { &instance.status };
-        let by_us = seen.halted_in(report.moment()).map(|halted| {
+        let by_us = seen.our_halt_of(report.moment()).map(|halted| {
             let (done, check) = (halted.action.done(), halted.check.label().replace('_', " "));
             format!(": the connector had it {done} on {}, for the {check} check of this boot", stamp(halted.time))
         });

@@ -15,7 +15,7 @@ impl Driver<'_> {
         if action != Action::Relearn {
             let Some(check) = report.check() else { return Ok(()) };
             let halted = Halted { action, check, report: report.moment(), time: called, taken: false };
-            return Ok(self.responder.tracker.halting(&report.vm, &halted).await?);
+            return Ok(self.responder.tracker.halt_begins(&report.vm, &halted).await?);
         }
         let Some(boot) = boot_report(report) else { return Ok(()) };
         let learning = Learning {
@@ -29,7 +29,7 @@ impl Driver<'_> {
             verified: None,
             lost: None,
         };
-        Ok(self.responder.tracker.expect(&report.vm, learning).await?)
+        Ok(self.responder.tracker.relearn_begins(&report.vm, learning).await?)
     }
 
     /// Compute Engine took the call.
@@ -38,11 +38,11 @@ impl Driver<'_> {
         let Some(call) = self.plan().call(action.label()) else { return Ok(()) };
         if action == Action::Relearn {
             let operation = call.operation.as_deref().map(crate::google::compute::last_part);
-            self.responder.tracker.told(&report.vm, report.moment(), operation).await?;
+            self.responder.tracker.relearn_taken(&report.vm, report.moment(), operation).await?;
         } else if let Some(check) = report.check() {
             let time = call.asked.or(call.taken).unwrap_or(call.since);
             let halted = Halted { action, check, report: report.moment(), time, taken: true };
-            self.responder.tracker.halted(&report.vm, &halted).await?;
+            self.responder.tracker.halt_taken(&report.vm, &halted).await?;
         }
         Ok(())
     }
@@ -51,9 +51,9 @@ impl Driver<'_> {
     pub(super) async fn forget(&self, action: Action) -> Step<()> {
         let (report, tracker) = (&self.plan().report, &self.responder.tracker);
         match (action, report.check()) {
-            (Action::Relearn, _) => tracker.forget(&report.vm, report.moment()).await?,
+            (Action::Relearn, _) => tracker.relearn_not_taken(&report.vm, report.moment()).await?,
             (Action::Stop | Action::Suspend, Some(check)) => {
-                tracker.not_halted(&report.vm, report.moment(), check).await?;
+                tracker.halt_not_taken(&report.vm, report.moment(), check).await?;
             }
             (Action::Stop | Action::Suspend, None) => {}
         }

@@ -156,13 +156,13 @@ impl Tracker {
         Ok(self.assessed(entry, known, now).await?.unwrap_or_else(none))
     }
 
-    /// Notes what a VM should learn, before it is told to.
-    pub async fn expect(&self, vm: &Vm, learning: Learning) -> Result<(), StateError> {
+    /// Notes what a VM should learn, before Compute Engine is asked for it.
+    pub async fn relearn_begins(&self, vm: &Vm, learning: Learning) -> Result<(), StateError> {
         self.change(vm, |record| record.learning = Some(learning.clone())).await
     }
 
-    /// Compute Engine took the call about this boot, as this operation.
-    pub async fn told(&self, vm: &Vm, boot: Moment, operation: Option<&str>) -> Result<(), StateError> {
+    /// Compute Engine took the call to learn this boot, as this operation.
+    pub async fn relearn_taken(&self, vm: &Vm, boot: Moment, operation: Option<&str>) -> Result<(), StateError> {
         self.change(vm, |record| {
             if let Some(learning) = record.learning.as_mut().filter(|learning| learning.boot == boot) {
                 learning.taken = true;
@@ -172,31 +172,31 @@ impl Tracker {
         .await
     }
 
-    /// Notes that a boot is about to be ended, before it is: that its late report is missing is not told meanwhile.
-    pub async fn halting(&self, vm: &Vm, halted: &Halted) -> Result<(), StateError> {
-        self.change(vm, |record| record.halting(halted)).await
-    }
-
-    /// We ended a boot; no late report of it is waited for.
-    pub async fn halted(&self, vm: &Vm, halted: &Halted) -> Result<(), StateError> {
-        self.change(vm, |record| record.halted = Some(halted.clone())).await
-    }
-
-    /// We did not end it after all.
-    pub async fn not_halted(&self, vm: &Vm, boot: Moment, check: Check) -> Result<(), StateError> {
+    /// It did not take the call: nothing is expected of the boots after this one.
+    pub async fn relearn_not_taken(&self, vm: &Vm, boot: Moment) -> Result<(), StateError> {
         self.change(vm, |record| {
-            if record.halted.as_ref().is_some_and(|halted| (halted.report, halted.check) == (boot, check)) {
-                record.halted = None;
+            if record.learning.as_ref().is_some_and(|learning| learning.boot == boot) {
+                record.learning = None;
             }
         })
         .await
     }
 
-    /// It was not told after all: nothing is expected of the boots after this one.
-    pub async fn forget(&self, vm: &Vm, boot: Moment) -> Result<(), StateError> {
+    /// Notes that a boot is about to be ended, before it is: that its late report is missing is not told meanwhile.
+    pub async fn halt_begins(&self, vm: &Vm, halted: &Halted) -> Result<(), StateError> {
+        self.change(vm, |record| record.halt_begins(halted)).await
+    }
+
+    /// Compute Engine took the call that ends a boot; no late report of it is waited for.
+    pub async fn halt_taken(&self, vm: &Vm, halted: &Halted) -> Result<(), StateError> {
+        self.change(vm, |record| record.halted = Some(halted.clone())).await
+    }
+
+    /// It did not take the call, and the boot goes on.
+    pub async fn halt_not_taken(&self, vm: &Vm, boot: Moment, check: Check) -> Result<(), StateError> {
         self.change(vm, |record| {
-            if record.learning.as_ref().is_some_and(|learning| learning.boot == boot) {
-                record.learning = None;
+            if record.halted.as_ref().is_some_and(|halted| (halted.report, halted.check) == (boot, check)) {
+                record.halted = None;
             }
         })
         .await
@@ -206,7 +206,7 @@ impl Tracker {
     async fn answered(&self, answered: &Answered, now: DateTime<Utc>) -> Result<Followed, StateError> {
         let report = &answered.report;
         let Some(check) = report.check() else { return Ok(Followed::Nothing("The report has no finding.")) };
-        let mut changes: Vec<FindingChange> = self.ended_in_time(&report.vm).await?.into_iter().collect();
+        let mut changes: Vec<FindingChange> = self.closed_by_our_halt(&report.vm).await?.into_iter().collect();
         let record = self.record(&report.vm).await?.unwrap_or_default();
         let moment = report.moment();
         if record.checks.get(&check).and_then(|standing| standing.failed).is_some_and(|failed| failed > moment) {
@@ -226,12 +226,12 @@ impl Tracker {
     }
 
     /// A boot that we ended in time may have been told not to have completed before that came to be known.
-    async fn ended_in_time(&self, vm: &Vm) -> Result<Option<FindingChange>, StateError> {
+    async fn closed_by_our_halt(&self, vm: &Vm) -> Result<Option<FindingChange>, StateError> {
         let mut record = self.record(vm).await?.unwrap_or_default();
-        let Some(Action::Close { check, told }) = record.halted_in_time() else { return Ok(None) };
+        let Some(Action::Close { check, told }) = record.after_our_halt() else { return Ok(None) };
         let Some(time) = record.passed(check) else { return Ok(None) };
         self.change(vm, |record| {
-            record.halted_in_time();
+            record.after_our_halt();
         })
         .await?;
         Ok(Some(FindingChange::Close { id: finding_id(vm, check), time, told, underway: record.underway(check) }))
@@ -275,7 +275,7 @@ impl Tracker {
                     self.remove_timer(&waiting.early).await?;
                 }
                 // What comes of our own call is waited for, or we would tell of what we did ourselves.
-                Ok(record) if record.may_be_halted(moment, now) => {}
+                Ok(record) if record.is_our_halt_open(moment, now) => {}
                 Ok(_) => overdue.extend(incomplete(waiting.early, self.patience)),
                 // What is known of this VM cannot be read; that of the others can.
                 Err(error @ StateError::Corrupt { .. }) => self.skipped.tell(KIND, &error, now),
