@@ -8,9 +8,6 @@ use regex::Regex;
 /// Heads within heads: syslog's in a line of containerd's, say.
 const MOST: usize = 4;
 
-/// No alert is shorter, in bytes: most lines of most logs are told by that.
-const SHORTEST_ALERT: usize = 20;
-
 /// `2026-11-20T08:00:01.8Z`, `2026/11/20 08:00:01`, or `Nov 20 08:00:01`.
 const TIME: &str = r"(?:\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d[\d.,]*(?:Z|[+-]\d\d:?\d\d)?|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d(?: \d{4})?)";
 
@@ -26,13 +23,13 @@ const FORMS: [&str; 13] = [
     r#"(?:\d+ )?<\d{1,3}>1 (?:\S+ ){5}(?:-|(?:\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\])+) \x{FEFF}?"#,
     r"<\d{1,3}>(?:TIME )?(?:\S+ )?[\w./-]+(?:\[\d+\])?: ",
     r"TIME \S+ [\w./-]+\[\d+\]: ",
-    // The names of the programs whose events these are, behind their host or alone.
-    r"(?i:(?:TIME )?(?:[\w.-]+ )?(?:falco|sysdig)[\w.-]*(?:\[\d+\])?: )",
+    // The names of the programs whose events these are, alone or behind the hour and the host.
+    r"(?i:(?:TIME (?:[\w.-]+ )?)?(?:falco|sysdig)[\w.-]*(?:\[\d+\])?: )",
     // What falcosidekick tells of what it was sent.
     r"\[DEBUG\] ?: Falco's payload : ",
     // kubectl logs --prefix, docker compose, the kernel's clock, CEE.
     r"\[pod/[\w./-]+\] ",
-    r"[\w.-]+ +\|",
+    r"(?:[\w.-]+[_-]\d+|(?:falco|sysdig)[\w.-]*) +\|",
     r"\[(?:TIME| *[\d.]+)\] ",
     r"@cee: ?",
     r"TIME[ \t]",
@@ -47,12 +44,15 @@ static HEADS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&pattern).unwrap_or_else(|error| unreachable!("a constant: {error}"))
 });
 
-/// An alert as Falco writes it without `json_output`: `08:00:01.8: Notice A shell was spawned …`. What it tells of itself
-/// is none.
-static ALERT: LazyLock<Regex> = LazyLock::new(|| {
-    let priorities = "Emergency|Alert|Critical|Error|Warning|Notice|Informational|Debug";
-    let pattern = format!(r"^(?:\d\d:\d\d:\d\d\.\d+|{TIME}): (?:{priorities}) (?P<said>\S.*)");
-    Regex::new(&pattern).unwrap_or_else(|error| unreachable!("a constant: {error}"))
+/// What Falco's alerts have behind their time.
+const PRIORITIES: [&str; 8] =
+    ["Emergency ", "Alert ", "Critical ", "Error ", "Warning ", "Notice ", "Informational ", "Debug "];
+
+/// The time of an alert as Falco writes it without `json_output`, to the nanosecond: `08:00:01.887654321: Notice A shell …`,
+/// or with `time_format_iso_8601`.
+static MOMENT: LazyLock<Regex> = LazyLock::new(|| {
+    let pattern = r"^(?:\d{4}-\d\d-\d\dT)?\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d{4})?: ";
+    Regex::new(pattern).unwrap_or_else(|error| unreachable!("a constant: {error}"))
 });
 
 /// How long the heads of a line are.
@@ -60,11 +60,19 @@ pub(super) fn length(line: &str) -> usize {
     HEADS.find(line).map_or(0, |heads| heads.end())
 }
 
-/// Whether a line is an alert of Falco as a sentence, which has neither a rule nor fields.
+/// Whether a line is an alert of Falco as a sentence, which has neither a rule nor fields. What Falco tells of itself is
+/// none.
 pub(super) fn is_alert(line: &str) -> bool {
-    let said = |line: &str| ALERT.captures(line).is_some_and(|alert| !alert["said"].starts_with("Falco internal: "));
+    let is_said = |said: &str| {
+        let told = PRIORITIES.iter().find_map(|priority| said.strip_prefix(priority));
+        told.is_some_and(|told| !told.starts_with("Falco internal: "))
+    };
+    // Most lines of most logs have no such word.
+    if !line.match_indices(": ").any(|(at, colon)| is_said(&line[at + colon.len()..])) {
+        return false;
+    }
     // Its own time may be taken for a head.
-    line.len() >= SHORTEST_ALERT && (said(line) || said(&line[length(line)..]))
+    [line, &line[length(line)..]].iter().any(|line| MOMENT.find(line).is_some_and(|time| is_said(&line[time.end()..])))
 }
 
 #[cfg(test)]
@@ -85,8 +93,9 @@ mod tests {
             "2026-11-20T08:00:01+00:00 node1 falco[1234]: ",
             "2026-11-20T08:00:01+00:00 node1 falco: ",
             "Nov 20 08:00:01 node1 relay[1234]: ",
-            "h falco: ",
+            "Nov 20 08:00:01 h falco: ",
             "falco-sidekick[7]: ",
+            "falco: ",
             "2026/11/20 08:00:01 [DEBUG] : Falco's payload : ",
             "2026-11-20T08:00:01.8Z\tkube.falco\t",
             "2026-11-20T08:00:01.8Z ",
@@ -97,7 +106,7 @@ mod tests {
             "[12345] ",
             "[2026-11-20 08:00:01] falco: ",
             "[ 1234.567890] falco: ",
-            "h falco[1]: @cee: ",
+            "falco[1]: @cee: ",
             "level=info msg=",
             "time=\"2026 \\\" x\" level=info message=",
         ] {
@@ -115,6 +124,8 @@ mod tests {
             "level=info body={}",
             "07:00:00.1: Critical Reverse shell (command=bash -c : '{}')",
             "request: {}",
+            "login falco: {}",
+            "alice | {}",
             ": {}",
         ] {
             let said = line.find("{}").unwrap();
@@ -127,16 +138,18 @@ mod tests {
         for line in [
             "07:00:00.123456789: Notice A shell was spawned in a container (user=root)",
             "2026-11-20T08:00:01.887654321+0000: Critical Reverse shell",
-            "<5>Nov 20 08:00:01 node-1 falco: 07:00:00.1: Warning Sensitive file opened",
-            "2026-11-20T08:00:01.8Z stdout F 07:00:00.1: Error x",
+            "<5>Nov 20 08:00:01 node-1 falco: 07:00:00.123456789: Warning Sensitive file opened",
+            "2026-11-20T08:00:01.8Z stdout F 07:00:00.123456789: Error x",
         ] {
             assert!(is_alert(line), "{line}");
         }
         for line in [
             "Thu Nov 20 08:00:01 2026: Falco version: 0.43.0 (x86_64)",
-            "07:00:00.1: Debug Falco internal: syscall event drop. 2 system calls dropped in last second.",
+            "07:00:00.123456789: Debug Falco internal: syscall event drop. 2 system calls dropped in last second.",
             "2026-11-20T08:00:01.8Z Notice to all",
-            "07:00:00.1: Noticed",
+            "07:00:00.123456789: Noticed",
+            "2026-07-01 08:00:01,123: Error could not connect to the database",
+            "Jul  1 08:00:01: Warning disk full",
         ] {
             assert!(!is_alert(line), "{line}");
         }

@@ -10,6 +10,7 @@ mod falco;
 mod heads;
 mod ignored;
 mod json;
+mod lines;
 pub mod log_entry;
 pub mod names;
 mod notification;
@@ -48,9 +49,6 @@ const MOST_POLICIES: usize = 10_000;
 /// many bytes, and this many times the delivery's size; real ones come to some three times.
 const ROOM: usize = 4 * 1024 * 1024;
 const ROOM_FOR_EACH_BYTE: usize = 6;
-
-/// So many broken lines before the first good one, and it is not one document a line.
-const MOST_BROKEN_LINES: usize = 1_000;
 
 /// One element of a delivery, told apart by content.
 #[derive(Debug, Clone, PartialEq)]
@@ -189,11 +187,13 @@ struct Elements {
     room: usize,
     /// Whether there were more than there is room for.
     full: bool,
+    /// Why the first of those that seem to hold an event was not taken.
+    left: Option<String>,
 }
 
 impl Elements {
     fn new(received: DateTime<Utc>, room: usize) -> Self {
-        Self { received, found: Vec::new(), wrappers: 0, room, full: false }
+        Self { received, found: Vec::new(), wrappers: 0, room, full: false, left: None }
     }
 
     /// Keeps one more, while there is room.
@@ -290,10 +290,15 @@ impl Elements {
 
     /// An object that is nothing we know: a wrapper, or really unknown.
     fn unknown(&mut self, json: &Json<'_>, text: &str, has_type: bool) {
-        if self.wrappers < wrapped::DEEPEST && self.unwrapped(text) {
-            return;
-        }
-        if let Some(reason) = wrapped::hidden(json, text) {
+        let left = match self.wrappers < wrapped::DEEPEST {
+            true => match self.unwrapped(text) {
+                Ok(()) => return,
+                Err(left) => left,
+            },
+            false => None,
+        };
+        if let Some(reason) = wrapped::hidden(json, text).or(left) {
+            self.left.get_or_insert_with(|| reason.clone());
             return self.keep(unreadable(reason, text));
         }
         let kind = if has_type { Ignored::OtherType } else { Ignored::from_unknown(json) };
@@ -304,16 +309,23 @@ impl Elements {
     }
 
     /// Takes what an object is wrapped around, if that is ours. Some shippers send it twice, as an object and as text.
-    fn unwrapped(&mut self, text: &str) -> bool {
+    ///
+    /// # Errors
+    /// When nothing is: why an event that seems to be in it was not taken.
+    fn unwrapped(&mut self, text: &str) -> Result<(), Option<String>> {
         let mut taken: Vec<Range<usize>> = Vec::new();
-        let mut broken = Vec::new();
+        let (mut left, mut why) = (Vec::new(), None);
         for inner in wrapped::candidates(text) {
             if self.full {
                 break;
             }
-            let Some(elements) = self.carried(&inner) else {
-                broken.extend(inner.left.iter().filter_map(|left| wrapped::broken(left)));
-                continue;
+            let elements = match self.carried(&inner) {
+                Ok(elements) => elements,
+                Err(reason) => {
+                    why = why.or(reason);
+                    left.extend(inner.left.into_iter().filter(|left| wrapped::not_taken(left).is_some()));
+                    continue;
+                }
             };
             let is_known = |range: &Range<usize>| {
                 self.found.get(range.clone()).is_some_and(|known| wrapped::are_same(known, &elements.found))
@@ -324,21 +336,26 @@ impl Elements {
                 taken.push(start..self.found.len());
             }
         }
-        // Where nothing is taken, the wrapper itself is kept for what breaks off in it.
-        if !taken.is_empty() {
-            broken.into_iter().for_each(|element| self.keep(element));
+        // Where nothing is taken, the wrapper itself is kept for what is left.
+        if taken.is_empty() {
+            return Err(why.or_else(|| wrapped::not_taken(left.first()?)));
         }
-        !taken.is_empty()
+        left.iter().filter_map(|left| wrapped::broken(left)).for_each(|element| self.keep(element));
+        Ok(())
     }
 
-    /// The elements that a wrapper or a line of a log carries, with what breaks off in it; `None` when they are not ours.
-    fn carried(&self, inner: &Values<'_>) -> Option<Self> {
+    /// The elements that a wrapper or a line of a log carries, with what breaks off in it.
+    ///
+    /// # Errors
+    /// When they are not ours: why an event that seems to be in them was not taken.
+    fn carried(&self, inner: &Values<'_>) -> Result<Self, Option<String>> {
         let mut elements = Self { wrappers: self.wrappers + 1, ..Self::new(self.received, self.room) };
         inner.found.iter().for_each(|value| elements.element(value, 1));
-        wrapped::is_ours(&elements.found).then(|| {
-            inner.left.iter().filter_map(|left| wrapped::broken(left)).for_each(|element| elements.keep(element));
-            elements
-        })
+        if !wrapped::is_ours(&elements.found) {
+            return Err(elements.left);
+        }
+        inner.left.iter().filter_map(|left| wrapped::broken(left)).for_each(|element| elements.keep(element));
+        Ok(elements)
     }
 
     fn join(&mut self, others: Self) {
@@ -408,73 +425,6 @@ impl Elements {
             }
         };
         self.keep(element);
-    }
-
-    /// Several values in a row, whatever stands between them; `None` when that is not what it is.
-    fn several(mut self, text: &str) -> Option<Self> {
-        match values::row(text) {
-            Ok(items) if items.len() > 1 => {
-                items.into_iter().for_each(|item| self.element(item, 1));
-                Some(self)
-            }
-            _ => self.lines(text.as_bytes()),
-        }
-    }
-
-    /// One value a line, some of them broken; `None` when no line holds an object, or when it looks like one broken
-    /// document over several lines rather than many documents.
-    fn lines(mut self, body: &[u8]) -> Option<Self> {
-        let lines: Vec<&[u8]> =
-            body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
-        let opens_a_document = lines.first().is_some_and(|line| matches!(line, [b'{' | b'[']));
-        let mut good = 0_usize;
-        for line in &lines {
-            good += usize::from(self.line(line));
-            // Rubbish of millions of lines is not kept line by line only to be refused as a whole.
-            if good == 0 && self.found.len() >= MOST_BROKEN_LINES {
-                return None;
-            }
-            if self.full {
-                return Some(self);
-            }
-        }
-        // The lines of one document over many lines do not all begin with a brace.
-        let one_each = lines.iter().all(|line| matches!(line, [b'{', _, ..]));
-        let believable = good > 0 && (!opens_a_document || one_each || good * 2 >= lines.len());
-        believable.then_some(self)
-    }
-
-    /// One line; whether it is nothing but objects and lists, or something of ours that a program wrote into its log.
-    fn line(&mut self, line: &[u8]) -> bool {
-        let text = match std::str::from_utf8(line) {
-            Ok(text) => text,
-            Err(error) => {
-                self.broken_line(error, &String::from_utf8_lossy(line));
-                return false;
-            }
-        };
-        let row = values::row(text);
-        if let Ok(row) = &row
-            && row.iter().all(|value| values::opens(value))
-        {
-            row.iter().for_each(|value| self.element(value, 1));
-            return true;
-        }
-        if let Some(elements) = self.carried(&values::read(text)) {
-            self.join(elements);
-            return true;
-        }
-        let is_alert = heads::is_alert(text);
-        match row {
-            _ if is_alert => self.keep(unreadable(wrapped::AS_TEXT, text)),
-            Err(error) if values::opens(text) => self.broken_line(error, text),
-            _ => self.broken_line("it is neither an object nor an array, nor a line of a log with an event", text),
-        }
-        is_alert
-    }
-
-    fn broken_line(&mut self, error: impl std::fmt::Display, line: &str) {
-        self.keep(unreadable(format!("this line cannot be read as JSON: {error}"), line));
     }
 }
 

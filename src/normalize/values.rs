@@ -60,10 +60,11 @@ fn read_to(text: &str, depth: usize) -> Values<'_> {
         values.leave(text);
         return values;
     }
-    if let Ok(row) = row(text).map(|row| row.into_iter().filter(|value| holds_object(value)).collect::<Vec<_>>())
-        && !row.is_empty()
+    if let Ok(row) = row(text)
+        && row.iter().all(|value| opens(value))
+        && row.iter().any(|value| holds_object(value))
     {
-        values.found = row.into_iter().map(Cow::Borrowed).collect();
+        values.found = row.into_iter().filter(|value| holds_object(value)).map(Cow::Borrowed).collect();
         return values;
     }
     let room = text.len().saturating_mul(MOST_READINGS);
@@ -79,6 +80,15 @@ fn read_to(text: &str, depth: usize) -> Values<'_> {
 fn holds_object(value: &str) -> bool {
     opens(value) && value.contains('{')
 }
+
+/// Whether an object with members begins here, or a list of such: other brackets are a clock's, a level's or a pattern's.
+fn has_members(text: &str) -> bool {
+    let inner = |bracket| text.strip_prefix(bracket).map(str::trim_start);
+    inner('{').is_some_and(|members| members.starts_with('"')) || inner('[').is_some_and(opens)
+}
+
+/// What stands before the rest of what was read.
+const REST: &str = "… ";
 
 /// On its way through a text, line by line.
 struct Reader<'t> {
@@ -99,16 +109,18 @@ impl<'t> Reader<'t> {
     fn line(&mut self, depth: usize) {
         let (text, begins) = (self.text, self.at);
         let line = text[begins..].lines().next().unwrap_or_default();
+        self.broke |= line.starts_with(REST);
         let mut at = begins + line.len() - line.trim_start().len();
-        if self.broke && at > begins {
+        if !line.contains(['{', '[']) || (self.broke && at > begins) {
             self.at = self.behind(begins, 0);
             return;
         }
-        at += heads::length(&text[at..begins + line.len()]);
+        let head = heads::length(&text[at..begins + line.len()]);
+        at += head;
         match text.as_bytes().get(at) {
             Some(b'"') if !self.broke && self.quoted(begins, at, depth) => return,
             // The quotes may also be around JSON as it is: `msg="{"rule":…}"`.
-            Some(b'"' | b'\'') => at += 1,
+            Some(b'"' | b'\'') if head > 0 => at += 1,
             _ => {}
         }
         self.row(begins, at);
@@ -119,7 +131,8 @@ impl<'t> Reader<'t> {
         let text = self.text;
         loop {
             let next = text.get(at..).unwrap_or_default();
-            let value = opens(next).then(|| serde_json::Deserializer::from_str(next).into_iter::<&RawValue>().next());
+            let value =
+                has_members(next).then(|| serde_json::Deserializer::from_str(next).into_iter::<&RawValue>().next());
             match value.flatten() {
                 Some(Ok(value)) => {
                     let value = value.get();
@@ -145,13 +158,14 @@ impl<'t> Reader<'t> {
         self.taken = end;
     }
 
-    /// What was not taken before `end` is left. The rest of a line says so: alone, it might look like a line.
+    /// What was not taken before `end` is left. What does not begin a line says so: alone, it might look as if it did.
     fn leave_to(&mut self, end: usize) {
         let left = self.text.get(self.taken..end).unwrap_or_default();
-        let rest_of_line = left.lines().next().unwrap_or_default().trim();
-        match self.taken > 0 && !rest_of_line.is_empty() {
-            true => self.values.left.push(Cow::Owned(format!("… {}", left.trim()))),
-            false => self.values.leave(left),
+        let at = self.taken + left.len() - left.trim_start().len();
+        match at == 0 || self.text[..at].ends_with('\n') {
+            true => self.values.leave(left),
+            false if left.trim().is_empty() => {}
+            false => self.values.left.push(Cow::Owned(format!("{REST}{}", left.trim()))),
         }
     }
 

@@ -69,6 +69,9 @@ pub(super) fn candidates(text: &str) -> Vec<Values<'_>> {
     let members = raw_members(text);
     let inner = |name: &&str| {
         let raw = raw_member(&members, name)?;
+        if let Some(text) = of_bytes(name, raw) {
+            return Some(values::read(&text).into_owned());
+        }
         if opens(raw) {
             return Some(Values { found: vec![Cow::Borrowed(raw)], ..Values::default() });
         }
@@ -78,6 +81,12 @@ pub(super) fn candidates(text: &str) -> Vec<Values<'_>> {
         Some(is_encoded.then(|| decoded(&text)).flatten().unwrap_or(plain))
     };
     MEMBERS.iter().filter_map(inner).collect()
+}
+
+/// journald's text where it holds something that cannot be printed, such as a terminal's colours: a list of its bytes.
+fn of_bytes(name: &str, raw: &str) -> Option<String> {
+    let bytes: Vec<u8> = if name == "MESSAGE" { serde_json::from_str(raw).ok()? } else { return None };
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn decoded(encoded: &str) -> Option<Values<'static>> {
@@ -92,7 +101,7 @@ pub(super) fn broken(left: &str) -> Option<Element> {
 }
 
 /// Why an event that seems to be in a text was not taken out of it.
-fn not_taken(left: &str) -> Option<String> {
+pub(super) fn not_taken(left: &str) -> Option<String> {
     let begun = |sign: &Sign| {
         format!(
             "an event seems to be in it (`{}`), but it breaks off, is malformed, or stands behind what no log is known to write before one",

@@ -1,5 +1,7 @@
 //! Several events in one text, and those that break off in it.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
@@ -41,7 +43,7 @@ fn every_event_in_a_text_is_taken_and_what_breaks_off_is_kept() {
         (format!("{a}\n{cut}\n{c}"), "ac", 1),
         (format!("{cut}\n{a}\nplain\n{c}"), "ac", 1),
         (format!("{a}\n{{\"output_fields\":\n{c}"), "ac", 1),
-        (format!("h falco: {pretty}\nh falco: {c}"), "bc", 0),
+        (format!("falco: {pretty}\nfalco: {c}"), "bc", 0),
         (format!("{a}\n{cut_pretty}\n{c}"), "ac", 1),
         (format!("[12345] falco: {a}"), "a", 0),
         (format!("[ 1234.567890] falco: {a}"), "a", 0),
@@ -94,15 +96,32 @@ fn an_event_that_somebody_says_in_a_line_is_kept_and_not_taken() {
         format!("2026-11-23T08:00:00Z ERROR cannot read the request {event}"),
         format!("2026-11-23T08:00:00Z stdout F unknown command: {event}"),
         format!("level=error body={event}"),
-        format!("07:00:00.1: Critical Reverse shell (command=bash -c : '{event}'; bash -i container=x)"),
+        format!("200 {event}"),
+        format!("\"Mozilla/5.0\" {event}"),
+        format!("'{event}' is not a command"),
+        format!("login falco: {event}"),
+        format!("07:00:00.123456789: Critical Reverse shell (command=bash -c : '{event}'; bash -i container=x)"),
     ] {
         assert_eq!(rules_and_kept(&json!({"log": text}).to_string()), (String::new(), 1), "{text}");
+        let record = json!({"requestId": "r", "timestamp": 1, "records": [{"data": STANDARD.encode(&text)}]});
+        assert_eq!(rules_and_kept(&record.to_string()), (String::new(), 1), "in base64: {text}");
     }
 }
 
 #[test]
+fn what_is_left_of_a_text_is_no_event_when_it_is_read_again() {
+    let (a, b) = (line("a"), line("b"));
+    let text = format!("{{\"rule\":\"x\",\"output_fields\":{{\n{a}\n   {b}\n  {b}");
+    assert_eq!(rules_and_kept(&json!({"message": text}).to_string()), ("a".to_owned(), 2));
+    let texts = format!("{}\n{}\n{a}", json!(a), json!(b));
+    assert_eq!(rules_and_kept(&json!({"message": texts}).to_string()), ("aba".to_owned(), 0), "texts and objects");
+    let level = format!("[INFO] starting\nlevel=info msg={}\nlevel=info msg={}", json!(a), json!(b));
+    assert_eq!(rules_and_kept(&json!({"message": level}).to_string()), ("ab".to_owned(), 0));
+}
+
+#[test]
 fn an_alert_of_falco_as_text_is_kept_with_the_remedy() {
-    let alert = "07:00:00.1: Notice A shell was spawned in a container (user=root k8s.pod=web-1)";
+    let alert = "07:00:00.123456789: Notice A shell was spawned in a container (user=root k8s.pod=web-1)";
     let listed = |body: &str| -> Vec<_> {
         let kept = |element| match element {
             Element::Unreadable { reason, body } => {
@@ -123,16 +142,27 @@ fn an_alert_of_falco_as_text_is_kept_with_the_remedy() {
     assert_eq!(listed(&format!("{alert}\n{alert}")), ['k', 'k']);
     assert_eq!(listed(&json!({"log": format!("{alert}\n")}).to_string()), ['k']);
     assert_eq!(listed(&json!({"log": format!("{alert}\n{event}")}).to_string()), ['e', 'k']);
+    let odd = [alert.as_bytes(), b" \xff"].concat();
+    let found = delivery(&odd, received()).unwrap();
+    assert!(matches!(&found[..], [Element::Unreadable { reason, .. }] if reason.contains("json_output")), "{found:?}");
     assert_eq!(listed(&json!({"message": format!("<5>Nov 23 08:00:00 h falco: {alert}")}).to_string()), ['k']);
 }
 
 #[test]
 fn a_body_of_nothing_but_lines_of_a_log_is_read_as_these_are_in_a_wrapper() {
     let (a, b) = (line("a"), line("b"));
-    for head in ["2026-11-23T08:00:00.1Z stdout F ", "<14>1 2026-11-23T08:00:00.1Z h falco 1 - - ", "h falco[1]: "] {
+    for head in [
+        "2026-11-23T08:00:00.1Z stdout F ",
+        "<14>1 2026-11-23T08:00:00.1Z h falco 1 - - ",
+        "Nov 23 08:00:00 h falco[1]: ",
+    ] {
         assert_eq!(rules_and_kept(&format!("{head}{a}")), ("a".to_owned(), 0), "{head}");
         assert_eq!(rules_and_kept(&format!("{head}{a}\n{head}{b}\n")), ("ab".to_owned(), 0), "{head}");
         let Ok(Element::Event { .. }) = stored(&format!("{head}{a}"), received()) else { panic!("{head}") };
+    }
+    for body in [format!("2026-11-23 08:00:00 INFO {a}"), format!("plain\n08:00:00 {a}")] {
+        assert_eq!(rules_and_kept(body.strip_prefix("plain\n").unwrap_or(&body)), (String::new(), 1), "{body}");
+        assert!(events(&body).is_empty(), "{body}");
     }
     for body in ["plain", "h falco[1]: plain", "plain\nplain", "{\"rule\":"] {
         assert!(delivery(body.as_bytes(), received()).is_err(), "{body}");
@@ -170,7 +200,7 @@ fn lines_of_a_log_among_lines_of_json_are_read_as_those_in_a_wrapper() {
         let rules: Vec<_> = events(&body).into_iter().filter_map(|event| event.rule).collect();
         (rules.join(""), kept)
     };
-    assert_eq!(read(format!("{a}\nh falco[1]: {b}\n{c}")), ("abc".to_owned(), 0));
+    assert_eq!(read(format!("{a}\nfalco[1]: {b}\n{c}")), ("abc".to_owned(), 0));
     assert_eq!(read(format!("{a}\n{b}{c}\nplain")), ("abc".to_owned(), 1));
     assert_eq!(read(format!("{a}\n{b} {cut}\n{c}")), ("abc".to_owned(), 1));
     assert_eq!(read(format!("{a}\n{cut}\n{c}")), ("ac".to_owned(), 1));

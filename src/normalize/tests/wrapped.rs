@@ -96,6 +96,7 @@ fn what_services_wrap_around_an_event_is_taken_off() {
         json!([{"log": format!("2025-05-18T10:18:15.6Z stdout F {falco}\n"), "stream": "stdout"}]),
         json!({"message": format!("<134>1 2025-05-18T10:18:15.6Z node-1 falco 7 - - {falco}"), "facility": 16}),
         json!({"message": format!("[2025-05-18 10:18:15] falco: {falco} (end)")}),
+        json!({"MESSAGE": format!("\u{1b}[0m{falco}").as_bytes()}),
         json!({"MESSAGE": falco, "_SYSTEMD_UNIT": "falco-modern-bpf.service", "PRIORITY": "4"}),
         json!({"message": {"data": base64, "messageId": "1"}, "subscription": "projects/acme/subscriptions/falco"}),
         json!({"requestId": "r", "timestamp": 1_578_090_901_599_i64, "records": [{"data": base64}]}),

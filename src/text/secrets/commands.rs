@@ -49,7 +49,7 @@ const VALUED: &str = "ugUphC";
 /// that of a host.
 pub(super) fn place() -> String {
     let gap = r#"["'\\]*\s+["'\\]*"#;
-    let assignment = r"[A-Za-z_][0-9A-Za-z_]*=\S*";
+    let assignment = r"[A-Za-z_][0-9A-Za-z_]*=[^\s(`]*";
     let options = |valued: &str| {
         let with_value = format!(r"-[A-Za-z]*[{valued}]{gap}\S+|--(?:user|group)\s+\S+");
         // Of `time`, `-p` has none.
@@ -65,7 +65,7 @@ pub(super) fn place() -> String {
     ]
     .map(|(runs, valued)| {
         let options = options(valued);
-        format!(r#"(?:^|[\s`"'(;|&])(?:[^\s"']*/)?(?:{runs}){gap}{options}[^\s-]\S*{gap}"#)
+        format!(r#"(?:^|[\s`"'(;|&])(?:[^\s"']*/)?(?:{runs}){gap}{options}[^\s-]\S*{gap}(?:--{gap})?"#)
     })
     .join("|");
     let told = r"(?:^|[^0-9A-Za-z_.])[0-9A-Za-z_.]*(?:command|cmd|cmdline|exe)=";
@@ -80,7 +80,7 @@ static PROGRAM: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r#"{}([^\s"'
 pub(super) fn command(before: &str) -> &str {
     const NEAR: usize = 400;
     let near = &before[before.floor_char_boundary(before.len().saturating_sub(NEAR))..];
-    near.rsplit(['|', ';', '&', '\n']).next().unwrap_or_default()
+    near.rsplit(['|', ';', '&', '\n']).next().unwrap_or_default().trim_start()
 }
 
 /// Whether a command starts such a program. A word further behind is what the program is told.

@@ -1,0 +1,87 @@
+//! A delivery of several values: in a row, one a line, or in the lines of a log.
+
+use super::{Elements, heads, unreadable, values, wrapped};
+
+/// So many broken lines before the first good one, and it is not one document a line.
+const MOST_BROKEN_LINES: usize = 1_000;
+
+impl Elements {
+    /// Several values in a row, whatever stands between them; `None` when that is not what it is.
+    pub(super) fn several(mut self, text: &str) -> Option<Self> {
+        match values::row(text) {
+            Ok(items) if items.len() > 1 => {
+                items.into_iter().for_each(|item| self.element(item, 1));
+                Some(self)
+            }
+            _ => self.lines(text.as_bytes()),
+        }
+    }
+
+    /// One value a line, some of them broken, or the lines of a log; `None` when no line holds anything, or when it looks
+    /// like one broken document over several lines rather than many documents.
+    pub(super) fn lines(mut self, body: &[u8]) -> Option<Self> {
+        let lines: Vec<&[u8]> =
+            body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
+        let opens_a_document = lines.first().is_some_and(|line| matches!(line, [b'{' | b'[']));
+        // Where the first line is none of JSON, these are the lines of a log.
+        let of_log = lines.first().is_some_and(|line| !matches!(line, [b'{' | b'[', ..]));
+        let mut good = 0_usize;
+        for line in &lines {
+            good += usize::from(self.line(line, of_log));
+            // Rubbish of millions of lines is not kept line by line only to be refused as a whole.
+            if good == 0 && self.found.len() >= MOST_BROKEN_LINES {
+                return None;
+            }
+            if self.full {
+                return Some(self);
+            }
+        }
+        // The lines of one document over many lines do not all begin with a brace.
+        let one_each = lines.iter().all(|line| matches!(line, [b'{', _, ..]));
+        let believable = good > 0 && (!opens_a_document || one_each || good * 2 >= lines.len());
+        believable.then_some(self)
+    }
+
+    /// One line; whether it is nothing but objects and lists, or something of ours that a program wrote into its log.
+    fn line(&mut self, line: &[u8], of_log: bool) -> bool {
+        let text = match std::str::from_utf8(line) {
+            Ok(text) => text,
+            Err(error) => {
+                let text = String::from_utf8_lossy(line);
+                let is_alert = heads::is_alert(&text);
+                match is_alert {
+                    true => self.keep(unreadable(wrapped::AS_TEXT, &text)),
+                    false => self.broken_line(error, &text),
+                }
+                return is_alert;
+            }
+        };
+        let row = values::row(text);
+        if let Ok(row) = &row
+            && row.iter().all(|value| values::opens(value))
+        {
+            row.iter().for_each(|value| self.element(value, 1));
+            return true;
+        }
+        if let Ok(elements) = self.carried(&values::read(text)) {
+            self.join(elements);
+            return true;
+        }
+        match (row, wrapped::not_taken(text).filter(|_| !values::opens(text))) {
+            (_, Some(reason)) => {
+                let is_alert = reason == wrapped::AS_TEXT;
+                self.keep(unreadable(reason, text));
+                return of_log || is_alert;
+            }
+            (Err(error), None) if values::opens(text) => self.broken_line(error, text),
+            (_, None) => {
+                self.broken_line("it is neither an object nor an array, nor a line of a log with an event", text)
+            }
+        }
+        false
+    }
+
+    fn broken_line(&mut self, error: impl std::fmt::Display, line: &str) {
+        self.keep(unreadable(format!("this line cannot be read as JSON: {error}"), line));
+    }
+}
