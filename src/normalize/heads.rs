@@ -48,10 +48,10 @@ static HEADS: LazyLock<Regex> = LazyLock::new(|| {
 const PRIORITIES: [&str; 8] =
     ["Emergency ", "Alert ", "Critical ", "Error ", "Warning ", "Notice ", "Informational ", "Debug "];
 
-/// The time of an alert as Falco writes it without `json_output`, to the nanosecond: `08:00:01.887654321: Notice A shell …`,
-/// or with `time_format_iso_8601`.
+/// The time of an alert as Falco writes it without `json_output`: `08:00:01.887654321: Notice A shell …`; or, with
+/// `time_format_iso_8601`, the day too, to the nanosecond, which others do not write.
 static MOMENT: LazyLock<Regex> = LazyLock::new(|| {
-    let pattern = r"^(?:\d{4}-\d\d-\d\dT)?\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d{4})?: ";
+    let pattern = r"^(?:\d\d:\d\d:\d\d\.\d+|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d{4})): ";
     Regex::new(pattern).unwrap_or_else(|error| unreachable!("a constant: {error}"))
 });
 
@@ -137,6 +137,7 @@ mod tests {
     fn an_alert_without_fields_is_known_by_its_form() {
         for line in [
             "07:00:00.123456789: Notice A shell was spawned in a container (user=root)",
+            "07:00:00.1: Warning Sensitive file opened",
             "2026-11-20T08:00:01.887654321+0000: Critical Reverse shell",
             "<5>Nov 20 08:00:01 node-1 falco: 07:00:00.123456789: Warning Sensitive file opened",
             "2026-11-20T08:00:01.8Z stdout F 07:00:00.123456789: Error x",
