@@ -80,8 +80,8 @@ pub(super) fn hint(term: &Node, path: &ClaimPath, scope: Scope<'_>, budget: &mut
     Some(format!("the token leaves {claim} out when nothing was overridden: {how}"))
 }
 
-/// A term in which each part that looks at what may not be there says what it means to say of nothing. A guard before the
-/// whole of it would let pass what the other parts deny.
+/// A term in which each part that looks at what may not be there says what it means to say of nothing. A guard before
+/// the whole of it would let pass what the other parts deny.
 fn guarded(term: &Node, scope: Scope<'_>, budget: &mut Budget) -> String {
     let mut each = |parts: &[Node], between: &str| {
         let parts: Vec<String> = parts.iter().map(|part| guarded(part, scope, budget)).collect();
