@@ -21,7 +21,7 @@ impl Found {
                 "dbgstat" if values => self.words((&path, operator), &texts, &DEBUGGING, "dbgstat-value"),
                 "hwmodel" if values => self.words((&path, operator), &texts, &MODELS, "hwmodel-value"),
                 "swname" if values => self.words((&path, operator), &texts, &SOFTWARE, "swname-value"),
-                "submods.container.env" | "submods.container.env_override" if matches!(other, Node::Map(_)) => self.add(
+                "submods.container.env" if matches!(other, Node::Map(_)) => self.add(
                     Level::Warning,
                     "whole-environment",
                     format!("{path} is compared with a whole map"),

@@ -8,12 +8,15 @@ use super::known;
 use super::possible::{put, terms};
 use super::spoken::spoken;
 use super::strangers;
-use super::wish::Wish;
+use super::wish::{Wish, decided, is_empty};
 use crate::attest::cel::node::{ClaimPath, Node, Operator, Variable};
 use crate::attest::cel::{Budget, Scope, Value};
 
 const COMMAND: &str = "cmd_override";
 const ENVIRONMENT: &str = "env_override";
+
+/// The most bytes of a remedy that is written out.
+const LONGEST: usize = 600;
 
 /// The claims by their paths.
 pub(super) const OVERRIDES: [&str; 2] = ["submods.container.cmd_override", "submods.container.env_override"];
@@ -34,6 +37,11 @@ impl Found {
                     None if !says => {
                         "tokens leave this claim out when nothing was overridden, and what stands before the ? is then \
                          an error that denies: write has(CLAIM) && before it"
+                    }
+                    _ if !members(term, &path).is_empty() => {
+                        "tokens leave this claim out when nothing was overridden, and what was not is never in it; the \
+                         term is then an error that denies: write !has(CLAIM) || !has(CLAIM.NAME) || before it, for a \
+                         place in a list !has(CLAIM) || size(CLAIM) <= PLACE ||"
                     }
                     _ => {
                         "tokens leave this claim out when nothing was overridden, and the term is then an error that \
@@ -59,12 +67,12 @@ pub(super) fn hint(term: &Node, path: &ClaimPath, scope: Scope<'_>, budget: &mut
         return None;
     }
     let how = if without(term, scope, budget) {
-        let term = match (term, spoken(term)) {
-            (_, cut) if cut.ends_with('…') => "...".to_owned(),
-            (Node::Conditional(_), whole) => format!("({whole})"),
-            (_, whole) => whole,
-        };
-        format!("write (!has({claim}) || {term})")
+        let guarded = guarded(term, scope, budget);
+        if guarded.len() > LONGEST {
+            format!("guard each part of the term that looks at it, as (!has({claim}) || ...)")
+        } else {
+            format!("write {guarded}")
+        }
     } else {
         let wish = Wish { scope, budget, values: true }.of(term);
         wish.unwrap_or_else(|| format!("guard it with has({claim})"))
@@ -72,14 +80,77 @@ pub(super) fn hint(term: &Node, path: &ClaimPath, scope: Scope<'_>, budget: &mut
     Some(format!("the token leaves {claim} out when nothing was overridden: {how}"))
 }
 
+/// A term in which each part that looks at what may not be there says what it means to say of nothing. A guard before
+/// the whole of it would let pass what the other parts deny.
+fn guarded(term: &Node, scope: Scope<'_>, budget: &mut Budget) -> String {
+    let mut each = |parts: &[Node], between: &str| {
+        let parts: Vec<String> = parts.iter().map(|part| guarded(part, scope, budget)).collect();
+        format!("({})", parts.join(between))
+    };
+    match term {
+        Node::And(parts) => return each(parts, " && "),
+        Node::Or(parts) => return each(parts, " || "),
+        Node::Conditional(parts) => {
+            let [asked, then, otherwise] = parts.as_ref().each_ref().map(|part| guarded(part, scope, budget));
+            return format!("({asked} ? {then} : {otherwise})");
+        }
+        Node::Not(inner) if divided(inner) => return format!("!{}", guarded(inner, scope, budget)),
+        _ => {}
+    }
+    let so = without(term, scope, budget);
+    let mut parts = Vec::new();
+    for claim in paths(term) {
+        parts.push(if so { format!("!has({claim})") } else { format!("has({claim})") });
+        parts.extend(members(term, &claim).iter().map(|member| there(&claim, member, !so)));
+    }
+    let written = spoken(term);
+    parts.push(if written.ends_with('…') { "...".to_owned() } else { written });
+    format!("({})", parts.join(if so { " || " } else { " && " }))
+}
+
+/// Whether a term is of several, each of which may be an error by itself.
+fn divided(term: &Node) -> bool {
+    match term {
+        Node::Not(inner) => divided(inner),
+        Node::And(_) | Node::Or(_) | Node::Conditional(_) => true,
+        _ => false,
+    }
+}
+
+/// What a term takes out of a claim, by name or by place, and does not only ask has() for.
+fn members(term: &Node, claim: &ClaimPath) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    term.visit(&mut |part| {
+        let taken = matches!(part, Node::Select { .. } | Node::Index { .. });
+        let Some(path) = part.path().filter(|_| taken) else { return };
+        if claim_of(&path).as_ref() == Some(claim) {
+            found.extend(path.segments.get(claim.segments.len()).cloned());
+        }
+    });
+    found.dedup();
+    found
+}
+
+/// What asks whether a claim has a member, or has not.
+fn there(claim: &ClaimPath, member: &str, so: bool) -> String {
+    let path = ClaimPath { segments: [claim.segments.as_slice(), &[member.to_owned()]].concat(), ..claim.clone() };
+    let list = claim.segments.last().is_some_and(|name| name == COMMAND);
+    let (sign, not) = if so { (">", "") } else { ("<=", "!") };
+    if list {
+        format!("size({claim}) {sign} {member}")
+    } else if path.to_string() == format!("{claim}.{member}") {
+        format!("{not}has({path})")
+    } else {
+        format!("{not}({member:?} in {claim})")
+    }
+}
+
 /// Whether a term would be true of a token without overrides, if such a token had the claims, empty.
 fn without(term: &Node, scope: Scope<'_>, budget: &mut Budget) -> bool {
     let mut claims = scope.assertion.clone();
     for claim in paths(term) {
-        if claim.resolve(&claims).is_none() {
-            let list = claim.segments.last().is_some_and(|name| name == COMMAND);
-            put(&mut claims, &claim.segments, &if list { json!([]) } else { json!({}) });
-        }
+        let list = claim.segments.last().is_some_and(|name| name == COMMAND);
+        put(&mut claims, &claim.segments, &if list { json!([]) } else { json!({}) });
     }
     match term.evaluate_alone(Scope { assertion: &claims, ..scope }, budget) {
         Some(Ok(value)) => matches!(value, Value::Bool(true)),
@@ -93,7 +164,20 @@ fn of_nothing(term: &Node) -> bool {
         Node::Not(inner) => !of_nothing(inner),
         Node::And(parts) => parts.iter().all(of_nothing),
         Node::Or(parts) => parts.iter().any(of_nothing),
-        Node::Binary { operator, .. } => *operator == Operator::NotEqual,
+        Node::Binary { operator, operands } => {
+            let [left, right] = operands.as_ref();
+            if let Some((inner, so)) = decided(*operator, left, right, true) {
+                return of_nothing(inner) == so;
+            }
+            // Who writes the empty text means nothing by it.
+            let empty = is_empty(left) || is_empty(right);
+            match (operator, right) {
+                (Operator::Equal, _) => empty,
+                (Operator::NotEqual, _) => !empty,
+                (Operator::In, Node::List(items)) => items.iter().any(is_empty),
+                _ => false,
+            }
+        }
         _ => false,
     }
 }
@@ -122,6 +206,8 @@ fn known_override(path: &ClaimPath) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use crate::attest::policy::found::Remark;
     use crate::attest::policy::lint::lint;
     use crate::attest::policy::{Condition, Mapped, Policy, strangers};
@@ -154,9 +240,11 @@ mod tests {
             (format!("!('MODE' in {ENVIRONMENT})"), format!("!(\"MODE\" in {ENVIRONMENT})")),
             (format!("{ENVIRONMENT}.MODE != 'x'"), format!("{ENVIRONMENT}.MODE != \"x\"")),
             (
-                format!("!({ENVIRONMENT}.MODE == 'x' || '-x' in {COMMAND})"),
-                format!("!(({ENVIRONMENT}.MODE == \"x\") || (\"-x\" in {COMMAND}))"),
+                format!("{ENVIRONMENT}.MODE.startsWith('x') == false"),
+                format!("{ENVIRONMENT}.MODE.startsWith(\"x\") == false"),
             ),
+            (format!("{ENVIRONMENT}.MODE in ['', 'x']"), format!("{ENVIRONMENT}.MODE in [\"\", \"x\"]")),
+            (format!("{ENVIRONMENT}.MODE == ''"), format!("{ENVIRONMENT}.MODE == \"\"")),
         ] {
             let found = hints(&term);
             let remedy = format!(" || {write})");
@@ -170,6 +258,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_to_write_denies_only_what_the_term_means_to_deny() {
+        let other = json!({"cmd_override": ["-a"], "env_override": {"OTHER": "y"}});
+        let ours = json!({"cmd_override": ["-a", "-x"], "env_override": {"MODE": "x", "A-B": "x"}});
+        let nothing = json!({});
+        for term in [
+            format!("{ENVIRONMENT}.MODE != 'x'"),
+            format!("{ENVIRONMENT}['A-B'] != 'x'"),
+            format!("{COMMAND}[1] != '-x'"),
+            format!("{ENVIRONMENT}.MODE.startsWith('x') == false"),
+            format!("!has({ENVIRONMENT}.MODE)"),
+            format!("!({ENVIRONMENT}.MODE == 'x' || '-x' in {COMMAND})"),
+            format!("!({ENVIRONMENT}.NAME == 'x' || '-x' in {COMMAND})"),
+            format!("('-x' in {COMMAND} ? false : true)"),
+        ] {
+            let found = hints(&term);
+            let (_, written) = found[0].split_once("write ").unwrap();
+            let condition = Condition::compile(written).unwrap();
+            for (overrides, allowed) in [(&nothing, true), (&other, true), (&ours, false)] {
+                let mut token = strangers::ordinary();
+                for (name, value) in overrides.as_object().unwrap() {
+                    token["submods"]["container"][name] = value.clone();
+                }
+                let explained = condition.explain(&token, &Mapped::default());
+                assert_eq!(explained.allowed, allowed, "{written}: {overrides}");
+            }
+        }
+    }
+
+    #[test]
     fn who_asks_for_an_override_is_not_told_to_let_pass_who_has_none() {
         for (term, wish) in [
             (format!("{COMMAND} == ['-m', 'app.verify']"), format!("{COMMAND} were [\"-m\", \"app.verify\"]")),
@@ -178,6 +295,7 @@ mod tests {
             (format!("'--debug' in {COMMAND}"), format!("{COMMAND} held \"--debug\"")),
             (format!("{ENVIRONMENT}.MODE == 'x'"), format!("{ENVIRONMENT}.MODE were \"x\"")),
             (format!("{ENVIRONMENT}['MODE'] in ['x']"), format!("{ENVIRONMENT}.MODE were one of [\"x\"]")),
+            (format!("{ENVIRONMENT}.MODE != ''"), format!("{ENVIRONMENT}.MODE were anything but \"\"")),
             (format!("!({COMMAND} != ['-x'])"), format!("{COMMAND} were [\"-x\"]")),
         ] {
             let claim = if term.contains("cmd") { COMMAND } else { ENVIRONMENT };

@@ -20,8 +20,8 @@ impl Spelling {
             Self::Account => !MEMBERS.iter().any(|member| text.starts_with(member)),
             Self::ProjectId => !digits,
             Self::Digits => digits || text.is_empty(),
-            // A zone is a region with a letter behind it.
-            Self::Zone => !(text.contains('-') && text.ends_with(|c: char| c.is_ascii_digit())),
+            // A zone is a region with a letter behind it; a token's has no way to it before it.
+            Self::Zone => !(text.contains('/') || text.contains('-') && text.ends_with(|c: char| c.is_ascii_digit())),
         }
     }
 
@@ -41,7 +41,7 @@ impl Spelling {
             Self::Account => "an e-mail address alone, without \"serviceAccount:\" before it",
             Self::ProjectId => "a project's id; its number is project_number",
             Self::Digits => "a text of digits",
-            Self::Zone => "a zone, such as \"europe-west4-a\", and no region",
+            Self::Zone => "a zone's name alone, such as \"europe-west4-a\", and no region",
         }
     }
 }
@@ -74,6 +74,7 @@ mod tests {
             (format!("{gce}.instance_id != ''"), "", ""),
             (format!("{gce}.instance_id != 'job-7'"), "always-true", "a text of digits"),
             (format!("{gce}.zone == 'europe-west4'"), "never-true", "no region"),
+            (format!("{gce}.zone == 'projects/p/zones/us-central1-a'"), "never-true", "a zone's name alone"),
             (format!("{gce}.zone in ['europe-west4-a', 'us-central1-ai1a']"), "", ""),
             (format!("{gce}.zone.startsWith('europe-west4')"), "", ""),
             ("assertion.swversion.exists(v, v == 250800)".to_owned(), "never-true", "a list of texts"),

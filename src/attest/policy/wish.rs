@@ -219,7 +219,7 @@ fn claim(node: &Node) -> Option<ClaimPath> {
 }
 
 /// What is compared with `true` or `false` though it is one of them by itself, and which of them it should be.
-fn decided<'n>(operator: Operator, left: &'n Node, right: &'n Node, so: bool) -> Option<(&'n Node, bool)> {
+pub(super) fn decided<'n>(operator: Operator, left: &'n Node, right: &'n Node, so: bool) -> Option<(&'n Node, bool)> {
     let equal = match operator {
         Operator::Equal => so,
         Operator::NotEqual => !so,
@@ -256,7 +256,7 @@ fn never(subject: &Node, verb: &str, object: &Node) -> bool {
     }
 }
 
-fn is_empty(text: &Node) -> bool {
+pub(super) fn is_empty(text: &Node) -> bool {
     matches!(text, Node::Literal(Literal::Text(text)) if text.is_empty())
 }
 

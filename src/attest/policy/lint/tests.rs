@@ -352,3 +352,13 @@ fn a_provider_for_other_tokens_is_told_nothing_of_machines() {
     let own = "issuer: https://x.example\nfamily: confidential_space\ncondition: assertion.secboot\naudiences: [a]\n";
     assert!(lint(&Policy::read(own, "p").unwrap()).iter().any(|remark| remark.rule == "any-project"));
 }
+
+#[test]
+fn only_the_whole_environment_holds_more_than_was_asked_for() {
+    let whole =
+        |term: &str| rules(&format!("{GOOD} && (assertion.submods.container.{term})")).contains(&"whole-environment");
+    assert!(whole("env == {'MODE': 'x'}"));
+    for term in ["env_override == {}", "env_override == {'MODE': 'x'}"] {
+        assert!(!whole(term), "{term}");
+    }
+}
