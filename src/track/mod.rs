@@ -134,7 +134,8 @@ impl Tracker {
                     let (id, finding) = (finding_id(&entry.vm, check), Box::new(finding(entry, check, &context, now)));
                     if step.record.underway(check).is_some() {
                         // It may stand there of a failure before this one, and closed since both.
-                        late.push(FindingChange::Amend { id: id.clone(), finding: finding.clone() });
+                        let (id, finding) = (id.clone(), finding.clone());
+                        late.push(FindingChange::Amend { id, finding, only_closed: true });
                     }
                     FindingChange::Raise { id, finding }
                 }
@@ -221,7 +222,8 @@ impl Tracker {
             exempt: Some(self.acting.exempt.to_string()),
         };
         let finding = Box::new(finding(report, check, &context, now));
-        changes.push(FindingChange::Amend { id: finding_id(&report.vm, check), finding });
+        let id = finding_id(&report.vm, check);
+        changes.push(FindingChange::Amend { id, finding, only_closed: false });
         Ok(Followed::Changes(changes))
     }
 
