@@ -325,6 +325,9 @@ async fn a_failure_that_passed_during_an_outage_is_opened_and_closed() {
         assert_eq!(finding["state"], "INACTIVE", "{category}");
         let description = finding["description"].as_str().unwrap();
         assert!(description.contains("PCR_") || description.contains("Now off: nothing, since"), "{description}");
+        assert!(description.contains("This is told late, and is over: "), "{description}");
+        let steps = finding["nextSteps"].as_str().unwrap();
+        assert!(!steps.contains("instances stop") && !steps.contains("--shielded-learn"), "{steps}");
     }
     assert_eq!(finding(&world, LATE).await.unwrap()["sourceProperties"]["boot_counter"], 3.0);
 }
