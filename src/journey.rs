@@ -36,7 +36,7 @@ const LOOK_AGAIN_FOR_MORE: u32 = 1;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The note of a pass that has nothing to close yet.
-const UNDERWAY: &str = "The finding of a failure before this is not delivered yet, and is closed as soon as it is.";
+const UNDERWAY: &str = "The finding of a failure before this is not delivered yet; whoever delivers it closes it.";
 
 /// The stages behind the outbox, joined.
 #[derive(Debug)]

@@ -312,7 +312,7 @@ fn print(change: &FindingChange) {
     match change {
         FindingChange::Create { id, finding }
         | FindingChange::Raise { id, finding }
-        | FindingChange::Amend { id, finding } => {
+        | FindingChange::Amend { id, finding, .. } => {
             let time = finding.event_time.format("%FT%TZ");
             say!("{time} {id} {:?} {} {}", finding.severity, finding.category, finding.resource_name);
         }

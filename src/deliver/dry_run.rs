@@ -52,7 +52,9 @@ impl DryRun {
         let line = match change {
             FindingChange::Create { id, finding } => json!({ "would": "create", "findingId": id, "finding": finding }),
             FindingChange::Raise { id, finding } => json!({ "would": "raise", "findingId": id, "finding": finding }),
-            FindingChange::Amend { id, finding } => json!({ "would": "amend", "findingId": id, "finding": finding }),
+            FindingChange::Amend { id, finding, .. } => {
+                json!({ "would": "amend", "findingId": id, "finding": finding })
+            }
             FindingChange::Close { id, time, .. } => json!({ "would": "close", "findingId": id, "eventTime": time }),
         };
         let (written, answer) = oneshot::channel();

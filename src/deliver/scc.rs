@@ -79,7 +79,7 @@ impl SccSink {
             }
             // Boxed, because all the others would travel with each creation: eight kilobytes.
             FindingChange::Raise { id, finding } => Box::pin(self.raise(id, finding)).await,
-            FindingChange::Amend { id, finding } => Box::pin(self.amend(id, finding)).await,
+            FindingChange::Amend { id, finding, only_closed } => Box::pin(self.amend(id, finding, *only_closed)).await,
             FindingChange::Close { id, time, told, underway } => {
                 Box::pin(self.close(id, *time, *told, *underway)).await
             }
@@ -117,12 +117,12 @@ impl SccSink {
         self.patch(id, &stored, &mask, body).await
     }
 
-    async fn amend(&self, id: &FindingId, finding: &Finding) -> Result<Delivered, SinkError> {
+    async fn amend(&self, id: &FindingId, finding: &Finding, only_closed: bool) -> Result<Delivered, SinkError> {
         let Some(stored) = self.read(id).await? else { return Err(not_visible(id)) };
         // A closed one has the time of its end; an open one that is newer is another occurrence.
         let replaced =
             stored.event_time.is_some_and(|known| known.timestamp_millis() > finding.event_time.timestamp_millis());
-        if replaced && stored.is_active() {
+        if (replaced || only_closed) && stored.is_active() {
             return Ok(Delivered::AlreadyThere);
         }
         let (mut mask, mut body) = said(&encode(finding)?, AMENDABLE)?;

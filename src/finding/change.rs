@@ -28,6 +28,9 @@ pub enum FindingChange {
         id: FindingId,
         /// What it says.
         finding: Box<Finding>,
+        /// Only where it is INACTIVE. One that is ACTIVE was raised just before, and its time has to stay as it is: what
+        /// closes it next may be dated only a moment later.
+        only_closed: bool,
     },
     /// A stateful finding whose cause has gone: set INACTIVE if it exists and is older than `time`. One that is INACTIVE
     /// gets the time as well, so that an older occurrence that is still on its way does not reopen it.

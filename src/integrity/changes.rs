@@ -5,12 +5,12 @@
 //! again. A finding about them says how things stand now, so every update of it is told under a later time than the
 //! one before: an entry that arrives late would be old news otherwise.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use super::changed::Change;
 use super::entry::{Audit, Check, Entry, Fact};
 use super::moment::Moment;
-use super::record::{Action, Record};
+use super::record::{Action, Record, STEP};
 
 /// What a relearned baseline is called among the changes.
 const BASELINE: &str = "baseline";
@@ -40,16 +40,18 @@ impl Record {
             .or_else(|| if news || changed { self.tell(check, entry, changed, fresh) } else { None })
     }
 
-    /// What is undone by now is told nevertheless, when that came to be known only while the entry waited.
+    /// What is undone by now is told nevertheless, when that came to be known only while the entry waited. Whatever
+    /// entry raised the finding tells it again, also one that switched only some of what was off on again.
     fn tell_late(&mut self, check: Check, entry: &Entry, accepted: DateTime<Utc>) -> Option<Action> {
         let moment = entry.moment();
         let standing = self.checks.get(&check).filter(|standing| standing.passed > standing.failed)?;
-        if self.is_bad(check) || entry.failed() != Some(true) {
+        if self.is_bad(check) {
             return None;
         }
         let again = standing.underway == Some(moment);
         let failed = entry.audit()?.operation.as_ref().is_some_and(|operation| self.changes.has_failed(operation));
-        let late = !failed && standing.passed > Some(moment) && standing.is_news(moment, accepted);
+        let bad_news = entry.failed() == Some(true) && !failed;
+        let late = bad_news && standing.passed > Some(moment) && standing.is_news(moment, accepted);
         if !again && !late {
             return None;
         }
@@ -143,7 +145,7 @@ impl Record {
     /// have died before it was delivered.
     fn tell(&mut self, check: Check, entry: &Entry, changed: bool, fresh: bool) -> Option<Action> {
         let time = match self.newest(check).map(|told| told.time) {
-            Some(told) if changed => entry.time.max(told + TimeDelta::milliseconds(1)),
+            Some(told) if changed => entry.time.max(told + STEP),
             Some(told) => told,
             None if changed => entry.time,
             None => return None,
@@ -186,6 +188,8 @@ fn asked_for(fact: &Fact, time: DateTime<Utc>) -> Vec<Change> {
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
+
+    use chrono::TimeDelta;
 
     use super::*;
     use crate::integrity::changed::KEPT;

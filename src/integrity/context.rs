@@ -1,5 +1,7 @@
 //! What a finding is made of beside its entry.
 
+use chrono::{DateTime, Utc};
+
 use super::answer::Answer;
 use super::entry::Entry;
 use super::judgement::Judgement;
@@ -16,6 +18,8 @@ pub struct Context {
     pub name: Option<String>,
     /// What was done about it, or is going to be.
     pub answer: Option<Answer>,
+    /// When what it tells of was over, if that was before it could be told.
+    pub over: Option<DateTime<Utc>>,
     /// The label that exempts a VM from being acted on, `KEY=VALUE`.
     pub exempt: Option<String>,
 }

@@ -113,6 +113,7 @@ fn description(entry: &Entry, check: Check, context: &Context) -> String {
         return text::printable(&not_approved(entry, &place, context)).into_owned();
     }
     let mut parts = vec![format!("{} {place}", headline(entry))];
+    parts.extend(over(check, context));
     // First, so that it is not what is cut off.
     parts.extend(context.answer.as_ref().map(Answer::sentence));
     if let Some(report) = boot_report(entry) {
@@ -142,9 +143,21 @@ fn description(entry: &Entry, check: Check, context: &Context) -> String {
     text::printable(&parts.join("\n")).into_owned()
 }
 
+/// What came too late to be told while it was so.
+fn over(check: Check, context: &Context) -> Option<String> {
+    let what = match check {
+        Check::Options => "everything was switched on again",
+        Check::EarlyBoot | Check::LateBoot | Check::Launch => "the check has passed since",
+        Check::BootIncomplete | Check::VtpmCleared | Check::Relearned | Check::NotApproved => "it is no longer so",
+    };
+    let time = context.over?.format("%Y-%m-%d %H:%M:%S UTC");
+    Some(format!("This is told late, and is over: {what}, as of {time}."))
+}
+
 /// The relearn race was lost.
 fn not_approved(entry: &Entry, place: &str, context: &Context) -> String {
     let mut parts = vec![format!("The integrity policy baseline is not what was approved {place}")];
+    parts.extend(over(Check::NotApproved, context));
     if let (Some(learning), Some(report)) = (&context.record.learning, boot_report(entry)) {
         let called = learning.called.format("%Y-%m-%d %H:%M:%S UTC");
         let told = if learning.taken {

@@ -11,6 +11,10 @@ use super::entry::Check;
 use super::learning::Learning;
 use super::moment::Moment;
 
+/// The least between two updates of a finding that are not dated by what happened. Not a millisecond: each time that
+/// something is put on it, as an answer, moves the time that stands there by one, and the next has to be later.
+pub(super) const STEP: TimeDelta = TimeDelta::milliseconds(10);
+
 /// What is known about one check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
@@ -146,7 +150,7 @@ impl Record {
     /// Ends a failure that may be dated later than what ends it.
     pub(super) fn pass_after_all(&mut self, check: Check, moment: Moment) -> Option<Action> {
         let failed = self.checks.get(&check)?.failed?;
-        let time = moment.time.max(failed.time + TimeDelta::milliseconds(1));
+        let time = moment.time.max(failed.time + STEP);
         self.pass(check, Moment { time, ..moment }, false)
     }
 

@@ -79,6 +79,9 @@ impl Commands {
 
     fn steps(&self, entry: &Entry, check: Check, context: &Context) -> Vec<String> {
         let Self { vm, place, read, later_reports, stop, relearn, evidence, describe, .. } = self;
+        if context.over.is_some() && !matches!(check, Check::VtpmCleared | Check::Relearned) {
+            return self.over(check);
+        }
         let (project, id) = (shell::word(&entry.vm.project).unwrap_or_default(), entry.vm.id);
         match check {
             Check::EarlyBoot | Check::LateBoot => self.failed_boot(check, context),
@@ -108,6 +111,24 @@ impl Commands {
                 "Compare the next late boot report's policy with an approved baseline: the relearned values are now what the VM is measured against.".to_owned(),
             ],
         }
+    }
+
+    /// What is over needs nothing to be stopped or learned, only somebody who knows why it was.
+    fn over(&self, check: Check) -> Vec<String> {
+        let Self { read, later_reports, describe, .. } = self;
+        if check == Check::Options {
+            return vec![
+                format!("See that all is on: `{describe}`"),
+                "Ask who switched it off why: the VM may have booted without it meanwhile.".to_owned(),
+            ];
+        }
+        let mut steps = vec![format!("See what was reported: `{read}`")];
+        if check != Check::Launch {
+            steps
+                .push(format!("Compare it with the reports since: `{later_reports} | sysdig-scc integrity explain -`"));
+        }
+        steps.push("Ask whoever maintains the VM what explains it.".to_owned());
+        steps
     }
 
     fn failed_boot(&self, check: Check, context: &Context) -> Vec<String> {

@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::config::acting::ActingConfig;
 use crate::finding::FindingChange;
+use crate::integrity::answer;
 use crate::integrity::baseline::Subject;
 use crate::integrity::context::Context;
 use crate::integrity::entry::Answered;
@@ -120,8 +121,9 @@ impl Tracker {
                 }
                 Action::Raise(check) => {
                     let assessment = self.assessed(entry, known, now).await?;
+                    let over = step.record.underway(check).and_then(|_| step.record.passed(check));
                     if let Some(assessment) = assessment.as_ref().filter(|_| entry.check() == Some(check)) {
-                        plan = self.plan(entry, assessment, now);
+                        plan = self.plan(entry, assessment, over, now);
                     }
                     let answer = plan.as_ref().filter(|_| entry.check() == Some(check)).map(Plan::answer_now);
                     let context = Context {
@@ -129,12 +131,14 @@ impl Tracker {
                         record: step.record.clone(),
                         name: known.name.map(str::to_owned),
                         answer,
+                        over,
                         exempt: Some(self.acting.exempt.to_string()),
                     };
                     let (id, finding) = (finding_id(&entry.vm, check), Box::new(finding(entry, check, &context, now)));
-                    if step.record.underway(check).is_some() {
+                    if over.is_some() {
                         // It may stand there of a failure before this one, and closed since both.
-                        late.push(FindingChange::Amend { id: id.clone(), finding: finding.clone() });
+                        let (id, finding) = (id.clone(), finding.clone());
+                        late.push(FindingChange::Amend { id, finding, only_closed: true });
                     }
                     FindingChange::Raise { id, finding }
                 }
@@ -218,10 +222,12 @@ impl Tracker {
             record,
             name: answered.name.clone(),
             answer: Some(answered.answer.clone()),
+            over: None,
             exempt: Some(self.acting.exempt.to_string()),
         };
         let finding = Box::new(finding(report, check, &context, now));
-        changes.push(FindingChange::Amend { id: finding_id(&report.vm, check), finding });
+        let id = finding_id(&report.vm, check);
+        changes.push(FindingChange::Amend { id, finding, only_closed: false });
         Ok(Followed::Changes(changes))
     }
 
@@ -237,9 +243,22 @@ impl Tracker {
         Ok(Some(FindingChange::Close { id: finding_id(vm, check), time, told, underway: record.underway(check) }))
     }
 
-    fn plan(&self, entry: &Entry, assessment: &Assessment, now: DateTime<Utc>) -> Option<Plan> {
+    /// `over`: when the check passed, if it has since. Then nothing is done, and nobody need ask Compute Engine.
+    fn plan(
+        &self,
+        entry: &Entry,
+        assessment: &Assessment,
+        over: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Option<Plan> {
         let under = Under { mode: self.acting.mode, dry_run: self.acting.dry_run };
-        Plan::new(entry, decide(&self.acting, entry, assessment), assessment, under, now)
+        let mut plan = Plan::new(entry, decide(&self.acting, entry, assessment), assessment, under, now)?;
+        if let Some(passed) = over.filter(|_| plan.answer.is_none()) {
+            let passed = passed.format("%Y-%m-%d %H:%M:%S UTC");
+            let told = format!("nothing was done: the check has passed since, on {passed}.");
+            plan.end(answer::Result::Refused, answer::Reason::PassedSince, told, now);
+        }
+        Some(plan)
     }
 
     /// To be told once `raised` of `entry` is delivered. A check may have passed while its finding was underway: what

@@ -6,6 +6,7 @@ use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use sysdig_scc::config::acting::Mode;
 use sysdig_scc::finding::FindingChange;
+use sysdig_scc::integrity::Fact;
 use sysdig_scc::track::baselines::Baselines;
 use sysdig_scc::track::{Followed, Known};
 
@@ -98,6 +99,31 @@ async fn what_is_not_good_any_more_when_it_is_acted_on_becomes_high() {
     assert_eq!((ended(&plan), bench.compute.verbs()), (("done", "asked"), vec!["stop".to_owned()]));
     let amended = bench.tracker().follow(&plan.entry().unwrap(), Known::default(), bench.now()).await.unwrap();
     assert_eq!((severity(raised), severity(amended)), (json!("LOW"), json!("HIGH")));
+}
+
+/// The failure came in before the pass, and its finding could not be delivered until then.
+#[tokio::test]
+async fn a_failure_that_passed_before_it_could_be_told_announces_no_answer() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    let accepted = Known { accepted: Some(bench.now()), ..Known::default() };
+    let failed = entry(&late(3));
+    let mut passed = entry(&late(4));
+    let Fact::LateBoot(report) = &mut passed.fact else { panic!("{passed:?}") };
+    report.stated = Some(true);
+    for entry in [&failed, &passed] {
+        bench.tracker().follow(entry, accepted, bench.now()).await.unwrap();
+    }
+    let (followed, plan) = bench.tracker().follow_and_plan(&failed, accepted, bench.now()).await.unwrap();
+    assert_eq!(ended(&plan.unwrap()), ("refused", "passed_since"));
+    let Followed::Changes(changes) = followed else { panic!("{followed:?}") };
+    let [FindingChange::Raise { finding, .. }, FindingChange::Amend { only_closed: true, .. }] = &changes[..] else {
+        panic!("{changes:?}")
+    };
+    let description = finding.description.as_deref().unwrap();
+    assert!(description.contains("the check has passed since, as of 2026-11-20 11:11:12 UTC."), "{description}");
+    assert!(!description.contains("Compute Engine is asked first"), "{description}");
+    let steps = finding.next_steps.as_deref().unwrap();
+    assert!(!steps.contains("instances stop") && !steps.contains("--shielded-learn"), "{steps}");
 }
 
 /// Boot 4 came up between the check and the relearn, and its report comes after it.

@@ -207,7 +207,7 @@ async fn an_occurrence_that_is_not_newer_changes_nothing() {
 
 #[tokio::test]
 async fn amending_changes_what_is_said_and_never_the_state_nor_a_newer_occurrence() {
-    let amend = FindingChange::Amend { id: id(), finding: finding(time()) };
+    let amend = FindingChange::Amend { id: id(), finding: finding(time()), only_closed: false };
     let newer = time() + TimeDelta::seconds(5);
     for (state, since, expected) in [
         ("ACTIVE", time(), Delivered::Written),
@@ -225,6 +225,11 @@ async fn amending_changes_what_is_said_and_never_the_state_nor_a_newer_occurrenc
             assert_eq!(sent, since + TimeDelta::milliseconds(1), "the least that an update may say");
         }
     }
+    for (state, expected) in [("ACTIVE", Delivered::AlreadyThere), ("INACTIVE", Delivered::Written)] {
+        let late = FindingChange::Amend { id: id(), finding: finding(time()), only_closed: true };
+        let wire = standing(state, time()).await;
+        assert_eq!(sink(&wire, open_pace()).deliver(&late).await.unwrap(), expected, "what closes it may be next");
+    }
     let empty = Wire::start(|_| Answer::json(200, json!({ "totalSize": 0 }))).await;
     let error = sink(&empty, open_pace()).deliver(&amend).await.unwrap_err();
     assert_eq!((error.verdict(), error.label()), (Verdict::Retry(None), "not_visible"));
@@ -232,7 +237,7 @@ async fn amending_changes_what_is_said_and_never_the_state_nor_a_newer_occurrenc
 
 #[tokio::test]
 async fn an_update_that_came_second_is_made_again_and_one_that_is_refused_for_itself_is_not() {
-    let amend = FindingChange::Amend { id: id(), finding: finding(time()) };
+    let amend = FindingChange::Amend { id: id(), finding: finding(time()), only_closed: false };
     let page = |since| Answer::json(200, json!({"listFindingsResults": [{"finding": stored("ACTIVE", since)}]}));
     for (change, since, expected) in [
         (&amend, time() + TimeDelta::milliseconds(1), (Verdict::Retry(None), "overtaken")),
@@ -529,7 +534,7 @@ impl std::io::Write for Lines {
 async fn a_dry_run_writes_one_line_a_change() {
     let lines = Lines::default();
     let dry = DryRun::new(lines.clone());
-    let amend = FindingChange::Amend { id: id(), finding: finding(time()) };
+    let amend = FindingChange::Amend { id: id(), finding: finding(time()), only_closed: false };
     for change in
         [create(), raise(), amend, FindingChange::Close { id: id(), time: time(), told: false, underway: None }]
     {

@@ -325,8 +325,37 @@ async fn a_failure_that_passed_during_an_outage_is_opened_and_closed() {
         assert_eq!(finding["state"], "INACTIVE", "{category}");
         let description = finding["description"].as_str().unwrap();
         assert!(description.contains("PCR_") || description.contains("Now off: nothing, since"), "{description}");
+        assert!(description.contains("This is told late, and is over: "), "{description}");
+        let steps = finding["nextSteps"].as_str().unwrap();
+        assert!(!steps.contains("instances stop") && !steps.contains("--shielded-learn"), "{steps}");
     }
     assert_eq!(finding(&world, LATE).await.unwrap()["sourceProperties"]["boot_counter"], 3.0);
+}
+
+/// Options that were switched in steps, or told in another order, or whose switching on failed.
+#[tokio::test]
+async fn what_was_switched_off_and_on_in_steps_during_an_outage_is_opened_and_closed() {
+    let off = |second, request| switched("o1", second, request);
+    let on = |operation, second| switched(operation, second, json!({"enableSecureBoot": true}));
+    let monitoring_on = switched("o3", 40, json!({"enableIntegrityMonitoring": true}));
+    let secure_boot = json!({"enableSecureBoot": false});
+    let both_off = off(0, json!({"enableSecureBoot": false, "enableVtpm": false}));
+    let vtpm_on = switched("o3", 40, json!({"enableVtpm": true}));
+    for entries in [
+        vec![both_off, on("o2", 20), vtpm_on],
+        vec![monitoring_on, off(10, secure_boot.clone()), on("o2", 20)],
+        vec![off(0, secure_boot), on("o2", 20), failed(&on("o2", 20), 25), on("o3", 40)],
+    ] {
+        let world = world().await;
+        world.scc_fails(json!({"next": 1_000_000, "status": 503})).await;
+        for (before, entry) in entries.iter().enumerate() {
+            assert_eq!(push(&world, wrapped(entry.to_string().as_bytes())).await, 204);
+            world.until(|_| tried(&world) == before + 1).await;
+        }
+        world.scc_recovers().await;
+        world.settle().await;
+        assert_eq!(state(&world, SWITCHED_OFF).await.as_deref(), Some("INACTIVE"), "{entries:#?}");
+    }
 }
 
 fn rows(world: &World) -> Vec<Listed> {
@@ -350,7 +379,7 @@ async fn a_pass_does_not_wait_for_the_finding_of_a_failure_that_was_parked() {
         rows(&world).into_iter().find_map(|row| row.reason.filter(|reason| reason.contains("not delivered yet")));
     assert_eq!(
         told.as_deref(),
-        Some("The finding of a failure before this is not delivered yet, and is closed as soon as it is.")
+        Some("The finding of a failure before this is not delivered yet; whoever delivers it closes it.")
     );
     assert_eq!(state(&world, LATE).await, None);
     let parked = rows(&world).into_iter().find(|row| row.reason.as_deref() != told.as_deref()).unwrap().id;
