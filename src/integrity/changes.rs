@@ -380,9 +380,10 @@ mod tests {
         ) {
             let mut entries = Vec::new();
             for (operation, (second, options, fails)) in (0..).zip(asked) {
-                entries.push(switched(operation, second, options));
+                entries.push(switched(operation, second * 10, options));
+                // Never in the same moment as another: an entry that is underway is known by its own.
                 if fails && entries.len() < 5 {
-                    entries.push(failed(operation, second + 2, Check::Options));
+                    entries.push(failed(operation, second * 10 + 15 + operation, Check::Options));
                 }
             }
             let (open, off) = in_every_order(&entries, Check::Options);

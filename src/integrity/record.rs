@@ -25,7 +25,7 @@ pub struct Standing {
     /// The pass that ended a failure: it has to close the finding, others only make sure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Moment>,
-    /// The entry that told of the newest failure, until its finding is delivered. Nobody waits for that finding,
+    /// The entry that told of the newest failure, by its moment, until its finding is delivered. Nobody waits for that finding,
     /// which may never come: whoever delivers it looks whether the check has passed since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub underway: Option<Moment>,
