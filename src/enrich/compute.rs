@@ -1,7 +1,8 @@
 //! Compute Engine: which instance it was, and what is known of it.
 //!
 //! Asked by the event's numeric id, else by the node that Kubernetes named, else by the node's name, the host's name, and
-//! the internal address; what no filter finds, addresses and full host names, in an inventory. Which of those that answer it was is decided in `judge`.
+//! the internal address; what no filter finds, addresses and full host names, in an inventory. Which of those that
+//! answer it was is decided in `judge`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
