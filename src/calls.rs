@@ -47,8 +47,7 @@ pub fn is_loopback(url: &Url) -> bool {
 }
 
 /// The token that a sender's header `Authorization` shows: bare (the 2019 connector), `Bearer` (the event forwarder),
-/// `CSCC` (the 2018 connector), or
-/// Basic with the token as password.
+/// `CSCC` (the 2018 connector), or Basic with the token as password.
 pub fn shown_token(header: &[u8]) -> Option<Vec<u8>> {
     let header = header.trim_ascii();
     let Some(space) = header.iter().position(u8::is_ascii_whitespace) else {

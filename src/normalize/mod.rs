@@ -79,6 +79,16 @@ pub enum Element {
     },
 }
 
+impl Element {
+    /// Why it is kept instead of taken, if it is.
+    fn reason(self) -> Option<String> {
+        match self {
+            Self::Unreadable { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+}
+
 /// Why a whole delivery cannot be read. The sender gets 400.
 #[derive(Debug, thiserror::Error)]
 pub enum NormalizeError {
@@ -187,13 +197,13 @@ struct Elements {
     room: usize,
     /// Whether there were more than there is room for.
     full: bool,
-    /// Why the first of those that seem to hold an event was not taken.
-    left: Option<String>,
+    /// Whether one of them seems to hold an event that was not taken.
+    seems: bool,
 }
 
 impl Elements {
     fn new(received: DateTime<Utc>, room: usize) -> Self {
-        Self { received, found: Vec::new(), wrappers: 0, room, full: false, left: None }
+        Self { received, found: Vec::new(), wrappers: 0, room, full: false, seems: false }
     }
 
     /// Keeps one more, while there is room.
@@ -298,7 +308,7 @@ impl Elements {
             false => None,
         };
         if let Some(reason) = wrapped::hidden(json, text).or(left) {
-            self.left.get_or_insert_with(|| reason.clone());
+            self.seems = true;
             return self.keep(unreadable(reason, text));
         }
         let kind = if has_type { Ignored::OtherType } else { Ignored::from_unknown(json) };
@@ -314,16 +324,16 @@ impl Elements {
     /// When nothing is: why an event that seems to be in it was not taken.
     fn unwrapped(&mut self, text: &str) -> Result<(), Option<String>> {
         let mut taken: Vec<Range<usize>> = Vec::new();
-        let (mut left, mut why) = (Vec::new(), None);
+        let mut left = Vec::new();
         for inner in wrapped::candidates(text) {
             if self.full {
                 break;
             }
             let elements = match self.carried(&inner) {
                 Ok(elements) => elements,
-                Err(reason) => {
-                    why = why.or(reason);
-                    left.extend(inner.left.into_iter().filter(|left| wrapped::not_taken(left).is_some()));
+                Err(seeming) => {
+                    left.extend(seeming);
+                    left.extend(inner.left.iter().filter_map(|left| wrapped::broken(left)));
                     continue;
                 }
             };
@@ -338,21 +348,22 @@ impl Elements {
         }
         // Where nothing is taken, the wrapper itself is kept for what is left.
         if taken.is_empty() {
-            return Err(why.or_else(|| wrapped::not_taken(left.first()?)));
+            return Err(left.into_iter().find_map(Element::reason));
         }
-        left.iter().filter_map(|left| wrapped::broken(left)).for_each(|element| self.keep(element));
+        left.into_iter().for_each(|element| self.keep(element));
         Ok(())
     }
 
     /// The elements that a wrapper or a line of a log carries, with what breaks off in it.
     ///
     /// # Errors
-    /// When they are not ours: why an event that seems to be in them was not taken.
-    fn carried(&self, inner: &Values<'_>) -> Result<Self, Option<String>> {
+    /// When they are not ours: those of them that seem to hold an event.
+    fn carried(&self, inner: &Values<'_>) -> Result<Self, Vec<Element>> {
         let mut elements = Self { wrappers: self.wrappers + 1, ..Self::new(self.received, self.room) };
         inner.found.iter().for_each(|value| elements.element(value, 1));
         if !wrapped::is_ours(&elements.found) {
-            return Err(elements.left);
+            elements.found.retain(|element| elements.seems && matches!(element, Element::Unreadable { .. }));
+            return Err(elements.found);
         }
         inner.left.iter().filter_map(|left| wrapped::broken(left)).for_each(|element| elements.keep(element));
         Ok(elements)

@@ -186,6 +186,8 @@ fn an_event_that_breaks_off_is_kept_beside_one_in_another_member() {
     let cut = &b[..b.len() - 20];
     let body = json!({"event": serde_json::from_str::<Value>(&a).unwrap(), "message": cut, "log": "plain"});
     assert_eq!(rules_and_kept(&body.to_string()), ("a".to_owned(), 1));
+    let nested = json!({"message": a, "data": {"log": format!("somebody said {b}")}});
+    assert_eq!(rules_and_kept(&nested.to_string()), ("a".to_owned(), 1));
     let twice = json!({"log": format!("{a}\n{cut}"), "message": format!("{a}\n{cut}")});
     assert_eq!(rules_and_kept(&twice.to_string()), ("a".to_owned(), 1), "once, as the event beside it");
 }
