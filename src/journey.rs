@@ -88,7 +88,8 @@ impl Journey {
             Decision::Filtered(note) => Attempt::Done { outcome: Outcome::Filtered, note: Some(note) },
             Decision::Deliver(changes) => self.deliver(&changes).await,
             Decision::Follow => match &*event {
-                Event::Integrity(integrity) => self.follow(integrity, entry.accepted, &enriched, now).await,
+                // Boxed, because it would travel with each runtime event: some kilobytes.
+                Event::Integrity(integrity) => Box::pin(self.follow(integrity, entry.accepted, &enriched, now)).await,
                 _ => Attempt::Done { outcome: Outcome::Filtered, note: None },
             },
         }

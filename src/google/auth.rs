@@ -235,7 +235,8 @@ impl TokenSource {
         let flight = self.0.flights.fetch_add(1, Ordering::AcqRel) + 1;
         let now = (self.0.clock)();
         // What a library makes of an answer may be a panic. That is no event's fault, and must not look like one's.
-        let granted = AssertUnwindSafe(self.0.grant(now)).catch_unwind().await;
+        // Boxed, because the room for this rare call would travel with each of the others: two kilobytes.
+        let granted = AssertUnwindSafe(Box::pin(self.0.grant(now))).catch_unwind().await;
         let granted = granted.unwrap_or_else(|_| Err(panicked(self.kind())));
         let outcome = granted.and_then(|granted| usable(self.kind(), token(granted, now, flight), now));
         let label = if outcome.is_ok() { "ok" } else { "failed" };
