@@ -260,17 +260,22 @@ impl Elements {
         match json {
             Json::Null => self.keep(Element::Ignored(Ignored::Empty)),
             Json::Map(_) if notification::is_one(json) => self.notification(json, text),
-            Json::Map(_) if falco::is_falco(json) && (self.wrappers == 0 || falco::is_surely(json)) => {
-                match falco::ignored(json) {
-                    Some(ignored) => self.keep(Element::Ignored(ignored)),
-                    None => self.event(falco::event(json, self.received), text),
-                }
-            }
+            Json::Map(_) if self.is_falco(json) => match falco::ignored(json) {
+                Some(ignored) => self.keep(Element::Ignored(ignored)),
+                None => self.event(falco::event(json, self.received), text),
+            },
             Json::Map(_) if json.member("policyEvents").is_list() => self.page(text, "policyEvents"),
             Json::Map(_) if is_page(json) => self.page(text, "data"),
             Json::Map(_) => self.single(json, text),
             other => self.keep(unreadable(format!("the element is {}, not an object", other.kind()), text)),
         }
+    }
+
+    /// Whether it is Falco's event. What may as well be another program's is one only where nothing is wrapped around
+    /// it, and where it is not Sysdig's: what is kept of a wrapped one is read again without its wrapper.
+    fn is_falco(&self, json: &Json<'_>) -> bool {
+        let may_be = self.wrappers == 0 && !sysdig::is_surely_policy_event(json);
+        falco::is_falco(json) && (may_be || falco::is_surely(json))
     }
 
     /// One object that is not a container of others.

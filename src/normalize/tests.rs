@@ -103,6 +103,17 @@ fn a_stored_body_gives_the_same_event_again() {
 }
 
 #[test]
+fn sysdigs_event_with_some_of_falcos_members_is_sysdigs_wrapped_or_not() {
+    let event = r#"{"id":"a1","type":"policy","content":{"ruleName":"r"},"rule":"r","priority":"Warning","time":"t"}"#;
+    for body in [event.to_owned(), format!(r#"{{"log":{event}}}"#)] {
+        let element = elements(&body).remove(0);
+        let Element::Event { event: Event::Runtime(event), body } = &element else { panic!("{element:?}") };
+        assert_eq!(event.shape, Shape::Forwarder);
+        assert_eq!(stored(body, received()).unwrap(), element);
+    }
+}
+
+#[test]
 fn a_stored_event_with_a_log_entrys_member_is_still_an_event() {
     for (member, event) in
         [("textPayload", r#""content":{"ruleName":"r"}"#), ("messageId", r#""rule":"r","output_fields":{}"#)]
