@@ -5,6 +5,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::env::{Area, Env, Setting};
+use crate::event::location::{is_region, is_zone};
 use crate::google::{compute, resource_manager};
 
 /// Where instances are.
@@ -221,11 +222,9 @@ fn names(env: &mut Env, setting: &'static Setting, fits: impl Fn(u8) -> bool) ->
 
 fn zones(env: &mut Env) -> Option<Vec<String>> {
     let zones = names(env, &COMPUTE_ZONE, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')?;
-    // A zone is its region and a letter behind one more hyphen: us-central1-a, and us-central1-ai1a.
-    let is_zone = |name: &str| name.matches('-').count() >= 2 && name.ends_with(|c: char| c.is_ascii_lowercase());
     if let Some(wrong) = zones.iter().find(|name| !is_zone(name)) {
-        let is_region = wrong.matches('-').count() == 1 && wrong.ends_with(|c: char| c.is_ascii_digit());
-        let (what, such) = if is_region { ("is a region", wrong.as_str()) } else { ("is no zone", "europe-west3") };
+        let (what, such) =
+            if is_region(wrong) { ("is a region", wrong.as_str()) } else { ("is no zone", "europe-west3") };
         let remedy = format!("name zones, such as {such}-a,{such}-b, or leave it empty for all zones");
         env.problem(COMPUTE_ZONE.name, &format!("has {wrong:?}, which {what}"), &remedy);
         return None;

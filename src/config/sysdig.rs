@@ -249,9 +249,6 @@ pub struct PollConfig {
     pub filter: Option<String>,
 }
 
-/// The API's longest window and the longest backfill.
-pub const LONGEST_BACKFILL: Duration = Duration::from_secs(14 * 24 * 3600);
-
 impl SysdigConfig {
     /// Reads the area. `None` when something is wrong; the problems are in `env`.
     pub fn read(env: &mut Env) -> Option<Self> {

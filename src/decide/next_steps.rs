@@ -11,11 +11,12 @@ use std::fmt::{Display, Write};
 
 use ended::End;
 
-use super::resource::{Resource, is_cluster_name, is_not_gke, is_zone, location};
+use super::resource::{Resource, is_cluster_name, is_not_gke, location};
 use super::workload::{has_own_place, node_name, sensors_own};
 use super::{activity, drift};
 use crate::enrich::Enriched;
 use crate::event::Runtime;
+use crate::event::location::is_zone;
 use crate::event::runtime::Shape;
 use crate::event::scene::{self, Scene};
 use crate::text::command_line::is_windows_path;

@@ -2,6 +2,7 @@
 
 use crate::enrich::{Enriched, Instance};
 use crate::event::Runtime;
+use crate::event::location::{is_region, is_zone};
 use crate::event::scene::{self, Scene};
 
 /// What is affected, and how that was found out.
@@ -108,22 +109,6 @@ fn looked_up_project(enriched: &Enriched) -> Option<String> {
     let number =
         enriched.project.as_ref().map(|project| project.number.as_str()).filter(|number| !number.is_empty())?;
     Some(format!("//cloudresourcemanager.googleapis.com/projects/{number}"))
-}
-
-/// `europe-west3-a`, and of the zones for accelerators `us-central1-ai1a`.
-pub(super) fn is_zone(name: &str) -> bool {
-    name.rsplit_once('-').is_some_and(|(region, last)| {
-        let letters_around =
-            last.starts_with(|c: char| c.is_ascii_lowercase()) && last.ends_with(|c: char| c.is_ascii_lowercase());
-        let plain = last.len() <= 6 && last.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        is_region(region) && letters_around && plain && (last.len() == 1 || last.bytes().any(|b| b.is_ascii_digit()))
-    })
-}
-
-/// `europe-west3`.
-fn is_region(name: &str) -> bool {
-    let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    plain && name.contains('-') && name.bytes().last().is_some_and(|b| b.is_ascii_digit())
 }
 
 /// GKE's rule for the name of a cluster.

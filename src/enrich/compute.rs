@@ -22,6 +22,7 @@ use super::sightings::Sightings;
 use super::{Enriched, Enricher, FoundBy, Gap, Instance, Subject};
 use crate::causes::chain;
 use crate::config::enrich::Keep;
+use crate::event::location::is_zone;
 use crate::google::ApiError;
 use crate::google::compute::{self, Compute, Place, Project, Scope, last_part};
 use crate::google::resource_manager::ResourceManager;
@@ -217,7 +218,7 @@ impl Inner {
     /// Adds the number of the event's project, which the finding is on where no instance is known: else why not.
     async fn number(this: &Arc<Self>, subject: &Subject, found: &mut Enriched) -> Option<Gap> {
         // What names an instance completely needs none.
-        let complete = subject.instance_id.is_some() && subject.location.as_deref().is_some_and(super::is_zone);
+        let complete = subject.instance_id.is_some() && subject.location.as_deref().is_some_and(is_zone);
         let named = subject.project.as_ref().filter(|_| found.project.is_none() && !complete)?;
         if !this.projects.has(named) {
             return None;
@@ -326,7 +327,7 @@ impl Inner {
         project: &str,
         question: &Question,
     ) -> Result<Listed<compute::Instance>, ApiError> {
-        if let Some(zone) = question.location.as_ref().filter(|location| super::is_zone(location)) {
+        if let Some(zone) = question.location.as_ref().filter(|location| is_zone(location)) {
             match self.compute.instance(project, zone, &question.text).await {
                 Ok(Some(instance)) => return Ok((vec![instance], Vec::new())),
                 Ok(None) => {}

@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::event::Event;
+use crate::event::location::is_zone;
 use crate::telemetry::metrics::{ENRICH_LOOKUPS, ENRICH_SECONDS};
 pub use subject::Subject;
 
@@ -139,12 +140,6 @@ impl Cluster {
         let kind = if is_zone(location) { "zones" } else { "locations" };
         format!("//container.googleapis.com/projects/{project}/{kind}/{location}/clusters/{name}")
     }
-}
-
-/// Whether a location is a zone (`us-central1-c`) rather than a region (`us-central1`).
-pub fn is_zone(location: &str) -> bool {
-    let last = location.rsplit('-').next().unwrap_or_default();
-    location.matches('-').count() >= 2 && last.len() == 1 && last.bytes().all(|b| b.is_ascii_lowercase())
 }
 
 /// Shielded VM settings.
@@ -330,7 +325,7 @@ mod tests {
         };
         assert_eq!(name("us-central1-c"), "//container.googleapis.com/projects/acme/zones/us-central1-c/clusters/prod");
         assert_eq!(name("us-central1"), "//container.googleapis.com/projects/acme/locations/us-central1/clusters/prod");
-        assert!(is_zone("northamerica-northeast1-a") && !is_zone("northamerica-northeast1") && !is_zone("global"));
+        assert!(name("us-central1-ai1a").contains("/zones/us-central1-ai1a/"));
     }
 
     #[derive(Debug)]

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use chrono::{DateTime, Utc};
 
 use crate::event::Event;
+use crate::event::location::is_zone;
 use crate::event::scene::{self, Scene};
 
 /// What is known before anything is looked up.
@@ -142,7 +143,7 @@ fn internal_name(host: &str) -> Option<Internal> {
         [project, domain @ ..] => format!("{}:{project}", domain.join(".")),
         [] => return None,
     };
-    let zone = zone.filter(|zone| super::is_zone(zone)).map(str::to_owned);
+    let zone = zone.filter(|zone| is_zone(zone)).map(str::to_owned);
     (!project.is_empty()).then_some(Internal { zone, project })
 }
 

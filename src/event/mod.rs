@@ -3,6 +3,7 @@
 pub mod api_path;
 pub mod attestation;
 pub mod facts;
+pub mod location;
 pub mod outcome;
 pub mod runtime;
 pub mod scene;

@@ -46,9 +46,4 @@ impl Outcome {
             Self::Discarded => "discarded",
         }
     }
-
-    /// The outcome with this label.
-    pub fn from_label(label: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|outcome| outcome.label() == label)
-    }
 }

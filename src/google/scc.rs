@@ -180,12 +180,6 @@ impl Scc {
         self.http.json(Call { method: Method::PATCH, path: &path, query: &query, body: Some(body) }).await
     }
 
-    /// Sets `ACTIVE` or `INACTIVE`.
-    pub async fn set_state(&self, id: &str, state: &str) -> Result<StoredFinding, ApiError> {
-        let path = format!("{}/{id}:setState", self.findings());
-        self.http.post_json(&path, &[], &serde_json::json!({ "state": state })).await
-    }
-
     /// The finding with this id, if it stands there. There is no get in the API: a list filtered by name is the way.
     pub async fn find(&self, id: &str) -> Result<Option<StoredFinding>, ApiError> {
         let filter = format!("name=\"{}\"", self.finding_name(id));
