@@ -36,7 +36,8 @@ const LOOK_AGAIN_FOR_MORE: u32 = 1;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The note of a pass that has nothing to close yet.
-const UNDERWAY: &str = "The finding of a failure before this is not delivered yet; whoever delivers it closes it.";
+const NOTHING_TO_CLOSE_YET: &str =
+    "The finding of a failure before this is not delivered yet; whoever delivers it closes it.";
 
 /// The stages behind the outbox, joined.
 #[derive(Debug)]
@@ -136,15 +137,19 @@ impl Journey {
         }
         match self.deliver(&closings).await {
             Attempt::Done { outcome, note } => {
-                let underway =
-                    closings.iter().any(|change| matches!(change, FindingChange::Close { underway: Some(_), .. }));
-                Attempt::Done { outcome, note: note.or_else(|| underway.then(|| UNDERWAY.to_owned())) }
+                let waits_for_failure = closings
+                    .iter()
+                    .any(|change| matches!(change, FindingChange::Close { untold_failure: Some(_), .. }));
+                Attempt::Done {
+                    outcome,
+                    note: note.or_else(|| waits_for_failure.then(|| NOTHING_TO_CLOSE_YET.to_owned())),
+                }
             }
             failed => failed,
         }
     }
 
-    /// Brings what was found, and closes it where the check passed while it was underway: the pass does not wait.
+    /// Brings what was found, and closes it where the check passed before it was delivered: the pass does not wait.
     async fn found(&self, entry: &Entry, found: &[FindingChange]) -> Attempt {
         let attempt = self.deliver(found).await;
         if found.is_empty() || !matches!(attempt, Attempt::Done { .. }) {

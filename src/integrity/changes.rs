@@ -48,7 +48,7 @@ impl Record {
         if self.is_bad(check) {
             return None;
         }
-        let again = standing.underway == Some(moment);
+        let again = standing.untold_entry == Some(moment);
         let failed = entry.audit()?.operation.as_ref().is_some_and(|operation| self.changes.has_failed(operation));
         let bad_news = entry.failed() == Some(true) && !failed;
         let late = bad_news && standing.passed > Some(moment) && standing.is_news(moment, accepted);
@@ -57,7 +57,7 @@ impl Record {
         }
         let standing = self.checks.entry(check).or_default();
         standing.failed = standing.failed.max(Some(moment));
-        standing.underway = Some(moment);
+        standing.untold_entry = Some(moment);
         Some(Action::Raise(check))
     }
 
@@ -155,7 +155,7 @@ impl Record {
         let moment = Some(Moment { time, boot: None });
         if bad {
             standing.failed = moment;
-            standing.underway = Some(entry.moment());
+            standing.untold_entry = Some(entry.moment());
             return Some(Action::Raise(check));
         }
         let told = moment.is_some_and(|moment| standing.ends(moment));
@@ -381,7 +381,7 @@ mod tests {
             let mut entries = Vec::new();
             for (operation, (second, options, fails)) in (0..).zip(asked) {
                 entries.push(switched(operation, second * 10, options));
-                // Never in the same moment as another: an entry that is underway is known by its own.
+                // Never in the same moment as another: an entry that is untold is known by its own.
                 if fails && entries.len() < 5 {
                     entries.push(failed(operation, second * 10 + 15 + operation, Check::Options));
                 }

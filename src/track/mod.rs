@@ -116,12 +116,12 @@ impl Tracker {
             changes.push(match *action {
                 Action::Close { check, told } => {
                     let time = step.record.passed(check).unwrap_or(entry.time);
-                    let underway = step.record.underway(check);
-                    FindingChange::Close { id: finding_id(&entry.vm, check), time, told, underway }
+                    let untold_failure = step.record.overtaken_failure(check);
+                    FindingChange::Close { id: finding_id(&entry.vm, check), time, told, untold_failure }
                 }
                 Action::Raise(check) => {
                     let assessment = self.assessed(entry, known, now).await?;
-                    let over = step.record.underway(check).and_then(|_| step.record.passed(check));
+                    let over = step.record.overtaken_failure(check).and_then(|_| step.record.passed(check));
                     if let Some(assessment) = assessment.as_ref().filter(|_| entry.check() == Some(check)) {
                         plan = self.plan(entry, assessment, over, now);
                     }
@@ -240,7 +240,12 @@ impl Tracker {
             record.after_our_halt();
         })
         .await?;
-        Ok(Some(FindingChange::Close { id: finding_id(vm, check), time, told, underway: record.underway(check) }))
+        Ok(Some(FindingChange::Close {
+            id: finding_id(vm, check),
+            time,
+            told,
+            untold_failure: record.overtaken_failure(check),
+        }))
     }
 
     /// `over`: when the check passed, if it has since. Then nothing is done, and nobody need ask Compute Engine.
@@ -261,12 +266,12 @@ impl Tracker {
         Some(plan)
     }
 
-    /// To be told once `raised` of `entry` is delivered. A check may have passed while its finding was underway: what
+    /// To be told once `raised` of `entry` is delivered. A check may have passed before that: what
     /// closes it then.
     pub async fn delivered(&self, entry: &Entry, raised: &[FindingChange]) -> Result<Vec<FindingChange>, StateError> {
         let close = |record: &mut Record, check: Check| {
             let time = record.arrived(check, entry.moment())?;
-            Some(FindingChange::Close { id: finding_id(&entry.vm, check), time, told: true, underway: None })
+            Some(FindingChange::Close { id: finding_id(&entry.vm, check), time, told: true, untold_failure: None })
         };
         let closings = |record: &mut Record| {
             let checks = checks_of(record, entry, raised);

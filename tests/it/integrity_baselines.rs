@@ -216,11 +216,11 @@ async fn a_pass_delivered_before_the_failure_it_follows_is_settled_afterwards() 
         panic!("it closes what stands there")
     };
     assert!(
-        matches!(closing[..], [FindingChange::Close { told: false, underway: Some(time), .. }] if time == failed.time)
+        matches!(closing[..], [FindingChange::Close { told: false, untold_failure: Some(time), .. }] if time == failed.time)
     );
     for _ in 0..2 {
         let closing = tracker.delivered(&failed, &changes).await.unwrap();
-        assert!(matches!(closing[..], [FindingChange::Close { told: true, underway: None, .. }]), "{closing:?}");
+        assert!(matches!(closing[..], [FindingChange::Close { told: true, untold_failure: None, .. }]), "{closing:?}");
     }
 }
 
