@@ -155,7 +155,7 @@ impl Journey {
         if found.is_empty() || !matches!(attempt, Attempt::Done { .. }) {
             return attempt;
         }
-        let closings = match self.tracker.delivered(entry, found).await {
+        let closings = match self.tracker.closings_after(entry, found).await {
             Ok(closings) if closings.is_empty() => return attempt,
             Ok(closings) => closings,
             Err(error) => return not_now(&error),
@@ -164,7 +164,7 @@ impl Journey {
         if !matches!(attempt, Attempt::Done { .. }) {
             return attempt;
         }
-        self.tracker.closed(entry, found).await.map_or_else(|error| not_now(&error), |()| attempt)
+        self.tracker.closings_delivered(entry, found).await.map_or_else(|error| not_now(&error), |()| attempt)
     }
 
     /// Writes a plan down once its finding says so: nothing is ever done from here. Another replica may have ended the

@@ -289,7 +289,7 @@ mod tests {
         for known in [undone.record, handled_first.record] {
             let mut again = lifecycle::step(Some(&known), &off, first);
             assert_eq!((again.actions, again.record.told(Check::Options)), (raise.to_vec(), Some(off.time)));
-            assert_eq!(again.record.arrived(Check::Options, off.moment()), Some(on.time));
+            assert_eq!(again.record.mark_told_unless_passed(Check::Options, off.moment()), Some(on.time));
         }
         let came_first = lifecycle::step(None, &on, first);
         assert_eq!(lifecycle::step(Some(&came_first.record), &off, second).actions, []);
@@ -355,7 +355,10 @@ mod tests {
         assert_eq!((vtpm_on.record.off(), vtpm_on.actions), (vec!["Secure Boot"], vec![Action::Raise(Check::Options)]));
         assert_eq!(vtpm_on.record.relearned, old.relearned);
         let mut delivered = vtpm_on.record;
-        assert_eq!(delivered.arrived(Check::Options, switched(1, 60, (None, None, None)).moment()), None);
+        assert_eq!(
+            delivered.mark_told_unless_passed(Check::Options, switched(1, 60, (None, None, None)).moment()),
+            None
+        );
         let on = step(Some(&delivered), &switched(2, 61, (ON, None, None)));
         assert_eq!(on.actions, [Action::Close { check: Check::Options, told: true }]);
         let back = step(Some(&on.record), &failed(2, 62, Check::Options));

@@ -53,7 +53,7 @@ pub fn step(known: Option<&Record>, entry: &Entry, accepted: DateTime<Utc>) -> S
         // It may be half told: then it is told, and closed.
         Fact::BootIncomplete { .. } if record.is_untold(Check::BootIncomplete, moment) => Some(true),
         // What says that it went on, or was stopped, may have come after its time was up.
-        Fact::BootIncomplete { .. } if record.went_on(moment) || record.was_ended(moment) => None,
+        Fact::BootIncomplete { .. } if record.went_on(moment) || record.boot_was_stopped(moment) => None,
         _ => entry.failed(),
     };
     if let (Some(check), Some(failed)) = (entry.check(), failed) {
@@ -194,9 +194,9 @@ mod tests {
                 match action {
                     Action::Raise(check) if check == self.check => {
                         self.raise(entry.time, record.overtaken_failure(check).is_some());
-                        if let Some(passed) = record.arrived(check, entry.moment()) {
+                        if let Some(passed) = record.mark_told_unless_passed(check, entry.moment()) {
                             self.close(passed, true, None);
-                            record.ended(check, entry.moment());
+                            record.mark_told(check, entry.moment());
                         }
                     }
                     Action::Close { check, told } if check == self.check => {
@@ -400,7 +400,7 @@ mod tests {
         let mut blamed = step(Some(&relearnt()), &late(2, true));
         assert!(blamed.actions.contains(&Action::Raise(Check::NotApproved)), "{:?}", blamed.actions);
         assert_eq!(blamed.record.learned_from_others(), None);
-        assert_eq!(blamed.record.arrived(Check::NotApproved, late(2, true).moment()), None);
+        assert_eq!(blamed.record.mark_told_unless_passed(Check::NotApproved, late(2, true).moment()), None);
         let after = step(Some(&blamed.record), &theirs);
         let closed = Action::Close { check: Check::NotApproved, told: true };
         assert_eq!(after.actions, [Action::Raise(Check::Relearned), closed]);

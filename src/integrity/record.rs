@@ -23,10 +23,10 @@ pub struct Standing {
     /// The newest pass.
     pub passed: Option<Moment>,
     /// The pass that ended a failure: it has to close the finding, others only make sure.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended: Option<Moment>,
-    /// The entry that told of the newest failure, by its moment, until its finding is delivered. Nobody waits for that finding,
-    /// which may never come: whoever delivers it looks whether the check has passed since.
+    #[serde(rename = "ended", default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<Moment>,
+    /// The entry that told of the newest failure, by its moment, until its finding is delivered. Nobody waits for that
+    /// finding, which may never come: whoever delivers it looks whether the check has passed since.
     #[serde(rename = "underway", default, skip_serializing_if = "Option::is_none")]
     pub untold_entry: Option<Moment>,
     /// When the entry of the newest pass was accepted: a failure that was accepted before is no old news, only late
@@ -41,10 +41,10 @@ impl Standing {
     pub(super) fn ends(&mut self, moment: Moment) -> bool {
         let Some(failed) = self.failed.filter(|failed| *failed < moment) else { return false };
         let before = |end: Option<Moment>| end.is_none_or(|end| end < failed);
-        if before(self.ended) && before(self.passed) {
-            self.ended = Some(moment);
+        if before(self.ended_by) && before(self.passed) {
+            self.ended_by = Some(moment);
         }
-        self.ended == Some(moment) && self.untold_entry.is_none()
+        self.ended_by == Some(moment) && self.untold_entry.is_none()
     }
 
     /// Whether a failure is to be told: no newer one is known, and the check had not passed since when word of it
@@ -182,17 +182,17 @@ impl Record {
 
     /// The finding that this entry told of a check is delivered. Answers when the check has passed since: then the
     /// entry stays untold until the finding is closed too, so that both are repeated together.
-    pub(crate) fn arrived(&mut self, check: Check, entry: Moment) -> Option<DateTime<Utc>> {
+    pub(crate) fn mark_told_unless_passed(&mut self, check: Check, entry: Moment) -> Option<DateTime<Utc>> {
         let standing = self.checks.get(&check).filter(|standing| standing.untold_entry == Some(entry))?;
         let passed = standing.passed.filter(|passed| Some(*passed) > standing.failed);
         if passed.is_none() {
-            self.ended(check, entry);
+            self.mark_told(check, entry);
         }
         Some(passed?.time)
     }
 
     /// The finding that this entry told of a check is delivered, and closed where it was to be.
-    pub(crate) fn ended(&mut self, check: Check, entry: Moment) {
+    pub(crate) fn mark_told(&mut self, check: Check, entry: Moment) {
         if let Some(standing) = self.checks.get_mut(&check).filter(|standing| standing.untold_entry == Some(entry)) {
             standing.untold_entry = None;
         }
@@ -217,6 +217,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -225,13 +227,13 @@ mod tests {
         let standing = Standing {
             failed: Some(moment(1)),
             passed: Some(moment(2)),
-            ended: Some(moment(3)),
+            ended_by: Some(moment(3)),
             untold_entry: Some(moment(4)),
             heard: Some(moment(5).time),
         };
         let stored = serde_json::to_value(standing).unwrap();
-        let names: Vec<_> = stored.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(names, ["ended", "failed", "heard", "passed", "underway"]);
+        let names: BTreeSet<_> = stored.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, BTreeSet::from(["ended", "failed", "heard", "passed", "underway"]));
         assert_eq!(serde_json::from_value::<Standing>(stored).unwrap(), standing);
     }
 }

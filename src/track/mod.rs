@@ -104,7 +104,7 @@ impl Tracker {
         if step.actions.is_empty() {
             let note = match entry.failed() {
                 None if entry.audit().is_some() => "The operation failed, and nothing had been told of it.",
-                Some(true) if step.record.was_ended(entry.moment()) => "The boot was ended from outside.",
+                Some(true) if step.record.boot_was_stopped(entry.moment()) => "The boot was ended from outside.",
                 Some(true) => "A newer report of the same VM and check is known.",
                 Some(false) => "The check passed, and no failure was open.",
                 None => "A start or a stop is only noted.",
@@ -268,9 +268,13 @@ impl Tracker {
 
     /// To be told once `raised` of `entry` is delivered. A check may have passed before that: what
     /// closes it then.
-    pub async fn delivered(&self, entry: &Entry, raised: &[FindingChange]) -> Result<Vec<FindingChange>, StateError> {
+    pub async fn closings_after(
+        &self,
+        entry: &Entry,
+        raised: &[FindingChange],
+    ) -> Result<Vec<FindingChange>, StateError> {
         let close = |record: &mut Record, check: Check| {
-            let time = record.arrived(check, entry.moment())?;
+            let time = record.mark_told_unless_passed(check, entry.moment())?;
             Some(FindingChange::Close { id: finding_id(&entry.vm, check), time, told: true, untold_failure: None })
         };
         let closings = |record: &mut Record| {
@@ -280,22 +284,22 @@ impl Tracker {
         self.change_with(&entry.vm, closings).await
     }
 
-    /// What [`Tracker::delivered`] answered is delivered too.
-    pub async fn closed(&self, entry: &Entry, raised: &[FindingChange]) -> Result<(), StateError> {
+    /// What [`Tracker::closings_after`] answered is delivered too.
+    pub async fn closings_delivered(&self, entry: &Entry, raised: &[FindingChange]) -> Result<(), StateError> {
         let close = |record: &mut Record| {
-            checks_of(record, entry, raised).into_iter().for_each(|check| record.ended(check, entry.moment()));
+            checks_of(record, entry, raised).into_iter().for_each(|check| record.mark_told(check, entry.moment()));
         };
         self.change(&entry.vm, close).await
     }
 
-    /// Boots that did not complete in time, as entries to be taken in like any other; then tell [`Tracker::taken`].
+    /// Boots that did not complete in time, as entries to be taken in like any other; then tell [`Tracker::overdue_written`].
     pub async fn overdue(&self, now: DateTime<Utc>) -> Result<Vec<Entry>, StateError> {
         let mut overdue = Vec::new();
         let timers = self.skipped.parsed::<Waiting>(TIMER, state::all(&*self.store, TIMER).await?, now);
         for (_, waiting) in timers.into_iter().filter(|(_, waiting)| waiting.due <= now) {
             let moment = waiting.early.moment();
             match self.record(&waiting.early.vm).await.map(Option::unwrap_or_default) {
-                Ok(record) if record.went_on(moment) || record.was_ended(moment) => {
+                Ok(record) if record.went_on(moment) || record.boot_was_stopped(moment) => {
                     self.remove_timer(&waiting.early).await?;
                 }
                 // What comes of our own call is waited for, or we would tell of what we did ourselves.
@@ -310,7 +314,7 @@ impl Tracker {
     }
 
     /// The entry made by [`Tracker::overdue`] is durable: its timer is done.
-    pub async fn taken(&self, incomplete: &Entry) -> Result<(), StateError> {
+    pub async fn overdue_written(&self, incomplete: &Entry) -> Result<(), StateError> {
         self.remove_timer(incomplete).await
     }
 

@@ -110,7 +110,7 @@ async fn a_boot_that_we_ended_in_time_closes_what_was_told_of_it_meanwhile() {
         let told = bench.tracker().overdue(bench.now()).await.unwrap().remove(0);
         let followed = bench.tracker().follow(&told, Known::default(), bench.now()).await.unwrap();
         let Followed::Changes(raised) = followed else { panic!("{followed:?}") };
-        assert_eq!(bench.tracker().delivered(&told, &raised).await.unwrap(), []);
+        assert_eq!(bench.tracker().closings_after(&told, &raised).await.unwrap(), []);
         bench.compute.world().asked = Some(asked.to_owned());
         bench.process().step().await.unwrap();
         let plan = bench.the_plan().await;

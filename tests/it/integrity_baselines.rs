@@ -151,7 +151,7 @@ async fn an_early_failure_without_a_late_report_becomes_a_finding_of_its_own() {
     };
     let [FindingChange::Raise { finding, .. }] = &changes[..] else { panic!("{changes:?}") };
     assert_eq!(finding.category, "Shielded VM: Boot Did Not Complete");
-    tracker.taken(&overdue[0]).await.unwrap();
+    tracker.overdue_written(&overdue[0]).await.unwrap();
     assert_eq!(tracker.overdue(at + TimeDelta::hours(1)).await.unwrap(), vec![]);
 
     let mut late = entry("late_passed");
@@ -192,7 +192,7 @@ async fn a_boot_loop_puts_nothing_off() {
         }
         for overdue in tracker.overdue(now).await.unwrap() {
             told.push((second, overdue.boot.unwrap()));
-            tracker.taken(&overdue).await.unwrap();
+            tracker.overdue_written(&overdue).await.unwrap();
         }
     }
     assert_eq!(told, [(60, 3), (100, 4), (140, 5), (180, 6)]);
@@ -209,7 +209,7 @@ async fn a_pass_delivered_before_the_failure_it_follows_is_settled_afterwards() 
         nothing => panic!("{nothing:?}"),
     };
     let changes = raised().await;
-    assert_eq!(tracker.delivered(&failed, &changes).await.unwrap(), []);
+    assert_eq!(tracker.closings_after(&failed, &changes).await.unwrap(), []);
     let changes = raised().await;
     let Followed::Changes(closing) = tracker.follow(&entry("late_passed"), Known::default(), Utc::now()).await.unwrap()
     else {
@@ -219,7 +219,7 @@ async fn a_pass_delivered_before_the_failure_it_follows_is_settled_afterwards() 
         matches!(closing[..], [FindingChange::Close { told: false, untold_failure: Some(time), .. }] if time == failed.time)
     );
     for _ in 0..2 {
-        let closing = tracker.delivered(&failed, &changes).await.unwrap();
+        let closing = tracker.closings_after(&failed, &changes).await.unwrap();
         assert!(matches!(closing[..], [FindingChange::Close { told: true, untold_failure: None, .. }]), "{closing:?}");
     }
 }
