@@ -13,7 +13,7 @@ use super::responder::Responder;
 use crate::google::ApiError;
 use crate::google::compute::Instance;
 use crate::google::compute_acts::{Operation, Target};
-use crate::integrity::answer::{Action, Reason, Result as Ended};
+use crate::integrity::answer::{Action, Ended, Reason};
 use crate::plan::rules::{Decision, decide};
 use crate::plan::{CallState, Plan, What};
 use crate::state::StateError;

@@ -261,7 +261,7 @@ impl Tracker {
         if let Some(passed) = over.filter(|_| plan.answer.is_none()) {
             let passed = passed.format("%Y-%m-%d %H:%M:%S UTC");
             let told = format!("nothing was done: the check has passed since, on {passed}.");
-            plan.end(answer::Result::Refused, answer::Reason::PassedSince, told, now);
+            plan.end(answer::Ended::Refused, answer::Reason::PassedSince, told, now);
         }
         Some(plan)
     }
