@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::respond::responder::Planner;
 use crate::state::StateError;
 use crate::telemetry::metrics as names;
-use crate::track::{Followed, Known, Tracker};
+use crate::track::{Followed, Tracker, VmFacts};
 
 /// How long until a state store that refuses us is asked again; somebody has to mend it.
 const REFUSED_STATE: Duration = Duration::from_secs(60);
@@ -108,12 +108,12 @@ impl Journey {
     /// What an entry about a Shielded VM changes depends on what was seen of the VM before.
     async fn follow(&self, entry: &Entry, accepted: DateTime<Utc>, enriched: &Enriched, now: DateTime<Utc>) -> Attempt {
         let instance = enriched.instance.as_ref();
-        let known = Known {
+        let facts = VmFacts {
             name: instance.map(|instance| instance.name.as_str()),
             labels: instance.map(|instance| &instance.labels),
             accepted: Some(accepted),
         };
-        let (mut changes, plan) = match self.tracker.follow_and_plan(entry, known, now).await {
+        let (mut changes, plan) = match self.tracker.follow_and_plan(entry, facts, now).await {
             Ok((Followed::Changes(changes), plan)) => (changes, plan),
             Ok((Followed::Nothing(note), _)) => {
                 let outcome = if entry.failed() == Some(true) { Outcome::Superseded } else { Outcome::Filtered };
@@ -130,7 +130,7 @@ impl Journey {
             return attempt;
         }
         if let Some(plan) = plan {
-            let attempt = self.planned(&plan, known, now).await;
+            let attempt = self.planned(&plan, facts, now).await;
             if !matches!(attempt, Attempt::Done { .. }) {
                 return attempt;
             }
@@ -170,10 +170,10 @@ impl Journey {
     /// Writes a plan down once its finding says so: nothing is ever done from here. Another replica may have ended the
     /// same plan before, and our finding gone out over its answer. Whoever tells a plan looks at it afterwards, and
     /// whoever ends one tells it afterwards: so the last word is of its end, whoever was faster.
-    async fn planned(&self, plan: &Plan, known: Known<'_>, now: DateTime<Utc>) -> Attempt {
+    async fn planned(&self, plan: &Plan, facts: VmFacts<'_>, now: DateTime<Utc>) -> Attempt {
         let followed = match self.planner.record(plan).await {
             Ok(None) => return Attempt::Done { outcome: Outcome::Delivered, note: None },
-            Ok(Some(ended)) => self.tracker.follow(&ended, known, now).await,
+            Ok(Some(ended)) => self.tracker.follow(&ended, facts, now).await,
             Err(error) => return not_now(&error),
         };
         match followed {

@@ -46,14 +46,14 @@ pub enum Followed {
     Nothing(&'static str),
 }
 
-/// What is known beside an entry: what look-ups found about the VM, if there were any, and when it was accepted.
+/// What is known beside an entry: what look-ups found about its VM, if there were any, and when it was accepted.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Known<'a> {
+pub struct VmFacts<'a> {
     /// Its name.
     pub name: Option<&'a str>,
     /// Its labels.
     pub labels: Option<&'a BTreeMap<String, String>>,
-    /// When the entry was accepted; nothing: just now.
+    /// When the outbox took the entry; nothing: just now.
     pub accepted: Option<DateTime<Utc>>,
 }
 
@@ -83,8 +83,8 @@ impl Tracker {
     ///
     /// # Errors
     /// When the state store or the baselines cannot be read or written.
-    pub async fn follow(&self, entry: &Entry, known: Known<'_>, now: DateTime<Utc>) -> Result<Followed, StateError> {
-        Ok(self.follow_and_plan(entry, known, now).await?.0)
+    pub async fn follow(&self, entry: &Entry, facts: VmFacts<'_>, now: DateTime<Utc>) -> Result<Followed, StateError> {
+        Ok(self.follow_and_plan(entry, facts, now).await?.0)
     }
 
     /// The same, and the plan for an answer, to be written down once the changes are delivered.
@@ -94,13 +94,13 @@ impl Tracker {
     pub async fn follow_and_plan(
         &self,
         entry: &Entry,
-        known: Known<'_>,
+        facts: VmFacts<'_>,
         now: DateTime<Utc>,
     ) -> Result<(Followed, Option<Plan>), StateError> {
         if let Fact::Answered(answered) = &entry.fact {
             return Ok((self.answered(answered, now).await?, None));
         }
-        let step = self.advance(entry, known.accepted.unwrap_or(now), now).await?;
+        let step = self.advance(entry, facts.accepted.unwrap_or(now), now).await?;
         if step.actions.is_empty() {
             let note = match entry.failed() {
                 None if entry.audit().is_some() => "The operation failed, and nothing had been told of it.",
@@ -120,7 +120,7 @@ impl Tracker {
                     FindingChange::Close { id: finding_id(&entry.vm, check), time, told, untold_failure }
                 }
                 Action::Raise(check) => {
-                    let assessment = self.assessed(entry, known, now).await?;
+                    let assessment = self.assessed(entry, facts, now).await?;
                     let over = step.record.overtaken_failure(check).and_then(|_| step.record.passed(check));
                     if let Some(assessment) = assessment.as_ref().filter(|_| entry.check() == Some(check)) {
                         plan = self.plan(entry, assessment, over, now);
@@ -129,7 +129,7 @@ impl Tracker {
                     let context = Context {
                         judgement: assessment.map(|assessment| assessment.judgement),
                         record: step.record.clone(),
-                        name: known.name.map(str::to_owned),
+                        name: facts.name.map(str::to_owned),
                         answer,
                         over,
                         exempt: Some(self.acting.exempt.to_string()),
@@ -154,10 +154,15 @@ impl Tracker {
     }
 
     /// What the baselines say of a boot report; for any other entry, that it cannot be judged.
-    pub async fn assess(&self, entry: &Entry, known: Known<'_>, now: DateTime<Utc>) -> Result<Assessment, StateError> {
+    pub async fn assess(
+        &self,
+        entry: &Entry,
+        facts: VmFacts<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Assessment, StateError> {
         let unfit = || Judgement::Unfit { reason: "it is no boot report".to_owned() };
         let none = || Assessment { judgement: unfit(), usable: 0, unreported: Vec::new(), subject_known: false };
-        Ok(self.assessed(entry, known, now).await?.unwrap_or_else(none))
+        Ok(self.assessed(entry, facts, now).await?.unwrap_or_else(none))
     }
 
     /// Notes what a VM should learn, before Compute Engine is asked for it.
@@ -322,13 +327,13 @@ impl Tracker {
         let key = entry.vm.key();
         for _ in 0..TRIES {
             let found = self.store.read(KIND, &key).await?;
-            let known: Option<Record> = found.as_ref().map(|document| document.parse(KIND)).transpose()?;
-            let step = step(known.as_ref(), entry, accepted);
+            let stored: Option<Record> = found.as_ref().map(|document| document.parse(KIND)).transpose()?;
+            let step = step(stored.as_ref(), entry, accepted);
             // Before the record, so that a crash between the two leaves a timer too many rather than one too few.
             if step.timer == Timer::Start {
                 self.start_timer(entry, now).await?;
             }
-            if known.as_ref() != Some(&step.record) {
+            if stored.as_ref() != Some(&step.record) {
                 let expected = found.map_or(Expected::Absent, |document| Expected::Version(document.version));
                 match self.store.write(KIND, &key, &body_of(KIND, &key, &step.record)?, expected).await {
                     Err(error) if error.is_conflict() => continue,
@@ -347,21 +352,21 @@ impl Tracker {
         // From its own time, but an old report that arrives only now gets its late report a moment to arrive too.
         let due = (entry.time + self.patience).max(now + TimeDelta::seconds(30));
         let waiting = || Waiting::new(entry, due);
-        self.set_timer(&entry.vm, |known| Some(known.map_or_else(waiting, |known| known.with(waiting())))).await
+        self.set_timer(&entry.vm, |stored| Some(stored.map_or_else(waiting, |stored| stored.with(waiting())))).await
     }
 
     /// Ends the wait for the boots that were until `entry`; one that is newer is watched on.
     async fn remove_timer(&self, entry: &Entry) -> Result<(), StateError> {
-        self.set_timer(&entry.vm, |known| known?.after(entry.time)).await
+        self.set_timer(&entry.vm, |stored| stored?.after(entry.time)).await
     }
 
     async fn set_timer(&self, vm: &Vm, wanted: impl Fn(Option<Waiting>) -> Option<Waiting>) -> Result<(), StateError> {
         let key = vm.key();
         for _ in 0..TRIES {
             let found = self.store.read(TIMER, &key).await?;
-            let known: Option<Waiting> = found.as_ref().map(|document| document.parse(TIMER)).transpose()?;
-            let wanted = wanted(known.clone());
-            if wanted == known {
+            let stored: Option<Waiting> = found.as_ref().map(|document| document.parse(TIMER)).transpose()?;
+            let wanted = wanted(stored.clone());
+            if wanted == stored {
                 return Ok(());
             }
             let expected = found.map_or(Expected::Absent, |document| Expected::Version(document.version));
@@ -382,15 +387,15 @@ impl Tracker {
     async fn assessed(
         &self,
         entry: &Entry,
-        known: Known<'_>,
+        facts: VmFacts<'_>,
         now: DateTime<Utc>,
     ) -> Result<Option<Assessment>, StateError> {
         let Some(report) = boot_report(entry) else { return Ok(None) };
         let baselines = self.baselines.all(now).await?;
-        let subject = Subject { vm: &entry.vm, name: known.name.or(entry.vm.name.as_deref()), labels: known.labels };
+        let subject = Subject { vm: &entry.vm, name: facts.name.or(entry.vm.name.as_deref()), labels: facts.labels };
         let judgement = judge(report, subject, &baselines, now);
         let approving = match &judgement {
-            Judgement::Known { baseline } => baselines.iter().find(|known| known.name == *baseline),
+            Judgement::Known { baseline } => baselines.iter().find(|one| one.name == *baseline),
             _ => None,
         };
         Ok(Some(Assessment {
@@ -412,10 +417,10 @@ impl Tracker {
         let key = vm.key();
         for _ in 0..TRIES {
             let found = self.store.read(KIND, &key).await?;
-            let known: Option<Record> = found.as_ref().map(|document| document.parse(KIND)).transpose()?;
-            let mut record = known.clone().unwrap_or_default();
+            let stored: Option<Record> = found.as_ref().map(|document| document.parse(KIND)).transpose()?;
+            let mut record = stored.clone().unwrap_or_default();
             let answer = change(&mut record);
-            if known.as_ref() == Some(&record) {
+            if stored.as_ref() == Some(&record) {
                 return Ok(answer);
             }
             let expected = found.map_or(Expected::Absent, |document| Expected::Version(document.version));
