@@ -4,6 +4,7 @@ pub mod baselines;
 mod waiting;
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -102,50 +103,51 @@ impl Tracker {
         }
         let step = self.advance(entry, facts.accepted.unwrap_or(now), now).await?;
         if step.actions.is_empty() {
-            let note = match entry.failed() {
-                None if entry.audit().is_some() => "The operation failed, and nothing had been told of it.",
-                Some(true) if step.record.boot_was_stopped(entry.moment()) => "The boot was ended from outside.",
-                Some(true) => "A newer report of the same VM and check is known.",
-                Some(false) => "The check passed, and no failure was open.",
-                None => "A start or a stop is only noted.",
-            };
-            return Ok((Followed::Nothing(note), None));
+            return Ok((Followed::Nothing(why_nothing(entry, &step.record)), None));
         }
-        let (mut changes, mut late, mut plan) = (Vec::new(), Vec::new(), None);
+        let (mut changes, mut plan) = (Vec::new(), None);
         for action in &step.actions {
-            changes.push(match *action {
+            match *action {
                 Action::Close { check, told } => {
                     let time = step.record.passed(check).unwrap_or(entry.time);
-                    let untold_failure = step.record.overtaken_failure(check);
-                    FindingChange::Close { id: finding_id(&entry.vm, check), time, told, untold_failure }
+                    changes.push(closing(&step.record, &entry.vm, check, time, told));
                 }
                 Action::Raise(check) => {
-                    let assessment = self.assessed(entry, facts, now).await?;
-                    let over = step.record.overtaken_failure(check).and_then(|_| step.record.passed(check));
-                    if let Some(assessment) = assessment.as_ref().filter(|_| entry.check() == Some(check)) {
-                        plan = self.plan(entry, assessment, over, now);
-                    }
-                    let answer = plan.as_ref().filter(|_| entry.check() == Some(check)).map(Plan::answer_now);
-                    let context = Context {
-                        judgement: assessment.map(|assessment| assessment.judgement),
-                        record: step.record.clone(),
-                        name: facts.name.map(str::to_owned),
-                        answer,
-                        over,
-                        exempt: Some(self.acting.exempt.to_string()),
-                    };
-                    let (id, finding) = (finding_id(&entry.vm, check), Box::new(finding(entry, check, &context, now)));
-                    if over.is_some() {
-                        // It may stand there of a failure before this one, and closed since both.
-                        let (id, finding) = (id.clone(), finding.clone());
-                        late.push(FindingChange::Amend { id, finding, only_closed: true });
-                    }
-                    FindingChange::Raise { id, finding }
+                    let (raised, planned) = self.raising(entry, check, &step.record, facts, now).await?;
+                    changes.extend(raised);
+                    plan = planned.or(plan);
                 }
-            });
-            changes.append(&mut late);
+            }
         }
         Ok((Followed::Changes(changes), plan))
+    }
+
+    /// What raises the finding of a check, and the plan for an answer where the check is the entry's own.
+    async fn raising(
+        &self,
+        entry: &Entry,
+        check: Check,
+        record: &Record,
+        facts: VmFacts<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<(Vec<FindingChange>, Option<Plan>), StateError> {
+        let assessment = self.assessed(entry, facts, now).await?;
+        let over = record.overtaken_failure(check).and_then(|_| record.passed(check));
+        let own = assessment.as_ref().filter(|_| entry.check() == Some(check));
+        let plan = own.and_then(|assessment| self.plan(entry, assessment, over, now));
+        let context = Context {
+            judgement: assessment.map(|assessment| assessment.judgement),
+            record: record.clone(),
+            name: facts.name.map(str::to_owned),
+            answer: plan.as_ref().map(Plan::answer_now),
+            over,
+            exempt: Some(self.acting.exempt.to_string()),
+        };
+        let (id, finding) = (finding_id(&entry.vm, check), Box::new(finding(entry, check, &context, now)));
+        // It may stand there of a failure before this one, and closed since both.
+        let amended =
+            over.map(|_| FindingChange::Amend { id: id.clone(), finding: finding.clone(), only_closed: true });
+        Ok((iter::once(FindingChange::Raise { id, finding }).chain(amended).collect(), plan))
     }
 
     /// What was seen of a VM.
@@ -245,12 +247,7 @@ impl Tracker {
             record.after_our_halt();
         })
         .await?;
-        Ok(Some(FindingChange::Close {
-            id: finding_id(vm, check),
-            time,
-            told,
-            untold_failure: record.overtaken_failure(check),
-        }))
+        Ok(Some(closing(&record, vm, check, time, told)))
     }
 
     /// `over`: when the check passed, if it has since. Then nothing is done, and nobody need ask Compute Engine.
@@ -430,6 +427,22 @@ impl Tracker {
             }
         }
         Err(StateError::Conflict { kind: KIND.to_owned(), key })
+    }
+}
+
+/// What closes the finding of a check, and says whether a failure before `time` is still to be told.
+fn closing(record: &Record, vm: &Vm, check: Check, time: DateTime<Utc>, told: bool) -> FindingChange {
+    FindingChange::Close { id: finding_id(vm, check), time, told, untold_failure: record.overtaken_failure(check) }
+}
+
+/// Why nothing follows from `entry`, now that `record` is known.
+fn why_nothing(entry: &Entry, record: &Record) -> &'static str {
+    match entry.failed() {
+        None if entry.audit().is_some() => "The operation failed, and nothing had been told of it.",
+        Some(true) if record.boot_was_stopped(entry.moment()) => "The boot was ended from outside.",
+        Some(true) => "A newer report of the same VM and check is known.",
+        Some(false) => "The check passed, and no failure was open.",
+        None => "A start or a stop is only noted.",
     }
 }
 
