@@ -10,7 +10,7 @@ use crate::causes::chain;
 use crate::decide::{self, Decision, Rules};
 use crate::deliver::{Sink, Verdict};
 use crate::enrich::{Enriched, Enrichment};
-use crate::event::{Event, Outcome};
+use crate::event::Outcome;
 use crate::finding::FindingChange;
 use crate::integrity::Entry;
 use crate::outbox::Leased;
@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::respond::responder::Planner;
 use crate::state::StateError;
 use crate::telemetry::metrics as names;
-use crate::track::{Followed, Known, Tracker};
+use crate::track::{Followed, Tracker, VmFacts};
 
 /// How long until a state store that refuses us is asked again; somebody has to mend it.
 const REFUSED_STATE: Duration = Duration::from_secs(60);
@@ -36,7 +36,8 @@ const LOOK_AGAIN_FOR_MORE: u32 = 1;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The note of a pass that has nothing to close yet.
-const UNDERWAY: &str = "The finding of a failure before this is not delivered yet; whoever delivers it closes it.";
+const NOTHING_TO_CLOSE_YET: &str =
+    "The finding of a failure before this is not delivered yet; whoever delivers it closes it.";
 
 /// The stages behind the outbox, joined.
 #[derive(Debug)]
@@ -86,109 +87,104 @@ impl Journey {
         }
         match decide::decide(&event, &enriched, &self.rules, now) {
             Decision::Filtered(note) => Attempt::Done { outcome: Outcome::Filtered, note: Some(note) },
-            Decision::Deliver(changes) => self.deliver(&changes).await,
-            Decision::Follow => match &*event {
-                // Boxed, because it would travel with each runtime event: some kilobytes.
-                Event::Integrity(integrity) => Box::pin(self.follow(integrity, entry.accepted, &enriched, now)).await,
-                _ => Attempt::Done { outcome: Outcome::Filtered, note: None },
-            },
-        }
-    }
-
-    async fn deliver(&self, changes: &[FindingChange]) -> Attempt {
-        for change in changes {
-            if let Err(error) = self.sink.deliver(change).await {
-                return Attempt::Failed { reason: chain(&error), verdict: error.verdict(), label: error.label() };
+            Decision::Deliver(changes) => {
+                self.deliver(&changes).await.map_or_else(|failed| failed, |()| delivered(None))
+            }
+            // Boxed, because it would travel with each runtime event: some kilobytes.
+            Decision::Follow(integrity) => {
+                Box::pin(self.follow(integrity, entry.accepted, &enriched, now)).await.unwrap_or_else(|failed| failed)
             }
         }
-        Attempt::Done { outcome: Outcome::Delivered, note: None }
     }
 
-    /// What an entry about a Shielded VM changes depends on what was seen of the VM before.
-    async fn follow(&self, entry: &Entry, accepted: DateTime<Utc>, enriched: &Enriched, now: DateTime<Utc>) -> Attempt {
+    async fn deliver(&self, changes: &[FindingChange]) -> Result<(), Attempt> {
+        for change in changes {
+            self.sink.deliver(change).await.map_err(|error| Attempt::Failed {
+                reason: chain(&error),
+                verdict: error.verdict(),
+                label: error.label(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What an entry about a Shielded VM changes depends on what was seen of the VM before. An error is an attempt that
+    /// failed.
+    async fn follow(
+        &self,
+        entry: &Entry,
+        accepted: DateTime<Utc>,
+        enriched: &Enriched,
+        now: DateTime<Utc>,
+    ) -> Result<Attempt, Attempt> {
         let instance = enriched.instance.as_ref();
-        let known = Known {
+        let facts = VmFacts {
             name: instance.map(|instance| instance.name.as_str()),
             labels: instance.map(|instance| &instance.labels),
             accepted: Some(accepted),
         };
-        let (mut changes, plan) = match self.tracker.follow_and_plan(entry, known, now).await {
-            Ok((Followed::Changes(changes), plan)) => (changes, plan),
-            Ok((Followed::Nothing(note), _)) => {
+        let (followed, plan) = self.tracker.follow_and_plan(entry, facts, now).await.map_err(not_now)?;
+        let mut changes = match followed {
+            Followed::Changes(changes) => changes,
+            Followed::Nothing(note) => {
                 let outcome = if entry.failed() == Some(true) { Outcome::Superseded } else { Outcome::Filtered };
-                return Attempt::Done { outcome, note: Some(note.to_owned()) };
+                return Ok(Attempt::Done { outcome, note: Some(note.to_owned()) });
             }
-            Err(error) => return not_now(&error),
         };
         self.rules.secrets.leave_out(&mut changes);
         // A closing may have to wait for its finding; what was found, and what follows from it, does not wait for that.
         let (closings, found): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| matches!(change, FindingChange::Close { .. }));
-        let attempt = self.found(entry, &found).await;
-        if !matches!(attempt, Attempt::Done { .. }) {
-            return attempt;
-        }
+        self.deliver_found(entry, &found).await?;
         if let Some(plan) = plan {
-            let attempt = self.planned(&plan, known, now).await;
-            if !matches!(attempt, Attempt::Done { .. }) {
-                return attempt;
-            }
+            self.write_plan(&plan, facts, now).await?;
         }
-        match self.deliver(&closings).await {
-            Attempt::Done { outcome, note } => {
-                let underway =
-                    closings.iter().any(|change| matches!(change, FindingChange::Close { underway: Some(_), .. }));
-                Attempt::Done { outcome, note: note.or_else(|| underway.then(|| UNDERWAY.to_owned())) }
-            }
-            failed => failed,
-        }
+        self.deliver(&closings).await?;
+        let waits_for_failure =
+            closings.iter().any(|change| matches!(change, FindingChange::Close { untold_failure: Some(_), .. }));
+        Ok(delivered(waits_for_failure.then_some(NOTHING_TO_CLOSE_YET)))
     }
 
-    /// Brings what was found, and closes it where the check passed while it was underway: the pass does not wait.
-    async fn found(&self, entry: &Entry, found: &[FindingChange]) -> Attempt {
-        let attempt = self.deliver(found).await;
-        if found.is_empty() || !matches!(attempt, Attempt::Done { .. }) {
-            return attempt;
+    /// Brings what was found, and closes it where the check passed before it was delivered: the pass does not wait.
+    async fn deliver_found(&self, entry: &Entry, found: &[FindingChange]) -> Result<(), Attempt> {
+        if found.is_empty() {
+            return Ok(());
         }
-        let closings = match self.tracker.delivered(entry, found).await {
-            Ok(closings) if closings.is_empty() => return attempt,
-            Ok(closings) => closings,
-            Err(error) => return not_now(&error),
-        };
-        let attempt = self.deliver(&closings).await;
-        if !matches!(attempt, Attempt::Done { .. }) {
-            return attempt;
+        self.deliver(found).await?;
+        let closings = self.tracker.closings_after(entry, found).await.map_err(not_now)?;
+        if closings.is_empty() {
+            return Ok(());
         }
-        self.tracker.closed(entry, found).await.map_or_else(|error| not_now(&error), |()| attempt)
+        self.deliver(&closings).await?;
+        self.tracker.closings_delivered(entry, found).await.map_err(not_now)
     }
 
     /// Writes a plan down once its finding says so: nothing is ever done from here. Another replica may have ended the
     /// same plan before, and our finding gone out over its answer. Whoever tells a plan looks at it afterwards, and
     /// whoever ends one tells it afterwards: so the last word is of its end, whoever was faster.
-    async fn planned(&self, plan: &Plan, known: Known<'_>, now: DateTime<Utc>) -> Attempt {
-        let followed = match self.planner.record(plan).await {
-            Ok(None) => return Attempt::Done { outcome: Outcome::Delivered, note: None },
-            Ok(Some(ended)) => self.tracker.follow(&ended, known, now).await,
-            Err(error) => return not_now(&error),
-        };
-        match followed {
-            Ok(Followed::Changes(mut changes)) => {
+    async fn write_plan(&self, plan: &Plan, facts: VmFacts<'_>, now: DateTime<Utc>) -> Result<(), Attempt> {
+        let Some(ended) = self.planner.record(plan).await.map_err(not_now)? else { return Ok(()) };
+        match self.tracker.follow(&ended, facts, now).await.map_err(not_now)? {
+            Followed::Changes(mut changes) => {
                 self.rules.secrets.leave_out(&mut changes);
                 self.deliver(&changes).await
             }
-            Ok(Followed::Nothing(_)) => Attempt::Done { outcome: Outcome::Delivered, note: None },
-            Err(error) => not_now(&error),
+            Followed::Nothing(_) => Ok(()),
         }
     }
 }
 
+fn delivered(note: Option<&str>) -> Attempt {
+    Attempt::Done { outcome: Outcome::Delivered, note: note.map(str::to_owned) }
+}
+
 /// State that cannot be used delays only the events that need it: the queue is never held for it.
-fn not_now(error: &StateError) -> Attempt {
-    let verdict = match error {
+fn not_now(error: StateError) -> Attempt {
+    let verdict = match &error {
         StateError::Unavailable { after, .. } => Verdict::Retry(*after),
         StateError::Conflict { .. } => Verdict::Retry(None),
         StateError::Refused { .. } | StateError::Damaged { .. } => Verdict::Retry(Some(REFUSED_STATE)),
         StateError::Corrupt { .. } | StateError::Unfit { .. } => Verdict::Park,
     };
-    Attempt::Failed { reason: chain(error), verdict, label: "state" }
+    Attempt::Failed { reason: chain(&error), verdict, label: "state" }
 }

@@ -1,7 +1,7 @@
 //! Counters that alerts compare exist from the start, at 0. One that appears with its first event shows no increase, so
 //! that the first failure alarms nobody; and an alert on silence has nothing to compare while there is silence.
 
-use crate::integrity::answer::{Action, Reason, Result as Answered};
+use crate::integrity::answer::{Action, Ended, Reason};
 use crate::outbox::StoreError;
 use crate::receive::attestation::Later;
 use crate::receive::pubsub_pull::PullError;
@@ -55,7 +55,7 @@ pub(super) fn show(doors: impl IntoIterator<Item = Door>) {
 }
 
 fn failed_answers() {
-    let result = Answered::Failed.label();
+    let result = Ended::Failed.label();
     for action in Action::ALL.map(Action::label) {
         for reason in FAILURES.map(Reason::label) {
             metrics::counter!(names::INTEGRITY_ACTIONS.name, "action" => action, "result" => result, "reason" => reason)

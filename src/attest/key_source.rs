@@ -61,7 +61,7 @@ impl Default for FetchRules {
 /// The keys of one issuer, wherever they come from. Clones share them.
 #[derive(Debug, Clone)]
 pub struct KeySource {
-    from: From,
+    origin: Origin,
     current: watch::Sender<Option<Arc<Held>>>,
     /// When keys were asked for. The lock is held while fetching, so that there is one at a time.
     asked: Arc<Mutex<Asked>>,
@@ -69,7 +69,7 @@ pub struct KeySource {
 }
 
 #[derive(Debug, Clone)]
-enum From {
+enum Origin {
     Fixed,
     Issuer {
         client: reqwest::Client,
@@ -161,7 +161,7 @@ impl KeySource {
         let far = Instant::now() + Duration::from_secs(100 * 365 * 86_400);
         let held = Held { keys: Arc::new(keys), fetched: None, renew: far, dead: far };
         Self {
-            from: From::Fixed,
+            origin: Origin::Fixed,
             current: watch::Sender::new(Some(Arc::new(held))),
             asked: Arc::default(),
             rules: FetchRules::default(),
@@ -177,7 +177,7 @@ impl KeySource {
         let base = Url::parse(base).map_err(|_| FetchError::Address("it is not a URL"))?;
         let client = client(&base, &rules)?;
         let issuer = issuer.trim_end_matches('/').to_owned();
-        let source = Self::fetched(From::Issuer { client, base, issuer, disk }, rules);
+        let source = Self::fetched(Origin::Issuer { client, base, issuer, disk }, rules);
         source.recall();
         Ok(source)
     }
@@ -188,11 +188,11 @@ impl KeySource {
     /// When the address is neither https nor loopback.
     pub fn key_set(url: Url, rules: FetchRules) -> Result<Self, FetchError> {
         let client = client(&url, &rules)?;
-        Ok(Self::fetched(From::KeySet { client, url }, rules))
+        Ok(Self::fetched(Origin::KeySet { client, url }, rules))
     }
 
-    fn fetched(from: From, rules: FetchRules) -> Self {
-        Self { from, current: watch::Sender::new(None), asked: Arc::default(), rules }
+    fn fetched(origin: Origin, rules: FetchRules) -> Self {
+        Self { origin, current: watch::Sender::new(None), asked: Arc::default(), rules }
     }
 
     /// The set to look a key id up in, and how current it is.
@@ -209,14 +209,14 @@ impl KeySource {
     /// As [`KeySource::look_up`].
     pub async fn look_up_at(&self, kid: &str, now: Instant) -> Result<LookedUp, Unavailable> {
         let held = self.held().filter(|held| now < held.dead);
-        if matches!(self.from, From::Fixed) {
+        if matches!(self.origin, Origin::Fixed) {
             let fixed = |held: Arc<Held>| LookedUp { keys: held.keys.clone(), age: Duration::ZERO, answered: true };
             return held.map(fixed).ok_or(Unavailable);
         }
         let why = match &held {
             None => Some(Why::None),
             Some(held) if held.keys.find(kid).is_none() => {
-                if matches!(self.from, From::Issuer { .. }) {
+                if matches!(self.origin, Origin::Issuer { .. }) {
                     metrics::counter!(names::ATTESTATION_UNKNOWN_KIDS.name).increment(1);
                 }
                 Some(Why::Unknown)
@@ -244,7 +244,7 @@ impl KeySource {
 
     /// Renews the keys in the background until `stop`.
     pub async fn keep_fresh(&self, stop: tokio_util::sync::CancellationToken) {
-        if matches!(self.from, From::Fixed) {
+        if matches!(self.origin, Origin::Fixed) {
             return;
         }
         let (mut wait, mut failures) = (Duration::ZERO, 0_u32);
@@ -279,10 +279,12 @@ impl KeySource {
     /// Nothing where keys never change.
     async fn fetch(&self) -> Option<Result<Fetched, FetchError>> {
         let bounds = self.rules.fresh;
-        match &self.from {
-            From::Fixed => None,
-            From::Issuer { client, base, issuer, .. } => Some(discovery::of_issuer(client, base, issuer, bounds).await),
-            From::KeySet { client, url } => Some(discovery::key_set(client, url.clone(), bounds).await),
+        match &self.origin {
+            Origin::Fixed => None,
+            Origin::Issuer { client, base, issuer, .. } => {
+                Some(discovery::of_issuer(client, base, issuer, bounds).await)
+            }
+            Origin::KeySet { client, url } => Some(discovery::key_set(client, url.clone(), bounds).await),
         }
     }
 
@@ -327,14 +329,14 @@ impl KeySource {
 
     async fn renew(&self, now: Instant) -> bool {
         let Some(answer) = self.fetch().await else { return true };
-        let (issuer, disk) = match &self.from {
-            From::Fixed => return true,
-            From::Issuer { issuer, disk, .. } => {
+        let (issuer, disk) = match &self.origin {
+            Origin::Fixed => return true,
+            Origin::Issuer { issuer, disk, .. } => {
                 let result = answer.as_ref().map_or_else(FetchError::label, |_| "good");
                 metrics::counter!(names::ATTESTATION_KEY_FETCHES.name, "result" => result).increment(1);
                 (issuer.clone(), disk.as_ref())
             }
-            From::KeySet { url, .. } => (calls::told(url), None),
+            Origin::KeySet { url, .. } => (calls::told(url), None),
         };
         match answer {
             Ok((text, keys, fresh)) => {
@@ -367,7 +369,7 @@ impl KeySource {
 
     /// What was kept on disk is used until the first fetch, as long as stale keys may be.
     fn recall(&self) {
-        let From::Issuer { disk: Some(path), .. } = &self.from else { return };
+        let Origin::Issuer { disk: Some(path), .. } = &self.origin else { return };
         let age = std::fs::metadata(path).and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
         let Some(left) = age.and_then(|age| self.rules.stale.checked_sub(age)) else { return };
         if let Some(keys) = std::fs::read(path).ok().and_then(|text| KeySet::read(&text).ok()) {

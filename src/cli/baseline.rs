@@ -36,7 +36,7 @@ pub(super) struct BaselineArgs {
 
 /// Which of a report's two lists becomes the baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum From {
+enum List {
     /// What the boot measured.
     Actual,
     /// What the VM is measured against.
@@ -115,8 +115,8 @@ struct Import {
     #[arg(long)]
     zone: Option<String>,
     /// Which list is approved. `policy` of a VM that was updated and not relearned holds the old values.
-    #[arg(long, value_enum, default_value_t = From::Actual)]
-    from: From,
+    #[arg(long, value_enum, default_value_t = List::Actual)]
+    from: List,
     /// Only for VMs of these projects (`*` stands for any text); may be given several times.
     #[arg(long = "for-project", value_parser = one)]
     projects: Vec<String>,
@@ -297,18 +297,18 @@ fn end(days: u32, now: DateTime<Utc>) -> anyhow::Result<DateTime<Utc>> {
     now.checked_add_signed(TimeDelta::days(i64::from(days))).context("--days leads beyond the calendar; give fewer")
 }
 
-fn usable(report: &BootReport, from: From) -> anyhow::Result<crate::integrity::measurement::Measurements> {
+fn usable(report: &BootReport, from: List) -> anyhow::Result<crate::integrity::measurement::Measurements> {
     if let Some(reason) = report.not_readable().next() {
         bail!("the report cannot be approved: {reason}");
     }
     let measurements = match from {
-        From::Actual => report.actual.clone(),
-        From::Policy => report.policy.clone(),
+        List::Actual => report.actual.clone(),
+        List::Policy => report.policy.clone(),
     };
     if measurements.is_empty() {
         bail!("the report has no such measurements");
     }
-    if from == From::Policy && !report.passed() {
+    if from == List::Policy && !report.passed() {
         note!(
             "Note: this boot failed; its policy has the values from before whatever changed. --from actual approves what it measured."
         );

@@ -291,7 +291,7 @@ impl Destination for Print {
                     match decide(&event, &Enriched::default(), &self.0, Utc::now()) {
                         Decision::Deliver(changes) => changes.iter().for_each(print),
                         Decision::Filtered(why) => say!("{} filtered: {why}", event.finding_id()),
-                        Decision::Follow => {
+                        Decision::Follow(_) => {
                             say!("{} depends on what was seen of the VM before", event.finding_id())
                         }
                     }

@@ -13,7 +13,7 @@ pub(super) fn change(event: &Attestation, rules: &Rules, now: DateTime<Utc>) -> 
     let id = event.finding_id();
     let time = event.time.min(now - Duration::seconds(1));
     if !event.open {
-        return FindingChange::Close { id, time, told: event.evidence.told, underway: None };
+        return FindingChange::Close { id, time, told: event.evidence.told, untold_failure: None };
     }
     let organization = || format!("//cloudresourcemanager.googleapis.com/{}", rules.organization);
     let resource = event.resource.clone().unwrap_or_else(organization);

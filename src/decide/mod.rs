@@ -27,17 +27,19 @@ use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
 use crate::event::{Event, scene};
 use crate::finding::FindingChange;
+use crate::integrity::Entry;
 pub use known_secrets::KnownSecrets;
 
 /// What is to be done with one event.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Decision {
+pub enum Decision<'a> {
     /// These changes, in this order; usually one.
     Deliver(Vec<FindingChange>),
     /// Nothing: a setting says that it is not wanted. The sentence says which.
     Filtered(String),
-    /// It depends on what was seen before: [`Tracker::follow`](crate::track::Tracker::follow) knows.
-    Follow,
+    /// What follows from this entry depends on what was seen before: [`Tracker::follow`](crate::track::Tracker::follow)
+    /// knows.
+    Follow(&'a Entry),
 }
 
 /// The settings that decide.
@@ -90,12 +92,12 @@ pub fn is_placed(event: &Event, by_id: bool) -> bool {
 }
 
 /// What should happen with `event`, given what enrichment found and what time it is.
-pub fn decide(event: &Event, enriched: &Enriched, rules: &Rules, now: DateTime<Utc>) -> Decision {
+pub fn decide<'a>(event: &'a Event, enriched: &Enriched, rules: &Rules, now: DateTime<Utc>) -> Decision<'a> {
     if let Some(sentence) = unwanted(event, rules) {
         return Decision::Filtered(sentence);
     }
     let mut changes = [match event {
-        Event::Integrity(_) => return Decision::Follow,
+        Event::Integrity(entry) => return Decision::Follow(entry),
         Event::Attestation(event) => attestation::change(event, rules, now),
         Event::Runtime(event) => {
             let finding = Box::new(runtime::finding(&rules.secrets.left_out(event), enriched, rules, now));

@@ -39,7 +39,7 @@ fn decided(event: &Event, enriched: &Enriched, rules: &Rules) -> Finding {
             other => panic!("{other:?}"),
         },
         Decision::Filtered(reason) => panic!("{reason}"),
-        Decision::Follow => panic!("it depends on state"),
+        Decision::Follow(_) => panic!("it depends on state"),
     }
 }
 

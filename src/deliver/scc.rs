@@ -80,8 +80,8 @@ impl SccSink {
             // Boxed, because all the others would travel with each creation: eight kilobytes.
             FindingChange::Raise { id, finding } => Box::pin(self.raise(id, finding)).await,
             FindingChange::Amend { id, finding, only_closed } => Box::pin(self.amend(id, finding, *only_closed)).await,
-            FindingChange::Close { id, time, told, underway } => {
-                Box::pin(self.close(id, *time, *told, *underway)).await
+            FindingChange::Close { id, time, told, untold_failure } => {
+                Box::pin(self.close(id, *time, *told, *untold_failure)).await
             }
         }
     }
@@ -142,10 +142,10 @@ impl SccSink {
         id: &FindingId,
         time: DateTime<Utc>,
         told: bool,
-        underway: Option<DateTime<Utc>>,
+        untold_failure: Option<DateTime<Utc>>,
     ) -> Result<Delivered, SinkError> {
         let stored = self.read(id).await?;
-        let next = underway.filter(|next| stored.as_ref().is_some_and(|stored| is_newer(*next, stored)));
+        let next = untold_failure.filter(|next| stored.as_ref().is_some_and(|stored| is_newer(*next, stored)));
         let time = next.map_or(time, |next| next - TimeDelta::milliseconds(1));
         match stored {
             Some(stored) if is_newer(time, &stored) && (told || stored.is_active()) => {

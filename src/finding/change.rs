@@ -43,7 +43,7 @@ pub enum FindingChange {
         told: bool,
         /// Another failure before `time`, whose finding is not delivered yet and is closed by whoever delivers it: what
         /// stands there of an earlier one is closed under a time before that, or it could not be told any more.
-        underway: Option<DateTime<Utc>>,
+        untold_failure: Option<DateTime<Utc>>,
     },
 }
 

@@ -99,7 +99,7 @@ macro_rules! words {
 
 words! {
     /// How it ended.
-    Result {
+    Ended {
         /// It will be done as soon as Compute Engine confirms what the report says.
         Planned = "planned",
         /// The rules say that this is only reported.
@@ -198,7 +198,7 @@ pub struct Answer {
     /// What; nothing when the rules say that this is only reported.
     pub action: Option<Action>,
     /// How it ended.
-    pub result: Result,
+    pub result: Ended,
     /// Why.
     pub reason: Reason,
     /// The same as a sentence.

@@ -48,7 +48,7 @@ impl Record {
         if self.is_bad(check) {
             return None;
         }
-        let again = standing.underway == Some(moment);
+        let again = standing.untold_entry == Some(moment);
         let failed = entry.audit()?.operation.as_ref().is_some_and(|operation| self.changes.has_failed(operation));
         let bad_news = entry.failed() == Some(true) && !failed;
         let late = bad_news && standing.passed > Some(moment) && standing.is_news(moment, accepted);
@@ -57,7 +57,7 @@ impl Record {
         }
         let standing = self.checks.entry(check).or_default();
         standing.failed = standing.failed.max(Some(moment));
-        standing.underway = Some(moment);
+        standing.untold_entry = Some(moment);
         Some(Action::Raise(check))
     }
 
@@ -155,7 +155,7 @@ impl Record {
         let moment = Some(Moment { time, boot: None });
         if bad {
             standing.failed = moment;
-            standing.underway = Some(entry.moment());
+            standing.untold_entry = Some(entry.moment());
             return Some(Action::Raise(check));
         }
         let told = moment.is_some_and(|moment| standing.ends(moment));
@@ -289,7 +289,7 @@ mod tests {
         for known in [undone.record, handled_first.record] {
             let mut again = lifecycle::step(Some(&known), &off, first);
             assert_eq!((again.actions, again.record.told(Check::Options)), (raise.to_vec(), Some(off.time)));
-            assert_eq!(again.record.arrived(Check::Options, off.moment()), Some(on.time));
+            assert_eq!(again.record.mark_told_unless_passed(Check::Options, off.moment()), Some(on.time));
         }
         let came_first = lifecycle::step(None, &on, first);
         assert_eq!(lifecycle::step(Some(&came_first.record), &off, second).actions, []);
@@ -355,7 +355,10 @@ mod tests {
         assert_eq!((vtpm_on.record.off(), vtpm_on.actions), (vec!["Secure Boot"], vec![Action::Raise(Check::Options)]));
         assert_eq!(vtpm_on.record.relearned, old.relearned);
         let mut delivered = vtpm_on.record;
-        assert_eq!(delivered.arrived(Check::Options, switched(1, 60, (None, None, None)).moment()), None);
+        assert_eq!(
+            delivered.mark_told_unless_passed(Check::Options, switched(1, 60, (None, None, None)).moment()),
+            None
+        );
         let on = step(Some(&delivered), &switched(2, 61, (ON, None, None)));
         assert_eq!(on.actions, [Action::Close { check: Check::Options, told: true }]);
         let back = step(Some(&on.record), &failed(2, 62, Check::Options));
@@ -381,7 +384,7 @@ mod tests {
             let mut entries = Vec::new();
             for (operation, (second, options, fails)) in (0..).zip(asked) {
                 entries.push(switched(operation, second * 10, options));
-                // Never in the same moment as another: an entry that is underway is known by its own.
+                // Never in the same moment as another: an entry that is untold is known by its own.
                 if fails && entries.len() < 5 {
                     entries.push(failed(operation, second * 10 + 15 + operation, Check::Options));
                 }

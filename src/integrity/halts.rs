@@ -44,7 +44,7 @@ impl Record {
 
     /// Whether nothing more can come of this boot, since the VM was stopped or suspended. One that stopped and came
     /// up again did not go through: that is a boot loop rather than somebody's decision.
-    pub fn was_ended(&self, boot: Moment) -> bool {
+    pub fn boot_was_stopped(&self, boot: Moment) -> bool {
         let stopped = self.shutdown.filter(|shutdown| is_of(*shutdown, boot));
         let stays = stopped.is_some_and(|shutdown| self.newest_boot.is_none_or(|newest| newest.time <= shutdown.time));
         stays || self.our_halt_of(boot).is_some()
@@ -83,7 +83,11 @@ impl Record {
         let failed = self.checks.get(&Check::BootIncomplete)?.failed?;
         let hung = |halted: &Halted| halted.check == Check::BootIncomplete && is_of(halted.end(), failed);
         let in_time = self.waited_until.is_some_and(|until| shutdown.time < until);
-        if !in_time || self.halted.as_ref().is_some_and(hung) || !is_of(shutdown, failed) || !self.was_ended(failed) {
+        if !in_time
+            || self.halted.as_ref().is_some_and(hung)
+            || !is_of(shutdown, failed)
+            || !self.boot_was_stopped(failed)
+        {
             return None;
         }
         self.pass_after_all(Check::BootIncomplete, shutdown)
@@ -123,21 +127,21 @@ mod tests {
             (false, Some(at(110, Some(3))), at(140, Some(4))),
         ] {
             let record = Record { shutdown, newest_boot: Some(newest_boot), ..Record::default() };
-            assert_eq!(record.was_ended(early), ended, "{shutdown:?} {newest_boot:?}");
+            assert_eq!(record.boot_was_stopped(early), ended, "{shutdown:?} {newest_boot:?}");
         }
         let (action, check) = (answer::Action::Stop, Check::EarlyBoot);
         let halted = Halted { action, check, report: early, time: at(105, None).time, taken: true };
         let newest_boot = Some(at(140, Some(4)));
         let record = Record { halted: Some(halted.clone()), newest_boot, ..Record::default() };
-        assert!(record.was_ended(early) && !record.was_ended(at(140, Some(4))));
+        assert!(record.boot_was_stopped(early) && !record.boot_was_stopped(at(140, Some(4))));
         let mut record = Record { newest_boot, ..Record::default() };
         record.halt_begins(&Halted { taken: false, ..halted.clone() });
         let (soon, late) = (at(200, None).time, at(100 + 4 * 3600, None).time);
-        assert!(!record.was_ended(early) && record.our_halt_of(early).is_none(), "it has no answer");
+        assert!(!record.boot_was_stopped(early) && record.our_halt_of(early).is_none(), "it has no answer");
         assert_eq!([soon, late].map(|now| record.is_our_halt_open(early, now)), [true, false]);
         record.halted = Some(halted.clone());
         record.halt_begins(&Halted { taken: false, ..halted });
-        assert!(record.was_ended(early), "it stays taken");
+        assert!(record.boot_was_stopped(early), "it stays taken");
     }
 
     #[test]

@@ -51,9 +51,9 @@ pub fn step(known: Option<&Record>, entry: &Entry, accepted: DateTime<Utc>) -> S
             None
         }
         // It may be half told: then it is told, and closed.
-        Fact::BootIncomplete { .. } if record.is_underway(Check::BootIncomplete, moment) => Some(true),
+        Fact::BootIncomplete { .. } if record.is_untold(Check::BootIncomplete, moment) => Some(true),
         // What says that it went on, or was stopped, may have come after its time was up.
-        Fact::BootIncomplete { .. } if record.went_on(moment) || record.was_ended(moment) => None,
+        Fact::BootIncomplete { .. } if record.went_on(moment) || record.boot_was_stopped(moment) => None,
         _ => entry.failed(),
     };
     if let (Some(check), Some(failed)) = (entry.check(), failed) {
@@ -102,7 +102,7 @@ impl Record {
             // Once it was seen to have learned what was approved, later changes are somebody else's.
             Learned::Other if learning.verified.is_none_or(|verified| verified > moment) => {
                 learning.lost = Some(learning.lost.map_or(moment, |lost| lost.min(moment)));
-                let half_told = self.is_underway(Check::NotApproved, moment);
+                let half_told = self.is_untold(Check::NotApproved, moment);
                 let others = self.relearned_by_others(moment.time).is_some();
                 if others && !half_told { None } else { self.fail(Check::NotApproved, moment, accepted) }
             }
@@ -193,15 +193,15 @@ mod tests {
             for action in actions {
                 match action {
                     Action::Raise(check) if check == self.check => {
-                        self.raise(entry.time, record.underway(check).is_some());
-                        if let Some(passed) = record.arrived(check, entry.moment()) {
+                        self.raise(entry.time, record.overtaken_failure(check).is_some());
+                        if let Some(passed) = record.mark_told_unless_passed(check, entry.moment()) {
                             self.close(passed, true, None);
-                            record.ended(check, entry.moment());
+                            record.mark_told(check, entry.moment());
                         }
                     }
                     Action::Close { check, told } if check == self.check => {
                         done &= self.finding.is_some() || !told;
-                        self.close(record.passed(check).unwrap(), told, record.underway(check));
+                        self.close(record.passed(check).unwrap(), told, record.overtaken_failure(check));
                     }
                     _ => {}
                 }
@@ -220,9 +220,9 @@ mod tests {
             self.about.push(time);
         }
 
-        fn close(&mut self, time: DateTime<Utc>, told: bool, underway: Option<DateTime<Utc>>) {
+        fn close(&mut self, time: DateTime<Utc>, told: bool, untold_failure: Option<DateTime<Utc>>) {
             if let Some((stands, open)) = &mut self.finding {
-                let before = underway.filter(|next| next > stands).map(|next| next - TimeDelta::milliseconds(1));
+                let before = untold_failure.filter(|next| next > stands).map(|next| next - TimeDelta::milliseconds(1));
                 let time = before.unwrap_or(time);
                 if time > *stands && (told || *open) {
                     (*stands, *open) = (time, false);
@@ -247,7 +247,7 @@ mod tests {
             assert!(world.handle(&failed, first, true));
             assert_eq!(world.finding, Some((passed.time, false)), "opened, and closed");
             assert_eq!((world.about.len(), world.about.last()), (after, Some(&failed.time)));
-            assert_eq!(world.record.as_ref().unwrap().underway(Check::LateBoot), None);
+            assert_eq!(world.record.as_ref().unwrap().overtaken_failure(Check::LateBoot), None);
             assert!(world.handle(&failed, first, true) && world.finding.is_some_and(|(_, open)| !open), "again");
         }
         let mut handled_second = World::of(Check::LateBoot);
@@ -400,7 +400,7 @@ mod tests {
         let mut blamed = step(Some(&relearnt()), &late(2, true));
         assert!(blamed.actions.contains(&Action::Raise(Check::NotApproved)), "{:?}", blamed.actions);
         assert_eq!(blamed.record.learned_from_others(), None);
-        assert_eq!(blamed.record.arrived(Check::NotApproved, late(2, true).moment()), None);
+        assert_eq!(blamed.record.mark_told_unless_passed(Check::NotApproved, late(2, true).moment()), None);
         let after = step(Some(&blamed.record), &theirs);
         let closed = Action::Close { check: Check::NotApproved, told: true };
         assert_eq!(after.actions, [Action::Raise(Check::Relearned), closed]);

@@ -23,12 +23,12 @@ pub struct Standing {
     /// The newest pass.
     pub passed: Option<Moment>,
     /// The pass that ended a failure: it has to close the finding, others only make sure.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended: Option<Moment>,
-    /// The entry that told of the newest failure, by its moment, until its finding is delivered. Nobody waits for that finding,
-    /// which may never come: whoever delivers it looks whether the check has passed since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub underway: Option<Moment>,
+    #[serde(rename = "ended", default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<Moment>,
+    /// The entry that told of the newest failure, by its moment, until its finding is delivered. Nobody waits for that
+    /// finding, which may never come: whoever delivers it looks whether the check has passed since.
+    #[serde(rename = "underway", default, skip_serializing_if = "Option::is_none")]
+    pub untold_entry: Option<Moment>,
     /// When the entry of the newest pass was accepted: a failure that was accepted before is no old news, only late
     /// to be handled. The version before did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,20 +37,20 @@ pub struct Standing {
 
 impl Standing {
     /// Whether a pass at this moment is the first after the newest failure. Asked again, it answers the same. A failure
-    /// that came to be known after a later pass was never told, and one whose finding is underway is not told yet.
+    /// that came to be known after a later pass was never told, and one whose finding is not delivered is not told yet.
     pub(super) fn ends(&mut self, moment: Moment) -> bool {
         let Some(failed) = self.failed.filter(|failed| *failed < moment) else { return false };
         let before = |end: Option<Moment>| end.is_none_or(|end| end < failed);
-        if before(self.ended) && before(self.passed) {
-            self.ended = Some(moment);
+        if before(self.ended_by) && before(self.passed) {
+            self.ended_by = Some(moment);
         }
-        self.ended == Some(moment) && self.underway.is_none()
+        self.ended_by == Some(moment) && self.untold_entry.is_none()
     }
 
     /// Whether a failure is to be told: no newer one is known, and the check had not passed since when word of it
     /// came in. Asked again, it answers the same: the first attempt may have died before its finding was delivered.
     pub(super) fn is_news(&self, failed: Moment, accepted: DateTime<Utc>) -> bool {
-        if self.underway == Some(failed) {
+        if self.untold_entry == Some(failed) {
             return true;
         }
         let passed_since = self.passed.is_some_and(|passed| passed > failed);
@@ -160,7 +160,7 @@ impl Record {
         let news = standing.is_news(moment, accepted);
         standing.failed = standing.failed.max(Some(moment));
         if news {
-            standing.underway = Some(moment);
+            standing.untold_entry = Some(moment);
         }
         news.then_some(Action::Raise(check))
     }
@@ -176,31 +176,31 @@ impl Record {
     }
 
     /// Whether the finding that this entry tells of a check is not delivered yet.
-    pub(super) fn is_underway(&self, check: Check, entry: Moment) -> bool {
-        self.checks.get(&check).is_some_and(|standing| standing.underway == Some(entry))
+    pub(super) fn is_untold(&self, check: Check, entry: Moment) -> bool {
+        self.checks.get(&check).is_some_and(|standing| standing.untold_entry == Some(entry))
     }
 
     /// The finding that this entry told of a check is delivered. Answers when the check has passed since: then the
-    /// finding is underway until it is closed too, so that both are repeated together.
-    pub(crate) fn arrived(&mut self, check: Check, entry: Moment) -> Option<DateTime<Utc>> {
-        let standing = self.checks.get(&check).filter(|standing| standing.underway == Some(entry))?;
+    /// entry stays untold until the finding is closed too, so that both are repeated together.
+    pub(crate) fn mark_told_unless_passed(&mut self, check: Check, entry: Moment) -> Option<DateTime<Utc>> {
+        let standing = self.checks.get(&check).filter(|standing| standing.untold_entry == Some(entry))?;
         let passed = standing.passed.filter(|passed| Some(*passed) > standing.failed);
         if passed.is_none() {
-            self.ended(check, entry);
+            self.mark_told(check, entry);
         }
         Some(passed?.time)
     }
 
     /// The finding that this entry told of a check is delivered, and closed where it was to be.
-    pub(crate) fn ended(&mut self, check: Check, entry: Moment) {
-        if let Some(standing) = self.checks.get_mut(&check).filter(|standing| standing.underway == Some(entry)) {
-            standing.underway = None;
+    pub(crate) fn mark_told(&mut self, check: Check, entry: Moment) {
+        if let Some(standing) = self.checks.get_mut(&check).filter(|standing| standing.untold_entry == Some(entry)) {
+            standing.untold_entry = None;
         }
     }
 
     /// The time of the failure whose finding is not delivered yet, although the check has passed since.
-    pub(crate) fn underway(&self, check: Check) -> Option<DateTime<Utc>> {
-        let standing = self.checks.get(&check).filter(|standing| standing.underway.is_some())?;
+    pub(crate) fn overtaken_failure(&self, check: Check) -> Option<DateTime<Utc>> {
+        let standing = self.checks.get(&check).filter(|standing| standing.untold_entry.is_some())?;
         Some(standing.failed.filter(|failed| Some(*failed) < standing.passed)?.time)
     }
 
@@ -212,5 +212,28 @@ impl Record {
         standing.passed = standing.passed.max(Some(moment));
         let open = standing.failed.map_or(anyway, |failed| failed < moment);
         (!old && open).then_some(Action::Close { check, told })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_standing_is_stored_by_the_names_it_always_had() {
+        let moment = |second| Moment { time: DateTime::from_timestamp(second, 0).unwrap(), boot: None };
+        let standing = Standing {
+            failed: Some(moment(1)),
+            passed: Some(moment(2)),
+            ended_by: Some(moment(3)),
+            untold_entry: Some(moment(4)),
+            heard: Some(moment(5).time),
+        };
+        let stored = serde_json::to_value(standing).unwrap();
+        let names: BTreeSet<_> = stored.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, BTreeSet::from(["ended", "failed", "heard", "passed", "underway"]));
+        assert_eq!(serde_json::from_value::<Standing>(stored).unwrap(), standing);
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::answer::{Action, Answer, Result as Ended};
+use super::answer::{Action, Answer, Ended};
 use super::context::{Context, shown};
 use super::entry::{Check, Entry, Fact, INTEGRITY_LOG};
 use crate::text::shell;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::acting::Mode;
 use crate::integrity::Entry;
-use crate::integrity::answer::{Action, Answer, Reason, Result};
+use crate::integrity::answer::{Action, Answer, Ended, Reason};
 use crate::integrity::entry::Answered;
 use crate::integrity::judgement::Judgement;
 use rules::{Assessment, Decision};
@@ -173,7 +173,7 @@ impl Plan {
         };
         match decision {
             Decision::Silent => return None,
-            Decision::Leave(reason, told) => plan.end(Result::Reported, reason, told, now),
+            Decision::Leave(reason, told) => plan.end(Ended::Reported, reason, told, now),
             Decision::Act(action, because, baseline) => {
                 (plan.action, plan.because, plan.baseline) = (Some(action), because, baseline);
                 let told = plan.intention();
@@ -205,7 +205,7 @@ impl Plan {
     pub fn answer_now(&self) -> Answer {
         self.answer
             .clone()
-            .unwrap_or_else(|| self.answered(Result::Planned, Reason::Asked, self.intention(), self.planned))
+            .unwrap_or_else(|| self.answered(Ended::Planned, Reason::Asked, self.intention(), self.planned))
     }
 
     /// The entry that brings the answer to the finding.
@@ -237,7 +237,7 @@ impl Plan {
     }
 
     /// Ends it.
-    pub fn end(&mut self, result: Result, reason: Reason, told: String, now: DateTime<Utc>) {
+    pub fn end(&mut self, result: Ended, reason: Reason, told: String, now: DateTime<Utc>) {
         self.note(What::Ended, format!("{} ({}): {told}", result.label(), reason.label()), now);
         self.answer = Some(self.answered(result, reason, told, now));
     }
@@ -291,7 +291,7 @@ impl Plan {
         self.calls.iter().any(|call| call.state != CallState::PutOff)
     }
 
-    fn answered(&self, result: Result, reason: Reason, told: String, time: DateTime<Utc>) -> Answer {
+    fn answered(&self, result: Ended, reason: Reason, told: String, time: DateTime<Utc>) -> Answer {
         let main = self.action.and_then(|action| self.call(action.label()));
         let is_snapshot = |call: &&Call| {
             call.state == CallState::Finished && Some(call.step.as_str()) != main.map(|call| call.step.as_str())
@@ -336,10 +336,10 @@ mod tests {
     #[test]
     fn an_answer_travels_as_an_event_of_its_own() {
         let mut plan = plan();
-        assert_eq!((plan.entry(), plan.answer_now().result), (None, Result::Planned));
+        assert_eq!((plan.entry(), plan.answer_now().result), (None, Ended::Planned));
         let now = plan.planned;
         plan.call_mut("stop", now).state = CallState::Finished;
-        plan.end(Result::Done, Reason::Asked, "done.".into(), now);
+        plan.end(Ended::Done, Reason::Asked, "done.".into(), now);
         let event = Event::Integrity(Box::new(plan.entry().unwrap()));
         let text = serde_json::to_string(&event).unwrap();
         assert_eq!(Event::from_json(text.as_bytes()).unwrap(), event);

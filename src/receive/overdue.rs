@@ -34,7 +34,7 @@ impl Overdue {
             let body = serde_json::to_string(entry)?;
             let event = Event::Integrity(Box::new(entry.clone()));
             self.intake.take(Door::Own, vec![Element::Event { event, body }]).await?;
-            self.tracker.taken(entry).await?;
+            self.tracker.overdue_written(entry).await?;
         }
         Ok(overdue.len())
     }

@@ -13,7 +13,7 @@ use super::hands::{Trouble, is_busy};
 use super::watch::{OPERATION, states};
 use crate::google::compute::Instance;
 use crate::google::compute_acts::Operation;
-use crate::integrity::answer::{Action, Reason, Result as Ended};
+use crate::integrity::answer::{Action, Ended, Reason};
 use crate::plan::rules::Decision;
 
 impl Driver<'_> {

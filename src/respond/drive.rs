@@ -13,10 +13,11 @@ use super::responder::Responder;
 use crate::google::ApiError;
 use crate::google::compute::Instance;
 use crate::google::compute_acts::{Operation, Target};
-use crate::integrity::answer::{Action, Reason, Result as Ended};
+use crate::integrity::answer::{Action, Ended, Reason};
 use crate::plan::rules::{Decision, decide};
 use crate::plan::{CallState, Plan, What};
 use crate::state::StateError;
+use crate::track::VmFacts;
 
 /// A plan that could not be carried out for so long is given up.
 const GIVE_UP: TimeDelta = TimeDelta::hours(2);
@@ -198,8 +199,8 @@ impl<'a> Driver<'a> {
 
     /// What the report calls for by what the baselines say now.
     pub(super) async fn decision(&mut self, instance: &Instance) -> Step<Decision> {
-        let known = (instance.name.as_str(), &instance.labels);
-        let assessment = self.responder.assess(&self.plan().report, known, self.now()).await?;
+        let facts = VmFacts { name: Some(&instance.name), labels: Some(&instance.labels), accepted: None };
+        let assessment = self.responder.assess(&self.plan().report, facts, self.now()).await?;
         let decision = decide(&self.responder.rules, &self.plan().report, &assessment);
         self.held.plan.judgement = Some(assessment.judgement);
         Ok(decision)

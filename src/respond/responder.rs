@@ -1,6 +1,5 @@
 //! What plans are driven with, what they are made by, and how their answers are counted.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use crate::plan::rules::Assessment;
 use crate::receive::Intake;
 use crate::state::StateError;
 use crate::telemetry::metrics as names;
-use crate::track::{Known, Tracker};
+use crate::track::{Tracker, VmFacts};
 
 /// Reads the time; tests hand in their own.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -55,11 +54,10 @@ impl Responder {
     pub(super) async fn assess(
         &self,
         report: &Entry,
-        known: (&str, &BTreeMap<String, String>),
+        facts: VmFacts<'_>,
         now: DateTime<Utc>,
     ) -> Result<Assessment, StateError> {
-        let known = Known { name: Some(known.0), labels: Some(known.1), accepted: None };
-        self.tracker.assess(report, known, now).await
+        self.tracker.assess(report, facts, now).await
     }
 }
 

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use super::drive::{Driver, Halt, Progress, Step};
 use super::hands::Trouble;
 use crate::google::compute_acts::Operation;
-use crate::integrity::answer::{Action, Reason, Result as Ended};
+use crate::integrity::answer::{Action, Ended, Reason};
 use crate::plan::{CallState, What};
 
 /// How long an action's operation may take.

@@ -4,6 +4,7 @@ pub mod baselines;
 mod waiting;
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -46,14 +47,14 @@ pub enum Followed {
     Nothing(&'static str),
 }
 
-/// What is known beside an entry: what look-ups found about the VM, if there were any, and when it was accepted.
+/// What is known beside an entry: what look-ups found about its VM, if there were any, and when it was accepted.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Known<'a> {
+pub struct VmFacts<'a> {
     /// Its name.
     pub name: Option<&'a str>,
     /// Its labels.
     pub labels: Option<&'a BTreeMap<String, String>>,
-    /// When the entry was accepted; nothing: just now.
+    /// When the outbox took the entry; nothing: just now.
     pub accepted: Option<DateTime<Utc>>,
 }
 
@@ -83,8 +84,8 @@ impl Tracker {
     ///
     /// # Errors
     /// When the state store or the baselines cannot be read or written.
-    pub async fn follow(&self, entry: &Entry, known: Known<'_>, now: DateTime<Utc>) -> Result<Followed, StateError> {
-        Ok(self.follow_and_plan(entry, known, now).await?.0)
+    pub async fn follow(&self, entry: &Entry, facts: VmFacts<'_>, now: DateTime<Utc>) -> Result<Followed, StateError> {
+        Ok(self.follow_and_plan(entry, facts, now).await?.0)
     }
 
     /// The same, and the plan for an answer, to be written down once the changes are delivered.
@@ -94,58 +95,59 @@ impl Tracker {
     pub async fn follow_and_plan(
         &self,
         entry: &Entry,
-        known: Known<'_>,
+        facts: VmFacts<'_>,
         now: DateTime<Utc>,
     ) -> Result<(Followed, Option<Plan>), StateError> {
         if let Fact::Answered(answered) = &entry.fact {
             return Ok((self.answered(answered, now).await?, None));
         }
-        let step = self.advance(entry, known.accepted.unwrap_or(now), now).await?;
+        let step = self.advance(entry, facts.accepted.unwrap_or(now), now).await?;
         if step.actions.is_empty() {
-            let note = match entry.failed() {
-                None if entry.audit().is_some() => "The operation failed, and nothing had been told of it.",
-                Some(true) if step.record.was_ended(entry.moment()) => "The boot was ended from outside.",
-                Some(true) => "A newer report of the same VM and check is known.",
-                Some(false) => "The check passed, and no failure was open.",
-                None => "A start or a stop is only noted.",
-            };
-            return Ok((Followed::Nothing(note), None));
+            return Ok((Followed::Nothing(why_nothing(entry, &step.record)), None));
         }
-        let (mut changes, mut late, mut plan) = (Vec::new(), Vec::new(), None);
+        let (mut changes, mut plan) = (Vec::new(), None);
         for action in &step.actions {
-            changes.push(match *action {
+            match *action {
                 Action::Close { check, told } => {
                     let time = step.record.passed(check).unwrap_or(entry.time);
-                    let underway = step.record.underway(check);
-                    FindingChange::Close { id: finding_id(&entry.vm, check), time, told, underway }
+                    changes.push(closing(&step.record, &entry.vm, check, time, told));
                 }
                 Action::Raise(check) => {
-                    let assessment = self.assessed(entry, known, now).await?;
-                    let over = step.record.underway(check).and_then(|_| step.record.passed(check));
-                    if let Some(assessment) = assessment.as_ref().filter(|_| entry.check() == Some(check)) {
-                        plan = self.plan(entry, assessment, over, now);
-                    }
-                    let answer = plan.as_ref().filter(|_| entry.check() == Some(check)).map(Plan::answer_now);
-                    let context = Context {
-                        judgement: assessment.map(|assessment| assessment.judgement),
-                        record: step.record.clone(),
-                        name: known.name.map(str::to_owned),
-                        answer,
-                        over,
-                        exempt: Some(self.acting.exempt.to_string()),
-                    };
-                    let (id, finding) = (finding_id(&entry.vm, check), Box::new(finding(entry, check, &context, now)));
-                    if over.is_some() {
-                        // It may stand there of a failure before this one, and closed since both.
-                        let (id, finding) = (id.clone(), finding.clone());
-                        late.push(FindingChange::Amend { id, finding, only_closed: true });
-                    }
-                    FindingChange::Raise { id, finding }
+                    let (raised, planned) = self.raising(entry, check, &step.record, facts, now).await?;
+                    changes.extend(raised);
+                    plan = planned.or(plan);
                 }
-            });
-            changes.append(&mut late);
+            }
         }
         Ok((Followed::Changes(changes), plan))
+    }
+
+    /// What raises the finding of a check, and the plan for an answer where the check is the entry's own.
+    async fn raising(
+        &self,
+        entry: &Entry,
+        check: Check,
+        record: &Record,
+        facts: VmFacts<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<(Vec<FindingChange>, Option<Plan>), StateError> {
+        let assessment = self.assessed(entry, facts, now).await?;
+        let over = record.overtaken_failure(check).and_then(|_| record.passed(check));
+        let own = assessment.as_ref().filter(|_| entry.check() == Some(check));
+        let plan = own.and_then(|assessment| self.plan(entry, assessment, over, now));
+        let context = Context {
+            judgement: assessment.map(|assessment| assessment.judgement),
+            record: record.clone(),
+            name: facts.name.map(str::to_owned),
+            answer: plan.as_ref().map(Plan::answer_now),
+            over,
+            exempt: Some(self.acting.exempt.to_string()),
+        };
+        let (id, finding) = (finding_id(&entry.vm, check), Box::new(finding(entry, check, &context, now)));
+        // It may stand there of a failure before this one, and closed since both.
+        let amended =
+            over.map(|_| FindingChange::Amend { id: id.clone(), finding: finding.clone(), only_closed: true });
+        Ok((iter::once(FindingChange::Raise { id, finding }).chain(amended).collect(), plan))
     }
 
     /// What was seen of a VM.
@@ -154,10 +156,15 @@ impl Tracker {
     }
 
     /// What the baselines say of a boot report; for any other entry, that it cannot be judged.
-    pub async fn assess(&self, entry: &Entry, known: Known<'_>, now: DateTime<Utc>) -> Result<Assessment, StateError> {
+    pub async fn assess(
+        &self,
+        entry: &Entry,
+        facts: VmFacts<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Assessment, StateError> {
         let unfit = || Judgement::Unfit { reason: "it is no boot report".to_owned() };
         let none = || Assessment { judgement: unfit(), usable: 0, unreported: Vec::new(), subject_known: false };
-        Ok(self.assessed(entry, known, now).await?.unwrap_or_else(none))
+        Ok(self.assessed(entry, facts, now).await?.unwrap_or_else(none))
     }
 
     /// Notes what a VM should learn, before Compute Engine is asked for it.
@@ -240,7 +247,7 @@ impl Tracker {
             record.after_our_halt();
         })
         .await?;
-        Ok(Some(FindingChange::Close { id: finding_id(vm, check), time, told, underway: record.underway(check) }))
+        Ok(Some(closing(&record, vm, check, time, told)))
     }
 
     /// `over`: when the check passed, if it has since. Then nothing is done, and nobody need ask Compute Engine.
@@ -256,17 +263,21 @@ impl Tracker {
         if let Some(passed) = over.filter(|_| plan.answer.is_none()) {
             let passed = passed.format("%Y-%m-%d %H:%M:%S UTC");
             let told = format!("nothing was done: the check has passed since, on {passed}.");
-            plan.end(answer::Result::Refused, answer::Reason::PassedSince, told, now);
+            plan.end(answer::Ended::Refused, answer::Reason::PassedSince, told, now);
         }
         Some(plan)
     }
 
-    /// To be told once `raised` of `entry` is delivered. A check may have passed while its finding was underway: what
+    /// To be told once `raised` of `entry` is delivered. A check may have passed before that: what
     /// closes it then.
-    pub async fn delivered(&self, entry: &Entry, raised: &[FindingChange]) -> Result<Vec<FindingChange>, StateError> {
+    pub async fn closings_after(
+        &self,
+        entry: &Entry,
+        raised: &[FindingChange],
+    ) -> Result<Vec<FindingChange>, StateError> {
         let close = |record: &mut Record, check: Check| {
-            let time = record.arrived(check, entry.moment())?;
-            Some(FindingChange::Close { id: finding_id(&entry.vm, check), time, told: true, underway: None })
+            let time = record.mark_told_unless_passed(check, entry.moment())?;
+            Some(FindingChange::Close { id: finding_id(&entry.vm, check), time, told: true, untold_failure: None })
         };
         let closings = |record: &mut Record| {
             let checks = checks_of(record, entry, raised);
@@ -275,22 +286,22 @@ impl Tracker {
         self.change_with(&entry.vm, closings).await
     }
 
-    /// What [`Tracker::delivered`] answered is delivered too.
-    pub async fn closed(&self, entry: &Entry, raised: &[FindingChange]) -> Result<(), StateError> {
+    /// What [`Tracker::closings_after`] answered is delivered too.
+    pub async fn closings_delivered(&self, entry: &Entry, raised: &[FindingChange]) -> Result<(), StateError> {
         let close = |record: &mut Record| {
-            checks_of(record, entry, raised).into_iter().for_each(|check| record.ended(check, entry.moment()));
+            checks_of(record, entry, raised).into_iter().for_each(|check| record.mark_told(check, entry.moment()));
         };
         self.change(&entry.vm, close).await
     }
 
-    /// Boots that did not complete in time, as entries to be taken in like any other; then tell [`Tracker::taken`].
+    /// Boots that did not complete in time, as entries to be taken in like any other; then tell [`Tracker::overdue_written`].
     pub async fn overdue(&self, now: DateTime<Utc>) -> Result<Vec<Entry>, StateError> {
         let mut overdue = Vec::new();
         let timers = self.skipped.parsed::<Waiting>(TIMER, state::all(&*self.store, TIMER).await?, now);
         for (_, waiting) in timers.into_iter().filter(|(_, waiting)| waiting.due <= now) {
             let moment = waiting.early.moment();
             match self.record(&waiting.early.vm).await.map(Option::unwrap_or_default) {
-                Ok(record) if record.went_on(moment) || record.was_ended(moment) => {
+                Ok(record) if record.went_on(moment) || record.boot_was_stopped(moment) => {
                     self.remove_timer(&waiting.early).await?;
                 }
                 // What comes of our own call is waited for, or we would tell of what we did ourselves.
@@ -305,7 +316,7 @@ impl Tracker {
     }
 
     /// The entry made by [`Tracker::overdue`] is durable: its timer is done.
-    pub async fn taken(&self, incomplete: &Entry) -> Result<(), StateError> {
+    pub async fn overdue_written(&self, incomplete: &Entry) -> Result<(), StateError> {
         self.remove_timer(incomplete).await
     }
 
@@ -313,13 +324,13 @@ impl Tracker {
         let key = entry.vm.key();
         for _ in 0..TRIES {
             let found = self.store.read(KIND, &key).await?;
-            let known: Option<Record> = found.as_ref().map(|document| document.parse(KIND)).transpose()?;
-            let step = step(known.as_ref(), entry, accepted);
+            let stored: Option<Record> = found.as_ref().map(|document| document.parse(KIND)).transpose()?;
+            let step = step(stored.as_ref(), entry, accepted);
             // Before the record, so that a crash between the two leaves a timer too many rather than one too few.
             if step.timer == Timer::Start {
                 self.start_timer(entry, now).await?;
             }
-            if known.as_ref() != Some(&step.record) {
+            if stored.as_ref() != Some(&step.record) {
                 let expected = found.map_or(Expected::Absent, |document| Expected::Version(document.version));
                 match self.store.write(KIND, &key, &body_of(KIND, &key, &step.record)?, expected).await {
                     Err(error) if error.is_conflict() => continue,
@@ -338,21 +349,21 @@ impl Tracker {
         // From its own time, but an old report that arrives only now gets its late report a moment to arrive too.
         let due = (entry.time + self.patience).max(now + TimeDelta::seconds(30));
         let waiting = || Waiting::new(entry, due);
-        self.set_timer(&entry.vm, |known| Some(known.map_or_else(waiting, |known| known.with(waiting())))).await
+        self.set_timer(&entry.vm, |stored| Some(stored.map_or_else(waiting, |stored| stored.with(waiting())))).await
     }
 
     /// Ends the wait for the boots that were until `entry`; one that is newer is watched on.
     async fn remove_timer(&self, entry: &Entry) -> Result<(), StateError> {
-        self.set_timer(&entry.vm, |known| known?.after(entry.time)).await
+        self.set_timer(&entry.vm, |stored| stored?.after(entry.time)).await
     }
 
     async fn set_timer(&self, vm: &Vm, wanted: impl Fn(Option<Waiting>) -> Option<Waiting>) -> Result<(), StateError> {
         let key = vm.key();
         for _ in 0..TRIES {
             let found = self.store.read(TIMER, &key).await?;
-            let known: Option<Waiting> = found.as_ref().map(|document| document.parse(TIMER)).transpose()?;
-            let wanted = wanted(known.clone());
-            if wanted == known {
+            let stored: Option<Waiting> = found.as_ref().map(|document| document.parse(TIMER)).transpose()?;
+            let wanted = wanted(stored.clone());
+            if wanted == stored {
                 return Ok(());
             }
             let expected = found.map_or(Expected::Absent, |document| Expected::Version(document.version));
@@ -373,15 +384,15 @@ impl Tracker {
     async fn assessed(
         &self,
         entry: &Entry,
-        known: Known<'_>,
+        facts: VmFacts<'_>,
         now: DateTime<Utc>,
     ) -> Result<Option<Assessment>, StateError> {
         let Some(report) = boot_report(entry) else { return Ok(None) };
         let baselines = self.baselines.all(now).await?;
-        let subject = Subject { vm: &entry.vm, name: known.name.or(entry.vm.name.as_deref()), labels: known.labels };
+        let subject = Subject { vm: &entry.vm, name: facts.name.or(entry.vm.name.as_deref()), labels: facts.labels };
         let judgement = judge(report, subject, &baselines, now);
         let approving = match &judgement {
-            Judgement::Known { baseline } => baselines.iter().find(|known| known.name == *baseline),
+            Judgement::Known { baseline } => baselines.iter().find(|one| one.name == *baseline),
             _ => None,
         };
         Ok(Some(Assessment {
@@ -403,10 +414,10 @@ impl Tracker {
         let key = vm.key();
         for _ in 0..TRIES {
             let found = self.store.read(KIND, &key).await?;
-            let known: Option<Record> = found.as_ref().map(|document| document.parse(KIND)).transpose()?;
-            let mut record = known.clone().unwrap_or_default();
+            let stored: Option<Record> = found.as_ref().map(|document| document.parse(KIND)).transpose()?;
+            let mut record = stored.clone().unwrap_or_default();
             let answer = change(&mut record);
-            if known.as_ref() == Some(&record) {
+            if stored.as_ref() == Some(&record) {
                 return Ok(answer);
             }
             let expected = found.map_or(Expected::Absent, |document| Expected::Version(document.version));
@@ -416,6 +427,22 @@ impl Tracker {
             }
         }
         Err(StateError::Conflict { kind: KIND.to_owned(), key })
+    }
+}
+
+/// What closes the finding of a check, and says whether a failure before `time` is still to be told.
+fn closing(record: &Record, vm: &Vm, check: Check, time: DateTime<Utc>, told: bool) -> FindingChange {
+    FindingChange::Close { id: finding_id(vm, check), time, told, untold_failure: record.overtaken_failure(check) }
+}
+
+/// Why nothing follows from `entry`, now that `record` is known.
+fn why_nothing(entry: &Entry, record: &Record) -> &'static str {
+    match entry.failed() {
+        None if entry.audit().is_some() => "The operation failed, and nothing had been told of it.",
+        Some(true) if record.boot_was_stopped(entry.moment()) => "The boot was ended from outside.",
+        Some(true) => "A newer report of the same VM and check is known.",
+        Some(false) => "The check passed, and no failure was open.",
+        None => "A start or a stop is only noted.",
     }
 }
 

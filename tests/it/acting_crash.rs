@@ -21,7 +21,7 @@ use sysdig_scc::respond::responder::Responder;
 use sysdig_scc::state::sqlite::SqliteStore;
 use sysdig_scc::state::{Expected, Store, body_of};
 use sysdig_scc::track::baselines::Baselines;
-use sysdig_scc::track::{Known, Tracker};
+use sysdig_scc::track::{Tracker, VmFacts};
 
 use crate::acting::{PROJECT, ZONE, approve, compute, late};
 use crate::fakes::compute::refused;
@@ -103,7 +103,7 @@ impl Bench {
 
     /// The report arrives and is planned for.
     pub async fn plan(&self, report: &serde_json::Value) {
-        let (_, plan) = self.tracker().follow_and_plan(&entry(report), Known::default(), self.now()).await.unwrap();
+        let (_, plan) = self.tracker().follow_and_plan(&entry(report), VmFacts::default(), self.now()).await.unwrap();
         Desk::new(Arc::clone(&self.store)).record(&plan.unwrap()).await.unwrap();
     }
 

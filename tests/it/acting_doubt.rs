@@ -18,7 +18,7 @@ use sysdig_scc::respond::desk::Desk;
 use sysdig_scc::respond::responder::Responder;
 use sysdig_scc::state::{Body, Document, Expected, Listing, Page, StateError, Store, Version, body_of};
 use sysdig_scc::track::baselines::Baselines;
-use sysdig_scc::track::{Followed, Known};
+use sysdig_scc::track::{Followed, VmFacts};
 use tokio_util::sync::CancellationToken;
 
 use crate::acting::{approve, early, late};
@@ -94,7 +94,7 @@ async fn a_boot_that_was_ended_is_not_one_that_did_not_complete() {
         entries.extend(stopped.then(|| event("shutdownEvent", 3, 30)));
         entries.extend(came_up_again.then(|| event("startupEvent", 4, 50)));
         for json in entries {
-            bench.tracker().follow(&entry(&json), Known::default(), bench.now()).await.unwrap();
+            bench.tracker().follow(&entry(&json), VmFacts::default(), bench.now()).await.unwrap();
         }
         assert_eq!(overdue(&bench).await, usize::from(!stopped || came_up_again), "{stopped} {came_up_again}");
     }
@@ -108,15 +108,16 @@ async fn a_boot_that_we_ended_in_time_closes_what_was_told_of_it_meanwhile() {
         bench.plan(&early(3)).await;
         bench.later(900);
         let told = bench.tracker().overdue(bench.now()).await.unwrap().remove(0);
-        let followed = bench.tracker().follow(&told, Known::default(), bench.now()).await.unwrap();
+        let followed = bench.tracker().follow(&told, VmFacts::default(), bench.now()).await.unwrap();
         let Followed::Changes(raised) = followed else { panic!("{followed:?}") };
-        assert_eq!(bench.tracker().delivered(&told, &raised).await.unwrap(), []);
+        assert_eq!(bench.tracker().closings_after(&told, &raised).await.unwrap(), []);
         bench.compute.world().asked = Some(asked.to_owned());
         bench.process().step().await.unwrap();
         let plan = bench.the_plan().await;
         assert_eq!(ended(&plan), ("done", "asked"));
         for _ in 0..2 {
-            let followed = bench.tracker().follow(&plan.entry().unwrap(), Known::default(), bench.now()).await.unwrap();
+            let followed =
+                bench.tracker().follow(&plan.entry().unwrap(), VmFacts::default(), bench.now()).await.unwrap();
             let Followed::Changes(changes) = followed else { panic!("{followed:?}") };
             let closed = changes.iter().any(|change| {
                 matches!(change, FindingChange::Close { id, told: true, .. }
@@ -136,16 +137,17 @@ async fn a_boot_that_was_stopped_because_it_hung_stays_told_whatever_the_clocks_
         for asked in ["2026-11-20T02:12:00.000-08:00", "2026-11-20T02:25:00.000-08:00"] {
             let bench = Bench::new(rules(mode)).await;
             approve(&bench.store, "other", &late(3), json!({"names": ["another-vm"]})).await;
-            bench.tracker().follow(&entry(&early(3)), Known::default(), bench.now()).await.unwrap();
+            bench.tracker().follow(&entry(&early(3)), VmFacts::default(), bench.now()).await.unwrap();
             bench.later(900);
             let hung = bench.tracker().overdue(bench.now()).await.unwrap().remove(0);
-            let (_, plan) = bench.tracker().follow_and_plan(&hung, Known::default(), bench.now()).await.unwrap();
+            let (_, plan) = bench.tracker().follow_and_plan(&hung, VmFacts::default(), bench.now()).await.unwrap();
             Desk::new(Arc::clone(&bench.store)).record(&plan.unwrap()).await.unwrap();
             bench.compute.world().asked = Some(asked.to_owned());
             bench.process().step().await.unwrap();
             let plan = bench.the_plan().await;
             assert_eq!(ended(&plan), ("done", "asked"), "{mode:?}");
-            let followed = bench.tracker().follow(&plan.entry().unwrap(), Known::default(), bench.now()).await.unwrap();
+            let followed =
+                bench.tracker().follow(&plan.entry().unwrap(), VmFacts::default(), bench.now()).await.unwrap();
             let Followed::Changes(changes) = followed else { panic!("{followed:?}") };
             assert!(matches!(changes[..], [FindingChange::Amend { .. }]), "{mode:?} {asked} {changes:?}");
         }
@@ -304,9 +306,9 @@ async fn only_a_relearn_that_was_taken_can_be_told_as_lost() {
         bench.rules = Arc::new(rules(Mode::Report));
         bench.recovers().await;
         if alice {
-            bench.tracker().follow(&entry(&by_alice()), Known::default(), bench.now()).await.unwrap();
+            bench.tracker().follow(&entry(&by_alice()), VmFacts::default(), bench.now()).await.unwrap();
         }
-        let followed = bench.tracker().follow(&entry(&other(policy)), Known::default(), bench.now()).await.unwrap();
+        let followed = bench.tracker().follow(&entry(&other(policy)), VmFacts::default(), bench.now()).await.unwrap();
         let Followed::Changes(changes) = followed else { panic!("{followed:?}") };
         let lost = changes.iter().find_map(|change| match change {
             FindingChange::Raise { finding, .. } if finding.category.contains("Not Approved") => {
@@ -359,7 +361,7 @@ async fn when_the_operation_is_not_known_the_vm_itself_tells() {
 
 /// What the finding says of a plan that has ended.
 async fn told_on_the_finding(bench: &Bench, plan: &Plan) -> Finding {
-    let followed = bench.tracker().follow(&plan.entry().unwrap(), Known::default(), bench.now()).await.unwrap();
+    let followed = bench.tracker().follow(&plan.entry().unwrap(), VmFacts::default(), bench.now()).await.unwrap();
     match followed {
         Followed::Changes(changes) => match changes.into_iter().next() {
             Some(FindingChange::Amend { finding, .. }) => *finding,
@@ -525,7 +527,7 @@ impl Store for Meanwhile {
 #[tokio::test]
 async fn a_plan_never_loses_its_pointer() {
     let bench = Bench::new(rules(Mode::Stop)).await;
-    let (_, plan) = bench.tracker().follow_and_plan(&entry(&late(3)), Known::default(), bench.now()).await.unwrap();
+    let (_, plan) = bench.tracker().follow_and_plan(&entry(&late(3)), VmFacts::default(), bench.now()).await.unwrap();
     let plan = plan.unwrap();
     let desk = Desk::new(Arc::clone(&bench.store));
     let old = bench.now() - TimeDelta::hours(2);
@@ -561,11 +563,11 @@ async fn a_document_that_cannot_be_read_keeps_no_other_one_waiting() {
     // Nor what cannot be read of another VM.
     let mut other = early(3);
     other["resource"]["labels"]["instance_id"] = json!("7");
-    bench.tracker().follow(&entry(&other), Known::default(), bench.now()).await.unwrap();
+    bench.tracker().follow(&entry(&other), VmFacts::default(), bench.now()).await.unwrap();
     bench.store.write("boot", "demo-int/7", &broken, Expected::Any).await.unwrap();
     let mut third = early(3);
     third["resource"]["labels"]["instance_id"] = json!("8");
-    bench.tracker().follow(&entry(&third), Known::default(), bench.now()).await.unwrap();
+    bench.tracker().follow(&entry(&third), VmFacts::default(), bench.now()).await.unwrap();
     bench.later(3600);
     let overdue = bench.tracker().overdue(bench.now()).await.unwrap();
     assert_eq!(overdue.iter().map(|entry| entry.vm.id).collect::<Vec<_>>(), [8]);

@@ -8,7 +8,7 @@ use sysdig_scc::config::acting::Mode;
 use sysdig_scc::finding::FindingChange;
 use sysdig_scc::integrity::Fact;
 use sysdig_scc::track::baselines::Baselines;
-use sysdig_scc::track::{Followed, Known};
+use sysdig_scc::track::{Followed, VmFacts};
 
 use crate::acting::{LATE, acting, answered, approve, compute, finding, is, late, store};
 use crate::acting_crash::{Bench, ended, entry, rules};
@@ -90,14 +90,14 @@ async fn what_is_not_good_any_more_when_it_is_acted_on_becomes_high() {
         },
         Followed::Nothing(note) => panic!("{note}"),
     };
-    let raised = bench.tracker().follow(&entry(&late(3)), Known::default(), bench.now()).await.unwrap();
+    let raised = bench.tracker().follow(&entry(&late(3)), VmFacts::default(), bench.now()).await.unwrap();
     bench.plan(&late(3)).await;
     let baselines = Baselines::new(bench.store.clone(), TimeDelta::zero());
     baselines.remove("november", "tester", bench.now()).await.unwrap();
     bench.process().step().await.unwrap();
     let plan = bench.the_plan().await;
     assert_eq!((ended(&plan), bench.compute.verbs()), (("done", "asked"), vec!["stop".to_owned()]));
-    let amended = bench.tracker().follow(&plan.entry().unwrap(), Known::default(), bench.now()).await.unwrap();
+    let amended = bench.tracker().follow(&plan.entry().unwrap(), VmFacts::default(), bench.now()).await.unwrap();
     assert_eq!((severity(raised), severity(amended)), (json!("LOW"), json!("HIGH")));
 }
 
@@ -105,7 +105,7 @@ async fn what_is_not_good_any_more_when_it_is_acted_on_becomes_high() {
 #[tokio::test]
 async fn a_failure_that_passed_before_it_could_be_told_announces_no_answer() {
     let bench = Bench::new(rules(Mode::Stop)).await;
-    let accepted = Known { accepted: Some(bench.now()), ..Known::default() };
+    let accepted = VmFacts { accepted: Some(bench.now()), ..VmFacts::default() };
     let failed = entry(&late(3));
     let mut passed = entry(&late(4));
     let Fact::LateBoot(report) = &mut passed.fact else { panic!("{passed:?}") };

@@ -251,7 +251,7 @@ async fn an_update_that_came_second_is_made_again_and_one_that_is_refused_for_it
 
 #[tokio::test]
 async fn closing_touches_only_an_open_and_older_finding() {
-    let close = |told| FindingChange::Close { id: id(), time: time(), told, underway: None };
+    let close = |told| FindingChange::Close { id: id(), time: time(), told, untold_failure: None };
     let older = time() - TimeDelta::seconds(5);
     for (state, since, told, expected) in [
         ("ACTIVE", older, false, Delivered::Written),
@@ -268,14 +268,14 @@ async fn closing_touches_only_an_open_and_older_finding() {
             assert_eq!(patch.json()["state"], "INACTIVE");
         }
     }
-    for (since, underway, expected) in
+    for (since, untold_failure, expected) in
         [(older, time() - TimeDelta::seconds(2), time() - TimeDelta::milliseconds(2_001)), (older, older, time())]
     {
         let wire = standing("ACTIVE", since).await;
-        let close = FindingChange::Close { id: id(), time: time(), told: false, underway: Some(underway) };
+        let close = FindingChange::Close { id: id(), time: time(), told: false, untold_failure: Some(untold_failure) };
         assert_eq!(sink(&wire, open_pace()).deliver(&close).await.unwrap(), Delivered::Written);
         let patch = wire.asked().into_iter().find(|asked| asked.method == "PATCH").unwrap().json();
-        assert_eq!(patch["eventTime"], json!(expected), "what is underway can still be told");
+        assert_eq!(patch["eventTime"], json!(expected), "the untold failure can still be told");
     }
     let empty = Wire::start(|_| Answer::json(200, json!({ "totalSize": 0 }))).await;
     assert_eq!(sink(&empty, open_pace()).deliver(&close(false)).await.unwrap(), Delivered::AlreadyThere);
@@ -536,7 +536,7 @@ async fn a_dry_run_writes_one_line_a_change() {
     let dry = DryRun::new(lines.clone());
     let amend = FindingChange::Amend { id: id(), finding: finding(time()), only_closed: false };
     for change in
-        [create(), raise(), amend, FindingChange::Close { id: id(), time: time(), told: false, underway: None }]
+        [create(), raise(), amend, FindingChange::Close { id: id(), time: time(), told: false, untold_failure: None }]
     {
         assert_eq!(dry.deliver(&change).await.unwrap(), Delivered::Written);
     }
@@ -563,7 +563,7 @@ async fn a_stateful_finding_lives_in_the_sandbox_from_raise_to_close_and_reopens
     let start = Utc::now() - TimeDelta::hours(1);
     let at = |minute| start + TimeDelta::minutes(minute);
     let raise = |minute| FindingChange::Raise { id: id(), finding: finding(at(minute)) };
-    let close = |minute| FindingChange::Close { id: id(), time: at(minute), told: minute > 0, underway: None };
+    let close = |minute| FindingChange::Close { id: id(), time: at(minute), told: minute > 0, untold_failure: None };
     for (change, expected, active) in [
         (close(0), Delivered::AlreadyThere, None),
         (raise(1), Delivered::Written, Some(true)),

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sysdig_scc::outbox::sqlite::{Admin, Listed, Selection};
 use sysdig_scc::track::baselines::Baselines;
-use sysdig_scc::track::{Followed, Known, Tracker};
+use sysdig_scc::track::{Followed, Tracker, VmFacts};
 
 use crate::acting::{early, store};
 use crate::pubsub::{push, push_entry, sample, wrapped};
@@ -146,7 +146,7 @@ async fn a_vm_that_was_shut_down_is_not_said_to_hang() {
             assert_eq!((stats.accepted, stats.closed["filtered"]), (2, 1), "it is kept, and makes no finding");
         }
         // One that was overdue before the shutdown came counts no more.
-        let (followed, plan) = tracker.follow_and_plan(&before, Known::default(), Utc::now()).await.unwrap();
+        let (followed, plan) = tracker.follow_and_plan(&before, VmFacts::default(), Utc::now()).await.unwrap();
         assert_eq!((matches!(followed, Followed::Nothing(_)), plan), (shut_down, None));
         tracker.overdue(Utc::now() + TimeDelta::hours(1)).await.unwrap().len()
     };

@@ -13,7 +13,7 @@ use sysdig_scc::integrity::{Check, Entry, Reading, read};
 use sysdig_scc::state::sqlite::SqliteStore;
 use sysdig_scc::state::{self, Store};
 use sysdig_scc::track::baselines::Baselines;
-use sysdig_scc::track::{Followed, Known, Tracker};
+use sysdig_scc::track::{Followed, Tracker, VmFacts};
 
 use crate::fakes::emulator::Emulator;
 use crate::pubsub::{push_entry, sample};
@@ -140,23 +140,23 @@ async fn an_early_failure_without_a_late_report_becomes_a_finding_of_its_own() {
     let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10));
     let early = entry("early_failed_only_pcr7");
     let at = early.time;
-    tracker.follow(&early, Known::default(), at).await.unwrap();
-    tracker.follow(&early, Known::default(), at + TimeDelta::minutes(9)).await.unwrap();
+    tracker.follow(&early, VmFacts::default(), at).await.unwrap();
+    tracker.follow(&early, VmFacts::default(), at + TimeDelta::minutes(9)).await.unwrap();
     assert_eq!(tracker.overdue(at + TimeDelta::minutes(9)).await.unwrap(), vec![]);
     let overdue = tracker.overdue(at + TimeDelta::minutes(10)).await.unwrap();
     assert_eq!(overdue.len(), 1);
     assert_eq!(overdue[0].check(), Some(Check::BootIncomplete));
-    let Followed::Changes(changes) = tracker.follow(&overdue[0], Known::default(), Utc::now()).await.unwrap() else {
+    let Followed::Changes(changes) = tracker.follow(&overdue[0], VmFacts::default(), Utc::now()).await.unwrap() else {
         panic!()
     };
     let [FindingChange::Raise { finding, .. }] = &changes[..] else { panic!("{changes:?}") };
     assert_eq!(finding.category, "Shielded VM: Boot Did Not Complete");
-    tracker.taken(&overdue[0]).await.unwrap();
+    tracker.overdue_written(&overdue[0]).await.unwrap();
     assert_eq!(tracker.overdue(at + TimeDelta::hours(1)).await.unwrap(), vec![]);
 
     let mut late = entry("late_passed");
     late.time = at + TimeDelta::hours(2);
-    let Followed::Changes(changes) = tracker.follow(&late, Known::default(), Utc::now()).await.unwrap() else {
+    let Followed::Changes(changes) = tracker.follow(&late, VmFacts::default(), Utc::now()).await.unwrap() else {
         panic!()
     };
     assert!(matches!(changes[..], [FindingChange::Close { .. }]), "{changes:?}");
@@ -168,10 +168,10 @@ async fn a_late_report_in_time_stops_the_timer() {
     let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
     let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10));
     let early = entry("early_failed_only_pcr7");
-    tracker.follow(&early, Known::default(), early.time).await.unwrap();
+    tracker.follow(&early, VmFacts::default(), early.time).await.unwrap();
     let mut late = entry("late_failed_pcr4_changed_pcr14_new");
     (late.time, late.boot) = (early.time + TimeDelta::seconds(20), early.boot);
-    tracker.follow(&late, Known::default(), late.time).await.unwrap();
+    tracker.follow(&late, VmFacts::default(), late.time).await.unwrap();
     assert_eq!(tracker.overdue(early.time + TimeDelta::hours(1)).await.unwrap(), vec![]);
 }
 
@@ -188,11 +188,11 @@ async fn a_boot_loop_puts_nothing_off() {
         let now = at + TimeDelta::seconds(second.into());
         if second % 40 == 0 && second <= 120 {
             (early.time, early.boot) = (now, Some(u64::from(second / 40) + 3));
-            tracker.follow(&early, Known::default(), now).await.unwrap();
+            tracker.follow(&early, VmFacts::default(), now).await.unwrap();
         }
         for overdue in tracker.overdue(now).await.unwrap() {
             told.push((second, overdue.boot.unwrap()));
-            tracker.taken(&overdue).await.unwrap();
+            tracker.overdue_written(&overdue).await.unwrap();
         }
     }
     assert_eq!(told, [(60, 3), (100, 4), (140, 5), (180, 6)]);
@@ -204,23 +204,24 @@ async fn a_pass_delivered_before_the_failure_it_follows_is_settled_afterwards() 
     let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
     let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10));
     let failed = entry("late_failed_pcr4_changed_pcr14_new");
-    let raised = async || match tracker.follow(&failed, Known::default(), Utc::now()).await.unwrap() {
+    let raised = async || match tracker.follow(&failed, VmFacts::default(), Utc::now()).await.unwrap() {
         Followed::Changes(changes) => changes,
         nothing => panic!("{nothing:?}"),
     };
     let changes = raised().await;
-    assert_eq!(tracker.delivered(&failed, &changes).await.unwrap(), []);
+    assert_eq!(tracker.closings_after(&failed, &changes).await.unwrap(), []);
     let changes = raised().await;
-    let Followed::Changes(closing) = tracker.follow(&entry("late_passed"), Known::default(), Utc::now()).await.unwrap()
+    let Followed::Changes(closing) =
+        tracker.follow(&entry("late_passed"), VmFacts::default(), Utc::now()).await.unwrap()
     else {
         panic!("it closes what stands there")
     };
     assert!(
-        matches!(closing[..], [FindingChange::Close { told: false, underway: Some(time), .. }] if time == failed.time)
+        matches!(closing[..], [FindingChange::Close { told: false, untold_failure: Some(time), .. }] if time == failed.time)
     );
     for _ in 0..2 {
-        let closing = tracker.delivered(&failed, &changes).await.unwrap();
-        assert!(matches!(closing[..], [FindingChange::Close { told: true, underway: None, .. }]), "{closing:?}");
+        let closing = tracker.closings_after(&failed, &changes).await.unwrap();
+        assert!(matches!(closing[..], [FindingChange::Close { told: true, untold_failure: None, .. }]), "{closing:?}");
     }
 }
 

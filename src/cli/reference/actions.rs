@@ -6,7 +6,7 @@ use chrono::DateTime;
 
 use super::table_of;
 use crate::config::acting::{AREA, ActingConfig, Mode};
-use crate::integrity::answer::{Action, Reason, Result};
+use crate::integrity::answer::{Action, Ended, Reason};
 use crate::integrity::entry::{BootReport, Entry, Fact, INTEGRITY_LOG, LogLine, Vm};
 use crate::integrity::judgement::Judgement;
 use crate::integrity::measurement::{Algorithm, Digest, Measurements, Pcr, Slot};
@@ -32,7 +32,7 @@ pub fn actions_page() -> String {
     page += "\n## The permissions it needs\n\nOn the VMs' projects; `scripts/grant_acting` makes a role of them, `sysdig-scc check` asks which are missing.\n\n";
     page += &permissions();
     page += "\n## How it ends\n\n`action_result` on the finding, `result` in the journal and the metrics.\n\n| result | meaning |\n|---|---|\n";
-    for result in Result::ALL {
+    for result in Ended::ALL {
         writeln!(page, "| `{}` | {} |", result.label(), result.meaning()).expect("writing to a string does not fail");
     }
     page += "\n## The gates, and what else may stand in the way\n\nThe first that does is told (`asked` when nothing does), as `action_reason` on the finding and \
