@@ -266,8 +266,7 @@ impl Tracker {
         Some(plan)
     }
 
-    /// To be told once `raised` of `entry` is delivered. A check may have passed before that: what
-    /// closes it then.
+    /// To be told once `raised` of `entry` is delivered. A check may have passed before that: what closes it then.
     pub async fn closings_after(
         &self,
         entry: &Entry,
@@ -292,7 +291,8 @@ impl Tracker {
         self.change(&entry.vm, close).await
     }
 
-    /// Boots that did not complete in time, as entries to be taken in like any other; then tell [`Tracker::overdue_written`].
+    /// Boots that did not complete in time, as entries to be taken in like any other; then tell
+    /// [`Tracker::overdue_written`].
     pub async fn overdue(&self, now: DateTime<Utc>) -> Result<Vec<Entry>, StateError> {
         let mut overdue = Vec::new();
         let timers = self.skipped.parsed::<Waiting>(TIMER, state::all(&*self.store, TIMER).await?, now);
