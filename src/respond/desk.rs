@@ -20,8 +20,6 @@ pub const KIND: &str = "response";
 pub const OPEN: &str = "response_open";
 /// The kind of the caps.
 pub const CAPS: &str = "response_caps";
-/// How often a write is tried anew when somebody else was faster.
-const TRIES: usize = 20;
 
 /// The plans.
 #[derive(Debug, Clone)]
@@ -177,18 +175,14 @@ impl Desk {
         limits: &Limits,
         now: DateTime<Utc>,
     ) -> Result<Result<(), (Reason, String)>, StateError> {
-        let key = caps_key(plan.dry_run);
-        for _ in 0..TRIES {
-            let (mut caps, expected) = self.caps_at(key).await?;
-            if let Err(full) = caps.take(limits, &plan.report.vm.project, &plan.key(), now) {
-                return Ok(Err(full));
+        let taken = |stored: Option<Caps>| {
+            let mut caps = stored.clone().unwrap_or_default();
+            match caps.take(limits, &plan.report.vm.project, &plan.key(), now) {
+                Ok(()) => (Some(caps), Ok(())),
+                Err(full) => (stored, Err(full)),
             }
-            match self.store.write(CAPS, key, &body_of(CAPS, key, &caps)?, expected).await {
-                Err(error) if error.is_conflict() => {}
-                result => return result.map(|_| Ok(())),
-            }
-        }
-        Err(StateError::Conflict { kind: CAPS.to_owned(), key: key.to_owned() })
+        };
+        state::update(&*self.store, CAPS, caps_key(plan.dry_run), taken).await
     }
 
     /// What was taken of the caps.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -200,11 +201,48 @@ pub async fn all(store: &dyn Store, kind: &str) -> Result<Vec<Document>, StateEr
     }
 }
 
+/// How often a write is tried anew when somebody else was faster.
+pub const TRIES: usize = 20;
+
+/// Makes of one fact what `change` makes of it, where `None` is no fact, and hands back its answer. It is asked anew
+/// when somebody else was faster; what it leaves as it is, is not written.
+///
+/// # Errors
+/// When the store cannot be used, what stands there cannot be read, or somebody else was faster each time.
+pub async fn update<T, A>(
+    store: &dyn Store,
+    kind: &str,
+    key: &str,
+    change: impl Fn(Option<T>) -> (Option<T>, A),
+) -> Result<A, StateError>
+where
+    T: Clone + PartialEq + Serialize + DeserializeOwned,
+{
+    for _ in 0..TRIES {
+        let found = store.read(kind, key).await?;
+        let stored: Option<T> = found.as_ref().map(|document| document.parse(kind)).transpose()?;
+        let (wanted, answer) = change(stored.clone());
+        if wanted == stored {
+            return Ok(answer);
+        }
+        let expected = found.map_or(Expected::Absent, |document| Expected::Version(document.version));
+        let set = match wanted {
+            Some(fact) => store.write(kind, key, &body_of(kind, key, &fact)?, expected).await.map(drop),
+            None => store.remove(kind, key, expected).await.map(drop),
+        };
+        match set {
+            Err(error) if error.is_conflict() => {}
+            set => return set.map(|()| answer),
+        }
+    }
+    Err(StateError::Conflict { kind: kind.to_owned(), key: key.to_owned() })
+}
+
 /// Any serialisable struct as a body.
 ///
 /// # Errors
 /// When it does not serialise to a JSON object.
-pub fn body_of<T: serde::Serialize>(kind: &str, key: &str, fact: &T) -> Result<Body, StateError> {
+pub fn body_of<T: Serialize>(kind: &str, key: &str, fact: &T) -> Result<Body, StateError> {
     let unfit = |source: Box<dyn std::error::Error + Send + Sync>| StateError::Unfit {
         kind: kind.to_owned(),
         key: key.to_owned(),

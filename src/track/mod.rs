@@ -35,8 +35,6 @@ use waiting::Waiting;
 pub const KIND: &str = "boot";
 /// The kind of the timers that watch for late reports.
 pub const TIMER: &str = "boot_timer";
-/// How often a write is tried anew when somebody else was faster.
-const TRIES: usize = 10;
 
 /// What follows from an entry.
 #[derive(Debug, Clone, PartialEq)]
@@ -268,8 +266,7 @@ impl Tracker {
         Some(plan)
     }
 
-    /// To be told once `raised` of `entry` is delivered. A check may have passed before that: what
-    /// closes it then.
+    /// To be told once `raised` of `entry` is delivered. A check may have passed before that: what closes it then.
     pub async fn closings_after(
         &self,
         entry: &Entry,
@@ -294,7 +291,8 @@ impl Tracker {
         self.change(&entry.vm, close).await
     }
 
-    /// Boots that did not complete in time, as entries to be taken in like any other; then tell [`Tracker::overdue_written`].
+    /// Boots that did not complete in time, as entries to be taken in like any other; then tell
+    /// [`Tracker::overdue_written`].
     pub async fn overdue(&self, now: DateTime<Utc>) -> Result<Vec<Entry>, StateError> {
         let mut overdue = Vec::new();
         let timers = self.skipped.parsed::<Waiting>(TIMER, state::all(&*self.store, TIMER).await?, now);
@@ -322,7 +320,7 @@ impl Tracker {
 
     async fn advance(&self, entry: &Entry, accepted: DateTime<Utc>, now: DateTime<Utc>) -> Result<Step, StateError> {
         let key = entry.vm.key();
-        for _ in 0..TRIES {
+        for _ in 0..state::TRIES {
             let found = self.store.read(KIND, &key).await?;
             let stored: Option<Record> = found.as_ref().map(|document| document.parse(KIND)).transpose()?;
             let step = step(stored.as_ref(), entry, accepted);
@@ -358,27 +356,7 @@ impl Tracker {
     }
 
     async fn set_timer(&self, vm: &Vm, wanted: impl Fn(Option<Waiting>) -> Option<Waiting>) -> Result<(), StateError> {
-        let key = vm.key();
-        for _ in 0..TRIES {
-            let found = self.store.read(TIMER, &key).await?;
-            let stored: Option<Waiting> = found.as_ref().map(|document| document.parse(TIMER)).transpose()?;
-            let wanted = wanted(stored.clone());
-            if wanted == stored {
-                return Ok(());
-            }
-            let expected = found.map_or(Expected::Absent, |document| Expected::Version(document.version));
-            let set = match wanted {
-                Some(waiting) => {
-                    self.store.write(TIMER, &key, &body_of(TIMER, &key, &waiting)?, expected).await.map(drop)
-                }
-                None => self.store.remove(TIMER, &key, expected).await.map(drop),
-            };
-            match set {
-                Err(error) if error.is_conflict() => {}
-                set => return set,
-            }
-        }
-        Err(StateError::Conflict { kind: TIMER.to_owned(), key })
+        state::update(&*self.store, TIMER, &vm.key(), |stored| (wanted(stored), ())).await
     }
 
     async fn assessed(
@@ -411,22 +389,12 @@ impl Tracker {
 
     /// The same, with what the change answers.
     async fn change_with<T>(&self, vm: &Vm, change: impl Fn(&mut Record) -> T) -> Result<T, StateError> {
-        let key = vm.key();
-        for _ in 0..TRIES {
-            let found = self.store.read(KIND, &key).await?;
-            let stored: Option<Record> = found.as_ref().map(|document| document.parse(KIND)).transpose()?;
-            let mut record = stored.clone().unwrap_or_default();
+        let changed = |stored: Option<Record>| {
+            let mut record = stored.unwrap_or_default();
             let answer = change(&mut record);
-            if stored.as_ref() == Some(&record) {
-                return Ok(answer);
-            }
-            let expected = found.map_or(Expected::Absent, |document| Expected::Version(document.version));
-            match self.store.write(KIND, &key, &body_of(KIND, &key, &record)?, expected).await {
-                Err(error) if error.is_conflict() => {}
-                result => return result.map(|_| answer),
-            }
-        }
-        Err(StateError::Conflict { kind: KIND.to_owned(), key })
+            (Some(record), answer)
+        };
+        state::update(&*self.store, KIND, &vm.key(), changed).await
     }
 }
 

@@ -216,9 +216,8 @@ async fn a_pass_delivered_before_the_failure_it_follows_is_settled_afterwards() 
     else {
         panic!("it closes what stands there")
     };
-    assert!(
-        matches!(closing[..], [FindingChange::Close { told: false, untold_failure: Some(time), .. }] if time == failed.time)
-    );
+    let [FindingChange::Close { told: false, untold_failure, .. }] = &closing[..] else { panic!("{closing:?}") };
+    assert_eq!(*untold_failure, Some(failed.time));
     for _ in 0..2 {
         let closing = tracker.closings_after(&failed, &changes).await.unwrap();
         assert!(matches!(closing[..], [FindingChange::Close { told: true, untold_failure: None, .. }]), "{closing:?}");
