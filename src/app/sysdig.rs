@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use crate::calls::pause;
 use crate::causes::chain;
 use crate::config::Config;
+use crate::config::outbox::OutboxConfig;
 use crate::config::state::StateUrl;
 use crate::config::sysdig::AutoChannel;
 use crate::receive::Intake;
@@ -27,18 +29,23 @@ pub(super) fn poller(config: &Config, intake: &Intake, state: &Arc<dyn Store>) -
         client: Client::new(access, patience)?,
         destination: Arc::new(intake.clone()),
         state: Arc::clone(state),
-        replica: replica(config),
+        replica: replica(&config.state.url, &config.outbox),
     };
     Ok(Some(Poller::new(parts, settings)))
 }
 
-/// What the lease on polling is held under. State in a file on this machine has one user, as the outbox beside it is
-/// locked: whoever comes after a crash is the same, and need not wait for the lease to run out. In a shared store no two
-/// processes may have the same name.
-fn replica(config: &Config) -> String {
-    match config.state.url {
-        StateUrl::Sqlite(_) | StateUrl::Memory => "this-machine".into(),
-        StateUrl::Firestore { .. } => format!("{}-{:016x}", std::process::id(), rand::random::<u64>()),
+/// What the lease on polling is held under: no two processes may have the same name. State in a file may be shared by
+/// connectors of this machine, each of which has the lock on an outbox of its own: its path is the name. Whoever comes
+/// after a crash is then the same, and need not wait for the lease to run out. Elsewhere an outbox has the same path on
+/// all replicas, or is another one at the next start.
+fn replica(state: &StateUrl, outbox: &OutboxConfig) -> String {
+    match state {
+        StateUrl::Sqlite(_) | StateUrl::Memory if !outbox.ephemeral => {
+            let path = outbox.path.canonicalize().or_else(|_| std::path::absolute(&outbox.path));
+            let path = path.unwrap_or_else(|_| outbox.path.clone());
+            format!("outbox-{}", hex::encode(&Sha256::digest(path.as_os_str().as_encoded_bytes())[..8]))
+        }
+        _ => format!("{}-{:016x}", std::process::id(), rand::random::<u64>()),
     }
 }
 
@@ -121,6 +128,42 @@ impl ChannelSetup {
                 "the notification channel at Sysdig is not as the settings have it, and was left so: this is a rehearsal"
             ),
             done => tracing::info!(channel = name, id, done = %done, "the notification channel at Sysdig is set up"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Env;
+
+    #[test]
+    fn a_connector_polls_under_the_name_of_its_outbox() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::create_dir(at("real")).unwrap();
+        std::fs::write(at("real/a.db"), "").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(at("real"), at("link")).unwrap();
+        let named = |outbox: &str, cloud_run: bool, state: &StateUrl| {
+            let mut pairs = vec![("OUTBOX_URL", format!("sqlite:{}", at(outbox)))];
+            if cloud_run {
+                pairs.extend([("K_SERVICE", "x".to_owned()), ("ALLOW_EPHEMERAL_OUTBOX", "true".to_owned())]);
+            }
+            replica(state, &OutboxConfig::read(&mut Env::from_pairs(pairs)).unwrap())
+        };
+        let file = StateUrl::Sqlite(at("state.db").into());
+        let shared = StateUrl::Firestore { project: "p".into(), database: "d".into() };
+        for (one, other, cloud_run, state, same) in [
+            ("real/a.db", "real/a.db", false, &file, true),
+            ("real/a.db", "link/../real/a.db", false, &file, true),
+            ("real/a.db", "link/a.db", false, &file, cfg!(unix)),
+            ("real/a.db", "real/b.db", false, &file, false),
+            ("real/a.db", "real/a.db", true, &file, false),
+            ("real/a.db", "real/a.db", false, &shared, false),
+        ] {
+            let names = [one, other].map(|outbox| named(outbox, cloud_run, state));
+            assert_eq!(names[0] == names[1], same, "{one} {other} {cloud_run} {state:?}");
         }
     }
 }

@@ -193,8 +193,10 @@ async fn channel(policies: &[String], dry_run: bool) -> anyhow::Result<()> {
         say!("It belongs to team {team} only: policies of other teams cannot use it.");
     }
     match channel.id {
-        Some(id) => in_policies(&ready.client, id, policies, dry_run).await,
-        None => Ok(()),
+        None if !dry_run && !policies.is_empty() => {
+            bail!("Sysdig does not say which id the channel has, so that it was added to no policy: run this again")
+        }
+        id => in_policies(&ready.client, id, policies, dry_run).await,
     }
 }
 
@@ -214,16 +216,18 @@ fn called<'a>(all: &'a [Policy], name: &str) -> anyhow::Result<&'a Policy> {
     }
 }
 
-async fn in_policies(client: &Client, channel: i64, wanted: &[String], dry_run: bool) -> anyhow::Result<()> {
+/// Adds the channel, which has no id before it is made, to the policies.
+async fn in_policies(client: &Client, channel: Option<i64>, wanted: &[String], dry_run: bool) -> anyhow::Result<()> {
     let all = client.policies().await.map_err(with_remedy)?;
     let off =
         |policy: &Policy| if policy.enabled { "" } else { ", but is switched off at Sysdig: nothing comes of it" };
+    let carries = |policy: &Policy| channel.is_some_and(|channel| policy.channels.contains(&channel));
     let mut told = Vec::new();
     for name in wanted {
         let policy = called(&all, name)?;
         told.push(policy.id);
-        let there = policy.channels.contains(&channel);
-        if !there && !dry_run {
+        let there = carries(policy);
+        if let Some(channel) = channel.filter(|_| !there && !dry_run) {
             client.add_channel_to_policy(policy.id, channel).await.map_err(with_remedy)?;
         }
         let did = match (there, dry_run) {
@@ -233,7 +237,7 @@ async fn in_policies(client: &Client, channel: i64, wanted: &[String], dry_run: 
         };
         say!("The policy {:?} {did}{}.", policy.name, off(policy));
     }
-    let carrying: Vec<&Policy> = all.iter().filter(|policy| policy.channels.contains(&channel)).collect();
+    let carrying: Vec<&Policy> = all.iter().filter(|policy| carries(policy)).collect();
     if carrying.is_empty() && wanted.is_empty() {
         say!(
             "No policy sends to it yet, so nothing will arrive: add it with --policy NAME, or in Sysdig's policy editor."

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::workload::has_own_place;
-use crate::enrich::{Enriched, FoundBy, Instance, PodContainer, Workload};
+use crate::enrich::{Enriched, FoundBy, Instance, PodContainer, Workload, images};
 use crate::event::runtime::{Cloud, Runtime};
 use crate::finding::{Finding, Label, NodePool, Object};
 use crate::text::cut;
@@ -127,7 +127,10 @@ pub(super) fn properties(event: &Runtime, enriched: &Enriched) -> Vec<(String, S
     if let Some(workload) = &enriched.workload {
         pod(event, workload, &mut put);
     }
-    if let Some(image) = &enriched.image {
+    if let Some(node) = &enriched.node {
+        put("kubernetes_node_provider_id", &node.provider_id);
+    }
+    if let Some(image) = event.container.image.as_deref().and_then(images::recognise) {
         put("container_image_link", &image.link());
         put("container_image_project", &image.project);
         put("container_image_repository", &image.repository);
@@ -301,6 +304,9 @@ mod tests {
             ("Container_Image_Uri", "gcr.io/acme/web:1"),
             ("container_image", "gcr.io/acme/web:1"),
             ("VM_Instance_Name", "gke-prod-1"),
+            ("container_image_link", "https://gcr.io/acme/web"),
+            ("container_image_project", "acme"),
+            ("kubernetes_node_provider_id", "gce://acme/us-central1-c/gke-prod-1"),
             ("kubernetes_deployment_name", "web"),
         ] {
             assert_eq!(properties[key], value, "{key}");
@@ -321,6 +327,18 @@ mod tests {
             node.instance_id = not_a_number.into();
             let found = with(&node);
             assert_eq!(found.resource_name, "//cloudresourcemanager.googleapis.com/organizations/123");
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_not_called_as_its_instance_keeps_both_names() {
+        let provider_id = "gce://acme/us-central1-c/gke-prod-pool-11234abc-abcd".to_owned();
+        let node = Node { name: "gke-n1".into(), provider_id, ..Node::default() };
+        let instance = Instance { name: "gke-prod-pool-11234abc-abcd".into(), ..Instance::default() };
+        for instance in [Some(instance), None] {
+            let found = finding(&Enriched { node: Some(node.clone()), instance, ..Enriched::default() });
+            assert_eq!(found.source_properties["VM_Instance_Name"], "gke-prod-pool-11234abc-abcd");
+            assert!(found.next_steps.unwrap().contains("kubectl cordon gke-n1"));
         }
     }
 

@@ -37,7 +37,8 @@ pub(super) struct Context<'a> {
     pub(super) gaps: &'a [String],
     /// What the look-ups found, under our own names.
     pub(super) looked_up: &'a [(String, String)],
-    pub(super) node: Option<&'a str>,
+    /// The virtual machine that the node is.
+    pub(super) machine: Option<&'a str>,
     /// The host as the sensor told it, which may be only where the event was read.
     pub(super) sensor: &'a Host,
 }
@@ -46,7 +47,7 @@ pub(super) struct Context<'a> {
 pub(super) fn collect(event: &Runtime, context: &Context<'_>) -> Properties {
     let mut bag = Bag { found: Properties::with_room(USUAL_KEYS), ..Bag::default() };
     original(event, &mut bag);
-    container_threat_detection(event, context.node, &mut bag);
+    container_threat_detection(event, context.machine, &mut bag);
     provenance(event, context, &mut bag);
     for facts in [&event.fields, &event.labels] {
         facts.iter().for_each(|(name, value)| bag.fact(name, &told(event, name, value)));
@@ -86,12 +87,12 @@ fn original(event: &Runtime, bag: &mut Bag) {
 }
 
 /// The five keys of Google's Container Threat Detection, so that playbooks made for it work.
-fn container_threat_detection(event: &Runtime, node: Option<&str>, bag: &mut Bag) {
+fn container_threat_detection(event: &Runtime, machine: Option<&str>, bag: &mut Bag) {
     bag.text("Pod_Namespace", event.kubernetes.namespace.as_deref());
     bag.text("Pod_Name", event.kubernetes.pod.as_deref());
     bag.text("Container_Name", event.container.name.as_deref());
     bag.text("Container_Image_Uri", event.container.image.as_deref());
-    bag.text("VM_Instance_Name", node);
+    bag.text("VM_Instance_Name", machine);
 }
 
 fn provenance(event: &Runtime, context: &Context<'_>, bag: &mut Bag) {

@@ -78,7 +78,7 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
         clamped: event.time > latest && !event.untimed,
         gaps: &enriched.gaps,
         looked_up: &looked_up::properties(event, enriched),
-        node: workload::node_name(event),
+        machine: workload::machine_name(event, enriched),
         sensor,
     };
     finding.source_properties = properties::collect(event, &context);

@@ -3,6 +3,7 @@
 use super::object::{bounded, object};
 use super::resource::Resource;
 use super::{audited, pod_labels};
+use crate::enrich::Enriched;
 use crate::event::runtime::{Runtime, Shape};
 use crate::event::scene::{self, Scene};
 use crate::finding::{Container, Kubernetes, Node, Object, Pod};
@@ -60,6 +61,14 @@ pub(super) fn kubernetes(event: &Runtime, resource: &Resource, containers: &[Con
 pub(super) fn node_name(event: &Runtime) -> Option<&str> {
     let known = event.kubernetes.node.as_deref();
     known.or_else(|| event.machine().filter(|_| on_cluster(event) && sensors_own(event).is_none()))
+}
+
+/// The name of the virtual machine that the node is: the instance's where it is known, as its node may be called
+/// otherwise.
+pub(super) fn machine_name<'a>(event: &'a Runtime, enriched: &'a Enriched) -> Option<&'a str> {
+    let node = node_name(event)?;
+    let found = enriched.instance.as_ref().map(|instance| instance.name.as_str()).filter(|name| !name.is_empty());
+    Some(found.or(event.cloud.instance_name.as_deref()).unwrap_or(node))
 }
 
 /// What Falco may have told of itself in place of its host's name, as it does without `FALCO_HOSTNAME`: its pod, or its

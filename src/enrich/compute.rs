@@ -16,7 +16,7 @@ use super::instance::facts;
 use super::judge::{Answer, Judged, judge};
 use super::marks::{leave_node, leave_pod, not_on, other_host};
 use super::pauses::{Pauses, wait_after};
-use super::projects::{Matching, Projects, is_number, passes, unnumbered};
+use super::projects::{Matching, Projects, is_number, passes, switched_off, unnumbered};
 use super::questions::{Question, for_host, not_found, questions};
 use super::sightings::Sightings;
 use super::{Enriched, Enricher, FoundBy, Gap, Instance, Subject};
@@ -439,9 +439,12 @@ impl Inner {
         let absent = error.status() == Some(404) || (is_nowhere(error) && !zones.is_empty());
         let wait = wait_after(error, refused || absent);
         let text = match () {
-            () if refused => format!(
-                "Compute Engine refuses to list the instances of project {project} (roles/compute.viewer is needed there)"
-            ),
+            () if refused => switched_off(project, error).unwrap_or_else(|| {
+                format!(
+                    "Compute Engine refuses to list the instances of project {project} \
+                     (roles/compute.viewer is needed there)"
+                )
+            }),
             () if error.status() == Some(401) => {
                 format!("Compute Engine does not accept our token for project {project}")
             }

@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use super::login::{LoginError, is_login};
 use crate::causes::chain;
+use crate::text::{ellipsis, printable};
+
+/// The most that is repeated of what a server says, in bytes.
+const LONGEST_TOLD: usize = 500;
 
 /// Why it cannot be told what we may do.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +16,7 @@ pub enum AskError {
     #[error(transparent)]
     Login(#[from] Arc<LoginError>),
     /// The server does not answer, or with something else.
-    #[error(transparent)]
+    #[error("{}", told(.0))]
     Api(kube::Error),
 }
 
@@ -73,9 +77,21 @@ impl From<kube::Error> for AskError {
     }
 }
 
-/// What the library says of a failure, unless that may be what a login program printed.
+/// What is said of a failure: the server's own words once, which the library repeats with its structures, and nothing
+/// that a login program may have printed.
 pub(super) fn told(error: &kube::Error) -> String {
-    if is_login(error) { LoginError::Provider.to_string() } else { chain(error) }
+    match error {
+        kube::Error::Api(status) => {
+            let words: Vec<&str> = status.message.split_whitespace().collect();
+            // What is no status of Kubernetes' has a reason of the library's own.
+            let reason = Some(status.reason.as_str()).filter(|reason| !reason.contains(' ')).unwrap_or_default();
+            let said = [status.code.to_string(), reason.to_owned(), words.join(" ")];
+            let said: Vec<String> = said.into_iter().filter(|part| !part.is_empty()).collect();
+            ellipsis(&printable(&said.join(" ")), LONGEST_TOLD)
+        }
+        _ if is_login(error) => LoginError::Provider.to_string(),
+        _ => chain(error),
+    }
 }
 
 #[cfg(test)]
@@ -96,6 +112,22 @@ mod tests {
         ] {
             let failure = Failure::of(&error, "pods", false);
             assert_eq!((failure.text.as_str(), failure.of_all), (text, of_all), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_says_is_told_once() {
+        let said = r#"pods "web-1" is forbidden: User "robot" cannot get resource "pods" in API group """#;
+        let page = "<html>\n  <body>Bad\u{1b} gateway</body>";
+        let status = |code, text: &str, reason: &str| kube::core::Status::failure(text, reason).with_code(code).boxed();
+        for (status, expected) in [
+            (status(403, said, "Forbidden"), format!("403 Forbidden {said}")),
+            (status(502, page, "Failed to parse error data"), "502 <html> <body>Bad  gateway</body>".to_owned()),
+            (status(500, &"x".repeat(9000), ""), format!("500 {}…", "x".repeat(LONGEST_TOLD - 7))),
+        ] {
+            let error = kube::Error::Api(status);
+            assert_eq!(told(&error), expected);
+            assert_eq!(chain(&AskError::from(error)), expected);
         }
     }
 

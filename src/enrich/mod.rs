@@ -47,8 +47,6 @@ pub struct Enriched {
     pub pod_is_sure: bool,
     /// The Kubernetes node, when the API server knows it.
     pub node: Option<Node>,
-    /// The container's image, when it is in one of Google's registries.
-    pub image: Option<images::Image>,
     /// The project's id and number, when both are known.
     pub project: Option<Project>,
     /// How the instance was found.
@@ -277,7 +275,6 @@ impl Enrichment {
         let Some(subject) = subject::of(event) else {
             return found;
         };
-        found.image = subject.image.as_deref().and_then(images::recognise);
         let end = Instant::now() + self.deadline;
         for (index, enricher) in self.enrichers.iter().enumerate() {
             // Nobody may use up the time of those behind it.

@@ -166,9 +166,9 @@ fn failed(project: &str, error: &ApiError) -> Gap {
     tracing::debug!(project, error = %chain(error), "a project's names could not be looked up");
     let lasts = !passes(error) && !error.is_quota();
     let text = match error.status() {
-        Some(403) if lasts => {
+        Some(403) if lasts => switched_off(project, error).unwrap_or_else(|| {
             format!("Compute Engine refuses to show the project {project} (roles/compute.viewer is needed there)")
-        }
+        }),
         Some(404) => format!("Compute Engine knows no project {project} (COMPUTE_PROJECT_ID)"),
         Some(401) => format!("Compute Engine does not accept our token for project {project}"),
         _ if error.is_quota() => format!("Compute Engine's quota for reading project {project} is used up"),
@@ -186,6 +186,13 @@ pub(super) fn unnumbered(project: &str, why: Option<&Gap>) -> Gap {
         transient: why.is_some_and(|gap| gap.transient),
         pause: why.and_then(|gap| gap.pause),
     }
+}
+
+/// What is said of a project where Compute Engine's API is switched off, be it in the project that the call is counted
+/// for: no role helps there.
+pub(super) fn switched_off(project: &str, error: &ApiError) -> Option<String> {
+    let command = error.enabling("compute.googleapis.com", Some(project))?;
+    Some(format!("Compute Engine cannot be asked about project {project}: its API is switched off ({command})"))
 }
 
 /// Whether a call may succeed soon. A token that is not accepted says nothing about the project: the next one may be.

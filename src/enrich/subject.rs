@@ -44,8 +44,6 @@ pub struct Subject {
     pub container: Option<String>,
     /// The container's id, or its beginning.
     pub container_id: Option<String>,
-    /// The image.
-    pub image: Option<String>,
 }
 
 /// What is known of `event`; `None` for kinds that say where they happened themselves.
@@ -86,7 +84,6 @@ pub fn of(event: &Event) -> Option<Subject> {
         pod: known(&runtime.kubernetes.pod),
         container: known(&runtime.container.name),
         container_id: known(&runtime.container.id),
-        image: known(&runtime.container.image),
     })
 }
 

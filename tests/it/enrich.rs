@@ -287,6 +287,26 @@ async fn a_name_is_not_certain_while_another_project_cannot_be_asked() {
     }
 }
 
+/// No role helps there: what is to be done is told as `check` tells it, in the project that Google names.
+#[tokio::test]
+async fn an_api_that_is_switched_off_is_told_as_that() {
+    let newer = json!({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "off", "details": [
+        {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED",
+         "metadata": {"consumer": "projects/777000"}}]}});
+    for (answer, project) in
+        [(refused(403, "accessNotConfigured", "off"), "acme"), (Answer::Json(403, newer), "777000")]
+    {
+        let compute = two_projects();
+        compute.state().failing = [("acme".to_owned(), (answer, usize::MAX))].into();
+        let found = look(&enrichment_of(&compute, &["acme"], &[]), json!({"host.hostName": "db-1"})).await;
+        let gap = format!(
+            "Compute Engine cannot be asked about project acme: its API is switched off \
+             (gcloud services enable compute.googleapis.com --project {project})"
+        );
+        assert_eq!((found.gaps, found.unsettled), (vec![gap], false));
+    }
+}
+
 #[tokio::test]
 async fn a_refused_project_is_not_asked_about_for_every_event() {
     let compute = two_projects();

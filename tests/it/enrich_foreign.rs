@@ -112,7 +112,11 @@ async fn the_gap_says_what_contradicted() {
 async fn a_project_whose_number_nobody_says_is_a_gap() {
     let role = "Compute Engine refuses to show the project acme (roles/compute.viewer is needed there)";
     let down = "Compute Engine could not be asked about project acme";
-    for (code, reason, why, transient) in [(403, "forbidden", role, false), (503, "backendError", down, true)] {
+    let off = "Compute Engine cannot be asked about project acme: its API is switched off \
+               (gcloud services enable compute.googleapis.com --project acme)";
+    for (code, reason, why, transient) in
+        [(403, "forbidden", role, false), (403, "accessNotConfigured", off, false), (503, "backendError", down, true)]
+    {
         let compute = filled();
         compute.state().failing = [("acme".to_owned(), (refused(code, reason, "no"), usize::MAX))].into();
         let enrichment = enrichment_of(&compute, &["acme", "acme2"], &[]);

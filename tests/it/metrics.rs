@@ -1,9 +1,10 @@
-//! `/metrics` of a fresh process, before anything has happened.
+//! `/metrics` of a fresh process: what is there before anything has happened, and which of two connectors polls.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::fakes::loopback::{Answer, Loopback};
+use crate::fakes::sysdig::{FakeSysdig, TOKEN};
 use crate::recovery::Process;
 use crate::world::World;
 
@@ -30,19 +31,16 @@ fn value(text: &str, name: &str) -> Option<f64> {
     rest.rsplit(' ').next()?.parse().ok()
 }
 
+fn polling(sysdig: &str) -> [(&'static str, &str); 4] {
+    [("SYSDIG_POLL", "true"), ("SYSDIG_URL", sysdig), ("SYSDIG_TOKEN", TOKEN), ("SYSDIG_POLL_LOOKBACK_SECS", "1000")]
+}
+
 #[tokio::test]
 async fn what_alerts_compare_is_there_before_anything_has_happened() {
     let mut world = World::new().await;
     world.stop().await;
     let sysdig = Loopback::start(|_| Answer::Text(502, "bad gateway"));
-    let polling = [
-        ("SYSDIG_POLL", "true"),
-        ("SYSDIG_URL", sysdig.url.as_str()),
-        ("SYSDIG_TOKEN", "0b54b2b5-f0a9-4d0f-a212-000000000001"),
-        ("SYSDIG_POLL_LOOKBACK_SECS", "1000"),
-        ("PUBSUB_PUSH_UNVERIFIED", "true"),
-    ];
-    let process = Process::with(&world, &polling);
+    let process = Process::with(&world, &[&polling(&sysdig.url)[..], &[("PUBSUB_PUSH_UNVERIFIED", "true")]].concat());
     let alerts = std::fs::read_to_string(format!("{}/dashboards/alerts.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let word = regex::Regex::new(r"sysdig_scc_[a-z_]+").unwrap();
     let mut names: BTreeSet<_> = word.find_iter(&alerts).map(|found| found.as_str().to_owned()).collect();
@@ -59,4 +57,33 @@ async fn what_alerts_compare_is_there_before_anything_has_happened() {
     assert!(!text.contains(r#"received_total{door="attestation""#), "a door that is closed");
     assert!(value(&text, "sysdig_scc_worker_idle_seconds").unwrap() < 30.0);
     assert!(value(&text, "sysdig_scc_poll_lag_seconds").unwrap() >= 1000.0, "it grows from the first poll that failed");
+}
+
+#[tokio::test]
+async fn of_two_connectors_with_one_state_one_polls_and_takes_that_up_after_a_crash() {
+    let mut world = World::new().await;
+    world.stop().await;
+    let sysdig = FakeSysdig::start();
+    let polls = |result: &str| format!(r#"sysdig_scc_poll_windows_total{{result="{result}"}} 1"#);
+    let has = async |process: &Process, result: &str| {
+        let line = polls(result);
+        let reading = async {
+            loop {
+                let answer = world.http.get(format!("{}/metrics", process.url)).send().await.unwrap();
+                if answer.text().await.unwrap().lines().any(|found| found == line) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), reading).await.expect(&line);
+    };
+    let polling = polling(&sysdig.server.url);
+    let mut first = Process::with(&world, &polling);
+    has(&first, "ok").await;
+    let own = format!("sqlite:{}", world.outbox.with_file_name("second.db").display());
+    let second = Process::with(&world, &[&polling[..], &[("OUTBOX_URL", own.as_str())]].concat());
+    has(&second, "not_ours").await;
+    first.kill();
+    has(&Process::with(&world, &polling), "ok").await;
 }

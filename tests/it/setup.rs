@@ -220,8 +220,11 @@ async fn the_command_says_what_it_did_and_shows_no_token() {
     sysdig.state().policies =
         vec![json!({"id": 4, "name": "Shells", "enabled": true, "version": 2, "notificationChannelIds": []})];
     let settings = settings(&sysdig);
+    let (fine, text) = program(&["setup", "channel", "--dry-run", "--policy", "Shells"], &settings).await;
+    let said = ["would be created", "The policy \"Shells\" would be made to send to it."];
+    assert!(fine && said.iter().all(|said| text.contains(said)), "{text}");
     let (fine, text) = program(&["setup", "channel", "--dry-run"], &settings).await;
-    assert!(fine && text.contains("would be created"), "{text}");
+    assert!(fine && text.contains("would be created") && text.contains("No policy sends to it yet"), "{text}");
     assert!(sysdig.state().channels.is_empty());
     let (fine, text) = program(&["setup", "channel"], &settings).await;
     assert!(fine && text.contains("is created") && text.contains("No policy sends to it yet"), "{text}");
