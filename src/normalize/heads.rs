@@ -12,7 +12,7 @@ const MOST: usize = 4;
 const TIME: &str = r"(?:\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d[\d.,]*(?:Z|[+-]\d\d:?\d\d)?|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d(?: \d{4})?)";
 
 /// What a line begins with, or what stands behind another head. `TIME` is put in for the word.
-const FORMS: [&str; 13] = [
+const FORMS: [&str; 14] = [
     // The colours of a terminal.
     r"\x1b\[[\d;]*m",
     // containerd and CRI-O; `P` is a part of a line.
@@ -32,6 +32,8 @@ const FORMS: [&str; 13] = [
     r"(?:[\w.-]+[_-]\d+|(?:falco|sysdig)[\w.-]*) +\|",
     r"\[(?:TIME| *[\d.]+)\] ",
     r"@cee: ?",
+    // What Falco tells of itself.
+    r"[A-Z][a-z]{2} TIME: ",
     r"TIME[ \t]",
 ];
 
@@ -107,6 +109,8 @@ mod tests {
             "[2026-11-20 08:00:01] falco: ",
             "[ 1234.567890] falco: ",
             "falco[1]: @cee: ",
+            "Thu Nov 20 08:00:01 2026: ",
+            "2026-11-20T08:00:01.8Z stderr F Thu Nov 20 08:00:01 2026: ",
             "level=info msg=",
             "time=\"2026 \\\" x\" level=info message=",
         ] {
