@@ -50,6 +50,9 @@ const MOST_POLICIES: usize = 10_000;
 const ROOM: usize = 4 * 1024 * 1024;
 const ROOM_FOR_EACH_BYTE: usize = 6;
 
+/// What stands before each value of a JSON text sequence.
+const RECORD: u8 = 0x1e;
+
 /// One element of a delivery, told apart by content.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Element {
@@ -125,6 +128,11 @@ fn elements(body: &[u8], received: DateTime<Utc>) -> Result<Elements, NormalizeE
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     let room = ROOM.saturating_add(body.len().saturating_mul(ROOM_FOR_EACH_BYTE));
     let mut elements = Elements::new(received, room);
+    // A JSON text sequence (RFC 7464): its separator stands in no value.
+    let spaced: Option<Vec<u8>> = body
+        .starts_with(&[RECORD])
+        .then(|| body.iter().map(|byte| if *byte == RECORD { b' ' } else { *byte }).collect());
+    let body = spaced.as_deref().unwrap_or(body).trim_ascii_start();
     let text = match std::str::from_utf8(body) {
         Ok("") => return Err(NormalizeError::Empty),
         Ok(text) => text,

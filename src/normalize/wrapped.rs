@@ -1,5 +1,5 @@
 //! Events that a shipper put into an object of its own: Splunk's HEC, Fluent Bit, Elastic's agents, CloudEvents, Cloud
-//! Logging, Pub/Sub's pushes, Amazon's SNS, EventBridge and Firehose; or into a line of a container's log or of syslog
+//! Logging, GELF, Pub/Sub's pushes, Amazon's SNS, EventBridge and Firehose; or into a line of a container's log or of syslog
 //! in such an object. What is in it is looked at only where nothing else is known of the object.
 
 use std::borrow::Cow;
@@ -20,7 +20,7 @@ use crate::text::{cut, shown};
 pub(super) const DEEPEST: usize = 3;
 
 /// Where shippers put what they carry: as an object, a list or JSON text.
-const MEMBERS: [&str; 22] = [
+const MEMBERS: [&str; 27] = [
     "event",
     "events",
     "policyEvent",
@@ -39,6 +39,11 @@ const MEMBERS: [&str; 22] = [
     "_raw",
     "value",
     "jsonPayload",
+    "textPayload",
+    "log_processed",
+    "parsed",
+    "json",
+    "short_message",
     "_source",
     "detail",
     "Message",

@@ -240,6 +240,12 @@ fn what_stands_behind_an_event_on_its_line_is_taken_or_kept() {
         assert_eq!((taken, kept.len()), (format!("{rules}bb"), 0), "{first}");
     }
     assert_eq!(taken_and_kept(&format!("{a}\0{b}\0")), ("ab".to_owned(), vec![]));
+    let pretty = format!("\u{1e}{a}\n\u{1e}{}\n", b.replace(',', ",\n"));
+    assert_eq!(taken_and_kept(&pretty), ("ab".to_owned(), vec![]), "RFC 7464");
+    assert_eq!(
+        taken_and_kept(&format!("\u{1e}{a}\n\u{1e}{}\n\u{1e}{b}\n", &b[..10])),
+        ("ab".to_owned(), vec![b[..10].to_owned()])
+    );
     assert_eq!(taken_and_kept(&format!("{a} (end)")), ("a".to_owned(), vec!["… (end)".to_owned()]));
     let said = format!("{a} falco: {b}");
     let (taken, kept) = taken_and_kept(&said);

@@ -92,6 +92,7 @@ fn what_services_wrap_around_an_event_is_taken_off() {
     assert_eq!(only(&unpadded.to_string()).rule, some("R"));
     let falco = fixture!("falco/shell.json");
     let base64 = STANDARD.encode(falco);
+    let object: Value = serde_json::from_str(falco).unwrap();
     for body in [
         json!([{"log": format!("2025-05-18T10:18:15.6Z stdout F {falco}\n"), "stream": "stdout"}]),
         json!({"message": format!("<134>1 2025-05-18T10:18:15.6Z node-1 falco 7 - - {falco}"), "facility": 16}),
@@ -101,6 +102,13 @@ fn what_services_wrap_around_an_event_is_taken_off() {
         json!({"message": {"data": base64, "messageId": "1"}, "subscription": "projects/acme/subscriptions/falco"}),
         json!({"requestId": "r", "timestamp": 1_578_090_901_599_i64, "records": [{"data": base64}]}),
         json!({"records": [{"topic": "falco", "value": base64}]}),
+        json!([{"insertId": "i", "logName": "projects/p/logs/stdout", "timestamp": "2026-11-20T08:00:01.8Z",
+            "textPayload": falco}]),
+        json!({"date": 1.5, "log": falco, "log_processed": object, "kubernetes": {"pod_name": "falco-x"}}),
+        json!({"date": 1.5, "log_processed": object, "kubernetes": {"pod_name": "falco-x"}}),
+        json!({"@timestamp": "x", "agent": {"type": "filebeat"}, "log": {"offset": 1}, "json": object}),
+        json!({"stream": "stdout", "parsed": object}),
+        json!({"version": "1.1", "host": "h", "short_message": falco, "level": 5}),
     ] {
         assert_eq!(events(&body.to_string()), std::slice::from_ref(&alone), "{body}");
     }
@@ -182,6 +190,10 @@ fn a_stored_log_entry_stays_one_whatever_it_holds() {
         assert!(matches!(element, Element::Event { event: Event::Integrity(_), .. }), "{element:?}");
     }
     let falco = fixture!("falco/shell.json");
+    let mut other = entry.clone();
+    other["textPayload"] = json!(falco);
+    let element = stored(&other.to_string(), received()).unwrap();
+    assert!(matches!(element, Element::Event { event: Event::Integrity(_), .. }), "{element:?}");
     for (name, value) in
         [("message", format!("2025-05-18T10:18:15.6Z stdout F {falco}")), ("data", STANDARD.encode(falco))]
     {
