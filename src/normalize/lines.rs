@@ -72,7 +72,7 @@ impl Elements {
             return self.broken_row(text, &error.unwrap_or_else(|| "it is not all objects and arrays".to_owned()));
         }
         let values = values::read(text);
-        let seeming = match self.carried(&values) {
+        let seeming = match self.carried(&values, None) {
             Ok(elements) => {
                 self.join(elements);
                 // What bears the sign of an event is kept already.
@@ -102,7 +102,8 @@ impl Elements {
 
     /// One line that begins with a value, and has something broken in it; whether something of ours is among it.
     fn broken_row(&mut self, text: &str, error: &str) -> bool {
-        let is_ours = |value: &str| self.carried(&Values { found: vec![value.into()], ..Values::default() }).is_ok();
+        let is_ours =
+            |value: &str| self.carried(&Values { found: vec![value.into()], ..Values::default() }, None).is_ok();
         let values = values::sequence(text, is_ours);
         if !values.found.iter().any(|value| is_ours(value)) {
             self.broken_line(error, text);

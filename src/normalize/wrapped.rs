@@ -13,6 +13,7 @@ use super::heads;
 use super::ignored::Ignored;
 use super::json::{Json, raw_member, raw_members};
 use super::signs::{self, SIGNS, Sign};
+use super::time;
 use super::values::{self, Values, opens};
 use crate::text::{cut, shown};
 
@@ -86,6 +87,19 @@ pub(super) fn candidates(text: &str) -> Vec<Values<'_>> {
         Some(is_encoded.then(|| decoded(&text)).flatten().unwrap_or(plain))
     };
     MEMBERS.iter().filter_map(inner).collect()
+}
+
+/// When an entry of Cloud Logging was written, if the object is one and says so: the JSON text of its `timestamp`.
+pub(super) fn logged(text: &str) -> Option<String> {
+    let members = raw_members(text);
+    let is_entry = ["jsonPayload", "textPayload", "logName"].iter().any(|name| raw_member(&members, name).is_some());
+    let raw = raw_member(&members, "timestamp").filter(|_| is_entry)?;
+    time::moment(&serde_json::from_str(raw).ok()?).map(|_| raw.to_owned())
+}
+
+/// An event with this `time`, which counts before any other that it tells.
+pub(super) fn timed(event: &str, time: &str) -> Option<String> {
+    Some(format!("{},\"time\":{time}}}", event.trim_end().strip_suffix('}')?.trim_end()))
 }
 
 /// journald's text where it holds something that cannot be printed, such as a terminal's colours: a list of its bytes.

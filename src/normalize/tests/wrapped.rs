@@ -117,6 +117,35 @@ fn what_services_wrap_around_an_event_is_taken_off() {
 }
 
 #[test]
+fn an_event_without_a_time_has_that_of_the_log_entry_it_is_in() {
+    let event = json!({"rule": "R", "priority": "Notice", "output": "o", "output_fields": {"proc.name": "sh"}});
+    let entry = |member: &str, payload: Value| json!({"insertId": "i", "logName": "projects/p/logs/stdout", "timestamp": "2026-11-20T08:00:01.8Z", member: payload});
+    let logged = "2026-11-20T08:00:01.8Z".parse::<DateTime<Utc>>().unwrap();
+    let in_push = STANDARD.encode(entry("jsonPayload", event.clone()).to_string());
+    for body in [
+        entry("jsonPayload", event.clone()),
+        entry("textPayload", json!(event.to_string())),
+        entry("jsonPayload", json!({"message": format!("{event}\n")})),
+        json!({"message": {"data": in_push, "messageId": "1"}, "subscription": "s"}),
+    ] {
+        let told = only(&body.to_string());
+        assert_eq!((told.time, told.untimed), (logged, false), "{body}");
+        let element = elements(&body.to_string()).remove(0);
+        let Element::Event { body: kept, .. } = &element else { panic!("{element:?}") };
+        assert_eq!(stored(kept, "2027-01-01T00:00:00Z".parse().unwrap()).unwrap(), element, "read again later");
+    }
+    let mut own = event.clone();
+    own["output_fields"]["evt.time"] = json!(1_526_547_969_874_686_373_i64);
+    assert_eq!(only(&entry("jsonPayload", own.clone()).to_string()), only(&own.to_string()), "its own counts");
+    for body in [
+        json!({"timestamp": "2026-11-20T08:00:01.8Z", "message": event}),
+        json!({"timestamp": "soon", "textPayload": event.to_string()}),
+    ] {
+        assert_eq!(only(&body.to_string()).time, received(), "{body}");
+    }
+}
+
+#[test]
 fn every_member_that_holds_an_event_is_taken_once() {
     let falco: Value = serde_json::from_str(fixture!("falco/shell.json")).unwrap();
     let mut other = falco.clone();
