@@ -8,11 +8,12 @@ use regex::Regex;
 /// Heads within heads: syslog's in a line of containerd's, say.
 const MOST: usize = 4;
 
-/// `2026-11-20T08:00:01.8Z`, `2026/11/20 08:00:01`, or `Nov 20 08:00:01`.
-const TIME: &str = r"(?:\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d[\d.,]*(?:Z|[+-]\d\d:?\d\d)?|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d(?: \d{4})?)";
+/// `2026-11-20T08:00:01.8Z`, `2026/11/20 08:00:01`, `Nov 20 08:00:01`, with parts of a second too, or journald's
+/// `Fri 2026-11-20 08:00:01 UTC`.
+const TIME: &str = r"(?:[A-Z][a-z]{2} \d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?:UTC|[A-Z]{2,3}T|[+-]\d{2,4})|\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d[\d.,]*(?:Z|[+-]\d\d:?\d\d)?|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d(?:\.\d+)?(?: \d{4})?)";
 
 /// What a line begins with, or what stands behind another head. `TIME` is put in for the word.
-const FORMS: [&str; 13] = [
+const FORMS: [&str; 14] = [
     // The colours of a terminal.
     r"\x1b\[[\d;]*m",
     // containerd and CRI-O; `P` is a part of a line.
@@ -32,6 +33,8 @@ const FORMS: [&str; 13] = [
     r"(?:[\w.-]+[_-]\d+|(?:falco|sysdig)[\w.-]*) +\|",
     r"\[(?:TIME| *[\d.]+)\] ",
     r"@cee: ?",
+    // What Falco tells of itself.
+    r"[A-Z][a-z]{2} TIME: ",
     r"TIME[ \t]",
 ];
 
@@ -94,6 +97,9 @@ mod tests {
             "2026-11-20T08:00:01+00:00 node1 falco: ",
             "Nov 20 08:00:01 node1 relay[1234]: ",
             "Nov 20 08:00:01 h falco: ",
+            "Nov 20 08:00:01.123456 node1 falco[1234]: ",
+            "Fri 2026-11-20 08:00:01 UTC node1 falco[1234]: ",
+            "Fri 2026-11-20 08:00:01 CEST node1 falco[1234]: ",
             "falco-sidekick[7]: ",
             "falco: ",
             "2026/11/20 08:00:01 [DEBUG] : Falco's payload : ",
@@ -107,6 +113,8 @@ mod tests {
             "[2026-11-20 08:00:01] falco: ",
             "[ 1234.567890] falco: ",
             "falco[1]: @cee: ",
+            "Thu Nov 20 08:00:01 2026: ",
+            "2026-11-20T08:00:01.8Z stderr F Thu Nov 20 08:00:01 2026: ",
             "level=info msg=",
             "time=\"2026 \\\" x\" level=info message=",
         ] {
@@ -119,6 +127,7 @@ mod tests {
         for line in [
             "Nov 20 08:00:01 h sshd[12]: Invalid user {}",
             "2026-11-20T08:00:01Z ERROR payload: {}",
+            "Fri 2026-11-20 08:00:01 ERROR {}",
             "10.0.0.1 - - [20/Nov/2026:08:00:01 +0000] \"GET / HTTP/1.1\" 200 \"{}\"",
             "<14>1 2026-11-20T08:00:01.8Z h app 1 - - got {}",
             "level=info body={}",

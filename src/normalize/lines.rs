@@ -1,9 +1,13 @@
 //! A delivery of several values: in a row, one a line, or in the lines of a log.
 
-use super::{Elements, heads, unreadable, values, wrapped};
+use super::values::Values;
+use super::{Element, Elements, Ignored, heads, unreadable, values, wrapped};
 
 /// So many broken lines before the first good one, and it is not one document a line.
 const MOST_BROKEN_LINES: usize = 1_000;
+
+/// Why what stands in a line is kept when others were taken out of it.
+const BESIDE: &str = "what stands beside a value in it breaks off or is malformed";
 
 impl Elements {
     /// Several values in a row, whatever stands between them; `None` when that is not what it is.
@@ -63,22 +67,56 @@ impl Elements {
             row.iter().for_each(|value| self.element(value, 1));
             return true;
         }
-        if let Ok(elements) = self.carried(&values::read(text)) {
-            self.join(elements);
-            return true;
+        if values::has_members(text) {
+            let error = row.err().map(|error| error.to_string());
+            return self.broken_row(text, &error.unwrap_or_else(|| "it is not all objects and arrays".to_owned()));
         }
-        match (row, wrapped::not_taken(text).filter(|_| !values::opens(text))) {
+        let values = values::read(text);
+        let seeming = match self.carried(&values, None) {
+            Ok(elements) => {
+                self.join(elements);
+                // What bears the sign of an event is kept already.
+                let left = values.left.iter().filter(|left| wrapped::not_taken(left).is_none() && values::begun(left));
+                left.for_each(|left| self.broken_line(BESIDE, left));
+                return true;
+            }
+            Err(seeming) => seeming,
+        };
+        let seems = wrapped::not_taken(text);
+        let is_said = seems.is_none() && seeming.is_empty() && !values.left.iter().any(|left| values::begun(left));
+        match (row, seems.filter(|_| !values::opens(text))) {
             (_, Some(reason)) => {
                 let is_alert = reason == wrapped::AS_TEXT;
                 self.keep(unreadable(reason, text));
                 return of_log || is_alert;
             }
+            // What any program says in its log.
+            _ if is_said && heads::length(text) > 0 => self.keep(Element::Ignored(Ignored::Unrecognised)),
             (Err(error), None) if values::opens(text) => self.broken_line(error, text),
             (_, None) => {
                 self.broken_line("it is neither an object nor an array, nor a line of a log with an event", text)
             }
         }
         false
+    }
+
+    /// One line that begins with a value, and has something broken in it; whether something of ours is among it.
+    fn broken_row(&mut self, text: &str, error: &str) -> bool {
+        let is_ours =
+            |value: &str| self.carried(&Values { found: vec![value.into()], ..Values::default() }, None).is_ok();
+        let values = values::sequence(text, is_ours);
+        if !values.found.iter().any(|value| is_ours(value)) {
+            self.broken_line(error, text);
+            return false;
+        }
+        values.found.iter().for_each(|value| self.element(value, 1));
+        for left in &values.left {
+            match wrapped::broken(left) {
+                Some(element) => self.keep(element),
+                None => self.broken_line(BESIDE, left),
+            }
+        }
+        true
     }
 
     fn broken_line(&mut self, error: impl std::fmt::Display, line: &str) {

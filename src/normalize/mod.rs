@@ -50,6 +50,9 @@ const MOST_POLICIES: usize = 10_000;
 const ROOM: usize = 4 * 1024 * 1024;
 const ROOM_FOR_EACH_BYTE: usize = 6;
 
+/// What stands before each value of a JSON text sequence.
+const RECORD: u8 = 0x1e;
+
 /// One element of a delivery, told apart by content.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Element {
@@ -57,7 +60,8 @@ pub enum Element {
     Event {
         /// In our own words.
         event: Event,
-        /// The element as it was delivered (its JSON text); of a notification, in an envelope of its own.
+        /// The element as it was delivered (its JSON text); of a notification, in an envelope of its own; of a log
+        /// entry whose time stands for its own, with that.
         body: String,
     },
     /// Something valid that opens no finding.
@@ -125,6 +129,11 @@ fn elements(body: &[u8], received: DateTime<Utc>) -> Result<Elements, NormalizeE
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     let room = ROOM.saturating_add(body.len().saturating_mul(ROOM_FOR_EACH_BYTE));
     let mut elements = Elements::new(received, room);
+    // A JSON text sequence (RFC 7464): its separator stands in no value.
+    let spaced: Option<Vec<u8>> = body
+        .starts_with(&[RECORD])
+        .then(|| body.iter().map(|byte| if *byte == RECORD { b' ' } else { *byte }).collect());
+    let body = spaced.as_deref().unwrap_or(body).trim_ascii_start();
     let text = match std::str::from_utf8(body) {
         Ok("") => return Err(NormalizeError::Empty),
         Ok(text) => text,
@@ -199,11 +208,13 @@ struct Elements {
     full: bool,
     /// Whether one of them seems to hold an event that was not taken.
     seems: bool,
+    /// When the log entry was written that these are in, as it says.
+    logged: Option<String>,
 }
 
 impl Elements {
     fn new(received: DateTime<Utc>, room: usize) -> Self {
-        Self { received, found: Vec::new(), wrappers: 0, room, full: false, seems: false }
+        Self { received, found: Vec::new(), wrappers: 0, room, full: false, seems: false, logged: None }
     }
 
     /// Keeps one more, while there is room.
@@ -262,7 +273,7 @@ impl Elements {
             Json::Map(_) if notification::is_one(json) => self.notification(json, text),
             Json::Map(_) if self.is_falco(json) => match falco::ignored(json) {
                 Some(ignored) => self.keep(Element::Ignored(ignored)),
-                None => self.event(falco::event(json, self.received), text),
+                None => self.falco(json, text),
             },
             Json::Map(_) if json.member("policyEvents").is_list() => self.page(text, "policyEvents"),
             Json::Map(_) if is_page(json) => self.page(text, "data"),
@@ -276,6 +287,17 @@ impl Elements {
     fn is_falco(&self, json: &Json<'_>) -> bool {
         let may_be = self.wrappers == 0 && !sysdig::is_surely_policy_event(json);
         falco::is_falco(json) && (may_be || falco::is_surely(json))
+    }
+
+    /// Falco's event. Cloud Logging's agents take its `time` away and make it the entry's: it is given back, also in what is
+    /// kept, so that this tells the same when it is read again.
+    fn falco(&mut self, json: &Json<'_>, text: &str) {
+        let event = falco::event(json, self.received);
+        let timed = self.logged.as_ref().filter(|_| event.untimed).and_then(|time| wrapped::timed(text, time));
+        match timed.as_deref().map(|text| (text, serde_json::from_str::<Json<'_>>(text))) {
+            Some((text, Ok(json))) => self.event(falco::event(&json, self.received), text),
+            _ => self.event(event, text),
+        }
     }
 
     /// One object that is not a container of others.
@@ -330,11 +352,12 @@ impl Elements {
     fn unwrapped(&mut self, text: &str) -> Result<(), Option<String>> {
         let mut taken: Vec<Range<usize>> = Vec::new();
         let mut left = Vec::new();
+        let logged = wrapped::logged(text).or_else(|| self.logged.clone());
         for inner in wrapped::candidates(text) {
             if self.full {
                 break;
             }
-            let elements = match self.carried(&inner) {
+            let elements = match self.carried(&inner, logged.clone()) {
                 Ok(elements) => elements,
                 Err(seeming) => {
                     left.extend(seeming);
@@ -359,12 +382,13 @@ impl Elements {
         Ok(())
     }
 
-    /// The elements that a wrapper or a line of a log carries, with what breaks off in it.
+    /// The elements that a wrapper or a line of a log carries, with what breaks off in it. `logged` is when a log entry
+    /// that they are in was written.
     ///
     /// # Errors
     /// When they are not ours: those of them that seem to hold an event.
-    fn carried(&self, inner: &Values<'_>) -> Result<Self, Vec<Element>> {
-        let mut elements = Self { wrappers: self.wrappers + 1, ..Self::new(self.received, self.room) };
+    fn carried(&self, inner: &Values<'_>, logged: Option<String>) -> Result<Self, Vec<Element>> {
+        let mut elements = Self { wrappers: self.wrappers + 1, logged, ..Self::new(self.received, self.room) };
         inner.found.iter().for_each(|value| elements.element(value, 1));
         if !wrapped::is_ours(&elements.found) {
             elements.found.retain(|element| elements.seems && matches!(element, Element::Unreadable { .. }));

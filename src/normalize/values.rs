@@ -48,6 +48,77 @@ pub(super) fn row(text: &str) -> Result<Vec<&str>, serde_json::Error> {
     stream.map(|value| value.map(RawValue::get)).collect()
 }
 
+/// The values of a line that is meant to be nothing but values, one of them broken. Behind that one it goes on with the next
+/// that `is_ours`, where the broken one's brackets tell its end; where they do not, all the rest is left.
+pub(super) fn sequence(text: &str, is_ours: impl Fn(&str) -> bool) -> Values<'_> {
+    let mut values = Values::default();
+    let mut rest = behind_separators(text);
+    while !rest.is_empty() {
+        match first(rest) {
+            Some(Ok(value)) => {
+                values.found.push(Cow::Borrowed(value));
+                rest = behind_separators(&rest[value.len()..]);
+            }
+            Some(Err(error)) => {
+                let end = balanced(rest).filter(|_| !error.is_eof());
+                let next = end.map(|end| (end, behind_separators(&rest[end..])));
+                let goes_on = |next: &str| matches!(first(next), Some(Ok(value)) if is_ours(value));
+                let Some((end, next)) = next.filter(|(_, next)| goes_on(next)) else {
+                    values.leave(rest);
+                    break;
+                };
+                values.leave(&rest[..end]);
+                rest = next;
+            }
+            None => {
+                // Alone, it might look as if it began a line.
+                values.left.push(Cow::Owned(format!("{REST}{rest}")));
+                break;
+            }
+        }
+    }
+    values
+}
+
+/// The value with which a text begins, if it is an object with members or a list of such.
+fn first(text: &str) -> Option<Result<&str, serde_json::Error>> {
+    let value = has_members(text).then(|| serde_json::Deserializer::from_str(text).into_iter::<&RawValue>().next());
+    Some(value.flatten()?.map(RawValue::get))
+}
+
+/// What programs write between values on a line: also NUL, and the separator of a JSON text sequence.
+fn behind_separators(text: &str) -> &str {
+    text.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ',' | '\0' | '\u{1e}'))
+}
+
+/// Where a broken value ends: behind the bracket that closes its first one. Brackets within strings do not count.
+fn balanced(text: &str) -> Option<usize> {
+    let (mut open, mut in_string, mut escaped) = (Vec::new(), false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' => open.push(b'}'),
+            b'[' => open.push(b']'),
+            b'}' | b']' if open.pop() != Some(byte) => return None,
+            b'}' | b']' if open.is_empty() => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether an object with members, or a list of such, begins what was left and does not end in it; also as text in quotes.
+pub(super) fn begun(left: &str) -> bool {
+    let line = left.strip_prefix(REST).unwrap_or(left);
+    let said = &line[heads::length(line)..];
+    let inner = said.trim_start_matches(['"', '\'']);
+    let begins = has_members(inner) || ["{\\\"", "[{\\\""].iter().any(|start| inner.starts_with(start));
+    begins && row(said).is_err()
+}
+
 /// The objects, and the lists of them, with which a text's lines begin, behind what a log is known to write there. What
 /// stands anywhere else in a line is what somebody said.
 pub(super) fn read(text: &str) -> Values<'_> {
@@ -82,7 +153,7 @@ fn holds_object(value: &str) -> bool {
 }
 
 /// Whether an object with members begins here, or a list of such: other brackets are a clock's, a level's or a pattern's.
-fn has_members(text: &str) -> bool {
+pub(super) fn has_members(text: &str) -> bool {
     let inner = |bracket| text.strip_prefix(bracket).map(str::trim_start);
     inner('{').is_some_and(|members| members.starts_with('"')) || inner('[').is_some_and(opens)
 }
@@ -131,11 +202,8 @@ impl<'t> Reader<'t> {
         let text = self.text;
         loop {
             let next = text.get(at..).unwrap_or_default();
-            let value =
-                has_members(next).then(|| serde_json::Deserializer::from_str(next).into_iter::<&RawValue>().next());
-            match value.flatten() {
+            match first(next) {
                 Some(Ok(value)) => {
-                    let value = value.get();
                     at += value.len();
                     if holds_object(value) {
                         self.take(begins, at);

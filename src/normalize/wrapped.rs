@@ -1,5 +1,5 @@
 //! Events that a shipper put into an object of its own: Splunk's HEC, Fluent Bit, Elastic's agents, CloudEvents, Cloud
-//! Logging, Pub/Sub's pushes, Amazon's SNS, EventBridge and Firehose; or into a line of a container's log or of syslog
+//! Logging, GELF, Pub/Sub's pushes, Amazon's SNS, EventBridge and Firehose; or into a line of a container's log or of syslog
 //! in such an object. What is in it is looked at only where nothing else is known of the object.
 
 use std::borrow::Cow;
@@ -13,6 +13,7 @@ use super::heads;
 use super::ignored::Ignored;
 use super::json::{Json, raw_member, raw_members};
 use super::signs::{self, SIGNS, Sign};
+use super::time;
 use super::values::{self, Values, opens};
 use crate::text::{cut, shown};
 
@@ -20,7 +21,7 @@ use crate::text::{cut, shown};
 pub(super) const DEEPEST: usize = 3;
 
 /// Where shippers put what they carry: as an object, a list or JSON text.
-const MEMBERS: [&str; 22] = [
+const MEMBERS: [&str; 27] = [
     "event",
     "events",
     "policyEvent",
@@ -39,6 +40,11 @@ const MEMBERS: [&str; 22] = [
     "_raw",
     "value",
     "jsonPayload",
+    "textPayload",
+    "log_processed",
+    "parsed",
+    "json",
+    "short_message",
     "_source",
     "detail",
     "Message",
@@ -81,6 +87,19 @@ pub(super) fn candidates(text: &str) -> Vec<Values<'_>> {
         Some(is_encoded.then(|| decoded(&text)).flatten().unwrap_or(plain))
     };
     MEMBERS.iter().filter_map(inner).collect()
+}
+
+/// When an entry of Cloud Logging was written, if the object is one and says so: the JSON text of its `timestamp`.
+pub(super) fn logged(text: &str) -> Option<String> {
+    let members = raw_members(text);
+    let is_entry = ["jsonPayload", "textPayload", "logName"].iter().any(|name| raw_member(&members, name).is_some());
+    let raw = raw_member(&members, "timestamp").filter(|_| is_entry)?;
+    time::moment(&serde_json::from_str(raw).ok()?).map(|_| raw.to_owned())
+}
+
+/// An event with this `time`, which counts before any other that it tells.
+pub(super) fn timed(event: &str, time: &str) -> Option<String> {
+    Some(format!("{},\"time\":{time}}}", event.trim_end().strip_suffix('}')?.trim_end()))
 }
 
 /// journald's text where it holds something that cannot be printed, such as a terminal's colours: a list of its bytes.

@@ -208,6 +208,127 @@ fn lines_of_a_log_among_lines_of_json_are_read_as_those_in_a_wrapper() {
     assert_eq!(read(format!("{a}\n{cut}\n{c}")), ("ac".to_owned(), 1));
 }
 
+/// The rules of the events that are taken, and the bodies that are kept.
+fn taken_and_kept(body: &str) -> (String, Vec<String>) {
+    let kept = |element: &Element| match element {
+        Element::Unreadable { body, .. } => Some(body.clone()),
+        _ => None,
+    };
+    let rules: Vec<_> = events(body).into_iter().filter_map(|event| event.rule).collect();
+    (rules.join(""), elements(body).iter().filter_map(kept).collect())
+}
+
+#[test]
+fn what_stands_behind_an_event_on_its_line_is_taken_or_kept() {
+    let (a, b) = (line("a"), line("b"));
+    let sysdig = r#"{"id":"i","type":"policy","content":{"ruleName":"s"}}"#;
+    for (first, rules) in [
+        (a.clone(), "a"),
+        (sysdig.to_owned(), "s"),
+        (format!("[{a}]"), "a"),
+        (json!({"time": 1, "event": serde_json::from_str::<Value>(&a).unwrap()}).to_string(), "a"),
+        (format!("2025-05-18T10:18:15.6Z stdout F {a}"), "a"),
+    ] {
+        for more in [&b[..10], &sysdig[..20], &b[..b.len() - 2], "{\"time\":1,\"event\":{\"id", "{\"level\":1} {\"out"]
+        {
+            let (taken, kept) = taken_and_kept(&format!("{first}{more}"));
+            assert_eq!((&*taken, kept.len()), (rules, 1), "{first}{more}");
+            let begins = more.strip_prefix("{\"level\":1} ").unwrap_or(more).replace('"', "");
+            assert!(kept[0].replace(['"', '\\'], "").contains(&begins), "{kept:?}");
+        }
+        let (taken, kept) = taken_and_kept(&format!("{first}{b},{b},\n"));
+        assert_eq!((taken, kept.len()), (format!("{rules}bb"), 0), "{first}");
+    }
+    assert_eq!(taken_and_kept(&format!("{a}\0{b}\0")), ("ab".to_owned(), vec![]));
+    let pretty = format!("\u{1e}{a}\n\u{1e}{}\n", b.replace(',', ",\n"));
+    assert_eq!(taken_and_kept(&pretty), ("ab".to_owned(), vec![]), "RFC 7464");
+    assert_eq!(
+        taken_and_kept(&format!("\u{1e}{a}\n\u{1e}{}\n\u{1e}{b}\n", &b[..10])),
+        ("ab".to_owned(), vec![b[..10].to_owned()])
+    );
+    assert_eq!(taken_and_kept(&format!("{a} (end)")), ("a".to_owned(), vec!["… (end)".to_owned()]));
+    let said = format!("{a} falco: {b}");
+    let (taken, kept) = taken_and_kept(&said);
+    assert_eq!((&*taken, kept.len()), ("a", 1), "what follows does not begin a line");
+    assert!(!matches!(stored(&kept[0], received()), Ok(Element::Event { .. })), "{kept:?}");
+}
+
+#[test]
+fn a_broken_event_between_two_on_one_line_costs_only_itself() {
+    let (a, c, forged) = (line("a"), line("c"), line("forged"));
+    let says = |text: &str| json!({"output": text, "output_fields": {}, "priority": "Notice", "rule": "b"}).to_string();
+    let wrapper = |event: &str| format!("{{\"event\":{event}}}");
+    let broken = says("BREAK } ] {").replace("BREAK", "\\q");
+    for (body, rules) in [
+        (format!("{a}{broken}{c}"), "ac"),
+        (format!("{a}, {broken}, {c}"), "ac"),
+        (format!("{broken}{a}{broken}{c}"), "ac"),
+        (format!("{}{}{}", wrapper(&a), wrapper(&broken), wrapper(&c)), "ac"),
+        (format!("{a}{{\"x\":{forged},\"y\":NaN}}{c}"), "ac"),
+        (format!("{a}{{\"x\":NaN,\"y\":[{forged}]}}{c}"), "ac"),
+    ] {
+        let (taken, kept) = taken_and_kept(&body);
+        assert_eq!((&*taken, kept.len()), (rules, body.matches("\\q").count().max(1)), "{body}");
+        assert!(kept.iter().all(|kept| !kept.contains(r#"rule\":\"a"#) && !kept.contains(r#"rule\":\"c"#)), "{kept:?}");
+    }
+    // Where the end of the broken one cannot be told, or nothing of ours is behind it, the rest stays together.
+    for rest in [
+        format!("{{\"x\":[}}{forged}"),
+        format!("{{\"x\":NaN,{forged}"),
+        format!("{{\"x\":NaN}} x {forged}"),
+        format!("{broken}{{\"level\":1}}{forged}"),
+    ] {
+        let (taken, kept) = taken_and_kept(&format!("{a}{rest}"));
+        assert_eq!((&*taken, kept.len()), ("a", 1), "{rest}");
+    }
+    // Wherever one breaks off, what it says is none.
+    let whole = says(&format!("}} {forged} {{ \"}} {forged}"));
+    for cut in 1..whole.len() {
+        let taken = taken_and_kept(&format!("{a}{}{c}", &whole[..cut])).0;
+        assert!(["a", "ac"].contains(&&*taken), "{cut}: {taken}");
+    }
+}
+
+#[test]
+fn what_any_program_says_in_its_log_is_kept_no_more_than_in_a_wrapper() {
+    let a = line("a");
+    let read = |lines: &[&str]| {
+        let body = lines.join("\n");
+        let count = |is: fn(&Element) -> bool| elements(&body).iter().filter(|element| is(element)).count();
+        let ignored = count(|element| matches!(element, Element::Ignored(Ignored::Unrecognised)));
+        (ignored, count(|element| matches!(element, Element::Unreadable { .. })), events(&body).len())
+    };
+    for said in [
+        "Nov 23 08:00:00 h sshd[12]: Accepted publickey for bob",
+        "Thu Nov 20 08:00:01 2026: Falco version: 0.43.0 (x86_64)",
+        "Thu Nov 20 08:00:01 2026:    /etc/falco/falco.yaml | schema validation: ok",
+        "2026-11-20T08:00:01.8Z stderr F Thu Nov 20 08:00:01 2026: Loading rules from:",
+        "2026-11-20T08:00:01.8Z stdout F {\"level\":\"info\",\"msg\":\"x\"}",
+        "2026-11-20T08:00:01.8Z stdout F {",
+        "time=\"2026-11-20T08:00:01Z\" level=info msg=\"pulled {image}\"",
+        "[ 1234.567890] audit: enforcing=1",
+    ] {
+        assert_eq!(read(&[said, &a, said]), (2, 0, 1), "{said}");
+        assert_eq!(read(&[&a, said]), (1, 0, 1), "{said}");
+        assert!(delivery(format!("{said}\n{said}").as_bytes(), received()).is_err(), "alone: {said}");
+    }
+    let cut = &a[..10];
+    for kept in [
+        "plain",
+        "2 events",
+        "{\"level\":",
+        &format!("2026-11-20T08:00:01.8Z stdout F {cut}"),
+        &format!("2026-11-20T08:00:01.8Z stdout F {{\"level\":1}}{cut}"),
+        &format!("level=info msg={}", json!(cut).to_string().trim_end_matches('"')),
+        &format!("Nov 23 08:00:00 h sshd[12]: Invalid user {a}"),
+        &format!("[ 1234.567890] sshd: Invalid user {a}"),
+        &format!("Nov 23 08:00:00 h relay[12]: {{\"odd\":{{\"odd\":{a}}}}}"),
+        "Nov 23 08:00:00 h falco[12]: 07:00:00.123456789: Notice A shell was spawned",
+    ] {
+        assert_eq!(read(&[&a, kept]), (0, 1, 1), "{kept}");
+    }
+}
+
 #[test]
 fn texts_that_only_look_like_values_are_read_in_time() {
     for text in ["{\"a\":[", "[\n", "{\"a\":\n", "\"{", "\"{\\\"", "{x", "[1]", "{\"a\":\"{"] {

@@ -92,6 +92,7 @@ fn what_services_wrap_around_an_event_is_taken_off() {
     assert_eq!(only(&unpadded.to_string()).rule, some("R"));
     let falco = fixture!("falco/shell.json");
     let base64 = STANDARD.encode(falco);
+    let object: Value = serde_json::from_str(falco).unwrap();
     for body in [
         json!([{"log": format!("2025-05-18T10:18:15.6Z stdout F {falco}\n"), "stream": "stdout"}]),
         json!({"message": format!("<134>1 2025-05-18T10:18:15.6Z node-1 falco 7 - - {falco}"), "facility": 16}),
@@ -101,11 +102,47 @@ fn what_services_wrap_around_an_event_is_taken_off() {
         json!({"message": {"data": base64, "messageId": "1"}, "subscription": "projects/acme/subscriptions/falco"}),
         json!({"requestId": "r", "timestamp": 1_578_090_901_599_i64, "records": [{"data": base64}]}),
         json!({"records": [{"topic": "falco", "value": base64}]}),
+        json!([{"insertId": "i", "logName": "projects/p/logs/stdout", "timestamp": "2026-11-20T08:00:01.8Z",
+            "textPayload": falco}]),
+        json!({"date": 1.5, "log": falco, "log_processed": object, "kubernetes": {"pod_name": "falco-x"}}),
+        json!({"date": 1.5, "log_processed": object, "kubernetes": {"pod_name": "falco-x"}}),
+        json!({"@timestamp": "x", "agent": {"type": "filebeat"}, "log": {"offset": 1}, "json": object}),
+        json!({"stream": "stdout", "parsed": object}),
+        json!({"version": "1.1", "host": "h", "short_message": falco, "level": 5}),
     ] {
         assert_eq!(events(&body.to_string()), std::slice::from_ref(&alone), "{body}");
     }
     let lines = json!({"log": format!("{falco}\n{}", falco.replace("web-1", "web-2"))});
     assert_eq!(events(&lines.to_string()).len(), 2, "several in a row");
+}
+
+#[test]
+fn an_event_without_a_time_has_that_of_the_log_entry_it_is_in() {
+    let event = json!({"rule": "R", "priority": "Notice", "output": "o", "output_fields": {"proc.name": "sh"}});
+    let entry = |member: &str, payload: Value| json!({"insertId": "i", "logName": "projects/p/logs/stdout", "timestamp": "2026-11-20T08:00:01.8Z", member: payload});
+    let logged = "2026-11-20T08:00:01.8Z".parse::<DateTime<Utc>>().unwrap();
+    let in_push = STANDARD.encode(entry("jsonPayload", event.clone()).to_string());
+    for body in [
+        entry("jsonPayload", event.clone()),
+        entry("textPayload", json!(event.to_string())),
+        entry("jsonPayload", json!({"message": format!("{event}\n")})),
+        json!({"message": {"data": in_push, "messageId": "1"}, "subscription": "s"}),
+    ] {
+        let told = only(&body.to_string());
+        assert_eq!((told.time, told.untimed), (logged, false), "{body}");
+        let element = elements(&body.to_string()).remove(0);
+        let Element::Event { body: kept, .. } = &element else { panic!("{element:?}") };
+        assert_eq!(stored(kept, "2027-01-01T00:00:00Z".parse().unwrap()).unwrap(), element, "read again later");
+    }
+    let mut own = event.clone();
+    own["output_fields"]["evt.time"] = json!(1_526_547_969_874_686_373_i64);
+    assert_eq!(only(&entry("jsonPayload", own.clone()).to_string()), only(&own.to_string()), "its own counts");
+    for body in [
+        json!({"timestamp": "2026-11-20T08:00:01.8Z", "message": event}),
+        json!({"timestamp": "soon", "textPayload": event.to_string()}),
+    ] {
+        assert_eq!(only(&body.to_string()).time, received(), "{body}");
+    }
 }
 
 #[test]
@@ -182,6 +219,10 @@ fn a_stored_log_entry_stays_one_whatever_it_holds() {
         assert!(matches!(element, Element::Event { event: Event::Integrity(_), .. }), "{element:?}");
     }
     let falco = fixture!("falco/shell.json");
+    let mut other = entry.clone();
+    other["textPayload"] = json!(falco);
+    let element = stored(&other.to_string(), received()).unwrap();
+    assert!(matches!(element, Element::Event { event: Event::Integrity(_), .. }), "{element:?}");
     for (name, value) in
         [("message", format!("2025-05-18T10:18:15.6Z stdout F {falco}")), ("data", STANDARD.encode(falco))]
     {
