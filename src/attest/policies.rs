@@ -66,6 +66,14 @@ pub enum FolderError {
         /// The policy.
         name: String,
     },
+    /// One file of keys, and several issuers that it may be of.
+    #[error(
+        "ATTESTATION_JWKS_FILE holds the keys of one issuer; the policies name several, and not Google's: {issuers}"
+    )]
+    Unowned {
+        /// The issuers.
+        issuers: String,
+    },
     /// A policy's issuer cannot be asked for its keys.
     #[error("the issuer of the policy {policy}")]
     Issuer {

@@ -31,7 +31,7 @@ use wiped::Wiped;
 
 pub use answers::{Refused, Released, Shown, Verdict};
 pub use fault::BuildError;
-pub(crate) use issuers::stand_in;
+pub(crate) use issuers::{SEVERAL, fetched, owner, stand_in};
 pub use logged::Later;
 pub use secrets::{Resolver, Secrets};
 pub use service::{Attestor, Parts};

@@ -39,7 +39,7 @@ impl Issuer {
     }
 
     /// An issuer that goes by this name, or by its own address.
-    fn with(name: Option<&'static str>, set: String) -> Self {
+    pub fn with(name: Option<&'static str>, set: String) -> Self {
         let mood = Arc::new(Mutex::new(Mood::Keys(set)));
         let asked = Arc::new(AtomicUsize::new(0));
         let data = web::Data::new((mood.clone(), asked.clone(), name));

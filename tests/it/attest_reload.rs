@@ -1,10 +1,12 @@
 //! Policies that change under the door: what is whole and good is taken, all else leaves what was good in use.
 
+use chrono::Utc;
 use serde_json::json;
 use sysdig_scc::attest::policies::FolderError;
 use sysdig_scc::receive::attestation::Parts;
 
-use crate::attest_door::{Door, POLICY, token};
+use crate::attest_door::{Door, Issuer, POLICY, token};
+use crate::attest_issuer::{ISSUER, KEY, NEXT, SPACE, claims, jwks};
 
 impl Door {
     /// What becomes of changed policies once they have settled.
@@ -67,4 +69,31 @@ async fn a_reload_asks_for_all_that_the_start_asks_for() {
     std::fs::remove_file(folder.join("ours.yaml")).unwrap();
     assert_eq!(refused().0, 2);
     assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_file_of_keys_verifies_one_issuers_tokens_only() {
+    let other = Issuer::with(None, jwks(&[&NEXT]));
+    let theirs = format!("issuer: {}\n{POLICY}", other.url);
+    let kept = tempfile::tempdir().unwrap();
+    let file = kept.path().join("jwks.json");
+    std::fs::write(&file, jwks(&[&KEY])).unwrap();
+    let settings = [("ATTESTATION_JWKS_FILE", file.to_str().unwrap())];
+    let door = Door::beside(&settings, Parts::default(), &[("theirs.yaml", &theirs)]);
+    let of = |issuer: &str| claims(SPACE, Utc::now().timestamp(), json!({ "iss": issuer }));
+    let asked = async |token: String| door.post("/attestation/verify", json!({ "token": token })).await.0;
+    assert_eq!(asked(KEY.token(&of(ISSUER))).await, 200, "of several it is Google's");
+    assert_eq!(asked(NEXT.token(&of(&other.url))).await, 200, "the others' are fetched");
+    assert_eq!(asked(KEY.token(&of(&other.url))).await, 401);
+    assert_eq!(asked(NEXT.token(&of(ISSUER))).await, 401);
+
+    let ours = door.folder.path().join("policies/ours.yaml");
+    std::fs::write(&ours, format!("issuer: http://127.0.0.1:1\n{POLICY}")).unwrap();
+    let refused = anyhow::Error::from(door.reload().unwrap_err()).to_string();
+    assert!(refused.contains("ATTESTATION_JWKS_FILE") && refused.contains(&other.url), "{refused}");
+    assert_eq!(asked(KEY.token(&of(ISSUER))).await, 200, "the last good policies stay, and their keys");
+    std::fs::write(&ours, &theirs).unwrap();
+    door.reload().unwrap();
+    assert_eq!(asked(KEY.token(&of(&other.url))).await, 200, "it is the only issuer's");
+    assert_eq!(asked(NEXT.token(&of(&other.url))).await, 401);
 }
