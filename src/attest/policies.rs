@@ -1,16 +1,14 @@
 //! The policies of a folder, read again when a file changed. What was good stays in use until something good replaces it.
 
-mod look;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use look::{Found, Look, Looks};
 use tokio::sync::watch;
 
 use super::key_source::FetchError;
+use super::look::{Found, Look, Looks};
 use super::policy::{Policy, PolicyError};
 use crate::telemetry::metrics as names;
 

@@ -76,7 +76,8 @@ pub static ATTESTATION_JWKS_FILE: Setting = Setting {
     example: "/etc/sysdig-scc/jwks.json",
     secret: false,
     doc: "A file with one issuer's keys, used instead of fetching them: the only issuer's that the policies name, of \
-          several Google's. The keys rotate: tokens are refused when the file is old.",
+          several Google's. The keys rotate: tokens are refused when the file is \
+          old. It is read again when it changed.",
 };
 /// `ATTESTATION_KEYS_CACHE`.
 pub static ATTESTATION_KEYS_CACHE: Setting = Setting {

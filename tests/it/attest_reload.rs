@@ -1,12 +1,13 @@
 //! Policies that change under the door: what is whole and good is taken, all else leaves what was good in use.
 
+use aws_lc_rs::rsa::KeySize;
 use chrono::Utc;
 use serde_json::json;
 use sysdig_scc::attest::policies::FolderError;
 use sysdig_scc::receive::attestation::Parts;
 
 use crate::attest_door::{Door, Issuer, POLICY, token};
-use crate::attest_issuer::{ISSUER, KEY, NEXT, SPACE, claims, jwks};
+use crate::attest_issuer::{ISSUER, KEY, NEXT, SPACE, Signer, claims, jwks};
 
 impl Door {
     /// What becomes of changed policies once they have settled.
@@ -86,6 +87,25 @@ async fn a_file_of_keys_verifies_one_issuers_tokens_only() {
     assert_eq!(asked(NEXT.token(&of(&other.url))).await, 200, "the others' are fetched");
     assert_eq!(asked(KEY.token(&of(&other.url))).await, 401);
     assert_eq!(asked(NEXT.token(&of(ISSUER))).await, 401);
+
+    let keys = door.attestor.keys_file().unwrap();
+    let look = || {
+        assert!(keys.look_again().is_none(), "it may still be being written");
+        keys.look_again().unwrap()
+    };
+    let rotated = Signer::new(KeySize::Rsa2048, "rotated");
+    std::fs::write(&file, jwks(&[&rotated])).unwrap();
+    assert_eq!(look().unwrap(), 1);
+    assert_eq!(asked(rotated.token(&of(ISSUER))).await, 200);
+    assert_eq!(asked(KEY.token(&of(ISSUER))).await, 401, "it was removed");
+    std::fs::write(&file, "{\"keys\": []}").unwrap();
+    assert!(look().is_err());
+    std::fs::remove_file(&file).unwrap();
+    assert!(look().is_err());
+    assert!(keys.look_again().is_none(), "told once");
+    assert_eq!(asked(rotated.token(&of(ISSUER))).await, 200, "the last good keys stay");
+    std::fs::write(&file, jwks(&[&KEY])).unwrap();
+    assert_eq!(look().unwrap(), 1);
 
     let ours = door.folder.path().join("policies/ours.yaml");
     std::fs::write(&ours, format!("issuer: http://127.0.0.1:1\n{POLICY}")).unwrap();

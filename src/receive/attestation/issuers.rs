@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::fault::BuildError;
 use crate::attest::key_source::{FetchError, FetchRules, KeySource};
-use crate::attest::keys::KeySet;
+use crate::attest::keys_file::KeysFile;
 use crate::attest::policies::{FolderError, Table};
 use crate::attest::policy::accepted::GOOGLE;
 use crate::config::attestation::AttestationConfig;
@@ -17,7 +17,7 @@ use crate::config::attestation::AttestationConfig;
 #[derive(Debug)]
 pub(super) struct Issuers {
     sources: Mutex<BTreeMap<String, Arc<KeySource>>>,
-    file: Option<Arc<KeySource>>,
+    file: Option<Arc<KeysFile>>,
     /// Whose keys the file holds, as the policies are now.
     owner: Mutex<Option<String>>,
     /// The issuer that a stand-in is configured for, and where that is.
@@ -28,12 +28,7 @@ pub(super) struct Issuers {
 
 impl Issuers {
     pub(super) fn new(config: &AttestationConfig, table: &Table, rules: FetchRules) -> Result<Self, BuildError> {
-        let file = match &config.jwks_file {
-            Some(path) => {
-                Some(Arc::new(KeySource::fixed(KeySet::read(&std::fs::read(path).map_err(BuildError::File)?)?)))
-            }
-            None => None,
-        };
+        let file = config.jwks_file.as_deref().map(KeysFile::load).transpose()?.map(Arc::new);
         Ok(Self {
             sources: Mutex::default(),
             file,
@@ -66,7 +61,13 @@ impl Issuers {
     /// One issuer's keys must never verify another's tokens: the file is its owner's alone.
     fn owned(&self, issuer: &str) -> Option<Arc<KeySource>> {
         let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-        self.file.as_ref().filter(|_| owner.as_deref() == Some(issuer)).cloned()
+        let file = self.file.as_ref().filter(|_| owner.as_deref() == Some(issuer))?;
+        Some(Arc::clone(file.source()))
+    }
+
+    /// The file of keys.
+    pub(super) fn file(&self) -> Option<Arc<KeysFile>> {
+        self.file.clone()
     }
 
     fn source(&self, issuer: &str) -> Result<Arc<KeySource>, FetchError> {
