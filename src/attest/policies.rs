@@ -54,8 +54,15 @@ pub enum FolderError {
         source: PolicyError,
     },
     /// Two files have a policy of the same name.
-    #[error("two policies are called {0}")]
-    Twice(String),
+    #[error("two policies are called {name}: {first} and {second}")]
+    Twice {
+        /// The policy.
+        name: String,
+        /// The file that is read first.
+        first: String,
+        /// The other one.
+        second: String,
+    },
     /// A setting names a policy that is not there.
     #[error("{setting} names the policy {name}, which is not in the folder")]
     Missing {
@@ -187,10 +194,19 @@ fn read_all(folder: &Path, look: Look) -> (Table, Vec<FolderError>) {
         faults.push(unreadable(folder, source));
         Vec::new()
     });
+    let mut places: BTreeMap<String, String> = BTreeMap::new();
     for file in files {
+        let place = file.0.display().to_string();
         match read_file(file) {
-            Ok(policy) if table.contains_key(&policy.name) => faults.push(FolderError::Twice(policy.name)),
-            Ok(policy) => drop(table.insert(policy.name.clone(), Arc::new(policy))),
+            Ok(policy) => match places.get(&policy.name) {
+                Some(first) => {
+                    faults.push(FolderError::Twice { first: first.clone(), second: place, name: policy.name });
+                }
+                None => {
+                    places.insert(policy.name.clone(), place);
+                    table.insert(policy.name.clone(), Arc::new(policy));
+                }
+            },
             Err(fault) => faults.push(fault),
         }
     }
