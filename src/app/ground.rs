@@ -20,7 +20,7 @@ use crate::config::state::{STATE_URL, StateUrl};
 use crate::config::{Areas, Config, Env, Problem, Problems, Setting};
 use crate::enrich::login;
 use crate::files;
-use crate::receive::attestation::stand_in;
+use crate::receive::attestation::{fetched, owner, stand_in};
 
 /// The settings, when nothing is wrong with them nor with what they name on this machine.
 ///
@@ -149,12 +149,19 @@ fn missing(config: &AttestationConfig, table: &Table, folder: &Path) -> Vec<Prob
 
 /// Issuers at addresses that no keys may come from.
 fn unaskable(config: &AttestationConfig, table: &Table) -> Vec<Problem> {
-    if config.jwks_file.is_some() {
-        return Vec::new();
-    }
+    let owner = match config.jwks_file.as_ref().map(|_| owner(table)).transpose() {
+        Ok(owner) => owner,
+        Err(_) => {
+            let issuers = fetched(table).into_iter().collect::<Vec<_>>().join(", ");
+            let wrong =
+                format!("holds the keys of one issuer, but the policies name several, and not Google's: {issuers}");
+            let remedy = "remove it, and the keys are fetched, or give each issuer's keys in its policies (jwksJson)";
+            return vec![problem(&ATTESTATION_JWKS_FILE, wrong, remedy)];
+        }
+    };
     let stand_in = stand_in(config, table);
     let of = |issuer: &str| stand_in.as_ref().filter(|(of, _)| of == issuer).map(|(_, base)| base.clone());
-    let asked = table.values().filter(|policy| policy.keys.is_none());
+    let asked = table.values().filter(|policy| policy.keys.is_none() && owner != Some(&policy.issuer));
     asked
         .filter_map(|policy| {
             let base = of(&policy.issuer).unwrap_or_else(|| policy.issuer.clone());

@@ -150,22 +150,33 @@ struct Held {
     dead: Instant,
 }
 
+impl Held {
+    fn fixed(keys: KeySet) -> Self {
+        let far = Instant::now() + Duration::from_secs(100 * 365 * 86_400);
+        Self { keys: Arc::new(keys), fetched: None, renew: far, dead: far }
+    }
+}
+
 /// There are no keys that may be used now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the issuer's keys cannot be had, and none are held that are fresh enough")]
 pub struct Unavailable;
 
 impl KeySource {
-    /// Keys that never change: from a file or a policy.
+    /// Keys that are not fetched: from a file or a policy.
     pub fn fixed(keys: KeySet) -> Self {
-        let far = Instant::now() + Duration::from_secs(100 * 365 * 86_400);
-        let held = Held { keys: Arc::new(keys), fetched: None, renew: far, dead: far };
+        let held = Held::fixed(keys);
         Self {
             origin: Origin::Fixed,
             current: watch::Sender::new(Some(Arc::new(held))),
             asked: Arc::default(),
             rules: FetchRules::default(),
         }
+    }
+
+    /// Others take the place of keys that are not fetched.
+    pub fn replace(&self, keys: KeySet) {
+        self.current.send_replace(Some(Arc::new(Held::fixed(keys))));
     }
 
     /// The keys of an issuer. `base` is where its discovery document is asked for: the issuer's own address, or a

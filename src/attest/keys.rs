@@ -1,6 +1,6 @@
 //! An issuer's published keys: what of a JWKS can verify RS256, by key id.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
@@ -9,11 +9,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value as Json;
 
 use super::json;
+use super::reason::Reason;
 
 /// The keys of one issuer.
 #[derive(Debug, Default, Clone)]
 pub struct KeySet {
     keys: HashMap<String, VerifyingKey>,
+    /// The ids of keys that are published and verify nothing here.
+    unsuitable: HashSet<String>,
 }
 
 /// A key that verifies RS256: RSA of at least 2048 bits with the exponent 65537.
@@ -32,6 +35,9 @@ pub enum KeySetError {
     /// Not a JWKS.
     #[error("the key set is not a JSON object with a list of keys: {0}")]
     Form(String),
+    /// The same id twice would make it a matter of chance which key verifies.
+    #[error("two keys of the key set have the same kid: {0:?}")]
+    SameKid(String),
     /// None of its keys can be used.
     #[error("none of the {0} keys is an RSA signing key of at least 2048 bits with a kid")]
     NoneUsable(usize),
@@ -42,19 +48,26 @@ impl KeySet {
     pub fn read(text: &[u8]) -> Result<Self, KeySetError> {
         let set = json::read(text, 8).map_err(|error| KeySetError::Form(error.to_string()))?;
         let list = set.get("keys").and_then(Json::as_array).ok_or_else(|| KeySetError::Form("no keys".into()))?;
-        let mut keys = HashMap::new();
-        for (kid, key) in list.iter().take(100).filter_map(usable) {
-            // The same kid twice would make it a matter of chance which key verifies.
-            if keys.insert(kid, key).is_some() {
-                return Err(KeySetError::Form("two keys have the same kid".into()));
+        let (mut keys, mut unsuitable) = (HashMap::new(), HashSet::new());
+        for (kid, jwk) in list.iter().take(100).filter_map(|jwk| Some((id(jwk)?, jwk))) {
+            match usable(jwk) {
+                Some(_) if keys.contains_key(kid) => return Err(KeySetError::SameKid(kid.to_owned())),
+                Some(key) => drop(keys.insert(kid.to_owned(), key)),
+                None => drop(unsuitable.insert(kid.to_owned())),
             }
         }
-        if keys.is_empty() { Err(KeySetError::NoneUsable(list.len())) } else { Ok(Self { keys }) }
+        if keys.is_empty() { Err(KeySetError::NoneUsable(list.len())) } else { Ok(Self { keys, unsuitable }) }
     }
 
     /// The key with exactly this id.
     pub fn find(&self, kid: &str) -> Option<&VerifyingKey> {
         self.keys.get(kid)
+    }
+
+    /// The same, or why there is none.
+    pub fn verifying(&self, kid: &str) -> Result<&VerifyingKey, Reason> {
+        let published = || if self.unsuitable.contains(kid) { Reason::KeyUnsuitable } else { Reason::KeyUnknown };
+        self.find(kid).ok_or_else(published)
     }
 
     /// How many keys there are.
@@ -68,7 +81,11 @@ impl KeySet {
     }
 }
 
-fn usable(jwk: &Json) -> Option<(String, VerifyingKey)> {
+fn id(jwk: &Json) -> Option<&str> {
+    jwk.get("kid").and_then(Json::as_str).filter(|kid| (1..=256).contains(&kid.len()))
+}
+
+fn usable(jwk: &Json) -> Option<VerifyingKey> {
     let text = |name: &str| jwk.get(name).and_then(Json::as_str);
     let absent_or = |name: &str, value: &str| jwk.get(name).is_none_or(|found| found.as_str() == Some(value));
     let verifies = |operations: &Json| {
@@ -78,9 +95,8 @@ fn usable(jwk: &Json) -> Option<(String, VerifyingKey)> {
     if text("kty") != Some("RSA") || !meant {
         return None;
     }
-    let kid = text("kid").filter(|kid| (1..=256).contains(&kid.len()))?;
     let part = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?.trim_end_matches('=')).ok();
-    Some((kid.to_owned(), VerifyingKey::from_components(&part("n")?, &part("e")?)?))
+    VerifyingKey::from_components(&part("n")?, &part("e")?)
 }
 
 impl VerifyingKey {

@@ -12,6 +12,8 @@ pub mod gotpm;
 pub mod json;
 pub mod key_source;
 pub mod keys;
+pub mod keys_file;
+mod look;
 pub mod nearest;
 pub mod nonce;
 pub mod outcome;

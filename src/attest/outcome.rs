@@ -64,7 +64,9 @@ pub fn closed(decided: Decided<'_>, opened: &[Attestation]) -> Vec<Attestation> 
     if decided.refused.is_some() {
         return Vec::new();
     }
-    let gone = |category: &Category| category.closes_itself() && !opened.iter().any(|one| one.category == *category);
+    let of_machine = Claims(&decided.verified.claims).instance().is_some();
+    let closes = |category: &Category| category.closes_itself() && (of_machine || !category.happens());
+    let gone = |category: &Category| closes(category) && !opened.iter().any(|one| one.category == *category);
     Category::ALL.into_iter().filter(gone).map(|category| make(decided, category, false, String::new())).collect()
 }
 

@@ -1,16 +1,14 @@
 //! The policies of a folder, read again when a file changed. What was good stays in use until something good replaces it.
 
-mod look;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use look::{Found, Look, Looks};
 use tokio::sync::watch;
 
 use super::key_source::FetchError;
+use super::look::{Found, Look, Looks};
 use super::policy::{Policy, PolicyError};
 use crate::telemetry::metrics as names;
 
@@ -56,8 +54,15 @@ pub enum FolderError {
         source: PolicyError,
     },
     /// Two files have a policy of the same name.
-    #[error("two policies are called {0}")]
-    Twice(String),
+    #[error("two policies are called {name}: {first} and {second}")]
+    Twice {
+        /// The policy.
+        name: String,
+        /// The file that is read first.
+        first: String,
+        /// The other one.
+        second: String,
+    },
     /// A setting names a policy that is not there.
     #[error("{setting} names the policy {name}, which is not in the folder")]
     Missing {
@@ -65,6 +70,14 @@ pub enum FolderError {
         setting: &'static str,
         /// The policy.
         name: String,
+    },
+    /// One file of keys, and several issuers that it may be of.
+    #[error(
+        "ATTESTATION_JWKS_FILE holds the keys of one issuer; the policies name several, and not Google's: {issuers}"
+    )]
+    Unowned {
+        /// The issuers.
+        issuers: String,
     },
     /// A policy's issuer cannot be asked for its keys.
     #[error("the issuer of the policy {policy}")]
@@ -181,10 +194,19 @@ fn read_all(folder: &Path, look: Look) -> (Table, Vec<FolderError>) {
         faults.push(unreadable(folder, source));
         Vec::new()
     });
+    let mut places: BTreeMap<String, String> = BTreeMap::new();
     for file in files {
+        let place = file.0.display().to_string();
         match read_file(file) {
-            Ok(policy) if table.contains_key(&policy.name) => faults.push(FolderError::Twice(policy.name)),
-            Ok(policy) => drop(table.insert(policy.name.clone(), Arc::new(policy))),
+            Ok(policy) => match places.get(&policy.name) {
+                Some(first) => {
+                    faults.push(FolderError::Twice { first: first.clone(), second: place, name: policy.name });
+                }
+                None => {
+                    places.insert(policy.name.clone(), place);
+                    table.insert(policy.name.clone(), Arc::new(policy));
+                }
+            },
             Err(fault) => faults.push(fault),
         }
     }

@@ -26,7 +26,7 @@ pub enum Reason {
     KeyMissing,
     #[error("the token's key is not among the issuer's keys")]
     KeyUnknown,
-    #[error("the key is not an RSA key of at least 2048 bits with the exponent 65537")]
+    #[error("the key is no RSA key for signatures with RS256, of at least 2048 bits and with the exponent 65537")]
     KeyUnsuitable,
     #[error("the issuer's keys cannot be had at the moment")]
     KeysUnavailable,

@@ -53,6 +53,8 @@ impl Machine {
             (false, false) => return Turn::Stays,
             (false, true) if in_order && state.is_newer_than(event) => return Turn::Loses,
             (true, false) if state.is_newer_than(event) => return Turn::Loses,
+            // Who uses a token twice, or reads it in a log, can show it once more: that is no other attestation.
+            (true, false) if event.category.happens() && state.may_rest_on(event) => return Turn::Loses,
             (true, false) if !state.allows(event, live) => {
                 return if state.renames(event) { Turn::Renames } else { Turn::Loses };
             }
@@ -124,13 +126,20 @@ impl Told {
     }
 
     fn as_news(&mut self, mut event: Attestation, repeat: TimeDelta, live: Live<'_>) -> Option<Attestation> {
-        // Each replay and each release is an event of its own.
-        if !event.category.closes_itself() {
+        if !is_tracked(&event) {
             return Some(event);
         }
         let machine = self.machine(&event.subject);
-        event.evidence.told = !event.open && machine.is_open(event.category);
+        let was_open = machine.is_open(event.category);
+        event.evidence.told = !event.open && was_open;
         let turn = machine.turn(&event, false, live);
+        if event.open && event.category.happens() {
+            if !was_open {
+                // The same token may have opened it before.
+                event.occurrence = format!("{}-{}", event.occurrence, event.time.timestamp_micros());
+            }
+            return Some(event);
+        }
         let state = machine.told.get_mut(&event.category);
         match (turn, state) {
             (Turn::Changes, state) => {
@@ -150,11 +159,16 @@ impl Told {
     }
 
     fn as_it_stands(&mut self, mut event: Attestation, live: Live<'_>) -> Option<Attestation> {
-        if !event.category.closes_itself() {
+        if !is_tracked(&event) {
             return Some(event);
         }
         let machine = self.machine(&event.subject);
         event.evidence.told = !event.open && machine.is_open(event.category);
+        if event.open && event.category.happens() {
+            // Also what comes late did happen.
+            machine.turn(&event, false, live);
+            return Some(event);
+        }
         let turn = machine.turn(&event, true, live);
         let state = machine.told.get_mut(&event.category);
         let by_this = state.as_ref().is_some_and(|state| state.by == event.occurrence);
@@ -177,6 +191,12 @@ impl Told {
             _ => None,
         }
     }
+}
+
+/// Whether it is remembered, so that it can be closed. What happens, each time for itself, is always told; what of it is no
+/// machine's is closed by none.
+fn is_tracked(event: &Attestation) -> bool {
+    event.category.closes_itself() && (event.resource.is_some() || !event.category.happens())
 }
 
 #[cfg(test)]
@@ -222,6 +242,38 @@ mod tests {
         assert!(news(&mut told, event(DEBUG, true, (100, 230), "p")), "shown again, it is so again");
         assert!(news(&mut told, event(DEBUG, false, (101, 240), "p")));
         assert!(!news(&mut told, event(DEBUG, false, (101, 250), "p")));
+    }
+
+    #[test]
+    fn what_happened_is_told_each_time_and_closed_by_another_token() {
+        for category in [Category::AttestationTokenReplayed, Category::AttestationTokenExposed] {
+            let one = |open: bool, times: (i64, i64)| Attestation {
+                resource: Some("machine".into()),
+                ..event(category, open, times, "p")
+            };
+            let mut told = Told::new(9);
+            let first = told.news(vec![one(true, (100, 200))], TimeDelta::hours(1), &|_| true);
+            assert!(news(&mut told, one(true, (90, 201))), "each for itself");
+            let mut after_restart = Told::new(9);
+            after_restart.recall("machine", &told.open("machine"));
+            for told in [&mut told, &mut after_restart] {
+                assert!(!news(told, one(false, (90, 210))), "made before");
+                assert!(!news(told, one(false, (100, 220))), "the same token again");
+                let closed = told.news(vec![one(false, (101, 230))], TimeDelta::hours(1), &|_| true);
+                assert!(closed.len() == 1 && closed[0].evidence.told);
+                assert!(!news(told, one(false, (102, 240))));
+            }
+            let again = told.news(vec![one(true, (100, 250))], TimeDelta::hours(1), &|_| true);
+            assert!(again[0].key() != first[0].key(), "shown again, it is open again");
+            assert!(news(&mut told, one(false, (103, 260))));
+            let mut logged = Told::new(9);
+            let mut stands = |event: Attestation| !logged.standing(vec![event], &|_| true).is_empty();
+            assert!(stands(one(false, (5, 5))) && stands(one(true, (4, 6))), "told also when it comes late");
+            assert!(stands(one(false, (6, 7))));
+            let nobodys = Attestation { resource: None, ..one(true, (1, 1)) };
+            assert!(news(&mut told, nobodys));
+            assert!(told.open("machine").is_empty(), "no machine's");
+        }
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub fn signed(parts: Parts<'_>, kinds: &[TokenKind], trust: Trust<'_>, now: i64)
         _ => {
             let kid = parts.kid.as_deref().ok_or(Reason::KeyMissing)?;
             let keys = trust.keys.ok_or(Reason::KeysUnavailable)?;
-            keys.find(kid).ok_or(Reason::KeyUnknown)?.verifies(parts.signed, &parts.signature)
+            keys.verifying(kid)?.verifies(parts.signed, &parts.signature)
         }
     };
     if !good {

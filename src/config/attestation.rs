@@ -75,8 +75,9 @@ pub static ATTESTATION_JWKS_FILE: Setting = Setting {
     default: None,
     example: "/etc/sysdig-scc/jwks.json",
     secret: false,
-    doc: "A file with the issuer's keys, used instead of fetching them. The keys rotate: tokens are refused when the \
-          file is old.",
+    doc: "A file with one issuer's keys, used instead of fetching them: the only issuer's that the policies name, of \
+          several Google's. The keys rotate: tokens are refused when the file is \
+          old. It is read again when it changed.",
 };
 /// `ATTESTATION_KEYS_CACHE`.
 pub static ATTESTATION_KEYS_CACHE: Setting = Setting {

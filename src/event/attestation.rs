@@ -95,15 +95,15 @@ impl Category {
         }
     }
 
-    /// Whether a later good attestation of the same machine closes it. What happened once stays until triaged.
+    /// Whether a later good attestation of the same machine closes it. What nobody vouched for is no machine's, and a
+    /// release is for the record: these stay until triaged.
     pub fn closes_itself(self) -> bool {
-        !matches!(
-            self,
-            Self::AttestationTokenInvalid
-                | Self::AttestationTokenReplayed
-                | Self::AttestationTokenExposed
-                | Self::AttestationSecretReleased
-        )
+        !matches!(self, Self::AttestationTokenInvalid | Self::AttestationSecretReleased)
+    }
+
+    /// Whether it happens, each time for itself, and is no state that lasts.
+    pub fn happens(self) -> bool {
+        matches!(self, Self::AttestationTokenReplayed | Self::AttestationTokenExposed)
     }
 
     /// Whether it is one policy's answer, and not a state of the machine.

@@ -31,7 +31,7 @@ use wiped::Wiped;
 
 pub use answers::{Refused, Released, Shown, Verdict};
 pub use fault::BuildError;
-pub(crate) use issuers::stand_in;
+pub(crate) use issuers::{SEVERAL, fetched, owner, stand_in};
 pub use logged::Later;
 pub use secrets::{Resolver, Secrets};
 pub use service::{Attestor, Parts};
@@ -49,20 +49,20 @@ pub fn routes(config: &mut web::ServiceConfig) {
             web::resource("/attestation/challenge")
                 .app_data(limit())
                 .route(web::post().to(challenge))
-                .default_service(web::to(wrong_method)),
+                .default_service(web::to(|| wrong_method("POST"))),
         )
         .service(
             web::resource("/attestation/verify")
                 .app_data(limit())
                 .route(web::post().to(verify))
-                .default_service(web::to(wrong_method)),
+                .default_service(web::to(|| wrong_method("POST"))),
         )
         .service(
             web::resource("/attestation/secrets/{name}")
                 .app_data(limit())
                 .route(web::get().to(secret))
                 .route(web::post().to(secret))
-                .default_service(web::to(wrong_method)),
+                .default_service(web::to(|| wrong_method("GET, POST"))),
         );
 }
 
@@ -233,6 +233,9 @@ fn refusal(refused: &Refused) -> HttpResponse {
     builder.json(json!({"error": {"code": refused.code(), "message": refused.to_string()}}))
 }
 
-async fn wrong_method() -> HttpResponse {
-    refuse(405, "wrong_method", "challenges and verdicts are asked for with POST, secrets with GET or POST")
+async fn wrong_method(allowed: &'static str) -> HttpResponse {
+    let told = "challenges and verdicts are asked for with POST, secrets with GET or POST";
+    let mut answer = refuse(405, "wrong_method", told);
+    answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
+    answer
 }

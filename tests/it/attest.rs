@@ -171,10 +171,17 @@ fn small_and_odd_keys_are_not_used() {
     let (n, _) = KEY.components();
     short["n"] = json!(base64url(&n[..128]));
     let hmac = json!({"kty": "oct", "kid": "a", "k": "AAAA"});
-    for key in [odd, encryption, other, signing, misread, short, hmac] {
+    let token = KEY.token(&claims(SPACE, NOW, json!({})));
+    for key in [odd, encryption, other, signing, misread, short] {
         assert!(KeySet::read(json!({"keys": [key]}).to_string().as_bytes()).is_err(), "{key}");
+        let beside = KeySet::read(json!({"keys": [key, NEXT.jwk()]}).to_string().as_bytes()).unwrap();
+        let roots = Roots::default();
+        let verified = verify(&token, &policy(""), Trust { keys: Some(&beside), roots: &roots }, NOW);
+        assert_eq!(code(verified), "key_unsuitable", "published, and for something else: {key}");
     }
-    assert!(KeySet::read(jwks(&[&KEY, &KEY]).as_bytes()).is_err(), "the same kid twice");
+    assert!(KeySet::read(json!({"keys": [hmac]}).to_string().as_bytes()).is_err());
+    let twice = KeySet::read(jwks(&[&KEY, &KEY]).as_bytes()).unwrap_err().to_string();
+    assert_eq!(twice, format!("two keys of the key set have the same kid: {:?}", KEY.kid));
     let mut verifying = KEY.jwk();
     verifying["key_ops"] = json!(["sign", "verify"]);
     assert!(KeySet::read(json!({"keys": [verifying]}).to_string().as_bytes()).is_ok());

@@ -39,7 +39,7 @@ impl Issuer {
     }
 
     /// An issuer that goes by this name, or by its own address.
-    fn with(name: Option<&'static str>, set: String) -> Self {
+    pub fn with(name: Option<&'static str>, set: String) -> Self {
         let mood = Arc::new(Mutex::new(Mood::Keys(set)));
         let asked = Arc::new(AtomicUsize::new(0));
         let data = web::Data::new((mood.clone(), asked.clone(), name));
@@ -241,7 +241,11 @@ async fn refusals_have_codes_and_no_claim_values() {
     assert_eq!(answer.status(), 200);
     let bare = door.client.get(format!("{}{secret}", door.url)).send().await.unwrap();
     assert_eq!((bare.status().as_u16(), bare.headers()["www-authenticate"].to_str().unwrap()), (401, "Bearer"));
-    assert_eq!(door.client.put(format!("{}{secret}", door.url)).send().await.unwrap().status(), 405);
+    for (path, allowed) in [(secret, "GET, POST"), ("/attestation/verify", "POST"), ("/attestation/challenge", "POST")]
+    {
+        let answer = door.client.put(format!("{}{path}", door.url)).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, allowed), "{path}");
+    }
     for (path, asked, code, told) in [
         (secret, json!({"token": token(json!({"oemid": 2})), "publicKey": "k"}), "unknown_member", "publicKey"),
         (secret, json!({"token": token(json!({"oemid": 2})), "public_key": null}), "unreadable_body", "public_key"),

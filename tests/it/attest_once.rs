@@ -75,7 +75,7 @@ async fn a_token_that_got_a_secret_by_its_nonce_gets_no_other_without() {
     let one = token(json!({"eat_nonce": doors[0].nonce("db", now)}));
     assert_eq!(doors[0].get("/attestation/secrets/db", &one).await, (200, SECRET.to_owned()));
     for door in &doors {
-        assert_eq!(door.get("/attestation/secrets/api", &one).await.0, 409);
+        assert_eq!(door.get("/attestation/secrets/api", &one).await.0, 401, "its nonce is for another");
     }
     let nonces = [doors[0].nonce("db", now), doors[0].nonce("api", now)];
     let each = token(json!({"eat_nonce": nonces}));
@@ -84,6 +84,24 @@ async fn a_token_that_got_a_secret_by_its_nonce_gets_no_other_without() {
         assert_eq!(doors[door].get(&path, &each).await.0, 200, "{secret} has a nonce of its own");
         assert_eq!(doors[1 - door].get(&path, &each).await.0, 409);
     }
+}
+
+#[tokio::test]
+async fn a_nonce_made_here_for_something_else_is_good_for_nothing_here() {
+    let state = memory().await;
+    let door = door(&[("ATTESTATION_CHALLENGE_SECS", "30")], &state);
+    let start = Utc::now();
+    let later = start + TimeDelta::seconds(40);
+    let nonce = door.nonce("db", start);
+    let with = |nonce: &str, oemid: u32| token(json!({"eat_nonce": nonce, "oemid": oemid}));
+    let first = with(&nonce, 1);
+    assert_eq!(door.released("api", &first, start).await, 401, "it is for another secret");
+    assert_eq!(door.released("db", &first, start).await, 200, "nothing was released for it");
+    assert_eq!(door.released("api", &with(&nonce, 2), start).await, 401, "used for another secret");
+    assert_eq!(door.released("api", &with(&nonce, 3), later).await, 401, "expired, for another secret");
+    let free = door.attestor.challenge("sign-in", &HERE, start).unwrap().0;
+    assert_eq!(door.released("api", &with(&free, 4), start).await, 401, "for no secret at all");
+    assert_eq!(door.released("api", &with("of-another-party-000001", 5), start).await, 200, "not ours");
 }
 
 #[tokio::test]

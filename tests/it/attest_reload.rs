@@ -1,10 +1,13 @@
 //! Policies that change under the door: what is whole and good is taken, all else leaves what was good in use.
 
+use aws_lc_rs::rsa::KeySize;
+use chrono::Utc;
 use serde_json::json;
 use sysdig_scc::attest::policies::FolderError;
 use sysdig_scc::receive::attestation::Parts;
 
-use crate::attest_door::{Door, POLICY, token};
+use crate::attest_door::{Door, Issuer, POLICY, token};
+use crate::attest_issuer::{ISSUER, KEY, NEXT, SPACE, Signer, claims, jwks};
 
 impl Door {
     /// What becomes of changed policies once they have settled.
@@ -56,10 +59,12 @@ async fn a_reload_asks_for_all_that_the_start_asks_for() {
     for (file, text, told) in [
         ("ours.yaml", format!("name: renamed\n{POLICY}"), "ATTESTATION_SECRETS names the policy ours"),
         ("asked.yaml", format!("name: renamed\n{POLICY}"), "ATTESTATION_POLICY names the policy asked"),
+        ("ours.yaml", format!("name: asked\n{POLICY}"), "called asked: FOLDER/asked.yaml and FOLDER/ours.yaml"),
         ("ours.yaml", format!("issuer: http://keys.example.org\n{POLICY}"), "issuer of the policy ours: "),
     ] {
         std::fs::write(folder.join(file), text).unwrap();
         let (left, error) = refused();
+        let error = error.replace(folder.to_str().unwrap(), "FOLDER");
         assert_eq!((left, error.contains(told)), (2, true), "{error}");
         std::fs::write(folder.join(file), POLICY).unwrap();
         door.reload().unwrap();
@@ -67,4 +72,50 @@ async fn a_reload_asks_for_all_that_the_start_asks_for() {
     std::fs::remove_file(folder.join("ours.yaml")).unwrap();
     assert_eq!(refused().0, 2);
     assert_eq!(door.get("/attestation/secrets/db", &token(json!({}))).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_file_of_keys_verifies_one_issuers_tokens_only() {
+    let other = Issuer::with(None, jwks(&[&NEXT]));
+    let theirs = format!("issuer: {}\n{POLICY}", other.url);
+    let kept = tempfile::tempdir().unwrap();
+    let file = kept.path().join("jwks.json");
+    std::fs::write(&file, jwks(&[&KEY])).unwrap();
+    let settings = [("ATTESTATION_JWKS_FILE", file.to_str().unwrap())];
+    let door = Door::beside(&settings, Parts::default(), &[("theirs.yaml", &theirs)]);
+    let of = |issuer: &str| claims(SPACE, Utc::now().timestamp(), json!({ "iss": issuer }));
+    let asked = async |token: String| door.post("/attestation/verify", json!({ "token": token })).await.0;
+    assert_eq!(asked(KEY.token(&of(ISSUER))).await, 200, "of several it is Google's");
+    assert_eq!(asked(NEXT.token(&of(&other.url))).await, 200, "the others' are fetched");
+    assert_eq!(asked(KEY.token(&of(&other.url))).await, 401);
+    assert_eq!(asked(NEXT.token(&of(ISSUER))).await, 401);
+
+    let keys = door.attestor.keys_file().unwrap();
+    let look = || {
+        assert!(keys.look_again().is_none(), "it may still be being written");
+        keys.look_again().unwrap()
+    };
+    let rotated = Signer::new(KeySize::Rsa2048, "rotated");
+    std::fs::write(&file, jwks(&[&rotated])).unwrap();
+    assert_eq!(look().unwrap(), 1);
+    assert_eq!(asked(rotated.token(&of(ISSUER))).await, 200);
+    assert_eq!(asked(KEY.token(&of(ISSUER))).await, 401, "it was removed");
+    std::fs::write(&file, "{\"keys\": []}").unwrap();
+    assert!(look().is_err());
+    std::fs::remove_file(&file).unwrap();
+    assert!(look().is_err());
+    assert!(keys.look_again().is_none(), "told once");
+    assert_eq!(asked(rotated.token(&of(ISSUER))).await, 200, "the last good keys stay");
+    std::fs::write(&file, jwks(&[&KEY])).unwrap();
+    assert_eq!(look().unwrap(), 1);
+
+    let ours = door.folder.path().join("policies/ours.yaml");
+    std::fs::write(&ours, format!("issuer: http://127.0.0.1:1\n{POLICY}")).unwrap();
+    let refused = anyhow::Error::from(door.reload().unwrap_err()).to_string();
+    assert!(refused.contains("ATTESTATION_JWKS_FILE") && refused.contains(&other.url), "{refused}");
+    assert_eq!(asked(KEY.token(&of(ISSUER))).await, 200, "the last good policies stay, and their keys");
+    std::fs::write(&ours, &theirs).unwrap();
+    door.reload().unwrap();
+    assert_eq!(asked(KEY.token(&of(&other.url))).await, 200, "it is the only issuer's");
+    assert_eq!(asked(NEXT.token(&of(&other.url))).await, 401);
 }

@@ -649,3 +649,22 @@ async fn attestation_that_would_not_start_is_told() {
     let checked = ground.with("ATTESTATION_POLICY", "unheard-of").check().await;
     checked.says("attestation policies", "failed", "unheard-of, which is not among", "ATTESTATION_POLICY");
 }
+
+#[tokio::test]
+async fn one_file_of_keys_beside_several_issuers_is_told() {
+    let ground = Ground::new("http://127.0.0.1:1").with("ATTESTATION_POLICIES", "policies");
+    let policies = ground.path().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    std::fs::write(ground.path().join("jwks.json"), jwks(&[&KEY])).unwrap();
+    let named = |name: &str, issuer: &str| {
+        let text = format!("issuer: {issuer}\naudiences: [a]\ncondition: assertion.secboot\n");
+        std::fs::write(policies.join(name), text).unwrap();
+    };
+    let ground = ground.with("ATTESTATION_JWKS_FILE", "jwks.json");
+    named("google.yaml", ISSUER);
+    named("one.yaml", "https://one.example");
+    ground.check_with(&["--offline"]).await.says("attestation keys", "warning", ISSUER, "jwksJson");
+    named("google.yaml", "https://two.example");
+    let told = "not Google's: https://one.example, https://two.example";
+    ground.check_with(&["--offline"]).await.says("attestation policies", "failed", told, "jwksJson");
+}

@@ -208,6 +208,8 @@ impl Condition {
         let mut terms: Vec<Term> = terms.map(|(term, looks)| explain_term(term, looks, &facts, &mut budgets)).collect();
         budget.short |= budgets.terms.short || budgets.hints.short;
         find_causes(&self.tree, &mut terms);
+        // Where the rest decides without it, as a guard before it does, nothing is to be done about it.
+        terms.iter_mut().filter(|term| !term.cause).for_each(|term| term.hints.clear());
         Explanation { allowed: *answer == Answer::True, error: answer.error(), terms }
     }
 }
@@ -315,6 +317,8 @@ mod tests {
             let explained = Condition::compile(condition).unwrap().explain(&claims, &Mapped::default());
             let causes: Vec<&str> = explained.causes().map(|term| term.source.as_str()).collect();
             assert_eq!(causes, expected, "{condition}");
+            let idle = explained.terms.iter().filter(|term| !term.cause);
+            assert!(idle.into_iter().all(|term| term.hints.is_empty()), "{condition}: {:?}", explained.terms);
         }
     }
 }

@@ -3,10 +3,14 @@
 
 use std::collections::HashMap;
 
-use super::found::Found;
+use super::found::{Found, Level};
 use super::known;
 use super::spoken::spoken;
 use crate::attest::cel::node::{ClaimPath, Literal, Macro, Node, Variable};
+
+const TDX: [&str; 1] = ["tdx"];
+const TDX_IS: &str = "Google documents it as a list, but in its tokens it is a map: the term is an error for every TDX \
+                      machine, and an error denies; write assertion.tdx.NAME";
 
 /// What the variables of macros go over, by their places.
 type Ranges = HashMap<usize, ClaimPath>;
@@ -32,7 +36,24 @@ impl Found {
         }
     }
 
+    /// Tells of places in `tdx`, unless the expression looks at it as a map too.
+    pub(super) fn listed(&mut self) {
+        let of_tdx = |path: &&ClaimPath| {
+            path.variable == Variable::Assertion && path.segments.first().is_some_and(|name| name == TDX[0])
+        };
+        let (listed, plain): (Vec<_>, Vec<_>) =
+            self.claims.iter().filter(of_tdx).filter(|path| path.segments.len() > 1).partition(|path| is_place(path));
+        if let (Some(path), [], true) = (listed.first(), plain.as_slice(), self.google) {
+            let message = format!("{path} takes assertion.tdx for a list");
+            self.add(Level::Warning, "tdx-is-a-map", message, TDX_IS);
+        }
+    }
+
     fn element(&mut self, node: &Node, name: &str, list: &ClaimPath, path: &ClaimPath) {
+        let of_tdx = list.segments == TDX && list.variable == Variable::Assertion;
+        if of_tdx && self.google && known::is_known(&path.segments) {
+            self.add(Level::Warning, "tdx-is-a-map", format!("{} takes {list} for a list", spoken(node)), TDX_IS);
+        }
         // What is unknown itself is told once.
         if list.variable != Variable::Assertion
             || !self.google
@@ -49,6 +70,11 @@ impl Found {
         let said = spoken(node);
         self.unknown(&path.segments, format!("{said} is not a known claim of an element of {list}{near}"));
     }
+}
+
+/// Whether what is asked for in `tdx` is an element of a list.
+fn is_place(path: &ClaimPath) -> bool {
+    path.segments.get(1).is_some_and(|segment| segment.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// The variable of a macro that something is asked of.
@@ -92,6 +118,23 @@ fn claim(node: &Node, ranges: &Ranges) -> Option<ClaimPath> {
 mod tests {
     use crate::attest::policy::Policy;
     use crate::attest::policy::lint::lint;
+
+    #[test]
+    fn tdx_as_a_list_denies_what_has_it_as_a_map() {
+        let listed = "assertion.tdx[0].gcp_attester_tcb_status == 'UpToDate'";
+        let plain = "assertion.tdx.gcp_attester_tcb_status == 'UpToDate'";
+        let told = |condition: &str| {
+            let text = format!("audiences: [a]\ncondition: |\n  {condition}\n");
+            let found = lint(&Policy::read(&text, "p").unwrap());
+            found.iter().filter(|remark| remark.rule == "tdx-is-a-map").count()
+        };
+        assert_eq!(told(listed), 1);
+        assert_eq!(told("assertion.tdx.exists(t, t.gcp_attester_tcb_status == 'UpToDate')"), 1);
+        assert_eq!(told(plain), 0);
+        assert_eq!(told("assertion.tdx.exists(name, name == 'gcp_attester_tcb_status')"), 0);
+        assert_eq!(told(&format!("({plain} || {listed})")), 0, "it takes either");
+        assert_eq!(told(&format!("has(assertion.tdx) && {listed}")), 1);
+    }
 
     #[test]
     fn what_elements_have_is_known() {

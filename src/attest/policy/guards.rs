@@ -8,7 +8,7 @@ use super::strangers::{Said, Strangers};
 use crate::attest::cel::node::{ClaimPath, Literal, Node, Operator, Variable};
 
 /// What one way asks for: a set of the constants here.
-pub(super) type Guards = u16;
+pub(super) type Guards = u32;
 
 /// Which software.
 pub(super) const SOFTWARE: Guards = 1;
@@ -26,6 +26,9 @@ pub(super) const OWNER: Guards = 1 << 5;
 pub(super) const PLAIN_VM: Guards = 1 << 6;
 /// Confidential Space, perhaps among others: only that has debug images.
 pub(super) const SPACE: Guards = 1 << 7;
+
+/// Which family, otherwise than by the software's name.
+pub(super) const FAMILY: Guards = 1 << 16;
 
 /// Which image, somehow.
 pub(super) const IMAGE: Guards = DIGEST | REFERENCE | SIGNED;
@@ -117,6 +120,8 @@ impl Asking<'_> {
         asked |= if strangers { 0 } else { found & IMAGE };
         asked |= if owner == 0 || strangers || self.strangers.alike(term, truth) { 0 } else { owner };
         let space = passes(told.debug) && (found & SOFTWARE != 0 || !passes(told.vm));
+        let apart = passes(told.vm) && !passes(told.debug) && !passes(told.production);
+        asked |= if apart { FAMILY } else { found & FAMILY };
         asked | if space { SPACE } else { 0 }
     }
 
@@ -164,6 +169,7 @@ fn guard(path: &ClaimPath) -> Guards {
         "image_digest" => DIGEST,
         "image_reference" => REFERENCE,
         "image_signatures" | "image_id" => SIGNED,
+        "eat_profile" => FAMILY,
         "dbgstat" | "support_attributes" => PRODUCTION,
         "google_service_accounts" | "project_id" | "project_number" | "sub" | "instance_id" | "subject" => OWNER,
         _ => 0,

@@ -149,11 +149,25 @@ fn guard(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
             let count = items.len();
             return Some(format!("{parent} has only {count} element(s): guard it with size({parent}) > {last}"));
         }
+        Json::Object(members) if place_in_map(&parent, last) => {
+            let rest = &path.segments[depth..];
+            let plain = ClaimPath { variable: path.variable, segments: [&parent.segments, rest].concat() };
+            let how = match rest.first().is_none_or(|name| members.contains_key(name)) {
+                true => format!("write {plain}"),
+                false => format!("leave out [{last}]"),
+            };
+            return Some(format!("{parent} is a map in this token, not a list: {how}"));
+        }
         Json::Object(_) if gone.to_string() == format!("{parent}.{last}") => format!("has({gone})"),
         Json::Object(_) => format!("{last:?} in {parent}"),
         _ => return Some(format!("{parent} has no parts in this token: it is a plain value")),
     };
     Some(format!("the token has no {gone}: guard it with {ask}"))
+}
+
+/// Whether a place is asked for in what tokens hold as a map, although it is documented as a list.
+fn place_in_map(parent: &ClaimPath, last: &str) -> bool {
+    parent.variable == Variable::Assertion && parent.segments == ["tdx"] && last.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// The most claims that are looked at for a suggestion.
@@ -176,7 +190,7 @@ fn find_named(json: &Json, name: &str, depth: usize, left: &mut usize) -> Option
 mod tests {
     use serde_json::json;
 
-    use crate::attest::policy::{Condition, Mapping};
+    use crate::attest::policy::{Condition, Mapped, Mapping};
 
     /// The hints of a condition's terms.
     fn hints(condition: &str, mapping: &[(&str, &str)]) -> Vec<String> {
@@ -220,6 +234,19 @@ mod tests {
             ),
         ] {
             assert_eq!(hints(condition, &[]), [hint], "{condition}");
+        }
+    }
+
+    #[test]
+    fn a_place_in_tdx_is_no_place_in_a_map() {
+        let tcb = json!({"swname": "GCE", "tdx": {"gcp_attester_tcb_status": "UpToDate"}});
+        for (condition, hint) in [
+            ("assertion.tdx[0].gcp_attester_tcb_status == 'UpToDate'", "write assertion.tdx.gcp_attester_tcb_status"),
+            ("assertion.tdx[0].gcp_attester_tcb_date != ''", "leave out [0]"),
+        ] {
+            let explained = Condition::compile(condition).unwrap().explain(&tcb, &Mapped::default());
+            let told = format!("assertion.tdx is a map in this token, not a list: {hint}");
+            assert_eq!(explained.terms[0].hints, [told], "{condition}");
         }
     }
 

@@ -1,7 +1,9 @@
 //! What nothing in a condition asks for, or not every way through it; and what is the same for every token.
 
 use super::found::{Found, Level};
-use super::guards::{DIGEST, Guards, IMAGE, OWNER, PLAIN_VM, PRODUCTION, REFERENCE, SOFTWARE, SPACE, names, ways};
+use super::guards::{
+    DIGEST, FAMILY, Guards, IMAGE, OWNER, PLAIN_VM, PRODUCTION, REFERENCE, SOFTWARE, SPACE, names, ways,
+};
 use super::{Family, Policy};
 use crate::attest::cel::node::{Literal, Node};
 
@@ -41,7 +43,8 @@ impl Found {
         let space = |way: &Guards| match policy.family {
             Family::ConfidentialSpace => true,
             Family::ConfidentialVm => false,
-            Family::Any => way & SPACE != 0,
+            // Who does not ask which software it is lets Confidential Space pass too.
+            Family::Any => way & SPACE != 0 || way & (SOFTWARE | FAMILY) == 0,
         };
         if policy.family == Family::Any {
             self.lacking(

@@ -41,6 +41,7 @@ pub fn lint(policy: &Policy) -> Vec<Remark> {
     for expression in policy.mapping.entries().map(|(_, expression)| expression.root()).chain([root]) {
         found.elements(expression);
     }
+    found.listed();
     found.missing(policy, root);
     found.attributes(policy, root);
     found.around(policy);

@@ -123,6 +123,11 @@ impl State {
         self.rests.issued.zip(event.evidence.issued).is_some_and(|(known, issued)| issued < known)
     }
 
+    /// Whether the event's token may be the one that this rests on, shown again.
+    pub(super) fn may_rest_on(&self, event: &Attestation) -> bool {
+        self.rests.issued.zip(event.evidence.issued).is_some_and(|(known, issued)| issued <= known)
+    }
+
     pub(super) fn also(&mut self, event: &Attestation) -> Turn {
         let late = self.is_newer_than(event);
         self.rests.issued = self.rests.issued.max(event.evidence.issued);

@@ -9,10 +9,11 @@ use crate::attest::policies::{Policies, Table};
 use crate::causes::chain;
 use crate::config::Problem;
 use crate::config::attestation::AttestationConfig;
-use crate::receive::attestation::stand_in;
+use crate::receive::attestation::{SEVERAL, fetched, owner, stand_in};
 
 const WHAT: &str = "attestation policies";
 const ISSUER: &str = "attestation issuer";
+const FILE: &str = "attestation keys";
 
 /// Looks, when attestation is on.
 pub(super) async fn look(ask: Ask, report: Report) {
@@ -29,6 +30,12 @@ pub(super) async fn look(ask: Ask, report: Report) {
     policies(config, &table, faults, &report);
     for Problem { setting, wrong, remedy } in others {
         report.fail(&setting, wrong, remedy);
+    }
+    if config.jwks_file.is_some()
+        && fetched(&table).len() > 1
+        && let Ok(owner) = owner(&table)
+    {
+        report.warn(FILE, format!("{SEVERAL}: {owner}"), "give each issuer's keys in its policies (jwksJson)");
     }
     if !ask.offline {
         issuers(config, &table, &ask, &report).await;
@@ -54,12 +61,10 @@ fn policies(config: &AttestationConfig, table: &Table, faults: Vec<Problem>, rep
 
 /// Keys given by a file or by the policy itself are not fetched.
 async fn issuers(config: &AttestationConfig, table: &Table, ask: &Ask, report: &Report) {
-    if config.jwks_file.is_some() {
-        return;
-    }
+    let owner = config.jwks_file.as_ref().and_then(|_| owner(table).ok());
     let issuers: BTreeSet<&str> = table
         .values()
-        .filter(|policy| policy.keys.is_none() && policy.off.is_none())
+        .filter(|policy| policy.keys.is_none() && policy.off.is_none() && owner != Some(&policy.issuer))
         .map(|policy| policy.issuer.as_str())
         .collect();
     let stand_in = stand_in(config, table);

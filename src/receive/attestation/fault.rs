@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::attest::chain::RootError;
-use crate::attest::keys::KeySetError;
+use crate::attest::keys_file::KeysFileError;
 use crate::attest::policies::FolderError;
 
 /// Why the door cannot be opened.
@@ -14,10 +14,10 @@ pub enum BuildError {
     Policies(#[from] FolderError),
     #[error("ATTESTATION_ROOT cannot be used")]
     Root(#[from] RootError),
-    #[error("ATTESTATION_ROOT or ATTESTATION_JWKS_FILE cannot be read")]
+    #[error("ATTESTATION_ROOT cannot be read")]
     File(#[source] std::io::Error),
     #[error("ATTESTATION_JWKS_FILE cannot be used")]
-    Keys(#[from] KeySetError),
+    Keys(#[from] KeysFileError),
     #[error("ATTESTATION_JOURNAL names {}, which cannot be written", path.display())]
     Journal { path: PathBuf, source: std::io::Error },
 }

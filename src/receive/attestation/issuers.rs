@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::fault::BuildError;
 use crate::attest::key_source::{FetchError, FetchRules, KeySource};
-use crate::attest::keys::KeySet;
+use crate::attest::keys_file::KeysFile;
 use crate::attest::policies::{FolderError, Table};
 use crate::attest::policy::accepted::GOOGLE;
 use crate::config::attestation::AttestationConfig;
@@ -17,7 +17,9 @@ use crate::config::attestation::AttestationConfig;
 #[derive(Debug)]
 pub(super) struct Issuers {
     sources: Mutex<BTreeMap<String, Arc<KeySource>>>,
-    file: Option<Arc<KeySource>>,
+    file: Option<Arc<KeysFile>>,
+    /// Whose keys the file holds, as the policies are now.
+    owner: Mutex<Option<String>>,
     /// The issuer that a stand-in is configured for, and where that is.
     stand_in: Option<(String, String)>,
     cache: Option<PathBuf>,
@@ -26,15 +28,11 @@ pub(super) struct Issuers {
 
 impl Issuers {
     pub(super) fn new(config: &AttestationConfig, table: &Table, rules: FetchRules) -> Result<Self, BuildError> {
-        let file = match &config.jwks_file {
-            Some(path) => {
-                Some(Arc::new(KeySource::fixed(KeySet::read(&std::fs::read(path).map_err(BuildError::File)?)?)))
-            }
-            None => None,
-        };
+        let file = config.jwks_file.as_deref().map(KeysFile::load).transpose()?.map(Arc::new);
         Ok(Self {
             sources: Mutex::default(),
             file,
+            owner: Mutex::default(),
             stand_in: stand_in(config, table),
             cache: config.keys_cache.clone(),
             rules,
@@ -43,17 +41,36 @@ impl Issuers {
 
     /// Holds a source for every issuer that must be asked.
     pub(super) fn hold(&self, table: &Table) -> Result<(), FolderError> {
+        let owner = self.file.as_ref().map(|_| owner(table)).transpose()?;
         for policy in table.values().filter(|policy| policy.keys.is_none()) {
+            if owner == Some(&policy.issuer) {
+                continue;
+            }
             let unusable = |source| FolderError::Issuer { policy: policy.name.clone(), source };
             self.source(&policy.issuer).map_err(unusable)?;
+        }
+        if let Some(owner) = owner {
+            if fetched(table).len() > 1 {
+                tracing::warn!(issuer = owner, "{SEVERAL}");
+            }
+            *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(owner.to_owned());
         }
         Ok(())
     }
 
+    /// One issuer's keys must never verify another's tokens: the file is its owner's alone.
+    fn owned(&self, issuer: &str) -> Option<Arc<KeySource>> {
+        let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.file.as_ref().filter(|_| owner.as_deref() == Some(issuer))?;
+        Some(Arc::clone(file.source()))
+    }
+
+    /// The file of keys.
+    pub(super) fn file(&self) -> Option<Arc<KeysFile>> {
+        self.file.clone()
+    }
+
     fn source(&self, issuer: &str) -> Result<Arc<KeySource>, FetchError> {
-        if let Some(file) = &self.file {
-            return Ok(file.clone());
-        }
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(source) = sources.get(issuer) {
             return Ok(source.clone());
@@ -66,7 +83,7 @@ impl Issuers {
     }
 
     pub(super) fn of(&self, issuer: &str) -> Option<Arc<KeySource>> {
-        self.source(issuer).ok()
+        self.owned(issuer).or_else(|| self.source(issuer).ok())
     }
 
     pub(super) fn held(&self) -> Vec<Arc<KeySource>> {
@@ -74,15 +91,38 @@ impl Issuers {
     }
 }
 
+/// What is told of one file of keys beside policies of several issuers.
+pub(crate) const SEVERAL: &str =
+    "the policies name several issuers: ATTESTATION_JWKS_FILE is taken for this one's keys, the others' are fetched";
+
 /// The configured endpoint stands for the only issuer there is, else for Google's.
 pub(crate) fn stand_in(config: &AttestationConfig, table: &Table) -> Option<(String, String)> {
-    let fetched: BTreeSet<&str> =
-        table.values().filter(|policy| policy.keys.is_none()).map(|policy| policy.issuer.as_str()).collect();
-    let of = match fetched.first() {
+    config.endpoint.clone().map(|endpoint| (meant(&fetched(table)).to_owned(), endpoint))
+}
+
+/// Whose keys one file holds: the only issuer's there is, else Google's.
+///
+/// # Errors
+/// When there are several, and Google is none of them.
+pub(crate) fn owner(table: &Table) -> Result<&str, FolderError> {
+    let fetched = fetched(table);
+    let owner = meant(&fetched);
+    if fetched.is_empty() || fetched.contains(owner) {
+        return Ok(owner);
+    }
+    Err(FolderError::Unowned { issuers: fetched.into_iter().collect::<Vec<_>>().join(", ") })
+}
+
+/// The issuers whose keys no policy holds itself.
+pub(crate) fn fetched(table: &Table) -> BTreeSet<&str> {
+    table.values().filter(|policy| policy.keys.is_none()).map(|policy| policy.issuer.as_str()).collect()
+}
+
+fn meant<'t>(fetched: &BTreeSet<&'t str>) -> &'t str {
+    match fetched.first() {
         Some(only) if fetched.len() == 1 => only,
         _ => GOOGLE,
-    };
-    config.endpoint.clone().map(|endpoint| (of.to_owned(), endpoint))
+    }
 }
 
 /// Each issuer has a file of its own: one issuer's keys must never verify another's tokens.

@@ -139,8 +139,8 @@ impl Attestor {
         Ok(released)
     }
 
-    /// Every nonce made here for this secret that has not expired, none ever used; else, unless nonces are required, a
-    /// token never used. A token that was good for its nonce is no bearer's token any more, for any secret.
+    /// Every nonce made here for this secret that has not expired, none ever used; else, unless nonces are required or
+    /// there is one made here for something else, a token never used. A token that was good for its nonce is no bearer's token any more, for any secret.
     fn fresh(&self, name: &str, verified: &Verified, now: DateTime<Utc>) -> Result<Wanted, Reason> {
         let token = Thing { what: verified.hash.0, until: verified.expires + 120 };
         let nonces = Claims(&verified.claims).nonces();
@@ -150,7 +150,8 @@ impl Attestor {
                     |(nonce, ends): (&str, i64)| Thing { what: Sha256::digest(nonce).into(), until: ends + 120 };
                 Ok(Wanted { unused: found.into_iter().map(thing).collect(), also: Some(token) })
             }
-            Err(Reason::NonceMissing) if !self.0.require_nonce => {
+            // What was made here for something else was not made for this.
+            Err(Reason::NonceMissing) if !self.0.require_nonce && !self.0.challenges.any_made_here(&nonces) => {
                 let unused = if self.0.allow_reuse { Vec::new() } else { vec![token] };
                 Ok(Wanted { unused, also: None })
             }

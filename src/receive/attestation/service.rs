@@ -20,6 +20,7 @@ use super::secrets::{Resolver, Secrets};
 use super::used::Used;
 use crate::attest::chain::Roots;
 use crate::attest::key_source::FetchRules;
+use crate::attest::keys_file::KeysFile;
 use crate::attest::nonce::Challenges;
 use crate::attest::outcome::{Expected, Flood, Forged};
 use crate::attest::policies::{Check, FolderError, Policies};
@@ -27,6 +28,9 @@ use crate::attest::seen::Seen;
 use crate::config::Setting;
 use crate::config::attestation::{ATTESTATION_LOG_POLICY, ATTESTATION_POLICY, ATTESTATION_SECRETS, AttestationConfig};
 use crate::receive::{Intake, client};
+
+/// How often it is looked whether policies or keys in files changed.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// How often a state that stays is told again.
 const REPEAT: TimeDelta = TimeDelta::hours(1);
@@ -146,13 +150,15 @@ impl Attestor {
         }))))
     }
 
-    /// Keeps keys fresh, watches the policies' folder, and misses machines, until `stop`.
+    /// Keeps keys fresh, watches the policies' folder and the file of keys, and misses machines, until `stop`.
     pub async fn run(self, stop: tokio_util::sync::CancellationToken) {
         let keys = self.0.issuers.held().into_iter().map(|source| {
             let stop = stop.clone();
             async move { source.keep_fresh(stop).await }
         });
-        let watching = self.0.policies.clone().watch(Duration::from_secs(2), stop.clone());
+        let folder = self.0.policies.clone().watch(LOOK, stop.clone());
+        let file = self.0.issuers.file().map(|file| file.watch(LOOK, stop.clone()));
+        let watching = futures_util::future::join(folder, futures_util::future::OptionFuture::from(file));
         let (missing, settling) = (self.miss(stop.clone()), self.settle(stop.clone()));
         futures_util::future::join4(futures_util::future::join_all(keys), watching, missing, settling).await;
     }
@@ -160,6 +166,11 @@ impl Attestor {
     /// The policies in use.
     pub fn policies(&self) -> &Policies {
         &self.0.policies
+    }
+
+    /// The keys of `ATTESTATION_JWKS_FILE`.
+    pub fn keys_file(&self) -> Option<Arc<KeysFile>> {
+        self.0.issuers.file()
     }
 
     /// Whether the journal's last lines could be written.
@@ -193,7 +204,7 @@ impl Attestor {
             return Err(Refused::Purpose);
         }
         self.0.nonces.check_key(&client::key(*address)).map_err(|_| Refused::TooManyChallenges)?;
-        let mut random = [0u8; 12];
+        let mut random = [0u8; 6];
         rand::fill(&mut random);
         Ok(self.0.challenges.make(purpose, now.timestamp(), random))
     }

@@ -40,7 +40,9 @@ impl Attestor {
         }
         // A token may be shown again after the machine's state changed: each change is an occurrence of its own.
         let change = format!("{}-{}", checked.token, asked.now.timestamp_micros());
-        let states = events.iter_mut().filter(|event| event.category.closes_itself());
+        let lasts =
+            |event: &&mut Attestation| event.category.closes_itself() && !(event.open && event.category.happens());
+        let states = events.iter_mut().filter(lasts);
         states.for_each(|event| event.occurrence.clone_from(&change));
         self.tell_news(events).await;
     }

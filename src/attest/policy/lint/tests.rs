@@ -23,7 +23,7 @@ fn conditions_within_conditions_are_looked_at_once() {
 
 #[test]
 fn every_branch_must_ask_for_itself() {
-    let all = ["no-software-name", "any-image", "any-project"].as_slice();
+    let all = ["no-software-name", "debug-image-passes", "any-image", "any-project"].as_slice();
     let space = "assertion.swname == 'CONFIDENTIAL_SPACE'";
     for (condition, expected) in [
         (GOOD.to_owned(), [].as_slice()),
@@ -168,6 +168,9 @@ fn debug_images_pass_where_nothing_keeps_them_out() {
         assert_eq!(told(space, term), passes, "{term}");
     }
     for (software, passes) in [
+        ("assertion.hwmodel == 'GCP_AMD_SEV'", true),
+        ("assertion.eat_profile.contains('/confidential-vm/')", false),
+        ("assertion.swname != 'CONFIDENTIAL_SPACE'", false),
         ("assertion.swname != 'GCE'", true),
         ("assertion.swname in ['CONFIDENTIAL_SPACE', 'GCE']", true),
         ("has(assertion.submods.container)", true),
@@ -347,7 +350,7 @@ fn a_provider_for_other_tokens_is_told_nothing_of_machines() {
     for issuer in ["https://token.actions.githubusercontent.com", "https://app.terraform.io"] {
         assert_eq!(told(issuer), [""; 0], "{issuer}");
     }
-    let of_machines = ["no-software-name", "any-project", "long-subject", "shared-audience"];
+    let of_machines = ["no-software-name", "debug-image-passes", "any-project", "long-subject", "shared-audience"];
     assert_eq!(told("https://portal.eu.trustauthority.intel.com"), of_machines);
     let own = "issuer: https://x.example\nfamily: confidential_space\ncondition: assertion.secboot\naudiences: [a]\n";
     assert!(lint(&Policy::read(own, "p").unwrap()).iter().any(|remark| remark.rule == "any-project"));

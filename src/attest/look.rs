@@ -1,5 +1,5 @@
-//! Looks at the files of a folder. A file that is just being written is half a policy, which may allow more than the
-//! whole one: a change counts once two looks in a row find it the same.
+//! Looks at the files of a folder, or at one file. A file that is just being written is half a policy, which may allow
+//! more than the whole one, or half a key set: a change counts once two looks in a row find it the same.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -84,6 +84,9 @@ impl Looks {
 }
 
 fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if folder.is_file() {
+        return Ok(vec![folder.to_owned()]);
+    }
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
