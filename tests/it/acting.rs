@@ -186,7 +186,7 @@ async fn suspend_suspends() {
     assert_eq!(compute.world().vm("web-1")["status"], "SUSPENDED");
     let found = finding(&world, LATE).await.unwrap();
     let steps = found["nextSteps"].as_str().unwrap();
-    let place = "web-1 --project=demo-int --zone=europe-west3-b";
+    let place = format!("{ID} --project=demo-int --zone=europe-west3-b");
     for wanted in [
         format!("gcloud compute instances resume {place}`"),
         format!(
