@@ -106,12 +106,12 @@ struct Import {
     #[arg(long, required_unless_present = "instance", conflicts_with = "instance")]
     from_entry: Option<String>,
     /// A VM, by name or numeric id: its newest late boot report is read from Cloud Logging.
-    #[arg(long, requires = "project", requires = "zone")]
+    #[arg(long)]
     instance: Option<String>,
-    /// The VM's project.
+    /// The VM's project. Without it, it is looked for in those of COMPUTE_PROJECT_ID.
     #[arg(long)]
     project: Option<String>,
-    /// The VM's zone.
+    /// The VM's zone. Without it, it is looked for in all.
     #[arg(long)]
     zone: Option<String>,
     /// Which list is approved. `policy` of a VM that was updated and not relearned holds the old values.
@@ -249,10 +249,7 @@ async fn import(args: Import, env: &mut Env, baselines: &Baselines) -> anyhow::R
     let entry = match (&args.from_entry, &args.instance) {
         (Some(file), _) => newest_late(known_entries(file)?)?,
         (None, Some(instance)) => {
-            let (Some(project), Some(zone)) = (&args.project, &args.zone) else {
-                bail!("--instance needs --project and --zone")
-            };
-            logged(Asked { instance, project, zone }, env).await?
+            logged(Asked { instance, project: args.project.as_deref(), zone: args.zone.as_deref() }, env).await?
         }
         (None, None) => bail!("give --from-entry or --instance"),
     };

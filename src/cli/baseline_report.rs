@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::out::note;
 use crate::causes::chain;
-use crate::config::enrich::COMPUTE_ENDPOINT;
+use crate::config::enrich::{COMPUTE_ENDPOINT, projects};
 use crate::config::google::{Account, GoogleConfig};
 use crate::config::pubsub::logging_endpoint;
 use crate::config::{Env, Problems};
-use crate::google::compute::Compute;
+use crate::google::compute::{Compute, Instance, Scope, last_part, project_in};
 use crate::google::http::{Client, HttpSettings};
 use crate::google::logging;
 use crate::integrity::entry::INTEGRITY_LOG;
@@ -21,10 +21,25 @@ use crate::integrity::{Entry, Fact, Reading, read};
 pub(super) struct Asked<'a> {
     /// Its name or numeric id.
     pub(super) instance: &'a str,
-    /// Its project.
-    pub(super) project: &'a str,
-    /// Its zone.
-    pub(super) zone: &'a str,
+    /// Its project, if that was said.
+    pub(super) project: Option<&'a str>,
+    /// Its zone, if that was said.
+    pub(super) zone: Option<&'a str>,
+}
+
+/// A VM and where it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Placed {
+    /// Its name or numeric id.
+    instance: String,
+    project: String,
+    zone: String,
+}
+
+impl Placed {
+    fn shown(&self) -> String {
+        format!("{} in {}, {}", self.instance, self.project, self.zone)
+    }
 }
 
 /// The newest late boot report of a VM in Cloud Logging.
@@ -38,15 +53,18 @@ pub(super) async fn logged(asked: Asked<'_>, env: &mut Env) -> anyhow::Result<En
     let google = GoogleConfig::read(env);
     let endpoint = env.parse::<url::Url>(&COMPUTE_ENDPOINT, "an address");
     let (Some(google), Some(endpoint)) = (google, endpoint) else { return Err(problems(env).into()) };
+    let Some(projects) = projects(env) else { return Err(problems(env).into()) };
     let Some(base) = logging_endpoint(env) else { return Err(problems(env).into()) };
     let tokens = google.token_source(Account::Compute, &endpoint)?;
-    let (id, started) = identified(asked, &Compute::new(Client::new(HttpSettings::new(endpoint), tokens)?)).await?;
+    let compute = Compute::new(Client::new(HttpSettings::new(endpoint), tokens)?);
+    let placed = placed(asked, projects, &compute).await?;
+    let (id, started) = identified(&placed, &compute).await?;
     let tokens = google.token_source(Account::Compute, &base)?;
     let http = Client::new(HttpSettings::new(base), tokens)?;
     let filter = format!(
         "resource.type=\"gce_instance\" AND resource.labels.instance_id=\"{id}\" AND log_id(\"{INTEGRITY_LOG}\") AND jsonPayload.lateBootReportEvent:*"
     );
-    let newest = newest_of(&id, &logging::newest(&http, asked.project, &filter, 5).await?)?;
+    let newest = newest_of(&id, &logging::newest(&http, &placed.project, &filter, 5).await?)?;
     if let Some(started) = started.filter(|started| *started > newest.time) {
         note!(
             "Note: the VM was started on {}, after this report: it is of an older boot than the one that runs.",
@@ -56,22 +74,69 @@ pub(super) async fn logged(asked: Asked<'_>, env: &mut Env) -> anyhow::Result<En
     Ok(newest)
 }
 
+/// Where the VM is, when that was not said in full: in the project that was, or those of the settings, in any zone. One of
+/// several is never chosen, as another VM's measurements would be approved.
+async fn placed(asked: Asked<'_>, projects: Vec<String>, compute: &Compute) -> anyhow::Result<Placed> {
+    const REMEDY: &str = "say where it is with --project and --zone";
+    let instance = asked.instance;
+    let placed = |project: &str, zone: &str| Placed {
+        instance: instance.to_owned(),
+        project: project.to_owned(),
+        zone: zone.to_owned(),
+    };
+    if let (Some(project), Some(zone)) = (asked.project, asked.zone) {
+        return Ok(placed(project, zone));
+    }
+    let projects = asked.project.map_or(projects, |project| vec![project.to_owned()]);
+    if projects.is_empty() {
+        bail!("which project VM {instance} is in is not known: {REMEDY}, or set COMPUTE_PROJECT_ID")
+    }
+    if !instance.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
+        bail!("{instance:?} is neither a VM's name nor its numeric id")
+    }
+    let filter = format!("{} eq {instance}", if is_id(instance) { "id" } else { "name" });
+    let (mut found, mut unreachable) = (Vec::new(), Vec::new());
+    for project in &projects {
+        let scope = asked.zone.map_or(Scope::All, Scope::Zone);
+        let listed = compute.instances::<Instance>(project, scope, Some(&filter)).await;
+        let listed = listed.with_context(|| format!("the VMs of project {project} cannot be listed; {REMEDY}"))?;
+        let of_it = listed.instances.iter().filter(|one| one.name == instance || one.id.0 == instance);
+        // The settings may name a project by its number.
+        found.extend(of_it.map(|one| placed(project_in(&one.zone).unwrap_or(project), last_part(&one.zone))));
+        unreachable.extend(listed.unreachable.into_iter().map(|zone| format!("{project}, {zone}")));
+    }
+    found.sort();
+    found.dedup();
+    let all: Vec<String> = found.iter().map(Placed::shown).collect();
+    match found.pop() {
+        Some(_) if all.len() > 1 => bail!("there are several VMs of this name ({}); {REMEDY}", all.join("; ")),
+        // An id is one VM's only.
+        Some(found) if unreachable.is_empty() || is_id(instance) => Ok(found),
+        None if unreachable.is_empty() => bail!("there is no VM {instance} in {}; {REMEDY}", projects.join(", ")),
+        _ => bail!("not every zone answers ({}), so that VM {instance} may be there; {REMEDY}", unreachable.join("; ")),
+    }
+}
+
+fn is_id(instance: &str) -> bool {
+    instance.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The VM's id, and when it was started last. An id names the VM's reports also where Compute Engine cannot be asked.
-async fn identified(asked: Asked<'_>, compute: &Compute) -> anyhow::Result<(String, Option<DateTime<Utc>>)> {
-    let Asked { instance, project, zone } = asked;
-    let is_id = instance.bytes().all(|byte| byte.is_ascii_digit());
+async fn identified(placed: &Placed, compute: &Compute) -> anyhow::Result<(String, Option<DateTime<Utc>>)> {
+    let Placed { instance, project, zone } = placed;
+    let is_id = is_id(instance);
     let unknown = match compute.instance(project, zone, instance).await {
         Ok(Some(found)) => {
             let started = DateTime::parse_from_rfc3339(&found.last_start_timestamp).ok();
             return Ok((found.id.0, started.map(|started| started.with_timezone(&Utc))));
         }
-        Ok(None) if is_id => format!("there is no VM {instance} in {project}, {zone}"),
-        Ok(None) => bail!("there is no VM {instance} in {project}, {zone}"),
+        Ok(None) if is_id => format!("there is no VM {}", placed.shown()),
+        Ok(None) => bail!("there is no VM {}", placed.shown()),
         Err(error) if is_id => chain(&error),
         Err(error) => return Err(error.into()),
     };
     note!("Note: whether the report is of the VM's last start is not known: {unknown}.");
-    Ok((instance.to_owned(), None))
+    Ok((instance.clone(), None))
 }
 
 /// The newest of the entries; one that cannot be read must be older, or an older boot would be approved in its place.

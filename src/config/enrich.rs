@@ -184,8 +184,7 @@ pub enum KubernetesSource {
 impl EnrichConfig {
     /// Reads the area. `None` when something is wrong; the problems are in `env`.
     pub fn read(env: &mut Env) -> Option<Self> {
-        let projects =
-            names(env, &COMPUTE_PROJECT_ID, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:".contains(&b));
+        let projects = projects(env);
         let zones = zones(env);
         let compute_endpoint = endpoint(env, &COMPUTE_ENDPOINT);
         let rehearsal =
@@ -207,6 +206,11 @@ impl EnrichConfig {
             kubernetes: kubernetes?,
         })
     }
+}
+
+/// The projects whose instances are looked up. `None` when something is wrong; the problem is in `env`.
+pub fn projects(env: &mut Env) -> Option<Vec<String>> {
+    names(env, &COMPUTE_PROJECT_ID, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:".contains(&b))
 }
 
 fn names(env: &mut Env, setting: &'static Setting, fits: impl Fn(u8) -> bool) -> Option<Vec<String>> {

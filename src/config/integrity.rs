@@ -21,7 +21,7 @@ pub static BASELINE_CACHE_SECS: Setting = Setting {
     default: Some("30"),
     example: "30",
     secret: false,
-    doc: "Seconds for which known-good baselines that were read are used before they are read again. A baseline that was removed or expired counts for that much longer. 0 to 3600.",
+    doc: "Seconds for which known-good baselines that were read are used before they are read again. What `sysdig-scc baseline` changes counts at once; a document that was changed otherwise, as in the console, only then. 0 to 3600.",
 };
 
 /// The settings of this area.

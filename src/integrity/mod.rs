@@ -1,6 +1,7 @@
 //! Shielded VM integrity: what the log entries say, what changed in words, which measurements are known to be good,
 //! and which finding follows. Pure: what was seen before is kept by [`track`](crate::track).
 
+mod aftermath;
 pub mod answer;
 pub mod baseline;
 pub mod changed;

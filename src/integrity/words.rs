@@ -90,10 +90,15 @@ pub fn notes(entry: &Entry) -> Vec<String> {
             ]
         }
         Fact::BootIncomplete { minutes, .. } => vec![format!(
-            "The early report failed and no late report followed within {minutes} minutes. Secure Boot may have refused the boot loader or kernel: look at the serial console for \"Security Violation\", \"Failed to load image\" or \"Binary is blacklisted\"."
+            "The early report failed and no late report followed within {}. Secure Boot may have refused the boot loader or kernel: look at the serial console for \"Security Violation\", \"Failed to load image\" or \"Binary is blacklisted\".",
+            minutes_long(*minutes)
         )],
         _ => boot_report(entry).map(boot_notes).unwrap_or_default(),
     }
+}
+
+fn minutes_long(minutes: u32) -> String {
+    if minutes == 1 { "a minute".to_owned() } else { format!("{minutes} minutes") }
 }
 
 fn boot_notes(report: &BootReport) -> Vec<String> {

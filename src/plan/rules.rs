@@ -59,7 +59,7 @@ pub fn decide(rules: &ActingConfig, entry: &Entry, known: &Assessment) -> Decisi
         (Mode::Suspend, _) => act(Action::Suspend, kind.told()),
         (Mode::RelearnOrReport | Mode::RelearnOrStop, Kind::Early) => Decision::Leave(
             Reason::Early,
-            "nothing was done: an early report does not cover what is loaded after it, so the late report of this boot decides.".to_owned(),
+            "nothing was done: an early report does not cover what is loaded after it, so the late report of this boot decides; what came of that is on its finding.".to_owned(),
         ),
         (Mode::RelearnOrReport, Kind::Incomplete) => Decision::Leave(
             Reason::Early,

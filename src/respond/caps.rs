@@ -65,7 +65,7 @@ impl Caps {
             return full(
                 Reason::CapOverall,
                 format!(
-                    "{} VMs were acted on since the count was last reset, as many as INTEGRITY_ACTIONS_OVERALL allows",
+                    "{} VMs were acted on, or may have been, since the count was last reset, as many as INTEGRITY_ACTIONS_OVERALL allows",
                     self.overall
                 ),
             );
@@ -74,7 +74,7 @@ impl Caps {
             return full(
                 Reason::CapHour,
                 format!(
-                    "{} VMs were acted on within the last hour, as many as INTEGRITY_ACTIONS_PER_HOUR allows",
+                    "{} VMs were acted on, or may have been, within the last hour, as many as INTEGRITY_ACTIONS_PER_HOUR allows",
                     self.recent.len()
                 ),
             );
@@ -83,13 +83,23 @@ impl Caps {
             return full(
                 Reason::CapProject,
                 format!(
-                    "{in_project} VMs of project {project} were acted on within the last hour, as many as INTEGRITY_ACTIONS_PER_PROJECT_HOUR allows"
+                    "{in_project} VMs of project {project} were acted on, or may have been, within the last hour, as many as INTEGRITY_ACTIONS_PER_PROJECT_HOUR allows"
                 ),
             );
         }
         self.recent.push(Taken { time: now, project: project.to_owned(), plan: plan.to_owned() });
         self.overall += 1;
         Ok(())
+    }
+
+    /// Gives back the share of a plan that came to nothing. One of more than an hour ago is not known by its plan any
+    /// more, and stays taken. Answers whether there was one.
+    pub fn give_back(&mut self, plan: &str) -> bool {
+        let before = self.recent.len();
+        self.recent.retain(|taken| taken.plan != plan);
+        let found = self.recent.len() < before;
+        self.overall = self.overall.saturating_sub(u64::from(found));
+        found
     }
 
     /// Sets all counts back.
@@ -131,6 +141,20 @@ mod tests {
         caps.reset("alice", at(9001));
         assert_eq!(caps.take(&LIMITS, "r", "6", at(9002)), Ok(()));
         assert_eq!((caps.overall, caps.resets[0].overall, caps.resets[0].who.as_str()), (1, 4, "alice"));
+    }
+
+    #[test]
+    fn a_share_is_given_back_once_and_not_after_a_reset() {
+        let mut caps = Caps::default();
+        for (plan, second) in [("1", 0), ("2", 1)] {
+            caps.take(&LIMITS, "p", plan, at(second)).unwrap();
+        }
+        assert_eq!([caps.give_back("1"), caps.give_back("1"), caps.give_back("other")], [true, false, false]);
+        assert_eq!((caps.overall, caps.recent.len()), (1, 1));
+        caps.reset("alice", at(2));
+        caps.take(&LIMITS, "p", "3", at(3)).unwrap();
+        assert!(!caps.give_back("2"));
+        assert_eq!(caps.overall, 1);
     }
 
     proptest! {

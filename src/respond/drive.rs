@@ -232,6 +232,9 @@ impl<'a> Driver<'a> {
                 self.held.plan.counted = true;
                 Ok(())
             }
+            Err((reason, told)) if self.plan().dry_run => {
+                self.refuse(reason, format!("by the counts of the dry run, {told}")).await
+            }
             Err((reason, told)) => self.refuse(reason, told).await,
         }
     }
@@ -285,11 +288,9 @@ impl<'a> Driver<'a> {
     /// Compute Engine does not take the call. Only a VM that is not there is gone: it may say "not found" of anything.
     async fn not_taken(&mut self, action: Action, mut reason: Reason, told: String) -> Step<()> {
         self.forget(action).await?;
-        if reason == Reason::Gone {
-            self.back(action.label(), false);
-            if self.look().await?.is_some() {
-                reason = Reason::Rejected;
-            }
+        self.back(action.label(), false);
+        if reason == Reason::Gone && self.look().await?.is_some() {
+            reason = Reason::Rejected;
         }
         self.end(Ended::Failed, reason, format!("the VM was not {}: {told}.", action.done())).await
     }
@@ -399,6 +400,10 @@ impl<'a> Driver<'a> {
         self.held.plan.end(result, reason, told, now);
         self.save().await?;
         super::responder::told(self.plan());
+        // Last: a crash before it keeps the share, and nothing is done that was not counted.
+        if self.plan().counted && !self.plan().has_called() {
+            self.responder.desk.give_back(self.plan()).await?;
+        }
         Err(Halt::Progress(Progress::Ended))
     }
 }

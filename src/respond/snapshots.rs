@@ -51,6 +51,8 @@ impl Driver<'_> {
         let name = crate::plan::names::snapshot(&event, self.plan().report.vm.id, &disk.name);
         let call = self.held.plan.call_mut(&name, now);
         let request = call.request_id.clone();
+        // An attempt before this one may have arrived.
+        let unsure = call.state == CallState::Intended;
         match call.state {
             CallState::Finished => return Ok(()),
             CallState::Running => {}
@@ -64,10 +66,13 @@ impl Driver<'_> {
                     Ok(operation) => self.taken(&name, operation, &disk.project, &disk.place).await?,
                     Err(error) => match Trouble::of(&error) {
                         Trouble::Later { after, told, maybe_taken } => {
-                            self.back(&name, maybe_taken);
+                            self.back(&name, maybe_taken || unsure);
                             return self.put_off(after, told).await;
                         }
-                        Trouble::Never(_, told) => return self.no_snapshot(told).await,
+                        Trouble::Never(_, told) => {
+                            self.back(&name, unsure);
+                            return self.no_snapshot(told).await;
+                        }
                     },
                 }
             }

@@ -1,5 +1,8 @@
 //! The baselines in the state store: read through a short cache, changed with a journal.
 //!
+//! Whoever changes one here stamps that, and whoever remembers them looks at the stamp first: what was changed elsewhere,
+//! as in the console, is remembered until its time is up.
+//!
 //! Fails closed: when they cannot be read, the caller gets an error, never an empty list.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,12 +11,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::integrity::baseline::Baseline;
-use crate::state::{self, Body, Expected, StateError, Store, body_of};
+use crate::state::{self, Body, Expected, StateError, Store, Version, body_of};
 
 /// The kind of the documents, which is the collection's name in Firestore.
 pub const KIND: &str = "known_good_measurements";
 /// The kind of the journal's documents.
 pub const JOURNAL: &str = "baseline_journal";
+
+/// The kind of the stamp, and its key.
+const STAMP: (&str, &str) = ("baseline_stamp", "changed");
 
 /// One change of a baseline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +61,7 @@ pub struct Baselines {
 #[derive(Debug, Clone)]
 struct Cached {
     read: DateTime<Utc>,
+    stamp: Option<Version>,
     baselines: Arc<Vec<Baseline>>,
 }
 
@@ -67,15 +74,24 @@ impl Baselines {
     /// All of them, ordered by name.
     pub async fn all(&self, now: DateTime<Utc>) -> Result<Arc<Vec<Baseline>>, StateError> {
         let cached = self.cache.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(cached) = cached.filter(|cached| now - cached.read < self.fresh_for && now >= cached.read) {
+        // Before the baselines: they are at least as new.
+        let stamp = if self.fresh_for > TimeDelta::zero() { self.stamp().await? } else { None };
+        let fresh = |cached: &Cached| now - cached.read < self.fresh_for && now >= cached.read && cached.stamp == stamp;
+        if let Some(cached) = cached.filter(fresh) {
             return Ok(cached.baselines);
         }
         let documents = state::all(&*self.store, KIND).await?;
         let baselines =
             Arc::new(documents.iter().map(|found| Baseline::read(&found.key, &found.body)).collect::<Vec<_>>());
         *self.cache.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Cached { read: now, baselines: Arc::clone(&baselines) });
+            Some(Cached { read: now, stamp, baselines: Arc::clone(&baselines) });
         Ok(baselines)
+    }
+
+    /// Which change was the last that was made here, by any process.
+    async fn stamp(&self) -> Result<Option<Version>, StateError> {
+        let (kind, key) = STAMP;
+        Ok(self.store.read(kind, key).await?.map(|document| document.version))
     }
 
     /// Records a baseline under its name. One that stands there is only replaced when `replace` is set.
@@ -141,7 +157,12 @@ impl Baselines {
         let line = self.store.write(JOURNAL, &key, &body_of(JOURNAL, &key, change)?, Expected::Absent).await?;
         *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = None;
         match work.await {
-            Ok(done) => Ok(done),
+            Ok(done) => {
+                let ((kind, key), body) = (STAMP, Body::from_iter([("time".to_owned(), stamp.into())]));
+                // It is changed, whatever becomes of the stamp: without one, it counts when what was read is too old.
+                self.store.write(kind, key, &body, Expected::Any).await.ok();
+                Ok(done)
+            }
             Err(error) => {
                 // The first error is the one to tell; a line too many in the journal does no harm.
                 self.store.remove(JOURNAL, &key, Expected::Version(line)).await.ok();

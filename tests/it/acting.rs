@@ -186,7 +186,7 @@ async fn suspend_suspends() {
     assert_eq!(compute.world().vm("web-1")["status"], "SUSPENDED");
     let found = finding(&world, LATE).await.unwrap();
     let steps = found["nextSteps"].as_str().unwrap();
-    let place = "web-1 --project=demo-int --zone=europe-west3-b";
+    let place = format!("{ID} --project=demo-int --zone=europe-west3-b");
     for wanted in [
         format!("gcloud compute instances resume {place}`"),
         format!(
@@ -439,6 +439,22 @@ async fn snapshots_come_first_and_without_them_nothing_is_stopped() {
         "{found:#}"
     );
     assert_eq!(compute.verbs(), ["snapshot"]);
+    assert_eq!(counted(&world).await, 1, "a snapshot was asked for");
+
+    let compute = self::compute();
+    compute.world().fails("snapshot", [Fault::Says(refused(403, "forbidden", "Required 'compute.snapshots.create'"))]);
+    let world = acting(&compute, "stop", &[("INTEGRITY_SNAPSHOT_FIRST", "true")]).await;
+    push_entry(&world, &late(3)).await;
+    let found = answered(&world, LATE).await;
+    is(&found, "stop", "refused", "snapshot_failed");
+    let told = found["description"].as_str().unwrap();
+    assert!(told.contains("nothing was done: a snapshot could not be made first"), "none was: {told}");
+    assert_eq!(counted(&world).await, 0, "nothing was changed");
+}
+
+/// How many answers have their share of the overall cap.
+async fn counted(world: &World) -> u64 {
+    Desk::new(store(world).await).caps(false).await.unwrap().overall
 }
 
 #[tokio::test]
@@ -479,6 +495,7 @@ async fn failures_of_compute_engine_are_told_and_only_passing_ones_tried_again()
         "{found:#}"
     );
     assert_eq!(stops(&compute).len(), 1, "reported once, not tried again");
+    assert_eq!(counted(&world).await, 0, "nothing was changed, so its share is another VM's");
 
     let compute = self::compute();
     compute.world().failing.insert("stop".into(), ("INTERNAL_ERROR".into(), "the host is stuck".into()));
@@ -489,6 +506,7 @@ async fn failures_of_compute_engine_are_told_and_only_passing_ones_tried_again()
     assert!(found["description"].as_str().unwrap().contains("INTERNAL_ERROR: the host is stuck"), "{found:#}");
     let plan = plans(&world).await.remove(0);
     assert!(plan.journal.last().unwrap().told.contains("the host is stuck"), "{plan:#?}");
+    assert_eq!(counted(&world).await, 1, "the call was taken");
 
     // Taken, but the answer is lost on the way.
     let compute = self::compute();

@@ -9,9 +9,12 @@ use sysdig_scc::config::Env;
 use sysdig_scc::config::state::StateConfig;
 use sysdig_scc::finding::FindingChange;
 use sysdig_scc::google::TokenSource;
+use sysdig_scc::integrity::baseline::Baseline;
+use sysdig_scc::integrity::judgement::Judgement;
+use sysdig_scc::integrity::words::boot_report;
 use sysdig_scc::integrity::{Check, Entry, Reading, read};
 use sysdig_scc::state::sqlite::SqliteStore;
-use sysdig_scc::state::{self, Store};
+use sysdig_scc::state::{self, Body, Store};
 use sysdig_scc::track::baselines::Baselines;
 use sysdig_scc::track::{Followed, Tracker, VmFacts};
 
@@ -131,6 +134,33 @@ async fn expiring_a_baseline_in_firestore_leaves_every_other_field_and_its_type(
         fields["expiresAt"] = after;
         assert_eq!(found.json::<Value>().await.unwrap()["fields"], fields, "{name}");
     }
+}
+
+/// As an operator's command does, beside the connector, which remembers what it read.
+#[tokio::test]
+async fn what_was_imported_or_removed_counts_for_the_very_next_report() {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let remembering = Baselines::new(Arc::clone(&store), TimeDelta::minutes(10));
+    let tracker = Tracker::new(Arc::clone(&store), remembering, TimeDelta::minutes(10));
+    let command = Baselines::new(store, TimeDelta::zero());
+    let late = entry("late_failed_firmware_and_sev_lost");
+    let report = boot_report(&late).unwrap();
+    let (baseline, now) =
+        (Baseline { measurements: report.actual.clone(), ..Baseline::read("nov", &Body::new()) }, Utc::now());
+    let baseline = Baseline { broken: Vec::new(), ..baseline };
+    let known = async || {
+        let judgement = tracker.assess(&late, VmFacts::default(), now).await.unwrap().judgement;
+        matches!(judgement, Judgement::Known { .. })
+    };
+    assert!(!known().await);
+    command.import(&baseline, false, "alice", now).await.unwrap();
+    assert!(known().await, "imported");
+    command.expire("nov", now, "alice", now + TimeDelta::seconds(1)).await.unwrap();
+    assert!(!known().await, "expired");
+    command.import(&baseline, true, "alice", now + TimeDelta::seconds(2)).await.unwrap();
+    assert!(known().await, "replaced");
+    command.remove("nov", "alice", now + TimeDelta::seconds(3)).await.unwrap();
+    assert!(!known().await, "removed");
 }
 
 #[tokio::test]

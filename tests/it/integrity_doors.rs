@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::acting::{ID, PROJECT, ZONE, compute, late};
+use crate::fakes::compute_world::shielded_vm;
 use crate::fakes::loopback::{Answer, Loopback};
 use crate::fakes::subscription::FakeSubscription;
 use crate::recovery::Process;
@@ -199,17 +200,20 @@ async fn a_baseline_is_imported_from_the_log_by_the_vms_name() {
     });
     let folder = tempfile::tempdir().unwrap();
     let state = format!("sqlite:{}", folder.path().join("state.db").display());
-    let import = async |instance: &str| {
+    let import_from = async |instance: &str, projects: &str, place: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
         command
-            .args(["baseline", "import", "--instance", instance, "--project", PROJECT, "--zone", ZONE])
+            .args(["baseline", "import", "--instance", instance])
+            .args(place)
             .env_clear()
             .envs([("STATE_URL", state.as_str()), ("USER", "tester"), ("COMPUTE_ENDPOINT", &compute.server.url)])
+            .env("COMPUTE_PROJECT_ID", projects)
             .env("LOGGING_ENDPOINT", &logging.url)
             .current_dir(folder.path());
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
         (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
     };
+    let import = async |instance: &str| import_from(instance, "", &["--project", PROJECT, "--zone", ZONE]).await;
     let (good, text) = import("web-1").await;
     assert!(good && text.contains(&format!("{ID}-boot-4 is known to be good now: PCR_0 (SHA1), PCR_4")), "{text}");
     let which = format!("It is of boot 4 of VM web-1 ({ID}) in {PROJECT}, reported on 2026-11-20 11:11:12Z.");
@@ -220,6 +224,29 @@ async fn a_baseline_is_imported_from_the_log_by_the_vms_name() {
     assert!(!good && text.contains("there is no VM web-2"), "{text}");
     let (good, text) = import("77").await;
     assert!(!good && text.contains("no late boot report"), "{text}");
+    // Where it is need not be said, but one of several is never chosen.
+    for (projects, instance, expected) in [
+        (PROJECT, "web-1", "--replace"),
+        ("other, demo-int", &ID.to_string(), "--replace"),
+        ("other", "web-1", "there is no VM web-1 in other; say where it is with --project and --zone"),
+        ("", "web-1", "or set COMPUTE_PROJECT_ID"),
+        (PROJECT, "web.*", "neither a VM's name nor its numeric id"),
+    ] {
+        let (good, text) = import_from(instance, projects, &[]).await;
+        assert!(!good && text.contains(expected), "{projects} {instance}: {text}");
+    }
+    compute.world().instances.push(shielded_vm(
+        PROJECT,
+        "europe-west3-c",
+        "web-1",
+        78,
+        "2026-11-20T02:10:50.000-08:00",
+    ));
+    let (_, text) = import_from("web-1", PROJECT, &[]).await;
+    assert!(text.contains("there are several VMs of this name (web-1 in demo-int, europe-west3-b; web-1 in"), "{text}");
+    let (_, text) = import_from("web-1", PROJECT, &["--zone", ZONE]).await;
+    assert!(text.contains("--replace"), "the zone tells which: {text}");
+    compute.world().instances.pop();
     *answers.lock().unwrap() = vec![late(3)];
     compute.world().vm("web-1")["lastStartTimestamp"] = json!("2026-11-20T10:30:00Z");
     let (good, text) = import(&ID.to_string()).await;

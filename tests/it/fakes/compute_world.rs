@@ -130,6 +130,7 @@ impl World {
             [project] => Answer::Json(200, json!({"kind": "compute#project", "name": project, "id": "4711"})),
             [_, "zones", zone] => Answer::Json(200, json!({"kind": "compute#zone", "name": zone, "status": "UP"})),
             [project, "zones", zone, "instances"] => self.list(project, zone, asked),
+            [project, "aggregated", "instances"] => self.list_all(project, asked),
             [project, "zones", zone, "instances", name] => match self.seen(project, zone, name) {
                 Some(instance) => Answer::Json(200, instance.clone()),
                 None => not_found(name),
@@ -172,11 +173,9 @@ impl World {
 
     fn list(&mut self, project: &str, zone: &str, asked: &Asked) -> Answer {
         let filter = asked.query.get("filter").cloned().unwrap_or_default();
-        let wanted = filter.trim_start_matches("id eq ").trim_start_matches("id=").trim_matches('"').to_owned();
         let place = format!("/projects/{project}/zones/{zone}");
-        let fits = |instance: &&Value| {
-            instance["zone"].as_str().unwrap().ends_with(&place) && (wanted.is_empty() || instance["id"] == wanted)
-        };
+        let fits =
+            |instance: &&Value| instance["zone"].as_str().unwrap().ends_with(&place) && fits_filter(instance, &filter);
         let items: Vec<Value> = self.instances.iter().filter(fits).cloned().collect();
         // Without a match there is no member at all.
         let mut answer = json!({"kind": "compute#instanceList"});
@@ -184,6 +183,19 @@ impl World {
             answer["items"] = json!(items);
         }
         Answer::Json(200, answer)
+    }
+
+    fn list_all(&mut self, project: &str, asked: &Asked) -> Answer {
+        let filter = asked.query.get("filter").cloned().unwrap_or_default();
+        let mut items = serde_json::Map::new();
+        for instance in self.instances.iter().filter(|instance| fits_filter(instance, &filter)) {
+            let zone = instance["zone"].as_str().unwrap();
+            if zone.contains(&format!("/projects/{project}/")) {
+                let scope = format!("zones/{}", zone.rsplit('/').next().unwrap());
+                items.insert(scope, json!({"instances": [instance]}));
+            }
+        }
+        Answer::Json(200, json!({"kind": "compute#instanceAggregatedList", "items": items}))
     }
 
     fn change(&mut self, asked: &Asked, verb: &str, [project, zone, name]: [&str; 3]) -> Answer {
@@ -352,6 +364,11 @@ fn verb(method: &str, parts: &[&str]) -> String {
         _ => "other",
     }
     .to_owned()
+}
+
+fn fits_filter(instance: &Value, filter: &str) -> bool {
+    let parts = filter.split_once(" eq ").or_else(|| filter.split_once('='));
+    parts.is_none_or(|(member, wanted)| instance[member] == wanted.trim_matches('"'))
 }
 
 fn not_found(name: &str) -> Answer {
