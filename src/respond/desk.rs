@@ -188,18 +188,13 @@ impl Desk {
     /// Gives back a plan's share of the caps: nothing was changed for it. A dry run changes nothing, and keeps the share
     /// of its own counts.
     pub async fn give_back(&self, plan: &Plan) -> Result<(), StateError> {
-        let key = caps_key(false);
-        for _ in 0..TRIES {
-            let (mut caps, expected) = self.caps_at(key).await?;
-            if !caps.give_back(&plan.key()) {
-                return Ok(());
+        let given_back = |mut stored: Option<Caps>| {
+            if let Some(caps) = &mut stored {
+                caps.give_back(&plan.key());
             }
-            match self.store.write(CAPS, key, &body_of(CAPS, key, &caps)?, expected).await {
-                Err(error) if error.is_conflict() => {}
-                result => return result.map(drop),
-            }
-        }
-        Err(StateError::Conflict { kind: CAPS.to_owned(), key: key.to_owned() })
+            (stored, ())
+        };
+        state::update(&*self.store, CAPS, caps_key(false), given_back).await
     }
 
     /// What was taken of the caps.
