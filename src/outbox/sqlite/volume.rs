@@ -13,8 +13,8 @@ use crate::outbox::NewEntry;
 
 /// What is kept free for leases, settlements, pruning, and for the files that stand beside ours.
 const KEPT_FREE: u64 = 16 * 1024 * 1024;
-/// Of a small volume only this part. One settlement may write all of the ledger's rows and indexes, which with small events
-/// are a seventh of the file.
+/// Of a small volume only this part. One settlement may write all of the ledger's rows and indexes, which with small
+/// events are a seventh of the file.
 const KEPT_PART: u64 = 5;
 /// What a row takes beside what was sent: its other columns and its places in the indexes.
 const ROW: u64 = 512;
@@ -50,9 +50,9 @@ impl Space {
         Some(Self { total, free, ahead, spare: pragma("freelist_count")? * page })
     }
 
-    /// Whether so many bytes may be written: first into the log; then into the file's free pages and, for want of those,
-    /// behind them. Free pages do also for what is kept free, or it would be wanted for ever once it was used, because the
-    /// file never shrinks; but not for all of it, because the log cannot use them.
+    /// Whether so many bytes may be written: first into the log; then into the file's free pages and, for want of
+    /// those, behind them. Free pages do also for what is kept free, or it would be wanted for ever once it was used,
+    /// because the file never shrinks; but not for all of it, because the log cannot use them.
     pub(crate) fn holds(&self, bytes: u64) -> bool {
         let kept = KEPT_FREE.min(self.total / KEPT_PART);
         let behind = bytes.saturating_add(kept).saturating_sub(self.spare).max(kept / 4);

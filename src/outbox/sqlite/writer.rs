@@ -171,8 +171,8 @@ impl Writer {
         }
     }
 
-    /// The room there is, when it is too little for so many bytes although the log was moved into the file. A volume that
-    /// does not tell is believed to have enough: the write itself will tell.
+    /// The room there is, when it is too little for so many bytes although the log was moved into the file. A volume
+    /// that does not tell is believed to have enough: the write itself will tell.
     fn too_little(&self, bytes: u64) -> Option<Space> {
         let connection = self.connection.as_ref()?;
         if Space::at_least(&self.path)?.holds(bytes) || Space::of(&self.path, connection)?.holds(bytes) {
