@@ -12,7 +12,8 @@ use url::{Host, Url};
 /// What we call ourselves.
 pub const USER_AGENT: &str = concat!("sysdig-scc/", env!("CARGO_PKG_VERSION"));
 
-/// The longest wait when a service asks for one: what asks for more may be a mistake, and Sysdig is asked 14 days back at most.
+/// The longest wait when a service asks for one, an hour: what asks for more may be a mistake, and events could fall out of
+/// the 14 days that Sysdig is asked back.
 pub const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
 /// The start of a client for this address. What is on this machine is asked directly: a proxy that the environment names

@@ -60,6 +60,20 @@ pub(crate) fn make_folder_of(path: &Path) -> std::io::Result<()> {
     folder.map_or(Ok(()), std::fs::create_dir_all)
 }
 
+/// The bytes that are free on the volume on which this stands, and all of it; `None` where the system does not tell.
+#[cfg(unix)]
+pub(crate) fn free_and_total(path: &Path) -> Option<(u64, u64)> {
+    let volume = rustix::fs::statvfs(path).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
+    Some((bytes(volume.f_bavail), bytes(volume.f_blocks))).filter(|(_, total)| *total > 0)
+}
+
+/// The bytes that are free on the volume on which this stands, and all of it.
+#[cfg(not(unix))]
+pub(crate) fn free_and_total(_: &Path) -> Option<(u64, u64)> {
+    None
+}
+
 /// What tells one file from another; nothing, where files cannot be told apart. Then everything is believed.
 pub(crate) type Identity = Option<(u64, u64)>;
 

@@ -33,8 +33,8 @@ pub static KEEP_CLOSED_MB: Setting = Setting {
     default: Some("1024"),
     example: "1024",
     secret: false,
-    doc: "When the outbox takes more megabytes than this, the oldest closed events are pruned before their time. \
-          Waiting and parked events never are.",
+    doc: "When the outbox takes more megabytes than this, or its volume is almost full, the oldest closed events are \
+          pruned before their time. Waiting and parked events never are.",
 };
 /// `OUTBOX_GIVE_UP_AFTER_HOURS`.
 pub static GIVE_UP_AFTER_HOURS: Setting = Setting {

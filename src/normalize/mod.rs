@@ -169,8 +169,8 @@ fn elements(body: &[u8], received: DateTime<Utc>) -> Result<Elements, NormalizeE
 /// One stored body read again: what [`delivery`] made of it the first time, or the Pub/Sub door.
 pub fn stored(body: &str, received: DateTime<Utc>) -> Result<Element, NormalizeError> {
     let found = delivery(body.as_bytes(), received);
-    // A runtime event may have members of a log entry's names, but at this door no log entry opens a finding. What looks
-    // like an event within an entry does not stand for the entry.
+    // A runtime event may have members of a log entry's names, but at the other doors no entry about a Shielded VM opens a
+    // finding. What looks like an event within such an entry does not stand for it.
     let is_event = matches!(found.as_deref(), Ok([Element::Event { body: kept, .. }]) if kept == body);
     let is_nothing = matches!(found.as_deref(), Ok([Element::Ignored(_) | Element::Unknown { .. }]));
     let is_read = matches!(found.as_deref(), Ok(found) if !matches!(found, [Element::Unreadable { .. }]));

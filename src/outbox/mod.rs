@@ -47,6 +47,12 @@ pub enum StoreError {
     /// No space left on the device, or the file's size limit is reached.
     #[error("the outbox's disk is full")]
     Full(#[source] rusqlite::Error),
+    /// What is left on the device is needed for delivering what is in the outbox.
+    #[error("the outbox's disk is full but for {free} bytes, which delivering takes")]
+    NoRoom {
+        /// What is left.
+        free: u64,
+    },
     /// The file or its folder cannot be written.
     #[error("the outbox's file or folder is read-only")]
     ReadOnly(#[source] rusqlite::Error),
@@ -120,7 +126,7 @@ impl StoreError {
     /// The metric label.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Full(_) => "full",
+            Self::Full(_) | Self::NoRoom { .. } => "full",
             Self::ReadOnly(_) => "read_only",
             Self::Locked(_) => "locked",
             Self::CannotOpen(_) => "cannot_open",

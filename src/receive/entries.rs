@@ -1,5 +1,5 @@
-//! What the log entries in Pub/Sub's messages are: most are read on the spot; a token in the log `gotpm` is verified
-//! first, for which its issuer's keys are needed. The entry itself is never kept: a token is a credential.
+//! What Pub/Sub's messages hold: log entries and senders' events. Most are read on the spot; a token in the log `gotpm`
+//! is verified first, for which its issuer's keys are needed. The entry itself is never kept: a token is a credential.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -33,11 +33,11 @@ impl Entries {
             }
             _ => {
                 let log = log_name(&item);
-                let element = log_entry::element(item, received);
-                if let Element::Ignored(why) = &element {
+                let elements = log_entry::elements(item, received);
+                if let [Element::Ignored(why)] = elements.as_slice() {
                     tracing::debug!(kind = why.label(), log, "a log entry is not for us: {}", why.reason());
                 }
-                Ok(vec![element])
+                Ok(elements)
             }
         }
     }

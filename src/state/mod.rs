@@ -1,4 +1,5 @@
-//! Small durable facts beside the ledger: the poll watermark, baselines, open stateful findings, timers, leases.
+//! Small durable facts beside the ledger: the poll watermark, baselines, what was seen of each VM, open stateful
+//! findings, plans, caps, used tokens, timers, leases.
 //!
 //! A fact is a small JSON object known by its kind and key. Every write is a compare-and-set, so that replicas that
 //! share a store never undo each other's work. Two stores exist: [`sqlite`] for one machine, [`firestore`] for many.

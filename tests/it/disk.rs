@@ -50,9 +50,9 @@ fn url(outbox: &Path) -> String {
     format!("sqlite:{}", outbox.display())
 }
 
-async fn until_taken(world: &World, number: u64) {
+async fn until_taken(world: &World, body: String) {
     let trying = async {
-        while world.sends(event(number).to_string()).await.0 != 200 {
+        while world.sends(body.clone()).await.0 != 200 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -91,10 +91,48 @@ async fn a_full_disk_is_told_and_survived() {
     }
     assert_eq!(world.get("/healthz").await.0, 200, "a restart would mend nothing");
     disk.again("size=200m");
-    until_taken(&world, 300_000).await;
+    until_taken(&world, event(300_000).to_string()).await;
     assert_eq!(world.get("/readyz").await.0, 200);
     world.outbox = disk.outbox();
     assert_eq!(world.ledger().accepted, filled + 1, "nothing of what was refused was taken in half");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_filled_the_disk_is_delivered_and_makes_room() {
+    let Some(disk) = Mount::new("size=4m") else { return };
+    let outbox = url(&disk.outbox());
+    let settings = [("OUTBOX_URL", outbox.as_str()), ("SCC_WRITES_PER_MINUTE", "0")];
+    let mut world = World::with(&settings).await;
+    world.outbox = disk.outbox();
+    world.scc_fails(json!({"next": 1_000_000, "status": 503})).await;
+    let long = |number| {
+        let mut long = event(number);
+        long["content"]["output"] = json!("A shell was spawned ".repeat(400));
+        long.to_string()
+    };
+    let mut filled = 0;
+    while world.sends(long(filled)).await.0 == 200 {
+        filled += 1;
+    }
+    assert!(world.get("/readyz").await.1.contains("which delivering takes"));
+    world.stop().await;
+    world.scc_recovers().await;
+    world.start(&settings).await;
+    let ledger = world.settle().await;
+    assert_eq!((ledger.closed["delivered"], ledger.waiting), (filled, 0));
+    // The file never shrinks: what is done with makes room in it.
+    for number in filled..2 * filled {
+        until_taken(&world, long(number)).await;
+    }
+    let ledger = world.settle().await;
+    assert_eq!(ledger.closed["delivered"], 2 * filled);
+    let ready = async {
+        while world.get("/readyz").await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("there is room for more than one event");
     world.stop().await;
 }
 
@@ -121,7 +159,7 @@ async fn a_limit_on_the_size_of_files_is_told_and_survived() {
     let (status, report) = world.get("/readyz").await;
     assert_eq!(status, 503, "{report}");
     process.limit_files("unlimited");
-    until_taken(&world, 300_000).await;
+    until_taken(&world, event(300_000).to_string()).await;
     assert_eq!(world.ledger().accepted, sent + 1);
     let log = process.ends();
     let told = log.lines().filter(|line| line.contains("the outbox cannot be written")).count();
@@ -149,7 +187,7 @@ async fn a_read_only_disk_is_told_and_survived() {
     assert_eq!(world.sends(event(2).to_string()).await.0, 503);
     assert_eq!(world.get("/readyz").await.0, 503);
     disk.again("rw");
-    until_taken(&world, 2).await;
+    until_taken(&world, event(2).to_string()).await;
     assert_eq!(world.get("/readyz").await.0, 200);
     assert_eq!(world.settle().await.closed["delivered"], 2);
     world.stop().await;

@@ -48,6 +48,27 @@ pub async fn push_entry(world: &World, entry: &Value) {
 }
 
 #[tokio::test]
+async fn events_that_come_by_pubsub_are_the_same_as_at_the_webhook() {
+    let mut world = World::with(&[OPEN]).await;
+    let sysdig = crate::world::event(1);
+    let falco = json!({"output": "11:06:09.8: Notice A shell",
+        "output_fields": {"evt.time": 1_726_547_969_874_686_373_u64},
+        "priority": "Notice", "rule": "Terminal shell", "source": "syscall", "hostname": "node-1"});
+    // What a log sink sends of Falco's own output on GKE.
+    let logged = json!({"insertId": "i", "logName": "projects/p/logs/stdout", "resource": {"type": "k8s_container"},
+        "timestamp": "2026-11-20T08:00:01.8Z", "jsonPayload": falco});
+    for event in [&sysdig, &falco, &logged] {
+        assert_eq!(push(&world, wrapped(event.to_string().as_bytes())).await, 204);
+    }
+    for event in [&sysdig, &falco] {
+        assert_eq!(world.sends(event.to_string()).await.1["duplicates"], 1);
+    }
+    let stats = world.settle().await;
+    assert_eq!((stats.closed["delivered"], stats.closed["duplicate"], stats.closed["ignored"]), (2, 3, 0));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_pushed_report_becomes_one_finding_however_often_and_in_whatever_wrapping_it_comes() {
     let world = World::with(&[OPEN]).await;
     let report = sample("late_failed_pcr4_changed_pcr14_new").to_string();

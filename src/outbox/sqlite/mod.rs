@@ -10,6 +10,7 @@ mod checkpoint;
 mod place;
 mod rows;
 mod schema;
+mod volume;
 mod writer;
 
 use std::fs::{File, TryLockError};

@@ -17,9 +17,11 @@ use crate::text::cut;
 /// The classes of urgency, the first one first.
 const URGENCIES: std::ops::RangeInclusive<u8> = 0..=3;
 /// How many bytes a probe takes as a trial while the outbox is failing.
-const PROBED_ROOM: i64 = 256 * 1024;
+pub(crate) const PROBED_ROOM: u32 = 256 * 1024;
 /// As many rows are pruned in one turn: some ten milliseconds, which senders wait.
-const PRUNED_AT_ONCE: usize = 250;
+pub(crate) const PRUNED_AT_ONCE: usize = 250;
+/// While the volume is short of room: pages that are given up are written into the log, too.
+pub(crate) const PRUNED_FOR_ROOM: usize = 50;
 /// A clock that is further back than this has been set back.
 const CLOCKS_JITTER_MS: i64 = 1_000;
 /// The longest reason that is kept, in bytes.
@@ -370,15 +372,20 @@ pub(crate) fn add(connection: &Connection, name: &str, by: i64) -> Result<(), St
 
 /// Removes closed rows that are too old, or the oldest ones when the file has grown too large; a bounded number at a
 /// time, so that no sender waits long. Parked rows are an operator's business and stay. Whether there is more to remove.
-pub(crate) fn prune(connection: &mut Connection, keep: Keep, now: DateTime<Utc>) -> Result<bool, StoreError> {
+pub(crate) fn prune(
+    connection: &mut Connection,
+    keep: Keep,
+    most: usize,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
     let before_ms = now.timestamp_millis().saturating_sub(as_millis(keep.closed_for));
     let transaction = connection.transaction()?;
-    let mut removed = delete_closed(&transaction, before_ms)?;
+    let mut removed = delete_closed(&transaction, before_ms, most)?;
     if used_bytes(&transaction)? > keep.bytes {
-        removed = removed.max(delete_closed(&transaction, i64::MAX)?);
+        removed = removed.max(delete_closed(&transaction, i64::MAX, most)?);
     }
     transaction.commit()?;
-    Ok(removed >= PRUNED_AT_ONCE)
+    Ok(removed >= most)
 }
 
 /// The bytes that the file's used pages take.
@@ -388,18 +395,12 @@ pub(crate) fn used_bytes(connection: &Connection) -> Result<u64, StoreError> {
     Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or_default())
 }
 
-/// How many rows it removed: those closed first, and with the last of them all of the same millisecond.
-fn delete_closed(transaction: &Transaction<'_>, before_ms: i64) -> Result<usize, StoreError> {
-    let mut oldest = transaction.prepare_cached(
-        "SELECT max(closed_ms) FROM (SELECT closed_ms FROM entry WHERE state = 2 AND closed_ms < ?1 ORDER BY closed_ms LIMIT ?2)",
-    )?;
-    let last: Option<i64> = oldest.query_row(params![before_ms, as_sum(PRUNED_AT_ONCE as u64)], |row| row.get(0))?;
-    let Some(closed_ms) = last else { return Ok(0) };
-    transaction.execute(
-        "DELETE FROM body WHERE entry_id IN (SELECT id FROM entry WHERE state = 2 AND closed_ms <= ?1)",
-        [closed_ms],
-    )?;
-    Ok(transaction.execute("DELETE FROM entry WHERE state = 2 AND closed_ms <= ?1", [closed_ms])?)
+/// How many rows it removed: those closed first, so many at most. A batch is settled in one millisecond.
+fn delete_closed(transaction: &Transaction<'_>, before_ms: i64, most: usize) -> Result<usize, StoreError> {
+    const OLDEST: &str = "SELECT id FROM entry WHERE state = 2 AND closed_ms < ?1 ORDER BY closed_ms, id LIMIT ?2";
+    let bounds = params![before_ms, as_sum(most as u64)];
+    transaction.prepare_cached(&format!("DELETE FROM body WHERE entry_id IN ({OLDEST})"))?.execute(bounds)?;
+    Ok(transaction.prepare_cached(&format!("DELETE FROM entry WHERE id IN ({OLDEST})"))?.execute(bounds)?)
 }
 
 fn leased(row: &Row<'_>, urgency: u8) -> Result<Leased, StoreError> {

@@ -53,6 +53,9 @@ const MIGRATIONS: &[&str] = &["
     INSERT INTO ledger VALUES ('accepted', 0);
 "];
 
+/// The writer waits this long for an `outbox retry` or a backup to finish; then the sender is told 503.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Opens the file for writing, creating it (readable by its owner only) and bringing its schema up to date.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     // Made before SQLite would: its side files get the mode of this one. What cannot be made, SQLite says in its own words.
@@ -61,8 +64,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     drop(crate::files::private().create_new(true).open(path));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
-    // Waits this long for an `outbox retry` or a backup to finish; then the sender is told 503.
-    connection.busy_timeout(Duration::from_secs(2))?;
+    connection.busy_timeout(PATIENCE)?;
     // Readers (metrics, commands) never block the writer, and a commit is one sequential write.
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // An acknowledged event survives a power cut. With group commit, NORMAL would buy nothing.

@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::answers::{self, Answered, Asker};
 use super::place::Place;
-use super::rows::{Batch, Front};
+use super::rows::{Batch, Front, PROBED_ROOM, PRUNED_AT_ONCE, PRUNED_FOR_ROOM};
+use super::volume::{self, Space};
 use super::{Keep, schema};
 use crate::outbox::{Accepted, Desk, NewEntry, Settlement, StoreError};
 
@@ -25,6 +26,8 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
 /// While there is more to prune than one turn takes: what comes in must not outrun it.
 const PRUNE_AGAIN: Duration = Duration::from_millis(10);
+/// While the volume is short of room.
+const PRUNE_FOR_ROOM: Duration = Duration::from_secs(1);
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -55,6 +58,8 @@ pub(crate) struct Writer {
     front: Front,
     failing_since: Option<Instant>,
     complained: Option<Instant>,
+    /// Whether the last requests met a volume without room for them.
+    short: bool,
     pruned: Instant,
     prune_after: Duration,
 }
@@ -71,6 +76,7 @@ impl Writer {
             front: Front::default(),
             failing_since: None,
             complained: None,
+            short: false,
             pruned: now,
             prune_after: PRUNE_EVERY,
         };
@@ -115,6 +121,10 @@ impl Writer {
     }
 
     fn serve(&mut self, waiting: &mut Vec<Command>) {
+        self.refuse_what_does_not_fit(waiting);
+        if waiting.is_empty() {
+            return;
+        }
         // Kept apart from the commands, so that a failure can still be told to each of them.
         match self.commit(waiting) {
             Ok(replies) => {
@@ -129,9 +139,47 @@ impl Writer {
                 waiting.drain(..).for_each(|command| command.refuse(&text));
                 if error.wants_reopen() {
                     self.connection = None;
+                } else if matches!(error, StoreError::Full(_))
+                    && let Some(connection) = &self.connection
+                {
+                    volume::cut_log(connection);
                 }
             }
         }
+    }
+
+    /// The last of a volume is for delivering: leases and settlements are never refused for it.
+    fn refuse_what_does_not_fit(&mut self, waiting: &mut Vec<Command>) {
+        self.short = false;
+        let Some(space) =
+            waiting.iter().filter_map(Command::bytes).reduce(|a, b| a + b).and_then(|b| self.too_little(b))
+        else {
+            return;
+        };
+        self.short = true;
+        let error = StoreError::NoRoom { free: space.free };
+        self.complain(&error);
+        let (text, mut taken) = (crate::causes::chain(&error), 0);
+        for command in std::mem::take(waiting) {
+            match command.bytes() {
+                Some(bytes) if !space.holds(taken + bytes) => command.refuse(&text),
+                bytes => {
+                    taken += bytes.unwrap_or_default();
+                    waiting.push(command);
+                }
+            }
+        }
+    }
+
+    /// The room there is, when it is too little for so many bytes although the log was moved into the file. A volume
+    /// that does not tell is believed to have enough: the write itself will tell.
+    fn too_little(&self, bytes: u64) -> Option<Space> {
+        let connection = self.connection.as_ref()?;
+        if Space::at_least(&self.path)?.holds(bytes) || Space::of(&self.path, connection)?.holds(bytes) {
+            return None;
+        }
+        volume::cut_log(connection);
+        Space::of(&self.path, connection).filter(|space| !space.holds(bytes))
     }
 
     fn commit(&mut self, waiting: &mut Vec<Command>) -> Result<Vec<Reply>, StoreError> {
@@ -205,11 +253,17 @@ impl Writer {
     }
 
     fn prune_when_due(&mut self) {
-        if self.pruned.elapsed() < self.prune_after {
+        let after = if self.short { self.prune_after.min(PRUNE_FOR_ROOM) } else { self.prune_after };
+        if self.pruned.elapsed() < after {
             return;
         }
         let Some(connection) = self.connection.as_mut() else { return };
-        let pruned = super::rows::prune(connection, self.keep, Utc::now());
+        // Before an event is refused for want of room, what is done with goes.
+        let (keep, most) = match self.short {
+            true => (Keep { bytes: 0, ..self.keep }, PRUNED_FOR_ROOM),
+            false => (self.keep, PRUNED_AT_ONCE),
+        };
+        let pruned = super::rows::prune(connection, keep, most, Utc::now());
         self.pruned = Instant::now();
         self.prune_after = if matches!(pruned, Ok(true)) { PRUNE_AGAIN } else { PRUNE_EVERY };
         if let Err(error) = pruned {
@@ -234,6 +288,15 @@ enum Carried {
 }
 
 impl Command {
+    /// How much it writes, of those that are refused where that does not fit.
+    fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::Accept { batch, .. } => Some(volume::bytes(batch)),
+            Self::Probe { .. } => Some(u64::from(PROBED_ROOM)),
+            Self::Fill { .. } | Self::Settle { .. } => None,
+        }
+    }
+
     fn carry_out(&mut self, batch: &mut Batch<'_>) -> Result<Carried, StoreError> {
         match self {
             Self::Accept { batch: entries, ignored, now, .. } => {

@@ -28,7 +28,7 @@ pub const DENIED: &str = "denied";
 #[derive(Debug, Serialize)]
 pub struct Entry<'e> {
     /// When.
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "milliseconds")]
     pub time: DateTime<Utc>,
     /// `verify`, `secret` or `log`.
     pub asked: &'static str,
@@ -57,7 +57,7 @@ pub struct Entry<'e> {
     pub address: Option<String>,
 }
 
-fn seconds<S: serde::Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+fn milliseconds<S: serde::Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
