@@ -28,14 +28,16 @@ pub(super) fn is_surely(object: &Json<'_>) -> bool {
     object.member("output_fields").is_map() || (said && (PRIORITIES.contains(&&*priority) || priority == "info"))
 }
 
+/// What Falco measures of itself: the rules' names.
+pub(super) const MEASURED: [&str; 2] =
+    ["Falco internal: metrics snapshot", "Falco internal: resource utilization notification"];
+
 /// What Falco and falcosidekick send about themselves, and is no event: Falco's metrics (`metrics.output_rule`), and what
 /// falcosidekick makes of `POST /test`. System calls that Falco dropped are one: something was not seen.
 pub(super) fn ignored(object: &Json<'_>) -> Option<Ignored> {
     let rule = object.member("rule").str()?.trim();
     match rule {
-        "Falco internal: metrics snapshot" | "Falco internal: resource utilization notification" => {
-            Some(Ignored::SensorMetrics)
-        }
+        rule if MEASURED.contains(&rule) => Some(Ignored::SensorMetrics),
         "Test rule" => {
             let said = object.member("output").str().unwrap_or_default();
             said.contains("test from falcosidekick").then_some(Ignored::Test)

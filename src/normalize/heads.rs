@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::falco;
+
 /// Heads within heads: syslog's in a line of containerd's, say.
 const MOST: usize = 4;
 
@@ -63,12 +65,12 @@ pub(super) fn length(line: &str) -> usize {
     HEADS.find(line).map_or(0, |heads| heads.end())
 }
 
-/// Whether a line is an alert of Falco as a sentence, which has neither a rule nor fields. What Falco tells of itself is
+/// Whether a line is an alert of Falco as a sentence, which has neither a rule nor fields. What Falco measures of itself is
 /// none.
 pub(super) fn is_alert(line: &str) -> bool {
     let is_said = |said: &str| {
         let told = PRIORITIES.iter().find_map(|priority| said.strip_prefix(priority));
-        told.is_some_and(|told| !told.starts_with("Falco internal: "))
+        told.is_some_and(|told| !falco::MEASURED.iter().any(|measured| told.starts_with(measured)))
     };
     // Most lines of most logs have no such word.
     if !line.match_indices(": ").any(|(at, colon)| is_said(&line[at + colon.len()..])) {
@@ -150,12 +152,14 @@ mod tests {
             "2026-11-20T08:00:01.887654321+0000: Critical Reverse shell",
             "<5>Nov 20 08:00:01 node-1 falco: 07:00:00.123456789: Warning Sensitive file opened",
             "2026-11-20T08:00:01.8Z stdout F 07:00:00.123456789: Error x",
+            // Something was not seen.
+            "07:00:00.123456789: Debug Falco internal: syscall event drop. 2 system calls dropped in last second.",
         ] {
             assert!(is_alert(line), "{line}");
         }
         for line in [
             "Thu Nov 20 08:00:01 2026: Falco version: 0.43.0 (x86_64)",
-            "07:00:00.123456789: Debug Falco internal: syscall event drop. 2 system calls dropped in last second.",
+            "07:00:00.123456789: Informational Falco internal: metrics snapshot",
             "2026-11-20T08:00:01.8Z Notice to all",
             "07:00:00.123456789: Noticed",
             "2026-07-01 08:00:01,123: Error could not connect to the database",

@@ -1,13 +1,17 @@
 //! A delivery of several values: in a row, one a line, or in the lines of a log.
 
+use super::json::Json;
 use super::values::Values;
-use super::{Element, Elements, Ignored, heads, unreadable, values, wrapped};
+use super::{Element, Elements, Ignored, RECORD, heads, unreadable, values, wrapped};
 
 /// So many broken lines before the first good one, and it is not one document a line.
 const MOST_BROKEN_LINES: usize = 1_000;
 
 /// Why what stands in a line is kept when others were taken out of it.
 const BESIDE: &str = "what stands beside a value in it breaks off or is malformed";
+
+/// What programs write around the values of a line beside white space: the separators of GELF and of a JSON text sequence.
+const AROUND: [u8; 2] = [0, RECORD];
 
 impl Elements {
     /// Several values in a row, whatever stands between them; `None` when that is not what it is.
@@ -24,16 +28,16 @@ impl Elements {
     /// One value a line, some of them broken, or the lines of a log; `None` when no line holds anything, or when it looks
     /// like one broken document over several lines rather than many documents.
     pub(super) fn lines(mut self, body: &[u8]) -> Option<Self> {
-        let lines: Vec<&[u8]> =
-            body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
+        let lines: Vec<&[u8]> = body.split(|b| *b == b'\n').map(bare).filter(|line| !line.is_empty()).collect();
         let opens_a_document = lines.first().is_some_and(|line| matches!(line, [b'{' | b'[']));
         // Where the first line is none of JSON, these are the lines of a log.
         let of_log = lines.first().is_some_and(|line| !matches!(line, [b'{' | b'[', ..]));
-        let mut good = 0_usize;
+        let (mut good, mut broken) = (0_usize, 0_usize);
         for line in &lines {
             good += usize::from(self.line(line, of_log));
+            broken += usize::from(matches!(self.found.last(), Some(Element::Unreadable { .. })));
             // Rubbish of millions of lines is not kept line by line only to be refused as a whole.
-            if good == 0 && self.found.len() >= MOST_BROKEN_LINES {
+            if good == 0 && broken >= MOST_BROKEN_LINES {
                 return None;
             }
             if self.full {
@@ -83,7 +87,7 @@ impl Elements {
             Err(seeming) => seeming,
         };
         let seems = wrapped::not_taken(text);
-        let is_said = seems.is_none() && seeming.is_empty() && !values.left.iter().any(|left| values::begun(left));
+        let is_said = seems.is_none() && seeming.is_empty() && !values.left.iter().any(|left| values::is_part(left));
         match (row, seems.filter(|_| !values::opens(text))) {
             (_, Some(reason)) => {
                 let is_alert = reason == wrapped::AS_TEXT;
@@ -91,7 +95,7 @@ impl Elements {
                 return of_log || is_alert;
             }
             // What any program says in its log.
-            _ if is_said && heads::length(text) > 0 => self.keep(Element::Ignored(Ignored::Unrecognised)),
+            _ if is_said && heads::length(text) > 0 => self.keep(said(&values)),
             (Err(error), None) if values::opens(text) => self.broken_line(error, text),
             (_, None) => {
                 self.broken_line("it is neither an object nor an array, nor a line of a log with an event", text)
@@ -113,7 +117,8 @@ impl Elements {
         for left in &values.left {
             match wrapped::broken(left) {
                 Some(element) => self.keep(element),
-                None => self.broken_line(BESIDE, left),
+                None if values::begun(left) => self.broken_line(BESIDE, left),
+                None => {}
             }
         }
         true
@@ -121,5 +126,22 @@ impl Elements {
 
     fn broken_line(&mut self, error: impl std::fmt::Display, line: &str) {
         self.keep(unreadable(format!("this line cannot be read as JSON: {error}"), line));
+    }
+}
+
+/// A line without what programs write around it.
+fn bare(line: &[u8]) -> &[u8] {
+    let is_around = |byte: &u8| byte.is_ascii_whitespace() || AROUND.contains(byte);
+    let start = line.iter().position(|byte| !is_around(byte)).unwrap_or(line.len());
+    let end = line.iter().rposition(|byte| !is_around(byte)).map_or(start, |last| last + 1);
+    &line[start..end]
+}
+
+/// What a program said in its log, when that is no event: words, or an object of its own.
+fn said(values: &Values<'_>) -> Element {
+    let object = values.found.first().and_then(|value| serde_json::from_str::<Json<'_>>(value).ok());
+    match object {
+        Some(object) => Element::Unknown { kind: Ignored::Unrecognised, members: wrapped::names(&object) },
+        None => Element::Ignored(Ignored::Unrecognised),
     }
 }

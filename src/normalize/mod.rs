@@ -60,8 +60,8 @@ pub enum Element {
     Event {
         /// In our own words.
         event: Event,
-        /// The element as it was delivered (its JSON text); of a notification, in an envelope of its own; of a log
-        /// entry whose time stands for its own, with that.
+        /// The element as it was delivered (its JSON text); of a notification, in an envelope of its own; an event
+        /// of Falco that has the time of its log entry, with that.
         body: String,
     },
     /// Something valid that opens no finding.
@@ -350,14 +350,34 @@ impl Elements {
     /// # Errors
     /// When nothing is: why an event that seems to be in it was not taken.
     fn unwrapped(&mut self, text: &str) -> Result<(), Option<String>> {
-        let mut taken: Vec<Range<usize>> = Vec::new();
-        let mut left = Vec::new();
+        let (mut taken, mut left) = (Vec::new(), Vec::new());
         let logged = wrapped::logged(text).or_else(|| self.logged.clone());
-        for inner in wrapped::candidates(text) {
+        self.take_from(wrapped::candidates(text), logged.as_ref(), &mut taken, &mut left);
+        if taken.is_empty() {
+            self.take_from(wrapped::copies(text), logged.as_ref(), &mut taken, &mut left);
+        }
+        // Where nothing is taken, the wrapper itself is kept for what is left.
+        if taken.is_empty() {
+            return Err(left.into_iter().find_map(Element::reason));
+        }
+        left.into_iter().for_each(|element| self.keep(element));
+        Ok(())
+    }
+
+    /// Takes of members of a wrapper what is ours, the same only once; notes where it stands then among the elements, and
+    /// what is left over.
+    fn take_from(
+        &mut self,
+        inners: Vec<Values<'_>>,
+        logged: Option<&String>,
+        taken: &mut Vec<Range<usize>>,
+        left: &mut Vec<Element>,
+    ) {
+        for inner in inners {
             if self.full {
                 break;
             }
-            let elements = match self.carried(&inner, logged.clone()) {
+            let elements = match self.carried(&inner, logged.cloned()) {
                 Ok(elements) => elements,
                 Err(seeming) => {
                     left.extend(seeming);
@@ -374,12 +394,6 @@ impl Elements {
                 taken.push(start..self.found.len());
             }
         }
-        // Where nothing is taken, the wrapper itself is kept for what is left.
-        if taken.is_empty() {
-            return Err(left.into_iter().find_map(Element::reason));
-        }
-        left.into_iter().for_each(|element| self.keep(element));
-        Ok(())
     }
 
     /// The elements that a wrapper or a line of a log carries, with what breaks off in it. `logged` is when a log entry

@@ -119,6 +119,12 @@ pub(super) fn begun(left: &str) -> bool {
     begins && row(said).is_err()
 }
 
+/// Whether what was left may be a part of an object that breaks off at its end or at its beginning: a long line is cut by
+/// containerd.
+pub(super) fn is_part(left: &str) -> bool {
+    begun(left) || left.contains("\":") || left.contains("\\\":")
+}
+
 /// The objects, and the lists of them, with which a text's lines begin, behind what a log is known to write there. What
 /// stands anywhere else in a line is what somebody said.
 pub(super) fn read(text: &str) -> Values<'_> {
@@ -127,7 +133,10 @@ pub(super) fn read(text: &str) -> Values<'_> {
 
 fn read_to(text: &str, depth: usize) -> Values<'_> {
     let mut values = Values::default();
-    if depth == 0 || !(opens(text) || signs::may_be_in(text)) {
+    // Most texts of most logs hold neither an object nor a name of ours.
+    if depth == 0
+        || !(opens(text) || ["{\"", "{\\\""].iter().any(|begins| text.contains(begins)) || signs::may_be_in(text))
+    {
         values.leave(text);
         return values;
     }

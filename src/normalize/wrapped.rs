@@ -21,7 +21,7 @@ use crate::text::{cut, shown};
 pub(super) const DEEPEST: usize = 3;
 
 /// Where shippers put what they carry: as an object, a list or JSON text.
-const MEMBERS: [&str; 27] = [
+const MEMBERS: [&str; 24] = [
     "event",
     "events",
     "policyEvent",
@@ -41,15 +41,16 @@ const MEMBERS: [&str; 27] = [
     "value",
     "jsonPayload",
     "textPayload",
-    "log_processed",
-    "parsed",
-    "json",
     "short_message",
     "_source",
     "detail",
     "Message",
     "MESSAGE",
 ];
+
+/// Where they put what they parsed of a text that they send too. The parser may have changed it: Fluent Bit's takes the
+/// time out.
+const COPIES: [&str; 3] = ["log_processed", "parsed", "json"];
 
 /// Where that may be in base64: in CloudEvents, in messages of Pub/Sub, in records of Firehose and of Kafka.
 const ENCODED: [&str; 3] = ["data_base64", "data", "value"];
@@ -72,6 +73,15 @@ const LONGEST_NAME: usize = 64;
 
 /// What an object may be wrapped around, one for each member that may carry something.
 pub(super) fn candidates(text: &str) -> Vec<Values<'_>> {
+    carried_by(&MEMBERS, text)
+}
+
+/// The same of the members that hold a copy, for where nothing was taken of the others.
+pub(super) fn copies(text: &str) -> Vec<Values<'_>> {
+    carried_by(&COPIES, text)
+}
+
+fn carried_by<'t>(names: &[&str], text: &'t str) -> Vec<Values<'t>> {
     let members = raw_members(text);
     let inner = |name: &&str| {
         let raw = raw_member(&members, name)?;
@@ -86,7 +96,7 @@ pub(super) fn candidates(text: &str) -> Vec<Values<'_>> {
         let is_encoded = plain.found.is_empty() && ENCODED.contains(name);
         Some(is_encoded.then(|| decoded(&text)).flatten().unwrap_or(plain))
     };
-    MEMBERS.iter().filter_map(inner).collect()
+    names.iter().filter_map(inner).collect()
 }
 
 /// When an entry of Cloud Logging was written, if the object is one and says so: the JSON text of its `timestamp`.

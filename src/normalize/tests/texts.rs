@@ -246,7 +246,9 @@ fn what_stands_behind_an_event_on_its_line_is_taken_or_kept() {
         taken_and_kept(&format!("\u{1e}{a}\n\u{1e}{}\n\u{1e}{b}\n", &b[..10])),
         ("ab".to_owned(), vec![b[..10].to_owned()])
     );
-    assert_eq!(taken_and_kept(&format!("{a} (end)")), ("a".to_owned(), vec!["… (end)".to_owned()]));
+    for around in [format!("{a} (end)"), format!("{a}\n\0{b}\0\n\u{1e}{a}\n\0").replace('\n', "\n\0")] {
+        assert_eq!(taken_and_kept(&around).1, [""; 0], "{around}");
+    }
     let said = format!("{a} falco: {b}");
     let (taken, kept) = taken_and_kept(&said);
     assert_eq!((&*taken, kept.len()), ("a", 1), "what follows does not begin a line");
@@ -295,7 +297,9 @@ fn what_any_program_says_in_its_log_is_kept_no_more_than_in_a_wrapper() {
     let read = |lines: &[&str]| {
         let body = lines.join("\n");
         let count = |is: fn(&Element) -> bool| elements(&body).iter().filter(|element| is(element)).count();
-        let ignored = count(|element| matches!(element, Element::Ignored(Ignored::Unrecognised)));
+        let ignored = count(
+            |element| matches!(element, Element::Ignored(kind) | Element::Unknown { kind, .. } if *kind == Ignored::Unrecognised),
+        );
         (ignored, count(|element| matches!(element, Element::Unreadable { .. })), events(&body).len())
     };
     for said in [
@@ -324,9 +328,20 @@ fn what_any_program_says_in_its_log_is_kept_no_more_than_in_a_wrapper() {
         &format!("[ 1234.567890] sshd: Invalid user {a}"),
         &format!("Nov 23 08:00:00 h relay[12]: {{\"odd\":{{\"odd\":{a}}}}}"),
         "Nov 23 08:00:00 h falco[12]: 07:00:00.123456789: Notice A shell was spawned",
+        "Nov 23 08:00:00 h falco: 07:00:00.1: Critical Falco internal: syscall event drop. 2000 system calls dropped",
+        // The end of a line that containerd cut, as its beginning is.
+        r#"2026-11-20T08:00:01.8Z stdout F cmdline":"nc -e"},"rule":"Reverse shell","source":"syscall"}"#,
     ] {
         assert_eq!(read(&[&a, kept]), (0, 1, 1), "{kept}");
     }
+    let learned =
+        r#"{"id":"m","type":"policy","content":{"type":"workloadMLRuntimeDetection","policyId":7,"command":"xmrig"}}"#;
+    let quoted = json!(learned);
+    for taken in [format!("Nov 23 08:00:00 h sysdig: {learned}"), format!("level=info msg={quoted}")] {
+        assert_eq!(read(&[&a, &taken]), (0, 0, 2), "an event without a sign: {taken}");
+    }
+    let many = "2026-11-20T08:00:01.8Z stdout F said\n".repeat(2_000);
+    assert_eq!(events(&format!("{many}{a}")).len(), 1);
 }
 
 #[test]

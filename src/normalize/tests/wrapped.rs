@@ -93,6 +93,8 @@ fn what_services_wrap_around_an_event_is_taken_off() {
     let falco = fixture!("falco/shell.json");
     let base64 = STANDARD.encode(falco);
     let object: Value = serde_json::from_str(falco).unwrap();
+    let mut as_parsed = object.clone();
+    as_parsed.as_object_mut().unwrap().remove("time").unwrap();
     for body in [
         json!([{"log": format!("2025-05-18T10:18:15.6Z stdout F {falco}\n"), "stream": "stdout"}]),
         json!({"message": format!("<134>1 2025-05-18T10:18:15.6Z node-1 falco 7 - - {falco}"), "facility": 16}),
@@ -105,6 +107,7 @@ fn what_services_wrap_around_an_event_is_taken_off() {
         json!([{"insertId": "i", "logName": "projects/p/logs/stdout", "timestamp": "2026-11-20T08:00:01.8Z",
             "textPayload": falco}]),
         json!({"date": 1.5, "log": falco, "log_processed": object, "kubernetes": {"pod_name": "falco-x"}}),
+        json!({"date": 1.5, "log": falco, "log_processed": as_parsed}),
         json!({"date": 1.5, "log_processed": object, "kubernetes": {"pod_name": "falco-x"}}),
         json!({"@timestamp": "x", "agent": {"type": "filebeat"}, "log": {"offset": 1}, "json": object}),
         json!({"stream": "stdout", "parsed": object}),
@@ -117,7 +120,7 @@ fn what_services_wrap_around_an_event_is_taken_off() {
 }
 
 #[test]
-fn an_event_without_a_time_has_that_of_the_log_entry_it_is_in() {
+fn an_event_of_falco_without_a_time_has_that_of_the_log_entry_it_is_in() {
     let event = json!({"rule": "R", "priority": "Notice", "output": "o", "output_fields": {"proc.name": "sh"}});
     let entry = |member: &str, payload: Value| json!({"insertId": "i", "logName": "projects/p/logs/stdout", "timestamp": "2026-11-20T08:00:01.8Z", member: payload});
     let logged = "2026-11-20T08:00:01.8Z".parse::<DateTime<Utc>>().unwrap();
