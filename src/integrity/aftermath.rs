@@ -21,7 +21,9 @@ pub(super) enum Aftermath {
     Passed,
     /// There is no such VM where the report says.
     Gone,
-    /// It does not run.
+    /// It is not where the report says, but elsewhere.
+    Elsewhere,
+    /// It did not run, or not yet.
     NotRunning,
     /// Stopping it loses what is on its local SSDs.
     LocalSsd,
@@ -52,7 +54,8 @@ impl Aftermath {
     /// What the reason of an answer that was not done says.
     fn because(reason: Reason) -> Self {
         match reason {
-            Reason::Gone | Reason::IdDiffers | Reason::PlaceDiffers | Reason::OtherVm => Self::Gone,
+            Reason::Gone | Reason::IdDiffers | Reason::OtherVm => Self::Gone,
+            Reason::PlaceDiffers => Self::Elsewhere,
             Reason::NotRunning => Self::NotRunning,
             Reason::Restarted | Reason::StartUnknown | Reason::NewerBoot | Reason::NewerReport => Self::BootedSince,
             Reason::PassedSince => Self::Passed,

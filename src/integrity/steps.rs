@@ -10,6 +10,9 @@ use super::finding::category;
 use super::judgement::Judgement;
 use crate::text::{self, shell};
 
+/// Of a VM that is in another place than its report says: the commands, which name that place, would miss it.
+const ELSEWHERE: &str = "The VM is not where the report says; the answer tells where it is. Look at it there, and set this finding inactive when it is dealt with.";
+
 /// Commands about one VM. gcloud takes the numeric id in a VM's place, which no other VM has: a name may be given anew
 /// before somebody reads this.
 struct Commands {
@@ -161,6 +164,7 @@ impl Commands {
         let unexpected = format!("If it is not expected: {evidence}");
         match left {
             Aftermath::Gone => steps.push(gone(entry)),
+            Aftermath::Elsewhere => steps.push(ELSEWHERE.to_owned()),
             Aftermath::BootedSince => steps.extend([self.decide_on_the_last_boot(), unexpected, self.stop(left)]),
             Aftermath::Relearned => steps.extend([
                 format!("The baseline was relearned since, so leave that as it is. See what the VM learned, and that its next boot passes: `{later_reports} | sysdig-scc integrity explain -`"),
@@ -169,8 +173,7 @@ impl Commands {
             ]),
             Aftermath::Done(_) | Aftermath::NotRunning => {
                 steps.extend((check == Check::LateBoot).then(|| self.approve(context)));
-                let done = if let Aftermath::Done(action) = left { action.done() } else { "as it is, not running" };
-                steps.push(format!("If it is not expected, leave the VM {done}.{}", self.unless_kept(answer)));
+                steps.push(format!("If it is not expected, {}.{}", self.leave(left), self.unless_kept(answer)));
                 steps.extend(self.back_again(left, context));
             }
             _ => {
@@ -189,6 +192,7 @@ impl Commands {
         match left {
             Aftermath::Passed => return self.over(Check::BootIncomplete),
             Aftermath::Gone => return vec![early, gone(entry)],
+            Aftermath::Elsewhere => return vec![early, ELSEWHERE.to_owned()],
             _ => {}
         }
         let mut steps = vec![
@@ -198,9 +202,8 @@ impl Commands {
         ];
         match left {
             Aftermath::Done(_) | Aftermath::NotRunning => {
-                let done = if let Aftermath::Done(action) = left { action.done() } else { "as it is, not running," };
                 let unless_kept = self.unless_kept(context.answer.as_ref());
-                steps.push(format!("Leave the VM {done} until that is known.{unless_kept}"));
+                steps.push(format!("Until that is known, {}.{unless_kept}", self.leave(left)));
                 steps.extend(self.back_again(left, context));
             }
             Aftermath::BootedSince => {
@@ -258,6 +261,16 @@ impl Commands {
             "See what the VM booted last, and decide on that; relearning now would learn that boot: `{} | sysdig-scc integrity explain -`",
             self.later_reports
         )
+    }
+
+    /// Of a VM that is down, or was on its way up.
+    fn leave(&self, left: Aftermath) -> String {
+        match left {
+            Aftermath::Done(action) => format!("leave the VM {}", action.done()),
+            _ => {
+                format!("leave the VM as it is if it does not run (`{}`), else stop it: `{}`", self.describe, self.stop)
+            }
+        }
     }
 
     fn stop(&self, left: Aftermath) -> String {
@@ -411,11 +424,19 @@ mod tests {
             (Reason::Relearned, &["relearned since, so leave that", STOP], &[LEARN, APPROVE]),
             (Reason::PassedSince, &["Compare it with the reports since"], &[LEARN, STOP, KEEP]),
             (Reason::Gone, &[inactive], &[LEARN, STOP, KEEP, "instances describe"]),
-            (Reason::PlaceDiffers, &[inactive], &[LEARN, STOP, KEEP]),
+            (Reason::PlaceDiffers, &["not where the report says"], &[LEARN, STOP, KEEP, "There is no VM"]),
             (
                 Reason::NotRunning,
-                &["leave the VM as it is, not running.", KEEP, APPROVE, "start 7 --", "resume 7 --"],
-                &[STOP, IMMEDIATELY],
+                &[
+                    "leave the VM as it is if it does not run",
+                    "else stop it",
+                    STOP,
+                    KEEP,
+                    APPROVE,
+                    "start 7 --",
+                    "resume 7 --",
+                ],
+                &[IMMEDIATELY],
             ),
             (Reason::LocalSsd, &["local SSDs is lost by that", "--zone=z --discard-local-ssd=true`", LEARN], &[]),
             (Reason::Interrupted, &[unknown, STOP, IMMEDIATELY], &[]),

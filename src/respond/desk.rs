@@ -185,8 +185,8 @@ impl Desk {
         state::update(&*self.store, CAPS, caps_key(plan.dry_run), taken).await
     }
 
-    /// Gives back a plan's share of the caps: nothing was changed for it. A dry run changes nothing, and keeps the share
-    /// of its own counts.
+    /// Gives back a plan's share of the caps: nothing was changed for it. A dry run keeps the share of its own counts; one
+    /// that became a dry run only since was counted among the real ones.
     pub async fn give_back(&self, plan: &Plan) -> Result<(), StateError> {
         let given_back = |mut stored: Option<Caps>| {
             if let Some(caps) = &mut stored {

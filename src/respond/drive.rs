@@ -10,6 +10,7 @@ use super::confirm::confirm;
 use super::desk::Held;
 use super::hands::Trouble;
 use super::responder::Responder;
+use crate::causes::chain;
 use crate::google::ApiError;
 use crate::google::compute::Instance;
 use crate::google::compute_acts::{Operation, Target};
@@ -400,9 +401,13 @@ impl<'a> Driver<'a> {
         self.held.plan.end(result, reason, told, now);
         self.save().await?;
         super::responder::told(self.plan());
-        // Last: a crash before it keeps the share, and nothing is done that was not counted.
-        if self.plan().counted && !self.plan().has_called() {
-            self.responder.desk.give_back(self.plan()).await?;
+        // Last: a crash before it keeps the share, as a state store does that fails here, and nothing is done that was not
+        // counted.
+        if self.plan().counted
+            && !self.plan().has_called()
+            && let Err(error) = self.responder.desk.give_back(self.plan()).await
+        {
+            tracing::warn!(error = chain(&error), "an answer's share of the caps could not be given back");
         }
         Err(Halt::Progress(Progress::Ended))
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::causes::chain;
 use crate::integrity::baseline::Baseline;
 use crate::state::{self, Body, Expected, StateError, Store, Version, body_of};
 
@@ -156,18 +157,25 @@ impl Baselines {
         let key = format!("{stamp}-{}", change.baseline);
         let line = self.store.write(JOURNAL, &key, &body_of(JOURNAL, &key, change)?, Expected::Absent).await?;
         *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        match work.await {
-            Ok(done) => {
-                let ((kind, key), body) = (STAMP, Body::from_iter([("time".to_owned(), stamp.into())]));
-                // It is changed, whatever becomes of the stamp: without one, it counts when what was read is too old.
-                self.store.write(kind, key, &body, Expected::Any).await.ok();
-                Ok(done)
-            }
-            Err(error) => {
-                // The first error is the one to tell; a line too many in the journal does no harm.
-                self.store.remove(JOURNAL, &key, Expected::Version(line)).await.ok();
-                Err(error)
-            }
+        let done = work.await;
+        // Also where it is not known whether it was done: a stamp too many costs one reading.
+        self.stamp_as(stamp).await;
+        // What may have been done keeps its line. The first error is the one to tell; a line too many does no harm.
+        if done.as_ref().is_err_and(|error| !matches!(error, StateError::Unavailable { .. })) {
+            self.store.remove(JOURNAL, &key, Expected::Version(line)).await.ok();
+        }
+        done
+    }
+
+    /// The change counts without it too: once what was read before is too old.
+    async fn stamp_as(&self, time: String) {
+        let ((kind, key), body) = (STAMP, Body::from_iter([("time".to_owned(), time.into())]));
+        if let Err(error) = self.store.write(kind, key, &body, Expected::Any).await {
+            let error = chain(&error);
+            tracing::warn!(
+                error,
+                "a change of a baseline counts only after BASELINE_CACHE_SECS, as it could not be told"
+            );
         }
     }
 }
