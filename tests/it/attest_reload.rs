@@ -116,6 +116,13 @@ async fn a_file_of_keys_verifies_one_issuers_tokens_only() {
     assert_eq!(asked(KEY.token(&of(ISSUER))).await, 200, "the last good policies stay, and their keys");
     std::fs::write(&ours, &theirs).unwrap();
     door.reload().unwrap();
-    assert_eq!(asked(KEY.token(&of(&other.url))).await, 200, "it is the only issuer's");
-    assert_eq!(asked(NEXT.token(&of(&other.url))).await, 401);
+    assert_eq!(
+        asked(KEY.token(&of(&other.url))).await,
+        401,
+        "a reload does not make it the only issuer's that is left"
+    );
+    assert_eq!(asked(NEXT.token(&of(&other.url))).await, 200, "whose keys are fetched as before");
+    std::fs::write(&ours, POLICY).unwrap();
+    door.reload().unwrap();
+    assert_eq!(asked(KEY.token(&of(ISSUER))).await, 200, "it is Google's all the time");
 }
