@@ -105,6 +105,11 @@ async fn a_file_of_keys_verifies_one_issuers_tokens_only() {
     std::fs::remove_file(&file).unwrap();
     assert!(look().is_err());
     assert!(keys.look_again().is_none(), "told once");
+    std::fs::create_dir(&file).unwrap();
+    std::fs::write(file.join("other.json"), jwks(&[&NEXT])).unwrap();
+    assert!(look().is_err(), "a folder in its place holds no keys");
+    std::fs::remove_dir_all(&file).unwrap();
+    assert!(look().is_err());
     assert_eq!(asked(rotated.token(&of(ISSUER))).await, 200, "the last good keys stay");
     std::fs::write(&file, jwks(&[&KEY])).unwrap();
     assert_eq!(look().unwrap(), 1);
