@@ -131,3 +131,19 @@ async fn a_file_of_keys_verifies_one_issuers_tokens_only() {
     door.reload().unwrap();
     assert_eq!(asked(KEY.token(&of(ISSUER))).await, 200, "it is Google's all the time");
 }
+
+#[tokio::test]
+async fn an_issuer_that_is_switched_off_owns_no_file_of_keys() {
+    let other = Issuer::with(None, jwks(&[&NEXT]));
+    let theirs = format!("issuer: {}\n{POLICY}", other.url);
+    let oidc = json!({"issuerUri": "http://127.0.0.1:1", "allowedAudiences": ["a"]});
+    let off = json!({"attributeCondition": "assertion.secboot", "oidc": oidc, "disabled": true}).to_string();
+    let kept = tempfile::tempdir().unwrap();
+    let file = kept.path().join("jwks.json");
+    std::fs::write(&file, jwks(&[&KEY])).unwrap();
+    let settings = [("ATTESTATION_JWKS_FILE", file.to_str().unwrap())];
+    let door = Door::beside(&settings, Parts::default(), &[("ours.yaml", &theirs), ("off.json", &off)]);
+    let token = KEY.token(&claims(SPACE, Utc::now().timestamp(), json!({ "iss": other.url })));
+    let asked = door.post("/attestation/verify", json!({ "token": token })).await;
+    assert_eq!(asked.0, 200, "the file is the other issuer's: {}", asked.1);
+}

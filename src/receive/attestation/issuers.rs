@@ -121,9 +121,15 @@ pub(crate) fn owner(table: &Table) -> Result<&str, FolderError> {
     Err(FolderError::Unowned { issuers: fetched.into_iter().collect::<Vec<_>>().join(", ") })
 }
 
-/// The issuers whose keys no policy holds itself.
+/// The issuers whose keys no policy holds itself: of the policies that are switched on, and where none is, of all.
 pub(crate) fn fetched(table: &Table) -> BTreeSet<&str> {
-    table.values().filter(|policy| policy.keys.is_none()).map(|policy| policy.issuer.as_str()).collect()
+    let without = table.values().filter(|policy| policy.keys.is_none());
+    let issuers = |on: bool| {
+        let counted = without.clone().filter(move |policy| !on || policy.off.is_none());
+        counted.map(|policy| policy.issuer.as_str()).collect::<BTreeSet<_>>()
+    };
+    let on = issuers(true);
+    if on.is_empty() { issuers(false) } else { on }
 }
 
 fn meant<'t>(fetched: &BTreeSet<&'t str>) -> &'t str {
