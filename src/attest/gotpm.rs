@@ -156,7 +156,7 @@ fn is_live(verified: &Verified, now: i64) -> bool {
 }
 
 /// The token, if its issuer vouches for it; `None` when nothing can be said: the issuer's keys are missing, or an old
-/// entry outlived its key.
+/// entry outlived its key, which is no longer published or published for something else.
 fn vouched(text: &str, issuer: &str, trust: Trust<'_>, now: DateTime<Utc>) -> Result<Option<Verified>, Reason> {
     let parts = take_apart(text)?;
     let over = unverified(&parts).get("exp").and_then(Json::as_i64).is_some_and(|exp| exp <= now.timestamp());
@@ -164,7 +164,7 @@ fn vouched(text: &str, issuer: &str, trust: Trust<'_>, now: DateTime<Utc>) -> Re
         Ok(verified) if Claims(&verified.claims).text("iss") == Some(issuer) => Ok(Some(verified)),
         Ok(_) => Err(Reason::Issuer),
         Err(Reason::KeysUnavailable) => Ok(None),
-        Err(Reason::KeyUnknown | Reason::ChainExpired) if over => Ok(None),
+        Err(Reason::KeyUnknown | Reason::KeyUnsuitable | Reason::ChainExpired) if over => Ok(None),
         Err(reason) => Err(reason),
     }
 }

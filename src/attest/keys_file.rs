@@ -46,7 +46,7 @@ impl KeysFile {
     /// # Errors
     /// When it gives no keys.
     pub fn load(path: &Path) -> Result<Self, KeysFileError> {
-        let first = Look::at(path);
+        let first = Look::of_file(path);
         let looks = Mutex::new(Looks::after(&first));
         let source = Arc::new(KeySource::fixed(read(path, first)?));
         Ok(Self { path: path.to_owned(), source, looks })

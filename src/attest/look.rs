@@ -8,9 +8,18 @@ use std::time::SystemTime;
 /// What one look finds.
 #[derive(Debug)]
 pub(super) struct Look {
+    kind: Kind,
     stamps: Vec<Stamp>,
     /// The files and what they hold, or why the folder cannot be read.
     pub(super) files: std::io::Result<Vec<Found>>,
+}
+
+/// What is looked at. What stands in a file's place is never taken for a folder, nor the other way round.
+#[derive(Debug, Clone, Copy, Default)]
+enum Kind {
+    #[default]
+    Folder,
+    File,
 }
 
 /// A file and what it holds.
@@ -21,14 +30,24 @@ pub(super) type Found = (PathBuf, std::io::Result<String>);
 type Stamp = (PathBuf, Option<SystemTime>, (u64, i64, i64), u64);
 
 impl Look {
-    pub(super) fn at(folder: &Path) -> Self {
+    /// At the policies of a folder.
+    pub(super) fn of_folder(folder: &Path) -> Self {
+        Self::of(Kind::Folder, folder)
+    }
+
+    /// At one file, which is found also when it is not there: then it cannot be read.
+    pub(super) fn of_file(file: &Path) -> Self {
+        Self::of(Kind::File, file)
+    }
+
+    fn of(kind: Kind, place: &Path) -> Self {
         // First, so that what changes while the files are read is found changed by the next look.
-        let stamps = stamps(folder);
+        let stamps = stamps(kind, place);
         let found = |path: PathBuf| {
             let text = std::fs::read_to_string(&path);
             (path, text)
         };
-        Self { stamps, files: files(folder).map(|files| files.into_iter().map(found).collect()) }
+        Self { kind, stamps, files: files(kind, place).map(|files| files.into_iter().map(found).collect()) }
     }
 
     fn contents(&self) -> Contents {
@@ -45,6 +64,7 @@ type Contents = Result<Vec<(PathBuf, Result<String, ErrorKind>)>, ErrorKind>;
 /// spare reading the files: some mounts have new ones at every look.
 #[derive(Debug)]
 pub(super) struct Looks {
+    kind: Kind,
     stamps: Vec<Stamp>,
     done: Contents,
     changed: Option<Contents>,
@@ -52,23 +72,23 @@ pub(super) struct Looks {
 
 impl Default for Looks {
     fn default() -> Self {
-        Self { stamps: Vec::new(), done: Ok(Vec::new()), changed: None }
+        Self { kind: Kind::default(), stamps: Vec::new(), done: Ok(Vec::new()), changed: None }
     }
 }
 
 impl Looks {
     /// After a first look, which nothing was compared with.
     pub(super) fn after(first: &Look) -> Self {
-        Self { stamps: first.stamps.clone(), done: first.contents(), changed: None }
+        Self { kind: first.kind, stamps: first.stamps.clone(), done: first.contents(), changed: None }
     }
 
     /// Looks again: a change that has settled since the look before.
-    pub(super) fn again(&mut self, folder: &Path) -> Option<Look> {
+    pub(super) fn again(&mut self, place: &Path) -> Option<Look> {
         let before = self.changed.take();
-        if stamps(folder) == self.stamps {
+        if stamps(self.kind, place) == self.stamps {
             return None;
         }
-        let now = Look::at(folder);
+        let now = Look::of(self.kind, place);
         let contents = now.contents();
         if contents == self.done {
             self.stamps = now.stamps;
@@ -83,12 +103,12 @@ impl Looks {
     }
 }
 
-fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    if folder.is_file() {
-        return Ok(vec![folder.to_owned()]);
+fn files(kind: Kind, place: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if let Kind::File = kind {
+        return Ok(vec![place.to_owned()]);
     }
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
+    for entry in std::fs::read_dir(place)? {
         let path = entry?.path();
         let policy =
             path.extension().is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
@@ -113,14 +133,14 @@ fn entry_changed(_: &std::fs::Metadata) -> (u64, i64, i64) {
     (0, 0, 0)
 }
 
-fn stamps(folder: &Path) -> Vec<Stamp> {
+fn stamps(kind: Kind, place: &Path) -> Vec<Stamp> {
     let stamp = |path: PathBuf| {
         let meta = std::fs::metadata(&path).ok();
         let meta = meta.as_ref();
         let entry = meta.map(entry_changed).unwrap_or_default();
         (path, meta.and_then(|meta| meta.modified().ok()), entry, meta.map_or(0, |meta| meta.len()))
     };
-    files(folder).unwrap_or_default().into_iter().map(stamp).collect()
+    files(kind, place).unwrap_or_default().into_iter().map(stamp).collect()
 }
 
 #[cfg(test)]
@@ -133,14 +153,32 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.yaml");
         std::fs::write(&path, "a").unwrap();
-        let (before, time) = (stamps(folder.path()), std::fs::metadata(&path).unwrap().modified().unwrap());
+        let (before, time) =
+            (stamps(Kind::Folder, folder.path()), std::fs::metadata(&path).unwrap().modified().unwrap());
         let new = folder.path().join("new");
         std::fs::write(&new, "b").unwrap();
         std::fs::File::options().write(true).open(&new).unwrap().set_modified(time).unwrap();
         std::fs::rename(&new, &path).unwrap();
-        let after = stamps(folder.path());
+        let after = stamps(Kind::Folder, folder.path());
         assert_eq!((before[0].1, before[0].3), (after[0].1, after[0].3));
         assert_ne!(before, after);
+    }
+
+    #[test]
+    fn neither_a_folder_in_a_files_place_nor_a_file_in_a_folders_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.yaml");
+        std::fs::write(&path, "whole").unwrap();
+        assert!(Look::of_folder(&path).files.is_err());
+        let [(_, found)] = &Look::of_file(folder.path()).files.unwrap()[..] else { panic!("one place, one finding") };
+        assert!(found.is_err());
+        let mut looks = Looks::after(&Look::of_file(&path));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("q.yaml"), "another").unwrap();
+        assert!(looks.again(&path).is_none());
+        let found = looks.again(&path).unwrap().files.unwrap();
+        assert!(matches!(&found[..], [(place, Err(_))] if *place == path), "{found:?}");
     }
 
     #[test]
@@ -148,7 +186,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.yaml");
         std::fs::write(&path, "whole").unwrap();
-        let mut looks = Looks::after(&Look::at(folder.path()));
+        let mut looks = Looks::after(&Look::of_folder(folder.path()));
         let mut held = || {
             let files = looks.again(folder.path())?.files.unwrap();
             Some(files.into_iter().map(|(_, text)| text.unwrap()).collect::<Vec<_>>())

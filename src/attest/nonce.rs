@@ -1,6 +1,6 @@
 //! Challenges: a nonce that proves, without memory, that it was made here, for what, and until when.
 //!
-//! 43 characters of base64url over 32 bytes: expiry, randomness, a mark that tells that it is ours whatever it is for, and
+//! 51 characters of base64url over 38 bytes: expiry, randomness, a mark that tells that it is ours whatever it is for, and
 //! a MAC over all of these and the purpose. That it is used once is kept where used tokens are kept, so challenges nobody
 //! answers cost nothing.
 
@@ -20,8 +20,8 @@ pub struct Challenges {
 }
 
 /// Where the mark begins, behind expiry and randomness, and where it ends.
-const MARKED: usize = 10;
-const BODY: usize = 16;
+const MARKED: usize = 16;
+const BODY: usize = 22;
 const MAC: usize = 16;
 
 impl Challenges {
@@ -30,8 +30,8 @@ impl Challenges {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), life }
     }
 
-    /// A nonce for a purpose, made at `now` from 6 random bytes; and when it ends, Unix seconds.
-    pub fn make(&self, purpose: &str, now: i64, random: [u8; 6]) -> (String, i64) {
+    /// A nonce for a purpose, made at `now` from 12 random bytes; and when it ends, Unix seconds.
+    pub fn make(&self, purpose: &str, now: i64, random: [u8; 12]) -> (String, i64) {
         let ends = now.saturating_add(i64::from(self.life));
         let mut bytes = u32::try_from(ends).unwrap_or(u32::MAX).to_be_bytes().to_vec();
         bytes.extend_from_slice(&random);
@@ -59,7 +59,8 @@ impl Challenges {
         if ours.is_empty() { Err(Reason::NonceExpired) } else { Ok(ours) }
     }
 
-    /// Whether one of `nonces` was made here, whatever for and however long ago.
+    /// Whether one of `nonces` was made here, whatever for and however long ago. Without a configured key that is known
+    /// of this process's nonces only: other replicas and earlier processes have other keys.
     pub fn any_made_here(&self, nonces: &[&str]) -> bool {
         nonces.iter().filter_map(|nonce| read(nonce)).any(|bytes| {
             let (marked, mark) = bytes[..BODY].split_at(MARKED);
@@ -97,8 +98,8 @@ mod tests {
     #[test]
     fn a_nonce_is_bound_to_purpose_time_and_key() {
         let ours = Challenges::new(&[7; 32], 300);
-        let (nonce, ends) = ours.make("secret:db", 1_790_000_000, [1; 6]);
-        assert_eq!(nonce.len(), 43);
+        let (nonce, ends) = ours.make("secret:db", 1_790_000_000, [1; 12]);
+        assert_eq!(nonce.len(), 51);
         assert_eq!(ours.find(&["other", &nonce], "secret:db", 1_790_000_010), Ok(vec![(nonce.as_str(), ends)]));
         assert_eq!(ours.find(&[&nonce], "secret:api", 1_790_000_010), Err(Reason::NonceMissing));
         assert_eq!(ours.find(&[&nonce], "secret:db", ends), Err(Reason::NonceExpired));
@@ -111,19 +112,19 @@ mod tests {
     #[test]
     fn a_nonce_is_known_as_ours_whatever_it_is_for() {
         let ours = Challenges::new(&[7; 32], 300);
-        let (nonce, _) = ours.make("secret:db", 1_790_000_000, [1; 6]);
+        let (nonce, _) = ours.make("secret:db", 1_790_000_000, [1; 12]);
         assert!(ours.any_made_here(&["other", &nonce]));
         assert!(!Challenges::new(&[8; 32], 300).any_made_here(&[&nonce]));
-        let stranger = URL_SAFE_NO_PAD.encode([9; 32]);
+        let stranger = URL_SAFE_NO_PAD.encode([9; 38]);
         assert!(!ours.any_made_here(&["other", "", &nonce[1..], &stranger]));
     }
 
     #[test]
     fn every_nonce_for_the_purpose_that_has_not_expired_is_found_once_the_longest_lasting_first() {
         let ours = Challenges::new(&[7; 32], 10);
-        let (first, _) = ours.make("secret:db", 100, [1; 6]);
-        let (second, ends) = ours.make("secret:db", 107, [2; 6]);
-        let (other, _) = ours.make("secret:api", 107, [3; 6]);
+        let (first, _) = ours.make("secret:db", 100, [1; 12]);
+        let (second, ends) = ours.make("secret:db", 107, [2; 12]);
+        let (other, _) = ours.make("secret:api", 107, [3; 12]);
         let nonces = [first.as_str(), &second, &other, &first, "of-another-party"];
         let found = |now| ours.find(&nonces, "secret:db", now);
         assert_eq!(found(108), Ok(vec![(second.as_str(), ends), (first.as_str(), 110)]));

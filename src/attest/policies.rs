@@ -96,7 +96,7 @@ impl Policies {
     /// # Errors
     /// The first one that is not.
     pub fn load(folder: &Path) -> Result<Self, FolderError> {
-        let first = Look::at(folder);
+        let first = Look::of_folder(folder);
         let looks = Mutex::new(Looks::after(&first));
         let table = watch::Sender::new(Arc::new(all_good(folder, first)?));
         Ok(Self { folder: Some(folder.to_owned()), table, check: None, looks })
@@ -104,7 +104,7 @@ impl Policies {
 
     /// The good ones among a folder's files, and what is wrong with each of the others.
     pub fn look(folder: &Path) -> (Table, Vec<FolderError>) {
-        read_all(folder, Look::at(folder))
+        read_all(folder, Look::of_folder(folder))
     }
 
     /// Makes sure that the policies fulfil something more, now and whenever they are reloaded.

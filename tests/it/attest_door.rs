@@ -669,7 +669,9 @@ fn tokens_in_logs_are_recognised_cut_out_and_compared() {
     assert_eq!(gotpm::classify(&json!({"logName": "projects/p/logs/other", "jsonPayload": {"token": "x"}})), None);
     let redacted = gotpm::redact(&good).to_string();
     assert!(!redacted.contains(&text) && redacted.contains("sha256"), "{redacted}");
-    let keys = KeySet::read(jwks(&[&KEY]).as_bytes()).unwrap();
+    let mut unsuitable = NEXT.jwk();
+    unsuitable["use"] = json!("enc");
+    let keys = KeySet::read(json!({"keys": [KEY.jwk(), unsuitable]}).to_string().as_bytes()).unwrap();
     let roots = Roots::default();
     let trust = Trust { keys: Some(&keys), roots: &roots };
     let names = |entry: &Json| {
@@ -680,6 +682,12 @@ fn tokens_in_logs_are_recognised_cut_out_and_compared() {
         names(&entry(json!({"token": text}), "666")),
         ["ATTESTATION_TOKEN_EXPOSED", "ATTESTATION_CLAIMS_INCONSISTENT"]
     );
+    let of_unsuitable = |ago: i64| {
+        let token = NEXT.token(&claims(VM, now.timestamp() - ago, json!({})));
+        names(&entry(json!({ "token": token }), "5566778899001122334"))
+    };
+    assert_eq!(of_unsuitable(60), ["ATTESTATION_TOKEN_INVALID"]);
+    assert_eq!(of_unsuitable(7200), [""; 0], "it was signed while the key was for signing");
     let forged = NEXT.token_of(
         &json!({"alg": "RS256", "kid": KEY.kid}).to_string(),
         &claims(VM, now.timestamp(), json!({})).to_string(),

@@ -105,6 +105,11 @@ async fn a_file_of_keys_verifies_one_issuers_tokens_only() {
     std::fs::remove_file(&file).unwrap();
     assert!(look().is_err());
     assert!(keys.look_again().is_none(), "told once");
+    std::fs::create_dir(&file).unwrap();
+    std::fs::write(file.join("other.json"), jwks(&[&NEXT])).unwrap();
+    assert!(look().is_err(), "a folder in its place holds no keys");
+    std::fs::remove_dir_all(&file).unwrap();
+    assert!(look().is_err());
     assert_eq!(asked(rotated.token(&of(ISSUER))).await, 200, "the last good keys stay");
     std::fs::write(&file, jwks(&[&KEY])).unwrap();
     assert_eq!(look().unwrap(), 1);
@@ -116,6 +121,29 @@ async fn a_file_of_keys_verifies_one_issuers_tokens_only() {
     assert_eq!(asked(KEY.token(&of(ISSUER))).await, 200, "the last good policies stay, and their keys");
     std::fs::write(&ours, &theirs).unwrap();
     door.reload().unwrap();
-    assert_eq!(asked(KEY.token(&of(&other.url))).await, 200, "it is the only issuer's");
-    assert_eq!(asked(NEXT.token(&of(&other.url))).await, 401);
+    assert_eq!(
+        asked(KEY.token(&of(&other.url))).await,
+        401,
+        "a reload does not make it the only issuer's that is left"
+    );
+    assert_eq!(asked(NEXT.token(&of(&other.url))).await, 200, "whose keys are fetched as before");
+    std::fs::write(&ours, POLICY).unwrap();
+    door.reload().unwrap();
+    assert_eq!(asked(KEY.token(&of(ISSUER))).await, 200, "it is Google's all the time");
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_switched_off_owns_no_file_of_keys() {
+    let other = Issuer::with(None, jwks(&[&NEXT]));
+    let theirs = format!("issuer: {}\n{POLICY}", other.url);
+    let oidc = json!({"issuerUri": "http://127.0.0.1:1", "allowedAudiences": ["a"]});
+    let off = json!({"attributeCondition": "assertion.secboot", "oidc": oidc, "disabled": true}).to_string();
+    let kept = tempfile::tempdir().unwrap();
+    let file = kept.path().join("jwks.json");
+    std::fs::write(&file, jwks(&[&KEY])).unwrap();
+    let settings = [("ATTESTATION_JWKS_FILE", file.to_str().unwrap())];
+    let door = Door::beside(&settings, Parts::default(), &[("ours.yaml", &theirs), ("off.json", &off)]);
+    let token = KEY.token(&claims(SPACE, Utc::now().timestamp(), json!({ "iss": other.url })));
+    let asked = door.post("/attestation/verify", json!({ "token": token })).await;
+    assert_eq!(asked.0, 200, "the file is the other issuer's: {}", asked.1);
 }

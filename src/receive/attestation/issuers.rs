@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -18,8 +18,9 @@ use crate::config::attestation::AttestationConfig;
 pub(super) struct Issuers {
     sources: Mutex<BTreeMap<String, Arc<KeySource>>>,
     file: Option<Arc<KeysFile>>,
-    /// Whose keys the file holds, as the policies are now.
-    owner: Mutex<Option<String>>,
+    /// Whose keys the file holds: settled by the first policies that leave keys to be found, never by a reload, as the
+    /// keys in use would then verify another issuer's tokens.
+    owner: OnceLock<String>,
     /// The issuer that a stand-in is configured for, and where that is.
     stand_in: Option<(String, String)>,
     cache: Option<PathBuf>,
@@ -32,7 +33,7 @@ impl Issuers {
         Ok(Self {
             sources: Mutex::default(),
             file,
-            owner: Mutex::default(),
+            owner: OnceLock::new(),
             stand_in: stand_in(config, table),
             cache: config.keys_cache.clone(),
             rules,
@@ -41,7 +42,8 @@ impl Issuers {
 
     /// Holds a source for every issuer that must be asked.
     pub(super) fn hold(&self, table: &Table) -> Result<(), FolderError> {
-        let owner = self.file.as_ref().map(|_| owner(table)).transpose()?;
+        let ruled = self.file.as_ref().map(|_| owner(table)).transpose()?;
+        let owner = self.owner.get().map(String::as_str).or(ruled);
         for policy in table.values().filter(|policy| policy.keys.is_none()) {
             if owner == Some(&policy.issuer) {
                 continue;
@@ -49,19 +51,21 @@ impl Issuers {
             let unusable = |source| FolderError::Issuer { policy: policy.name.clone(), source };
             self.source(&policy.issuer).map_err(unusable)?;
         }
-        if let Some(owner) = owner {
-            if fetched(table).len() > 1 {
+        let fetched = fetched(table);
+        if let Some(ruled) = ruled.filter(|_| !fetched.is_empty()) {
+            let owner = self.owner.get_or_init(|| ruled.to_owned());
+            if owner != ruled {
+                tracing::warn!(issuer = owner, restarted = ruled, "{KEPT}");
+            } else if fetched.len() > 1 {
                 tracing::warn!(issuer = owner, "{SEVERAL}");
             }
-            *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(owner.to_owned());
         }
         Ok(())
     }
 
     /// One issuer's keys must never verify another's tokens: the file is its owner's alone.
     fn owned(&self, issuer: &str) -> Option<Arc<KeySource>> {
-        let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = self.file.as_ref().filter(|_| owner.as_deref() == Some(issuer))?;
+        let file = self.file.as_ref().filter(|_| self.owner.get().is_some_and(|owner| owner == issuer))?;
         Some(Arc::clone(file.source()))
     }
 
@@ -95,6 +99,10 @@ impl Issuers {
 pub(crate) const SEVERAL: &str =
     "the policies name several issuers: ATTESTATION_JWKS_FILE is taken for this one's keys, the others' are fetched";
 
+/// What is told when a restart would take the file for another issuer's keys.
+const KEPT: &str = "the changed policies name other issuers: ATTESTATION_JWKS_FILE stays this one's keys until a restart, \
+                    which takes it for another one's; all others' keys are fetched";
+
 /// The configured endpoint stands for the only issuer there is, else for Google's.
 pub(crate) fn stand_in(config: &AttestationConfig, table: &Table) -> Option<(String, String)> {
     config.endpoint.clone().map(|endpoint| (meant(&fetched(table)).to_owned(), endpoint))
@@ -113,9 +121,15 @@ pub(crate) fn owner(table: &Table) -> Result<&str, FolderError> {
     Err(FolderError::Unowned { issuers: fetched.into_iter().collect::<Vec<_>>().join(", ") })
 }
 
-/// The issuers whose keys no policy holds itself.
+/// The issuers whose keys no policy holds itself: of the policies that are switched on, and where none is, of all.
 pub(crate) fn fetched(table: &Table) -> BTreeSet<&str> {
-    table.values().filter(|policy| policy.keys.is_none()).map(|policy| policy.issuer.as_str()).collect()
+    let without = table.values().filter(|policy| policy.keys.is_none());
+    let issuers = |on: bool| {
+        let counted = without.clone().filter(move |policy| !on || policy.off.is_none());
+        counted.map(|policy| policy.issuer.as_str()).collect::<BTreeSet<_>>()
+    };
+    let on = issuers(true);
+    if on.is_empty() { issuers(false) } else { on }
 }
 
 fn meant<'t>(fetched: &BTreeSet<&'t str>) -> &'t str {

@@ -204,7 +204,7 @@ impl Attestor {
             return Err(Refused::Purpose);
         }
         self.0.nonces.check_key(&client::key(*address)).map_err(|_| Refused::TooManyChallenges)?;
-        let mut random = [0u8; 6];
+        let mut random = [0u8; 12];
         rand::fill(&mut random);
         Ok(self.0.challenges.make(purpose, now.timestamp(), random))
     }
