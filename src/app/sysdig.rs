@@ -36,8 +36,8 @@ pub(super) fn poller(config: &Config, intake: &Intake, state: &Arc<dyn Store>) -
 
 /// What the lease on polling is held under: no two processes may have the same name. State in a file may be shared by
 /// connectors of this machine, each of which has the lock on an outbox of its own: its path is the name, which must
-/// differ between containers too. Whoever comes after a crash is then the same, and need not wait for the lease to run out. Elsewhere an outbox has the same path on
-/// all replicas, or is another one at the next start.
+/// differ between containers too. Whoever comes after a crash is then the same, and need not wait for the lease to run
+/// out. Elsewhere an outbox has the same path on all replicas, or is another one at the next start.
 fn replica(state: &StateUrl, outbox: &OutboxConfig) -> String {
     match state {
         StateUrl::Sqlite(_) | StateUrl::Memory if !outbox.ephemeral => {

@@ -140,7 +140,8 @@ impl Attestor {
     }
 
     /// Every nonce made here for this secret that has not expired, none ever used; else, unless nonces are required or
-    /// there is one made here for something else, a token never used. A token that was good for its nonce is no bearer's token any more, for any secret.
+    /// there is one made here for something else, a token never used. A token that was good for its nonce is no bearer's
+    /// token any more, for any secret.
     fn fresh(&self, name: &str, verified: &Verified, now: DateTime<Utc>) -> Result<Wanted, Reason> {
         let token = Thing { what: verified.hash.0, until: verified.expires + 120 };
         let nonces = Claims(&verified.claims).nonces();
