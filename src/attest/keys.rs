@@ -9,7 +9,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value as Json;
 
 use super::json;
-use super::reason::Reason;
 
 /// The keys of one issuer.
 #[derive(Debug, Default, Clone)]
@@ -64,10 +63,9 @@ impl KeySet {
         self.keys.get(kid)
     }
 
-    /// The same, or why there is none.
-    pub fn verifying(&self, kid: &str) -> Result<&VerifyingKey, Reason> {
-        let published = || if self.unsuitable.contains(kid) { Reason::KeyUnsuitable } else { Reason::KeyUnknown };
-        self.find(kid).ok_or_else(published)
+    /// Whether a key with this id is published that verifies nothing here.
+    pub fn has_unsuitable(&self, kid: &str) -> bool {
+        self.unsuitable.contains(kid)
     }
 
     /// How many keys there are.

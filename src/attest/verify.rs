@@ -84,7 +84,8 @@ pub fn signed(parts: Parts<'_>, kinds: &[TokenKind], trust: Trust<'_>, now: i64)
         _ => {
             let kid = parts.kid.as_deref().ok_or(Reason::KeyMissing)?;
             let keys = trust.keys.ok_or(Reason::KeysUnavailable)?;
-            keys.verifying(kid)?.verifies(parts.signed, &parts.signature)
+            let missing = || if keys.has_unsuitable(kid) { Reason::KeyUnsuitable } else { Reason::KeyUnknown };
+            keys.find(kid).ok_or_else(missing)?.verifies(parts.signed, &parts.signature)
         }
     };
     if !good {

@@ -13,7 +13,7 @@ use super::explain::explain;
 use super::judgement::Judgement;
 use super::measurement::Measurements;
 use super::steps::next_steps;
-use super::words::{boot_report, headline, notes, summary};
+use super::words::{boot_report, category, headline, notes, summary};
 use crate::finding::Properties;
 use crate::finding::{Access, CloudLoggingEntry, Finding, FindingClass, FindingSeverity, LogEntry, MitreAttack};
 use crate::text;
@@ -43,20 +43,6 @@ pub fn finding(entry: &Entry, check: Check, context: &Context, now: DateTime<Utc
         finding.source_properties.insert("mitre_attack_technique", json!("T1542 Pre-OS Boot"));
     }
     finding
-}
-
-/// What people group and mute by.
-pub fn category(check: Check) -> &'static str {
-    match check {
-        Check::EarlyBoot => "Shielded VM: Early Boot Integrity Failure",
-        Check::LateBoot => "Shielded VM: Late Boot Integrity Failure",
-        Check::BootIncomplete => "Shielded VM: Boot Did Not Complete",
-        Check::Launch => "Shielded VM: Launch Attestation Failure",
-        Check::VtpmCleared => "Shielded VM: vTPM Cleared",
-        Check::Options => "Shielded VM: Secure Boot or Monitoring Switched Off",
-        Check::Relearned => "Shielded VM: Integrity Baseline Relearned",
-        Check::NotApproved => "Shielded VM: Relearned Baseline Was Not Approved",
-    }
 }
 
 fn class(check: Check) -> FindingClass {

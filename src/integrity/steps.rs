@@ -6,8 +6,8 @@ use super::aftermath::Aftermath;
 use super::answer::{Action, Answer};
 use super::context::Context;
 use super::entry::{Check, Entry, Fact, INTEGRITY_LOG, finding_id};
-use super::finding::category;
 use super::judgement::Judgement;
+use super::words::category;
 use crate::text::{self, shell};
 
 /// Of a VM that is in another place than its report says: the commands, which name that place, would miss it.

@@ -45,6 +45,20 @@ pub fn headline(entry: &Entry) -> String {
     }
 }
 
+/// The category of a check's finding: what people group and mute by.
+pub fn category(check: Check) -> &'static str {
+    match check {
+        Check::EarlyBoot => "Shielded VM: Early Boot Integrity Failure",
+        Check::LateBoot => "Shielded VM: Late Boot Integrity Failure",
+        Check::BootIncomplete => "Shielded VM: Boot Did Not Complete",
+        Check::Launch => "Shielded VM: Launch Attestation Failure",
+        Check::VtpmCleared => "Shielded VM: vTPM Cleared",
+        Check::Options => "Shielded VM: Secure Boot or Monitoring Switched Off",
+        Check::Relearned => "Shielded VM: Integrity Baseline Relearned",
+        Check::NotApproved => "Shielded VM: Relearned Baseline Was Not Approved",
+    }
+}
+
 /// The boot report an entry carries.
 pub fn boot_report(entry: &Entry) -> Option<&BootReport> {
     match &entry.fact {
