@@ -1,5 +1,6 @@
 //! Calls to other services: what we call ourselves, which addresses may be told a token, which are asked directly, and how
-//! long to wait before asking again, by our own rule or by the answer's. Also in which forms a sender shows us a token.
+//! long to wait before asking again, by our own rule or by the answer's; how much of an answer is read. Also in which forms
+//! a sender shows us a token.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use chrono::{DateTime, NaiveDateTime, Utc};
+use reqwest::Response;
 use url::{Host, Url};
 
 /// What we call ourselves.
@@ -15,6 +17,34 @@ pub const USER_AGENT: &str = concat!("sysdig-scc/", env!("CARGO_PKG_VERSION"));
 /// The longest wait when a service asks for one, an hour: what asks for more may be a mistake, and events could fall out of
 /// the 14 days that Sysdig is asked back.
 pub const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+
+/// Why the body of an answer could not be read; whoever asked has words for it.
+#[derive(Debug)]
+pub enum BodyError {
+    /// It broke off.
+    Broken(reqwest::Error),
+    /// It is larger than it may be.
+    TooLarge,
+}
+
+/// The body of an answer, of at most `limit` bytes: what announces more is not read.
+///
+/// # Errors
+/// See [`BodyError`].
+pub async fn body(mut answer: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
+    let announced = usize::try_from(answer.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
+    if announced > limit {
+        return Err(BodyError::TooLarge);
+    }
+    let mut body = Vec::with_capacity(announced);
+    while let Some(chunk) = answer.chunk().await.map_err(BodyError::Broken)? {
+        if body.len() + chunk.len() > limit {
+            return Err(BodyError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
 
 /// The start of a client for this address. What is on this machine is asked directly: a proxy that the environment names
 /// for the rest would be told tokens and findings that may travel in clear only as long as they do not leave it.
