@@ -100,7 +100,17 @@ pub fn shown_token(header: &[u8]) -> Option<Vec<u8>> {
 /// in 0..1 spreads it over +0..25 %, so that those who failed together do not come again together.
 pub fn pause(attempt: u32, first: Duration, most: Duration, jitter: f64) -> Duration {
     let doublings = attempt.saturating_sub(1).min(16);
-    first.saturating_mul(1 << doublings).min(most).mul_f64(1.0 + 0.25 * jitter.clamp(0.0, 1.0))
+    spread(first.saturating_mul(1 << doublings).min(most), jitter)
+}
+
+/// Like [`pause`], or what the service asked for, if that is longer: never earlier than asked, within [`LONGEST_ASKED`].
+pub fn pause_or_asked(attempt: u32, first: Duration, most: Duration, asked: Option<Duration>, jitter: f64) -> Duration {
+    let least = pause(attempt, first, most, 0.0).max(asked.unwrap_or_default()).min(LONGEST_ASKED);
+    spread(least, jitter).min(LONGEST_ASKED)
+}
+
+fn spread(wait: Duration, jitter: f64) -> Duration {
+    wait.mul_f64(1.0 + 0.25 * jitter.clamp(0.0, 1.0))
 }
 
 /// How long a service wants to be left alone, by its `Retry-After`: seconds, or a date.

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +22,7 @@ use self::error::PollError;
 use self::reader::{Destination, Progress, Reader};
 use self::window::{Pace, Plan, Reading};
 use super::Receipt;
-use crate::calls::{LONGEST_ASKED, pause};
+use crate::calls::pause_or_asked;
 use crate::causes::chain;
 use crate::config::sysdig::PollConfig;
 use crate::state::lease::{self, Claim, Lease};
@@ -204,7 +203,7 @@ impl Poller {
                 () = stop.cancelled() => break,
                 outcome = self.step(Utc::now()) => outcome,
             };
-            let pause = self.pause(&outcome);
+            let pause = self.pause(&outcome, rand::random());
             if let Err(error) = &outcome {
                 tell(error, pause);
             }
@@ -251,8 +250,8 @@ impl Poller {
         outcome
     }
 
-    /// How long to leave Sysdig alone after a step.
-    pub fn pause(&self, outcome: &Result<Step, PollError>) -> Duration {
+    /// How long to leave Sysdig alone after a step; `jitter` (0 to 1) spreads what follows a failure.
+    pub fn pause(&self, outcome: &Result<Step, PollError>, jitter: f64) -> Duration {
         match outcome {
             Ok(Step::Read { more: true, .. }) => CATCH_UP_PACE,
             Ok(_) => self.settings.interval,
@@ -261,11 +260,8 @@ impl Poller {
                 // Where that has not helped, it is like any other failure.
                 let gone = matches!(error, PollError::Sysdig(SysdigError::CursorGone { .. }));
                 let failures = self.failures.saturating_sub(if gone { HALVINGS - 1 } else { 0 });
-                let doubled = pause(failures, FIRST_PAUSE, LONGEST_PAUSE, 0.0);
-                let due = doubled.mul_f64(rand::rng().random_range(0.75..=1.0));
-                // Never earlier than asked, within reason; and never at once, whatever is asked.
-                let asked = error.retry_after().unwrap_or_default();
-                due.max(asked.mul_f64(rand::rng().random_range(1.0..=1.25)).min(LONGEST_ASKED))
+                // Never at once, whatever is asked.
+                pause_or_asked(failures, FIRST_PAUSE, LONGEST_PAUSE, error.retry_after(), jitter)
             }
         }
     }
