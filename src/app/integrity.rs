@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 
 use super::StartError;
+use super::doors::Callers;
 use crate::config::Config;
 use crate::config::google::Account;
 use crate::google::TokenSource;
@@ -17,8 +18,6 @@ use crate::receive::Intake;
 use crate::receive::entries::Entries;
 use crate::receive::pubsub::{Guard, PushDoor};
 use crate::receive::pubsub_pull::Subscriber;
-use crate::receive::room::Rooms;
-use crate::receive::strangers::Strangers;
 use crate::respond::desk::Desk;
 use crate::respond::hands::Hands;
 use crate::respond::responder::{Planner, Responder};
@@ -87,11 +86,11 @@ pub(super) fn push(
     config: &Config,
     intake: &Intake,
     entries: Entries,
-    rooms: &Arc<Rooms>,
-    strangers: &Arc<Strangers>,
+    callers: &Callers,
 ) -> Result<PushDoor, StartError> {
     let guard = Guard::new(&config.pubsub.push)?;
-    Ok(PushDoor { intake: intake.clone(), entries, guard, strangers: Arc::clone(strangers), rooms: Arc::clone(rooms) })
+    let (strangers, rooms) = (Arc::clone(&callers.strangers), Arc::clone(&callers.rooms));
+    Ok(PushDoor { intake: intake.clone(), entries, guard, strangers, rooms })
 }
 
 /// The pull subscriber, when there is something to pull.
