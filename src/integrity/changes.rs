@@ -11,6 +11,7 @@ use super::changed::Change;
 use super::entry::{Audit, Check, Entry, Fact};
 use super::moment::Moment;
 use super::record::{Action, Record, STEP};
+use crate::text;
 
 /// What a relearned baseline is called among the changes.
 const BASELINE: &str = "baseline";
@@ -86,12 +87,11 @@ impl Record {
     pub fn learned_from_others(&self) -> Option<String> {
         let lost = self.learning.as_ref()?.lost?;
         let change = self.relearned_by_others(lost.time)?;
-        let stamp = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S UTC");
         Some(format!(
             "It was relearned by {} on {}, after the connector had it relearned: the policy in the report of {}, which is not what the connector had approved, is of that.",
             change.by,
-            stamp(change.time),
-            stamp(lost.time)
+            text::stamp(change.time),
+            text::stamp(lost.time)
         ))
     }
 
@@ -106,7 +106,7 @@ impl Record {
         newest
             .filter(|change| !change.by.is_empty())
             .map(|change| {
-                let when = change.time.format("%Y-%m-%d %H:%M:%S UTC");
+                let when = text::stamp(change.time);
                 format!("{} was switched off by {} on {when}.", change.what, change.by)
             })
             .collect()

@@ -9,6 +9,7 @@ use crate::google::compute::{Instance, last_part, project_in};
 use crate::integrity::answer::{Action, Reason};
 use crate::integrity::entry::Entry;
 use crate::integrity::record::Record;
+use crate::text;
 
 /// Why not: a reason, and the rest of a sentence that begins "nothing was done: ".
 pub type Refusal = (Reason, String);
@@ -29,7 +30,7 @@ pub fn confirm(
         let status = if instance.status.is_empty() { "of unknown status" } else { &instance.status };
         let by_us = seen.our_halt_of(report.moment()).map(|halted| {
             let (done, check) = (halted.action.done(), halted.check.label().replace('_', " "));
-            format!(": the connector had it {done} on {}, for the {check} check of this boot", stamp(halted.time))
+            format!(": the connector had it {done} on {}, for the {check} check of this boot", text::stamp(halted.time))
         });
         return Err((Reason::NotRunning, format!("the VM is {status}, not RUNNING{}", by_us.unwrap_or_default())));
     }
@@ -77,8 +78,8 @@ fn started(report: &Entry, instance: &Instance) -> Result<(), Refusal> {
     if start > report.time {
         let told = format!(
             "the VM was started on {}, after the report of {}",
-            stamp(start.with_timezone(&Utc)),
-            stamp(report.time)
+            text::stamp(start.with_timezone(&Utc)),
+            text::stamp(report.time)
         );
         return Err((Reason::Restarted, told));
     }
@@ -101,12 +102,13 @@ fn nothing_newer(report: &Entry, seen: &Record) -> Result<(), Refusal> {
     let Some(check) = report.check() else { return Ok(()) };
     let moment = report.moment();
     if let Some(passed) = seen.passed_since(check, moment) {
-        return Err((Reason::PassedSince, format!("the check has passed since, on {}", stamp(passed.time))));
+        return Err((Reason::PassedSince, format!("the check has passed since, on {}", text::stamp(passed.time))));
     }
     match seen.newest(check) {
-        Some(newest) if newest > moment => {
-            Err((Reason::NewerReport, format!("there is a newer report of the same check, of {}", stamp(newest.time))))
-        }
+        Some(newest) if newest > moment => Err((
+            Reason::NewerReport,
+            format!("there is a newer report of the same check, of {}", text::stamp(newest.time)),
+        )),
         _ => Ok(()),
     }
 }
@@ -116,9 +118,10 @@ fn not_relearned(report: &Entry, action: Action, seen: &Record) -> Result<(), Re
     // Our own call for this report, of which nobody knows whether it arrived.
     let ours = action == Action::Relearn && seen.learning.as_ref().is_some_and(|ours| ours.boot == report.moment());
     match &seen.relearned {
-        Some((who, time)) if *time > report.time && !ours => {
-            Err((Reason::Relearned, format!("{who} had the baseline relearned on {}, after the report", stamp(*time))))
-        }
+        Some((who, time)) if *time > report.time && !ours => Err((
+            Reason::Relearned,
+            format!("{who} had the baseline relearned on {}, after the report", text::stamp(*time)),
+        )),
         _ => Ok(()),
     }
 }
@@ -145,10 +148,6 @@ fn exempt(instance: &Instance, rules: &ActingConfig) -> Result<(), Refusal> {
         return Err((Reason::GroupMember, told));
     }
     Ok(())
-}
-
-fn stamp(time: DateTime<Utc>) -> String {
-    time.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 #[cfg(test)]
