@@ -433,7 +433,7 @@ impl Progress for Advance<'_> {
                 return Ok(());
             }
             match self.renew(now).await {
-                Err(PollError::State(error)) if error.retryable() && now < self.held + lasting => {
+                Err(PollError::State(error)) if error.is_transient() && now < self.held + lasting => {
                     tracing::debug!(error = %chain(&error), "the poller's lease was not renewed; there is time to try again");
                     Ok(())
                 }

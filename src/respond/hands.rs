@@ -41,10 +41,10 @@ impl Trouble {
             return later(false);
         }
         match error {
-            ApiError::Auth { source, .. } if source.is_retryable() => later(false),
+            ApiError::Auth { source, .. } if source.is_transient() => later(false),
             ApiError::Auth { .. } | ApiError::Refused { .. } => Self::Never(Reason::Forbidden, told),
             ApiError::TooLarge { .. } => Self::Never(Reason::Rejected, told),
-            _ if error.is_retryable() => later(true),
+            _ if error.is_transient() => later(true),
             // The token is not taken although it was renewed: nothing was done, and it passes as one that cannot be had.
             _ if error.status() == Some(401) => later(false),
             // Another operation on the same resource is under way: nothing was done, and it passes.

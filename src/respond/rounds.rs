@@ -181,7 +181,7 @@ impl Responder {
                 }
                 Err(error) => {
                     tracing::warn!(plan = key, error = chain(&error), "a plan could not be driven; it is tried again");
-                    Left::Wait(if error.retryable() { SOON } else { EVERY })
+                    Left::Wait(if error.is_transient() { SOON } else { EVERY })
                 }
             };
             all = match (all, left) {
