@@ -18,8 +18,8 @@ use crate::receive::Intake;
 use crate::receive::entries::Entries;
 use crate::receive::pubsub::{Guard, PushDoor};
 use crate::receive::pubsub_pull::Subscriber;
-use crate::respond::desk::Desk;
 use crate::respond::hands::Hands;
+use crate::respond::plans::Plans;
 use crate::respond::responder::{Planner, Responder};
 use crate::state::Store;
 use crate::track::Tracker;
@@ -42,7 +42,7 @@ pub(super) fn tracker(config: &Config, state: &Arc<dyn Store>, fresh_for: TimeDe
 /// What writes down plans.
 pub(super) fn planner(config: &Config, state: &Arc<dyn Store>) -> Planner {
     let rules = Arc::new(config.acting.clone());
-    Planner { desk: Desk::new(Arc::clone(state)), rules, bell: Arc::default() }
+    Planner { plans: Plans::new(Arc::clone(state)), rules, bell: Arc::default() }
 }
 
 /// What carries plans out.
@@ -68,7 +68,7 @@ pub(super) fn responder(
     };
     let hands = Hands::new(Compute::new(client(READ)?), ComputeActs::new(client(WAIT)?));
     Ok(Responder {
-        desk: planner.desk.clone(),
+        plans: planner.plans.clone(),
         // What approves a relearn is read when it is done, never remembered.
         tracker: tracker(config, state, TimeDelta::zero()),
         hands,

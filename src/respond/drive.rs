@@ -7,8 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::confirm::confirm;
-use super::desk::Held;
 use super::hands::Trouble;
+use super::plans::Held;
 use super::responder::Responder;
 use crate::causes::chain;
 use crate::google::ApiError;
@@ -228,7 +228,7 @@ impl<'a> Driver<'a> {
             return Ok(());
         }
         let now = self.now();
-        match self.responder.desk.take(&self.held.plan, &self.responder.rules.limits, now).await? {
+        match self.responder.plans.take(&self.held.plan, &self.responder.rules.limits, now).await? {
             Ok(()) => {
                 self.held.plan.counted = true;
                 Ok(())
@@ -355,7 +355,7 @@ impl<'a> Driver<'a> {
     }
 
     pub(super) async fn save(&mut self) -> Step<()> {
-        Ok(self.responder.desk.save(&mut self.held).await?)
+        Ok(self.responder.plans.save(&mut self.held).await?)
     }
 
     pub(super) async fn pause(&self, pause: Duration) -> Duration {
@@ -405,7 +405,7 @@ impl<'a> Driver<'a> {
         // counted.
         if self.plan().counted
             && !self.plan().has_called()
-            && let Err(error) = self.responder.desk.give_back(self.plan()).await
+            && let Err(error) = self.responder.plans.give_back(self.plan()).await
         {
             tracing::warn!(error = chain(&error), "an answer's share of the caps could not be given back");
         }

@@ -15,8 +15,8 @@ use sysdig_scc::integrity::{Entry, Reading, read};
 use sysdig_scc::outbox::{Sqlite, Store as _};
 use sysdig_scc::plan::Plan;
 use sysdig_scc::receive::Intake;
-use sysdig_scc::respond::desk::Desk;
 use sysdig_scc::respond::hands::Hands;
+use sysdig_scc::respond::plans::Plans;
 use sysdig_scc::respond::responder::Responder;
 use sysdig_scc::state::sqlite::SqliteStore;
 use sysdig_scc::state::{Expected, Store, body_of};
@@ -85,7 +85,7 @@ impl Bench {
         let mut processes = self.processes.lock().unwrap();
         *processes += 1;
         Responder {
-            desk: Desk::new(Arc::clone(&self.store)),
+            plans: Plans::new(Arc::clone(&self.store)),
             tracker: self.tracker(),
             hands: Hands::new(Compute::new(client()), ComputeActs::new(client())),
             rules: Arc::clone(&self.rules),
@@ -104,7 +104,7 @@ impl Bench {
     /// The report arrives and is planned for.
     pub async fn plan(&self, report: &serde_json::Value) {
         let (_, plan) = self.tracker().follow_and_plan(&entry(report), VmFacts::default(), self.now()).await.unwrap();
-        Desk::new(Arc::clone(&self.store)).record(&plan.unwrap()).await.unwrap();
+        Plans::new(Arc::clone(&self.store)).record(&plan.unwrap()).await.unwrap();
     }
 
     /// A process works until it hangs, and dies there: it gives nothing back.
@@ -130,7 +130,7 @@ impl Bench {
     }
 
     pub async fn the_plan(&self) -> Plan {
-        Desk::new(Arc::clone(&self.store)).all().await.unwrap().0.remove(0)
+        Plans::new(Arc::clone(&self.store)).all().await.unwrap().0.remove(0)
     }
 
     async fn taken_in(&self) -> u64 {
@@ -170,8 +170,8 @@ async fn a_crash_before_the_call_makes_it_once_and_under_the_id_that_was_written
         [("stop".to_owned(), "web-1".to_owned(), before.calls[0].request_id.clone())]
     );
     assert_eq!(bench.taken_in().await, 1, "the finding hears of it once");
-    assert_eq!(Desk::new(Arc::clone(&bench.store)).open(bench.now()).await.unwrap(), vec![]);
-    assert_eq!(Desk::new(Arc::clone(&bench.store)).caps(false).await.unwrap().overall, 1, "it counts once");
+    assert_eq!(Plans::new(Arc::clone(&bench.store)).open(bench.now()).await.unwrap(), vec![]);
+    assert_eq!(Plans::new(Arc::clone(&bench.store)).caps(false).await.unwrap().overall, 1, "it counts once");
 }
 
 #[tokio::test]
@@ -245,7 +245,7 @@ async fn a_compute_engine_that_asks_for_no_patience_is_given_some() {
         let busy = Answer::With(503, vec![("Retry-After", asked.into())], json!({}));
         bench.compute.world().fails("stop", [Fault::Says(busy)]);
         bench.process().step().await.unwrap();
-        let open = Desk::new(Arc::clone(&bench.store)).open(bench.now()).await.unwrap();
+        let open = Plans::new(Arc::clone(&bench.store)).open(bench.now()).await.unwrap();
         let wait = (open[0].1.due - bench.now()).num_seconds();
         assert!((least..=most).contains(&wait), "{asked}: {wait}");
     }
@@ -282,7 +282,7 @@ async fn what_is_refused_again_and_again_is_tried_at_growing_distances() {
     let mut waits = Vec::new();
     for _ in 0..8 {
         bench.process().step().await.unwrap();
-        let due = Desk::new(Arc::clone(&bench.store)).open(bench.now()).await.unwrap()[0].1.due;
+        let due = Plans::new(Arc::clone(&bench.store)).open(bench.now()).await.unwrap()[0].1.due;
         waits.push((due - bench.now()).num_seconds());
         bench.later(waits[waits.len() - 1] + 1);
     }

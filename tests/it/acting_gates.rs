@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sysdig_scc::respond::desk::Desk;
+use sysdig_scc::respond::plans::Plans;
 use sysdig_scc::state::{Expected, body_of};
 
 use crate::acting::{ID, LATE, PROJECT, ZONE, acting, answered, compute, is, late, plans, store};
@@ -76,7 +76,7 @@ async fn of_a_thousand_reports_at_once_only_as_many_are_acted_on_as_the_caps_all
     push_entry(&world, &of(1_000)).await;
     taken(&world, 2_002).await;
     assert_eq!(compute.world().changes.len(), 10);
-    assert_eq!(Desk::new(store(&world).await).caps(false).await.unwrap().overall, 10);
+    assert_eq!(Plans::new(store(&world).await).caps(false).await.unwrap().overall, 10);
 }
 
 /// Stopped as by SIGTERM, while Compute Engine does not answer.
@@ -206,7 +206,7 @@ async fn the_commands_show_the_journal_and_set_the_counts_back() {
     assert_eq!((&caps["caps"]["overall"], &caps["caps"]["overall_limit"]), (&json!(1), &json!(100)), "{text}");
     let (good, text) = program(&world, &["integrity", "actions", "--reset-caps", "--by", "alice"]).await;
     assert!(good && text.contains("alice"), "{text}");
-    let caps = Desk::new(store(&world).await).caps(false).await.unwrap();
+    let caps = Plans::new(store(&world).await).caps(false).await.unwrap();
     assert_eq!((caps.overall, caps.resets[0].who.as_str()), (0, "alice"));
     push_entry(&world, &late(5)).await;
     is(&answered(&world, LATE).await, "stop", "done", "asked");

@@ -21,9 +21,9 @@ pub const OPEN: &str = "response_open";
 /// The kind of the caps.
 pub const CAPS: &str = "response_caps";
 
-/// The plans.
+/// The plans that were ever written down, and the caps.
 #[derive(Debug, Clone)]
-pub struct Desk {
+pub struct Plans {
     store: Arc<dyn Store>,
     skipped: Arc<Skipped>,
 }
@@ -48,7 +48,7 @@ pub struct Held {
     version: Version,
 }
 
-impl Desk {
+impl Plans {
     /// The plans in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, skipped: Arc::default() }
