@@ -10,6 +10,7 @@ use super::confirm::confirm;
 use super::hands::Trouble;
 use super::plans::Held;
 use super::responder::Responder;
+use super::why_not::WhyNot;
 use crate::causes::chain;
 use crate::google::ApiError;
 use crate::google::compute::Instance;
@@ -166,7 +167,7 @@ impl<'a> Driver<'a> {
             Ok(found) => Ok(found),
             Err(error) => match Trouble::of(&error) {
                 Trouble::Later { after, told, .. } => self.put_off(after, told).await,
-                Trouble::Never(reason, told) => {
+                Trouble::Never { reason, told } => {
                     let told = format!("the VM could not be confirmed with Compute Engine: {told}");
                     self.refuse(reason, told).await
                 }
@@ -218,7 +219,7 @@ impl<'a> Driver<'a> {
                 self.note(What::Confirmed, told);
                 Ok(action)
             }
-            Err((reason, told)) => self.refuse(reason, told).await,
+            Err(WhyNot { reason, told }) => self.refuse(reason, told).await,
         }
     }
 
@@ -233,10 +234,10 @@ impl<'a> Driver<'a> {
                 self.held.plan.counted = true;
                 Ok(())
             }
-            Err((reason, told)) if self.plan().dry_run => {
+            Err(WhyNot { reason, told }) if self.plan().dry_run => {
                 self.refuse(reason, format!("by the counts of the dry run, {told}")).await
             }
-            Err((reason, told)) => self.refuse(reason, told).await,
+            Err(WhyNot { reason, told }) => self.refuse(reason, told).await,
         }
     }
 
@@ -255,11 +256,11 @@ impl<'a> Driver<'a> {
                     self.back(action.label(), maybe_taken);
                     self.put_off(after, told).await
                 }
-                Trouble::Never(_, told) if unsure => {
+                Trouble::Never { told, .. } if unsure => {
                     let told = format!("an attempt before may have arrived, and now Compute Engine says: {told}");
                     self.refuse(Reason::Interrupted, told).await
                 }
-                Trouble::Never(reason, told) => self.not_taken(action, reason, told).await,
+                Trouble::Never { reason, told } => self.not_taken(action, reason, told).await,
             },
         }
     }
@@ -380,7 +381,7 @@ impl<'a> Driver<'a> {
                 return self.end(Ended::Failed, Reason::Interrupted, told).await;
             }
             Some(CallState::Running | CallState::Finished) if self.plan().other_vm().is_some() => {
-                return self.hit_another(Err((Reason::NotConfirmed, told))).await;
+                return self.hit_another(Err(WhyNot::new(Reason::NotConfirmed, told))).await;
             }
             Some(CallState::Running | CallState::Finished) => {
                 let told = format!("{request} was taken, but it could not be seen what became of it: {told}.");

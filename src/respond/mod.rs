@@ -18,3 +18,4 @@ pub mod responder;
 mod rounds;
 mod snapshots;
 mod watch;
+pub mod why_not;

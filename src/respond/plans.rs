@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::caps::Caps;
+use super::why_not::WhyNot;
 use crate::config::acting::Limits;
-use crate::integrity::answer::Reason;
 use crate::plan::Plan;
 use crate::state::{self, Expected, Skipped, StateError, Store, Version, body_of};
 
@@ -174,7 +174,7 @@ impl Plans {
         plan: &Plan,
         limits: &Limits,
         now: DateTime<Utc>,
-    ) -> Result<Result<(), (Reason, String)>, StateError> {
+    ) -> Result<Result<(), WhyNot>, StateError> {
         let taken = |stored: Option<Caps>| {
             let mut caps = stored.clone().unwrap_or_default();
             match caps.take(limits, &plan.report.vm.project, &plan.key(), now) {
