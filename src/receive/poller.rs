@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::error::PollError;
 use self::reader::{Destination, Progress, Reader};
-use self::window::{Pace, Plan, Reading};
+use self::window::{Layout, Reading};
 use super::Receipt;
 use crate::calls::pause_or_asked;
 use crate::causes::chain;
@@ -134,7 +134,7 @@ struct Watermark {
 
 /// Moves the watermark and keeps the lease while a window goes through.
 struct Advance<'a> {
-    poller: &'a Place,
+    bookmark: &'a Bookmark,
     read_to: &'a ReadTo,
     mark: DateTime<Utc>,
     version: Version,
@@ -144,9 +144,9 @@ struct Advance<'a> {
     held: DateTime<Utc>,
 }
 
-/// Where the watermark lives.
+/// The watermark and the lease, in the state store.
 #[derive(Debug)]
-struct Place {
+struct Bookmark {
     state: Arc<dyn Store>,
     key: String,
     old_key: Option<String>,
@@ -217,10 +217,12 @@ impl Poller {
 
     /// Lets another replica, or our own next start, poll at once.
     async fn give_up_lease(&self) {
-        let place = self.place();
+        let bookmark = self.bookmark();
         let released = async {
-            match place.lease(Utc::now()).await? {
-                Some(lease) => lease::release(place.state.as_ref(), &lease, Utc::now()).await.map_err(PollError::from),
+            match bookmark.lease(Utc::now()).await? {
+                Some(lease) => {
+                    lease::release(bookmark.state.as_ref(), &lease, Utc::now()).await.map_err(PollError::from)
+                }
                 None => Ok(()),
             }
         };
@@ -267,25 +269,25 @@ impl Poller {
     }
 
     async fn try_step(&mut self, now: DateTime<Utc>) -> Result<Step, PollError> {
-        let (place, started) = (self.place(), Instant::now());
-        if !place.hold(now).await? {
+        let (bookmark, started) = (self.bookmark(), Instant::now());
+        if !bookmark.hold(now).await? {
             // Whoever polls moves the watermark.
-            if let Some((mark, _)) = place.known().await? {
+            if let Some((mark, _)) = bookmark.known().await? {
                 self.read_to.is(mark);
             }
             self.say_not_ours(now);
             return Ok(Step::NotOurs);
         }
         self.others = Others::default();
-        let pace = self.pace();
+        let layout = self.layout();
         let theirs = self.sysdigs_time(now);
-        let (mark, version) = place.watermark(window::first(theirs, &pace)).await?;
+        let (mark, version) = bookmark.watermark(window::first(theirs, &layout)).await?;
         self.read_to.is(mark);
-        let Plan::Read(reading) = window::plan(mark, theirs, &pace) else { return Ok(Step::Waited) };
-        let version = place.begin(&reading, mark, version).await?;
+        let Some(reading) = window::next(mark, theirs, &layout) else { return Ok(Step::Waited) };
+        let version = bookmark.begin(&reading, mark, version).await?;
         self.read_to.is(reading.new_from);
         let mut advance = Advance {
-            poller: &place,
+            bookmark: &bookmark,
             read_to: &self.read_to,
             mark: reading.new_from,
             version,
@@ -326,9 +328,9 @@ impl Poller {
         now - ahead
     }
 
-    fn place(&self) -> Place {
+    fn bookmark(&self) -> Bookmark {
         let lasting = TimeDelta::from_std(self.settings.interval * 3).unwrap_or(TimeDelta::hours(1));
-        Place {
+        Bookmark {
             state: Arc::clone(&self.state),
             key: self.key.clone(),
             old_key: self.old_key.clone(),
@@ -337,10 +339,10 @@ impl Poller {
         }
     }
 
-    fn pace(&self) -> Pace {
+    fn layout(&self) -> Layout {
         let delta = |duration| TimeDelta::from_std(duration).unwrap_or(window::REACH);
         let chunk = delta(self.settings.window) / (1 << self.failures.min(HALVINGS));
-        Pace {
+        Layout {
             settle: delta(self.settings.settle),
             overlap: delta(self.settings.overlap),
             chunk: chunk.max(SHORTEST_CHUNK),
@@ -349,7 +351,7 @@ impl Poller {
     }
 }
 
-impl Place {
+impl Bookmark {
     /// Takes or renews the lease.
     async fn hold(&self, now: DateTime<Utc>) -> Result<bool, PollError> {
         Ok(self.lease(now).await?.is_some())
@@ -417,7 +419,7 @@ impl Advance<'_> {
     }
 
     async fn renew(&mut self, now: DateTime<Utc>) -> Result<(), PollError> {
-        if !self.poller.hold(now).await? {
+        if !self.bookmark.hold(now).await? {
             return Err(PollError::TakenOver);
         }
         self.held = now;
@@ -428,7 +430,7 @@ impl Advance<'_> {
 impl Progress for Advance<'_> {
     fn goes_on(&mut self) -> BoxFuture<'_, Result<(), PollError>> {
         Box::pin(async move {
-            let (now, lasting) = (self.now(), self.poller.lasting);
+            let (now, lasting) = (self.now(), self.bookmark.lasting);
             if now < self.held + lasting / 3 {
                 return Ok(());
             }
@@ -447,7 +449,7 @@ impl Progress for Advance<'_> {
             self.renew(self.now()).await?;
             if part.to > self.mark {
                 let version = Expected::Version(self.version.clone());
-                self.version = self.poller.write(part.to, version).await?;
+                self.version = self.bookmark.write(part.to, version).await?;
                 self.mark = part.to;
                 self.read_to.is(part.to);
             }
