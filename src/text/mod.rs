@@ -1,9 +1,11 @@
-//! What is done to foreign text before it is shown, kept or pasted: it is cut, made plain, and rid of secrets. And how a
-//! time is written for people.
+//! What is done to foreign text before it is shown, kept or pasted: it is cut, made plain, and rid of secrets. Also what can
+//! be read out of names, and how a time is written for people.
 
 pub(crate) mod command_line;
 pub(crate) mod glance;
+pub mod names;
 pub(crate) mod secrets;
+pub(crate) mod sentinels;
 pub mod shell;
 pub(crate) mod tokens;
 
