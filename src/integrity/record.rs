@@ -30,7 +30,7 @@ pub struct Standing {
     #[serde(rename = "underway", default, skip_serializing_if = "Option::is_none")]
     pub untold_entry: Option<Moment>,
     /// When the entry of the newest pass was accepted: a failure that was accepted before is no old news, only late
-    /// to be handled. The version before did not note it.
+    /// to be handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard: Option<DateTime<Utc>>,
 }
@@ -114,14 +114,8 @@ pub struct Halted {
     pub report: Moment,
     /// When it was asked for: by Compute Engine's clock where it says so.
     pub time: DateTime<Utc>,
-    /// Whether Compute Engine took the call. Until that is known, nobody can say that the boot was ended. The version
-    /// before kept only what was taken.
-    #[serde(default = "yes")]
+    /// Whether Compute Engine took the call. Until that is known, nobody can say that the boot was ended.
     pub taken: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Halted {

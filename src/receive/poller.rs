@@ -30,8 +30,6 @@ use crate::state::{Expected, Store, Version, body_of};
 use crate::sysdig::{Client, SysdigError, Window};
 use crate::telemetry::metrics::{POLL_LOST, POLL_WINDOWS};
 
-/// A watermark under an earlier key counts for so long.
-const LATELY: TimeDelta = TimeDelta::days(7);
 /// The kind of the watermark's document, and the lease's name.
 const KIND: &str = "poll";
 
@@ -74,8 +72,6 @@ pub struct Poller {
     replica: String,
     settings: PollConfig,
     key: String,
-    /// The key that earlier versions used, where it was another.
-    old_key: Option<String>,
     failures: u32,
     /// Whether its lease was lost in its last window.
     lost: bool,
@@ -149,7 +145,6 @@ struct Advance<'a> {
 struct Bookmark {
     state: Arc<dyn Store>,
     key: String,
-    old_key: Option<String>,
     replica: String,
     /// How long the lease lasts.
     lasting: TimeDelta,
@@ -166,7 +161,6 @@ impl Poller {
     pub fn new(parts: Parts, settings: PollConfig) -> Self {
         let host = host_of(&parts.client);
         let key = parts.client.tenant().map_or_else(|| host.clone(), |tenant| key_of(&host, tenant));
-        let old_key = (key != host).then_some(host);
         let reader = Reader::new(parts.client, parts.destination, settings.filter.clone());
         Self {
             reader,
@@ -174,7 +168,6 @@ impl Poller {
             replica: parts.replica,
             settings,
             key,
-            old_key,
             failures: 0,
             lost: false,
             read_to: Arc::default(),
@@ -333,7 +326,6 @@ impl Poller {
         Bookmark {
             state: Arc::clone(&self.state),
             key: self.key.clone(),
-            old_key: self.old_key.clone(),
             replica: self.replica.clone(),
             lasting: lasting.max(TimeDelta::minutes(3)),
         }
@@ -367,19 +359,8 @@ impl Bookmark {
     async fn watermark(&self, first: DateTime<Utc>) -> Result<(DateTime<Utc>, Version), PollError> {
         match self.known().await? {
             Some(known) => Ok(known),
-            None => {
-                // One of long ago was taken over by somebody else then.
-                let from = self.before().await?.filter(|mark| *mark >= first - LATELY).unwrap_or(first);
-                Ok((from, self.write(from, Expected::Absent).await?))
-            }
+            None => Ok((first, self.write(first, Expected::Absent).await?)),
         }
-    }
-
-    /// Where an earlier version, which kept it under another key, had come.
-    async fn before(&self) -> Result<Option<DateTime<Utc>>, PollError> {
-        let Some(key) = &self.old_key else { return Ok(None) };
-        let document = self.state.read(KIND, key).await?;
-        Ok(document.map(|document| document.parse::<Watermark>(KIND)).transpose()?.map(|mark| mark.read_to))
     }
 
     /// The watermark, if there is one.

@@ -230,7 +230,7 @@ impl Responder {
             return Ok(Left::LookAtOnce);
         }
         let open = self.plans.open(now).await?;
-        let since = open.iter().find(|(known, _)| known == key).map(|(_, open)| open.since.unwrap_or(open.due));
+        let since = open.iter().find(|(known, _)| known == key).map(|(_, open)| open.since);
         let fresh = since.is_some_and(|since| (now - since).to_std().unwrap_or_default() < EVERY);
         self.put_by(key, if fresh { SOON } else { EVERY }, now).await
     }

@@ -228,7 +228,7 @@ async fn an_answer_that_was_not_taken_in_is_taken_in_later() {
     bench.process().step().await.unwrap();
     let plan = bench.the_plan().await;
     // As after a crash between the journal's last line and the outbox.
-    let open = json!({"vm": plan.report.vm.key(), "due": plan.planned});
+    let open = json!({"vm": plan.report.vm.key(), "due": plan.planned, "since": plan.planned});
     let body = body_of("response_open", "x", &open).unwrap();
     bench.store.write("response_open", &plan.key(), &body, Expected::Absent).await.unwrap();
     let again = bench.recovers().await;

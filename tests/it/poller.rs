@@ -477,7 +477,7 @@ async fn a_byte_that_is_not_utf_8_costs_its_event_and_no_other() {
 }
 
 #[tokio::test]
-async fn instances_and_teams_behind_one_address_are_polled_each_and_go_on_after_an_upgrade() {
+async fn instances_and_teams_behind_one_address_are_polled_each() {
     let world = World::new().await;
     let iam = Loopback::start(|_| Answer::Json(200, json!({"access_token": TOKEN, "expires_in": 3600})));
     let client = |instance: &str, team: Option<&str>| {
@@ -490,13 +490,9 @@ async fn instances_and_teams_behind_one_address_are_polled_each_and_go_on_after_
         Client::new(Access { credential, ..world.sysdig.access() }, Patience::default()).unwrap()
     };
     world.clock(0);
-    // An earlier version had one watermark for all of them.
-    assert!(matches!(world.poller("old").step(at(0)).await.unwrap(), Step::Read { .. }));
-    world.clock(900);
     for (instance, team) in [("a", None), ("b", None), ("b", Some("7"))] {
         let mut poller = world.poller_with(&format!("{instance}{team:?}"), client(instance, team));
-        let Step::Read { window, .. } = poller.step(at(900)).await.unwrap() else { panic!("{instance} {team:?}") };
-        assert_eq!(window.from, at(-10 - 300), "where the old one had come");
-        assert_eq!(world.poller_with("other", client(instance, team)).step(at(900)).await.unwrap(), Step::NotOurs);
+        assert!(matches!(poller.step(at(0)).await.unwrap(), Step::Read { .. }), "{instance} {team:?}");
+        assert_eq!(world.poller_with("other", client(instance, team)).step(at(0)).await.unwrap(), Step::NotOurs);
     }
 }
