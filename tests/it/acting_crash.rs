@@ -19,7 +19,7 @@ use sysdig_scc::respond::hands::Hands;
 use sysdig_scc::respond::plans::Plans;
 use sysdig_scc::respond::responder::Responder;
 use sysdig_scc::state::sqlite::SqliteStore;
-use sysdig_scc::state::{Expected, Store, body_of};
+use sysdig_scc::state::{Expected, StateError, Store, body_of};
 use sysdig_scc::track::baselines::Baselines;
 use sysdig_scc::track::{Tracker, VmFacts};
 
@@ -27,6 +27,7 @@ use crate::acting::{PROJECT, ZONE, approve, compute, late};
 use crate::fakes::compute::refused;
 use crate::fakes::compute_world::{ComputeWorld, Fault};
 use crate::fakes::loopback::Answer;
+use crate::fakes::state::{Trouble, Troubled};
 
 /// What outlives a process, and the time.
 pub struct Bench {
@@ -398,7 +399,7 @@ async fn a_baseline_that_ended_or_cannot_be_read_approves_nothing() {
     let bench = Bench::new(rules(Mode::RelearnOrStop)).await;
     approve(&bench.store, "b", &late(3), json!({})).await;
     bench.plan(&late(3)).await;
-    let store = Arc::new(Failing(Arc::clone(&bench.store)));
+    let store = Arc::new(Troubled(Arc::clone(&bench.store), Unlistable));
     let responder = Responder {
         tracker: Tracker::new(store.clone(), Baselines::new(store, TimeDelta::zero()), TimeDelta::minutes(10)),
         ..bench.process()
@@ -408,51 +409,13 @@ async fn a_baseline_that_ended_or_cannot_be_read_approves_nothing() {
     assert!(bench.compute.verbs().is_empty());
 }
 
-/// A store whose baselines cannot be listed.
+/// Nothing can be listed, baselines neither.
 #[derive(Debug)]
-struct Failing(Arc<dyn Store>);
+struct Unlistable;
 
-impl Store for Failing {
-    fn read<'a>(
-        &'a self,
-        kind: &'a str,
-        key: &'a str,
-    ) -> futures_util::future::BoxFuture<'a, Result<Option<sysdig_scc::state::Document>, sysdig_scc::state::StateError>>
-    {
-        self.0.read(kind, key)
-    }
-
-    fn write<'a>(
-        &'a self,
-        kind: &'a str,
-        key: &'a str,
-        body: &'a sysdig_scc::state::Body,
-        expected: Expected,
-    ) -> futures_util::future::BoxFuture<'a, Result<sysdig_scc::state::Version, sysdig_scc::state::StateError>> {
-        self.0.write(kind, key, body, expected)
-    }
-
-    fn remove<'a>(
-        &'a self,
-        kind: &'a str,
-        key: &'a str,
-        expected: Expected,
-    ) -> futures_util::future::BoxFuture<'a, Result<bool, sysdig_scc::state::StateError>> {
-        self.0.remove(kind, key, expected)
-    }
-
-    fn list<'a>(
-        &'a self,
-        _: &'a str,
-        _: sysdig_scc::state::Page,
-    ) -> futures_util::future::BoxFuture<'a, Result<sysdig_scc::state::Listing, sysdig_scc::state::StateError>> {
-        let error =
-            sysdig_scc::state::StateError::Unavailable { place: "here".into(), after: None, source: "gone".into() };
-        Box::pin(std::future::ready(Err(error)))
-    }
-
-    fn ping(&self) -> futures_util::future::BoxFuture<'_, Result<(), sysdig_scc::state::StateError>> {
-        self.0.ping()
+impl Trouble for Unlistable {
+    fn list(&self) -> Result<(), StateError> {
+        Err(StateError::Unavailable { place: "here".into(), after: None, source: "gone".into() })
     }
 }
 

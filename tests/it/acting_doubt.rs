@@ -16,7 +16,7 @@ use sysdig_scc::integrity::judgement::Judgement;
 use sysdig_scc::plan::Plan;
 use sysdig_scc::respond::plans::Plans;
 use sysdig_scc::respond::responder::Responder;
-use sysdig_scc::state::{Body, Document, Expected, Listing, Page, StateError, Store, Version, body_of};
+use sysdig_scc::state::{Document, Expected, Store, body_of};
 use sysdig_scc::track::baselines::Baselines;
 use sysdig_scc::track::{Followed, VmFacts};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use crate::acting_crash::{Bench, ended, entry, rules};
 use crate::fakes::compute::refused;
 use crate::fakes::compute_world::Fault;
 use crate::fakes::loopback::Answer;
+use crate::fakes::state::{Trouble, Troubled};
 
 fn not_found() -> Fault {
     Fault::Says(refused(404, "notFound", "it was not found"))
@@ -481,46 +482,17 @@ async fn a_pointer_without_its_plan_is_looked_at_now_and_then_and_given_up_after
     assert!(bench.now() - began > TimeDelta::hours(1));
 }
 
-/// A store in which somebody writes a plan down at the moment at which its pointer is taken for one without a plan.
+/// Somebody writes a plan down at the moment at which its pointer is taken for one without a plan.
 #[derive(Debug)]
 struct Meanwhile(Arc<dyn Store>, Plan);
 
-impl Store for Meanwhile {
-    fn read<'a>(&'a self, kind: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Document>, StateError>> {
+impl Trouble for Meanwhile {
+    fn after_read<'a>(&'a self, kind: &'a str, found: Option<&'a Document>) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let found = self.0.read(kind, key).await?;
             if kind == "response" && found.is_none() {
-                Plans::new(Arc::clone(&self.0)).record(&self.1).await?;
+                Plans::new(Arc::clone(&self.0)).record(&self.1).await.unwrap();
             }
-            Ok(found)
         })
-    }
-
-    fn write<'a>(
-        &'a self,
-        kind: &'a str,
-        key: &'a str,
-        body: &'a Body,
-        expected: Expected,
-    ) -> BoxFuture<'a, Result<Version, StateError>> {
-        self.0.write(kind, key, body, expected)
-    }
-
-    fn remove<'a>(
-        &'a self,
-        kind: &'a str,
-        key: &'a str,
-        expected: Expected,
-    ) -> BoxFuture<'a, Result<bool, StateError>> {
-        self.0.remove(kind, key, expected)
-    }
-
-    fn list<'a>(&'a self, kind: &'a str, page: Page) -> BoxFuture<'a, Result<Listing, StateError>> {
-        self.0.list(kind, page)
-    }
-
-    fn ping(&self) -> BoxFuture<'_, Result<(), StateError>> {
-        self.0.ping()
     }
 }
 
@@ -533,7 +505,8 @@ async fn a_plan_never_loses_its_pointer() {
     let old = bench.now() - TimeDelta::hours(2);
     let body = body_of("response_open", "x", &json!({"vm": plan.report.vm.key(), "due": old, "since": old})).unwrap();
     bench.store.write("response_open", &plan.key(), &body, Expected::Absent).await.unwrap();
-    let hurried = Plans::new(Arc::new(Meanwhile(Arc::clone(&bench.store), plan.clone())));
+    let meanwhile = Meanwhile(Arc::clone(&bench.store), plan.clone());
+    let hurried = Plans::new(Arc::new(Troubled(Arc::clone(&bench.store), meanwhile)));
     assert!(!hurried.close_orphan(&plan.key(), bench.now()).await.unwrap());
     assert_eq!(plans.open(bench.now()).await.unwrap().len(), 1);
 

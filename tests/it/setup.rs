@@ -1,6 +1,5 @@
 //! The set-up at Sysdig: found, else made; run twice, done once.
 
-use std::process::Output;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use sysdig_scc::sysdig::forwarders::ForwarderSpec;
 
 use crate::fakes::loopback::{Answer, Loopback};
 use crate::fakes::sysdig::{FakeSysdig, TOKEN};
+use crate::program::program;
 
 fn channel() -> ChannelSpec {
     ChannelSpec {
@@ -194,16 +194,6 @@ async fn what_sysdig_echoes_is_told_without_the_token() {
     }
 }
 
-/// The program itself, with nothing in its environment but `settings`.
-async fn program(arguments: &[&str], settings: &[(&str, &str)]) -> (bool, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
-    command.args(arguments).env_clear().envs(settings.iter().copied()).current_dir(folder.path());
-    let output: Output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(text).unwrap())
-}
-
 fn settings(sysdig: &FakeSysdig) -> Vec<(&str, &str)> {
     vec![
         ("SYSDIG_URL", &sysdig.server.url),
@@ -275,7 +265,7 @@ async fn a_channel_can_be_made_without_changing_one_that_stands() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_named_at_once() {
-    let (fine, text) = program(&["setup", "channel"], &[]).await;
+    let (fine, text) = program::<&str, &str>(&["setup", "channel"], &[]).await;
     assert!(!fine);
     for name in ["SYSDIG_TOKEN", "WEBHOOK_URL", "WEBHOOK_AUTHENTICATION_TOKEN"] {
         assert!(text.contains(name), "{text}");
