@@ -256,8 +256,8 @@ async fn keep_house(callers: Callers) {
     }
 }
 
-/// The state store and the outbox. The outbox waits for a disk that is full; a state store that cannot be opened ends the
-/// start, and should be all that is told.
+/// The state store and the outbox. The outbox waits for a disk that is full; a state store that cannot be opened ends
+/// the start, and should be all that is told.
 async fn stores(config: &Config) -> Result<(Arc<dyn state::Store>, Arc<dyn Store>), StartError> {
     let tokens = config.google.token_source(Account::Security, &config.state.firestore_base())?;
     let state = state::open(&config.state, &tokens).await?;

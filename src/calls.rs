@@ -1,6 +1,6 @@
-//! Calls to other services: what we call ourselves, which addresses may be told a token, which are asked directly, and how
-//! long to wait before asking again, by our own rule or by the answer's; how much of an answer is read. Also in which forms
-//! a sender shows us a token.
+//! Calls to other services: what we call ourselves, which addresses may be told a token, which are asked directly, how
+//! much of an answer is read, and how long to wait before asking again, by our own rule or by the answer's. Also in which
+//! forms a sender shows us a token.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -103,7 +103,8 @@ pub fn pause(attempt: u32, first: Duration, most: Duration, jitter: f64) -> Dura
     spread(first.saturating_mul(1 << doublings).min(most), jitter)
 }
 
-/// Like [`pause`], or what the service asked for, if that is longer: never earlier than asked, within [`LONGEST_ASKED`].
+/// Like [`pause`], or what the service asked for, if that is longer: never earlier than asked, within
+/// [`LONGEST_ASKED`].
 pub fn pause_or_asked(attempt: u32, first: Duration, most: Duration, asked: Option<Duration>, jitter: f64) -> Duration {
     let least = pause(attempt, first, most, 0.0).max(asked.unwrap_or_default()).min(LONGEST_ASKED);
     spread(least, jitter).min(LONGEST_ASKED)

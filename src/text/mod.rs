@@ -1,5 +1,5 @@
-//! What is done to foreign text before it is shown, kept or pasted: it is cut, made plain, and rid of secrets. Also what can
-//! be read out of names, and how a time is written for people.
+//! What is done to foreign text before it is shown, kept or pasted: it is cut, made plain, and rid of secrets. Also what
+//! can be read out of names, and how a time is written for people.
 
 pub(crate) mod command_line;
 pub(crate) mod glance;

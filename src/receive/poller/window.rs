@@ -160,7 +160,8 @@ mod tests {
             (settle, overlap, chunk) in (0_i64..120, 0_i64..1000, 60_i64..7200),
         ) {
             let seconds = TimeDelta::seconds;
-            let layout = Layout { settle: seconds(settle), overlap: seconds(overlap), chunk: seconds(chunk), lookback: seconds(600) };
+            let (settle, overlap, chunk) = (seconds(settle), seconds(overlap), seconds(chunk));
+            let layout = Layout { settle, overlap, chunk, lookback: seconds(600) };
             let mut now = at(0);
             let start = first(now, &layout);
             let mut watermark = start;
