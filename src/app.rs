@@ -1,6 +1,8 @@
 //! The only place where the parts meet: build from settings, run, drain, stop.
 
+mod attestation;
 mod destination;
+mod doors;
 mod ending;
 mod enrichment;
 pub(crate) mod ground;
@@ -18,37 +20,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attest::key_source::{FetchError, KeySource};
 use crate::config::Config;
-use crate::config::attestation::SecretSource;
 use crate::config::finding::FindingConfig;
 use crate::config::google::Account;
-use crate::config::pubsub::Push;
-use crate::config::state::StateUrl;
 use crate::config::sysdig::SysdigConfig;
-use crate::config::telemetry::LogFormat;
 use crate::decide::{KnownSecrets, Rules};
-use crate::google::{ApiError, AuthError, Client, HttpSettings, TokenSource};
+use crate::google::{ApiError, AuthError};
 use crate::journey::Journey;
 use crate::outbox::worker::{Manner, Worker};
 use crate::outbox::{Sqlite, Store, StoreError};
-use crate::receive::attestation::{self, Attestor, BuildError, Parts, Resolver};
+use crate::receive::Intake;
+use crate::receive::attestation::{Attestor, BuildError};
 use crate::receive::entries::Entries;
 use crate::receive::overdue::Overdue;
 use crate::receive::poller::Poller;
 use crate::receive::pubsub_pull::Subscriber;
-use crate::receive::room::Rooms;
-use crate::receive::sender::Senders;
-use crate::receive::strangers::Strangers;
-use crate::receive::webhook::Webhook;
-use crate::receive::{Door, Intake};
-use crate::respond::responder::Responder;
-use crate::server::health::{Health, StateHealth};
-use crate::server::numbers::Numbers;
+use crate::respond::responder::{Planner, Responder};
 use crate::server::{self, Doors, ListenError};
 use crate::state::{self, StateError};
 use crate::sysdig::{Credential, SysdigError};
-use crate::telemetry::trace::Traces;
+use crate::track::Tracker;
 use destination::Destination;
 pub use destination::{ClientError, SOURCE_DISPLAY_NAME, scc_client};
+use doors::Callers;
 use sysdig::ChannelSetup;
 
 /// How often small things are tidied up.
@@ -123,8 +116,7 @@ pub struct App {
     worker: Worker,
     /// The outbox, when its disk does not outlive the instance.
     ephemeral: Option<Arc<dyn Store>>,
-    senders: Arc<Senders>,
-    strangers: Arc<Strangers>,
+    callers: Callers,
     attestor: Option<Attestor>,
     poller: Option<Poller>,
     channel: Option<ChannelSetup>,
@@ -147,92 +139,41 @@ impl App {
     /// See [`StartError`].
     pub async fn build(config: &Config) -> Result<Self, StartError> {
         crate::telemetry::metrics::start();
-        let tokens = config.google.token_source(Account::Security, &config.state.firestore_base())?;
-        // Before the outbox, which waits for a disk that is full: this ends the start, and should be all that is told.
-        let state = state::open(&config.state, &tokens).await?;
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&config.outbox.path, config.outbox.keep)?);
+        let (state, store) = stores(config).await?;
         let destination = Destination::build(config).await?;
-        let rules = rules(config.scc.organization.as_deref(), &config.sysdig, &config.finding, secrets(config));
-        let manner = Manner {
-            concurrency: config.scc.concurrency,
-            give_up_after: config.outbox.give_up_after,
-            ephemeral: config.outbox.ephemeral,
-        };
         let tracker = integrity::tracker(config, &state, config.integrity.baselines_fresh_for);
         let planner = integrity::planner(config, &state);
-        let journey = Journey {
-            enrichment: enrichment::build(config).await?,
-            rules,
-            sink: Arc::clone(&destination.sink),
-            tracker: tracker.clone(),
-            planner: planner.clone(),
-        };
-        let worker = Worker::new(Arc::clone(&store), Arc::new(journey), manner, Arc::new(Utc::now));
-        let ephemeral = config.outbox.ephemeral.then(|| Arc::clone(&store));
-        let senders = Arc::new(Senders::new(&config.server.tokens, config.server.auth_failures_per_minute));
-        let strangers = Arc::new(Strangers::new(config.server.trusted_hops));
+        let journey = journey(config, &destination, &tracker, &planner).await?;
+        let worker = Worker::new(Arc::clone(&store), Arc::new(journey), manner(config), Arc::new(Utc::now));
         let intake = Intake::new(Arc::clone(&store), worker.wake());
-        let parts = Parts {
-            intake: Some(intake.clone()),
-            state: Some(Arc::clone(&state)),
-            forgetful: config.state.url == StateUrl::Memory,
-            resolver: secret_manager(config)?,
-            trusted_hops: config.server.trusted_hops,
-            ..Parts::default()
-        };
-        let attestor = Attestor::build(&config.attestation, parts)?;
+
+        let attestor = attestation::attestor(config, &intake, &state)?;
         let poller = sysdig::poller(config, &intake, &state)?;
         let channel = sysdig::channel(config)?;
         let entries = Entries { attestor: attestor.clone() };
         let subscriber = integrity::subscriber(config, &intake, entries.clone())?;
         let responder = integrity::responder(config, &state, &planner, &intake)?;
         let overdue = Overdue { tracker, intake: intake.clone() };
-        let codelab = config.attestation.codelab.as_ref().map(|(path, _)| path.clone());
-        let rooms = Arc::new(Rooms::new(config.server.body_limit));
-        let push = integrity::push(config, &intake, entries, &rooms, &strangers)?;
+
+        let callers = Callers::of(config);
+        let push = integrity::push(config, &intake, entries, &callers)?;
         let push_keys = push.guard.keys();
+        zeros::show(doors::open(config, attestor.is_some(), poller.is_some(), subscriber.is_some()));
         let doors = Doors {
-            attestation: attestor.clone().map(|attestor| (attestor, codelab)),
+            attestation: attestor.clone().map(|attestor| (attestor, doors::codelab(config))),
             push,
-            webhook: Webhook {
-                intake,
-                senders: Arc::clone(&senders),
-                strangers: Arc::clone(&strangers),
-                trusted_hops: config.server.trusted_hops,
-                body_limit: config.server.body_limit,
-                rooms,
-            },
-            numbers: Numbers {
-                store: Arc::clone(&store),
-                heartbeat: worker.heartbeat(),
-                pace: Arc::clone(&destination.pace),
-                read_to: poller.as_ref().map(Poller::read_to),
-            },
-            traces: traces(config),
-            health: Health {
-                store,
-                state: matches!(config.state.url, StateUrl::Sqlite(_)).then(|| StateHealth::new(state)),
-                heartbeat: worker.heartbeat(),
-                delivery: Arc::new(destination),
-            },
+            webhook: doors::webhook(config, intake, &callers),
+            numbers: doors::numbers(&store, &worker, &destination, poller.as_ref()),
+            traces: doors::traces(config),
+            health: doors::health(config, &store, state, &worker, destination),
         };
-        let pubsub = subscriber.is_some() || config.pubsub.push != Push::Closed;
-        let doors_open = [
-            Some(Door::Webhook),
-            poller.as_ref().map(|_| Door::Poller),
-            pubsub.then_some(Door::Pubsub),
-            pubsub.then_some(Door::Own),
-            attestor.as_ref().map(|_| Door::Attestation),
-        ];
-        zeros::show(doors_open.into_iter().flatten());
         let (server, address) = server::start(&config.server, doors)?;
         Ok(Self {
             address,
             server,
             worker,
-            ephemeral,
-            senders,
-            strangers,
+            ephemeral: config.outbox.ephemeral.then_some(store),
+            callers,
             attestor,
             poller,
             channel,
@@ -268,10 +209,7 @@ impl App {
         parts.extend(self.subscriber.map(|part| ("subscriber", tokio::spawn(part.run(stopping.clone())))));
         parts.extend(self.poller.map(|part| ("poller", tokio::spawn(part.run(stopping.clone())))));
         // What runs beside the path keeps nothing in memory that is not in a store.
-        let mut beside = vec![
-            tokio::spawn(keep_house(self.senders, self.strangers)),
-            tokio::spawn(self.overdue.run(stopping.clone())),
-        ];
+        let mut beside = vec![tokio::spawn(keep_house(self.callers)), tokio::spawn(self.overdue.run(stopping.clone()))];
         beside.extend(self.attestor.clone().map(|part| tokio::spawn(part.run(stopping.clone()))));
         beside.extend(self.channel.map(|part| tokio::spawn(part.run(stopping.clone()))));
         let stopped = stopping.clone();
@@ -305,34 +243,48 @@ impl App {
     }
 }
 
-async fn keep_house(senders: Arc<Senders>, strangers: Arc<Strangers>) {
+async fn keep_house(callers: Callers) {
     let (mut tidy, mut fold) = (tokio::time::interval(HOUSEKEEPING), tokio::time::interval(FOLDING));
     loop {
         tokio::select! {
             _ = tidy.tick() => {
-                senders.forget_old_failures();
-                strangers.tell_rest(Utc::now());
+                callers.senders.forget_old_failures();
+                callers.strangers.tell_rest(Utc::now());
             }
             _ = fold.tick() => crate::telemetry::metrics::fold(),
         }
     }
 }
 
-/// Secret Manager, when a secret that can be released is there.
-fn secret_manager(config: &Config) -> Result<Option<Resolver>, StartError> {
-    let needed = config.attestation.secrets.iter().any(|rule| matches!(rule.source, SecretSource::Manager(_)));
-    let Some(base) = config.attestation.secret_manager.clone().filter(|_| needed) else { return Ok(None) };
-    let rehearsal = base.scheme() == "http" && crate::calls::is_loopback(&base);
-    let tokens = if rehearsal { TokenSource::none() } else { config.google.default_source()? };
-    let client = Client::new(HttpSettings::new(base), tokens).map_err(StartError::SecretManager)?;
-    Ok(Some(attestation::secrets::manager(client)))
+/// The state store and the outbox. The outbox waits for a disk that is full; a state store that cannot be opened ends
+/// the start, and should be all that is told.
+async fn stores(config: &Config) -> Result<(Arc<dyn state::Store>, Arc<dyn Store>), StartError> {
+    let tokens = config.google.token_source(Account::Security, &config.state.firestore_base())?;
+    let state = state::open(&config.state, &tokens).await?;
+    Ok((state, Arc::new(Sqlite::open(&config.outbox.path, config.outbox.keep)?)))
 }
 
-/// Only in Cloud Logging's form do lines say which trace they belong to.
-fn traces(config: &Config) -> Traces {
-    match config.telemetry.format {
-        LogFormat::Json => Traces::of(config.scc.project.as_deref()),
-        LogFormat::Text => Traces::default(),
+/// An event's way behind the outbox.
+async fn journey(
+    config: &Config,
+    destination: &Destination,
+    tracker: &Tracker,
+    planner: &Planner,
+) -> Result<Journey, StartError> {
+    Ok(Journey {
+        enrichment: enrichment::build(config).await?,
+        rules: rules(config.scc.organization.as_deref(), &config.sysdig, &config.finding, secrets(config)),
+        sink: Arc::clone(&destination.sink),
+        tracker: tracker.clone(),
+        planner: planner.clone(),
+    })
+}
+
+fn manner(config: &Config) -> Manner {
+    Manner {
+        concurrency: config.scc.concurrency,
+        give_up_after: config.outbox.give_up_after,
+        ephemeral: config.outbox.ephemeral,
     }
 }
 

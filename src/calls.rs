@@ -1,5 +1,6 @@
-//! Calls to other services: what we call ourselves, which addresses may be told a token, which are asked directly, and how
-//! long to wait before asking again, by our own rule or by the answer's. Also in which forms a sender shows us a token.
+//! Calls to other services: what we call ourselves, which addresses may be told a token, which are asked directly, how
+//! much of an answer is read, and how long to wait before asking again, by our own rule or by the answer's. Also in which
+//! forms a sender shows us a token.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use chrono::{DateTime, NaiveDateTime, Utc};
+use reqwest::Response;
 use url::{Host, Url};
 
 /// What we call ourselves.
@@ -15,6 +17,34 @@ pub const USER_AGENT: &str = concat!("sysdig-scc/", env!("CARGO_PKG_VERSION"));
 /// The longest wait when a service asks for one, an hour: what asks for more may be a mistake, and events could fall out of
 /// the 14 days that Sysdig is asked back.
 pub const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+
+/// Why the body of an answer could not be read; whoever asked has words for it.
+#[derive(Debug)]
+pub enum BodyError {
+    /// It broke off.
+    Broken(reqwest::Error),
+    /// It is larger than it may be.
+    TooLarge,
+}
+
+/// The body of an answer, of at most `limit` bytes: what announces more is not read.
+///
+/// # Errors
+/// See [`BodyError`].
+pub async fn body(mut answer: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
+    let announced = usize::try_from(answer.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
+    if announced > limit {
+        return Err(BodyError::TooLarge);
+    }
+    let mut body = Vec::with_capacity(announced);
+    while let Some(chunk) = answer.chunk().await.map_err(BodyError::Broken)? {
+        if body.len() + chunk.len() > limit {
+            return Err(BodyError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
 
 /// The start of a client for this address. What is on this machine is asked directly: a proxy that the environment names
 /// for the rest would be told tokens and findings that may travel in clear only as long as they do not leave it.
@@ -70,7 +100,18 @@ pub fn shown_token(header: &[u8]) -> Option<Vec<u8>> {
 /// in 0..1 spreads it over +0..25 %, so that those who failed together do not come again together.
 pub fn pause(attempt: u32, first: Duration, most: Duration, jitter: f64) -> Duration {
     let doublings = attempt.saturating_sub(1).min(16);
-    first.saturating_mul(1 << doublings).min(most).mul_f64(1.0 + 0.25 * jitter.clamp(0.0, 1.0))
+    spread(first.saturating_mul(1 << doublings).min(most), jitter)
+}
+
+/// Like [`pause`], or what the service asked for, if that is longer: never earlier than asked, within
+/// [`LONGEST_ASKED`].
+pub fn pause_or_asked(attempt: u32, first: Duration, most: Duration, asked: Option<Duration>, jitter: f64) -> Duration {
+    let least = pause(attempt, first, most, 0.0).max(asked.unwrap_or_default()).min(LONGEST_ASKED);
+    spread(least, jitter).min(LONGEST_ASKED)
+}
+
+fn spread(wait: Duration, jitter: f64) -> Duration {
+    wait.mul_f64(1.0 + 0.25 * jitter.clamp(0.0, 1.0))
 }
 
 /// How long a service wants to be left alone, by its `Retry-After`: seconds, or a date.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 
 use super::StartError;
+use super::doors::Callers;
 use crate::config::Config;
 use crate::config::google::Account;
 use crate::google::TokenSource;
@@ -17,10 +18,8 @@ use crate::receive::Intake;
 use crate::receive::entries::Entries;
 use crate::receive::pubsub::{Guard, PushDoor};
 use crate::receive::pubsub_pull::Subscriber;
-use crate::receive::room::Rooms;
-use crate::receive::strangers::Strangers;
-use crate::respond::desk::Desk;
 use crate::respond::hands::Hands;
+use crate::respond::plans::Plans;
 use crate::respond::responder::{Planner, Responder};
 use crate::state::Store;
 use crate::track::Tracker;
@@ -43,7 +42,7 @@ pub(super) fn tracker(config: &Config, state: &Arc<dyn Store>, fresh_for: TimeDe
 /// What writes down plans.
 pub(super) fn planner(config: &Config, state: &Arc<dyn Store>) -> Planner {
     let rules = Arc::new(config.acting.clone());
-    Planner { desk: Desk::new(Arc::clone(state)), rules, bell: Arc::default() }
+    Planner { plans: Plans::new(Arc::clone(state)), rules, bell: Arc::default() }
 }
 
 /// What carries plans out.
@@ -69,7 +68,7 @@ pub(super) fn responder(
     };
     let hands = Hands::new(Compute::new(client(READ)?), ComputeActs::new(client(WAIT)?));
     Ok(Responder {
-        desk: planner.desk.clone(),
+        plans: planner.plans.clone(),
         // What approves a relearn is read when it is done, never remembered.
         tracker: tracker(config, state, TimeDelta::zero()),
         hands,
@@ -87,11 +86,11 @@ pub(super) fn push(
     config: &Config,
     intake: &Intake,
     entries: Entries,
-    rooms: &Arc<Rooms>,
-    strangers: &Arc<Strangers>,
+    callers: &Callers,
 ) -> Result<PushDoor, StartError> {
     let guard = Guard::new(&config.pubsub.push)?;
-    Ok(PushDoor { intake: intake.clone(), entries, guard, strangers: Arc::clone(strangers), rooms: Arc::clone(rooms) })
+    let (strangers, rooms) = (Arc::clone(&callers.strangers), Arc::clone(&callers.rooms));
+    Ok(PushDoor { intake: intake.clone(), entries, guard, strangers, rooms })
 }
 
 /// The pull subscriber, when there is something to pull.

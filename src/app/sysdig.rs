@@ -16,7 +16,7 @@ use crate::config::sysdig::AutoChannel;
 use crate::receive::Intake;
 use crate::receive::poller::{Parts, Poller};
 use crate::state::Store;
-use crate::sysdig::channels::{Change, Channel, ChannelSpec};
+use crate::sysdig::channels::{Change, Channel, ChannelSpec, May};
 use crate::sysdig::{Client, Patience};
 
 /// The poller, when it is on.
@@ -68,8 +68,8 @@ pub(super) fn channel(config: &Config) -> Result<Option<ChannelSetup>, StartErro
         older: older.to_vec(),
         allow_insecure: sysdig.webhook_allow_insecure,
     };
-    let renews = sysdig.renews_channel(config.scc.is_rehearsal());
-    Ok(Some(ChannelSetup { client: Client::new(access, patience)?, spec, renews }))
+    let may = if sysdig.renews_channel(config.scc.is_rehearsal()) { May::CreateAndUpdate } else { May::Create };
+    Ok(Some(ChannelSetup { client: Client::new(access, patience)?, spec, may }))
 }
 
 /// How long after a failure, doubling up to the last.
@@ -81,19 +81,14 @@ const LAST_WAIT: Duration = Duration::from_secs(600);
 pub(super) struct ChannelSetup {
     client: Client,
     spec: ChannelSpec,
-    /// Whether one that stands is changed.
-    renews: bool,
+    may: May,
 }
 
 impl ChannelSetup {
     /// Tries until it succeeds, with growing pauses: the server must not wait for it, nor fail with it.
     pub(super) async fn run(self, stop: CancellationToken) {
         for attempt in 1.. {
-            let outcome = match self.renews {
-                true => self.client.ensure_channel(&self.spec, true).await,
-                false => self.client.make_channel(&self.spec).await,
-            };
-            match outcome {
+            match self.client.ensure_channel(&self.spec, self.may).await {
                 Ok(channel) => {
                     self.tell(&channel);
                     return;
@@ -120,7 +115,7 @@ impl ChannelSetup {
     fn tell(&self, channel: &Channel) {
         let (name, id) = (&self.spec.name, channel.id);
         match &channel.change {
-            Change::Updated(differs) if !self.renews => tracing::warn!(
+            Change::Updated(differs) if self.may != May::CreateAndUpdate => tracing::warn!(
                 channel = name,
                 id,
                 differs = differs.join(", "),

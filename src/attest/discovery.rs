@@ -8,7 +8,7 @@ use url::Url;
 
 use super::json;
 use super::keys::{KeySet, KeySetError};
-use crate::calls::may_carry_a_token;
+use crate::calls::{self, BodyError, may_carry_a_token};
 
 /// The most bytes of a document.
 const LIMIT: usize = 64 << 10;
@@ -109,18 +109,15 @@ async fn get(
 ) -> Result<(Vec<u8>, Option<Duration>), FetchError> {
     // Without the address, in which credentials may stand.
     let failed = |source: reqwest::Error| FetchError::Request { what, source: source.without_url() };
-    let mut answer = client.get(url).send().await.map_err(failed)?;
+    let answer = client.get(url).send().await.map_err(failed)?;
     if answer.status() != reqwest::StatusCode::OK {
         return Err(FetchError::Status { what, status: answer.status().as_u16() });
     }
     let fresh = answer.headers().get(reqwest::header::CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > LIMIT {
-            return Err(FetchError::TooLarge(what));
-        }
-    }
+    let body = calls::body(answer, LIMIT).await.map_err(|error| match error {
+        BodyError::Broken(error) => failed(error),
+        BodyError::TooLarge => FetchError::TooLarge(what),
+    })?;
     Ok((body, fresh))
 }
 

@@ -102,8 +102,7 @@ impl Told {
         open.map(|(category, state)| (category.name().to_owned(), json!(state.rests))).collect()
     }
 
-    /// Everything that is open of a machine that is not known yet, as [`Told::open`] gave it; an older version gave
-    /// only the time.
+    /// Everything that is open of a machine that is not known yet, as [`Told::open`] gave it.
     pub fn recall(&mut self, subject: &str, open: &Map<String, Json>) {
         if self.knows(subject) {
             return;
@@ -365,14 +364,5 @@ mod tests {
         assert!(stands(bad2.clone()) && stands(bad2));
         assert!(!stands(good), "delivered again, it closes nothing newer");
         assert!(stands(event(DEBUG, false, (4, 4), "p")));
-    }
-
-    #[test]
-    fn what_an_older_version_kept_is_read() {
-        let mut told = Told::new(9);
-        let kept = json!({"ATTESTATION_DEBUG_IMAGE": "2026-11-22T04:00:00Z"});
-        told.recall("machine", kept.as_object().unwrap());
-        assert!(!told.settled("machine"));
-        assert!(news(&mut told, event(DEBUG, false, (1, 1), "p")));
     }
 }

@@ -14,7 +14,7 @@ use crate::config::acting::{ActingConfig, Limits};
 use crate::config::secrets::environment;
 use crate::plan::Plan;
 use crate::respond::caps::Caps;
-use crate::respond::desk::Desk;
+use crate::respond::plans::Plans;
 
 /// What was done about failed boots, and what was not and why. Read from where STATE_URL says.
 #[derive(Debug, Args)]
@@ -45,35 +45,35 @@ pub(super) struct ActionsArgs {
 pub(super) fn run(args: ActionsArgs) -> anyhow::Result<ExitCode> {
     super::block_on(async move {
         let mut env = environment().await;
-        let desk = Desk::new(store(&mut env).await?);
+        let plans = Plans::new(store(&mut env).await?);
         let limits = ActingConfig::read(&mut env).unwrap_or_default().limits;
         if args.reset_caps {
-            return reset(&desk, args.by).await;
+            return reset(&plans, args.by).await;
         }
         let wanted = |plan: &Plan| {
             let named = |vm: &String| plan.report.vm.id.to_string() == *vm || plan.name.as_ref() == Some(vm);
             args.vm.as_ref().is_none_or(named) && (!args.open || plan.answer.is_none())
         };
-        let (plans, unreadable) = desk.all().await?;
-        let plans: Vec<Plan> = plans.into_iter().filter(wanted).collect();
+        let (mut found, unreadable) = plans.all().await?;
+        found.retain(wanted);
         match args.format {
             Format::Json => {
-                for plan in &plans {
+                for plan in &found {
                     say!("{}", serde_json::to_string(&shown(plan))?);
                 }
                 let now = Utc::now();
-                let (real, dry_run) = (desk.caps(false).await?, desk.caps(true).await?);
+                let (real, dry_run) = (plans.caps(false).await?, plans.caps(true).await?);
                 say!(
                     "{}",
                     json!({"caps": counted(&real, &limits, now), "caps_of_the_dry_run": counted(&dry_run, &limits, now)})
                 );
             }
             Format::Text => {
-                if !plans.is_empty() || unreadable.is_empty() {
-                    print(&plans, args.journal);
+                if !found.is_empty() || unreadable.is_empty() {
+                    print(&found, args.journal);
                 }
                 for (name, dry_run) in [("Caps", false), ("Caps of the dry run", true)] {
-                    say!("{name}: {}", used(&desk.caps(dry_run).await?, &limits, Utc::now()));
+                    say!("{name}: {}", used(&plans.caps(dry_run).await?, &limits, Utc::now()));
                 }
             }
         }
@@ -84,10 +84,10 @@ pub(super) fn run(args: ActionsArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn reset(desk: &Desk, by: By) -> anyhow::Result<ExitCode> {
+async fn reset(plans: &Plans, by: By) -> anyhow::Result<ExitCode> {
     let (by, now) = (who(by)?, Utc::now());
     for dry_run in [false, true] {
-        desk.reset_caps(dry_run, &by, now).await?;
+        plans.reset_caps(dry_run, &by, now).await?;
     }
     say!("The counts were set back by {by}.");
     Ok(ExitCode::SUCCESS)

@@ -18,7 +18,7 @@ use crate::config::sysdig::{SYSDIG_TOKEN, SysdigConfig, WEBHOOK_URL};
 use crate::config::{Env, Problems};
 use crate::google::scc::{Source, create_source, is_source_name, sources};
 use crate::google::{ApiError, Client as GoogleClient, HttpSettings};
-use crate::sysdig::channels::{Change, ChannelSpec};
+use crate::sysdig::channels::{Change, ChannelSpec, May};
 use crate::sysdig::forwarders::ForwarderSpec;
 use crate::sysdig::policies::Policy;
 use crate::sysdig::{Client, Patience, SysdigError};
@@ -184,7 +184,8 @@ async fn channel(policies: &[String], dry_run: bool) -> anyhow::Result<()> {
         let all = ready.client.policies().await.map_err(with_remedy)?;
         policies.iter().try_for_each(|name| called(&all, name).map(drop))?;
     }
-    let channel = ready.client.ensure_channel(&spec, !dry_run).await.map_err(with_remedy)?;
+    let may = if dry_run { May::Look } else { May::CreateAndUpdate };
+    let channel = ready.client.ensure_channel(&spec, may).await.map_err(with_remedy)?;
     say("notification channel", &spec.name, &channel.change, dry_run);
     if !channel.enabled {
         say!("It is switched off at Sysdig, and was left so.");

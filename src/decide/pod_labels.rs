@@ -3,7 +3,7 @@
 use super::object::bounded;
 use crate::event::runtime::Runtime;
 use crate::finding::Label;
-use crate::normalize::names;
+use crate::text::names;
 use crate::text::secrets::{HIDDEN, is_secret};
 use crate::text::shown;
 

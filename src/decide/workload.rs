@@ -7,7 +7,7 @@ use crate::enrich::Enriched;
 use crate::event::runtime::{Runtime, Shape};
 use crate::event::scene::{self, Scene};
 use crate::finding::{Container, Kubernetes, Node, Object, Pod};
-use crate::normalize::names;
+use crate::text::names;
 
 /// Most containers of one new pod.
 const MOST_CONTAINERS: usize = 20;

@@ -243,7 +243,7 @@ pub fn judge(error: &ApiError, now: DateTime<Utc>, chance: f64) -> Verdict {
         _ if is_of_one_finding(error) => Verdict::Retry(None),
         // Without a token nobody's event passes, whether the reason passes by itself or not.
         None if matches!(error, ApiError::Auth { .. } | ApiError::Refused { .. }) => Verdict::Hold,
-        _ if error.is_retryable() => Verdict::Retry(error.retry_after()),
+        _ if error.is_transient() => Verdict::Retry(error.retry_after()),
         // Something between us: what it says of one event it may say of all, and tomorrow of none.
         _ if error.is_page() || matches!(error, ApiError::TooLarge { .. }) => Verdict::Retry(None),
         _ => Verdict::Park,

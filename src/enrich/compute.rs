@@ -358,7 +358,7 @@ impl Inner {
                     answered = true;
                     instances.extend(listing.instances);
                 }
-                Err(error) if error.is_retryable() && !error.is_quota() => {
+                Err(error) if error.is_transient() && !error.is_quota() => {
                     unreachable.push(zone.clone());
                     silent = Some(error);
                 }

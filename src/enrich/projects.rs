@@ -197,7 +197,7 @@ pub(super) fn switched_off(project: &str, error: &ApiError) -> Option<String> {
 
 /// Whether a call may succeed soon. A token that is not accepted says nothing about the project: the next one may be.
 pub(super) fn passes(error: &ApiError) -> bool {
-    error.is_retryable() || error.status() == Some(401)
+    error.is_transient() || error.status() == Some(401)
 }
 
 pub(super) fn is_number(project: &str) -> bool {

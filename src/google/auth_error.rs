@@ -10,19 +10,19 @@ pub struct AuthError {
     kind: &'static str,
     message: String,
     remedy: &'static str,
-    retryable: bool,
+    transient: bool,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl AuthError {
     /// Nothing will change until someone changes the credentials or the settings.
     pub(super) fn settings(kind: &'static str, message: String, remedy: &'static str) -> Self {
-        Self { kind, message, remedy, retryable: false, source: None }
+        Self { kind, message, remedy, transient: false, source: None }
     }
 
     /// It may pass by itself.
     pub(super) fn passing(kind: &'static str, message: String, remedy: &'static str) -> Self {
-        Self { retryable: true, ..Self::settings(kind, message, remedy) }
+        Self { transient: true, ..Self::settings(kind, message, remedy) }
     }
 
     pub(super) fn because(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
@@ -36,8 +36,8 @@ impl AuthError {
     }
 
     /// Whether trying again may help without anyone changing anything.
-    pub fn is_retryable(&self) -> bool {
-        self.retryable
+    pub fn is_transient(&self) -> bool {
+        self.transient
     }
 
     /// The credential's kind.

@@ -258,7 +258,7 @@ impl ApiError {
     }
 
     /// Whether the same call may succeed later without anyone changing anything.
-    pub fn is_retryable(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Status(refusal) => match refusal.status {
                 // 499 is CANCELLED: it says nothing of what was sent.
@@ -268,7 +268,7 @@ impl ApiError {
                 status => status >= 500 || self.is_quota(),
             },
             Self::Transport { .. } | Self::Timeout { .. } | Self::Body { .. } => true,
-            Self::Auth { source, .. } => source.is_retryable(),
+            Self::Auth { source, .. } => source.is_transient(),
             Self::TooLarge { .. } | Self::Refused { .. } => false,
         }
     }

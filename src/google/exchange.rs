@@ -13,7 +13,7 @@ use url::form_urlencoded;
 
 use super::auth_error::AuthError;
 use super::credentials::{AuthorizedUser, ExternalAccount, ImpersonationOptions, SubjectFormat};
-use crate::calls::USER_AGENT;
+use crate::calls::{self, BodyError, USER_AGENT};
 use crate::text::tokens;
 
 /// How long one step of an exchange may take.
@@ -77,19 +77,14 @@ pub(super) async fn ask(
         let remedy = "check the network, the name service and the egress rules; it is tried again";
         AuthError::passing(kind, "the token endpoint did not answer".into(), remedy).because(error.without_url())
     };
-    let mut answer = request.send().await.map_err(reached)?;
+    let answer = request.send().await.map_err(reached)?;
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(reached)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > LARGEST_ANSWER {
-            return Err(AuthError::passing(
-                kind,
-                "the token endpoint's answer is too large".into(),
-                "check the address",
-            ));
+    let body = calls::body(answer, LARGEST_ANSWER).await.map_err(|error| match error {
+        BodyError::Broken(error) => reached(error),
+        BodyError::TooLarge => {
+            AuthError::passing(kind, "the token endpoint's answer is too large".into(), "check the address")
         }
-    }
+    })?;
     Ok((status, headers, body))
 }
 

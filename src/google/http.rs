@@ -16,7 +16,7 @@ use url::Url;
 use super::auth::{Token, TokenSource};
 use super::confirmation::confirms;
 use super::error::{ApiError, GoogleError, Refusal};
-use crate::calls::{self, may_carry_a_token};
+use crate::calls::{self, BodyError, may_carry_a_token};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
@@ -226,7 +226,10 @@ impl Client {
         }
         let answer = request.send().await.map_err(|error| self.broken(name, error))?;
         if answer.status().is_success() {
-            return self.body(answer, name, LARGEST_ANSWER).await;
+            return calls::body(answer, LARGEST_ANSWER).await.map_err(|error| match error {
+                BodyError::Broken(error) => self.broken(name, error),
+                BodyError::TooLarge => ApiError::TooLarge { call: name.to_owned(), limit: LARGEST_ANSWER },
+            });
         }
         Err(self.refusal(answer, name, token).await)
     }
@@ -253,21 +256,6 @@ impl Client {
         }
         let retry_after = asked.max(error.retry_delay);
         ApiError::Status(Box::new(Refusal { call: name.to_owned(), status, error, retry_after }))
-    }
-
-    async fn body(&self, mut answer: Response, name: &str, limit: usize) -> Result<Vec<u8>, ApiError> {
-        let announced = usize::try_from(answer.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
-        if announced > limit {
-            return Err(ApiError::TooLarge { call: name.to_owned(), limit });
-        }
-        let mut body = Vec::with_capacity(announced);
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.broken(name, error))? {
-            if body.len() + chunk.len() > limit {
-                return Err(ApiError::TooLarge { call: name.to_owned(), limit });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
     }
 
     fn broken(&self, name: &str, error: reqwest::Error) -> ApiError {

@@ -13,8 +13,7 @@ pub struct Change {
     pub what: String,
     /// Whether it was switched on.
     pub on: bool,
-    /// Who asked for it; empty when an earlier version noted it.
-    #[serde(default)]
+    /// Who asked for it.
     pub by: String,
     /// When.
     pub time: DateTime<Utc>,

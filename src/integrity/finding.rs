@@ -136,7 +136,7 @@ fn over(check: Check, context: &Context) -> Option<String> {
         Check::EarlyBoot | Check::LateBoot | Check::Launch => "the check has passed since",
         Check::BootIncomplete | Check::VtpmCleared | Check::Relearned | Check::NotApproved => "it is no longer so",
     };
-    let time = context.over?.format("%Y-%m-%d %H:%M:%S UTC");
+    let time = text::stamp(context.over?);
     Some(format!("This is told late, and is over: {what}, as of {time}."))
 }
 
@@ -145,7 +145,7 @@ fn not_approved(entry: &Entry, place: &str, context: &Context) -> String {
     let mut parts = vec![format!("The integrity policy baseline is not what was approved {place}")];
     parts.extend(over(Check::NotApproved, context));
     if let (Some(learning), Some(report)) = (&context.record.learning, boot_report(entry)) {
-        let called = learning.called.format("%Y-%m-%d %H:%M:%S UTC");
+        let called = text::stamp(learning.called);
         let told = if learning.taken {
             format!("The connector had it relearned on {called}")
         } else {
@@ -160,13 +160,13 @@ fn not_approved(entry: &Entry, place: &str, context: &Context) -> String {
             learning.not_approved(report, entry.time).join(", ")
         ));
         if let Some((who, time)) = context.record.relearned.as_ref().filter(|_| !learning.taken) {
-            let when = time.format("%Y-%m-%d %H:%M:%S UTC");
+            let when = text::stamp(*time);
             parts.push(format!("The audit log's last relearn is of {who} on {when}."));
         }
         parts.push(if lost {
             format!(
                 "This boot's report is of {}, before the relearn: Compute Engine learns what the most recent boot measured, so that these values, which nobody approved, are probably the VM's standard now. Reports that pass against them prove nothing.",
-                entry.time.format("%Y-%m-%d %H:%M:%S UTC")
+                text::stamp(entry.time)
             )
         } else if report.policy == learning.before {
             "It is still the policy from before: relearning had no effect.".to_owned()

@@ -65,7 +65,7 @@ impl Record {
         if failed.is_some_and(|failed| is_same(late, failed)) {
             self.pass_after_all(Check::BootIncomplete, late)
         } else {
-            self.pass(Check::BootIncomplete, late, false)
+            self.pass(Check::BootIncomplete, late)
         }
     }
 

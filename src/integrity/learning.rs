@@ -23,9 +23,7 @@ pub struct Learning {
     pub baseline: String,
     /// When the VM was told to relearn.
     pub called: DateTime<Utc>,
-    /// Whether Compute Engine took the call. Until that is known, nobody can say that anything was learned. The version
-    /// before kept only what was taken.
-    #[serde(default = "yes")]
+    /// Whether Compute Engine took the call. Until that is known, nobody can say that anything was learned.
     pub taken: bool,
     /// The operation of the call, under which the audit log has it too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,10 +34,6 @@ pub struct Learning {
     /// The first report that showed another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Moment>,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// What a late report says about it.

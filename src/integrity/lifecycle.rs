@@ -57,8 +57,11 @@ pub fn step(known: Option<&Record>, entry: &Entry, accepted: DateTime<Utc>) -> S
         _ => entry.failed(),
     };
     if let (Some(check), Some(failed)) = (entry.check(), failed) {
-        let fail = |record: &mut Record| record.fail(check, moment, accepted);
-        actions.extend(if failed { fail(&mut record) } else { record.pass(check, moment, fresh) });
+        actions.extend(match failed {
+            true => record.fail(check, moment, accepted),
+            false if fresh => record.pass_first_seen(check, moment),
+            false => record.pass(check, moment),
+        });
     }
     match &entry.fact {
         Fact::LateBoot(report) => {
@@ -97,7 +100,7 @@ impl Record {
         match learning.learned(report, moment.time) {
             Learned::Approved => {
                 learning.verified = learning.verified.max(Some(moment));
-                self.pass(Check::NotApproved, moment, false)
+                self.pass(Check::NotApproved, moment)
             }
             // Once it was seen to have learned what was approved, later changes are somebody else's.
             Learned::Other if learning.verified.is_none_or(|verified| verified > moment) => {

@@ -30,7 +30,7 @@ pub struct Standing {
     #[serde(rename = "underway", default, skip_serializing_if = "Option::is_none")]
     pub untold_entry: Option<Moment>,
     /// When the entry of the newest pass was accepted: a failure that was accepted before is no old news, only late
-    /// to be handled. The version before did not note it.
+    /// to be handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard: Option<DateTime<Utc>>,
 }
@@ -114,14 +114,8 @@ pub struct Halted {
     pub report: Moment,
     /// When it was asked for: by Compute Engine's clock where it says so.
     pub time: DateTime<Utc>,
-    /// Whether Compute Engine took the call. Until that is known, nobody can say that the boot was ended. The version
-    /// before kept only what was taken.
-    #[serde(default = "yes")]
+    /// Whether Compute Engine took the call. Until that is known, nobody can say that the boot was ended.
     pub taken: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Halted {
@@ -151,7 +145,7 @@ impl Record {
     pub(super) fn pass_after_all(&mut self, check: Check, moment: Moment) -> Option<Action> {
         let failed = self.checks.get(&check)?.failed?;
         let time = moment.time.max(failed.time + STEP);
-        self.pass(check, Moment { time, ..moment }, false)
+        self.pass(check, Moment { time, ..moment })
     }
 
     /// `accepted`: when the entry that says so was.
@@ -204,13 +198,19 @@ impl Record {
         Some(standing.failed.filter(|failed| Some(*failed) < standing.passed)?.time)
     }
 
-    /// `anyway`: close even without a failure that is known, as what was known may have been lost.
-    pub(super) fn pass(&mut self, check: Check, moment: Moment, anyway: bool) -> Option<Action> {
+    /// Closes the failure that is known, if there is one.
+    pub(super) fn pass(&mut self, check: Check, moment: Moment) -> Option<Action> {
+        let known = self.checks.get(&check).is_some_and(|standing| standing.failed.is_some());
+        self.pass_first_seen(check, moment).filter(|_| known)
+    }
+
+    /// Closes even without a failure that is known: of a VM that is seen for the first time, it may have been lost.
+    pub(super) fn pass_first_seen(&mut self, check: Check, moment: Moment) -> Option<Action> {
         let standing = self.checks.entry(check).or_default();
         let old = standing.passed.is_some_and(|passed| passed > moment);
         let told = standing.ends(moment);
         standing.passed = standing.passed.max(Some(moment));
-        let open = standing.failed.map_or(anyway, |failed| failed < moment);
+        let open = standing.failed.is_none_or(|failed| failed < moment);
         (!old && open).then_some(Action::Close { check, told })
     }
 }

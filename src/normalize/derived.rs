@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use chrono::{DateTime, SecondsFormat, Utc};
 use sha2::{Digest, Sha256};
 
-use super::json::{Json, meaningful};
+use super::json::Json;
 use crate::event::facts::Facts;
 use crate::event::runtime::Policy;
+use crate::text::sentinels::meaningful;
 
 /// Where a policy event tells its time. Senders spell one moment in several ways.
 pub(super) const TIMES: [&str; 3] = ["timestampRFC3339Nano", "timestampNs", "timestamp"];

@@ -1,7 +1,8 @@
 //! Names that a shipper took apart at their dots: `{"k8s": {"pod": {"name": "web-1"}}}` for `"k8s.pod.name": "web-1"`,
 //! as Logstash, Vector and Elastic's agents do.
 
-use super::json::{Json, meaningful};
+use super::json::Json;
+use crate::text::sentinels::meaningful;
 
 /// So many parts a name may have; what is deeper stays one value.
 const DEEPEST: usize = 12;

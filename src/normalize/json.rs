@@ -7,6 +7,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::text::sentinels::meaningful;
+
 /// A JSON value, borrowed where no escape had to be undone.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Json<'a> {
@@ -165,28 +167,6 @@ fn quote(text: &str, out: &mut String) {
     out.push_str(&serde_json::Value::from(text).to_string());
 }
 
-/// The text without surrounding white space, unless it is one of the ways of saying "nothing".
-pub(crate) fn meaningful(text: &str) -> Option<&str> {
-    let text = text.trim();
-    let nothing = match text.len() {
-        0 => true,
-        1 => text == "-",
-        3 => text.eq_ignore_ascii_case("n/a"),
-        4 => matches!(text, "<NA>" | "<na>" | "null" | "NULL"),
-        5 => matches!(text, "<nil>" | "<N/A>"),
-        6 => text == "<null>",
-        14.. => text.starts_with('\\') && is_escaped_sentinel(text),
-        _ => false,
-    };
-    (!nothing).then_some(text)
-}
-
-/// `\u003cNA\u003e`, with one backslash or several.
-fn is_escaped_sentinel(text: &str) -> bool {
-    let parts: Vec<_> = text.split('\\').filter(|part| !part.is_empty()).collect();
-    parts.len() == 2 && parts[0].eq_ignore_ascii_case("u003cNA") && parts[1].eq_ignore_ascii_case("u003e")
-}
-
 impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Reader)
@@ -313,14 +293,6 @@ mod tests {
             serde_json::from_str(r#"[18446744073709551615, -9223372036854775808, "1526547969874686373"]"#).unwrap();
         let numbers: Vec<_> = json.list().iter().map(Json::integer).collect();
         assert_eq!(numbers, [Some(u64::MAX.into()), Some(i64::MIN.into()), Some(1_526_547_969_874_686_373)]);
-    }
-
-    #[test]
-    fn ways_of_saying_nothing_are_no_values() {
-        for nothing in ["", "  ", "<NA>", "\\u003cNA\\u003e", "\\\\u003cNA\\\\u003e", "null", "N/A", "n/a", "<nil>"] {
-            assert_eq!(meaningful(nothing), None, "{nothing:?}");
-        }
-        assert_eq!(meaningful(" bash "), Some("bash"));
     }
 
     #[test]

@@ -12,7 +12,6 @@ mod ignored;
 mod json;
 mod lines;
 pub mod log_entry;
-pub mod names;
 mod notification;
 mod place;
 mod scalars;

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::names;
 use crate::event::api_path::ApiPath;
 use crate::event::facts::Facts;
 use crate::event::runtime::{Cloud, Container, Host, Kubernetes};
+use crate::text::names;
 
 /// What the kubelet calls the sandbox that holds a pod's namespaces: no container of the pod has this name.
 const NO_CONTAINER: &str = "POD";

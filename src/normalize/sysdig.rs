@@ -6,13 +6,15 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 
 use super::derived::{self, TIMES, When};
-use super::json::{Json, meaningful, raw_member, raw_members};
+use super::json::{Json, raw_member, raw_members};
 use super::notification::{About, Envelope};
 use super::scalars::{level, shorten};
-use super::{dotted, environment, names, place, stateful, time};
+use super::{dotted, environment, place, stateful, time};
 use crate::event::facts::Facts;
 use crate::event::runtime::{Action, Admission, Learned, Origin, Policy, Shape};
 use crate::event::{Runtime, Severity};
+use crate::text::names;
+use crate::text::sentinels::meaningful;
 
 /// Longest text kept of any single value; what is longer cannot reach the finding anyway.
 const LONGEST_VALUE: usize = 16 * 1024;

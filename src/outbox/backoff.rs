@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
-use crate::calls::pause;
+use crate::calls::{LONGEST_ASKED, pause_or_asked};
 
 /// The longest a retry is ever planned ahead, asked for or not.
-pub const LONGEST: Duration = Duration::from_secs(3600);
+pub const LONGEST: Duration = LONGEST_ASKED;
 
 const FIRST: Duration = Duration::from_secs(1);
 const CEILING: Duration = Duration::from_secs(300);
 
 /// How long to wait after failed attempt number `attempt` (1 is the first): 1 s doubled each time up to 5 min, or what
-/// the service asked for, if that is longer. `jitter` in 0..1 spreads it over +0..25 %, never earlier than asked.
+/// the service asked for, if that is longer.
 pub fn delay(attempt: u32, asked: Option<Duration>, jitter: f64) -> Duration {
-    let planned = pause(attempt, FIRST, CEILING, 0.0).max(asked.unwrap_or_default());
-    planned.min(LONGEST).mul_f64(1.0 + 0.25 * jitter.clamp(0.0, 1.0)).min(LONGEST)
+    pause_or_asked(attempt, FIRST, CEILING, asked, jitter)
 }
 
 #[cfg(test)]

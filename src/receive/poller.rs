@@ -14,16 +14,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::error::PollError;
 use self::reader::{Destination, Progress, Reader};
-use self::window::{Pace, Plan, Reading};
+use self::window::{Layout, Reading};
 use super::Receipt;
-use crate::calls::{LONGEST_ASKED, pause};
+use crate::calls::pause_or_asked;
 use crate::causes::chain;
 use crate::config::sysdig::PollConfig;
 use crate::state::lease::{self, Claim, Lease};
@@ -31,8 +30,6 @@ use crate::state::{Expected, Store, Version, body_of};
 use crate::sysdig::{Client, SysdigError, Window};
 use crate::telemetry::metrics::{POLL_LOST, POLL_WINDOWS};
 
-/// A watermark under an earlier key counts for so long.
-const LATELY: TimeDelta = TimeDelta::days(7);
 /// The kind of the watermark's document, and the lease's name.
 const KIND: &str = "poll";
 
@@ -75,8 +72,6 @@ pub struct Poller {
     replica: String,
     settings: PollConfig,
     key: String,
-    /// The key that earlier versions used, where it was another.
-    old_key: Option<String>,
     failures: u32,
     /// Whether its lease was lost in its last window.
     lost: bool,
@@ -135,7 +130,7 @@ struct Watermark {
 
 /// Moves the watermark and keeps the lease while a window goes through.
 struct Advance<'a> {
-    poller: &'a Place,
+    bookmark: &'a Bookmark,
     read_to: &'a ReadTo,
     mark: DateTime<Utc>,
     version: Version,
@@ -145,12 +140,11 @@ struct Advance<'a> {
     held: DateTime<Utc>,
 }
 
-/// Where the watermark lives.
+/// The watermark and the lease, in the state store.
 #[derive(Debug)]
-struct Place {
+struct Bookmark {
     state: Arc<dyn Store>,
     key: String,
-    old_key: Option<String>,
     replica: String,
     /// How long the lease lasts.
     lasting: TimeDelta,
@@ -167,7 +161,6 @@ impl Poller {
     pub fn new(parts: Parts, settings: PollConfig) -> Self {
         let host = host_of(&parts.client);
         let key = parts.client.tenant().map_or_else(|| host.clone(), |tenant| key_of(&host, tenant));
-        let old_key = (key != host).then_some(host);
         let reader = Reader::new(parts.client, parts.destination, settings.filter.clone());
         Self {
             reader,
@@ -175,7 +168,6 @@ impl Poller {
             replica: parts.replica,
             settings,
             key,
-            old_key,
             failures: 0,
             lost: false,
             read_to: Arc::default(),
@@ -204,7 +196,7 @@ impl Poller {
                 () = stop.cancelled() => break,
                 outcome = self.step(Utc::now()) => outcome,
             };
-            let pause = self.pause(&outcome);
+            let pause = self.pause(&outcome, rand::random());
             if let Err(error) = &outcome {
                 tell(error, pause);
             }
@@ -218,10 +210,12 @@ impl Poller {
 
     /// Lets another replica, or our own next start, poll at once.
     async fn give_up_lease(&self) {
-        let place = self.place();
+        let bookmark = self.bookmark();
         let released = async {
-            match place.lease(Utc::now()).await? {
-                Some(lease) => lease::release(place.state.as_ref(), &lease, Utc::now()).await.map_err(PollError::from),
+            match bookmark.lease(Utc::now()).await? {
+                Some(lease) => {
+                    lease::release(bookmark.state.as_ref(), &lease, Utc::now()).await.map_err(PollError::from)
+                }
                 None => Ok(()),
             }
         };
@@ -251,8 +245,8 @@ impl Poller {
         outcome
     }
 
-    /// How long to leave Sysdig alone after a step.
-    pub fn pause(&self, outcome: &Result<Step, PollError>) -> Duration {
+    /// How long to leave Sysdig alone after a step; `jitter` (0 to 1) spreads what follows a failure.
+    pub fn pause(&self, outcome: &Result<Step, PollError>, jitter: f64) -> Duration {
         match outcome {
             Ok(Step::Read { more: true, .. }) => CATCH_UP_PACE,
             Ok(_) => self.settings.interval,
@@ -261,35 +255,32 @@ impl Poller {
                 // Where that has not helped, it is like any other failure.
                 let gone = matches!(error, PollError::Sysdig(SysdigError::CursorGone { .. }));
                 let failures = self.failures.saturating_sub(if gone { HALVINGS - 1 } else { 0 });
-                let doubled = pause(failures, FIRST_PAUSE, LONGEST_PAUSE, 0.0);
-                let due = doubled.mul_f64(rand::rng().random_range(0.75..=1.0));
-                // Never earlier than asked, within reason; and never at once, whatever is asked.
-                let asked = error.retry_after().unwrap_or_default();
-                due.max(asked.mul_f64(rand::rng().random_range(1.0..=1.25)).min(LONGEST_ASKED))
+                // Never at once, whatever is asked.
+                pause_or_asked(failures, FIRST_PAUSE, LONGEST_PAUSE, error.retry_after(), jitter)
             }
         }
     }
 
     async fn try_step(&mut self, now: DateTime<Utc>) -> Result<Step, PollError> {
-        let (place, started) = (self.place(), Instant::now());
-        if !place.hold(now).await? {
+        let (bookmark, started) = (self.bookmark(), Instant::now());
+        if !bookmark.hold(now).await? {
             // Whoever polls moves the watermark.
-            if let Some((mark, _)) = place.known().await? {
+            if let Some((mark, _)) = bookmark.known().await? {
                 self.read_to.is(mark);
             }
             self.say_not_ours(now);
             return Ok(Step::NotOurs);
         }
         self.others = Others::default();
-        let pace = self.pace();
+        let layout = self.layout();
         let theirs = self.sysdigs_time(now);
-        let (mark, version) = place.watermark(window::first(theirs, &pace)).await?;
+        let (mark, version) = bookmark.watermark(window::first(theirs, &layout)).await?;
         self.read_to.is(mark);
-        let Plan::Read(reading) = window::plan(mark, theirs, &pace) else { return Ok(Step::Waited) };
-        let version = place.begin(&reading, mark, version).await?;
+        let Some(reading) = window::next(mark, theirs, &layout) else { return Ok(Step::Waited) };
+        let version = bookmark.begin(&reading, mark, version).await?;
         self.read_to.is(reading.new_from);
         let mut advance = Advance {
-            poller: &place,
+            bookmark: &bookmark,
             read_to: &self.read_to,
             mark: reading.new_from,
             version,
@@ -330,21 +321,20 @@ impl Poller {
         now - ahead
     }
 
-    fn place(&self) -> Place {
+    fn bookmark(&self) -> Bookmark {
         let lasting = TimeDelta::from_std(self.settings.interval * 3).unwrap_or(TimeDelta::hours(1));
-        Place {
+        Bookmark {
             state: Arc::clone(&self.state),
             key: self.key.clone(),
-            old_key: self.old_key.clone(),
             replica: self.replica.clone(),
             lasting: lasting.max(TimeDelta::minutes(3)),
         }
     }
 
-    fn pace(&self) -> Pace {
+    fn layout(&self) -> Layout {
         let delta = |duration| TimeDelta::from_std(duration).unwrap_or(window::REACH);
         let chunk = delta(self.settings.window) / (1 << self.failures.min(HALVINGS));
-        Pace {
+        Layout {
             settle: delta(self.settings.settle),
             overlap: delta(self.settings.overlap),
             chunk: chunk.max(SHORTEST_CHUNK),
@@ -353,7 +343,7 @@ impl Poller {
     }
 }
 
-impl Place {
+impl Bookmark {
     /// Takes or renews the lease.
     async fn hold(&self, now: DateTime<Utc>) -> Result<bool, PollError> {
         Ok(self.lease(now).await?.is_some())
@@ -369,19 +359,8 @@ impl Place {
     async fn watermark(&self, first: DateTime<Utc>) -> Result<(DateTime<Utc>, Version), PollError> {
         match self.known().await? {
             Some(known) => Ok(known),
-            None => {
-                // One of long ago was taken over by somebody else then.
-                let from = self.before().await?.filter(|mark| *mark >= first - LATELY).unwrap_or(first);
-                Ok((from, self.write(from, Expected::Absent).await?))
-            }
+            None => Ok((first, self.write(first, Expected::Absent).await?)),
         }
-    }
-
-    /// Where an earlier version, which kept it under another key, had come.
-    async fn before(&self) -> Result<Option<DateTime<Utc>>, PollError> {
-        let Some(key) = &self.old_key else { return Ok(None) };
-        let document = self.state.read(KIND, key).await?;
-        Ok(document.map(|document| document.parse::<Watermark>(KIND)).transpose()?.map(|mark| mark.read_to))
     }
 
     /// The watermark, if there is one.
@@ -421,7 +400,7 @@ impl Advance<'_> {
     }
 
     async fn renew(&mut self, now: DateTime<Utc>) -> Result<(), PollError> {
-        if !self.poller.hold(now).await? {
+        if !self.bookmark.hold(now).await? {
             return Err(PollError::TakenOver);
         }
         self.held = now;
@@ -432,12 +411,12 @@ impl Advance<'_> {
 impl Progress for Advance<'_> {
     fn goes_on(&mut self) -> BoxFuture<'_, Result<(), PollError>> {
         Box::pin(async move {
-            let (now, lasting) = (self.now(), self.poller.lasting);
+            let (now, lasting) = (self.now(), self.bookmark.lasting);
             if now < self.held + lasting / 3 {
                 return Ok(());
             }
             match self.renew(now).await {
-                Err(PollError::State(error)) if error.retryable() && now < self.held + lasting => {
+                Err(PollError::State(error)) if error.is_transient() && now < self.held + lasting => {
                     tracing::debug!(error = %chain(&error), "the poller's lease was not renewed; there is time to try again");
                     Ok(())
                 }
@@ -451,7 +430,7 @@ impl Progress for Advance<'_> {
             self.renew(self.now()).await?;
             if part.to > self.mark {
                 let version = Expected::Version(self.version.clone());
-                self.version = self.poller.write(part.to, version).await?;
+                self.version = self.bookmark.write(part.to, version).await?;
                 self.mark = part.to;
                 self.read_to.is(part.to);
             }

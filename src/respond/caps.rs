@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::why_not::WhyNot;
 use crate::config::acting::Limits;
 use crate::integrity::answer::Reason;
 
@@ -47,20 +48,14 @@ impl Caps {
     /// Takes a share for `plan`, which may ask again for the same one.
     ///
     /// # Errors
-    /// The cap that is reached, as a reason and a sentence.
-    pub fn take(
-        &mut self,
-        limits: &Limits,
-        project: &str,
-        plan: &str,
-        now: DateTime<Utc>,
-    ) -> Result<(), (Reason, String)> {
+    /// The cap that is reached, and as a sentence.
+    pub fn take(&mut self, limits: &Limits, project: &str, plan: &str, now: DateTime<Utc>) -> Result<(), WhyNot> {
         self.recent.retain(|taken| taken.time > now - TimeDelta::hours(1));
         if self.recent.iter().any(|taken| taken.plan == plan) {
             return Ok(());
         }
         let in_project = self.recent.iter().filter(|taken| taken.project == project).count();
-        let full = |reason, what: String| Err((reason, what));
+        let full = |reason, told: String| Err(WhyNot { reason, told });
         if self.overall >= limits.overall {
             return full(
                 Reason::CapOverall,
@@ -127,7 +122,7 @@ mod tests {
     fn each_cap_holds_and_the_same_plan_counts_once() {
         let mut caps = Caps::default();
         let mut take = |project: &str, plan: &str, second| {
-            caps.take(&LIMITS, project, plan, at(second)).map_err(|(reason, _)| reason.label())
+            caps.take(&LIMITS, project, plan, at(second)).map_err(|why| why.reason.label())
         };
         assert_eq!(take("p", "1", 0), Ok(()));
         assert_eq!(take("p", "1", 1), Ok(()), "again");

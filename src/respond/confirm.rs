@@ -4,14 +4,13 @@
 
 use chrono::{DateTime, Utc};
 
+use super::why_not::WhyNot;
 use crate::config::acting::ActingConfig;
 use crate::google::compute::{Instance, last_part, project_in};
 use crate::integrity::answer::{Action, Reason};
 use crate::integrity::entry::Entry;
 use crate::integrity::record::Record;
-
-/// Why not: a reason, and the rest of a sentence that begins "nothing was done: ".
-pub type Refusal = (Reason, String);
+use crate::text;
 
 /// Confirms `report` against the instance and against what was seen of the VM since.
 ///
@@ -23,44 +22,50 @@ pub fn confirm(
     instance: &Instance,
     seen: &Record,
     rules: &ActingConfig,
-) -> Result<(), Refusal> {
+) -> Result<(), WhyNot> {
     identity(report, instance)?;
     if instance.status != "RUNNING" {
         let status = if instance.status.is_empty() { "of unknown status" } else { &instance.status };
         let by_us = seen.our_halt_of(report.moment()).map(|halted| {
             let (done, check) = (halted.action.done(), halted.check.label().replace('_', " "));
-            format!(": the connector had it {done} on {}, for the {check} check of this boot", stamp(halted.time))
+            format!(": the connector had it {done} on {}, for the {check} check of this boot", text::stamp(halted.time))
         });
-        return Err((Reason::NotRunning, format!("the VM is {status}, not RUNNING{}", by_us.unwrap_or_default())));
+        return Err(WhyNot::new(
+            Reason::NotRunning,
+            format!("the VM is {status}, not RUNNING{}", by_us.unwrap_or_default()),
+        ));
     }
     started(report, instance)?;
     nothing_newer(report, seen)?;
     not_relearned(report, action, seen)?;
     if !instance.shielded_instance_config.is_some_and(|shielded| shielded.enable_integrity_monitoring) {
         let told = "integrity monitoring is off on the VM, so that the report cannot be its own";
-        return Err((Reason::MonitoringOff, told.to_owned()));
+        return Err(WhyNot::new(Reason::MonitoringOff, told));
     }
     exempt(instance, rules)?;
     let scratch = instance.disks.iter().any(|disk| disk.kind == "SCRATCH");
     if action != Action::Relearn && scratch && !rules.discard_local_ssd {
         let told = "the VM has local SSDs, whose data would be lost (INTEGRITY_DISCARD_LOCAL_SSD=true allows that)";
-        return Err((Reason::LocalSsd, told.to_owned()));
+        return Err(WhyNot::new(Reason::LocalSsd, told));
     }
     Ok(())
 }
 
-pub(super) fn identity(report: &Entry, instance: &Instance) -> Result<(), Refusal> {
+pub(super) fn identity(report: &Entry, instance: &Instance) -> Result<(), WhyNot> {
     if instance.id.0 != report.vm.id.to_string() {
         let told = format!("the VM that was found has the id {}, the report is about {}", instance.id.0, report.vm.id);
-        return Err((Reason::IdDiffers, told));
+        return Err(WhyNot::new(Reason::IdDiffers, told));
     }
     let zone = last_part(&instance.zone);
     if zone != report.vm.zone {
-        return Err((Reason::PlaceDiffers, format!("the VM is in zone {zone:?}, the report says {}", report.vm.zone)));
+        return Err(WhyNot::new(
+            Reason::PlaceDiffers,
+            format!("the VM is in zone {zone:?}, the report says {}", report.vm.zone),
+        ));
     }
     let urls = [&instance.self_link, &instance.zone];
     match urls.into_iter().find_map(|url| project_in(url)) {
-        Some(project) if project != report.vm.project => Err((
+        Some(project) if project != report.vm.project => Err(WhyNot::new(
             Reason::PlaceDiffers,
             format!("the VM is in project {project}, the report says {}", report.vm.project),
         )),
@@ -69,24 +74,24 @@ pub(super) fn identity(report: &Entry, instance: &Instance) -> Result<(), Refusa
 }
 
 /// A VM that was started after the report is about another boot.
-fn started(report: &Entry, instance: &Instance) -> Result<(), Refusal> {
+fn started(report: &Entry, instance: &Instance) -> Result<(), WhyNot> {
     let Ok(start) = DateTime::parse_from_rfc3339(&instance.last_start_timestamp) else {
         let told = "Compute Engine does not say when the VM was started, so that the report may be about an older boot";
-        return Err((Reason::StartUnknown, told.to_owned()));
+        return Err(WhyNot::new(Reason::StartUnknown, told));
     };
     if start > report.time {
         let told = format!(
             "the VM was started on {}, after the report of {}",
-            stamp(start.with_timezone(&Utc)),
-            stamp(report.time)
+            text::stamp(start.with_timezone(&Utc)),
+            text::stamp(report.time)
         );
-        return Err((Reason::Restarted, told));
+        return Err(WhyNot::new(Reason::Restarted, told));
     }
     Ok(())
 }
 
 /// A reboot from inside does not count as a start; only later reports tell it.
-fn nothing_newer(report: &Entry, seen: &Record) -> Result<(), Refusal> {
+fn nothing_newer(report: &Entry, seen: &Record) -> Result<(), WhyNot> {
     let newer = seen.newest_boot.filter(|newest| {
         let later = newest.time > report.time;
         match (newest.boot, report.boot) {
@@ -96,45 +101,50 @@ fn nothing_newer(report: &Entry, seen: &Record) -> Result<(), Refusal> {
     });
     if let Some(newest) = newer {
         let boot = newest.boot.map_or_else(|| "a later boot".to_owned(), |boot| format!("boot {boot}"));
-        return Err((Reason::NewerBoot, format!("a log entry of {boot} was seen, newer than the report")));
+        return Err(WhyNot::new(Reason::NewerBoot, format!("a log entry of {boot} was seen, newer than the report")));
     }
     let Some(check) = report.check() else { return Ok(()) };
     let moment = report.moment();
     if let Some(passed) = seen.passed_since(check, moment) {
-        return Err((Reason::PassedSince, format!("the check has passed since, on {}", stamp(passed.time))));
+        return Err(WhyNot::new(
+            Reason::PassedSince,
+            format!("the check has passed since, on {}", text::stamp(passed.time)),
+        ));
     }
     match seen.newest(check) {
-        Some(newest) if newest > moment => {
-            Err((Reason::NewerReport, format!("there is a newer report of the same check, of {}", stamp(newest.time))))
-        }
+        Some(newest) if newest > moment => Err(WhyNot::new(
+            Reason::NewerReport,
+            format!("there is a newer report of the same check, of {}", text::stamp(newest.time)),
+        )),
         _ => Ok(()),
     }
 }
 
 /// What was learned since may be this very boot, by somebody who looked at it.
-fn not_relearned(report: &Entry, action: Action, seen: &Record) -> Result<(), Refusal> {
+fn not_relearned(report: &Entry, action: Action, seen: &Record) -> Result<(), WhyNot> {
     // Our own call for this report, of which nobody knows whether it arrived.
     let ours = action == Action::Relearn && seen.learning.as_ref().is_some_and(|ours| ours.boot == report.moment());
     match &seen.relearned {
-        Some((who, time)) if *time > report.time && !ours => {
-            Err((Reason::Relearned, format!("{who} had the baseline relearned on {}, after the report", stamp(*time))))
-        }
+        Some((who, time)) if *time > report.time && !ours => Err(WhyNot::new(
+            Reason::Relearned,
+            format!("{who} had the baseline relearned on {}, after the report", text::stamp(*time)),
+        )),
         _ => Ok(()),
     }
 }
 
-fn exempt(instance: &Instance, rules: &ActingConfig) -> Result<(), Refusal> {
+fn exempt(instance: &Instance, rules: &ActingConfig) -> Result<(), WhyNot> {
     let label = &rules.exempt;
     if instance.labels.get(&label.key).is_some_and(|value| label.value.as_ref().is_none_or(|wanted| wanted == value)) {
         let told = format!("the VM has the label {}, which exempts it (INTEGRITY_EXEMPT_LABEL)", label.key);
-        return Err((Reason::ExemptLabel, told));
+        return Err(WhyNot::new(Reason::ExemptLabel, told));
     }
     if rules.groups {
         return Ok(());
     }
     if instance.labels.keys().any(|key| key == "goog-gke-node") {
         let told = "the VM is a GKE node, which its cluster would repair (INTEGRITY_ACT_ON_GROUPS=true acts on it)";
-        return Err((Reason::GkeNode, told.to_owned()));
+        return Err(WhyNot::new(Reason::GkeNode, told));
     }
     let made_by = instance.metadata.items.iter().find(|item| item.key == "created-by");
     if let Some(group) = made_by.filter(|item| item.value.contains("/instanceGroupManagers/")) {
@@ -142,13 +152,9 @@ fn exempt(instance: &Instance, rules: &ActingConfig) -> Result<(), Refusal> {
             "the VM is a member of the managed instance group {}, which would repair it (INTEGRITY_ACT_ON_GROUPS=true acts on it)",
             last_part(&group.value)
         );
-        return Err((Reason::GroupMember, told));
+        return Err(WhyNot::new(Reason::GroupMember, told));
     }
     Ok(())
-}
-
-fn stamp(time: DateTime<Utc>) -> String {
-    time.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 #[cfg(test)]
@@ -187,7 +193,7 @@ mod tests {
         let instance: Instance = serde_json::from_value(instance.clone()).unwrap();
         match confirm(&report(), action, &instance, seen, rules) {
             Ok(()) => "go",
-            Err((reason, told)) => {
+            Err(WhyNot { reason, told }) => {
                 assert!(!told.ends_with('.') && !told.is_empty(), "{told}");
                 reason.label()
             }
@@ -296,8 +302,8 @@ mod tests {
         let (action, check) = (Action::Stop, Check::EarlyBoot);
         let halted = Some(Halted { action, check, report: early, time: at(95), taken: true });
         let seen = Record { halted, ..Record::default() };
-        let (reason, told) = confirm(&report(), action, &instance, &seen, &ActingConfig::default()).unwrap_err();
+        let why = confirm(&report(), action, &instance, &seen, &ActingConfig::default()).unwrap_err();
         let by_us = "the VM is TERMINATED, not RUNNING: the connector had it stopped on 2027-01-15 08:01:35 UTC, for the early boot check of this boot";
-        assert_eq!((reason, told.as_str()), (Reason::NotRunning, by_us));
+        assert_eq!(why, WhyNot::new(Reason::NotRunning, by_us));
     }
 }

@@ -11,6 +11,7 @@ use super::confirm::identity;
 use super::drive::{Driver, Step};
 use super::hands::{Trouble, is_busy};
 use super::watch::{OPERATION, states};
+use super::why_not::WhyNot;
 use crate::google::compute::Instance;
 use crate::google::compute_acts::Operation;
 use crate::integrity::answer::{Action, Ended, Reason};
@@ -72,7 +73,7 @@ impl Driver<'_> {
         if !wanted.contains(&instance.status.as_str()) {
             return Ok(Some(instance));
         }
-        if let Err((reason, told)) = identity(&self.plan().report, &instance) {
+        if let Err(WhyNot { reason, told }) = identity(&self.plan().report, &instance) {
             return self.refuse(reason, told).await;
         }
         if let Some(told) = self.unwanted(&instance).await? {
@@ -94,7 +95,7 @@ impl Driver<'_> {
             Ok(operation) => format!("Compute Engine knows of it since {}, which is no proof", operation.insert_time),
             Err(error) => match Trouble::of(&error) {
                 Trouble::Later { after, told, .. } if !is_busy(&error) => return self.put_off(after, told).await,
-                Trouble::Later { told, .. } | Trouble::Never(_, told) => format!("Compute Engine says: {told}"),
+                Trouble::Later { told, .. } | Trouble::Never { told, .. } => format!("Compute Engine says: {told}"),
             },
         };
         let request = self.plan().call(action.label()).map(|call| call.request_id.clone()).unwrap_or_default();

@@ -7,9 +7,10 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::confirm::confirm;
-use super::desk::Held;
 use super::hands::Trouble;
+use super::plans::Held;
 use super::responder::Responder;
+use super::why_not::WhyNot;
 use crate::causes::chain;
 use crate::google::ApiError;
 use crate::google::compute::Instance;
@@ -166,7 +167,7 @@ impl<'a> Driver<'a> {
             Ok(found) => Ok(found),
             Err(error) => match Trouble::of(&error) {
                 Trouble::Later { after, told, .. } => self.put_off(after, told).await,
-                Trouble::Never(reason, told) => {
+                Trouble::Never { reason, told } => {
                     let told = format!("the VM could not be confirmed with Compute Engine: {told}");
                     self.refuse(reason, told).await
                 }
@@ -218,7 +219,7 @@ impl<'a> Driver<'a> {
                 self.note(What::Confirmed, told);
                 Ok(action)
             }
-            Err((reason, told)) => self.refuse(reason, told).await,
+            Err(WhyNot { reason, told }) => self.refuse(reason, told).await,
         }
     }
 
@@ -228,15 +229,15 @@ impl<'a> Driver<'a> {
             return Ok(());
         }
         let now = self.now();
-        match self.responder.desk.take(&self.held.plan, &self.responder.rules.limits, now).await? {
+        match self.responder.plans.take(&self.held.plan, &self.responder.rules.limits, now).await? {
             Ok(()) => {
                 self.held.plan.counted = true;
                 Ok(())
             }
-            Err((reason, told)) if self.plan().dry_run => {
+            Err(WhyNot { reason, told }) if self.plan().dry_run => {
                 self.refuse(reason, format!("by the counts of the dry run, {told}")).await
             }
-            Err((reason, told)) => self.refuse(reason, told).await,
+            Err(WhyNot { reason, told }) => self.refuse(reason, told).await,
         }
     }
 
@@ -255,11 +256,11 @@ impl<'a> Driver<'a> {
                     self.back(action.label(), maybe_taken);
                     self.put_off(after, told).await
                 }
-                Trouble::Never(_, told) if unsure => {
+                Trouble::Never { told, .. } if unsure => {
                     let told = format!("an attempt before may have arrived, and now Compute Engine says: {told}");
                     self.refuse(Reason::Interrupted, told).await
                 }
-                Trouble::Never(reason, told) => self.not_taken(action, reason, told).await,
+                Trouble::Never { reason, told } => self.not_taken(action, reason, told).await,
             },
         }
     }
@@ -355,7 +356,7 @@ impl<'a> Driver<'a> {
     }
 
     pub(super) async fn save(&mut self) -> Step<()> {
-        Ok(self.responder.desk.save(&mut self.held).await?)
+        Ok(self.responder.plans.save(&mut self.held).await?)
     }
 
     pub(super) async fn pause(&self, pause: Duration) -> Duration {
@@ -380,7 +381,7 @@ impl<'a> Driver<'a> {
                 return self.end(Ended::Failed, Reason::Interrupted, told).await;
             }
             Some(CallState::Running | CallState::Finished) if self.plan().other_vm().is_some() => {
-                return self.hit_another(Err((Reason::NotConfirmed, told))).await;
+                return self.hit_another(Err(WhyNot::new(Reason::NotConfirmed, told))).await;
             }
             Some(CallState::Running | CallState::Finished) => {
                 let told = format!("{request} was taken, but it could not be seen what became of it: {told}.");
@@ -405,7 +406,7 @@ impl<'a> Driver<'a> {
         // counted.
         if self.plan().counted
             && !self.plan().has_called()
-            && let Err(error) = self.responder.desk.give_back(self.plan()).await
+            && let Err(error) = self.responder.plans.give_back(self.plan()).await
         {
             tracing::warn!(error = chain(&error), "an answer's share of the caps could not be given back");
         }

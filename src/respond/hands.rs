@@ -29,7 +29,12 @@ pub enum Trouble {
         maybe_taken: bool,
     },
     /// It will not pass until somebody changes something.
-    Never(Reason, String),
+    Never {
+        /// Why, in a word.
+        reason: Reason,
+        /// What it said.
+        told: String,
+    },
 }
 
 impl Trouble {
@@ -41,22 +46,22 @@ impl Trouble {
             return later(false);
         }
         match error {
-            ApiError::Auth { source, .. } if source.is_retryable() => later(false),
-            ApiError::Auth { .. } | ApiError::Refused { .. } => Self::Never(Reason::Forbidden, told),
-            ApiError::TooLarge { .. } => Self::Never(Reason::Rejected, told),
-            _ if error.is_retryable() => later(true),
+            ApiError::Auth { source, .. } if source.is_transient() => later(false),
+            ApiError::Auth { .. } | ApiError::Refused { .. } => Self::Never { reason: Reason::Forbidden, told },
+            ApiError::TooLarge { .. } => Self::Never { reason: Reason::Rejected, told },
+            _ if error.is_transient() => later(true),
             // The token is not taken although it was renewed: nothing was done, and it passes as one that cannot be had.
             _ if error.status() == Some(401) => later(false),
             // Another operation on the same resource is under way: nothing was done, and it passes.
             _ if is_busy(error) => later(false),
-            _ => Self::Never(
-                match error.status() {
+            _ => {
+                let reason = match error.status() {
                     Some(403) => Reason::Forbidden,
                     Some(404) => Reason::Gone,
                     _ => Reason::Rejected,
-                },
-                told,
-            ),
+                };
+                Self::Never { reason, told }
+            }
         }
     }
 }

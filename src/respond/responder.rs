@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
-use super::desk::Desk;
 use super::hands::Hands;
+use super::plans::Plans;
 use crate::config::acting::{ActingConfig, Mode};
 use crate::integrity::Entry;
 use crate::plan::Plan;
@@ -24,7 +24,7 @@ pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 #[derive(Clone)]
 pub struct Responder {
     /// The plans.
-    pub desk: Desk,
+    pub plans: Plans,
     /// What was seen of the VMs; its baselines are read without a cache.
     pub tracker: Tracker,
     /// The calls.
@@ -72,11 +72,11 @@ pub fn told(plan: &Plan) {
     tracing::info!(vm, action, result, reason, detail = answer.told, "a failed boot was answered");
 }
 
-/// What plans are made by: the rules, the desk, the bell.
+/// What plans are made by: the rules, the plans, the bell.
 #[derive(Debug, Clone)]
 pub struct Planner {
     /// The plans.
-    pub desk: Desk,
+    pub plans: Plans,
     /// The rules.
     pub rules: Arc<ActingConfig>,
     /// Rung when a plan was made.
@@ -96,7 +96,7 @@ impl Planner {
     /// # Errors
     /// When the state store cannot be used; the plan is made again with the next attempt at the event.
     pub async fn record(&self, plan: &Plan) -> Result<Option<Entry>, StateError> {
-        let standing = self.desk.record(plan).await?;
+        let standing = self.plans.record(plan).await?;
         if standing.is_none() {
             told(plan);
         }

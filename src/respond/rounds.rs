@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::desk::KIND;
 use super::drive::{Driver, Progress};
+use super::plans::KIND;
 use super::responder::Responder;
 use crate::calls::pause;
 use crate::causes::chain;
@@ -57,7 +57,7 @@ impl Responder {
         for (vm, keys) in self.due().await?.0 {
             let before = keys.len();
             self.vm(&vm, keys, &CancellationToken::new()).await;
-            let left = self.desk.open((self.clock)()).await?.iter().filter(|(_, open)| open.vm == vm).count();
+            let left = self.plans.open((self.clock)()).await?.iter().filter(|(_, open)| open.vm == vm).count();
             ended += before.saturating_sub(left);
         }
         Ok(ended)
@@ -117,7 +117,7 @@ impl Responder {
         let now = (self.clock)();
         let mut due: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut soonest = None;
-        for (key, open) in self.desk.open(now).await? {
+        for (key, open) in self.plans.open(now).await? {
             if open.due <= now {
                 due.entry(open.vm).or_default().push(key);
             } else {
@@ -132,7 +132,7 @@ impl Responder {
     async fn vm(&self, vm: &str, keys: Vec<String>, stop: &CancellationToken) -> Left {
         let name = format!("respond/{vm}");
         let claim = lease::Claim { name: &name, holder: &self.holder, ttl: LEASE };
-        let lease = match lease::take(self.desk.store(), &claim, (self.clock)()).await {
+        let lease = match lease::take(self.plans.store(), &claim, (self.clock)()).await {
             Ok(Some(lease)) => Mutex::new(lease),
             Ok(None) => return Left::Wait(SOON),
             Err(error) => {
@@ -141,12 +141,12 @@ impl Responder {
             }
         };
         let left = tokio::select! {
-            left = self.plans(&keys) => left,
+            left = self.all_of(&keys) => left,
             () = self.hold(&lease) => Left::Wait(SOON),
             () = stop.cancelled() => Left::Wait(SOON),
         };
         let lease = lease.into_inner();
-        if let Err(error) = lease::release(self.desk.store(), &lease, (self.clock)()).await {
+        if let Err(error) = lease::release(self.plans.store(), &lease, (self.clock)()).await {
             tracing::debug!(vm, error = chain(&error), "a lease was not given back; it runs out");
         }
         left
@@ -157,7 +157,7 @@ impl Responder {
         loop {
             tokio::time::sleep(RENEW).await;
             let mut lease = lease.lock().await;
-            match lease::renew(self.desk.store(), &lease, LEASE, (self.clock)()).await {
+            match lease::renew(self.plans.store(), &lease, LEASE, (self.clock)()).await {
                 Ok(Some(renewed)) => *lease = renewed,
                 Ok(None) => return,
                 Err(error) if lease.until <= (self.clock)() => {
@@ -169,19 +169,20 @@ impl Responder {
         }
     }
 
-    async fn plans(&self, keys: &[String]) -> Left {
+    /// Drives the plans of one VM, one after the other.
+    async fn all_of(&self, keys: &[String]) -> Left {
         let mut all = Left::Wait(EVERY);
         for key in keys {
             let left = match self.one(key).await {
                 Ok(left) => left,
                 Err(error) if error.is_conflict() => Left::Wait(SOON),
                 Err(ref error @ StateError::Corrupt { ref kind, .. }) if kind == KIND => {
-                    self.desk.skipped(error, (self.clock)());
+                    self.plans.skipped(error, (self.clock)());
                     Left::Wait(EVERY)
                 }
                 Err(error) => {
                     tracing::warn!(plan = key, error = chain(&error), "a plan could not be driven; it is tried again");
-                    Left::Wait(if error.retryable() { SOON } else { EVERY })
+                    Left::Wait(if error.is_transient() { SOON } else { EVERY })
                 }
             };
             all = match (all, left) {
@@ -195,7 +196,7 @@ impl Responder {
     /// Drives one plan; when it has its answer, takes that in and closes it.
     async fn one(&self, key: &str) -> Result<Left, StateError> {
         let now = (self.clock)();
-        let Some(held) = self.desk.read(key).await? else {
+        let Some(held) = self.plans.read(key).await? else {
             return self.orphan(key, now).await;
         };
         let mut driver = Driver::new(self, held);
@@ -203,7 +204,7 @@ impl Responder {
             let attempt = driver.plan().journal.iter().filter(|line| line.what == crate::plan::What::Waiting).count();
             // Never earlier than the service asks, and never at once, whatever it asks.
             let wait = backoff(driver.plan(), attempt, now).max(after.unwrap_or_default());
-            self.desk.later(key, (self.clock)() + TimeDelta::from_std(wait).unwrap_or(TimeDelta::minutes(1))).await?;
+            self.plans.later(key, (self.clock)() + TimeDelta::from_std(wait).unwrap_or(TimeDelta::minutes(1))).await?;
             return Ok(Left::Wait(wait));
         }
         let Some(entry) = driver.plan().entry() else { return self.put_by(key, EVERY, now).await };
@@ -211,32 +212,32 @@ impl Responder {
             Ok(body) => Element::Event { event: Event::Integrity(Box::new(entry)), body },
             Err(error) => {
                 tracing::error!(plan = key, %error, "an answer cannot be written down");
-                return self.desk.close(key).await.map(|()| Left::LookAtOnce);
+                return self.plans.close(key).await.map(|()| Left::LookAtOnce);
             }
         };
         if let Err(error) = self.intake.take(Door::Own, vec![element]).await {
             tracing::warn!(plan = key, error = chain(&error), "an answer could not be taken in yet");
             return Ok(Left::Wait(SOON));
         }
-        self.desk.close(key).await?;
+        self.plans.close(key).await?;
         Ok(Left::LookAtOnce)
     }
 
     /// A pointer without its plan: whoever wrote it is about to write the plan, or died before. The next attempt at the
     /// report does.
     async fn orphan(&self, key: &str, now: DateTime<Utc>) -> Result<Left, StateError> {
-        if self.desk.close_orphan(key, now - ORPHAN).await? {
+        if self.plans.close_orphan(key, now - ORPHAN).await? {
             return Ok(Left::LookAtOnce);
         }
-        let open = self.desk.open(now).await?;
-        let since = open.iter().find(|(known, _)| known == key).map(|(_, open)| open.since.unwrap_or(open.due));
+        let open = self.plans.open(now).await?;
+        let since = open.iter().find(|(known, _)| known == key).map(|(_, open)| open.since);
         let fresh = since.is_some_and(|since| (now - since).to_std().unwrap_or_default() < EVERY);
         self.put_by(key, if fresh { SOON } else { EVERY }, now).await
     }
 
     /// Nothing can be done about it now.
     async fn put_by(&self, key: &str, wait: Duration, now: DateTime<Utc>) -> Result<Left, StateError> {
-        self.desk.later(key, now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::minutes(1))).await?;
+        self.plans.later(key, now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::minutes(1))).await?;
         Ok(Left::Wait(wait))
     }
 }

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 
 use super::drive::{Driver, Step};
 use super::hands::Trouble;
+use super::why_not::WhyNot;
 use crate::google::compute::{AttachedDisk, Instance};
 use crate::google::compute_acts::{Disk, Snapshot, SnapshotWish};
 use crate::integrity::answer::Reason;
@@ -69,7 +70,7 @@ impl Driver<'_> {
                             self.back(&name, maybe_taken || unsure);
                             return self.put_off(after, told).await;
                         }
-                        Trouble::Never(_, told) => {
+                        Trouble::Never { told, .. } => {
                             self.back(&name, unsure);
                             return self.no_snapshot(told).await;
                         }
@@ -78,8 +79,8 @@ impl Driver<'_> {
             }
         }
         let made = match self.operation(&name, SNAPSHOT).await? {
-            Err((Reason::NotConfirmed, _)) => self.stands(&name, &disk).await?,
-            made => made.map_err(|(_, told)| told),
+            Err(WhyNot { reason: Reason::NotConfirmed, .. }) => self.stands(&name, &disk).await?,
+            made => made.map_err(|why| why.told),
         };
         match made {
             Ok(()) => Ok(()),
@@ -100,7 +101,7 @@ impl Driver<'_> {
                     Evidence::None(told) => return Ok(Err(told)),
                 },
                 Err(error) => {
-                    if let Trouble::Never(_, told) = Trouble::of(&error) {
+                    if let Trouble::Never { told, .. } = Trouble::of(&error) {
                         return Ok(Err(format!("it could not be looked at: {told}")));
                     }
                 }

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 
 use super::drive::{Driver, Halt, Progress, Step};
 use super::hands::Trouble;
+use super::why_not::WhyNot;
 use crate::google::compute_acts::Operation;
 use crate::integrity::answer::{Action, Ended, Reason};
 use crate::plan::{CallState, What};
@@ -34,8 +35,8 @@ impl Driver<'_> {
         }
         match ended {
             Ok(()) => self.look_at_it(action, None).await,
-            Err((Reason::NotConfirmed, told)) => self.look_at_it(action, Some(told)).await,
-            Err((reason, told)) => {
+            Err(WhyNot { reason: Reason::NotConfirmed, told }) => self.look_at_it(action, Some(told)).await,
+            Err(WhyNot { reason, told }) => {
                 if reason == Reason::OperationFailed {
                     self.forget(action).await?;
                 }
@@ -119,7 +120,7 @@ impl Driver<'_> {
     }
 
     /// The VM was deleted and made anew under its name between the look at it and the call, which hit the new one.
-    pub(super) async fn hit_another<T>(&mut self, ended: Result<(), (Reason, String)>) -> Step<T> {
+    pub(super) async fn hit_another<T>(&mut self, ended: Result<(), WhyNot>) -> Step<T> {
         let (Some(action), Some(other)) = (self.plan().action, self.plan().other_vm()) else {
             return Err(Halt::Progress(Progress::Later(None)));
         };
@@ -130,10 +131,10 @@ impl Driver<'_> {
         );
         let (reason, told) = match ended {
             Ok(()) => (Reason::OtherVm, format!("another VM was {done} in its place: {which}.")),
-            Err((reason @ Reason::OperationFailed, told)) => {
+            Err(WhyNot { reason: reason @ Reason::OperationFailed, told }) => {
                 (reason, format!("neither the VM nor another one was {done}: {which}, and {told}."))
             }
-            Err((_, told)) => {
+            Err(WhyNot { told, .. }) => {
                 (Reason::OtherVm, format!("another VM may have been {done} in its place: {which}, and {told}."))
             }
         };
@@ -141,13 +142,13 @@ impl Driver<'_> {
     }
 
     /// Waits for the operation of a call: done well, or why not. `NotConfirmed`: nobody can say how it ended.
-    pub(super) async fn operation(&mut self, step: &str, deadline: TimeDelta) -> Step<Result<(), (Reason, String)>> {
+    pub(super) async fn operation(&mut self, step: &str, deadline: TimeDelta) -> Step<Result<(), WhyNot>> {
         if self.plan().call(step).is_some_and(|call| call.state == CallState::Finished) {
             return Ok(Ok(()));
         }
         let Some(path) = self.plan().call(step).and_then(|call| call.operation.clone()) else {
-            let told = "Compute Engine named no operation that could be waited for".to_owned();
-            return Ok(Err((Reason::NotConfirmed, told)));
+            let told = "Compute Engine named no operation that could be waited for";
+            return Ok(Err(WhyNot::new(Reason::NotConfirmed, told)));
         };
         let mut pause = self.responder.pause;
         loop {
@@ -158,25 +159,23 @@ impl Driver<'_> {
             match answer {
                 Ok(operation) if operation.is_done() => {
                     if let Some(told) = operation.failure() {
-                        return Ok(Err((
-                            Reason::OperationFailed,
-                            format!("its operation ended with an error: {told}"),
-                        )));
+                        let told = format!("its operation ended with an error: {told}");
+                        return Ok(Err(WhyNot::new(Reason::OperationFailed, told)));
                     }
                     break;
                 }
                 Ok(_) => {}
                 Err(error) => {
                     // Whatever is said of looking at the operation, it says nothing of the operation.
-                    if let Trouble::Never(_, told) = Trouble::of(&error) {
+                    if let Trouble::Never { told, .. } = Trouble::of(&error) {
                         let told = format!("its operation could not be waited for: {told}");
-                        return Ok(Err((Reason::NotConfirmed, told)));
+                        return Ok(Err(WhyNot::new(Reason::NotConfirmed, told)));
                     }
                 }
             }
             if self.since(step) > deadline {
                 let told = format!("its operation has not ended within {} minutes", deadline.num_minutes());
-                return Ok(Err((Reason::OperationSlow, told)));
+                return Ok(Err(WhyNot::new(Reason::OperationSlow, told)));
             }
             pause = self.pause(pause).await;
         }

@@ -82,7 +82,7 @@ impl StateError {
     }
 
     /// Whether the same call may pass later without anybody doing anything.
-    pub fn retryable(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Conflict { .. })
     }
 

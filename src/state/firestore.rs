@@ -50,7 +50,7 @@ impl FirestoreStore {
 
     fn trouble(&self, error: ApiError) -> StateError {
         let place = self.place.clone();
-        let trouble = if error.is_retryable() {
+        let trouble = if error.is_transient() {
             let after = error.retry_after().or(Some(SOON));
             StateError::Unavailable { place, after, source: Box::new(error) }
         } else {

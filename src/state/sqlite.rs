@@ -497,7 +497,7 @@ mod tests {
         std::fs::write(&path, "certainly no database, but long enough to have a header of sixteen bytes").unwrap();
         let error = SqliteStore::open(&path).await.unwrap_err();
         assert_eq!(error.label(), "damaged");
-        assert!(!error.retryable());
+        assert!(!error.is_transient());
     }
 
     #[tokio::test]

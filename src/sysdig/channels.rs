@@ -101,6 +101,17 @@ pub enum Shows {
     Another,
 }
 
+/// What of a channel may be done; what may not is only said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum May {
+    /// Nothing.
+    Look,
+    /// One that is missing is made. One that stands is left as it is.
+    Create,
+    /// And one that stands is made what it should be.
+    CreateAndUpdate,
+}
+
 /// The two APIs and how they differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Api {
@@ -109,26 +120,15 @@ enum Api {
 }
 
 impl Client {
-    /// Makes the channel what `spec` says; with `apply` false only says what would be done.
-    pub async fn ensure_channel(&self, spec: &ChannelSpec, apply: bool) -> Result<Channel, SysdigError> {
+    /// Makes the channel what `spec` says, as far as that may be, and says what was done, or would have been.
+    pub async fn ensure_channel(&self, spec: &ChannelSpec, may: May) -> Result<Channel, SysdigError> {
         spec.check()?;
         let client = self.hiding(&spec.token);
         let (api, found) = client.find_channel(&spec.name).await?;
         match found {
-            Some(existing) => client.update_channel(api, spec, existing, apply).await,
-            None if !apply => Ok(Channel { id: None, change: Change::Created, enabled: true, team: None }),
-            None => client.create_channel(api, spec, true).await,
-        }
-    }
-
-    /// Makes the channel when there is none. One that stands is left as it is; what of it differs is said.
-    pub async fn make_channel(&self, spec: &ChannelSpec) -> Result<Channel, SysdigError> {
-        spec.check()?;
-        let client = self.hiding(&spec.token);
-        let (api, found) = client.find_channel(&spec.name).await?;
-        match found {
-            Some(existing) => client.update_channel(api, spec, existing, false).await,
-            None => client.create_channel(api, spec, false).await,
+            Some(existing) => client.update_channel(api, spec, existing, may).await,
+            None if may == May::Look => Ok(Channel { id: None, change: Change::Created, enabled: true, team: None }),
+            None => client.create_channel(api, spec, may).await,
         }
     }
 
@@ -179,8 +179,8 @@ impl Client {
         Err(SysdigError::NotThere("the list of notification channels does not end".into()))
     }
 
-    /// One that somebody else has made meanwhile is updated only with `update`.
-    async fn create_channel(&self, api: Api, spec: &ChannelSpec, update: bool) -> Result<Channel, SysdigError> {
+    /// One that somebody else has made meanwhile is updated, if that may be.
+    async fn create_channel(&self, api: Api, spec: &ChannelSpec, may: May) -> Result<Channel, SysdigError> {
         let mut body = spec.new_body(api);
         let mut answer = self.post_channel(api, &body).await;
         if matches!(&answer, Err(error) if error.status() == Some(403)) {
@@ -194,7 +194,7 @@ impl Client {
         match answer {
             Ok(made) => Ok(channel_of(&made, Change::Created)),
             Err(error) if error.is_conflict() => match self.find_channel(&spec.name).await? {
-                (api, Some(existing)) => self.update_channel(api, spec, existing, update).await,
+                (api, Some(existing)) => self.update_channel(api, spec, existing, may).await,
                 (_, None) => Err(SysdigError::NotThere(format!(
                     "the name {:?} is taken, by a channel that we do not see: set SYSDIG_CHANNEL_NAME to another name",
                     spec.name
@@ -215,13 +215,13 @@ impl Client {
         api: Api,
         spec: &ChannelSpec,
         existing: Value,
-        apply: bool,
+        may: May,
     ) -> Result<Channel, SysdigError> {
         let (wanted, differs) = spec.changed(api, &existing);
         if differs.is_empty() {
             return Ok(channel_of(&existing, Change::Unchanged));
         }
-        if !apply {
+        if may != May::CreateAndUpdate {
             return Ok(channel_of(&existing, Change::Updated(differs)));
         }
         let id = existing

@@ -16,7 +16,7 @@ use super::access::{Access, Identity};
 use super::error::{SysdigError, message_of, shorten};
 use super::feed::KnownFeed;
 use super::skew::Skew;
-use crate::calls::{pause, retry_after};
+use crate::calls::{self, BodyError, pause, retry_after};
 
 /// The largest answer read, in bytes: a page of 200 events is a few megabytes at worst.
 const ANSWER_LIMIT: usize = 32 * 1024 * 1024;
@@ -184,7 +184,7 @@ impl Client {
         let status = response.status();
         let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = asked.and_then(|value| retry_after(value, Utc::now()));
-        let body = bounded_body(call.name, response).await;
+        let body = calls::body(response, ANSWER_LIMIT).await;
         if !status.is_success() {
             // The status says enough, even when the body breaks off.
             let body = self.scrub(&String::from_utf8_lossy(&body.unwrap_or_default()));
@@ -192,7 +192,10 @@ impl Client {
             let message = self.scrub(&message_of(body.as_bytes()));
             return Err(SysdigError::Status { status: status.as_u16(), call: call.name, message, retry_after });
         }
-        let body = body?;
+        let body = body.map_err(|error| match error {
+            BodyError::Broken(source) => SysdigError::transport(call.name, source),
+            BodyError::TooLarge => SysdigError::TooLarge { call: call.name, limit: ANSWER_LIMIT },
+        })?;
         // Some writes are answered with nothing.
         let text: &[u8] = if body.is_empty() { b"null" } else { &body };
         let source = match serde_json::from_slice(text) {
@@ -231,17 +234,6 @@ impl Client {
         self.skew.answered(answer.headers(), Utc::now(), asked, Instant::now());
         Ok(answer)
     }
-}
-
-async fn bounded_body(call: &'static str, mut response: Response) -> Result<Vec<u8>, SysdigError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|source| SysdigError::transport(call, source))? {
-        if body.len() + chunk.len() > ANSWER_LIMIT {
-            return Err(SysdigError::TooLarge { call, limit: ANSWER_LIMIT });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 #[cfg(test)]

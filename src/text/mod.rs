@@ -1,13 +1,17 @@
-//! What is done to foreign text before it is shown, kept or pasted: it is cut, made plain, and rid of secrets.
+//! What is done to foreign text before it is shown, kept or pasted: it is cut, made plain, and rid of secrets. Also what
+//! can be read out of names, and how a time is written for people.
 
 pub(crate) mod command_line;
 pub(crate) mod glance;
+pub mod names;
 pub(crate) mod secrets;
+pub(crate) mod sentinels;
 pub mod shell;
 pub(crate) mod tokens;
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use glance::Glance;
 use secrets::without;
 
@@ -19,6 +23,11 @@ pub fn cut(text: &str, most: usize) -> &str {
 /// At most this many bytes, ending in `…` when something was cut off.
 pub fn ellipsis(text: &str, most: usize) -> String {
     if text.len() <= most { text.to_owned() } else { format!("{}…", cut(text, most.saturating_sub(3))) }
+}
+
+/// A time as people are told it, to the second.
+pub fn stamp(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// Printable ASCII in one line: accents lose their mark, everything else that is foreign becomes `?`.

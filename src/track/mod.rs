@@ -28,6 +28,7 @@ use crate::integrity::words::boot_report;
 use crate::plan::rules::{Assessment, decide};
 use crate::plan::{Plan, Under};
 use crate::state::{self, Expected, Skipped, StateError, Store, body_of};
+use crate::text;
 use baselines::Baselines;
 use waiting::Waiting;
 
@@ -259,7 +260,7 @@ impl Tracker {
         let under = Under { mode: self.acting.mode, dry_run: self.acting.dry_run };
         let mut plan = Plan::new(entry, decide(&self.acting, entry, assessment), assessment, under, now)?;
         if let Some(passed) = over.filter(|_| plan.answer.is_none()) {
-            let passed = passed.format("%Y-%m-%d %H:%M:%S UTC");
+            let passed = text::stamp(passed);
             let told = format!("nothing was done: the check has passed since, on {passed}.");
             plan.end(answer::Ended::Refused, answer::Reason::PassedSince, told, now);
         }

@@ -10,7 +10,7 @@ use sysdig_scc::config::state::StateConfig;
 use sysdig_scc::google::TokenSource;
 use sysdig_scc::integrity::baseline::Baseline;
 use sysdig_scc::plan::Plan;
-use sysdig_scc::respond::desk::Desk;
+use sysdig_scc::respond::plans::Plans;
 use sysdig_scc::state::{self, Store};
 use sysdig_scc::track::baselines::Baselines;
 
@@ -123,7 +123,7 @@ pub fn is(found: &Value, action: &str, result: &str, reason: &str) {
 }
 
 pub async fn plans(world: &World) -> Vec<Plan> {
-    Desk::new(store(world).await).all().await.unwrap().0
+    Plans::new(store(world).await).all().await.unwrap().0
 }
 
 #[tokio::test]
@@ -410,8 +410,8 @@ async fn a_dry_run_says_what_it_would_do_and_changes_nothing() {
     is(&answered(&world, LATE).await, "stop", "refused", "cap_hour");
     assert!(compute.verbs().is_empty());
     assert!(compute.server.asked().iter().all(|asked| asked.method == "GET"), "it only reads");
-    let desk = Desk::new(store(&world).await);
-    assert_eq!((desk.caps(true).await.unwrap().overall, desk.caps(false).await.unwrap().overall), (1, 0));
+    let plans = Plans::new(store(&world).await);
+    assert_eq!((plans.caps(true).await.unwrap().overall, plans.caps(false).await.unwrap().overall), (1, 0));
 }
 
 #[tokio::test]
@@ -454,7 +454,7 @@ async fn snapshots_come_first_and_without_them_nothing_is_stopped() {
 
 /// How many answers have their share of the overall cap.
 async fn counted(world: &World) -> u64 {
-    Desk::new(store(world).await).caps(false).await.unwrap().overall
+    Plans::new(store(world).await).caps(false).await.unwrap().overall
 }
 
 #[tokio::test]

@@ -15,11 +15,11 @@ use sysdig_scc::integrity::{Entry, Reading, read};
 use sysdig_scc::outbox::{Sqlite, Store as _};
 use sysdig_scc::plan::Plan;
 use sysdig_scc::receive::Intake;
-use sysdig_scc::respond::desk::Desk;
 use sysdig_scc::respond::hands::Hands;
+use sysdig_scc::respond::plans::Plans;
 use sysdig_scc::respond::responder::Responder;
 use sysdig_scc::state::sqlite::SqliteStore;
-use sysdig_scc::state::{Expected, Store, body_of};
+use sysdig_scc::state::{Expected, StateError, Store, body_of};
 use sysdig_scc::track::baselines::Baselines;
 use sysdig_scc::track::{Tracker, VmFacts};
 
@@ -27,6 +27,7 @@ use crate::acting::{PROJECT, ZONE, approve, compute, late};
 use crate::fakes::compute::refused;
 use crate::fakes::compute_world::{ComputeWorld, Fault};
 use crate::fakes::loopback::Answer;
+use crate::fakes::state::{Trouble, Troubled};
 
 /// What outlives a process, and the time.
 pub struct Bench {
@@ -85,7 +86,7 @@ impl Bench {
         let mut processes = self.processes.lock().unwrap();
         *processes += 1;
         Responder {
-            desk: Desk::new(Arc::clone(&self.store)),
+            plans: Plans::new(Arc::clone(&self.store)),
             tracker: self.tracker(),
             hands: Hands::new(Compute::new(client()), ComputeActs::new(client())),
             rules: Arc::clone(&self.rules),
@@ -104,7 +105,7 @@ impl Bench {
     /// The report arrives and is planned for.
     pub async fn plan(&self, report: &serde_json::Value) {
         let (_, plan) = self.tracker().follow_and_plan(&entry(report), VmFacts::default(), self.now()).await.unwrap();
-        Desk::new(Arc::clone(&self.store)).record(&plan.unwrap()).await.unwrap();
+        Plans::new(Arc::clone(&self.store)).record(&plan.unwrap()).await.unwrap();
     }
 
     /// A process works until it hangs, and dies there: it gives nothing back.
@@ -130,7 +131,7 @@ impl Bench {
     }
 
     pub async fn the_plan(&self) -> Plan {
-        Desk::new(Arc::clone(&self.store)).all().await.unwrap().0.remove(0)
+        Plans::new(Arc::clone(&self.store)).all().await.unwrap().0.remove(0)
     }
 
     async fn taken_in(&self) -> u64 {
@@ -170,8 +171,8 @@ async fn a_crash_before_the_call_makes_it_once_and_under_the_id_that_was_written
         [("stop".to_owned(), "web-1".to_owned(), before.calls[0].request_id.clone())]
     );
     assert_eq!(bench.taken_in().await, 1, "the finding hears of it once");
-    assert_eq!(Desk::new(Arc::clone(&bench.store)).open(bench.now()).await.unwrap(), vec![]);
-    assert_eq!(Desk::new(Arc::clone(&bench.store)).caps(false).await.unwrap().overall, 1, "it counts once");
+    assert_eq!(Plans::new(Arc::clone(&bench.store)).open(bench.now()).await.unwrap(), vec![]);
+    assert_eq!(Plans::new(Arc::clone(&bench.store)).caps(false).await.unwrap().overall, 1, "it counts once");
 }
 
 #[tokio::test]
@@ -228,7 +229,7 @@ async fn an_answer_that_was_not_taken_in_is_taken_in_later() {
     bench.process().step().await.unwrap();
     let plan = bench.the_plan().await;
     // As after a crash between the journal's last line and the outbox.
-    let open = json!({"vm": plan.report.vm.key(), "due": plan.planned});
+    let open = json!({"vm": plan.report.vm.key(), "due": plan.planned, "since": plan.planned});
     let body = body_of("response_open", "x", &open).unwrap();
     bench.store.write("response_open", &plan.key(), &body, Expected::Absent).await.unwrap();
     let again = bench.recovers().await;
@@ -245,7 +246,7 @@ async fn a_compute_engine_that_asks_for_no_patience_is_given_some() {
         let busy = Answer::With(503, vec![("Retry-After", asked.into())], json!({}));
         bench.compute.world().fails("stop", [Fault::Says(busy)]);
         bench.process().step().await.unwrap();
-        let open = Desk::new(Arc::clone(&bench.store)).open(bench.now()).await.unwrap();
+        let open = Plans::new(Arc::clone(&bench.store)).open(bench.now()).await.unwrap();
         let wait = (open[0].1.due - bench.now()).num_seconds();
         assert!((least..=most).contains(&wait), "{asked}: {wait}");
     }
@@ -282,7 +283,7 @@ async fn what_is_refused_again_and_again_is_tried_at_growing_distances() {
     let mut waits = Vec::new();
     for _ in 0..8 {
         bench.process().step().await.unwrap();
-        let due = Desk::new(Arc::clone(&bench.store)).open(bench.now()).await.unwrap()[0].1.due;
+        let due = Plans::new(Arc::clone(&bench.store)).open(bench.now()).await.unwrap()[0].1.due;
         waits.push((due - bench.now()).num_seconds());
         bench.later(waits[waits.len() - 1] + 1);
     }
@@ -398,7 +399,7 @@ async fn a_baseline_that_ended_or_cannot_be_read_approves_nothing() {
     let bench = Bench::new(rules(Mode::RelearnOrStop)).await;
     approve(&bench.store, "b", &late(3), json!({})).await;
     bench.plan(&late(3)).await;
-    let store = Arc::new(Failing(Arc::clone(&bench.store)));
+    let store = Arc::new(Troubled(Arc::clone(&bench.store), Unlistable));
     let responder = Responder {
         tracker: Tracker::new(store.clone(), Baselines::new(store, TimeDelta::zero()), TimeDelta::minutes(10)),
         ..bench.process()
@@ -408,51 +409,13 @@ async fn a_baseline_that_ended_or_cannot_be_read_approves_nothing() {
     assert!(bench.compute.verbs().is_empty());
 }
 
-/// A store whose baselines cannot be listed.
+/// Nothing can be listed, baselines neither.
 #[derive(Debug)]
-struct Failing(Arc<dyn Store>);
+struct Unlistable;
 
-impl Store for Failing {
-    fn read<'a>(
-        &'a self,
-        kind: &'a str,
-        key: &'a str,
-    ) -> futures_util::future::BoxFuture<'a, Result<Option<sysdig_scc::state::Document>, sysdig_scc::state::StateError>>
-    {
-        self.0.read(kind, key)
-    }
-
-    fn write<'a>(
-        &'a self,
-        kind: &'a str,
-        key: &'a str,
-        body: &'a sysdig_scc::state::Body,
-        expected: Expected,
-    ) -> futures_util::future::BoxFuture<'a, Result<sysdig_scc::state::Version, sysdig_scc::state::StateError>> {
-        self.0.write(kind, key, body, expected)
-    }
-
-    fn remove<'a>(
-        &'a self,
-        kind: &'a str,
-        key: &'a str,
-        expected: Expected,
-    ) -> futures_util::future::BoxFuture<'a, Result<bool, sysdig_scc::state::StateError>> {
-        self.0.remove(kind, key, expected)
-    }
-
-    fn list<'a>(
-        &'a self,
-        _: &'a str,
-        _: sysdig_scc::state::Page,
-    ) -> futures_util::future::BoxFuture<'a, Result<sysdig_scc::state::Listing, sysdig_scc::state::StateError>> {
-        let error =
-            sysdig_scc::state::StateError::Unavailable { place: "here".into(), after: None, source: "gone".into() };
-        Box::pin(std::future::ready(Err(error)))
-    }
-
-    fn ping(&self) -> futures_util::future::BoxFuture<'_, Result<(), sysdig_scc::state::StateError>> {
-        self.0.ping()
+impl Trouble for Unlistable {
+    fn list(&self) -> Result<(), StateError> {
+        Err(StateError::Unavailable { place: "here".into(), after: None, source: "gone".into() })
     }
 }
 

@@ -14,9 +14,9 @@ use sysdig_scc::integrity::Check;
 use sysdig_scc::integrity::entry::finding_id;
 use sysdig_scc::integrity::judgement::Judgement;
 use sysdig_scc::plan::Plan;
-use sysdig_scc::respond::desk::Desk;
+use sysdig_scc::respond::plans::Plans;
 use sysdig_scc::respond::responder::Responder;
-use sysdig_scc::state::{Body, Document, Expected, Listing, Page, StateError, Store, Version, body_of};
+use sysdig_scc::state::{Document, Expected, Store, body_of};
 use sysdig_scc::track::baselines::Baselines;
 use sysdig_scc::track::{Followed, VmFacts};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use crate::acting_crash::{Bench, ended, entry, rules};
 use crate::fakes::compute::refused;
 use crate::fakes::compute_world::Fault;
 use crate::fakes::loopback::Answer;
+use crate::fakes::state::{Trouble, Troubled};
 
 fn not_found() -> Fault {
     Fault::Says(refused(404, "notFound", "it was not found"))
@@ -141,7 +142,7 @@ async fn a_boot_that_was_stopped_because_it_hung_stays_told_whatever_the_clocks_
             bench.later(900);
             let hung = bench.tracker().overdue(bench.now()).await.unwrap().remove(0);
             let (_, plan) = bench.tracker().follow_and_plan(&hung, VmFacts::default(), bench.now()).await.unwrap();
-            Desk::new(Arc::clone(&bench.store)).record(&plan.unwrap()).await.unwrap();
+            Plans::new(Arc::clone(&bench.store)).record(&plan.unwrap()).await.unwrap();
             bench.compute.world().asked = Some(asked.to_owned());
             bench.process().step().await.unwrap();
             let plan = bench.the_plan().await;
@@ -454,7 +455,7 @@ async fn a_relearn_that_nothing_proves_is_not_done() {
 #[tokio::test]
 async fn a_pointer_without_its_plan_is_looked_at_now_and_then_and_given_up_after_an_hour() {
     let bench = Bench::new(rules(Mode::Stop)).await;
-    let desk = Desk::new(Arc::clone(&bench.store));
+    let plans = Plans::new(Arc::clone(&bench.store));
     let began = bench.now();
     let open = json!({"vm": "demo-int/7", "due": began, "since": began});
     let body = body_of("response_open", "x", &open).unwrap();
@@ -472,7 +473,7 @@ async fn a_pointer_without_its_plan_is_looked_at_now_and_then_and_given_up_after
     assert!(turns.load(Ordering::SeqCst) < 12, "{turns:?}");
 
     let mut looks = 0;
-    while let [(_, open)] = desk.open(bench.now()).await.unwrap().as_slice() {
+    while let [(_, open)] = plans.open(bench.now()).await.unwrap().as_slice() {
         bench.later((open.due - bench.now()).num_seconds().max(1));
         bench.process().step().await.unwrap();
         looks += 1;
@@ -481,46 +482,17 @@ async fn a_pointer_without_its_plan_is_looked_at_now_and_then_and_given_up_after
     assert!(bench.now() - began > TimeDelta::hours(1));
 }
 
-/// A store in which somebody writes a plan down at the moment at which its pointer is taken for one without a plan.
+/// Somebody writes a plan down at the moment at which its pointer is taken for one without a plan.
 #[derive(Debug)]
 struct Meanwhile(Arc<dyn Store>, Plan);
 
-impl Store for Meanwhile {
-    fn read<'a>(&'a self, kind: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Document>, StateError>> {
+impl Trouble for Meanwhile {
+    fn after_read<'a>(&'a self, kind: &'a str, found: Option<&'a Document>) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let found = self.0.read(kind, key).await?;
             if kind == "response" && found.is_none() {
-                Desk::new(Arc::clone(&self.0)).record(&self.1).await?;
+                Plans::new(Arc::clone(&self.0)).record(&self.1).await.unwrap();
             }
-            Ok(found)
         })
-    }
-
-    fn write<'a>(
-        &'a self,
-        kind: &'a str,
-        key: &'a str,
-        body: &'a Body,
-        expected: Expected,
-    ) -> BoxFuture<'a, Result<Version, StateError>> {
-        self.0.write(kind, key, body, expected)
-    }
-
-    fn remove<'a>(
-        &'a self,
-        kind: &'a str,
-        key: &'a str,
-        expected: Expected,
-    ) -> BoxFuture<'a, Result<bool, StateError>> {
-        self.0.remove(kind, key, expected)
-    }
-
-    fn list<'a>(&'a self, kind: &'a str, page: Page) -> BoxFuture<'a, Result<Listing, StateError>> {
-        self.0.list(kind, page)
-    }
-
-    fn ping(&self) -> BoxFuture<'_, Result<(), StateError>> {
-        self.0.ping()
     }
 }
 
@@ -529,21 +501,22 @@ async fn a_plan_never_loses_its_pointer() {
     let bench = Bench::new(rules(Mode::Stop)).await;
     let (_, plan) = bench.tracker().follow_and_plan(&entry(&late(3)), VmFacts::default(), bench.now()).await.unwrap();
     let plan = plan.unwrap();
-    let desk = Desk::new(Arc::clone(&bench.store));
+    let plans = Plans::new(Arc::clone(&bench.store));
     let old = bench.now() - TimeDelta::hours(2);
     let body = body_of("response_open", "x", &json!({"vm": plan.report.vm.key(), "due": old, "since": old})).unwrap();
     bench.store.write("response_open", &plan.key(), &body, Expected::Absent).await.unwrap();
-    let hurried = Desk::new(Arc::new(Meanwhile(Arc::clone(&bench.store), plan.clone())));
+    let meanwhile = Meanwhile(Arc::clone(&bench.store), plan.clone());
+    let hurried = Plans::new(Arc::new(Troubled(Arc::clone(&bench.store), meanwhile)));
     assert!(!hurried.close_orphan(&plan.key(), bench.now()).await.unwrap());
-    assert_eq!(desk.open(bench.now()).await.unwrap().len(), 1);
+    assert_eq!(plans.open(bench.now()).await.unwrap().len(), 1);
 
     // The one that was removed before, or by a version that did not look, comes back with the next attempt.
-    desk.close(&plan.key()).await.unwrap();
-    assert!(desk.record(&plan).await.unwrap().is_some());
+    plans.close(&plan.key()).await.unwrap();
+    assert!(plans.record(&plan).await.unwrap().is_some());
     bench.process().step().await.unwrap();
     assert_eq!(ended(&bench.the_plan().await), ("done", "asked"));
-    desk.record(&plan).await.unwrap();
-    assert_eq!(desk.open(bench.now()).await.unwrap(), [], "what has its answer needs none");
+    plans.record(&plan).await.unwrap();
+    assert_eq!(plans.open(bench.now()).await.unwrap(), [], "what has its answer needs none");
 }
 
 #[tokio::test]

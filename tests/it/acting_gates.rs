@@ -4,13 +4,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sysdig_scc::respond::desk::Desk;
+use sysdig_scc::respond::plans::Plans;
 use sysdig_scc::state::{Expected, body_of};
 
 use crate::acting::{ID, LATE, PROJECT, ZONE, acting, answered, compute, is, late, plans, store};
 use crate::fakes::compute_world::{ComputeWorld, Fault, shielded_vm};
 use crate::fakes::emulator::Emulator;
 use crate::fakes::loopback::{Answer, Loopback};
+use crate::program::program;
 use crate::pubsub::{push, push_entry, wrapped};
 use crate::world::World;
 
@@ -76,7 +77,7 @@ async fn of_a_thousand_reports_at_once_only_as_many_are_acted_on_as_the_caps_all
     push_entry(&world, &of(1_000)).await;
     taken(&world, 2_002).await;
     assert_eq!(compute.world().changes.len(), 10);
-    assert_eq!(Desk::new(store(&world).await).caps(false).await.unwrap().overall, 10);
+    assert_eq!(Plans::new(store(&world).await).caps(false).await.unwrap().overall, 10);
 }
 
 /// Stopped as by SIGTERM, while Compute Engine does not answer.
@@ -170,18 +171,15 @@ async fn check_says_which_permissions_are_missing() {
     assert!(compute.verbs().is_empty());
 }
 
-async fn program(world: &World, args: &[&str]) -> (bool, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
-    command.args(args).env_clear().envs(world.settings(&[])).env("USER", "tester").current_dir(std::env::temp_dir());
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+async fn command(world: &World, arguments: &[&str]) -> (bool, String) {
+    program(arguments, &world.settings(&[("USER", "tester")])).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_show_the_journal_and_set_the_counts_back() {
     let compute = compute();
     let world = acting(&compute, "stop", &[("INTEGRITY_ACTIONS_OVERALL", "1")]).await;
-    let (good, text) = program(&world, &["integrity", "actions"]).await;
+    let (good, text) = command(&world, &["integrity", "actions"]).await;
     assert!(good && text.contains("Nothing is recorded") && text.contains("0 of 100 overall"), "{text}");
     push_entry(&world, &late(3)).await;
     is(&answered(&world, LATE).await, "stop", "done", "asked");
@@ -189,33 +187,33 @@ async fn the_commands_show_the_journal_and_set_the_counts_back() {
     push_entry(&world, &late(4)).await;
     is(&answered(&world, LATE).await, "stop", "refused", "cap_overall");
 
-    let (_, text) = program(&world, &["integrity", "actions", "--journal", "--vm", "web-1"]).await;
+    let (_, text) = command(&world, &["integrity", "actions", "--journal", "--vm", "web-1"]).await;
     for word in
         ["web-1", "done", "cap_overall", "intent", &compute.world().changes[0].2.clone()[..8], "1 of 100 overall"]
     {
         assert!(text.contains(word), "{word}: {text}");
     }
-    let (_, text) = program(&world, &["integrity", "actions", "--format", "json", "--vm", &ID.to_string()]).await;
+    let (_, text) = command(&world, &["integrity", "actions", "--format", "json", "--vm", &ID.to_string()]).await;
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[0]["answer"]["result"], "done");
     assert_eq!(lines[0]["journal"][2]["what"], "intent");
     assert_eq!(lines[1]["answer"]["reason"], "cap_overall");
-    let (_, text) = program(&world, &["integrity", "actions", "--format", "json", "--open"]).await;
+    let (_, text) = command(&world, &["integrity", "actions", "--format", "json", "--open"]).await;
     let caps: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&caps["caps"]["overall"], &caps["caps"]["overall_limit"]), (&json!(1), &json!(100)), "{text}");
-    let (good, text) = program(&world, &["integrity", "actions", "--reset-caps", "--by", "alice"]).await;
+    let (good, text) = command(&world, &["integrity", "actions", "--reset-caps", "--by", "alice"]).await;
     assert!(good && text.contains("alice"), "{text}");
-    let caps = Desk::new(store(&world).await).caps(false).await.unwrap();
+    let caps = Plans::new(store(&world).await).caps(false).await.unwrap();
     assert_eq!((caps.overall, caps.resets[0].who.as_str()), (0, "alice"));
     push_entry(&world, &late(5)).await;
     is(&answered(&world, LATE).await, "stop", "done", "asked");
 
     let broken = body_of("response", "zz", &json!({"event": 5})).unwrap();
     store(&world).await.write("response", "zz", &broken, Expected::Absent).await.unwrap();
-    let (good, text) = program(&world, &["integrity", "actions"]).await;
+    let (good, text) = command(&world, &["integrity", "actions"]).await;
     assert!(!good && text.contains("web-1") && text.contains("Left out: the state document response/zz"), "{text}");
-    let (good, text) = program(&world, &["integrity", "actions", "--vm", "nobody"]).await;
+    let (good, text) = command(&world, &["integrity", "actions", "--vm", "nobody"]).await;
     assert!(!good && !text.contains("Nothing is recorded") && text.contains("response/zz"), "{text}");
 }
 

@@ -293,13 +293,13 @@ async fn the_metadata_server_is_asked_with_its_header_and_must_answer_with_it() 
 
 #[tokio::test]
 async fn a_metadata_server_without_an_account_or_in_trouble_says_what_to_do() {
-    for (status, expected, retryable) in
+    for (status, expected, transient) in
         [(404, "attach a service account", false), (403, "scope", false), (500, "500", true), (429, "429", true)]
     {
         let metadata = Wire::start(move |_| Answer::text(status, "trouble").with("Metadata-Flavor", "Google")).await;
         let error = TokenSource::from_metadata(&metadata.address.to_string(), &[]).unwrap().token().await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
-        assert_eq!(error.is_retryable(), retryable, "{error}");
+        assert_eq!(error.is_transient(), transient, "{error}");
     }
     let nobody = TokenSource::from_metadata("127.0.0.1:1", &[]).unwrap().token().await.unwrap_err();
     assert!(nobody.to_string().contains("SECURITY_SERVICE_ACCOUNT_INFO"), "{nobody}");
@@ -326,7 +326,7 @@ async fn broken_answers_of_a_token_endpoint_are_told_and_tried_again() {
             let error = source(&file(&google.url("/token"))).token().await.unwrap_err();
             let shown = format!("{error} {error:?} {}", sysdig_scc::causes::chain(&error));
             assert!(!shown.contains("S3CRET") && !shown.contains("PRIVATE KEY"), "{shown}");
-            assert!(error.is_retryable(), "{answer:?}: {error}");
+            assert!(error.is_transient(), "{answer:?}: {error}");
         }
     }
 }
@@ -339,7 +339,7 @@ async fn a_lifetime_beyond_every_calendar_breaks_nothing_and_the_next_answer_is_
         let source = source(&key(&google.url("/token")));
         let error = source.token().await.unwrap_err();
         let shown = format!("{error} {error:?}");
-        assert!(error.is_retryable() && shown.contains("lifetime") && !shown.contains("S3CRET"), "{shown}");
+        assert!(error.is_transient() && shown.contains("lifetime") && !shown.contains("S3CRET"), "{shown}");
         assert_eq!(token(&source).await, "ya29.next");
     }
 }
@@ -373,7 +373,7 @@ async fn a_key_that_is_no_rsa_key_is_refused_without_being_shown() {
     let error = source(&file).token().await.unwrap_err();
     let shown = format!("{error} {error:?}");
     assert!(shown.contains("private key cannot be used") && !shown.contains("UzNDUkVU"), "{shown}");
-    assert!(!error.is_retryable());
+    assert!(!error.is_transient());
 }
 
 /// What is logged while a token is fetched.

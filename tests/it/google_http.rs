@@ -83,7 +83,7 @@ async fn a_token_refused_twice_is_an_error_and_not_a_loop() {
     let google = tokens().await;
     let wire = Wire::start(|_| Answer::text(401, "")).await;
     let error = get(&client(&wire, person(&google))).await.unwrap_err();
-    assert_eq!((error.status(), error.label(), error.is_retryable()), (Some(401), "unauthenticated", false));
+    assert_eq!((error.status(), error.label(), error.is_transient()), (Some(401), "unauthenticated", false));
     assert_eq!((wire.asked().len(), google.asked().len()), (2, 2));
     let error = get(&client(&wire, fixed())).await.unwrap_err();
     assert_eq!(error.status(), Some(401));
@@ -104,7 +104,7 @@ async fn a_redirect_is_not_followed() {
 async fn bad_answers_are_told_apart_and_never_show_the_token() {
     let echo = "you sent Bearer ya29.S3CRET";
     let cut = format!("{} ya29.S3CRET", "x".repeat(90));
-    for (answer, label, retryable) in [
+    for (answer, label, transient) in [
         (Answer::text(200, "{\"a\": \"ya29.S3CRET"), "broken_answer", true),
         (Answer::text(200, "<html>"), "broken_answer", true),
         (Answer::Truncated(200, "{\"a\": 1".into()), "transport", true),
@@ -130,7 +130,7 @@ async fn bad_answers_are_told_apart_and_never_show_the_token() {
     ] {
         let wire = Wire::script(vec![answer.clone()]).await;
         let error = get(&client(&wire, fixed())).await.unwrap_err();
-        assert_eq!((error.label(), error.is_retryable()), (label, retryable), "{answer:?}: {error}");
+        assert_eq!((error.label(), error.is_transient()), (label, transient), "{answer:?}: {error}");
         let shown = format!("{error} {error:?} {}", chain(&error));
         assert!(!shown.contains("S3CRET") && !shown.contains("ya29."), "{shown}");
     }
@@ -160,7 +160,7 @@ async fn without_a_token_nothing_is_sent() {
     let google = Wire::start(|_| Answer::text(503, "")).await;
     let wire = Wire::start(|_| Answer::json(200, json!({}))).await;
     let error = get(&client(&wire, person(&google))).await.unwrap_err();
-    assert_eq!((error.label(), error.is_retryable()), ("auth", true));
+    assert_eq!((error.label(), error.is_transient()), ("auth", true));
     assert!(wire.asked().is_empty());
 }
 

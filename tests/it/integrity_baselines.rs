@@ -1,6 +1,5 @@
 //! Baselines in their stores, boots that do not complete, and the commands.
 
-use std::process::Command;
 use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
@@ -19,6 +18,7 @@ use sysdig_scc::track::baselines::Baselines;
 use sysdig_scc::track::{Followed, Tracker, VmFacts};
 
 use crate::fakes::emulator::Emulator;
+use crate::program::program;
 use crate::pubsub::{push_entry, sample};
 use crate::world::World;
 
@@ -29,16 +29,8 @@ fn entry(name: &str) -> Entry {
     }
 }
 
-fn program(state: &str, args: &[&str]) -> (bool, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_sysdig-scc"))
-        .args(args)
-        .env("STATE_URL", state)
-        .env("USER", "tester")
-        .current_dir(std::env::temp_dir())
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(text).unwrap())
+async fn said(state: &str, arguments: &[&str]) -> (bool, String) {
+    program(arguments, &[("STATE_URL", state), ("USER", "tester")]).await
 }
 
 fn path(name: &str) -> String {
@@ -254,14 +246,14 @@ async fn a_pass_delivered_before_the_failure_it_follows_is_settled_afterwards() 
     }
 }
 
-#[test]
-fn the_commands_explain_approve_compare_and_journal() {
+#[tokio::test]
+async fn the_commands_explain_approve_compare_and_journal() {
     let folder = tempfile::tempdir().unwrap();
     let state = format!("sqlite:{}", folder.path().join("state.db").display());
     let failed = path("late_failed_pcr4_changed_pcr14_new");
-    let (good, text) = program(&state, &["integrity", "explain", &failed]);
+    let (good, text) = said(&state, &["integrity", "explain", &failed]).await;
     assert!(good && text.contains("PCR_4 changed; PCR_14 only in actual"), "{text}");
-    let (good, text) = program(&state, &["integrity", "explain", &failed, "--format", "json"]);
+    let (good, text) = said(&state, &["integrity", "explain", &failed, "--format", "json"]).await;
     let json: Value = serde_json::from_str(&text).unwrap();
     assert!(good && json["registers"][1]["change"] == "changed");
 
@@ -271,32 +263,32 @@ fn the_commands_explain_approve_compare_and_journal() {
     for command in
         [&journal[..], &diff, &reset, &["integrity", "actions"], &["baseline", "list"], &["baseline", "rm", "a"]]
     {
-        let (good, text) = program(&state, command);
+        let (good, text) = said(&state, command).await;
         assert!(!good && text.contains("there is no state store at"), "{text}");
     }
     assert!(!folder.path().join("state.db").exists());
-    let (good, text) = program(&state, &["baseline", "import", "nov", "--from-entry", &failed]);
+    let (good, text) = said(&state, &["baseline", "import", "nov", "--from-entry", &failed]).await;
     assert!(good && text.contains("a new one was made"), "{text}");
     let empty = folder.path().join("empty.json");
     let empty = empty.to_str().unwrap();
     for (content, told) in [("[]", "an empty list: the query found no entries"), ("", "is empty; give it")] {
         std::fs::write(empty, content).unwrap();
         for command in [&["integrity", "explain", empty][..], &["baseline", "import", "b", "--from-entry", empty]] {
-            let (good, text) = program(&state, command);
+            let (good, text) = said(&state, command).await;
             assert!(!good && text.contains(told) && text.contains("--freshness=30d") == (content == "[]"), "{text}");
         }
     }
-    let (_, text) = program(&state, &["integrity", "baseline", "diff", "--from-entry", &failed]);
+    let (_, text) = said(&state, &["integrity", "baseline", "diff", "--from-entry", &failed]).await;
     assert!(text.contains("known to be good: baseline nov"), "{text}");
-    let (good, text) = program(&state, &["baseline", "import", "nov", "--from-entry", &failed]);
+    let (good, text) = said(&state, &["baseline", "import", "nov", "--from-entry", &failed]).await;
     assert!(!good && text.contains("--replace"), "{text}");
-    let (good, text) = program(&state, &["baseline", "import", "--from-entry", &path("early_failed_only_pcr7")]);
+    let (good, text) = said(&state, &["baseline", "import", "--from-entry", &path("early_failed_only_pcr7")]).await;
     assert!(!good && text.contains("no late boot report"), "{text}");
     for name in ["", "  "] {
-        let (good, text) = program(&state, &["baseline", "import", name, "--from-entry", &failed]);
+        let (good, text) = said(&state, &["baseline", "import", name, "--from-entry", &failed]).await;
         assert!(!good && text.contains("the name is empty"), "{text}");
     }
-    let (good, text) = program(&state, &["baseline", "import", "brief", "--from-entry", &failed, "--days", "0"]);
+    let (good, text) = said(&state, &["baseline", "import", "brief", "--from-entry", &failed, "--days", "0"]).await;
     assert!(!good && text.contains("would have ended already"), "{text}");
     for (scope, remedy) in [
         ("--for-project=", "is a variable not set?"),
@@ -305,29 +297,29 @@ fn the_commands_explain_approve_compare_and_journal() {
         ("--for-label==x", "is a variable not set?"),
         ("--for-project=prod,staging", "give the option once for each"),
     ] {
-        let (good, text) = program(&state, &["baseline", "import", "brief", "--from-entry", &failed, scope]);
+        let (good, text) = said(&state, &["baseline", "import", "brief", "--from-entry", &failed, scope]).await;
         assert!(!good && text.contains(remedy), "{text}");
     }
-    let (_, text) = program(&state, &["baseline", "list"]);
+    let (_, text) = said(&state, &["baseline", "list"]).await;
     assert!(!text.contains("brief") && text.matches("every VM").count() == 1, "{text}");
     assert!(text.contains("tester"), "who approved it: {text}");
-    let (_, text) = program(&state, &["baseline", "list", "--format", "json"]);
+    let (_, text) = said(&state, &["baseline", "list", "--format", "json"]).await;
     let listed: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(listed["approved_by"], "tester");
     let mut fields: Vec<&String> = listed["document"].as_object().unwrap().keys().collect();
     fields.sort();
     assert!(fields.iter().all(|field| field.starts_with("PCR_")), "as the tutorial's function needs it: {fields:?}");
     let scoped = ["baseline", "import", "scoped", "--from-entry", &failed, "--days", "9", "--by", "alice"];
-    assert!(program(&state, &scoped).0);
-    let (_, text) = program(&state, &["baseline", "list", "--format", "json"]);
+    assert!(said(&state, &scoped).await.0);
+    let (_, text) = said(&state, &["baseline", "list", "--format", "json"]).await;
     let listed: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!((&listed["document"]["approvedBy"], &listed["approved_by"]), (&json!("alice"), &json!("alice")));
-    assert!(program(&state, &["baseline", "rm", "scoped"]).0);
-    assert!(program(&state, &["baseline", "expire", "nov"]).0);
-    let (_, text) = program(&state, &["baseline", "diff", "--from-entry", &failed]);
+    assert!(said(&state, &["baseline", "rm", "scoped"]).await.0);
+    assert!(said(&state, &["baseline", "expire", "nov"]).await.0);
+    let (_, text) = said(&state, &["baseline", "diff", "--from-entry", &failed]).await;
     assert!(text.contains("has these very values, but it expired"), "{text}");
-    assert!(program(&state, &["baseline", "rm", "nov"]).0);
-    let (_, text) = program(&state, &["baseline", "journal"]);
+    assert!(said(&state, &["baseline", "rm", "nov"]).await.0);
+    let (_, text) = said(&state, &["baseline", "journal"]).await;
     assert!(
         text.contains("tester") && text.contains("import") && text.contains("expire") && text.contains("remove"),
         "{text}"

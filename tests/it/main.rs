@@ -43,6 +43,7 @@ mod log_lines;
 mod metrics;
 mod outbox;
 mod poller;
+mod program;
 mod pubsub;
 mod pubsub_token;
 mod recovery;

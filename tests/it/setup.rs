@@ -1,17 +1,17 @@
 //! The set-up at Sysdig: found, else made; run twice, done once.
 
-use std::process::Output;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sysdig_scc::outbox::Sqlite;
 use sysdig_scc::outbox::sqlite::Keep;
-use sysdig_scc::sysdig::channels::{Change, ChannelSpec};
+use sysdig_scc::sysdig::channels::{Change, ChannelSpec, May};
 use sysdig_scc::sysdig::forwarders::ForwarderSpec;
 
 use crate::fakes::loopback::{Answer, Loopback};
 use crate::fakes::sysdig::{FakeSysdig, TOKEN};
+use crate::program::program;
 
 fn channel() -> ChannelSpec {
     ChannelSpec {
@@ -32,11 +32,11 @@ async fn a_channel_is_made_once_in_either_api() {
             sysdig.state().channels.push(json!({"id": n, "type": "EMAIL", "name": format!("mail {n}"), "version": 1}));
         }
         let client = sysdig.client(1);
-        let planned = client.ensure_channel(&channel(), false).await.unwrap();
+        let planned = client.ensure_channel(&channel(), May::Look).await.unwrap();
         assert_eq!((planned.id, planned.change), (None, Change::Created));
-        let made = client.ensure_channel(&channel(), true).await.unwrap();
+        let made = client.ensure_channel(&channel(), May::CreateAndUpdate).await.unwrap();
         assert_eq!((made.id, made.change), (Some(101), Change::Created));
-        let again = client.ensure_channel(&channel(), true).await.unwrap();
+        let again = client.ensure_channel(&channel(), May::CreateAndUpdate).await.unwrap();
         assert_eq!((again.id, again.change, again.enabled), (Some(101), Change::Unchanged, true));
         assert_eq!(sysdig.state().channels.len(), 61);
         assert_eq!(
@@ -58,7 +58,7 @@ async fn an_existing_channel_gets_url_and_headers_and_keeps_the_rest() {
         })];
         // Somebody else writes between our reading and our writing, once.
         sysdig.state().conflicts = 1;
-        let changed = sysdig.client(1).ensure_channel(&channel(), true).await.unwrap();
+        let changed = sysdig.client(1).ensure_channel(&channel(), May::CreateAndUpdate).await.unwrap();
         assert_eq!(changed.change, Change::Updated(vec!["url", "headers"]));
         assert_eq!((changed.id, changed.enabled, changed.team), (Some(9), false, Some(3)));
         let stands = sysdig.state().channels[0].clone();
@@ -93,7 +93,7 @@ async fn a_header_that_shows_the_first_token_is_left_in_the_form_that_the_origin
                 "id": 9, "version": 4, "type": "WEBHOOK", "name": "Google Security Command Center", "isEnabled": true,
                 "options": {"url": "https://Connector.example.com:443/events", "additionalHeaders": stands}
             })];
-            let channel = sysdig.client(1).ensure_channel(&channel(), true).await.unwrap();
+            let channel = sysdig.client(1).ensure_channel(&channel(), May::CreateAndUpdate).await.unwrap();
             assert_eq!(channel.change, done, "{stands}");
             let left = sysdig.state().channels[0]["options"]["additionalHeaders"] == stands;
             assert_eq!(left, done == Change::Unchanged, "{stands}");
@@ -105,7 +105,7 @@ async fn a_header_that_shows_the_first_token_is_left_in_the_form_that_the_origin
 async fn without_an_administrators_rights_the_channel_is_the_teams() {
     let sysdig = FakeSysdig::start();
     sysdig.state().admin = false;
-    let made = sysdig.client(1).ensure_channel(&channel(), true).await.unwrap();
+    let made = sysdig.client(1).ensure_channel(&channel(), May::CreateAndUpdate).await.unwrap();
     assert_eq!(made.team, Some(77));
 }
 
@@ -114,8 +114,8 @@ async fn a_name_taken_by_another_kind_of_channel_is_said() {
     let sysdig = FakeSysdig::start();
     sysdig.state().channels =
         vec![json!({"id": 1, "type": "EMAIL", "name": "Google Security Command Center", "version": 1})];
-    for apply in [true, false] {
-        let error = sysdig.client(1).ensure_channel(&channel(), apply).await.unwrap_err();
+    for may in [May::CreateAndUpdate, May::Create, May::Look] {
+        let error = sysdig.client(1).ensure_channel(&channel(), may).await.unwrap_err();
         assert!(error.to_string().contains("is taken by a channel of the type EMAIL"), "{error}");
         assert!(error.remedy().contains("SYSDIG_CHANNEL_NAME"));
     }
@@ -186,22 +186,12 @@ async fn what_sysdig_echoes_is_told_without_the_token() {
         token: long.to_owned().into(),
         allow_insecure: false,
     };
-    let of_channel = client.ensure_channel(&channel, true).await.unwrap_err();
+    let of_channel = client.ensure_channel(&channel, May::CreateAndUpdate).await.unwrap_err();
     let of_forwarder = client.ensure_forwarder(&forwarder, true).await.unwrap_err();
     for error in [of_channel, of_forwarder] {
         let text = format!("{error} {error:?}");
         assert!(text.contains("422") && text.contains("invalid value") && !text.contains("secret-"), "{text}");
     }
-}
-
-/// The program itself, with nothing in its environment but `settings`.
-async fn program(arguments: &[&str], settings: &[(&str, &str)]) -> (bool, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
-    command.args(arguments).env_clear().envs(settings.iter().copied()).current_dir(folder.path());
-    let output: Output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(text).unwrap())
 }
 
 fn settings(sysdig: &FakeSysdig) -> Vec<(&str, &str)> {
@@ -261,21 +251,21 @@ async fn the_command_says_what_it_did_and_shows_no_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_can_be_made_without_changing_one_that_stands() {
     let sysdig = FakeSysdig::start();
-    let made = sysdig.client(1).make_channel(&channel()).await.unwrap();
+    let made = sysdig.client(1).ensure_channel(&channel(), May::Create).await.unwrap();
     assert_eq!(made.change.to_string(), "created");
     let of_production = json!({
         "id": 9, "version": 4, "type": "WEBHOOK", "name": channel().name, "isEnabled": true,
         "options": {"url": "https://production.example.com/events", "additionalHeaders": {"Authorization": "CSCC other"}}
     });
     sysdig.state().channels = vec![of_production.clone()];
-    let left = sysdig.client(1).make_channel(&channel()).await.unwrap();
+    let left = sysdig.client(1).ensure_channel(&channel(), May::Create).await.unwrap();
     assert_eq!((left.id, left.change.to_string()), (Some(9), "updated (url, headers)".to_owned()));
     assert_eq!(sysdig.state().channels[0], of_production);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_named_at_once() {
-    let (fine, text) = program(&["setup", "channel"], &[]).await;
+    let (fine, text) = program::<&str, &str>(&["setup", "channel"], &[]).await;
     assert!(!fine);
     for name in ["SYSDIG_TOKEN", "WEBHOOK_URL", "WEBHOOK_AUTHENTICATION_TOKEN"] {
         assert!(text.contains(name), "{text}");

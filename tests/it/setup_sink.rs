@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::fakes::emulator::Emulator;
 use crate::fakes::logging::FakeCloud;
+use crate::program::program;
 
 const TOPIC: &str = "projects/acme/topics/integrity-monitoring";
 const DEAD_TOPIC: &str = "projects/acme/topics/integrity-monitoring-dead-letter";
@@ -11,22 +12,15 @@ const SUBSCRIPTION: &str = "projects/acme/subscriptions/sysdig-scc";
 const WRITER: &str = "serviceAccount:o17-4711@gcp-sa-logging.iam.gserviceaccount.com";
 const AGENT: &str = "serviceAccount:service-123456@gcp-sa-pubsub.iam.gserviceaccount.com";
 
-/// The program itself, `setup sink` with `arguments`, and nothing in its environment but the fake's addresses.
+/// `setup sink` with `arguments`, and nothing in its environment but the fake's addresses.
 async fn setup(cloud: &FakeCloud, arguments: &[&str]) -> (bool, String) {
-    let url = cloud.server.url.clone();
-    let host = url.trim_start_matches("http://").to_owned();
-    let more = vec![("LOGGING_ENDPOINT", url.clone()), ("RESOURCE_MANAGER_ENDPOINT", url)];
-    program(&host, &more, arguments).await
+    let url = cloud.server.url.as_str();
+    let emulator = ("PUBSUB_EMULATOR_HOST", url.trim_start_matches("http://"));
+    sink(&[emulator, ("LOGGING_ENDPOINT", url), ("RESOURCE_MANAGER_ENDPOINT", url)], arguments).await
 }
 
-async fn program(emulator: &str, more: &[(&str, String)], arguments: &[&str]) -> (bool, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sysdig-scc"));
-    command.args(["setup", "sink"]).args(arguments).env_clear().current_dir(folder.path());
-    command.env("PUBSUB_EMULATOR_HOST", emulator).envs(more.iter().map(|(name, value)| (*name, value.as_str())));
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    (output.status.success(), text)
+async fn sink(settings: &[(&str, &str)], arguments: &[&str]) -> (bool, String) {
+    program(&[&["setup", "sink"], arguments].concat(), settings).await
 }
 
 fn bindings(cloud: &FakeCloud, resource: &str) -> Vec<(String, String)> {
@@ -165,21 +159,22 @@ async fn wrong_arguments_are_refused_before_anybody_is_asked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn googles_emulator_takes_it_and_the_second_run_finds_all() {
     let Some(emulator) = Emulator::pubsub().await else { return };
-    let (fine, text) = program(&emulator.host(), &[], &["--project", "acme"]).await;
+    let (fine, text) = sink(&[("PUBSUB_EMULATOR_HOST", &emulator.host())], &["--project", "acme"]).await;
     assert!(fine && text.contains("Cloud Logging cannot write to the emulator"), "{text}");
     assert_eq!(text.matches("was made").count(), 4, "{text}");
-    let (fine, again) = program(&emulator.host(), &[], &["--project", "acme"]).await;
+    let (fine, again) = sink(&[("PUBSUB_EMULATOR_HOST", &emulator.host())], &["--project", "acme"]).await;
     assert!(fine && !again.contains("was made") && !again.contains("was mended"), "{again}");
     // What the emulator can change of a subscription that somebody made is mended, once.
     by_hand(&emulator, "plain", json!({"topic": TOPIC, "expirationPolicy": {}, "ackDeadlineSeconds": 20})).await;
     let arguments = ["--project", "acme", "--subscription", "plain"];
-    let (fine, text) = program(&emulator.host(), &[], &arguments).await;
+    let (fine, text) = sink(&[("PUBSUB_EMULATOR_HOST", &emulator.host())], &arguments).await;
     assert!(fine && text.contains("plain was mended: ackDeadlineSeconds, retryPolicy, deadLetterPolicy"), "{text}");
-    let (fine, again) = program(&emulator.host(), &[], &arguments).await;
+    let (fine, again) = sink(&[("PUBSUB_EMULATOR_HOST", &emulator.host())], &arguments).await;
     assert!(fine && !again.contains("was mended"), "{again}");
     // It cannot change when one expires.
     by_hand(&emulator, "brief", json!({"topic": TOPIC, "expirationPolicy": {"ttl": "2678400s"}})).await;
-    let (fine, text) = program(&emulator.host(), &[], &["--project", "acme", "--subscription", "brief"]).await;
+    let (fine, text) =
+        sink(&[("PUBSUB_EMULATOR_HOST", &emulator.host())], &["--project", "acme", "--subscription", "brief"]).await;
     assert!(!fine && text.contains("subscriptions/brief --expiration-period=never"), "{text}");
 }
 

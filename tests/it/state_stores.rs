@@ -69,7 +69,7 @@ async fn one_writer_wins(store: &dyn Store) {
     let writes = bodies.iter().map(|body| store.write("race", "x", body, Expected::Version(version.clone())));
     let results = futures_util::future::join_all(writes).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
-    assert!(results.iter().all(|result| result.as_ref().err().is_none_or(state::StateError::retryable)));
+    assert!(results.iter().all(|result| result.as_ref().err().is_none_or(state::StateError::is_transient)));
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn what_was_removed_in_use_is_not_written_on_into_nowhere() {
     write().await.unwrap();
     std::fs::rename(&path, &away).unwrap();
     let refused = write().await.unwrap_err();
-    assert!(!refused.retryable() && refused.to_string().contains("put the file back"), "{refused}");
+    assert!(!refused.is_transient() && refused.to_string().contains("put the file back"), "{refused}");
     assert!(store.read("k", "a").await.is_err());
     std::fs::rename(&away, &path).unwrap();
     write().await.unwrap();
@@ -130,7 +130,7 @@ async fn firestore_keeps_the_promises_of_a_store_also_after_it_was_away() {
 
     emulator.stop();
     let error = store.read("k", "a/b").await.unwrap_err();
-    assert_eq!((error.label(), error.retryable()), ("unavailable", true));
+    assert_eq!((error.label(), error.is_transient()), ("unavailable", true));
     assert!(store.ping().await.is_err());
     emulator.restart().await;
     assert_eq!(store.read("k", "a/b").await.unwrap(), None, "the emulator keeps nothing");

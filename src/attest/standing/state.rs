@@ -43,10 +43,8 @@ pub(super) struct Rests {
     /// The policies that deny.
     policies: BTreeSet<String>,
     /// What each of them said last, or, under no name, what made a state that is no policy's.
-    #[serde(default)]
     causes: BTreeMap<String, Cause>,
     /// The policy that the finding names.
-    #[serde(default)]
     named: Option<String>,
 }
 
@@ -107,14 +105,9 @@ impl State {
         }
     }
 
-    /// An open one, as an earlier process kept what it rests on; an older version kept only the time.
+    /// An open one, as an earlier process kept what it rests on.
     pub(super) fn kept(kept: &Json) -> Option<Self> {
-        let time = || DateTime::parse_from_rfc3339(kept.as_str()?).ok();
-        let bare = || {
-            let (policies, causes) = (BTreeSet::new(), BTreeMap::new());
-            Some(Rests { at: time()?.to_utc(), issued: None, policies, causes, named: None })
-        };
-        let rests = Rests::deserialize(kept).ok().or_else(bare)?;
+        let rests = Rests::deserialize(kept).ok()?;
         Some(Self { open: true, by: String::new(), closes: false, rests, spent: DateTime::<Utc>::MIN_UTC })
     }
 

@@ -89,15 +89,16 @@ pub struct Journal(Arc<Open>);
 
 /// Ends the thread when the last [`Journal`] is dropped, and waits until what it has is written, if the disk lets it.
 struct Open {
-    desk: Arc<Desk>,
+    lines: Arc<Lines>,
     thread: Option<JoinHandle<()>>,
     /// Closed when the thread ends; nothing comes by it.
     ended: Mutex<mpsc::Receiver<()>>,
     patience: Duration,
 }
 
+/// The lines between those who note them and the thread, and how the disk takes them.
 #[derive(Default)]
-struct Desk {
+struct Lines {
     queue: Mutex<Queue>,
     came: Condvar,
     broken: AtomicBool,
@@ -142,33 +143,33 @@ impl Journal {
 
     fn open_with(path: &Path, patience: Patience) -> std::io::Result<Self> {
         let book = Book::open(path)?;
-        let desk = Arc::new(Desk { patience: patience.write, ..Desk::default() });
-        let writing = Arc::clone(&desk);
+        let lines = Arc::new(Lines { patience: patience.write, ..Lines::default() });
+        let writing = Arc::clone(&lines);
         let (ends, ended) = mpsc::channel();
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || {
             writing.write_all(book);
             drop(ends);
         })?;
         let (thread, ended) = (Some(thread), Mutex::new(ended));
-        Ok(Self(Arc::new(Open { desk, thread, ended, patience: patience.end })))
+        Ok(Self(Arc::new(Open { lines, thread, ended, patience: patience.end })))
     }
 
     /// Appends an entry without waiting: it is on the disk a few milliseconds later. The answer is whether that can be
     /// expected, as the lines before could be written.
     pub fn note(&self, entry: &Entry<'_>) -> bool {
-        self.0.desk.add(entry, None) && self.takes_lines()
+        self.0.lines.add(entry, None) && self.takes_lines()
     }
 
     /// Whether the last lines could be written, and in time.
     pub fn takes_lines(&self) -> bool {
-        !self.0.desk.hangs() && !self.0.desk.broken.load(Ordering::Relaxed)
+        !self.0.lines.hangs() && !self.0.lines.broken.load(Ordering::Relaxed)
     }
 
     /// Appends an entry and answers, once that is known, whether it is on the disk. What is not known in time is answered
     /// no; the line may be written later.
     pub async fn write(&self, entry: &Entry<'_>) -> bool {
         let (written, answer) = oneshot::channel();
-        self.0.desk.add(entry, Some(written))
+        self.0.lines.add(entry, Some(written))
             && tokio::time::timeout(LINE, answer).await.is_ok_and(|known| known.unwrap_or(false))
     }
 
@@ -176,15 +177,15 @@ impl Journal {
     /// requests may hold the journal longer than the process lives.
     pub async fn settled(&self) -> bool {
         let (written, answer) = oneshot::channel();
-        self.0.desk.ask(written);
+        self.0.lines.ask(written);
         answer.await.unwrap_or(false)
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.desk.queue().closed = true;
-        self.desk.came.notify_one();
+        self.lines.queue().closed = true;
+        self.lines.came.notify_one();
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
         if ended.recv_timeout(self.patience) == Err(RecvTimeoutError::Timeout) {
             // Who waited for it would wait for the disk.
@@ -195,7 +196,7 @@ impl Drop for Open {
     }
 }
 
-impl Desk {
+impl Lines {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -43,7 +43,7 @@ impl PollError {
     pub fn needs_somebody(&self) -> bool {
         match self {
             Self::Sysdig(error) => !error.is_transient(),
-            Self::State(error) => !error.retryable(),
+            Self::State(error) => !error.is_transient(),
             Self::Normalize(_) | Self::Intake(_) | Self::TakenOver => false,
         }
     }

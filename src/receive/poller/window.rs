@@ -21,7 +21,7 @@ const SHORTEST: TimeDelta = TimeDelta::seconds(1);
 
 /// How windows are laid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct Layout {
     /// The newest events are left for later.
     pub settle: TimeDelta,
     /// What was read is read again.
@@ -30,15 +30,6 @@ pub struct Pace {
     pub chunk: TimeDelta,
     /// How far back the very first window begins.
     pub lookback: TimeDelta,
-}
-
-/// What to do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Plan {
-    /// Nothing is old enough yet.
-    Wait,
-    /// This.
-    Read(Reading),
 }
 
 /// A window to be read.
@@ -57,24 +48,24 @@ pub struct Reading {
 }
 
 /// Where the very first window begins.
-pub fn first(now: DateTime<Utc>, pace: &Pace) -> DateTime<Utc> {
-    now - pace.settle - pace.lookback.min(REACH)
+pub fn first(now: DateTime<Utc>, layout: &Layout) -> DateTime<Utc> {
+    now - layout.settle - layout.lookback.min(REACH)
 }
 
-/// The next window, when everything before `watermark` has been read.
-pub fn plan(watermark: DateTime<Utc>, now: DateTime<Utc>, pace: &Pace) -> Plan {
-    let horizon = now - pace.settle;
+/// The next window, when everything before `watermark` has been read; `None` while nothing is old enough.
+pub fn next(watermark: DateTime<Utc>, now: DateTime<Utc>, layout: &Layout) -> Option<Reading> {
+    let horizon = now - layout.settle;
     let clock_was_ahead = watermark > now + CLOCK_TOLERANCE;
     let watermark = if clock_was_ahead { horizon - AFTER_CLOCK_ERROR } else { watermark };
     let oldest = now - REACH;
     let lost = (watermark < oldest).then_some(Window { from: watermark, to: oldest });
     let new_from = watermark.max(oldest);
     if new_from >= horizon {
-        return Plan::Wait;
+        return None;
     }
-    let to = horizon.min(new_from + pace.chunk);
-    let window = Window { from: oldest.max(new_from - pace.overlap), to };
-    Plan::Read(Reading { window, new_from, lost, clock_was_ahead, more: to < horizon })
+    let to = horizon.min(new_from + layout.chunk);
+    let window = Window { from: oldest.max(new_from - layout.overlap), to };
+    Some(Reading { window, new_from, lost, clock_was_ahead, more: to < horizon })
 }
 
 /// Two windows instead of one; `None` when it is too short for that.
@@ -107,8 +98,8 @@ mod tests {
         DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
     }
 
-    fn pace() -> Pace {
-        Pace {
+    fn layout() -> Layout {
+        Layout {
             settle: TimeDelta::seconds(10),
             overlap: TimeDelta::seconds(300),
             chunk: TimeDelta::seconds(3600),
@@ -117,9 +108,9 @@ mod tests {
     }
 
     fn read(watermark: i64, now: i64) -> Reading {
-        match plan(at(watermark), at(now), &pace()) {
-            Plan::Read(reading) => reading,
-            Plan::Wait => panic!("nothing to read"),
+        match next(at(watermark), at(now), &layout()) {
+            Some(reading) => reading,
+            None => panic!("nothing to read"),
         }
     }
 
@@ -146,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_steps_back_a_little_waits_and_one_that_was_far_ahead_reads_again() {
-        assert_eq!(plan(at(30), at(0), &pace()), Plan::Wait);
+        assert_eq!(next(at(30), at(0), &layout()), None);
         let reading = read(1_000_000, 0);
         assert!(reading.clock_was_ahead);
         assert!(reading.window.to <= at(-10) && reading.more);
@@ -169,19 +160,20 @@ mod tests {
             (settle, overlap, chunk) in (0_i64..120, 0_i64..1000, 60_i64..7200),
         ) {
             let seconds = TimeDelta::seconds;
-            let pace = Pace { settle: seconds(settle), overlap: seconds(overlap), chunk: seconds(chunk), lookback: seconds(600) };
+            let (settle, overlap, chunk) = (seconds(settle), seconds(overlap), seconds(chunk));
+            let layout = Layout { settle, overlap, chunk, lookback: seconds(600) };
             let mut now = at(0);
-            let start = first(now, &pace);
+            let start = first(now, &layout);
             let mut watermark = start;
             // Everything in [start, covered) was asked for.
             let mut covered = start;
             for step in moves {
                 now += seconds(step);
-                if let Plan::Read(reading) = plan(watermark, now, &pace) {
+                if let Some(reading) = next(watermark, now, &layout) {
                     prop_assert!(reading.window.from < reading.window.to);
-                    prop_assert!(reading.window.to <= now - pace.settle);
-                    prop_assert!(reading.window.to - reading.new_from <= pace.chunk);
-                    prop_assert!(reading.window.length() <= pace.chunk + pace.overlap);
+                    prop_assert!(reading.window.to <= now - layout.settle);
+                    prop_assert!(reading.window.to - reading.new_from <= layout.chunk);
+                    prop_assert!(reading.window.length() <= layout.chunk + layout.overlap);
                     prop_assert!(reading.lost.is_some() || reading.window.from <= covered, "a gap");
                     prop_assert_eq!(reading.lost.is_some(), !reading.clock_was_ahead && watermark < now - REACH);
                     covered = covered.max(reading.window.to);
@@ -195,7 +187,7 @@ mod tests {
             let now = at(behind);
             let mut watermark = at(0);
             let mut steps = 0;
-            while let Plan::Read(reading) = plan(watermark, now, &pace()) {
+            while let Some(reading) = next(watermark, now, &layout()) {
                 prop_assert!(reading.window.to > watermark);
                 watermark = reading.window.to;
                 steps += 1;

@@ -7,6 +7,7 @@ pub mod kubernetes;
 pub mod lines;
 pub mod logging;
 pub mod loopback;
+pub mod state;
 pub mod subscription;
 pub mod sysdig;
 pub mod wire;

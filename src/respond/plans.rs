@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::caps::Caps;
+use super::why_not::WhyNot;
 use crate::config::acting::Limits;
-use crate::integrity::answer::Reason;
 use crate::plan::Plan;
 use crate::state::{self, Expected, Skipped, StateError, Store, Version, body_of};
 
@@ -21,9 +21,9 @@ pub const OPEN: &str = "response_open";
 /// The kind of the caps.
 pub const CAPS: &str = "response_caps";
 
-/// The plans.
+/// The plans that were ever written down, and the caps.
 #[derive(Debug, Clone)]
-pub struct Desk {
+pub struct Plans {
     store: Arc<dyn Store>,
     skipped: Arc<Skipped>,
 }
@@ -35,9 +35,8 @@ pub struct Open {
     pub vm: String,
     /// Not before.
     pub due: DateTime<Utc>,
-    /// Since when it is open. The version before did not keep it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<DateTime<Utc>>,
+    /// Since when it is open.
+    pub since: DateTime<Utc>,
 }
 
 /// A plan with its revision.
@@ -48,7 +47,7 @@ pub struct Held {
     version: Version,
 }
 
-impl Desk {
+impl Plans {
     /// The plans in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, skipped: Arc::default() }
@@ -89,8 +88,8 @@ impl Desk {
         // One that cannot be read points at nothing, and is replaced.
         let known: Option<Open> = standing.as_ref().and_then(|standing| standing.parse(OPEN).ok());
         let open = match known {
-            Some(known) if known.since.is_some_and(|since| since >= now) => return Ok(()),
-            known => Open { vm, due: known.map_or(now, |known| known.due), since: Some(now) },
+            Some(known) if known.since >= now => return Ok(()),
+            known => Open { vm, due: known.map_or(now, |known| known.due), since: now },
         };
         let expected = standing.map_or(Expected::Absent, |standing| Expected::Version(standing.version));
         match self.store.write(OPEN, key, &body_of(OPEN, key, &open)?, expected).await {
@@ -143,8 +142,7 @@ impl Desk {
     /// Leaves an open plan alone until `due`.
     pub async fn later(&self, key: &str, due: DateTime<Utc>) -> Result<(), StateError> {
         let Some(document) = self.store.read(OPEN, key).await? else { return Ok(()) };
-        let open: Open = document.parse(OPEN)?;
-        let open = Open { due, since: open.since.or(Some(open.due)), ..open };
+        let open = Open { due, ..document.parse(OPEN)? };
         there(self.store.write(OPEN, key, &body_of(OPEN, key, &open)?, Expected::Version(document.version)).await)
     }
 
@@ -154,7 +152,7 @@ impl Desk {
     pub async fn close_orphan(&self, key: &str, before: DateTime<Utc>) -> Result<bool, StateError> {
         let Some(document) = self.store.read(OPEN, key).await? else { return Ok(true) };
         let open: Open = document.parse(OPEN)?;
-        if open.since.unwrap_or(open.due) >= before || self.store.read(KIND, key).await?.is_some() {
+        if open.since >= before || self.store.read(KIND, key).await?.is_some() {
             return Ok(false);
         }
         match self.store.remove(OPEN, key, Expected::Version(document.version)).await {
@@ -174,7 +172,7 @@ impl Desk {
         plan: &Plan,
         limits: &Limits,
         now: DateTime<Utc>,
-    ) -> Result<Result<(), (Reason, String)>, StateError> {
+    ) -> Result<Result<(), WhyNot>, StateError> {
         let taken = |stored: Option<Caps>| {
             let mut caps = stored.clone().unwrap_or_default();
             match caps.take(limits, &plan.report.vm.project, &plan.key(), now) {

@@ -1,6 +1,6 @@
 //! What can be read out of names: Docker-era container names, hardware addresses.
 
-use super::json::meaningful;
+use super::sentinels::meaningful;
 
 /// What a container name of the Docker era tells: `k8s_<container>_<pod>_<namespace>_<pod uid>_<attempt>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
