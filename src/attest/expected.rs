@@ -77,8 +77,22 @@ impl Expected {
             ),
             occurrence: last.timestamp().to_string(),
             evidence: Evidence::default(),
-            properties: Properties::new(),
+            properties: self.properties(resource, last),
         }
+    }
+
+    /// What the resource's name says, in words of their own to search by, as in a machine's other findings.
+    fn properties(&self, resource: &str, last: DateTime<Utc>) -> Properties {
+        let mut found = Properties::new();
+        let parts: Vec<&str> = resource.split('/').collect();
+        if let [.., "projects", project, "zones", zone, "instances", id] = parts.as_slice() {
+            found.insert("project_id", *project);
+            found.insert("zone", *zone);
+            found.insert("instance_id", *id);
+        }
+        found.insert("last_attested", last.to_rfc3339());
+        found.insert("expected_every_hours", self.hours);
+        found
     }
 }
 
@@ -89,6 +103,9 @@ mod tests {
     #[test]
     fn a_machine_is_missed_until_that_is_told_and_those_without_room_are_counted() {
         let at = |hours: i64| DateTime::<Utc>::UNIX_EPOCH + chrono::TimeDelta::hours(hours);
+        let named =
+            Expected::every(2, 2).event("//compute.googleapis.com/projects/p/zones/z/instances/7", at(0), at(2));
+        assert_eq!(["project_id", "zone", "instance_id"].map(|name| &named.properties[name]), ["p", "z", "7"]);
         let mut expected = Expected::every(2, 2);
         assert_eq!([expected.seen("a", at(0)), expected.seen("b", at(1))], [Watch::On; 2]);
         assert_eq!([expected.seen("c", at(1)), expected.seen("d", at(1))], [Watch::Full(true), Watch::Full(false)]);

@@ -12,7 +12,7 @@ use super::claims::Claims;
 use super::json;
 use super::policy::TokenKind;
 use super::reason::Reason;
-use super::token::{Parts, TokenHash, take_apart};
+use super::token::{Parts, take_apart};
 use super::verify::{Trust, Verified, signed};
 use crate::event::attestation::{Attestation, Category, Evidence};
 use crate::finding::Properties;
@@ -181,7 +181,7 @@ fn told(entry: &Json, verified: &Verified, now: DateTime<Utc>) -> Vec<Attestatio
         description,
         occurrence: verified.hash.to_string(),
         evidence: Evidence { issued: claims.issued(), ..Evidence::default() },
-        properties: properties(claims, verified.hash, entry),
+        properties: properties(verified, entry),
     };
     let mut found = Vec::new();
     if verified.expires > now.timestamp() {
@@ -233,12 +233,25 @@ fn forged(entry: &Json, reason: &Reason, now: DateTime<Utc>) -> Attestation {
     }
 }
 
-fn properties(claims: Claims<'_>, hash: TokenHash, entry: &Json) -> Properties {
+/// What tells which token it was, without the token.
+fn properties(verified: &Verified, entry: &Json) -> Properties {
+    let claims = Claims(&verified.claims);
     let mut found = Properties::new();
-    found.insert("token_sha256", hash.to_string());
+    found.insert("token_sha256", verified.hash.to_string());
+    if let Some(kid) = &verified.kid {
+        found.insert("kid", kid.clone());
+    }
     for name in ["iss", "aud", "hwmodel", "swname"] {
         if let Some(text) = claims.text(name) {
             found.insert(name, text);
+        }
+    }
+    if let Some(name) = claims.text("submods.gce.instance_name") {
+        found.insert("instance_name", name);
+    }
+    for name in ["iat", "exp"] {
+        if let Some(time) = claims.at(name).and_then(Json::as_i64) {
+            found.insert(name, time);
         }
     }
     found.extend(named(entry));

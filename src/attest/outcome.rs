@@ -26,8 +26,10 @@ pub const SERVICE: &str = "attestation-service";
 pub struct Decided<'d> {
     /// The token's claims and marks.
     pub verified: &'d Verified,
-    /// The policy that was asked.
+    /// The policy that decided: of several that were asked, the one that allowed or came nearest.
     pub policy: &'d Policy,
+    /// The names of all that were asked, of which one had to allow; empty when that one alone was.
+    pub asked: &'d [String],
     /// Why it was refused, if it was.
     pub refused: Option<&'d Reason>,
     /// The terms, if it was refused by the policy.
@@ -232,7 +234,8 @@ fn make(decided: Decided<'_>, category: Category, open: bool, description: Strin
 
 fn evidence(decided: Decided<'_>) -> Evidence {
     let claims = Claims(&decided.verified.claims);
-    Evidence { issued: claims.issued(), policy: Some(decided.policy.name.clone()), ..Evidence::default() }
+    let policy = Some(decided.policy.name.clone());
+    Evidence { issued: claims.issued(), policy, asked: decided.asked.to_vec(), ..Evidence::default() }
 }
 
 fn properties(decided: Decided<'_>) -> Properties {

@@ -1,6 +1,6 @@
 //! What stands open of each machine: so that a thousand tokens in the same state are told once, that no older token
 //! closes what a newer one opened, that what is open says what is so now, and that a denial ends when the policy that
-//! denied allows.
+//! denied allows, or one that was asked together with it.
 
 mod state;
 
@@ -289,6 +289,27 @@ mod tests {
         assert!(!news(&mut after_restart, event(DENIED, false, (6, 6), "weak")));
         let gone = event(DENIED, false, (7, 7), "weak");
         assert!(!after_restart.news(vec![gone], TimeDelta::hours(1), &|policy| policy != "prod").is_empty());
+    }
+
+    #[test]
+    fn a_denial_of_several_policies_ends_when_one_of_them_allows() {
+        let asked = |all: &[&str], event: Attestation| {
+            let asked = all.iter().map(|one| (*one).to_owned()).collect();
+            Attestation { evidence: Evidence { asked, ..event.evidence.clone() }, ..event }
+        };
+        let mut told = Told::new(9);
+        let both = ["europe", "us"];
+        assert!(news(&mut told, asked(&both, event(DENIED, true, (1, 1), "us"))));
+        let mut after_restart = Told::new(9);
+        after_restart.recall("machine", &told.open("machine"));
+        for told in [&mut told, &mut after_restart] {
+            assert!(!news(told, event(DENIED, false, (2, 2), "asia")), "not asked with it");
+            assert!(news(told, event(DENIED, false, (3, 3), "europe")));
+            assert!(news(told, asked(&both, event(DENIED, true, (4, 4), "us"))));
+            assert!(!news(told, event(DENIED, true, (5, 5), "us")), "known, but now it is also denied alone");
+            assert!(!news(told, event(DENIED, false, (6, 6), "europe")));
+            assert!(news(told, event(DENIED, false, (7, 7), "us")));
+        }
     }
 
     /// The same for another reason.

@@ -196,6 +196,9 @@ pub struct Evidence {
     pub issued: Option<DateTime<Utc>>,
     /// The policy that judged it.
     pub policy: Option<String>,
+    /// Of a denial: the policies of which one would have had to allow, where several were asked.
+    #[serde(skip)]
+    pub asked: Vec<String>,
     /// Of a closing: whether what it closes is known to have been told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub told: bool,

@@ -305,7 +305,8 @@ fn a_provider_that_lets_nothing_pass_is_called_what_it_is() {
         assert!(remarks.iter().any(|remark| remark.rule == "provider-off" && remark.message == is), "{remarks:?}");
         let now = chrono::DateTime::from_timestamp(NOW, 0).unwrap();
         let (refused, explanation, released) = (Some(&reason), None, None);
-        let events = opened(Decided { verified: &verified, policy: &policy, refused, explanation, released, now });
+        let events =
+            opened(Decided { verified: &verified, policy: &policy, asked: &[], refused, explanation, released, now });
         let told = events.iter().find(|event| event.category == Category::AttestationPolicyError).unwrap();
         assert_eq!(told.description, format!("The policy p denied this machine's token: {is}."));
         assert!(told.next_steps().contains("switched off or deleted"), "{}", told.next_steps());
@@ -355,7 +356,8 @@ fn told(verified: &Verified, policy: &Policy) -> Vec<(Category, bool)> {
     let explanation = explain(verified, policy);
     let now = chrono::DateTime::from_timestamp(NOW, 0).unwrap();
     let refused = reason.as_ref();
-    let all = events(Decided { verified, policy, refused, explanation: Some(&explanation), released: None, now });
+    let all =
+        events(Decided { verified, policy, asked: &[], refused, explanation: Some(&explanation), released: None, now });
     for event in &all {
         let text = serde_json::to_string(event).unwrap();
         assert!(
@@ -458,7 +460,15 @@ fn verdicts_open_and_close_findings_of_the_machine() {
     let only_a_date = verified(json!({"tdx": {"gcp_attester_tcb_date": "2020-01-01T00:00:00Z"}}));
     let now = chrono::DateTime::from_timestamp(NOW, 0).unwrap();
     let (refused, explanation, released) = (None, None, None);
-    let events = opened(Decided { verified: &only_a_date, policy: &production, refused, explanation, released, now });
+    let events = opened(Decided {
+        verified: &only_a_date,
+        policy: &production,
+        asked: &[],
+        refused,
+        explanation,
+        released,
+        now,
+    });
     let told = events.iter().find(|event| event.category == Category::AttestationTcbOutOfDate).unwrap();
     assert_eq!(told.description, "The TCB status is not told, its date older than the policy allows.");
 }
@@ -512,6 +522,7 @@ fn secrets_among_the_workloads_arguments_are_shown_nowhere() {
     let events = opened(Decided {
         verified: &verified,
         policy: &policy,
+        asked: &[],
         refused: Some(&Reason::PolicyDenied),
         explanation: Some(&explained),
         released: None,
@@ -555,6 +566,7 @@ fn a_flood_is_one_finding_and_a_state_is_told_once() {
     let decided = Decided {
         verified: &verified,
         policy: &production,
+        asked: &[],
         refused: None,
         explanation: None,
         released: None,

@@ -288,8 +288,14 @@ async fn of_several_policies_the_nearest_is_explained() {
     let vm = format!("{rest}family: confidential_vm\ncondition: assertion.secboot\n");
     let far = format!("{rest}condition: assertion.oemid == 1 && assertion.hwmodel == 'x'\n");
     let near = format!("{rest}condition: assertion.secboot && assertion.hwmodel == 'x'\n");
-    let further =
-        [("a.yaml", vm.as_str()), ("b.yaml", far.as_str()), ("c.yaml", near.as_str()), ("d.yaml", near.as_str())];
+    let nobody = format!("{rest}condition: 'false'\n");
+    let further = [
+        ("0.yaml", nobody.as_str()),
+        ("a.yaml", vm.as_str()),
+        ("b.yaml", far.as_str()),
+        ("c.yaml", near.as_str()),
+        ("d.yaml", near.as_str()),
+    ];
     let door = Door::beside(&[], Parts::default(), &further);
     let unlike = token(json!({"submods.gce.project_id": "other", "hwmodel": "GCP_INTEL_TDX"}));
     let (status, body) = door.post("/attestation/verify", json!({"token": unlike})).await;

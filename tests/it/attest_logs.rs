@@ -165,7 +165,9 @@ async fn a_pushed_token_is_told_under_its_machine_and_kept_nowhere() {
         findings[0]["resourceName"],
         format!("//compute.googleapis.com/projects/acme-data/zones/us-central1-c/instances/{MACHINE}")
     );
-    assert_eq!(findings[0]["sourceProperties"]["insertId"], "a1");
+    let told = &findings[0]["sourceProperties"];
+    assert_eq!(told["insertId"], "a1");
+    assert!(told["kid"].is_string() && told["iat"].is_i64() && told["exp"].is_i64(), "{told}");
     let kept = Admin::open(&scene.world.outbox).unwrap().show("1").unwrap().unwrap().delivered;
     assert!(kept.contains("(token, sha256 ") && kept.contains(MACHINE), "{kept}");
     let all = scene.everything().await + &kept;

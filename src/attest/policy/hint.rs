@@ -44,7 +44,8 @@ pub(super) fn hints(node: &Node, about: About<'_, '_>, result: &Result<Value<'_>
             for path in node.claims() {
                 if path.resolve(scope.root(path.variable)).is_none() {
                     let failed = unmapped.and_then(|unmapped| about_unmapped(&path, unmapped));
-                    let told = failed.or_else(|| overrides::hint(node, &path, scope, budget));
+                    let told = failed.or_else(|| below_plain(&path, scope));
+                    let told = told.or_else(|| overrides::hint(node, &path, scope, budget));
                     found.extend(told.or_else(|| about_absent(&path, scope)).filter(|told| !found.contains(told)));
                 }
             }
@@ -139,6 +140,15 @@ fn about_absent(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
     }
 }
 
+/// Of a claim below one that has no parts: no guard helps, as `has()` fails there, too.
+fn below_plain(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
+    let upto = |depth| ClaimPath { variable: path.variable, segments: path.segments[..depth].to_vec() };
+    let found = |depth: &usize| upto(*depth).resolve(scope.root(path.variable));
+    let depth = (1..path.segments.len()).rev().find(|depth| found(depth).is_some())?;
+    let plain = !matches!(found(&depth)?, Json::Array(_) | Json::Object(_));
+    plain.then(|| format!("{} has no parts in this token: it is a plain value", upto(depth)))
+}
+
 /// What to ask for first: the outermost of a claim's parents that is not there, as `has()` only forgives the last name.
 fn guard(path: &ClaimPath, scope: Scope<'_>) -> Option<String> {
     let upto = |depth| ClaimPath { variable: path.variable, segments: path.segments[..depth].to_vec() };
@@ -224,6 +234,10 @@ mod tests {
                  \"https://aws.amazon.com/tags\" in assertion",
             ),
             ("assertion.swname.x == 'y'", "assertion.swname has no parts in this token: it is a plain value"),
+            (
+                "size(assertion.swname.cmd_override) == 0",
+                "assertion.swname has no parts in this token: it is a plain value",
+            ),
             ("assertion.swnam == 'GCE'", "closest claim: assertion.swname"),
             ("assertion.q == 1", "the token has no assertion.q: guard it with has(assertion.q)"),
             ("assertion.zz == 1", "the token has no assertion.zz: guard it with has(assertion.zz)"),

@@ -42,6 +42,9 @@ pub(super) struct Rests {
     issued: Option<DateTime<Utc>>,
     /// The policies that deny.
     policies: BTreeSet<String>,
+    /// Of those that were asked together with others: all of which one had to allow.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    together: BTreeMap<String, BTreeSet<String>>,
     /// What each of them said last, or, under no name, what made a state that is no policy's.
     causes: BTreeMap<String, Cause>,
     /// The policy that the finding names.
@@ -86,16 +89,35 @@ pub(super) enum Turn {
     Renames,
 }
 
+impl Rests {
+    /// Notes the policy that denies, if one does. Whether it did not deny before. A policy that also denies alone, or with
+    /// others, ends with none of those that it was once asked with.
+    fn denies(&mut self, event: &Attestation) -> bool {
+        let Some(policy) = policy_of(event) else { return false };
+        let asked: BTreeSet<String> = event.evidence.asked.iter().cloned().collect();
+        let is_new = self.policies.insert(policy.clone());
+        if is_new {
+            self.together.insert(policy.clone(), asked);
+        } else if let Some(known) = self.together.get_mut(policy) {
+            known.retain(|one| asked.contains(one));
+        }
+        self.together.retain(|_, all| !all.is_empty());
+        is_new
+    }
+}
+
 impl State {
     pub(super) fn of(event: &Attestation) -> Self {
         let policy = policy_of(event);
-        let rests = Rests {
+        let mut rests = Rests {
             at: event.time,
             issued: event.evidence.issued,
-            policies: policy.cloned().into_iter().collect(),
+            policies: BTreeSet::new(),
+            together: BTreeMap::new(),
             causes: BTreeMap::from([(policy.cloned().unwrap_or_default(), Cause::of(event))]),
             named: policy.cloned(),
         };
+        rests.denies(event);
         Self {
             open: event.open,
             by: event.occurrence.clone(),
@@ -125,7 +147,7 @@ impl State {
         let late = self.is_newer_than(event);
         self.rests.issued = self.rests.issued.max(event.evidence.issued);
         let policy = policy_of(event);
-        if policy.is_some_and(|policy| self.rests.policies.insert(policy.clone())) {
+        if self.rests.denies(event) {
             self.says(event);
             return Turn::Changes;
         }
@@ -159,9 +181,13 @@ impl State {
 
     /// Takes away what the closing event allows. Whether nothing denies any more.
     pub(super) fn allows(&mut self, event: &Attestation, live: Live<'_>) -> bool {
-        let Rests { policies, causes, .. } = &mut self.rests;
-        let allowed = event.evidence.policy.as_deref();
-        policies.retain(|policy| allowed != Some(policy) && live(policy));
+        let Rests { policies, together, causes, .. } = &mut self.rests;
+        let allows = |policy: &String| {
+            let allowed = event.evidence.policy.as_ref();
+            allowed.is_some_and(|one| one == policy || together.get(policy).is_some_and(|all| all.contains(one)))
+        };
+        policies.retain(|policy| !allows(policy) && live(policy));
+        together.retain(|policy, _| policies.contains(policy));
         causes.retain(|policy, _| policy.is_empty() || policies.contains(policy));
         policies.is_empty()
     }

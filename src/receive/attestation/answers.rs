@@ -136,7 +136,7 @@ pub struct Verdict {
 
 impl Verdict {
     pub(super) fn new(checked: &Checked, reason: Option<&Reason>, explanation: Explanation) -> Self {
-        let Checked { policy, verified, resource, token } = checked;
+        let Checked { policy, verified, resource, token, .. } = checked;
         Self {
             allowed: reason.is_none(),
             reason: reason.map(Reason::code),

@@ -14,6 +14,8 @@ use crate::attest::verify::{Verified, meant_for};
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) policy: Arc<Policy>,
+    /// The policies of which one had to let it pass, where several were asked.
+    pub(super) asked: Vec<String>,
     pub(super) verified: Verified,
     /// The machine.
     pub(super) resource: Option<String>,
@@ -38,6 +40,6 @@ impl Checked {
         meant_for(&verified, policy, now.timestamp())?;
         let resource = Claims(&verified.claims).instance().map(|instance| instance.resource_name());
         let token = verified.hash.to_string();
-        Ok(Self { policy: policy.clone(), verified, resource, token })
+        Ok(Self { policy: policy.clone(), asked: Vec::new(), verified, resource, token })
     }
 }

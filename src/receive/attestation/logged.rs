@@ -155,7 +155,8 @@ impl Attestor {
         };
         let (refused, explanation) = (refused.as_ref(), Some(&explanation));
         self.note_logged(entry, Line { verified, machine: &machine, policy: &policy, refused, now });
-        let decided = Decided { verified, policy: &policy, refused, explanation, released: None, now };
+        let asked = &self.0.logged;
+        let decided = Decided { verified, policy: &policy, asked, refused, explanation, released: None, now };
         let mut more = opened(decided);
         let all = [found, &more].concat();
         if agrees {

@@ -28,8 +28,8 @@ impl Attestor {
     ) {
         let allowed = refused.is_none();
         let released = asked.secret.filter(|_| allowed && self.0.released_findings);
-        let (verified, policy) = (&checked.verified, checked.policy.as_ref());
-        let decided = Decided { verified, policy, refused, explanation, released, now: asked.now };
+        let (verified, policy, all) = (&checked.verified, checked.policy.as_ref(), checked.asked.as_slice());
+        let decided = Decided { verified, policy, asked: all, refused, explanation, released, now: asked.now };
         let mut events = opened(decided);
         if allowed && let Some(resource) = &checked.resource {
             self.has_attested(resource, asked.now);

@@ -9,7 +9,7 @@ use super::answers::{Refused, Verdict};
 use super::checked::{Asked, Checked};
 use super::decision::{count, entry};
 use super::service::Attestor;
-use crate::attest::policy::{Explanation, Policy};
+use crate::attest::policy::{Explanation, Policy, Term};
 use crate::attest::reason::Reason;
 use crate::attest::verify::Verified;
 use crate::receive::client;
@@ -51,6 +51,7 @@ impl Attestor {
         policies: Vec<Arc<Policy>>,
         asked: Asked<'_>,
     ) -> Result<Judged, Refused> {
+        let names: Vec<String> = policies.iter().map(|policy| policy.name.clone()).collect();
         let mut refused: Option<(Arc<Policy>, Reason)> = None;
         let mut denied: Option<Judged> = None;
         let (mut known, several): (Option<(Arc<Policy>, Verified)>, bool) = (None, policies.len() > 1);
@@ -78,7 +79,10 @@ impl Attestor {
             }
         }
         match (denied, refused) {
-            (Some(denied), _) => Ok(denied),
+            (Some((checked, reason, explanation)), _) => {
+                let asked = if several { names } else { Vec::new() };
+                Ok((Checked { asked, ..checked }, reason, explanation))
+            }
             (None, Some((policy, reason))) => Err(self.refuse_unverified(asked, &policy, token, reason).await),
             (None, None) => Err(Refused::UnknownPolicy),
         }
@@ -95,10 +99,12 @@ impl Attestor {
     }
 }
 
-/// How far a policy was from letting a token pass: one for another family, or that lets nothing pass, is the farthest,
-/// then the number of terms counts.
+/// How far a policy was from letting a token pass: one for another family, or that lets no token pass (also by a term
+/// that looks at none of its claims), is the farthest, then the number of terms counts.
 pub(super) fn distance(reason: Option<&Reason>, explanation: &Explanation) -> (bool, usize) {
-    (matches!(reason, Some(Reason::Family | Reason::PolicyOff(_))), explanation.causes().count().max(1))
+    let hopeless = |term: &Term| term.values.is_empty() && term.absent.is_empty();
+    let farthest = matches!(reason, Some(Reason::Family | Reason::PolicyOff(_))) || explanation.causes().any(hopeless);
+    (farthest, explanation.causes().count().max(1))
 }
 
 /// Of what several policies say against a token, what is to be told: first what is only found behind a good signature;
