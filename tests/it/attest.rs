@@ -457,18 +457,17 @@ fn verdicts_open_and_close_findings_of_the_machine() {
         assert_eq!(intel(issuer, "OutOfDate", json!({"gcp_attester_tcb_status": "UpToDate"})), outdated);
         assert_eq!(intel(issuer, "UpToDate", json!({"gcp_attester_tcb_status": "OutOfDate"})), outdated);
     }
-    let only_a_date = verified(json!({"tdx": {"gcp_attester_tcb_date": "2020-01-01T00:00:00Z"}}));
+}
+
+#[test]
+fn a_date_alone_tells_of_no_good_tcb() {
+    let production = sample("production-confidential-space");
+    let changes = json!({"tdx": {"gcp_attester_tcb_date": "2020-01-01T00:00:00Z"}});
+    let verified = check(&KEY.token(&claims(SPACE, NOW, changes)), &production, NOW).unwrap();
     let now = chrono::DateTime::from_timestamp(NOW, 0).unwrap();
     let (refused, explanation, released) = (None, None, None);
-    let events = opened(Decided {
-        verified: &only_a_date,
-        policy: &production,
-        asked: &[],
-        refused,
-        explanation,
-        released,
-        now,
-    });
+    let events =
+        opened(Decided { verified: &verified, policy: &production, asked: &[], refused, explanation, released, now });
     let told = events.iter().find(|event| event.category == Category::AttestationTcbOutOfDate).unwrap();
     assert_eq!(told.description, "The TCB status is not told, its date older than the policy allows.");
 }
