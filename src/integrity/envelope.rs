@@ -23,8 +23,8 @@ pub enum Item {
     Unreadable {
         /// What is wrong.
         reason: String,
-        /// What it is about.
-        body: String,
+        /// What it is about, as it came.
+        body: Vec<u8>,
     },
 }
 
@@ -40,8 +40,8 @@ pub fn entries(bytes: &[u8]) -> Vec<Item> {
         match value {
             Ok(value) => unpack(value, &mut found),
             Err(error) => {
-                let rest = String::from_utf8_lossy(&bytes[values.byte_offset().min(bytes.len())..]);
-                found.push(Item::Unreadable { reason: format!("it is not JSON: {error}"), body: rest.into_owned() });
+                let rest = &bytes[values.byte_offset().min(bytes.len())..];
+                found.push(Item::Unreadable { reason: format!("it is not JSON: {error}"), body: rest.to_owned() });
                 break;
             }
         }
@@ -55,12 +55,14 @@ pub fn message(message: &Value) -> Item {
         None | Some(Value::Null) => return Item::NoData,
         Some(Value::String(data)) if data.is_empty() => return Item::NoData,
         Some(Value::String(data)) => data,
-        Some(_) => return Item::Unreadable { reason: "message.data is not text".into(), body: message.to_string() },
+        Some(_) => {
+            return Item::Unreadable { reason: "message.data is not text".into(), body: message.to_string().into() };
+        }
     };
     let decoded = STANDARD.decode(data).or_else(|_| URL_SAFE.decode(data));
     match decoded {
         Ok(bytes) => data_of(&bytes),
-        Err(_) => Item::Unreadable { reason: "message.data is not base64".into(), body: message.to_string() },
+        Err(_) => Item::Unreadable { reason: "message.data is not base64".into(), body: message.to_string().into() },
     }
 }
 
@@ -71,10 +73,9 @@ pub fn data_of(bytes: &[u8]) -> Item {
     }
     match serde_json::from_slice(bytes) {
         Ok(value) => Item::Entry(value),
-        Err(error) => Item::Unreadable {
-            reason: format!("the message's data is not JSON: {error}"),
-            body: String::from_utf8_lossy(bytes).into_owned(),
-        },
+        Err(error) => {
+            Item::Unreadable { reason: format!("the message's data is not JSON: {error}"), body: bytes.to_owned() }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::json::Json;
 use crate::event::facts::Facts;
 use crate::event::runtime::Policy;
 use crate::text::sentinels::meaningful;
+use crate::text::tokens;
 
 /// Where a policy event tells its time. Senders spell one moment in several ways.
 pub(super) const TIMES: [&str; 3] = ["timestampRFC3339Nano", "timestampNs", "timestamp"];
@@ -67,20 +68,21 @@ pub(super) struct Words<'e> {
     pub(super) fields: &'e Facts,
 }
 
-/// An id from what identifies one of Falco's events, which comes by way of others that add to it.
+/// An id from what identifies one of Falco's events, which comes by way of others that add to it. Tokens do not count: one
+/// door takes them away.
 pub(super) fn from_words(words: &Words<'_>) -> String {
     let time = words.told.map(|time| time.to_rfc3339_opts(SecondsFormat::Nanos, true));
     // Falco has no policies; the ids keep the place of theirs.
     let parts = [time.as_deref(), words.rule, None, words.host, words.container, words.summary];
     let mut hash = Sha256::new();
     for text in parts {
-        hash.update(text.unwrap_or_default().as_bytes());
+        hash.update(tokens::without(text.unwrap_or_default()).as_bytes());
         hash.update([0]);
     }
     for (name, value) in words.fields.iter() {
-        hash.update(name.as_bytes());
+        hash.update(tokens::without(name).as_bytes());
         hash.update([1]);
-        hash.update(value.as_bytes());
+        hash.update(tokens::without(value).as_bytes());
         hash.update([2]);
     }
     hex::encode(&hash.finalize()[..16])
@@ -91,8 +93,9 @@ fn feed_time(time: Option<DateTime<Utc>>, hash: &mut Sha256) {
     feed_text(time.as_deref().unwrap_or_default(), hash);
 }
 
-/// A text behind its length, so that no two of them run into one another.
+/// A text behind its length, so that no two of them run into one another. Without tokens, as one door takes them away.
 fn feed_text(text: &str, hash: &mut Sha256) {
+    let text = tokens::without(text);
     hash.update((text.len() as u64).to_be_bytes());
     hash.update(text.as_bytes());
 }

@@ -147,7 +147,10 @@ impl<'a> Json<'a> {
             }
             Self::Map(members) => {
                 out.push('{');
-                for (index, (key, value)) in members.iter().enumerate() {
+                // By name, of equal names the last: not every door keeps the order in which they were sent.
+                let members: std::collections::BTreeMap<_, _> =
+                    members.iter().map(|(key, value)| (key, value)).collect();
+                for (index, (key, value)) in members.into_iter().enumerate() {
                     out.push_str(if index > 0 { "," } else { "" });
                     quote(key, out);
                     out.push(':');

@@ -7,9 +7,6 @@ use super::{Element, Elements, Ignored, RECORD, heads, unreadable, values, wrapp
 /// So many broken lines before the first good one, and it is not one document a line.
 const MOST_BROKEN_LINES: usize = 1_000;
 
-/// Why what stands in a line is kept when others were taken out of it.
-const BESIDE: &str = "what stands beside a value in it breaks off or is malformed";
-
 /// What programs write around the values of a line beside white space: the separators of GELF and of a JSON text sequence.
 const AROUND: [u8; 2] = [0, RECORD];
 
@@ -79,9 +76,8 @@ impl Elements {
         let seeming = match self.carried(&values, None) {
             Ok(elements) => {
                 self.join(elements);
-                // What bears the sign of an event is kept already.
-                let left = values.left.iter().filter(|left| wrapped::not_taken(left).is_none() && values::begun(left));
-                left.for_each(|left| self.broken_line(BESIDE, left));
+                let left = values.left.iter().filter(|left| wrapped::beside(left).is_none() && values::begun(left));
+                left.for_each(|left| self.broken_line(wrapped::BESIDE, left));
                 return true;
             }
             Err(seeming) => seeming,
@@ -115,9 +111,10 @@ impl Elements {
         }
         values.found.iter().for_each(|value| self.element(value, 1));
         for left in &values.left {
-            match wrapped::broken(left) {
+            match wrapped::beside(left) {
                 Some(element) => self.keep(element),
-                None if values::begun(left) => self.broken_line(BESIDE, left),
+                None if values::begun(left) => self.broken_line(wrapped::BESIDE, left),
+                // Words, or brackets without anything in them.
                 None => {}
             }
         }

@@ -1,6 +1,8 @@
 //! What came by Pub/Sub → elements: a Cloud Logging entry about a Shielded VM, or what senders of events put there,
 //! read as at the other doors.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -20,10 +22,12 @@ pub fn elements(item: Item, received: DateTime<Utc>) -> Vec<Element> {
     let json = match item {
         Item::NoData => return vec![Element::Ignored(Ignored::Empty)],
         Item::Unreadable { reason, body } => {
-            // A message that could not be decoded is JSON itself; data that is not may be events, one a line.
-            let is_message = serde_json::from_str::<IgnoredAny>(&body).is_ok();
-            let sent = if is_message { None } else { events(&tokens::without(&body), received) };
-            return sent.unwrap_or_else(|| vec![unreadable(reason, &body)]);
+            // A message that could not be decoded is JSON itself; data that is not may be events, one a line. Which of them
+            // hold bytes that are not UTF-8, only the bytes tell.
+            let is_message =
+                std::str::from_utf8(&body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+            let sent = if is_message { None } else { events(&body, received) };
+            return sent.unwrap_or_else(|| vec![unreadable(reason, &String::from_utf8_lossy(&body))]);
         }
         Item::Entry(json) => json,
     };
@@ -45,7 +49,7 @@ pub fn elements(item: Item, received: DateTime<Utc>) -> Vec<Element> {
         },
         Err(error) => {
             let body = json.to_string();
-            let sent = if json.is_object() { None } else { events(&body, received) };
+            let sent = if json.is_object() { None } else { events(body.as_bytes(), received) };
             return sent.unwrap_or_else(|| vec![unreadable(error.0, &body)]);
         }
     };
@@ -58,7 +62,7 @@ pub fn elements(item: Item, received: DateTime<Utc>) -> Vec<Element> {
 fn foreign_or_sent(json: &Value, foreign: Ignored, received: DateTime<Utc>) -> Vec<Element> {
     let text = json.to_string();
     let found = match delivery(text.as_bytes(), received) {
-        Ok(found) => found,
+        Ok(found) => without_tokens(found, received),
         Err(error) => return vec![unreadable(error.to_string(), &text)],
     };
     let is_kept = |element: &Element| matches!(element, Element::Event { .. } | Element::Unreadable { .. });
@@ -69,12 +73,64 @@ fn foreign_or_sent(json: &Value, foreign: Ignored, received: DateTime<Utc>) -> V
     vec![Element::Ignored(foreign)]
 }
 
-/// The elements of what is no JSON object, such as a batch, where an event is among them.
-fn events(text: &str, received: DateTime<Utc>) -> Option<Vec<Element>> {
-    match delivery(text.as_bytes(), received) {
-        Ok(found) => found.iter().any(|element| matches!(element, Element::Event { .. })).then_some(found),
-        Err(error @ NormalizeError::TooMany) => Some(vec![unreadable(error.to_string(), text)]),
+/// The elements of what is no JSON object, such as a batch: where an event is among them, or where the others are known to
+/// be none, and what cannot be read of it is kept.
+fn events(body: &[u8], received: DateTime<Utc>) -> Option<Vec<Element>> {
+    let is_event = |element: &Element| matches!(element, Element::Event { .. });
+    let is_known = |element: &Element| match element {
+        Element::Ignored(kind) => !matches!(kind, Ignored::Empty | Ignored::OtherType | Ignored::Unrecognised),
+        _ => false,
+    };
+    let is_told = |element: &Element| is_known(element) || matches!(element, Element::Unreadable { .. });
+    match delivery(body, received) {
+        Ok(found) => {
+            let is_sent = found.iter().any(is_event) || found.iter().any(is_known) && found.iter().all(is_told);
+            is_sent.then(|| without_tokens(found, received))
+        }
+        Err(error @ NormalizeError::TooMany) => {
+            Some(vec![unreadable(error.to_string(), &String::from_utf8_lossy(body))])
+        }
         Err(_) => None,
+    }
+}
+
+/// The elements without the tokens in them: what came in base64 or as bytes is known only now. An event is read again from
+/// what is left of it.
+fn without_tokens(found: Vec<Element>, received: DateTime<Utc>) -> Vec<Element> {
+    let without = |element| match element {
+        Element::Event { event, body } => match cleaned(&body) {
+            Some(body) => read_again(body, received),
+            None => Element::Event { event, body },
+        },
+        Element::Unreadable { reason, body } => {
+            Element::Unreadable { reason: tokens::without(&reason).into_owned(), body: cleaned(&body).unwrap_or(body) }
+        }
+        Element::Unknown { kind, members } => {
+            Element::Unknown { kind, members: tokens::without(&members).into_owned() }
+        }
+        ignored @ Element::Ignored(_) => ignored,
+    };
+    found.into_iter().map(without).collect()
+}
+
+/// A body without its tokens; `None` when there are none in it.
+fn cleaned(body: &str) -> Option<String> {
+    // A token begins with these letters, unless they are escaped.
+    if !body.contains("eyJ") && !body.contains("\\u00") {
+        return None;
+    }
+    let Ok(json) = serde_json::from_str::<Value>(body) else {
+        return Some(tokens::without(body)).filter(|without| matches!(without, Cow::Owned(_))).map(Cow::into_owned);
+    };
+    let without = tokens::all_without(json.clone());
+    (without != json).then(|| without.to_string())
+}
+
+fn read_again(body: String, received: DateTime<Utc>) -> Element {
+    let found = delivery(body.as_bytes(), received).unwrap_or_default();
+    match <[Element; 1]>::try_from(found) {
+        Ok([element]) => element,
+        Err(_) => unreadable("without the tokens in it, it cannot be read as one event".to_owned(), &body),
     }
 }
 
@@ -104,6 +160,8 @@ fn unreadable(reason: String, body: &str) -> Element {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
     use serde_json::json;
 
     use super::*;
@@ -122,6 +180,9 @@ mod tests {
                 "timestamp": "2026-11-20T08:00:01.8Z", "jsonPayload": payload})
         };
         let lines = format!("{sysdig}\n{falco}\n");
+        let known = json!({"type": "audittrail", "content": {}});
+        let metrics = json!({"output": "o", "output_fields": {}, "priority": "Informational",
+            "rule": "Falco internal: metrics snapshot"});
         let told = |data: &str| -> Vec<String> {
             let label = |element: &Element| match element {
                 Element::Event { event: Event::Runtime(event), .. } => event.rule.clone().unwrap_or_default(),
@@ -148,6 +209,12 @@ mod tests {
             (entry(&json!({"level": "info"})).to_string(), vec!["other_resource"]),
             (json!({"type": "audittrail", "content": {}}).to_string(), vec!["audit_trail"]),
             (json!({"anything": 1}).to_string(), vec!["other_log"]),
+            (json!([known, known]).to_string(), vec!["audit_trail", "audit_trail"]),
+            (format!("{known}\n{known}"), vec!["audit_trail", "audit_trail"]),
+            (format!("{metrics}\n{metrics}"), vec!["sensor_metrics", "sensor_metrics"]),
+            (json!([known, 1]).to_string(), vec!["audit_trail", "kept"]),
+            (json!([known, {"anything": 1}]).to_string(), vec!["kept"]),
+            ("[null]".to_owned(), vec!["kept"]),
             ("[1]".to_owned(), vec!["kept"]),
             ("no JSON".to_owned(), vec!["kept"]),
         ] {
@@ -178,6 +245,69 @@ mod tests {
             entry.pointer_mut(parent).unwrap()[name] = told;
             let element = format!("{:?}", elements(Item::Entry(entry), Utc::now()));
             assert!(element.contains("[token removed]") && !element.contains("eyJ"), "{place}: {element}");
+        }
+        let event = json!({"output": "o", "output_fields": {"proc.cmdline": format!("curl -H {token}")},
+            "priority": "Notice", "rule": "R", "hostname": "node-1"})
+        .to_string();
+        let cut = event[..event.len() - 1].to_owned();
+        let escaped = event.replace("eyJh", "\\u0065yJh");
+        for said in [&event, &cut, &escaped] {
+            let encoded = STANDARD.encode(said);
+            let log = |payload: Value| json!({"logName": "projects/p/logs/x", "jsonPayload": payload}).to_string();
+            for data in [
+                json!({"specversion": "1.0", "data_base64": encoded}).to_string(),
+                json!([{"specversion": "1.0", "data_base64": encoded}]).to_string(),
+                log(json!({"MESSAGE": said.as_bytes()})),
+                format!("{said}\n{event}"),
+            ] {
+                let found = elements(envelope::data_of(data.as_bytes()), Utc::now());
+                let told = format!("{found:?}");
+                assert!(!told.contains(token) && !told.contains("u0065"), "{data}: {told}");
+                let is_whole = matches!(found[0], Element::Event { .. });
+                assert_eq!(is_whole, *said != cut, "{data}: {told}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_of_falco_is_one_by_whichever_door_it_comes() {
+        let token = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln";
+        for fields in [
+            r#"{"proc.name":"bash","evt.args":1.50,"a":1e22}"#.to_owned(),
+            r#"{"z":[{"y":1,"x":{"q":2,"p":3}}],"proc":{"name":"b","aname":"z"},"labels":{"b":1,"a":2,"b":3}}"#
+                .to_owned(),
+            format!(r#"{{"proc.cmdline":"curl -H {token}","c":[{{"b":"{token}","a":1}}]}}"#),
+        ] {
+            let sent = format!(
+                r#"{{"rule":"R","priority":"Notice","time":"2026-11-20T08:00:01Z","output":"o {token}","output_fields":{fields}}}"#
+            );
+            let id = |found: &[Element]| match found {
+                [Element::Event { event: Event::Runtime(event), .. }] => event.id.clone(),
+                other => panic!("{other:?}"),
+            };
+            let (posted, pushed) = (delivery(sent.as_bytes(), Utc::now()), envelope::data_of(sent.as_bytes()));
+            assert_eq!(id(&posted.unwrap()), id(&elements(pushed, Utc::now())), "{sent}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_cost_only_their_own_element() {
+        let event =
+            |rule: &str| json!({"output": "o", "output_fields": {}, "priority": "Notice", "rule": rule}).to_string();
+        for (data, rules) in [
+            (format!("{}\n{}", event("a"), event("BAD")), "a-"),
+            (format!("[{},{}]", event("BAD"), event("b")), "-b"),
+            (format!("{}\n{}", event("a"), event("\u{fffd}")), "a\u{fffd}"),
+            (event("BAD"), "-"),
+        ] {
+            let bytes: Vec<u8> = data.as_bytes().split(|byte| *byte == b'B').collect::<Vec<_>>().join(&0xff);
+            let rule = |element: &Element| match element {
+                Element::Event { event: Event::Runtime(event), .. } => event.rule.clone().unwrap_or_default(),
+                Element::Unreadable { .. } => "-".to_owned(),
+                other => panic!("{other:?}"),
+            };
+            let found = elements(envelope::data_of(&bytes), Utc::now());
+            assert_eq!(found.iter().map(rule).collect::<String>(), rules, "{data}");
         }
     }
 }

@@ -380,7 +380,9 @@ impl Elements {
                 Ok(elements) => elements,
                 Err(seeming) => {
                     left.extend(seeming);
-                    left.extend(inner.left.iter().filter_map(|left| wrapped::broken(left)));
+                    // Without a value, what stood behind one was left of a line that was read before.
+                    let of = if inner.found.is_empty() { wrapped::beside } else { wrapped::broken };
+                    left.extend(inner.left.iter().filter_map(|left| of(left)));
                     continue;
                 }
             };
@@ -407,7 +409,7 @@ impl Elements {
             elements.found.retain(|element| elements.seems && matches!(element, Element::Unreadable { .. }));
             return Err(elements.found);
         }
-        inner.left.iter().filter_map(|left| wrapped::broken(left)).for_each(|element| elements.keep(element));
+        inner.left.iter().filter_map(|left| wrapped::beside(left)).for_each(|element| elements.keep(element));
         Ok(elements)
     }
 

@@ -1,5 +1,5 @@
 //! Several values in one text: in a row, one a line, behind what a log is known to write before each of them, or as text
-//! within quotes. What is no value is left over, and never forgotten.
+//! within quotes. What is no value is left over; who reads keeps of it what may hold an event.
 
 use std::borrow::Cow;
 
@@ -9,6 +9,9 @@ use super::{heads, signs};
 
 /// JSON texts within JSON texts are read this deep.
 const DEEPEST: usize = 3;
+
+/// What stands before the rest of a line of which the beginning was taken.
+const REST: &str = "… ";
 
 /// What breaks off is tried again from the next line on, until so many times the text was read.
 const MOST_READINGS: usize = 2;
@@ -119,6 +122,22 @@ pub(super) fn begun(left: &str) -> bool {
     begins && row(said).is_err()
 }
 
+/// What stood behind a value on its line, when that is what was left.
+pub(super) fn behind(left: &str) -> Option<&str> {
+    left.strip_prefix(REST)
+}
+
+/// Whether an object with members begins somewhere in the first line of what was left behind a value; also as text in quotes.
+pub(super) fn holds_more(left: &str) -> bool {
+    let Some(rest) = behind(left) else { return false };
+    let line = rest.lines().next().unwrap_or_default();
+    // Each run of white space is looked at once.
+    line.match_indices('{').any(|(at, _)| {
+        let members = rest[at + 1..].trim_start();
+        members.starts_with('"') || members.starts_with("\\\"")
+    })
+}
+
 /// Whether what was left may be a part of an object that breaks off at its end or at its beginning: a long line is cut by
 /// containerd.
 pub(super) fn is_part(left: &str) -> bool {
@@ -166,9 +185,6 @@ pub(super) fn has_members(text: &str) -> bool {
     let inner = |bracket| text.strip_prefix(bracket).map(str::trim_start);
     inner('{').is_some_and(|members| members.starts_with('"')) || inner('[').is_some_and(opens)
 }
-
-/// What stands before the rest of what was read.
-const REST: &str = "… ";
 
 /// On its way through a text, line by line.
 struct Reader<'t> {

@@ -66,6 +66,9 @@ const DEEPEST_SEARCH: usize = 16;
 pub(super) const AS_TEXT: &str =
     "an alert of Falco as text, which has neither its rule nor its fields; set `json_output: true` in falco.yaml";
 
+/// Why what stands in a line is kept when others were taken out of it.
+pub(super) const BESIDE: &str = "what stands beside a value on its line breaks off, is malformed, or is not parted from it by white space or a comma";
+
 /// Most names of members that are told of an object nobody knows.
 const MOST_NAMES: usize = 20;
 /// The longest of these names, in bytes.
@@ -125,8 +128,18 @@ fn decoded(encoded: &str) -> Option<Values<'static>> {
 
 /// What is left over of a text that held values, where an event seems to be in it.
 pub(super) fn broken(left: &str) -> Option<Element> {
-    // Wrapped as a line of a log is, so that it is read as the same again.
-    Some(Element::Unreadable { reason: not_taken(left)?, body: json!({ "message": left }).to_string() })
+    not_taken(left).map(|reason| kept(reason, left))
+}
+
+/// What is left over beside values of ours: also what stands behind one of them on its line, where an object is in that. Not
+/// every event bears a sign.
+pub(super) fn beside(left: &str) -> Option<Element> {
+    broken(left).or_else(|| values::holds_more(left).then(|| kept(BESIDE.to_owned(), left)))
+}
+
+/// Wrapped as a line of a log is, so that it is read as the same again.
+fn kept(reason: String, left: &str) -> Element {
+    Element::Unreadable { reason, body: json!({ "message": left }).to_string() }
 }
 
 /// Why an event that seems to be in a text was not taken out of it.
@@ -137,7 +150,8 @@ pub(super) fn not_taken(left: &str) -> Option<String> {
             sign.name
         )
     };
-    signs::begun(left).map(begun).or_else(|| left.lines().any(heads::is_alert).then(|| AS_TEXT.to_owned()))
+    let is_alert = |line: &str| heads::is_alert(values::behind(line).unwrap_or(line));
+    signs::begun(left).map(begun).or_else(|| left.lines().any(is_alert).then(|| AS_TEXT.to_owned()))
 }
 
 /// Why an object that nobody knows is kept: an event seems to be in it, where it is not looked for, or cut off.

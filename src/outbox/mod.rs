@@ -48,10 +48,17 @@ pub enum StoreError {
     #[error("the outbox's disk is full")]
     Full(#[source] rusqlite::Error),
     /// What is left on the device is needed for delivering what is in the outbox.
-    #[error("the outbox's disk is full but for {free} bytes, which delivering takes")]
+    #[error(
+        "the outbox's disk has {free} bytes left, of which delivering takes {kept}; there is no room for {asked} bytes, \
+         written to the log and to the file"
+    )]
     NoRoom {
         /// What is left.
         free: u64,
+        /// What is kept of that for delivering, with what the log still takes.
+        kept: u64,
+        /// What was to be written.
+        asked: u64,
     },
     /// The file or its folder cannot be written.
     #[error("the outbox's file or folder is read-only")]

@@ -256,6 +256,59 @@ fn what_stands_behind_an_event_on_its_line_is_taken_or_kept() {
 }
 
 #[test]
+fn what_is_parted_from_an_event_by_more_than_white_space_is_kept_with_or_without_a_sign() {
+    let a = line("a");
+    let feed =
+        r#"{"id":"17dec7","originator":"policy","source":"syscall","name":"F","severity":5,"timestamp":1720031001}"#;
+    assert!(
+        matches!(elements(feed)[..], [Element::Event { .. }]) && super::super::signs::begun(feed).is_none(),
+        "{feed}"
+    );
+    let alert = "08:00:01.887654321: Notice A shell was spawned";
+    let quoted = json!(feed).to_string();
+    let rests = [
+        ", {}, F",
+        ", null, F",
+        " | F",
+        ";F",
+        " falco: F",
+        "}F",
+        "], F",
+        " # [F]",
+        " said A",
+        " A",
+        " | Q",
+        " {} { \"id\"",
+    ];
+    for rest in rests {
+        let rest = rest.replace('F', feed).replace('Q', &quoted).replace('A', alert);
+        for before in ["", "2026-11-20T08:00:01.8Z stdout F ", "falco: "] {
+            let text = format!("{before}{a}{rest}");
+            for body in [text.clone(), format!("{text}\n{a}"), json!({ "log": text }).to_string()] {
+                let (taken, kept) = taken_and_kept(&body);
+                // An alert is one where it begins; behind words it is what somebody says.
+                let is_kept = !rest.starts_with(" said");
+                assert_eq!((taken.trim_end_matches('a'), kept.len()), ("", usize::from(is_kept)), "{body}");
+                for kept in kept {
+                    assert!(!kept.contains(r#"rule"#), "the event itself is not kept with it: {kept}");
+                    let again = stored(&kept, received()).unwrap();
+                    assert!(matches!(&again, Element::Unreadable { body, .. } if *body == kept), "{again:?}");
+                }
+            }
+        }
+    }
+    for rest in [" (end)", ", {}", "}", ", null", " {x} {1}"] {
+        assert_eq!(taken_and_kept(&format!("{a}{rest}")), ("a".to_owned(), vec![]), "{rest}");
+    }
+    // Beside values that are not ours it is what somebody says, and so it is on the next line.
+    for none in ["{\"level\":1} | {\"x\":2}".to_owned(), "{\"level\":1}\nsaid {\"x\":2}".to_owned()] {
+        assert_eq!(ignored(&json!({ "log": none }).to_string()), [Ignored::Unrecognised], "{none}");
+    }
+    let said = format!("{a} (end)\nsaid {{\"x\":2}}\n{a}");
+    assert_eq!(taken_and_kept(&json!({ "log": said }).to_string()), ("aa".to_owned(), vec![]));
+}
+
+#[test]
 fn a_broken_event_between_two_on_one_line_costs_only_itself() {
     let (a, c, forged) = (line("a"), line("c"), line("forged"));
     let says = |text: &str| json!({"output": text, "output_fields": {}, "priority": "Notice", "rule": "b"}).to_string();

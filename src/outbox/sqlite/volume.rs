@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::schema;
 use crate::files;
-use crate::outbox::NewEntry;
+use crate::outbox::{NewEntry, StoreError};
 
 /// What is kept free for leases, settlements, pruning, and for the files that stand beside ours.
 const KEPT_FREE: u64 = 16 * 1024 * 1024;
@@ -30,6 +30,8 @@ pub(crate) struct Space {
     ahead: u64,
     /// In the file, of pages that are free.
     spare: u64,
+    /// In the file, of all its pages.
+    pages: u64,
 }
 
 impl Space {
@@ -38,7 +40,7 @@ impl Space {
         let (free, total) = files::free_and_total(path)?;
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
-        Some(Self { total, free, ahead: length(Path::new(&log)), spare: 0 })
+        Some(Self { total, free, ahead: length(Path::new(&log)), spare: 0, pages: 0 })
     }
 
     /// Exactly so much.
@@ -46,17 +48,39 @@ impl Space {
         let (free, total) = files::free_and_total(path)?;
         let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0)).ok();
         let page = pragma("page_size")?;
-        let ahead = (pragma("page_count")? * page).saturating_sub(length(path));
-        Some(Self { total, free, ahead, spare: pragma("freelist_count")? * page })
+        let pages = pragma("page_count")? * page;
+        Some(Self {
+            total,
+            free,
+            ahead: pages.saturating_sub(length(path)),
+            spare: pragma("freelist_count")? * page,
+            pages,
+        })
     }
 
     /// Whether so many bytes may be written: first into the log; then into the file's free pages and, for want of
     /// those, behind them. Free pages do also for what is kept free, or it would be wanted for ever once it was used,
     /// because the file never shrinks; but not for all of it, because the log cannot use them.
     pub(crate) fn holds(&self, bytes: u64) -> bool {
-        let kept = KEPT_FREE.min(self.total / KEPT_PART);
+        let kept = self.kept();
         let behind = bytes.saturating_add(kept).saturating_sub(self.spare).max(kept / 4);
         self.free >= self.ahead.saturating_add(bytes).saturating_add(behind)
+    }
+
+    /// Whether so many bytes might be written if enough of the file's pages became free: where they do not do, pruning gives
+    /// its history away for nothing.
+    pub(crate) fn may_hold(&self, bytes: u64) -> bool {
+        Self { spare: self.pages, ..*self }.holds(bytes)
+    }
+
+    /// What is not for events.
+    fn kept(&self) -> u64 {
+        KEPT_FREE.min(self.total / KEPT_PART)
+    }
+
+    /// Why so many bytes are refused.
+    pub(crate) fn refusal(&self, asked: u64) -> StoreError {
+        StoreError::NoRoom { free: self.free, kept: self.kept().saturating_add(self.ahead), asked }
     }
 }
 
@@ -94,6 +118,7 @@ mod tests {
             free: free * MB,
             ahead: ahead * MB,
             spare: spare * MB,
+            pages: spare * MB,
         };
         for (space, megabytes, holds) in [
             (space(1_000, 900, 64, 0), 100, true),
@@ -116,6 +141,27 @@ mod tests {
         ] {
             assert_eq!(space.holds(megabytes * MB), holds, "{space:?} {megabytes}");
         }
+    }
+
+    #[test]
+    fn pruning_helps_as_far_as_the_file_has_pages_and_the_log_has_room() {
+        let space =
+            |free: u64, pages: u64| Space { total: 64 * MB, free: free * MB, ahead: 0, spare: 0, pages: pages * MB };
+        for (space, megabytes, holds, may_hold) in [
+            (space(47, 5), 20, false, false),
+            (space(47, 8), 20, false, true),
+            (space(47, 5), 17, true, true),
+            (space(24, 40), 22, false, false),
+            (space(10, 40), 0, false, true),
+        ] {
+            assert_eq!(space.holds(megabytes * MB), holds, "{space:?} {megabytes}");
+            assert_eq!(space.may_hold(megabytes * MB), may_hold, "{space:?} {megabytes}");
+        }
+        let told = space(47, 5).refusal(20 * MB).to_string();
+        assert!(
+            told.contains("49283072 bytes left") && told.contains("13421772;") && told.contains("20971520"),
+            "{told}"
+        );
     }
 
     #[test]

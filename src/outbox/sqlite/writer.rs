@@ -58,7 +58,8 @@ pub(crate) struct Writer {
     front: Front,
     failing_since: Option<Instant>,
     complained: Option<Instant>,
-    /// Whether the last requests met a volume without room for them.
+    told_too_large: Option<Instant>,
+    /// Whether the last requests met a volume without room for them, which pruning may make.
     short: bool,
     pruned: Instant,
     prune_after: Duration,
@@ -76,6 +77,7 @@ impl Writer {
             front: Front::default(),
             failing_since: None,
             complained: None,
+            told_too_large: None,
             short: false,
             pruned: now,
             prune_after: PRUNE_EVERY,
@@ -156,18 +158,40 @@ impl Writer {
         else {
             return;
         };
-        self.short = true;
-        let error = StoreError::NoRoom { free: space.free };
-        self.complain(&error);
-        let (text, mut taken) = (crate::causes::chain(&error), 0);
+        // One that is too large for the volume does not make it full: others are taken, and no history is given for it.
+        let is_full = !space.holds(u64::from(PROBED_ROOM));
+        let (mut first, mut taken) = (None, 0);
         for command in std::mem::take(waiting) {
             match command.bytes() {
-                Some(bytes) if !space.holds(taken + bytes) => command.refuse(&text),
+                Some(bytes) if !space.holds(taken + bytes) => {
+                    self.short |= is_full || space.may_hold(bytes);
+                    let error = space.refusal(bytes);
+                    command.refuse(&crate::causes::chain(&error));
+                    first.get_or_insert(error);
+                }
                 bytes => {
                     taken += bytes.unwrap_or_default();
                     waiting.push(command);
                 }
             }
+        }
+        match first {
+            Some(error) if is_full => self.complain(&error),
+            Some(error) => self.tell_too_large(&error),
+            None => {}
+        }
+    }
+
+    fn tell_too_large(&mut self, error: &StoreError) {
+        metrics::counter!(crate::telemetry::metrics::STORE_ERRORS.name, "error" => error.label()).increment(1);
+        if self.told_too_large.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+            self.told_too_large = Some(Instant::now());
+            let error = crate::causes::chain(error);
+            tracing::error!(
+                error,
+                path = %self.path.display(),
+                "a delivery does not fit on the outbox's volume; its sender is told 503",
+            );
         }
     }
 
