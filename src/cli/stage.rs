@@ -13,10 +13,12 @@ impl Stage {
     /// Starts it with the source that the settings name, or its own, and points the settings at it. Keys are put
     /// aside: a rehearsal needs none, and none should travel.
     pub(super) async fn start(env: &mut Env) -> anyhow::Result<Self> {
-        let named =
-            env.given(&scc::SOURCE_ID).and_then(|text| crate::google::scc::source_text(&text)).map(|text| text.source);
-        let source = named.unwrap_or_else(|| DEFAULT_SOURCE.to_owned());
-        let organization = env.given(&scc::ORG_ID).unwrap_or_else(|| DEFAULT_ORGANIZATION.to_owned());
+        // Read apart: what is wrong with them is told with everything else, and then nothing starts.
+        let mut asked = env.clone();
+        let organization = scc::read_organization(&mut asked).unwrap_or_else(|| DEFAULT_ORGANIZATION.to_owned());
+        let named = env.given(&scc::SOURCE_ID);
+        let read = named.as_deref().and_then(crate::google::scc::source_text);
+        let source = read.as_ref().map_or_else(|| DEFAULT_SOURCE.to_owned(), |text| text.source.clone());
         let settings = Settings {
             listen: ([127, 0, 0, 1], 0).into(),
             organization: organization.clone(),
