@@ -8,27 +8,27 @@ use crate::text::cut;
 const NIST_CONTROLS: &str = "NIST 800-53";
 const FEDRAMP: &str = "FedRAMP";
 
-/// Prefix of the tag (upper case), the standard's name, its version where the tag names a fixed one.
-const STANDARDS: [(&str, &str, Option<&str>); 18] = [
-    ("NIST_800-53", NIST_CONTROLS, None),
-    ("NIST_800-171", "NIST 800-171", None),
-    ("NIST_800-190", "NIST 800-190", None),
+/// Prefix of the tag (upper case), the standard's name.
+const STANDARDS: [(&str, &str); 18] = [
+    ("NIST_800-53", NIST_CONTROLS),
+    ("NIST_800-171", "NIST 800-171"),
+    ("NIST_800-190", "NIST 800-190"),
     // As Sysdig's rules for CloudTrail spell them.
-    ("NIST800_53", NIST_CONTROLS, None),
-    ("NIST800_171", "NIST 800-171", None),
-    ("NIST800_190", "NIST 800-190", None),
-    ("PCI_DSS", "PCI DSS", None),
-    ("PCI", "PCI DSS", None),
-    ("SOC2", "SOC 2", None),
-    ("ISO_27001", "ISO 27001", None),
-    ("ISO27001", "ISO 27001", None),
-    ("HIPAA", "HIPAA", None),
-    ("GDPR", "GDPR", None),
-    ("HITRUST_CSF", "HITRUST CSF", None),
-    ("HITRUST", "HITRUST CSF", None),
-    ("FEDRAMP", FEDRAMP, None),
-    ("CIS", "CIS", None),
-    ("NIS2", "NIS 2", None),
+    ("NIST800_53", NIST_CONTROLS),
+    ("NIST800_171", "NIST 800-171"),
+    ("NIST800_190", "NIST 800-190"),
+    ("PCI_DSS", "PCI DSS"),
+    ("PCI", "PCI DSS"),
+    ("SOC2", "SOC 2"),
+    ("ISO_27001", "ISO 27001"),
+    ("ISO27001", "ISO 27001"),
+    ("HIPAA", "HIPAA"),
+    ("GDPR", "GDPR"),
+    ("HITRUST_CSF", "HITRUST CSF"),
+    ("HITRUST", "HITRUST CSF"),
+    ("FEDRAMP", FEDRAMP),
+    ("CIS", "CIS"),
+    ("NIS2", "NIS 2"),
 ];
 /// Most controls listed of one standard.
 const MOST_IDS: usize = 50;
@@ -38,14 +38,17 @@ pub(super) fn read(tags: &[String]) -> Vec<Compliance> {
     let mut found: Vec<Compliance> = Vec::new();
     for tag in tags {
         let Some((standard, version, id)) = control(tag.trim()) else { continue };
-        let at = found.iter().position(|entry| entry.standard.as_deref() == Some(standard)).unwrap_or_else(|| {
-            found.push(Compliance {
-                standard: Some(standard.to_owned()),
-                version: version.map(str::to_owned),
-                ids: Vec::new(),
+        let at = found
+            .iter()
+            .position(|entry| entry.standard.as_deref() == Some(standard) && entry.version.as_deref() == version)
+            .unwrap_or_else(|| {
+                found.push(Compliance {
+                    standard: Some(standard.to_owned()),
+                    version: version.map(str::to_owned),
+                    ids: Vec::new(),
+                });
+                found.len() - 1
             });
-            found.len() - 1
-        });
         let ids = &mut found[at].ids;
         let id = id.map(|id| spelt(standard, cut(id, 128)));
         if let Some(id) = id.filter(|id| ids.len() < MOST_IDS && !ids.iter().any(|known| *known == **id)) {
@@ -55,19 +58,36 @@ pub(super) fn read(tags: &[String]) -> Vec<Compliance> {
     found
 }
 
-fn control(tag: &str) -> Option<(&'static str, Option<&'static str>, Option<&str>)> {
-    for (prefix, standard, version) in STANDARDS {
+/// The standard, its version where the tag tells one, and the control.
+fn control(tag: &str) -> Option<(&'static str, Option<&str>, Option<&str>)> {
+    for (prefix, standard) in STANDARDS {
         let Some((start, rest)) = tag.split_at_checked(prefix.len()) else { continue };
         if start.bytes().zip(prefix.bytes()).all(|(a, b)| same(a, b)) {
             if rest.is_empty() {
-                return Some((standard, version, None));
+                return Some((standard, None, None));
             }
-            if let Some(id) = rest.strip_prefix(['_', '-', ' ', ':']) {
+            if let Some(rest) = rest.strip_prefix(['_', '-', ' ', ':']) {
+                let (version, id) = versioned(rest);
                 return Some((standard, version, Some(id.trim()).filter(|id| !id.is_empty())));
             }
         }
     }
     None
+}
+
+/// A version and what follows it: `v4.0_10.2.1`, `rev5_AC-2`, and of a year `2022_A.8.1`.
+fn versioned(rest: &str) -> (Option<&str>, &str) {
+    let (first, id) = rest.split_once(['_', ' ']).unwrap_or((rest, ""));
+    let numbers = |text: &str| {
+        text.len() <= 16 && text.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let is_year = first.len() == 4 && first.starts_with("20") && numbers(first);
+    let is_revision = first.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("rev")) && numbers(&first[3..]);
+    match first.strip_prefix(['v', 'V']).filter(|version| numbers(version)) {
+        Some(version) => (Some(version), id),
+        None if is_year || is_revision => (Some(first), id),
+        None => (None, rest),
+    }
 }
 
 /// The control as its standard spells it: `AU8` is AU-8 where a control is a family's two letters and a number.
@@ -118,6 +138,30 @@ mod tests {
             (1, Some("NIST 800-53"), &["AU-8".to_owned()][..])
         );
         assert!(read(&["container".to_owned(), "cisco".to_owned(), "é".to_owned()]).is_empty());
+    }
+
+    #[test]
+    fn a_version_is_told_apart_from_its_control() {
+        for (tag, version, id) in [
+            ("PCI_DSS_v4.0_10.2.1", Some("4.0"), &["10.2.1"][..]),
+            ("PCI_DSS_V3.2.1", Some("3.2.1"), &[]),
+            ("ISO_27001:2022_A.8.1", Some("2022"), &["A.8.1"]),
+            ("ISO_27001_2022_A.8.1", Some("2022"), &["A.8.1"]),
+            ("NIST_800-53_rev5_AC-2", Some("rev5"), &["AC-2"]),
+            ("PCI_DSS_10.2.1", None, &["10.2.1"]),
+            ("HIPAA_164.312(a)", None, &["164.312(a)"]),
+            ("CIS_v_5", None, &["v_5"]),
+            ("CIS_review_5", None, &["review_5"]),
+        ] {
+            let found = read(&[tag.to_owned()]).remove(0);
+            assert_eq!(
+                (found.version.as_deref(), found.ids),
+                (version, id.iter().map(|id| (*id).to_owned()).collect()),
+                "{tag}"
+            );
+        }
+        let tags = ["PCI_DSS_10.2.1", "PCI_DSS_v4.0_10.2.1", "PCI_DSS_v3.2.1_10.2.1", "PCI_DSS_v4.0_1.1"];
+        assert_eq!(read(&tags.map(str::to_owned)).iter().map(|found| found.ids.len()).collect::<Vec<_>>(), [1, 2, 1]);
     }
 
     #[test]

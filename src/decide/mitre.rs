@@ -26,14 +26,15 @@ pub fn read(tags: &[String]) -> Attack {
     let mut tactics: Vec<&'static str> = Vec::new();
     let mut groups: Vec<Vec<&'static str>> = Vec::new();
     let mut unknown = Vec::new();
-    for tag in tags {
+    // One text may hold several.
+    for tag in tags.iter().flat_map(|tag| tag.split(',')) {
         match meaning(tag) {
             Meaning::Tactic(name) => push(&mut tactics, name),
             Meaning::Technique(names) => groups.push(names),
-            Meaning::Unknown => unknown.push(tag.clone()),
+            Meaning::Unknown => unknown.push(tag.trim().to_owned()),
             Meaning::Parent(names) => {
                 groups.push(names);
-                unknown.push(tag.clone());
+                unknown.push(tag.trim().to_owned());
             }
             Meaning::Other => {}
         }
@@ -188,5 +189,7 @@ mod tests {
         let finding = read(&tags).finding.unwrap();
         assert_eq!(finding.additional_tactics, ["PERSISTENCE"]);
         assert_eq!(finding.additional_techniques, ["LOCAL_ACCOUNT", "CREATE_ACCOUNT"]);
+        let both = read(&["T1059, T1136".to_owned()]).finding.unwrap();
+        assert_eq!((both.primary_techniques.len(), both.additional_techniques.len()), (1, 1));
     }
 }

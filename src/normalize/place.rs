@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::api_path::ApiPath;
+use super::{images, pods};
 use crate::event::facts::Facts;
 use crate::event::runtime::{Cloud, Container, Host, Kubernetes};
 use crate::text::names;
@@ -15,6 +15,14 @@ const NO_HOST: &str = "host";
 
 /// What Falco says of a container until it was told about it (falcosecurity/falco#716).
 const NOT_YET: &str = "incomplete";
+
+/// Under which names a container's name is told.
+const CONTAINER_NAMES: [&str; 4] = [
+    "container.label.io.kubernetes.container.name",
+    "container.name",
+    "k8s.container.name",
+    "jevt.value[/requestObject/ephemeralContainers/0/name]",
+];
 
 /// Where it happened.
 #[derive(Debug, Default)]
@@ -29,21 +37,38 @@ pub(super) struct Place {
 pub(super) fn read(fields: &Facts, labels: &Facts, hints: &[Cow<'_, str>], container_id: Option<String>) -> Place {
     let pick =
         |names: &[&str]| names.iter().find_map(|name| labels.get(name).or_else(|| fields.get(name))).map(str::to_owned);
+    let told = CONTAINER_NAMES.iter().find_map(|name| labels.get(name).or_else(|| fields.get(name)));
+    let docker = hints.iter().map(|hint| &**hint).chain(told).find_map(names::docker_name);
+    let pod = pods::read(fields, labels, docker);
+    // What is told of another pod is not told of this one's container and workload.
+    let in_labels = |name: &str| labels.get(name).filter(|_| !pod.is_strange(name, true));
+    let in_fields = |name: &str| fields.get(name).filter(|_| !pod.is_strange(name, false));
+    let image_in_fields = match pod.is_in_fields() {
+        true => images::speaks_second(in_fields, in_labels).map(|second| !second),
+        false => images::speaks_second(in_labels, in_fields),
+    };
+    // Of two images, one is told of.
+    let is_outvoted = |name: &str, is_fields: bool| images::is_part(name) && image_in_fields == Some(!is_fields);
+    let in_labels = |name: &str| in_labels(name).filter(|_| !is_outvoted(name, false));
+    let in_fields = |name: &str| in_fields(name).filter(|_| !is_outvoted(name, true));
+    let of_pod = |names: &[&str]| {
+        let found = names.iter().find_map(|name| match pod.is_in_fields() {
+            true => in_fields(name).or_else(|| in_labels(name)),
+            false => in_labels(name).or_else(|| in_fields(name)),
+        });
+        found.map(str::to_owned)
+    };
     let mut place = Place {
-        container: container(&pick, container_id),
+        container: container(&of_pod, container_id.filter(|_| !pod.is_of_another())),
         host: host(&pick, hints),
-        kubernetes: kubernetes(&pick),
+        kubernetes: kubernetes(&pick, &of_pod, &pod),
         cloud: cloud(&pick),
     };
     if place.cloud.provider.is_none() {
         place.cloud.provider = other_cloud(labels).map(str::to_owned);
     }
-    let docker = hints.iter().map(|hint| &**hint).chain(place.container.name.as_deref()).find_map(names::docker_name);
-    if let Some(name) = docker {
-        let (pod, namespace, container) = (name.pod.to_owned(), name.namespace.to_owned(), name.container.to_owned());
-        place.kubernetes.pod.get_or_insert(pod);
-        place.kubernetes.namespace.get_or_insert(namespace);
-        place.container.name = Some(container).filter(|name| name != NO_CONTAINER);
+    if let Some(name) = docker.filter(|_| !pod.is_of_another()) {
+        place.container.name = Some(name.container.to_owned()).filter(|name| name != NO_CONTAINER);
     }
     if place.host.name.is_none() {
         place.host.name = place.cloud.instance_name.clone().or_else(|| place.kubernetes.node.clone());
@@ -77,7 +102,7 @@ fn container(pick: &impl Fn(&[&str]) -> Option<String>, id: Option<String>) -> C
     let repository = pick(&["container.image.repo", "container.image.repository"]);
     let tag = pick(&["container.image.tag"]);
     let image = match (repository, tag) {
-        (Some(repository), Some(tag)) => Some(format!("{repository}:{tag}")),
+        (Some(repository), Some(tag)) => Some(images::named(repository, &tag)),
         (repository, _) => pick(&["container.image", "container.image.name"])
             .or(repository)
             .or_else(|| pick(&["jevt.value[/requestObject/ephemeralContainers/0/image]"]))
@@ -87,13 +112,7 @@ fn container(pick: &impl Fn(&[&str]) -> Option<String>, id: Option<String>) -> C
     let in_image = image.as_deref().and_then(|image| image.split_once('@')).map(|(_, digest)| digest.to_owned());
     Container {
         id,
-        name: pick(&[
-            "container.label.io.kubernetes.container.name",
-            "container.name",
-            "k8s.container.name",
-            "jevt.value[/requestObject/ephemeralContainers/0/name]",
-        ])
-        .filter(|name| name != "host" && name != NO_CONTAINER),
+        name: pick(&CONTAINER_NAMES).filter(|name| name != "host" && name != NO_CONTAINER),
         image,
         digest: pick(&["container.image.digest"])
             .as_deref()
@@ -141,7 +160,12 @@ fn host(pick: &impl Fn(&[&str]) -> Option<String>, hints: &[Cow<'_, str>]) -> Ho
     }
 }
 
-fn kubernetes(pick: &impl Fn(&[&str]) -> Option<String>) -> Kubernetes {
+/// `of_pod` leaves out what is told of another pod; the cluster and the node are the sensor's own.
+fn kubernetes(
+    pick: &impl Fn(&[&str]) -> Option<String>,
+    of_pod: &impl Fn(&[&str]) -> Option<String>,
+    pod: &pods::Found<'_>,
+) -> Kubernetes {
     const KINDS: [(&str, &str, &str); 6] = [
         ("deployment", "kubernetes.deployment.name", "k8s.deployment.name"),
         ("statefulset", "kubernetes.statefulSet.name", "k8s.statefulset.name"),
@@ -150,14 +174,14 @@ fn kubernetes(pick: &impl Fn(&[&str]) -> Option<String>) -> Kubernetes {
         ("job", "kubernetes.job.name", "k8s.job.name"),
         ("replicaset", "kubernetes.replicaSet.name", "k8s.rs.name"),
     ];
-    let deployment = pick(&["kubernetes.deployment.name", "k8s.deployment.name", "k8smeta.deployment.name"]);
-    let mut kind = pick(&["kubernetes.workload.type"]).map(|kind| kind.to_ascii_lowercase());
-    let mut workload = pick(&["kubernetes.workload.name"]);
+    let deployment = of_pod(&["kubernetes.deployment.name", "k8s.deployment.name", "k8smeta.deployment.name"]);
+    let mut kind = of_pod(&["kubernetes.workload.type"]).map(|kind| kind.to_ascii_lowercase());
+    let mut workload = of_pod(&["kubernetes.workload.name"]);
     if workload.is_none() {
         // The kind without the name: the member of that kind, else whatever workload is named.
         let named = |name: &str| kind.as_deref() == Some(name);
         let named = KINDS.iter().filter(|(name, ..)| named(name)).chain(&KINDS);
-        if let Some((name, found)) = named.into_iter().find_map(|(name, a, b)| Some((*name, pick(&[a, b])?))) {
+        if let Some((name, found)) = named.into_iter().find_map(|(name, a, b)| Some((*name, of_pod(&[a, b])?))) {
             kind = Some(name.to_owned());
             workload = Some(found);
         }
@@ -169,21 +193,8 @@ fn kubernetes(pick: &impl Fn(&[&str]) -> Option<String>) -> Kubernetes {
             "jevt.value[/annotations/cluster_name]",
             "json.value[/resource/labels/cluster_name]",
         ]),
-        namespace: pick(&[
-            "kubernetes.namespace.name",
-            "container.label.io.kubernetes.pod.namespace",
-            "k8s.ns.name",
-            "k8smeta.ns.name",
-            "ka.target.namespace",
-        ])
-        .or_else(|| ApiPath::read(&pick(&["ka.uri"])?)?.namespace.map(str::to_owned)),
-        pod: pick(&[
-            "kubernetes.pod.name",
-            "container.label.io.kubernetes.pod.name",
-            "k8s.pod.name",
-            "k8smeta.pod.name",
-        ])
-        .or_else(|| reviewed_pod(pick)),
+        namespace: pod.namespace.map(str::to_owned),
+        pod: pod.pod.map(str::to_owned),
         node: pick(&["kubernetes.node.name", "k8s.node.name", "k8smeta.node.name"]),
         workload_kind: workload.is_some().then_some(kind).flatten(),
         workload,
@@ -194,36 +205,6 @@ fn kubernetes(pick: &impl Fn(&[&str]) -> Option<String>) -> Kubernetes {
         found.cluster = found.cluster.or_else(|| pick(&["agent.tag.cluster"]));
     }
     found
-}
-
-/// The pod that a record of the Kubernetes audit log is about. A rule may print only what came back (`ka.resp.name`:
-/// the whole name of a pod made with `generateName`), and not that it was a pod, which other fields tell.
-fn reviewed_pod(pick: &impl Fn(&[&str]) -> Option<String>) -> Option<String> {
-    const OF_PODS: &[&str] = &[
-        "ka.req.pod.containers.image",
-        "ka.req.pod.containers.image.repository",
-        "ka.req.pod.containers.privileged",
-        "ka.req.pod.host_network",
-        "ka.req.pod.host_pid",
-        "ka.req.pod.host_ipc",
-        "ka.req.pod.volumes.hostpath",
-        "ka.req.container.image",
-        "ka.req.container.image.repository",
-    ];
-    let uri = pick(&["ka.uri"]);
-    let path = uri.as_deref().and_then(ApiPath::read).unwrap_or_default();
-    let in_path = path.name.filter(|_| path.resource == Some("pods")).map(str::to_owned);
-    let name = pick(&["ka.target.name", "ka.resp.name"]).or(in_path)?;
-    let resource = pick(&["ka.target.resource"]);
-    let is_pod = resource.as_deref().or(path.resource).map_or_else(
-        || {
-            let part = pick(&["ka.target.subresource"]);
-            let of_pods = ["exec", "attach", "portforward", "ephemeralcontainers", "eviction"];
-            part.is_some_and(|part| of_pods.contains(&part.as_str())) || pick(OF_PODS).is_some()
-        },
-        |resource| resource == "pods",
-    );
-    is_pod.then_some(name)
 }
 
 /// Google's labels are a trap: `gcp.projectId` holds the project's *number* and `gcp.projectName` its id. So that a

@@ -203,3 +203,96 @@ fn a_pods_sandbox_is_no_container_of_it() {
         assert_eq!(found.container.name, None);
     }
 }
+
+/// The pod that is told, and whether its container is.
+fn pod(labels: serde_json::Value, fields: serde_json::Value) -> String {
+    let found = runtime(&event(fields, labels));
+    let told = [&found.kubernetes.namespace, &found.kubernetes.pod].map(|text| text.as_deref().unwrap_or("?"));
+    format!("{}{}", told.join("/"), found.container.name.map(|name| format!(" {name}")).unwrap_or_default())
+}
+
+#[test]
+fn a_record_of_the_audit_log_is_not_about_its_collectors_pod() {
+    let collector = json!({"kubernetes.namespace.name": "agents", "kubernetes.pod.name": "agent-x1",
+        "kubernetes.deployment.name": "agent", "kubernetes.cluster.name": "prod", "container.name": "agent"});
+    let placed = json!({"kubernetes.namespace.name": "agents"});
+    let own = json!({"kubernetes.namespace.name": "shop", "kubernetes.pod.name": "web-1", "container.name": "web"});
+    let of_pod = json!({"ka.target.namespace": "shop", "ka.target.name": "web-1", "ka.target.resource": "pods"});
+    let part = json!({"ka.target.namespace": "shop", "ka.target.name": "web-1", "ka.target.subresource": "exec"});
+    let secret = json!({"ka.target.namespace": "shop", "ka.target.name": "db", "ka.target.resource": "secrets"});
+    let path = json!({"ka.uri": "/api/v1/namespaces/shop/pods/web-1/exec?command=sh"});
+    let unplaced = json!({"ka.target.name": "web-1", "ka.target.resource": "pods"});
+    for (labels, fields, expected) in [
+        (&collector, &of_pod, "shop/web-1"),
+        (&collector, &part, "shop/web-1"),
+        (&collector, &path, "shop/web-1"),
+        (&collector, &secret, "shop/?"),
+        (&collector, &unplaced, "?/web-1"),
+        (&placed, &of_pod, "shop/web-1"),
+        (&placed, &unplaced, "?/web-1"),
+        (&own, &of_pod, "shop/web-1 web"),
+        (&own, &unplaced, "shop/web-1 web"),
+        (&collector, &json!({"ka.verb": "list"}), "agents/agent-x1 agent"),
+    ] {
+        assert_eq!(pod(labels.clone(), fields.clone()), expected, "{labels} {fields}");
+    }
+    let found = runtime(&event(of_pod, collector)).kubernetes;
+    assert_eq!((found.deployment, found.workload, found.cluster.as_deref()), (None, None, Some("prod")));
+}
+
+#[test]
+fn a_pod_is_named_with_the_namespace_of_its_own_source() {
+    let both = json!({"k8s.ns.name": "ns-f", "k8s.pod.name": "pod-f", "container.name": "c-f"});
+    let docker = "k8s_c-d_pod-d_ns-d_35b5c3ff-3d9e-11e8-9249-42010a9c0071_0";
+    for (labels, fields, expected) in [
+        (json!({"kubernetes.namespace.name": "ns-l", "container.name": "c-l"}), both.clone(), "ns-f/pod-f c-f"),
+        (json!({"kubernetes.pod.name": "pod-l"}), both.clone(), "ns-f/pod-f c-f"),
+        (json!({"kubernetes.namespace.name": "ns-l", "kubernetes.pod.name": "pod-l"}), both.clone(), "ns-l/pod-l c-f"),
+        (json!({"kubernetes.namespace.name": "ns-f"}), both, "ns-f/pod-f c-f"),
+        (json!({"kubernetes.namespace.name": "ns-l"}), json!({"k8s.pod.name": "pod-f"}), "ns-l/pod-f"),
+        (
+            json!({"kubernetes.namespace.name": "ns-l"}),
+            json!({"k8s.ns.name": "ns-f", "k8smeta.pod.name": "pod-m"}),
+            "ns-l/?",
+        ),
+        (json!({"kubernetes.namespace.name": "ns-l"}), json!({"container.name": docker}), "ns-d/pod-d c-d"),
+    ] {
+        assert_eq!(pod(labels.clone(), fields.clone()), expected, "{labels} {fields}");
+    }
+    let labels = json!({"kubernetes.namespace.name": "ns-l", "kubernetes.deployment.name": "web"});
+    let found = runtime(&event(json!({"k8s.ns.name": "ns-f", "k8s.pod.name": "pod-f"}), labels)).kubernetes;
+    assert_eq!(found.workload, None, "it is in the other namespace");
+}
+
+#[test]
+fn an_images_name_is_put_together_of_one_source() {
+    let [a, b] = ["a", "b"].map(|digit| format!("sha256:{}", digit.repeat(64)));
+    let whole =
+        json!({"container.image.repository": "repo-f", "container.image.tag": "t-f", "container.image.digest": b});
+    let at = format!("nginx@{a}");
+    for (labels, fields, image, digest) in [
+        (json!({"container.image.repo": "repo-l"}), whole.clone(), "repo-f:t-f", Some(&b)),
+        (json!({"container.image.repo": "repo-l", "container.image.tag": "t-l"}), whole.clone(), "repo-l:t-l", None),
+        (json!({"container.image.tag": "t-l"}), whole.clone(), "repo-f:t-f", Some(&b)),
+        (json!({"container.image.repo": "reg/repo-f"}), whole, "reg/repo-f:t-f", Some(&b)),
+        (json!({"container.image.repo": "repo-l"}), json!({"container.image.tag": "t-f"}), "repo-l:t-f", None),
+        (
+            json!({"container.image.repo": "reg:5000/nginx:1.2", "container.image.tag": "1.2"}),
+            json!({}),
+            "reg:5000/nginx:1.2",
+            None,
+        ),
+        (
+            json!({"container.image.repo": "reg:5000/nginx", "container.image.tag": "1.2"}),
+            json!({}),
+            "reg:5000/nginx:1.2",
+            None,
+        ),
+        (json!({"container.image.repo": at, "container.image.tag": "1.2"}), json!({}), &at, Some(&a)),
+        (json!({"container.image.repo": "nginx", "container.image.tag": a}), json!({}), &at, Some(&a)),
+        (json!({"container.image.repo": "nginx", "container.image.tag": "<none>"}), json!({}), "nginx", None),
+    ] {
+        let found = runtime(&event(fields.clone(), labels.clone())).container;
+        assert_eq!((found.image.as_deref(), found.digest.as_ref()), (Some(image), digest), "{labels} {fields}");
+    }
+}
