@@ -229,7 +229,7 @@ fn a_record_of_the_audit_log_is_not_about_its_collectors_pod() {
         (&collector, &secret, "shop/?"),
         (&collector, &unplaced, "?/web-1"),
         (&placed, &of_pod, "shop/web-1"),
-        (&placed, &unplaced, "?/web-1"),
+        (&placed, &unplaced, "agents/web-1"),
         (&own, &of_pod, "shop/web-1 web"),
         (&own, &unplaced, "shop/web-1 web"),
         (&collector, &json!({"ka.verb": "list"}), "agents/agent-x1 agent"),
