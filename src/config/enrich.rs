@@ -63,7 +63,7 @@ pub static ENRICH_CACHE_SECS: Setting = Setting {
     default: Some("600"),
     example: "600",
     secret: false,
-    doc: "How long what a look-up found is remembered, in seconds.",
+    doc: "How long what a look-up found is remembered, in seconds. A machine made again under its name is taken for the one before that long by events that name nothing else of it.",
 };
 /// How long is remembered that nothing was found.
 pub static ENRICH_MISS_CACHE_SECS: Setting = Setting {

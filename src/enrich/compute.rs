@@ -14,11 +14,12 @@ use tokio::sync::Semaphore;
 use super::cache::Lookups;
 use super::instance::facts;
 use super::judge::{Answer, Judged, judge};
-use super::marks::{leave_node, leave_pod, not_on, other_host};
+use super::marks::{ANOTHER, leave_node, leave_pod, not_in, not_on, other_host};
 use super::pauses::{Pauses, wait_after};
-use super::projects::{Matching, Projects, is_number, passes, switched_off, unnumbered};
+use super::projects::{Matching, Projects, passes, switched_off, unnumbered};
 use super::questions::{Question, for_host, not_found, questions};
 use super::sightings::Sightings;
+use super::subject::is_number;
 use super::{Enriched, Enricher, FoundBy, Gap, Instance, Subject};
 use crate::causes::chain;
 use crate::config::enrich::Keep;
@@ -126,6 +127,14 @@ impl Enricher for ComputeEnricher {
 impl Inner {
     /// The event's instance.
     async fn find(this: &Arc<Self>, subject: &Subject, found: &mut Enriched) -> Result<bool, Gap> {
+        if let Some(node) = &found.node
+            && let Some(gap) = this.projects.contradict(node, subject).await
+        {
+            if gap.label == ANOTHER {
+                (found.node, found.workload) = (None, None);
+            }
+            super::note(found, gap);
+        }
         let Matching { projects, named, doubt } = this.projects.matching(subject).await?;
         found.project = named.as_deref().map(both);
         if doubt.is_none() && Self::on_host(this, subject, found, &projects).await {
@@ -137,13 +146,17 @@ impl Inner {
         if questions.is_empty() {
             return doubt.map_or(Ok(false), Err);
         }
-        let (mut others, mut gone, mut unanswered, mut asked_for) = (Vec::new(), false, None, 0);
+        let (mut others, mut gone, mut unanswered, mut asked_for) = (Vec::new(), false, None, Vec::new());
         for question in &questions {
             // An id that is gone is gone: an instance that took over its name is another one.
             if (gone || unanswered.is_some()) && question.by != FoundBy::Node {
                 break;
             }
-            asked_for += 1;
+            // The pod whose node it was is not the event's.
+            if question.by == FoundBy::NodeName && subject.node.is_none() && found.workload.is_none() {
+                continue;
+            }
+            asked_for.push(question);
             let asked = match Self::ask(this, question, subject).await {
                 // The node's own place is asked all the same; it has to have that id.
                 Err(gap) if question.by == FoundBy::Id => {
@@ -153,12 +166,19 @@ impl Inner {
                 asked => asked?,
             };
             match asked {
-                Judged::It(instance) => {
-                    this.take(*instance, question.by, found).await;
-                    return Ok(true);
-                }
+                Judged::It(instance) => match not_in(&instance, question.by, subject, found) {
+                    Some(gap) => {
+                        asked_for.pop();
+                        super::note(found, gap);
+                    }
+                    None => {
+                        this.take(*instance, question.by, found).await;
+                        return Ok(true);
+                    }
+                },
                 // The node of that name is another machine by now, or of another cluster.
                 Judged::Another(sentence) if question.by == FoundBy::Node => {
+                    asked_for.pop();
                     leave_node(found, subject);
                     super::note(found, Gap { text: sentence, label: "another", transient: false, pause: None });
                 }
@@ -170,9 +190,17 @@ impl Inner {
             return Err(gap);
         }
         let not_found = || {
-            let rest = if asked_for < questions.len() { "; whoever has its name now is another one" } else { "" };
-            format!("{}{}{rest}", not_found(&questions[..asked_for]), this.unknown_zones())
+            let rest = if asked_for.len() < questions.len() && gone {
+                "; whoever has its name now is another one"
+            } else {
+                ""
+            };
+            format!("{}{}{rest}", not_found(&asked_for), this.unknown_zones())
         };
+        // That a pod's machine is not the event's is told already.
+        if asked_for.is_empty() {
+            return Ok(false);
+        }
         let text = if others.is_empty() { not_found() } else { others.join("; ") };
         Err(Gap { text, label: "not_found", transient: false, pause: None })
     }

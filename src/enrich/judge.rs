@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::marks::SKEW;
 use super::{FoundBy, Gap, Instance, Subject};
+use crate::event::location::is_within;
 
 /// What was found.
 #[derive(Debug, Clone)]
@@ -139,13 +140,9 @@ fn never(instance: &Instance, asked: Asked<'_>, subject: &Subject) -> Option<Str
     Some(format!("the instance {name} of project {project} is not the event's: {how}"))
 }
 
-/// Whether the instance is where the event says; a place that is neither zone nor region says nothing.
+/// Whether the instance is where the event says.
 pub(super) fn lies_in(instance: &Instance, location: &str) -> bool {
     is_within(&instance.zone, location)
-}
-
-fn is_within(zone: &str, location: &str) -> bool {
-    !location.contains('-') || zone == location || zone.rsplit_once('-').is_some_and(|(region, _)| region == location)
 }
 
 /// Whether it was made after the event, as the clocks say it: its name or address was another's before.

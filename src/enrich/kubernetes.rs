@@ -27,6 +27,7 @@ use super::login::{Access, LoginError};
 use super::marks::{ANOTHER, Marks, another, another_node, is_elsewhere, is_its_node, other_host};
 use super::pauses::Pauses;
 use super::pod::facts;
+use super::subject::is_gke_node;
 use super::{Enriched, Enricher, Gap, Node, Subject, Workload};
 use crate::causes::chain;
 use crate::config::enrich::Keep;
@@ -141,11 +142,17 @@ impl Enricher for KubernetesEnricher {
                 let (read, its_node) = Inner::placed(&self.0, namespace, pod, subject).await;
                 gaps.extend(read.gaps);
                 found.pod_is_sure = read.found.as_ref().is_some_and(|found| found.marks.has_container(subject));
+                found.cluster_is_sure = self.0.cluster.is_some() && self.0.cluster == subject.cluster;
                 found.workload = read.found.map(|found| found.workload);
                 of_node = its_node;
             }
             if let Some(node) = node {
-                of_node = Some(Inner::node_of(&self.0, node, subject).await);
+                let read = Inner::node_of(&self.0, node, subject).await;
+                // The event's node is another cluster's, and so is its pod, or it was made again, which no pod survives.
+                if !found.pod_is_sure && read.gaps.iter().any(|gap| gap.label == ANOTHER) {
+                    found.workload = None;
+                }
+                of_node = Some(read);
             }
             if let Some(read) = of_node {
                 gaps.extend(read.gaps);
@@ -241,8 +248,10 @@ impl Inner {
         if let Some(gap) = node.gaps.iter().find(|gap| gap.label == ANOTHER) {
             return (Some(gap.clone()), None);
         }
-        let sure = marks.has_container(subject) || node.found.as_ref().is_some_and(|node| is_its_node(node, subject));
-        let host = other_host(workload, subject).filter(|host| !sure && is_name(host));
+        // Its address may be another network's node's: one of GKE is called as nothing else.
+        let own = node.found.as_ref().is_some_and(|node| is_its_node(node, subject));
+        let sure = |host: &str| marks.has_container(subject) || (own && !is_gke_node(host));
+        let host = other_host(workload, subject).filter(|host| !sure(host) && is_name(host));
         let Some(host) = host else { return (None, Some(node)) };
         let of_host = Self::node_of(this, host, subject).await;
         let pod = format!("pod {}/{}", workload.namespace, workload.pod);
@@ -251,11 +260,12 @@ impl Inner {
             let text = format!("{}; whether the {pod} is the event's is not known", gap.text);
             return (Some(Gap { text, ..gap.clone() }), None);
         }
-        // A host may call itself anything: where no node is called so, that says nothing.
-        if of_host.found.is_none() {
+        // A host may call itself anything: where no node is called so, that says nothing, but of a node of GKE.
+        if of_host.found.is_none() && !is_gke_node(host) {
             return (None, Some(node));
         }
-        (Some(another(pod, &is_elsewhere(workload, host))), Some(of_host))
+        let of_host = Some(of_host).filter(|node| node.found.is_some());
+        (Some(another(pod, &is_elsewhere(workload, host))), of_host)
     }
 
     /// The pod, if it is the event's.

@@ -5,8 +5,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::subject::machine_name;
+use super::subject::{is_gke_node, is_number, is_of_another_cloud, machine_name};
 use super::{Enriched, FoundBy, Gap, Instance, Node, Subject, Workload};
+use crate::event::location::is_within;
 
 /// How far the clocks of a sensor and of Google may be apart: what was made later than an event by less may be the event's.
 pub(super) const SKEW: TimeDelta = TimeDelta::minutes(3);
@@ -55,6 +56,9 @@ impl Marks {
         let node = |node: &&String| !workload.node.is_empty() && **node != workload.node;
         if let Some(node) = subject.node.as_ref().filter(node) {
             return Some(format!("is on {}, and the event's was on {node}", workload.node));
+        }
+        if subject.elsewhere && is_gke_node(&workload.node) {
+            return Some(format!("is on {}, a node of GKE, and the event's cloud is another", workload.node));
         }
         self.lacks_container(subject, read).then(|| "has no container with the event's container id".into())
     }
@@ -133,6 +137,9 @@ pub(super) fn another_node(node: &Node, subject: &Subject) -> Option<String> {
     if subject.instance_id.as_ref().is_some_and(|id| *id == node.instance_id) {
         return None;
     }
+    if let Some(how) = misplaced(node, subject) {
+        return Some(how);
+    }
     if let Some([_, _, name]) = node.machine()
         && differs(&subject.instance_name, name)
     {
@@ -146,6 +153,34 @@ pub(super) fn another_node(node: &Node, subject: &Subject) -> Option<String> {
     let address = subject.address?.to_string();
     (!node.addresses.is_empty() && !node.addresses.contains(&address))
         .then(|| format!("does not have the internal address {address} of the event's MAC"))
+}
+
+/// Why a node that is a machine of Compute Engine is not where the event was: the end of a sentence about it. Networks have
+/// the same addresses, and projects the same names. Whose number a project's is has to be looked up.
+fn misplaced(node: &Node, subject: &Subject) -> Option<String> {
+    let [project, zone, _] = node.machine()?;
+    if subject.elsewhere {
+        return Some("is a machine of Compute Engine, and the event's cloud is another".into());
+    }
+    if let Some(its) = subject.project.as_ref().filter(|its| !is_number(its) && **its != project) {
+        return Some(in_project(project, its));
+    }
+    if let Some(location) = subject.location.as_ref().filter(|location| !is_within(zone, location)) {
+        return Some(format!("is in {zone}, and the event's was in {location}"));
+    }
+    let host = foreign_host(subject).filter(|_| subject.instance_name.is_none())?;
+    let own = subject.address.is_some_and(|address| node.addresses.contains(&address.to_string()));
+    (!own).then(|| format!("is a machine of Compute Engine, and the event's host {host} is another cloud's"))
+}
+
+/// The end of a sentence about a node in another project than the event's.
+pub(super) fn in_project(project: &str, named: &str) -> String {
+    format!("is in the project {project}, and the event's was in {named}")
+}
+
+/// What the event's host calls itself, when another cloud calls its machines so.
+fn foreign_host(subject: &Subject) -> Option<&str> {
+    subject.host_name.as_deref().filter(|host| is_of_another_cloud(host))
 }
 
 /// Whether the event itself says that it was on this node, whatever its host calls itself.
@@ -183,6 +218,30 @@ pub(super) const ANOTHER: &str = "another";
 pub(super) fn another(what: String, how: &str) -> Gap {
     let text = format!("the {what} that the Kubernetes API server knows is not the event's: it {how}");
     Gap { text, label: ANOTHER, transient: false, pause: None }
+}
+
+/// When the machine that a pod of that name is on is another cluster's or cloud's than the event's: nothing is said of the
+/// pod, nor of its node. What a sensor calls its cluster may be any word, and counts only where nothing else says that
+/// the machine is the event's.
+pub(super) fn not_in(instance: &Instance, by: FoundBy, subject: &Subject, found: &mut Enriched) -> Option<Gap> {
+    let of_pod = matches!(by, FoundBy::Node | FoundBy::NodeName) && subject.node.is_none() && !found.pod_is_sure;
+    let workload = found.workload.as_ref().filter(|_| of_pod)?;
+    let is = |ours: &Option<String>, its: &str| ours.as_deref() == Some(its);
+    let (name, id) = (&instance.name, &instance.id);
+    let addressed = subject.address.is_some_and(|address| instance.addresses.contains(&address.to_string()));
+    if addressed || is(&subject.instance_id, id) || is(&subject.instance_name, name) || is(&subject.host_name, name) {
+        return None;
+    }
+    let its = instance.cluster.as_ref().map(|cluster| &cluster.name);
+    let other = its.zip(subject.cluster.as_ref()).filter(|(its, ours)| its != ours && !found.cluster_is_sure);
+    let how = match (foreign_host(subject), other) {
+        (Some(host), _) => is_elsewhere(workload, host),
+        (None, Some((its, ours))) => format!("is on {name}, a node of the cluster {its}, and the event's is {ours}"),
+        (None, None) => return None,
+    };
+    let gap = another(format!("pod {}/{}", workload.namespace, workload.pod), &how);
+    (found.node, found.workload) = (None, None);
+    Some(gap)
 }
 
 /// Takes back what a node says that is not the event's, and the pod on it.

@@ -9,8 +9,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::cache::Lookups;
+use super::marks::{another, in_project};
 use super::pauses::{Pauses, wait_after};
-use super::{Gap, Subject};
+use super::subject::is_number;
+use super::{Gap, Node, Subject};
 use crate::causes::chain;
 use crate::config::enrich::Keep;
 use crate::google::ApiError;
@@ -108,6 +110,21 @@ impl Projects {
         Ok(Matching { projects: unknown, named: None, doubt: Some(doubt) })
     }
 
+    /// Why a node cannot be the event's, or may not be: its project is not the one whose number the event has.
+    pub(super) async fn contradict(&self, node: &Node, subject: &Subject) -> Option<Gap> {
+        let named = subject.project.as_ref().filter(|named| is_number(named))?;
+        let [project, ..] = node.machine().filter(|_| subject.instance_id.as_ref() != Some(&node.instance_id))?;
+        let what = format!("node {}", node.name);
+        match self.identity(project).await {
+            Ok(Some(identity)) if identity.number.0 != *named => Some(another(what, &in_project(project, named))),
+            Err(gap) if gap.transient => {
+                let text = format!("{}; whether the {what} is the event's is not known", gap.text);
+                Some(Gap { text, ..Gap::clone(&gap) })
+            }
+            _ => None,
+        }
+    }
+
     /// A project's id and number.
     ///
     /// # Errors
@@ -198,8 +215,4 @@ pub(super) fn switched_off(project: &str, error: &ApiError) -> Option<String> {
 /// Whether a call may succeed soon. A token that is not accepted says nothing about the project: the next one may be.
 pub(super) fn passes(error: &ApiError) -> bool {
     error.is_transient() || error.status() == Some(401)
-}
-
-pub(super) fn is_number(project: &str) -> bool {
-    project.bytes().all(|b| b.is_ascii_digit())
 }

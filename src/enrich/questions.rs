@@ -1,7 +1,7 @@
 //! What Compute Engine is asked for an event's instance, the surest first.
 
 use super::judge::Asked;
-use super::subject::machine_name;
+use super::subject::{is_gke_node, machine_name};
 use super::{Enriched, FoundBy, Node, Subject};
 
 /// What is asked.
@@ -51,9 +51,11 @@ pub(super) fn for_host(host: &str, subject: &Subject, projects: &[String]) -> Qu
 }
 
 /// The address, where the event has no name that is its instance's: that one would be found by it, and whoever has the
-/// address under another name is another machine, of a network with the same addresses. A host may call itself anything.
+/// address under another name is another machine, of a network with the same addresses. A host may call itself anything,
+/// but only a node of GKE is called as one.
 fn lone_address(subject: &Subject) -> Option<String> {
     let named = subject.instance_name.is_some() || subject.node.is_some();
+    let named = named || subject.host_name.as_deref().is_some_and(is_gke_node);
     subject.address.filter(|_| !named).map(|address| address.to_string())
 }
 
@@ -75,7 +77,7 @@ fn names(subject: &Subject, found: &Enriched) -> Vec<(FoundBy, String)> {
 }
 
 /// A sentence about what was asked for in vain.
-pub(super) fn not_found(questions: &[Question]) -> String {
+pub(super) fn not_found(questions: &[&Question]) -> String {
     let tried: Vec<String> = questions
         .iter()
         .map(|question| {

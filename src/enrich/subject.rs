@@ -87,6 +87,11 @@ pub fn of(event: &Event) -> Option<Subject> {
     })
 }
 
+/// Whether a project is called by its number.
+pub(super) fn is_number(project: &str) -> bool {
+    project.bytes().all(|b| b.is_ascii_digit())
+}
+
 /// Whether a text is an instance's number. Zero is nobody's.
 fn is_instance_id(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit()) && text.bytes().any(|b| b != b'0')
@@ -155,6 +160,29 @@ pub(super) fn machine_name(host: &str) -> Option<String> {
     }
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
     (host.len() <= 253 && host.bytes().all(fits)).then_some(host)
+}
+
+/// Whether a host's full name is in a domain that another cloud gives its machines.
+pub(super) fn is_of_another_cloud(host: &str) -> bool {
+    const DOMAINS: [&str; 6] = [
+        ".ec2.internal",
+        ".compute.internal",
+        ".amazonaws.com",
+        ".internal.cloudapp.net",
+        ".cloudapp.azure.com",
+        ".oraclevcn.com",
+    ];
+    DOMAINS.iter().any(|domain| host.ends_with(domain)) && internal_name(host).is_none()
+}
+
+/// Whether a machine is called as GKE calls its nodes, and nobody else his: `gke-CLUSTER-POOL-1af4d30b-716h`, and of
+/// Autopilot `gk3-…`.
+pub(super) fn is_gke_node(name: &str) -> bool {
+    let mut parts = name.rsplit('-');
+    let (Some(last), Some(hash)) = (parts.next(), parts.next()) else { return false };
+    let own = last.len() == 4 && last.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let of_group = hash.len() == 8 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    own && of_group && matches!(name.split('-').next(), Some("gke" | "gk3")) && parts.count() > 1
 }
 
 /// The first word of a host name, which may be a full one; `None` when no instance can be called so.
@@ -289,6 +317,33 @@ pub(super) mod tests {
             ("", false),
         ] {
             assert_eq!(is_foreign(mac), expected, "{mac}");
+        }
+    }
+
+    #[test]
+    fn names_that_only_gke_or_another_cloud_gives_are_known() {
+        for (name, expected) in [
+            ("gke-demo-default-pool-1af4d30b-716h", true),
+            ("gk3-prod-pool-2-8a1b2c3d-x7k2", true),
+            ("gke-tpu-8a1b2c3d-x7k2", true),
+            ("gke-falco-7984c4d898-rfrwl", false),
+            ("gke-falco-x7abc", false),
+            ("gke-8a1b2c3d-x7k2", false),
+            ("build-demo-1af4d30b-716h", false),
+            ("gke", false),
+            ("", false),
+        ] {
+            assert_eq!(is_gke_node(name), expected, "{name}");
+        }
+        for (host, expected) in [
+            ("ip-10-0-0-7.ec2.internal", true),
+            ("ip-10-0-0-7.eu-west-1.compute.internal", true),
+            ("vm-1.abc.gx.internal.cloudapp.net", true),
+            ("vm-1.us-central1-c.c.compute.internal", false),
+            ("vm-1.corp.example.com", false),
+            ("ip-10-0-0-7", false),
+        ] {
+            assert_eq!(is_of_another_cloud(host), expected, "{host}");
         }
     }
 

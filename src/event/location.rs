@@ -19,6 +19,11 @@ pub fn is_region(name: &str) -> bool {
     plain && name.rsplit_once('-').is_some_and(|(_, last)| is_numbered(last))
 }
 
+/// Whether a zone is this one, or in this region; a place that is neither says nothing.
+pub fn is_within(zone: &str, location: &str) -> bool {
+    !location.contains('-') || zone == location || zone.rsplit_once('-').is_some_and(|(region, _)| region == location)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

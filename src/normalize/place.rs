@@ -58,14 +58,15 @@ pub(super) fn read(fields: &Facts, labels: &Facts, hints: &[Cow<'_, str>], conta
         });
         found.map(str::to_owned)
     };
+    let other = other_cloud(labels);
     let mut place = Place {
         container: container(&of_pod, container_id.filter(|_| !pod.is_of_another())),
         host: host(&pick, hints),
         kubernetes: kubernetes(&pick, &of_pod, &pod),
-        cloud: cloud(&pick),
+        cloud: cloud(&pick, other.is_some()),
     };
     if place.cloud.provider.is_none() {
-        place.cloud.provider = other_cloud(labels).map(str::to_owned);
+        place.cloud.provider = other.map(str::to_owned);
     }
     if let Some(name) = docker.filter(|_| !pod.is_of_another()) {
         place.container.name = Some(name.container.to_owned()).filter(|name| name != NO_CONTAINER);
@@ -210,7 +211,8 @@ fn kubernetes(
 /// Google's labels are a trap: `gcp.projectId` holds the project's *number* and `gcp.projectName` its id. So that a
 /// corrected sender does not break us, digits decide, not the label's name. Falco's plugins for Google's logs repeat
 /// the labels of the log entry's resource: as `jevt.value[/annotations/…]` for GKE, as `json.value[…]` for audit logs.
-fn cloud(pick: &impl Fn(&[&str]) -> Option<String>) -> Cloud {
+/// Where nobody names the cloud, a place of Google's is enough, unless other labels are another cloud's.
+fn cloud(pick: &impl Fn(&[&str]) -> Option<String>, has_others: bool) -> Cloud {
     let account = pick(&["cloudProvider.account.id"]);
     let entry = pick(&["jevt.value[/annotations/project_id]", "json.value[/resource/labels/project_id]"]);
     let candidates = [pick(&["gcp.projectId"]), pick(&["gcp.projectName"]), pick(&["gcp.projectNumber"]), entry];
@@ -218,8 +220,9 @@ fn cloud(pick: &impl Fn(&[&str]) -> Option<String>) -> Cloud {
     let instance_id = pick(&["gcp.instanceId", "gcp.compute.instanceId", "json.value[/resource/labels/instance_id]"]);
     let instance_id = instance_id.filter(|id| is_number(id));
     let instance_name = pick(&["gcp.instanceName"]);
+    let placed = !has_others && pick(&["gcp.availabilityZone", "gcp.location"]).is_some();
     let is_google = provider.as_deref().map_or_else(
-        || candidates.iter().any(Option::is_some) || instance_id.is_some() || instance_name.is_some(),
+        || candidates.iter().any(Option::is_some) || instance_id.is_some() || instance_name.is_some() || placed,
         |name| matches!(name, "gcp" | "google" | "gce"),
     );
     if !is_google {

@@ -50,6 +50,8 @@ async fn a_machine_of_another_place_is_no_instance_of_its_name() {
         (json!({"gcp.instanceName": "their-vm"}), "42:01:0a:07:00:01", None),
         (json!({"gcp.instanceName": "win-1"}), "42:01:0a:07:00:01", Some("1005")),
         (json!({"kubernetes.node.name": "gke-other-1"}), "42:01:0a:07:00:01", None),
+        (host("gke-other-pool-1af4d30b-716h"), "42:01:0a:07:00:01", None),
+        (host("gk3-other-pool-2-8a1b2c3d-x7k2.c.acme.internal"), "42:01:0a:07:00:01", None),
         (json!({"kubernetes.cluster.name": "other", "host.hostName": "vm-x"}), "42:01:0a:07:00:01", None),
         // That is its host name, and no other's.
         (host("db-1.CORP.example.com"), "", Some("1006")),
@@ -59,7 +61,7 @@ async fn a_machine_of_another_place_is_no_instance_of_its_name() {
         assert_eq!(id(&found), expected, "{labels} {mac}: {:?}", found.gaps);
         assert_eq!(found.gaps.len(), usize::from(expected.is_none()), "{labels} {mac}: {:?}", found.gaps);
     }
-    assert_eq!(compute.state().lists, 11, "four names, one also in the one project, and one inventory of each");
+    assert_eq!(compute.state().lists, 14, "six names, two also or only in the one project, and one inventory of each");
 }
 
 #[tokio::test]

@@ -164,6 +164,75 @@ async fn a_pod_that_moved_leaves_the_finding_on_the_machine_of_the_event() {
     assert_eq!(found.gaps.last(), Some(&other("is on node-b, and the event's host is node-a")));
 }
 
+/// Another cluster, of another cloud, project or place, has a pod of the same name.
+#[tokio::test]
+async fn a_pod_of_the_same_name_elsewhere_is_not_the_event_s() {
+    const OTHER_NODE: &str = "gke-stage-pool-1-8a1b2c3d-x7k2";
+    let numbered = "node node-b that the Kubernetes API server knows is not the event's: it is in the project acme, and \
+                    the event's was in 999456000012";
+    for (labels, mac, told) in [
+        (
+            json!({"cloudProvider.name": "aws"}),
+            "",
+            "it is a machine of Compute Engine, and the event's cloud is another",
+        ),
+        (json!({"gcp.projectName": "other"}), "", "it is in the project acme, and the event's was in other"),
+        (json!({"gcp.projectId": "999456000012"}), "", numbered),
+        (json!({"gcp.location": "europe-west3", "gcp.projectName": "acme"}), "", "and the event's was in europe-west3"),
+        (json!({"gcp.availabilityZone": "us-central1-f", "gcp.projectName": "acme"}), "", "was in us-central1-f"),
+        (
+            json!({"host.hostName": "ip-10-0-3-17.ec2.internal"}),
+            "",
+            "host ip-10-0-3-17.ec2.internal is another cloud's",
+        ),
+        (
+            json!({"host.hostName": OTHER_NODE}),
+            "",
+            "it is on node-b, and the event's host is gke-stage-pool-1-8a1b2c3d-x7k2",
+        ),
+        (
+            json!({"host.hostName": OTHER_NODE}),
+            "42:01:0a:00:00:0b",
+            "it is on node-b, and the event's host is gke-stage",
+        ),
+        (json!({"kubernetes.cluster.name": "stage"}), "", "a node of the cluster prod, and the event's is stage"),
+        (json!({"kubernetes.node.name": "node-b", "gcp.projectName": "other"}), "", "and the event's was in other"),
+    ] {
+        let ground = Ground::new();
+        ground.addressed("node-b", "10.0.0.11");
+        ground.compute.state().projects[0].2[1]["labels"] = json!({"goog-k8s-cluster-name": "prod"});
+        let mut all = json!({"kubernetes.namespace.name": "shop", "kubernetes.pod.name": "db-0"});
+        all.as_object_mut().unwrap().extend(labels.as_object().unwrap().clone());
+        let found = ground.look(all.clone(), mac).await;
+        assert_eq!((id(&found), &found.workload, &found.node), (None, &None, &None), "{labels} {mac}");
+        assert!(found.gaps.iter().any(|gap| gap.contains(told)), "{labels} {mac}: {:?}", found.gaps);
+        // Where nodes may not be read, nobody is taken for the pod's either.
+        ground.cluster.state().refused = vec!["nodes"];
+        assert_eq!(id(&ground.look(all, mac).await), None, "{labels} {mac}");
+    }
+}
+
+/// A sensor calls its cluster as it was told to.
+#[tokio::test]
+async fn what_a_cluster_is_called_does_not_outweigh_what_the_machine_is_called() {
+    let ground = Ground::new();
+    ground.compute.state().projects[0].2[1]["labels"] = json!({"goog-k8s-cluster-name": "prod-eu"});
+    for (labels, mac) in [
+        (json!({"host.hostName": "node-b"}), ""),
+        (json!({"container.id": "bbbbbbbbbbbb"}), ""),
+        (json!({"kubernetes.node.name": "node-b"}), ""),
+        (json!({"gcp.location": "us-central1", "gcp.projectId": "289600000042", "host.hostName": "node-b"}), ""),
+        (json!({}), "42:01:0a:00:00:0b"),
+    ] {
+        let mut all = json!({"kubernetes.namespace.name": "shop", "kubernetes.pod.name": "db-0",
+                             "kubernetes.cluster.name": "Production"});
+        all.as_object_mut().unwrap().extend(labels.as_object().unwrap().clone());
+        let found = ground.look(all, mac).await;
+        assert_eq!((id(&found), found.gaps.len()), (Some("1002"), 0), "{labels} {mac}: {:?}", found.gaps);
+        assert!(found.workload.is_some(), "{labels} {mac}");
+    }
+}
+
 /// Whether the host is another node is not known then.
 #[tokio::test]
 async fn a_host_that_cannot_be_looked_up_for_the_moment_is_not_taken_to_be_the_pod_s_node() {

@@ -181,6 +181,10 @@ fn labels_of_another_cloud_say_that_it_is_not_googles() {
         (json!({"azure.location": "westeurope"}), Some("azure")),
         (json!({"cloudProvider.name": "gcp", "aws.accountId": "1"}), Some("gcp")),
         (json!({"gcp.projectId": "289600000042"}), Some("gcp")),
+        (json!({"gcp.availabilityZone": "europe-west3-b"}), Some("gcp")),
+        (json!({"gcp.location": "europe-west3"}), Some("gcp")),
+        (json!({"gcp.location": "europe-west3", "aws.accountId": "1"}), Some("aws")),
+        (json!({"gcp.location": "europe-west3", "cloudProvider.name": "azure"}), Some("azure")),
         (json!({"host.hostName": "node-1"}), None),
     ] {
         assert_eq!(runtime(&event(json!({}), labels.clone())).cloud.provider.as_deref(), expected, "{labels}");
