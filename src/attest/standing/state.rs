@@ -34,7 +34,7 @@ pub(super) struct State {
 }
 
 /// What an open state rests on, as it is kept over restarts.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rests {
     /// When it was last told.
     pub(super) at: DateTime<Utc>,
@@ -88,6 +88,28 @@ pub(super) enum Turn {
     Renames,
 }
 
+impl Rests {
+    /// As an earlier process or another replica kept it; an older version kept only the time.
+    pub(super) fn kept(kept: &Json) -> Option<Self> {
+        let time = || DateTime::parse_from_rfc3339(kept.as_str()?).ok();
+        let bare = || {
+            let (policies, causes) = (BTreeSet::new(), BTreeMap::new());
+            Some(Self { at: time()?.to_utc(), issued: None, policies, causes, named: None })
+        };
+        Self::deserialize(kept).ok().or_else(bare)
+    }
+
+    /// What both rest on, where two replicas told the same finding.
+    pub(super) fn and(mut self, other: &Self) -> Self {
+        self.issued = self.issued.max(other.issued);
+        self.policies.extend(other.policies.iter().cloned());
+        for (policy, cause) in &other.causes {
+            self.causes.entry(policy.clone()).or_insert_with(|| cause.clone());
+        }
+        self
+    }
+}
+
 impl State {
     pub(super) fn of(event: &Attestation) -> Self {
         let policy = policy_of(event);
@@ -107,15 +129,9 @@ impl State {
         }
     }
 
-    /// An open one, as an earlier process kept what it rests on; an older version kept only the time.
-    pub(super) fn kept(kept: &Json) -> Option<Self> {
-        let time = || DateTime::parse_from_rfc3339(kept.as_str()?).ok();
-        let bare = || {
-            let (policies, causes) = (BTreeSet::new(), BTreeMap::new());
-            Some(Rests { at: time()?.to_utc(), issued: None, policies, causes, named: None })
-        };
-        let rests = Rests::deserialize(kept).ok().or_else(bare)?;
-        Some(Self { open: true, by: String::new(), closes: false, rests, spent: DateTime::<Utc>::MIN_UTC })
+    /// An open one, told by another process.
+    pub(super) fn told(rests: Rests) -> Self {
+        Self { open: true, by: String::new(), closes: false, rests, spent: DateTime::<Utc>::MIN_UTC }
     }
 
     /// Whether the event's token was issued before what this rests on.
@@ -155,7 +171,8 @@ impl State {
         self.rests.named = policy.cloned();
     }
 
-    fn may_change(&mut self, now: DateTime<Utc>) -> bool {
+    /// Whether another change is told, of which there may be a few at once and one a minute in the long run.
+    pub(super) fn may_change(&mut self, now: DateTime<Utc>) -> bool {
         let spent = self.spent.max(now - CHANGES_EVERY * (CHANGES_AT_ONCE - 1));
         let may = spent <= now;
         if may {
