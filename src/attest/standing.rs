@@ -2,14 +2,15 @@
 //! closes what a newer one opened, that what is open says what is so now, and that a denial ends when the policy that
 //! denied allows, or one that was asked together with it.
 
+mod kept;
 mod state;
 
 use std::collections::HashMap;
 
-use chrono::TimeDelta;
-use serde_json::{Map, Value as Json, json};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use self::state::{State, Turn};
+pub use self::kept::Unkept;
+use self::state::{Rests, State, Turn};
 use crate::event::attestation::{Attestation, Category};
 
 /// What was told about each machine.
@@ -24,12 +25,21 @@ struct Machine {
     told: HashMap<Category, State>,
     /// Whether all that is open is in `told`, so that there is nothing else to close.
     complete: bool,
+    /// What of it is written down.
+    kept: HashMap<Category, Rests>,
+    /// When it was last looked up what other processes wrote down.
+    looked: Option<DateTime<Utc>>,
 }
 
 /// Whether a policy is still there; one that is gone cannot allow what it denied.
 pub type Live<'l> = &'l (dyn Fn(&str) -> bool + Send + Sync);
 
 impl Machine {
+    /// What its open finding of a category rests on.
+    fn rests(&self, category: Category) -> Option<&Rests> {
+        self.told.get(&category).filter(|state| state.open).map(|state| &state.rests)
+    }
+
     fn may_be_open(&self, category: Category) -> bool {
         self.told.get(&category).map_or(!self.complete, |state| state.open)
     }
@@ -95,23 +105,6 @@ impl Told {
         })
     }
 
-    /// What is open, by category, and what it rests on.
-    pub fn open(&self, subject: &str) -> Map<String, Json> {
-        let told = self.machines.get(subject).into_iter().flat_map(|machine| &machine.told);
-        let open = told.filter(|(_, state)| state.open);
-        open.map(|(category, state)| (category.name().to_owned(), json!(state.rests))).collect()
-    }
-
-    /// Everything that is open of a machine that is not known yet, as [`Told::open`] gave it.
-    pub fn recall(&mut self, subject: &str, open: &Map<String, Json>) {
-        if self.knows(subject) {
-            return;
-        }
-        let state = |category: Category| Some((category, State::kept(open.get(category.name())?)?));
-        let told = Category::ALL.into_iter().filter_map(state).collect();
-        *self.machine(subject) = Machine { told, complete: true };
-    }
-
     /// Forgets a machine.
     pub fn forget(&mut self, subject: &str) {
         self.machines.remove(subject);
@@ -133,10 +126,13 @@ impl Told {
         event.evidence.told = !event.open && was_open;
         let turn = machine.turn(&event, false, live);
         if event.open && event.category.happens() {
-            if !was_open {
-                // The same token may have opened it before.
-                event.occurrence = format!("{}-{}", event.occurrence, event.time.timestamp_micros());
-            }
+            // The same token may have opened it before, and another replica may have closed it since: no occurrence is
+            // the token alone. In a flood it is one a minute, which the outbox takes once.
+            let state = machine.told.get_mut(&event.category);
+            let apart = !was_open || state.is_none_or(|state| state.may_change(event.time));
+            let minute = event.time.timestamp().div_euclid(60);
+            let time = if apart { event.time.timestamp_micros() } else { minute };
+            event.occurrence = format!("{}-{time}", event.occurrence);
             return Some(event);
         }
         let state = machine.told.get_mut(&event.category);
@@ -200,7 +196,7 @@ fn is_tracked(event: &Attestation) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, Utc};
+    use serde_json::json;
 
     use super::*;
     use crate::event::attestation::Evidence;

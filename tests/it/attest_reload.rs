@@ -4,6 +4,7 @@ use aws_lc_rs::rsa::KeySize;
 use chrono::Utc;
 use serde_json::json;
 use sysdig_scc::attest::policies::FolderError;
+use sysdig_scc::event::attestation::Category;
 use sysdig_scc::receive::attestation::Parts;
 
 use crate::attest_door::{Door, Issuer, POLICY, token};
@@ -146,4 +147,25 @@ async fn an_issuer_that_is_switched_off_owns_no_file_of_keys() {
     let token = KEY.token(&claims(SPACE, Utc::now().timestamp(), json!({ "iss": other.url })));
     let asked = door.post("/attestation/verify", json!({ "token": token })).await;
     assert_eq!(asked.0, 200, "the file is the other issuer's: {}", asked.1);
+}
+
+#[tokio::test]
+async fn a_file_beside_policies_with_keys_of_their_own_is_googles() {
+    let provider = |issuer: &str, keys: Option<String>| {
+        let oidc = json!({"issuerUri": issuer, "allowedAudiences": ["https://secrets.example.org"], "jwksJson": keys});
+        let disabled = keys.is_none();
+        json!({"attributeCondition": "assertion.secboot", "oidc": oidc, "disabled": disabled}).to_string()
+    };
+    let kept = tempfile::tempdir().unwrap();
+    let file = kept.path().join("jwks.json");
+    std::fs::write(&file, jwks(&[&KEY])).unwrap();
+    let settings = [("ATTESTATION_JWKS_FILE", file.to_str().unwrap())];
+    let own = provider("https://own.example.org", Some(jwks(&[&NEXT]).to_string()));
+    let [one, two] = ["http://127.0.0.1:1", "http://127.0.0.1:2"].map(|issuer| provider(issuer, None));
+    let further = [("ours.yaml", own.as_str()), ("one.json", one.as_str()), ("two.json", two.as_str())];
+    // Those that are switched off are no issuers whose keys the file could hold, or the start would be refused.
+    let door = Door::beside(&settings, Parts::default(), &further);
+    let entry = json!({"logName": "projects/acme-data/logs/gotpm", "jsonPayload": {"token": token(json!({}))}});
+    let told = door.attestor.logged(&entry, Utc::now()).await.unwrap();
+    assert_eq!(told[0].category, Category::AttestationTokenExposed, "Google's key is in the file");
 }

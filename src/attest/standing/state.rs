@@ -34,7 +34,7 @@ pub(super) struct State {
 }
 
 /// What an open state rests on, as it is kept over restarts.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rests {
     /// When it was last told.
     pub(super) at: DateTime<Utc>,
@@ -104,6 +104,29 @@ impl Rests {
         self.together.retain(|_, all| !all.is_empty());
         is_new
     }
+
+    /// As an earlier process or another replica kept it.
+    pub(super) fn kept(kept: &Json) -> Option<Self> {
+        Self::deserialize(kept).ok()
+    }
+
+    /// What both rest on, where two replicas told the same finding.
+    pub(super) fn and(mut self, other: &Self) -> Self {
+        self.issued = self.issued.max(other.issued);
+        for policy in &other.policies {
+            let asked = other.together.get(policy);
+            if self.policies.insert(policy.clone()) {
+                self.together.extend(asked.map(|all| (policy.clone(), all.clone())));
+            } else if let Some(known) = self.together.get_mut(policy) {
+                known.retain(|one| asked.is_some_and(|all| all.contains(one)));
+            }
+        }
+        self.together.retain(|_, all| !all.is_empty());
+        for (policy, cause) in &other.causes {
+            self.causes.entry(policy.clone()).or_insert_with(|| cause.clone());
+        }
+        self
+    }
 }
 
 impl State {
@@ -127,10 +150,9 @@ impl State {
         }
     }
 
-    /// An open one, as an earlier process kept what it rests on.
-    pub(super) fn kept(kept: &Json) -> Option<Self> {
-        let rests = Rests::deserialize(kept).ok()?;
-        Some(Self { open: true, by: String::new(), closes: false, rests, spent: DateTime::<Utc>::MIN_UTC })
+    /// An open one, told by another process.
+    pub(super) fn told(rests: Rests) -> Self {
+        Self { open: true, by: String::new(), closes: false, rests, spent: DateTime::<Utc>::MIN_UTC }
     }
 
     /// Whether the event's token was issued before what this rests on.
@@ -170,7 +192,8 @@ impl State {
         self.rests.named = policy.cloned();
     }
 
-    fn may_change(&mut self, now: DateTime<Utc>) -> bool {
+    /// Whether another change is told, of which there may be a few at once and one a minute in the long run.
+    pub(super) fn may_change(&mut self, now: DateTime<Utc>) -> bool {
         let spent = self.spent.max(now - CHANGES_EVERY * (CHANGES_AT_ONCE - 1));
         let may = spent <= now;
         if may {

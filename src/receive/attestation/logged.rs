@@ -106,7 +106,7 @@ impl Attestor {
             found.extend(more.map_err(|_| Later::Busy)??);
         }
         let known = |policy: &str| self.0.policies.find(policy).is_some();
-        let standing = timeout_at(end, self.0.told.standing(found, &known)).await;
+        let standing = timeout_at(end, self.0.told.standing(found, now, &known)).await;
         standing.map_err(|_| Later::State)
     }
 

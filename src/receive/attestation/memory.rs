@@ -1,17 +1,21 @@
-//! What was told about each machine, kept over restarts: a memory of this process in front of the state store.
+//! What was told about each machine, kept over restarts and for the other replicas: a memory of this process in front of
+//! the state store. What others told is known here after [`AGAIN`] at most; only what changed is written down.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::attest::outcome::{Live, Told};
 use crate::causes::chain;
 use crate::event::Attestation;
-use crate::state::{Expected, StateError, Store};
+use crate::event::attestation::Category;
+use crate::state::{Body, Store, update};
 
 /// The kind of the facts in the store: one document a machine with open findings.
 const KIND: &str = "attestation-open";
+/// What other replicas told of a machine is looked up again after so long, when it attests.
+const AGAIN: TimeDelta = TimeDelta::seconds(30);
 
 /// What was told.
 #[derive(Debug)]
@@ -28,39 +32,51 @@ impl Memory {
     }
 
     /// What of these is news. Once it is told, or cannot be, say so to [`Memory::keep`] or [`Memory::forget`].
-    pub(super) async fn news(&self, events: Vec<Attestation>, live: Live<'_>) -> Vec<Attestation> {
+    pub(super) async fn news(&self, events: Vec<Attestation>, now: DateTime<Utc>, live: Live<'_>) -> Vec<Attestation> {
         if events.is_empty() {
             return events;
         }
-        self.recall(&events).await;
+        self.recall(&events, now).await;
         self.told().news(events, self.repeat, live)
     }
 
     /// What stands of what a log tells; it is remembered as told.
-    pub(super) async fn standing(&self, events: Vec<Attestation>, live: Live<'_>) -> Vec<Attestation> {
-        self.recall(&events).await;
+    pub(super) async fn standing(
+        &self,
+        events: Vec<Attestation>,
+        now: DateTime<Utc>,
+        live: Live<'_>,
+    ) -> Vec<Attestation> {
+        self.recall(&events, now).await;
         let standing = self.told().standing(events, live);
         self.keep(&standing).await;
         standing
     }
 
-    /// Whether it is known that nothing of a machine is open.
-    pub(super) fn settled(&self, machine: &str) -> bool {
-        self.told().settled(machine)
+    /// Whether it is known that nothing of a machine is open: also of what other replicas told, until just now.
+    pub(super) fn settled(&self, machine: &str, now: DateTime<Utc>) -> bool {
+        let told = self.told();
+        told.settled(machine) && (self.store.is_none() || told.has_looked(machine, now, AGAIN))
     }
 
-    /// Writes down which findings of these events' machines are open.
+    /// Writes down which of these events' findings are open, as far as that changed, beside what other replicas wrote.
     pub(super) async fn keep(&self, events: &[Attestation]) {
         let Some(store) = &self.store else { return };
-        for subject in subjects(events) {
-            let open = self.told().open(subject);
-            let kept: Result<(), StateError> = if open.is_empty() {
-                store.remove(KIND, subject, Expected::Any).await.map(drop)
-            } else {
-                store.write(KIND, subject, &open, Expected::Any).await.map(drop)
+        let mut changed: BTreeMap<&str, Vec<Category>> = BTreeMap::new();
+        for event in events.iter().filter(|event| event.category.closes_itself()) {
+            changed.entry(&event.subject).or_default().push(event.category);
+        }
+        for (subject, categories) in changed {
+            let Some(unkept) = self.told().unkept(subject, &categories) else { continue };
+            let over = |stored: Option<Body>| {
+                let open = unkept.over(stored.unwrap_or_default());
+                ((!open.is_empty()).then_some(open), ())
             };
-            if let Err(error) = kept {
-                tracing::warn!(error = chain(&error), "which attestation findings are open could not be kept");
+            match update(store.as_ref(), KIND, subject, over).await {
+                Ok(()) => self.told().kept(subject, unkept),
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "which attestation findings are open could not be kept");
+                }
             }
         }
     }
@@ -71,17 +87,17 @@ impl Memory {
         subjects(events).into_iter().for_each(|subject| told.forget(subject));
     }
 
-    /// Reads what an earlier process told about machines that this one does not know yet. When the store cannot be
-    /// read, nothing is assumed: findings that may be open are closed again.
-    async fn recall(&self, events: &[Attestation]) {
+    /// Reads what earlier processes and other replicas told about machines, unless that was done just now. When the
+    /// store cannot be read, of a machine that is not known nothing is assumed: findings that may be open are closed again.
+    async fn recall(&self, events: &[Attestation], now: DateTime<Utc>) {
         let Some(store) = &self.store else { return };
         for subject in subjects(events) {
-            self.recall_one(store, subject).await;
+            self.recall_one(store, subject, now).await;
         }
     }
 
-    async fn recall_one(&self, store: &Arc<dyn Store>, subject: &str) {
-        if self.told().knows(subject) {
+    async fn recall_one(&self, store: &Arc<dyn Store>, subject: &str, now: DateTime<Utc>) {
+        if self.told().has_looked(subject, now, AGAIN) {
             return;
         }
         match store.read(KIND, subject).await {
@@ -90,6 +106,7 @@ impl Memory {
                 tracing::warn!(error = chain(&error), "which attestation findings are open could not be read");
             }
         }
+        self.told().looked(subject, now);
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -122,6 +139,27 @@ mod tests {
         }
     }
 
+    fn at(secs: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(secs, 0).unwrap()
+    }
+
+    /// A token of the machine, issued and shown then, and what it says of a category.
+    fn token(category: Category, open: bool, (issued, now): (i64, i64)) -> Attestation {
+        let mut event = event(category, open);
+        (event.time, event.evidence.issued, event.occurrence) = (at(now), Some(at(issued)), issued.to_string());
+        event
+    }
+
+    impl Memory {
+        /// What is told of an event, and written down.
+        async fn tell(&self, event: Attestation) -> Vec<Attestation> {
+            let now = event.time;
+            let news = self.news(vec![event], now, &|_| true).await;
+            self.keep(&news).await;
+            news
+        }
+    }
+
     fn closings() -> Vec<Attestation> {
         let closing = Category::ALL.into_iter().filter(|category| category.closes_itself());
         closing.map(|category| event(category, false)).collect()
@@ -131,21 +169,71 @@ mod tests {
     async fn after_a_restart_only_what_is_open_is_closed() {
         let store: Arc<dyn Store> = Arc::new(crate::state::sqlite::SqliteStore::in_memory().await.unwrap());
         let memory = || Memory::new(Some(store.clone()), TimeDelta::hours(1));
-        assert!(memory().news(closings(), &|_| true).await.is_empty(), "nothing was ever told");
+        assert!(memory().news(closings(), at(0), &|_| true).await.is_empty(), "nothing was ever told");
         let opened = vec![event(Category::AttestationWeakHardware, true)];
         let first = memory();
-        assert_eq!(first.news(opened.clone(), &|_| true).await, opened);
+        assert_eq!(first.news(opened.clone(), at(0), &|_| true).await, opened);
         first.forget(&opened);
-        assert_eq!(first.news(opened.clone(), &|_| true).await, opened, "it could not be taken in before");
+        assert_eq!(first.news(opened.clone(), at(0), &|_| true).await, opened, "it could not be taken in before");
         first.keep(&opened).await;
         let second = memory();
-        assert!(second.news(opened.clone(), &|_| true).await.is_empty(), "told an hour ago at most");
-        let closed = second.news(closings(), &|_| true).await;
+        assert!(second.news(opened.clone(), at(0), &|_| true).await.is_empty(), "told an hour ago at most");
+        let closed = second.news(closings(), at(0), &|_| true).await;
         let mut closing = event(Category::AttestationWeakHardware, false);
         closing.evidence.told = true;
         assert_eq!(closed, [closing], "known to be open");
         second.keep(&closed).await;
-        assert!(memory().news(closings(), &|_| true).await.is_empty());
+        assert!(memory().news(closings(), at(0), &|_| true).await.is_empty());
         assert!(store.read(KIND, "machine/1").await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_one_replica_closed_another_opens_again_and_closes_what_it_did_not_see() {
+        let store: Arc<dyn Store> = Arc::new(crate::state::sqlite::SqliteStore::in_memory().await.unwrap());
+        let [one, other] = [(); 2].map(|()| Memory::new(Some(store.clone()), TimeDelta::hours(1)));
+        let replayed = |now| token(Category::AttestationTokenReplayed, true, (100, now));
+        let good = |issued, now| token(Category::AttestationTokenReplayed, false, (issued, now));
+        let version = async || store.read(KIND, "machine/1").await.unwrap().map(|document| document.version);
+        assert!(one.tell(good(90, 190)).await.is_empty() && one.settled("machine/1", at(190)));
+        let mut keys = Vec::new();
+        keys.push(other.tell(replayed(200)).await[0].key());
+        let written = version().await;
+        keys.push(other.tell(replayed(201)).await[0].key());
+        assert_eq!(version().await, written, "nothing of it changed");
+        assert!(one.settled("machine/1", at(202)) && !one.settled("machine/1", at(220)));
+        let closed = one.tell(good(101, 220)).await;
+        assert!(closed.len() == 1 && closed[0].evidence.told, "it looks again at what the other told");
+        assert_eq!(version().await, None);
+        keys.push(other.tell(replayed(221)).await[0].key());
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), 3, "the other does not know yet that it was closed: no opening is a duplicate");
+        let mut flood = BTreeSet::new();
+        for second in 0..600 {
+            flood.insert(other.tell(replayed(240 + second)).await[0].key());
+        }
+        assert!((10..30).contains(&flood.len()), "a few a minute at most: {}", flood.len());
+    }
+
+    #[tokio::test]
+    async fn replicas_write_down_only_what_they_changed() {
+        let store: Arc<dyn Store> = Arc::new(crate::state::sqlite::SqliteStore::in_memory().await.unwrap());
+        let [one, other] = [(); 2].map(|()| Memory::new(Some(store.clone()), TimeDelta::hours(1)));
+        let [debug, weak, replayed] =
+            [Category::AttestationDebugImage, Category::AttestationWeakHardware, Category::AttestationTokenReplayed];
+        for memory in [&one, &other] {
+            assert!(memory.tell(token(debug, false, (90, 190))).await.is_empty());
+        }
+        assert_eq!(one.tell(token(debug, true, (100, 200))).await.len(), 1);
+        assert_eq!(other.tell(token(weak, true, (101, 201))).await.len(), 1);
+        assert_eq!(one.tell(token(replayed, true, (120, 202))).await.len(), 1);
+        assert_eq!(other.tell(token(replayed, true, (110, 203))).await.len(), 1);
+        let restarted = Memory::new(Some(store.clone()), TimeDelta::hours(1));
+        assert!(restarted.tell(token(replayed, false, (115, 204))).await.is_empty(), "made before the newest");
+        for category in [debug, weak, replayed] {
+            assert_eq!(restarted.tell(token(category, false, (130, 205))).await.len(), 1, "{category:?}");
+        }
+        assert!(store.read(KIND, "machine/1").await.unwrap().is_none());
+        assert_eq!(one.tell(token(debug, true, (140, 240))).await.len(), 1, "it was closed elsewhere");
     }
 }

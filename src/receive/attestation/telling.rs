@@ -34,7 +34,7 @@ impl Attestor {
         if allowed && let Some(resource) = &checked.resource {
             self.has_attested(resource, asked.now);
         }
-        let settled = checked.resource.as_deref().is_some_and(|machine| self.0.told.settled(machine));
+        let settled = checked.resource.as_deref().is_some_and(|machine| self.0.told.settled(machine, asked.now));
         if allowed && !settled {
             events.extend(closed(decided, &events));
         }
@@ -44,7 +44,7 @@ impl Attestor {
             |event: &&mut Attestation| event.category.closes_itself() && !(event.open && event.category.happens());
         let states = events.iter_mut().filter(lasts);
         states.for_each(|event| event.occurrence.clone_from(&change));
-        self.tell_news(events).await;
+        self.tell_news(events, asked.now).await;
     }
 
     /// A machine attested. The answer is whether it is missed when it does not do so again.
@@ -60,8 +60,8 @@ impl Attestor {
     }
 
     /// Whether all that is news was taken in.
-    async fn tell_news(&self, events: Vec<Attestation>) -> bool {
-        let news = self.0.told.news(events, &|policy| self.0.policies.find(policy).is_some()).await;
+    async fn tell_news(&self, events: Vec<Attestation>, now: DateTime<Utc>) -> bool {
+        let news = self.0.told.news(events, now, &|policy| self.0.policies.find(policy).is_some()).await;
         if news.is_empty() {
             return true;
         }
@@ -124,7 +124,7 @@ impl Attestor {
     pub(super) async fn tell_missed(&self, now: DateTime<Utc>) {
         let missed = self.expected().missed(now);
         // Remembered as open, so that the next good attestation is news and closes them.
-        if self.tell_news(missed.clone()).await {
+        if self.tell_news(missed.clone(), now).await {
             let mut expected = self.expected();
             missed.iter().for_each(|event| expected.told(event));
         }
