@@ -170,11 +170,19 @@ impl Tracker {
         self.change(vm, |record| record.learning = Some(learning.clone())).await
     }
 
-    /// Compute Engine took the call to learn this boot, as this operation.
-    pub async fn relearn_taken(&self, vm: &Vm, boot: Moment, operation: Option<&str>) -> Result<(), StateError> {
+    /// Compute Engine took the call to learn this boot, as this operation. `asked`: when, if that says so: after a lost
+    /// answer, the attempt that was written down last is not the one that was taken.
+    pub async fn relearn_taken(
+        &self,
+        vm: &Vm,
+        boot: Moment,
+        operation: Option<&str>,
+        asked: Option<DateTime<Utc>>,
+    ) -> Result<(), StateError> {
         self.change(vm, |record| {
             if let Some(learning) = record.learning.as_mut().filter(|learning| learning.boot == boot) {
                 learning.taken = true;
+                learning.called = asked.unwrap_or(learning.called);
                 learning.operation = operation.map(str::to_owned);
             }
         })
