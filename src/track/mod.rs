@@ -20,7 +20,7 @@ use crate::integrity::finding::finding;
 use crate::integrity::judgement::Judgement;
 use crate::integrity::learning::Learning;
 use crate::integrity::lifecycle::{Step, Timer, step};
-use crate::integrity::matching::judge;
+use crate::integrity::matching::{judge, may_be_known};
 use crate::integrity::measurement::{Measurements, Slot};
 use crate::integrity::moment::Moment;
 use crate::integrity::record::{Action, Halted, Record};
@@ -161,7 +161,7 @@ impl Tracker {
         now: DateTime<Utc>,
     ) -> Result<Assessment, StateError> {
         let unfit = || Judgement::Unfit { reason: "it is no boot report".to_owned() };
-        let none = || Assessment { judgement: unfit(), usable: 0, unreported: Vec::new(), subject_known: false };
+        let none = || Assessment { judgement: unfit(), usable: 0, unreported: Vec::new(), may_be_known: false };
         Ok(self.assessed(entry, facts, now).await?.unwrap_or_else(none))
     }
 
@@ -386,7 +386,7 @@ impl Tracker {
                 .map(|baseline| unreported(&baseline.measurements, &report.actual))
                 .unwrap_or_default(),
             usable: baselines.iter().filter(|baseline| baseline.usable(now)).count(),
-            subject_known: subject.name.is_some() && subject.labels.is_some(),
+            may_be_known: may_be_known(report, subject, &baselines, now),
             judgement,
         }))
     }
