@@ -126,7 +126,8 @@ words! {
         Early = "early_report",
         /// The report does not say whether the check passed.
         NotStated = "result_not_stated",
-        /// The report lacks a register, cannot be read in full, or does not say in which zone the VM is.
+        /// The report has no measurements, or lacks a register as a late one, cannot be read in full, or does not say in
+        /// which zone the VM is.
         Incomplete = "incomplete_report",
         /// No baseline knows the measurements, and the mode says to report that.
         NotKnownGood = "not_known_good",

@@ -89,6 +89,14 @@ impl Scope {
         })
     }
 
+    /// Whether the baseline is for this VM, or may be, by a name or labels that are not known.
+    pub fn may_include(&self, subject: Subject<'_>) -> bool {
+        let names = if subject.name.is_some() { self.names.clone() } else { Vec::new() };
+        let labels = if subject.labels.is_some() { self.labels.clone() } else { BTreeMap::new() };
+        let known = Self { names, labels, ..self.clone() };
+        known.excludes(subject).is_none()
+    }
+
     /// Whether it is for every VM.
     pub fn is_any(&self) -> bool {
         *self == Self::default()

@@ -21,7 +21,7 @@ pub struct Learning {
     pub before: Measurements,
     /// The baseline that approves it.
     pub baseline: String,
-    /// When the VM was told to relearn.
+    /// When the VM was told to relearn: by Compute Engine's clock where it says so.
     pub called: DateTime<Utc>,
     /// Whether Compute Engine took the call. Until that is known, nobody can say that anything was learned.
     pub taken: bool,

@@ -17,7 +17,7 @@ pub fn judge(report: &BootReport, subject: Subject<'_>, baselines: &[Baseline], 
     if report.actual.is_empty() {
         return Judgement::Unfit { reason: "it has no measurements".to_owned() };
     }
-    let union: Vec<Slot> = report.differences().iter().map(|difference| difference.slot).collect();
+    let union = registers(report);
     let mut nearest: Option<Miss> = None;
     for baseline in baselines {
         let miss = compare(baseline, &union, &report.actual, bar(baseline, subject, now));
@@ -31,6 +31,18 @@ pub fn judge(report: &BootReport, subject: Subject<'_>, baselines: &[Baseline], 
         }
     }
     Judgement::Unknown { nearest, looked_at: baselines.len() }
+}
+
+/// Whether a baseline has these very values, and is for this VM or may be, by a name or labels that are not known.
+pub fn may_be_known(report: &BootReport, subject: Subject<'_>, baselines: &[Baseline], now: DateTime<Utc>) -> bool {
+    let union = registers(report);
+    let approves = |baseline: &Baseline| compare(baseline, &union, &report.actual, None).distance() == 0;
+    let mut usable = baselines.iter().filter(|baseline| baseline.usable(now));
+    usable.any(|baseline| baseline.scope.may_include(subject) && approves(baseline))
+}
+
+fn registers(report: &BootReport) -> Vec<Slot> {
+    report.differences().iter().map(|difference| difference.slot).collect()
 }
 
 fn bar(baseline: &Baseline, subject: Subject<'_>, now: DateTime<Utc>) -> Option<String> {
@@ -64,6 +76,8 @@ fn compare(baseline: &Baseline, union: &[Slot], actual: &Measurements, barred: O
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -155,6 +169,30 @@ mod tests {
         let mut both = three;
         both["PCR_4_SHA256"] = json!({"hashAlgo": "SHA256", "pcrNum": "PCR_4", "value": long.base64()});
         assert_eq!(judged(&banks, &[baseline("b", both)]), KNOWN, "bank by bank");
+    }
+
+    #[test]
+    fn only_a_baseline_that_a_name_or_labels_may_bring_in_may_know_these_values() {
+        let seen = report(&[(0, 1), (4, 1)], &[(0, 1), (4, 2)]);
+        let vm = Vm { project: "p".into(), zone: "z".into(), id: 1, name: None };
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        for (may, register, fields) in [
+            (true, 2, json!({"names": ["web-*"]})),
+            (true, 2, json!({"projects": ["p"], "labels": {"os": "x"}})),
+            (false, 3, json!({"names": ["web-*"]})),
+            (false, 2, json!({"projects": ["q"]})),
+            (false, 2, json!({"projects": ["q"], "names": ["web-*"]})),
+            (false, 2, json!({"zones": ["y"], "labels": {"os": "x"}})),
+            (false, 2, json!({"names": ["web-*"], "expiresAt": "2020-01-01T00:00:00Z"})),
+        ] {
+            let mut json = json!({"PCR_0": pcr(0, 1), "PCR_4": pcr(4, register)});
+            json.as_object_mut().unwrap().extend(fields.as_object().cloned().unwrap_or_default());
+            let baselines = [baseline("b", json.clone())];
+            let subject = Subject { vm: &vm, name: None, labels: None };
+            assert_eq!(may_be_known(&seen, subject, &baselines, now), may, "{json}");
+            let other = Subject { name: Some("db-1"), labels: Some(&BTreeMap::new()), ..subject };
+            assert!(!may_be_known(&seen, other, &baselines, now), "{json}");
+        }
     }
 
     #[test]

@@ -328,7 +328,7 @@ mod tests {
         let time = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let report = Entry { vm, time, boot: Some(3), fact, log: LogLine::default() };
         let judgement = Judgement::Known { baseline: "b".into() };
-        let known = Assessment { judgement, usable: 1, unreported: vec![], subject_known: true };
+        let known = Assessment { judgement, usable: 1, unreported: vec![], may_be_known: false };
         let decision = Decision::Act(Action::Stop, "it failed".into(), None);
         Plan::new(&report, decision, &known, Under { mode: Mode::Stop, dry_run: false }, time).unwrap()
     }

@@ -17,8 +17,8 @@ pub struct Assessment {
     pub usable: usize,
     /// Registers that the approving baseline names and the report lacks.
     pub unreported: Vec<String>,
-    /// Whether the VM's name and labels are known, which baselines may ask for.
-    pub subject_known: bool,
+    /// Whether a baseline has the measurements that may be meant for VMs of its name or labels, which are not known.
+    pub may_be_known: bool,
 }
 
 /// What follows.
@@ -136,7 +136,7 @@ fn late(rules: &ActingConfig, known: &Assessment) -> Decision {
             known,
             "its late boot integrity check failed and no baseline knows its measurements",
         ),
-        Judgement::Unknown { .. } if known.usable > 0 && !known.subject_known => act(
+        Judgement::Unknown { .. } if known.may_be_known => act(
             Action::Relearn,
             "a baseline may be meant for VMs of its name or labels, which Compute Engine is asked for",
         ),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     fn known(judgement: Judgement) -> Assessment {
-        Assessment { judgement, usable: 1, unreported: vec![], subject_known: true }
+        Assessment { judgement, usable: 1, unreported: vec![], may_be_known: false }
     }
 
     fn good() -> Assessment {
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_vm_of_unknown_name_is_looked_up_before_its_baselines_are_judged() {
-        let unknown = Assessment { subject_known: false, ..bad() };
+        let unknown = Assessment { may_be_known: true, ..bad() };
         assert_eq!(says(Mode::RelearnOrReport, Fact::LateBoot(failed()), &unknown), "relearn");
         let rules = ActingConfig { stop_without_baselines: true, mode: Mode::RelearnOrStop, ..ActingConfig::default() };
         assert!(matches!(decide(&rules, &entry(Fact::LateBoot(failed())), &empty()), Decision::Act(Action::Stop, ..)));

@@ -50,7 +50,7 @@ impl Caps {
     /// # Errors
     /// The cap that is reached, and as a sentence.
     pub fn take(&mut self, limits: &Limits, project: &str, plan: &str, now: DateTime<Utc>) -> Result<(), WhyNot> {
-        self.recent.retain(|taken| taken.time > now - TimeDelta::hours(1));
+        self.forget_before(now - TimeDelta::hours(1));
         if self.recent.iter().any(|taken| taken.plan == plan) {
             return Ok(());
         }
@@ -89,11 +89,16 @@ impl Caps {
 
     /// Gives back the share of a plan that came to nothing. One of more than an hour ago is not known by its plan any
     /// more, and stays taken.
-    pub fn give_back(&mut self, plan: &str) {
+    pub fn give_back(&mut self, plan: &str, now: DateTime<Utc>) {
+        self.forget_before(now - TimeDelta::hours(1));
         let before = self.recent.len();
         self.recent.retain(|taken| taken.plan != plan);
         let found = self.recent.len() < before;
         self.overall = self.overall.saturating_sub(u64::from(found));
+    }
+
+    fn forget_before(&mut self, time: DateTime<Utc>) {
+        self.recent.retain(|taken| taken.time > time);
     }
 
     /// Sets all counts back.
@@ -138,17 +143,19 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_given_back_once_and_not_after_a_reset() {
+    fn a_share_is_given_back_once_and_not_after_a_reset_or_an_hour() {
         let mut caps = Caps::default();
         for (plan, second) in [("1", 0), ("2", 1)] {
             caps.take(&LIMITS, "p", plan, at(second)).unwrap();
         }
-        ["1", "1", "other"].into_iter().for_each(|plan| caps.give_back(plan));
+        ["1", "1", "other"].into_iter().for_each(|plan| caps.give_back(plan, at(1)));
         assert_eq!((caps.overall, caps.recent.len()), (1, 1));
         caps.reset("alice", at(2));
         caps.take(&LIMITS, "p", "3", at(3)).unwrap();
-        caps.give_back("2");
+        caps.give_back("2", at(3));
         assert_eq!(caps.overall, 1);
+        caps.give_back("3", at(3603));
+        assert_eq!((caps.overall, caps.recent.len()), (1, 0), "an hour ago");
     }
 
     proptest! {

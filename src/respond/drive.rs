@@ -406,7 +406,7 @@ impl<'a> Driver<'a> {
         // counted.
         if self.plan().counted
             && !self.plan().has_called()
-            && let Err(error) = self.responder.plans.give_back(self.plan()).await
+            && let Err(error) = self.responder.plans.give_back(self.plan(), now).await
         {
             tracing::warn!(error = chain(&error), "an answer's share of the caps could not be given back");
         }

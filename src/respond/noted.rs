@@ -38,7 +38,7 @@ impl Driver<'_> {
         let Some(call) = self.plan().call(action.label()) else { return Ok(()) };
         if action == Action::Relearn {
             let operation = call.operation.as_deref().map(crate::google::compute::last_part);
-            self.responder.tracker.relearn_taken(&report.vm, report.moment(), operation).await?;
+            self.responder.tracker.relearn_taken(&report.vm, report.moment(), operation, call.asked).await?;
         } else if let Some(check) = report.check() {
             let time = call.asked.or(call.taken).unwrap_or(call.since);
             let halted = Halted { action, check, report: report.moment(), time, taken: true };

@@ -185,10 +185,10 @@ impl Plans {
 
     /// Gives back a plan's share of the caps: nothing was changed for it. A dry run keeps the share of its own counts; one
     /// that became a dry run only since was counted among the real ones.
-    pub async fn give_back(&self, plan: &Plan) -> Result<(), StateError> {
+    pub async fn give_back(&self, plan: &Plan, now: DateTime<Utc>) -> Result<(), StateError> {
         let given_back = |mut stored: Option<Caps>| {
             if let Some(caps) = &mut stored {
-                caps.give_back(&plan.key());
+                caps.give_back(&plan.key(), now);
             }
             (stored, ())
         };

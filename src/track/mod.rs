@@ -20,7 +20,7 @@ use crate::integrity::finding::finding;
 use crate::integrity::judgement::Judgement;
 use crate::integrity::learning::Learning;
 use crate::integrity::lifecycle::{Step, Timer, step};
-use crate::integrity::matching::judge;
+use crate::integrity::matching::{judge, may_be_known};
 use crate::integrity::measurement::{Measurements, Slot};
 use crate::integrity::moment::Moment;
 use crate::integrity::record::{Action, Halted, Record};
@@ -162,7 +162,7 @@ impl Tracker {
         now: DateTime<Utc>,
     ) -> Result<Assessment, StateError> {
         let unfit = || Judgement::Unfit { reason: "it is no boot report".to_owned() };
-        let none = || Assessment { judgement: unfit(), usable: 0, unreported: Vec::new(), subject_known: false };
+        let none = || Assessment { judgement: unfit(), usable: 0, unreported: Vec::new(), may_be_known: false };
         Ok(self.assessed(entry, facts, now).await?.unwrap_or_else(none))
     }
 
@@ -171,11 +171,19 @@ impl Tracker {
         self.change(vm, |record| record.learning = Some(learning.clone())).await
     }
 
-    /// Compute Engine took the call to learn this boot, as this operation.
-    pub async fn relearn_taken(&self, vm: &Vm, boot: Moment, operation: Option<&str>) -> Result<(), StateError> {
+    /// Compute Engine took the call to learn this boot, as this operation. `asked`: when, if that says so: after a lost
+    /// answer, the attempt that was written down last is not the one that was taken.
+    pub async fn relearn_taken(
+        &self,
+        vm: &Vm,
+        boot: Moment,
+        operation: Option<&str>,
+        asked: Option<DateTime<Utc>>,
+    ) -> Result<(), StateError> {
         self.change(vm, |record| {
             if let Some(learning) = record.learning.as_mut().filter(|learning| learning.boot == boot) {
                 learning.taken = true;
+                learning.called = asked.unwrap_or(learning.called);
                 learning.operation = operation.map(str::to_owned);
             }
         })
@@ -379,7 +387,7 @@ impl Tracker {
                 .map(|baseline| unreported(&baseline.measurements, &report.actual))
                 .unwrap_or_default(),
             usable: baselines.iter().filter(|baseline| baseline.usable(now)).count(),
-            subject_known: subject.name.is_some() && subject.labels.is_some(),
+            may_be_known: may_be_known(report, subject, &baselines, now),
             judgement,
         }))
     }

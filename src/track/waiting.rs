@@ -1,46 +1,80 @@
 //! Boots whose late report is missing. Pure.
 //!
-//! A boot that follows puts off nothing: a VM that boots again and again without coming through has its first failed
-//! boot told when that one's time is up, and is watched from then on by the newest.
+//! A boot that follows puts off nothing, and says nothing about those before it: a late report that comes out of order
+//! may end the first, and its own shutdown the newest, while one between them hung. So each is kept until it is told or
+//! ended.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::integrity::entry::Entry;
 
-/// The first boot whose late report is missing, and the newest one after it.
+/// How many boots of a VM are waited for. Of more, the first, whose time is up next, and the newest are kept.
+const MOST: usize = 16;
+
+/// The boots of a VM whose late reports are missing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub(super) struct Waiting {
-    /// Until when the late report is waited for.
+    /// Until when the late report of the first is waited for.
     pub due: DateTime<Utc>,
-    /// The early report, which failed.
+    /// Its early report, which failed.
     pub early: Entry,
-    /// The newest of the boots since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    next: Option<Box<Waiting>>,
+    /// The boots since, the oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    later: Vec<Boot>,
+}
+
+/// One boot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Boot {
+    due: DateTime<Utc>,
+    early: Entry,
+}
+
+/// As it stands in the state store.
+#[derive(Deserialize)]
+struct Stored {
+    due: DateTime<Utc>,
+    early: Entry,
+    #[serde(default)]
+    later: Vec<Boot>,
+    /// The version before kept only the newest of the boots since.
+    #[serde(default)]
+    next: Option<Boot>,
+}
+
+impl From<Stored> for Waiting {
+    fn from(stored: Stored) -> Self {
+        Self { due: stored.due, early: stored.early, later: stored.next.into_iter().chain(stored.later).collect() }
+    }
 }
 
 impl Waiting {
     /// Nothing but this boot.
     pub(super) fn new(early: &Entry, due: DateTime<Utc>) -> Self {
-        Self { due, early: early.clone(), next: None }
+        Self { due, early: early.clone(), later: Vec::new() }
     }
 
-    /// The same, and another boot. One that is known keeps its time.
-    pub(super) fn with(mut self, other: Self) -> Self {
-        let next = self.next.take().map(|next| *next);
-        let mut boots: Vec<Self> = [Some(self), next, Some(other)].into_iter().flatten().collect();
+    /// The same, and those of another. One that is known keeps its time.
+    pub(super) fn with(self, other: Self) -> Self {
+        let mut boots: Vec<Boot> = self.boots().chain(other.boots()).collect();
         boots.sort_by_key(|boot| boot.early.time);
         boots.dedup_by_key(|boot| boot.early.time);
-        let newest = if boots.len() > 1 { boots.pop() } else { None };
-        let mut first = boots.remove(0);
-        first.next = newest.map(Box::new);
-        first
+        let Boot { due, early } = boots.remove(0);
+        boots.drain(..boots.len().saturating_sub(MOST - 1));
+        Self { due, early, later: boots }
     }
 
     /// What is still waited for after an entry of this time, which ended the boots until then.
     pub(super) fn after(self, time: DateTime<Utc>) -> Option<Self> {
-        if self.early.time > time { Some(self) } else { self.next.and_then(|next| next.after(time)) }
+        let mut boots = self.boots().filter(|boot| boot.early.time > time);
+        let Boot { due, early } = boots.next()?;
+        Some(Self { due, early, later: boots.collect() })
+    }
+
+    fn boots(self) -> impl Iterator<Item = Boot> {
+        std::iter::once(Boot { due: self.due, early: self.early }).chain(self.later)
     }
 }
 
@@ -63,16 +97,35 @@ mod tests {
     }
 
     #[test]
-    fn the_first_boot_keeps_its_time_and_the_newest_is_next_in_whatever_order_they_come() {
+    fn every_boot_keeps_its_time_in_whatever_order_they_come() {
         for order in [[0, 40, 80], [80, 40, 0], [40, 80, 0], [40, 0, 80]] {
             let [one, two, three] = order.map(boot);
-            let both = one.with(two).with(three).with(boot(80));
-            assert_eq!((both.early.time, both.due), (at(0), at(60)), "{order:?}");
-            let next = both.clone().after(at(30)).unwrap();
-            assert_eq!((next.early.time, next.due), (at(80), at(140)), "{order:?}");
-            assert_eq!((both.clone().after(at(-1)), both.after(at(80))), (Some(boot(0).with(boot(80))), None));
+            let all = one.with(two).with(three).with(boot(80));
+            let left = |time| all.clone().after(at(time)).map(|left| (left.early.time, left.due));
+            for (time, first) in [(-1, Some(0)), (0, Some(40)), (50, Some(80)), (80, None)] {
+                assert_eq!(left(time), first.map(|first| (at(first), at(first + 60))), "{order:?} {time}");
+            }
         }
         let again = Waiting { due: at(99), ..boot(0) };
         assert_eq!(boot(0).with(again), boot(0));
+    }
+
+    #[test]
+    fn of_too_many_boots_the_first_and_the_newest_are_kept() {
+        let all = (1..20).map(boot).fold(boot(0), Waiting::with);
+        let times: Vec<_> = all.boots().map(|boot| boot.early.time).collect();
+        let kept: Vec<_> = [0].into_iter().chain(5..20).map(at).collect();
+        assert_eq!(times, kept);
+    }
+
+    #[test]
+    fn what_the_version_before_stored_is_read() {
+        let mut stored = serde_json::to_value(boot(0)).unwrap();
+        assert_eq!(serde_json::from_value::<Waiting>(stored.clone()).unwrap(), boot(0));
+        stored["next"] = serde_json::to_value(boot(40)).unwrap();
+        assert_eq!(serde_json::from_value::<Waiting>(stored).unwrap(), boot(0).with(boot(40)));
+        let three = boot(0).with(boot(40)).with(boot(80));
+        let stored = serde_json::to_value(&three).unwrap();
+        assert_eq!(serde_json::from_value::<Waiting>(stored).unwrap(), three);
     }
 }

@@ -12,7 +12,8 @@ use sysdig_scc::track::{Followed, VmFacts};
 
 use crate::acting::{LATE, acting, answered, approve, compute, finding, is, late, store};
 use crate::acting_crash::{Bench, ended, entry, rules};
-use crate::fakes::compute_world::ComputeWorld;
+use crate::fakes::compute_world::{ComputeWorld, Fault};
+use crate::fakes::loopback::Answer;
 use crate::pubsub::push_entry;
 use crate::world::World;
 
@@ -27,6 +28,30 @@ fn just_now() -> Value {
     let mut report = late(3);
     report["timestamp"] = json!(Utc::now());
     report
+}
+
+/// The answer is lost, the same request is made again a minute later, and Compute Engine says when it took the first.
+#[tokio::test]
+async fn a_relearn_whose_answer_was_lost_is_of_when_it_was_taken() {
+    let bench = Bench::new(rules(Mode::RelearnOrReport)).await;
+    approve(&bench.store, "b", &late(3), json!({})).await;
+    bench.plan(&late(3)).await;
+    let taken = bench.now();
+    bench.compute.world().fails("relearn", [Fault::Does(Answer::Hang)]);
+    bench.dies().await;
+    let plan = bench.recovers().await;
+    assert_eq!(ended(&plan), ("done", "asked"));
+    let record = bench.tracker().record(&plan.report.vm).await.unwrap().unwrap();
+    assert_eq!(record.learning.unwrap().called, taken);
+    let mut before_the_retry = late(4);
+    before_the_retry["timestamp"] = json!(taken + TimeDelta::seconds(30));
+    let followed = bench.tracker().follow(&entry(&before_the_retry), VmFacts::default(), bench.now()).await.unwrap();
+    let Followed::Changes(changes) = followed else { panic!("{followed:?}") };
+    let lost = |change: &FindingChange| match change {
+        FindingChange::Raise { finding, .. } => finding.category.contains("Not Approved"),
+        _ => false,
+    };
+    assert!(changes.iter().any(lost), "its policy is the one from before: {changes:?}");
 }
 
 #[tokio::test]
@@ -130,6 +155,7 @@ async fn a_failure_that_passed_before_it_could_be_told_announces_no_answer() {
 #[tokio::test]
 async fn a_boot_that_was_learned_in_the_approved_ones_place_is_said_to_be() {
     let compute = compute();
+    compute.world().asked = Some("2026-11-20T11:12:00Z".to_owned());
     let world = acting(&compute, "relearn-or-report", &[]).await;
     approve(&store(&world).await, "november", &late(3), json!({})).await;
     push_entry(&world, &late(3)).await;

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use sysdig_scc::config::Env;
 use sysdig_scc::config::state::StateConfig;
 use sysdig_scc::finding::FindingChange;
 use sysdig_scc::google::TokenSource;
 use sysdig_scc::integrity::baseline::Baseline;
+use sysdig_scc::integrity::entry::{BootReport, Fact, LogLine, Vm};
 use sysdig_scc::integrity::judgement::Judgement;
 use sysdig_scc::integrity::words::boot_report;
 use sysdig_scc::integrity::{Check, Entry, Reading, read};
@@ -182,6 +184,75 @@ async fn an_early_failure_without_a_late_report_becomes_a_finding_of_its_own() {
         panic!()
     };
     assert!(matches!(changes[..], [FindingChange::Close { .. }]), "{changes:?}");
+}
+
+/// What comes of a boot whose early check failed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fate {
+    Hangs,
+    GoesOn,
+    /// It is shut down, for good when no boot follows.
+    IsStopped,
+}
+
+/// A start, a failed early report, and what came of it, for each boot.
+fn entries_of(fates: &[Fate]) -> Vec<Entry> {
+    let report = |passed| BootReport { stated: Some(passed), ..BootReport::default() };
+    let mut entries = Vec::new();
+    for (boot, fate) in (1..).zip(fates) {
+        let end = match fate {
+            Fate::Hangs => None,
+            Fate::GoesOn => Some((30, Fact::LateBoot(report(true)))),
+            Fate::IsStopped => Some((40, Fact::Shutdown)),
+        };
+        for (second, fact) in [(0, Fact::Startup), (5, Fact::EarlyBoot(report(false)))].into_iter().chain(end) {
+            let vm = Vm { project: "p".into(), zone: "z".into(), id: 1, name: None };
+            let time = DateTime::from_timestamp(1_800_000_000 + boot * 60 + second, 0).unwrap();
+            let log = LogLine::default();
+            entries.push(Entry { vm, time, boot: u64::try_from(boot).ok(), fact, log });
+        }
+    }
+    entries
+}
+
+/// The boots that are told not to have completed after these entries, which came before the time of any was up.
+async fn told_as_incomplete(entries: &[Entry]) -> Vec<u64> {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
+    let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10));
+    let came = DateTime::from_timestamp(1_800_000_300, 0).unwrap();
+    for entry in entries {
+        tracker.follow(entry, VmFacts::default(), came).await.unwrap();
+    }
+    let (later, mut told) = (came + TimeDelta::hours(1), Vec::new());
+    for _ in entries {
+        for incomplete in tracker.overdue(later).await.unwrap() {
+            let Followed::Changes(changes) = tracker.follow(&incomplete, VmFacts::default(), later).await.unwrap()
+            else {
+                panic!("{incomplete:?}")
+            };
+            assert!(matches!(changes[..], [FindingChange::Raise { .. }]), "{changes:?}");
+            tracker.overdue_written(&incomplete).await.unwrap();
+            told.extend(incomplete.boot);
+        }
+    }
+    told
+}
+
+proptest! {
+    #[test]
+    fn every_boot_that_hung_is_told_in_whatever_order_the_entries_came(
+        (fates, entries) in prop::collection::vec(
+            prop::sample::select(vec![Fate::Hangs, Fate::GoesOn, Fate::IsStopped]), 1..6,
+        ).prop_flat_map(|fates| (Just(fates.clone()), Just(entries_of(&fates)).prop_shuffle()))
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let told = runtime.block_on(told_as_incomplete(&entries));
+        let came_through = fates.iter().rposition(|fate| *fate == Fate::GoesOn).map_or(0, |last| last + 1);
+        let for_good = usize::from(fates.last() == Some(&Fate::IsStopped));
+        let hung: Vec<u64> = (came_through + 1..=fates.len() - for_good).map(|boot| boot as u64).collect();
+        prop_assert_eq!(told, hung);
+    }
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ impl Case {
         let log =
             LogLine { log_id: INTEGRITY_LOG.to_owned(), container: "projects/p".to_owned(), ..LogLine::default() };
         let entry = Entry { vm, time: DateTime::UNIX_EPOCH, boot: Some(1), fact, log };
-        Self { told, entry, known: Assessment { judgement, usable, unreported: Vec::new(), subject_known: true } }
+        Self { told, entry, known: Assessment { judgement, usable, unreported: Vec::new(), may_be_known: false } }
     }
 
     fn follows(&self, rules: &ActingConfig) -> String {
