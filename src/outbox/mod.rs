@@ -49,7 +49,7 @@ pub enum StoreError {
     Full(#[source] rusqlite::Error),
     /// What is left on the device is needed for delivering what is in the outbox.
     #[error(
-        "the outbox's disk has {free} bytes left, of which delivering takes {kept}; there is no room for {asked} bytes, \
+        "the outbox's disk is too full: it has {free} bytes left, of which delivering takes {kept}; there is no room for {asked} bytes, \
          written to the log and to the file"
     )]
     NoRoom {

@@ -68,8 +68,9 @@ async fn a_full_disk_is_told_and_survived() {
     let (mut filled, mut full_since) = (0, None::<Instant>);
     let filling = async {
         while full_since.is_none_or(|since| since.elapsed() < Duration::from_secs(1)) {
-            match world.sends(batch(filled..filled + 100)).await {
-                (200, _) => (filled, full_since) = (filled + 100, None),
+            // Smaller than what has to fit into a disk that is not full.
+            match world.sends(batch(filled..filled + 20)).await {
+                (200, _) => (filled, full_since) = (filled + 20, None),
                 (503, _) => {
                     full_since.get_or_insert_with(Instant::now);
                     tokio::time::sleep(Duration::from_millis(50)).await;
