@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::cache::Lookups;
 use super::instance::facts;
 use super::judge::{Answer, Judged, judge};
-use super::marks::{ANOTHER, leave_node, leave_pod, not_in, not_on, other_host};
+use super::marks::{ANOTHER, is_its_node, leave_node, leave_pod, not_in, not_on, other_host};
 use super::pauses::{Pauses, wait_after};
 use super::projects::{Matching, Projects, passes, switched_off, unnumbered};
 use super::questions::{Question, for_host, not_found, questions};
@@ -128,6 +128,8 @@ impl Inner {
     /// The event's instance.
     async fn find(this: &Arc<Self>, subject: &Subject, found: &mut Enriched) -> Result<bool, Gap> {
         if let Some(node) = &found.node
+            && !found.pod_is_sure
+            && !is_its_node(node, subject)
             && let Some(gap) = this.projects.contradict(node, subject).await
         {
             if gap.label == ANOTHER {

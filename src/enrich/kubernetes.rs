@@ -142,7 +142,6 @@ impl Enricher for KubernetesEnricher {
                 let (read, its_node) = Inner::placed(&self.0, namespace, pod, subject).await;
                 gaps.extend(read.gaps);
                 found.pod_is_sure = read.found.as_ref().is_some_and(|found| found.marks.has_container(subject));
-                found.cluster_is_sure = self.0.cluster.is_some() && self.0.cluster == subject.cluster;
                 found.workload = read.found.map(|found| found.workload);
                 of_node = its_node;
             }
@@ -244,9 +243,10 @@ impl Inner {
             return (None, None);
         }
         let node = Self::node_of(this, &workload.node, subject).await;
-        // A pod on another machine is another pod.
+        // A pod on another machine is another pod, unless its container is the event's: then that of the machine is all that
+        // is not believed.
         if let Some(gap) = node.gaps.iter().find(|gap| gap.label == ANOTHER) {
-            return (Some(gap.clone()), None);
+            return if marks.has_container(subject) { (None, Some(node)) } else { (Some(gap.clone()), None) };
         }
         // Its address may be another network's node's: one of GKE is called as nothing else.
         let own = node.found.as_ref().is_some_and(|node| is_its_node(node, subject));

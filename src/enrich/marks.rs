@@ -220,9 +220,9 @@ pub(super) fn another(what: String, how: &str) -> Gap {
     Gap { text, label: ANOTHER, transient: false, pause: None }
 }
 
-/// When the machine that a pod of that name is on is another cluster's or cloud's than the event's: nothing is said of the
-/// pod, nor of its node. What a sensor calls its cluster may be any word, and counts only where nothing else says that
-/// the machine is the event's.
+/// When the machine that a pod of that name is on is another cloud's than the event's host: nothing is said of the pod, nor of
+/// its node. What a sensor calls its cluster may be any word, and does not count: `KUBERNETES_CLUSTER` tells which events
+/// are asked about.
 pub(super) fn not_in(instance: &Instance, by: FoundBy, subject: &Subject, found: &mut Enriched) -> Option<Gap> {
     let of_pod = matches!(by, FoundBy::Node | FoundBy::NodeName) && subject.node.is_none() && !found.pod_is_sure;
     let workload = found.workload.as_ref().filter(|_| of_pod)?;
@@ -232,13 +232,7 @@ pub(super) fn not_in(instance: &Instance, by: FoundBy, subject: &Subject, found:
     if addressed || is(&subject.instance_id, id) || is(&subject.instance_name, name) || is(&subject.host_name, name) {
         return None;
     }
-    let its = instance.cluster.as_ref().map(|cluster| &cluster.name);
-    let other = its.zip(subject.cluster.as_ref()).filter(|(its, ours)| its != ours && !found.cluster_is_sure);
-    let how = match (foreign_host(subject), other) {
-        (Some(host), _) => is_elsewhere(workload, host),
-        (None, Some((its, ours))) => format!("is on {name}, a node of the cluster {its}, and the event's is {ours}"),
-        (None, None) => return None,
-    };
+    let how = is_elsewhere(workload, foreign_host(subject)?);
     let gap = another(format!("pod {}/{}", workload.namespace, workload.pod), &how);
     (found.node, found.workload) = (None, None);
     Some(gap)

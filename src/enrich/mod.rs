@@ -45,9 +45,6 @@ pub struct Enriched {
     /// Whether the pod has the event's container, and so is the event's, whatever its host calls itself.
     #[serde(skip)]
     pub pod_is_sure: bool,
-    /// Whether the settings call the cluster that was asked as the event does, whatever Google calls it.
-    #[serde(skip)]
-    pub cluster_is_sure: bool,
     /// The Kubernetes node, when the API server knows it.
     pub node: Option<Node>,
     /// The project's id and number, when both are known.

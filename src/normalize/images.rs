@@ -1,9 +1,12 @@
 //! The name of a container's image, put together from its repository and its tag.
 
 /// How what is told of an image is called: its repository, its tag, its digest.
-const REPOSITORY: [&str; 2] = ["container.image.repo", "container.image.repository"];
-const TAG: &str = "container.image.tag";
+pub(super) const REPOSITORY: [&str; 2] = ["container.image.repo", "container.image.repository"];
+pub(super) const TAG: &str = "container.image.tag";
 const DIGEST: &str = "container.image.digest";
+
+/// What Docker calls the repository or the tag of an image that has none.
+pub(super) const UNNAMED: &str = "<none>";
 
 /// What one source tells of an image.
 struct Told<'f> {

@@ -100,8 +100,8 @@ pub(super) fn is_on_host(fields: &Facts, labels: &Facts, id: Option<&str>) -> bo
 
 fn container(pick: &impl Fn(&[&str]) -> Option<String>, id: Option<String>) -> Container {
     let id = id.or_else(|| pick(&["container.id", "containerd.id"])).filter(|id| id != "host");
-    let repository = pick(&["container.image.repo", "container.image.repository"]);
-    let tag = pick(&["container.image.tag"]);
+    let named = |names: &[&str]| pick(names).filter(|name| name != images::UNNAMED);
+    let (repository, tag) = (named(&images::REPOSITORY), named(&[images::TAG]));
     let image = match (repository, tag) {
         (Some(repository), Some(tag)) => Some(images::named(repository, &tag)),
         (repository, _) => pick(&["container.image", "container.image.name"])

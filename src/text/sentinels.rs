@@ -9,7 +9,7 @@ pub(crate) fn meaningful(text: &str) -> Option<&str> {
         3 => text.eq_ignore_ascii_case("n/a"),
         4 => matches!(text, "<NA>" | "<na>" | "null" | "NULL"),
         5 => matches!(text, "<nil>" | "<N/A>"),
-        6 => matches!(text, "<null>" | "<none>"),
+        6 => text == "<null>",
         14.. => text.starts_with('\\') && is_escaped_sentinel(text),
         _ => false,
     };
@@ -28,9 +28,7 @@ mod tests {
 
     #[test]
     fn ways_of_saying_nothing_are_no_values() {
-        for nothing in
-            ["", "  ", "<NA>", "\\u003cNA\\u003e", "\\\\u003cNA\\\\u003e", "null", "N/A", "n/a", "<nil>", "<none>"]
-        {
+        for nothing in ["", "  ", "<NA>", "\\u003cNA\\u003e", "\\\\u003cNA\\\\u003e", "null", "N/A", "n/a", "<nil>"] {
             assert_eq!(meaningful(nothing), None, "{nothing:?}");
         }
         assert_eq!(meaningful(" bash "), Some("bash"));

@@ -195,7 +195,6 @@ async fn a_pod_of_the_same_name_elsewhere_is_not_the_event_s() {
             "42:01:0a:00:00:0b",
             "it is on node-b, and the event's host is gke-stage",
         ),
-        (json!({"kubernetes.cluster.name": "stage"}), "", "a node of the cluster prod, and the event's is stage"),
         (json!({"kubernetes.node.name": "node-b", "gcp.projectName": "other"}), "", "and the event's was in other"),
     ] {
         let ground = Ground::new();
@@ -214,12 +213,14 @@ async fn a_pod_of_the_same_name_elsewhere_is_not_the_event_s() {
 
 /// A sensor calls its cluster as it was told to.
 #[tokio::test]
-async fn what_a_cluster_is_called_does_not_outweigh_what_the_machine_is_called() {
+async fn what_a_sensor_calls_its_cluster_contradicts_nothing() {
     let ground = Ground::new();
     ground.compute.state().projects[0].2[1]["labels"] = json!({"goog-k8s-cluster-name": "prod-eu"});
     for (labels, mac) in [
+        (json!({}), ""),
         (json!({"host.hostName": "node-b"}), ""),
         (json!({"container.id": "bbbbbbbbbbbb"}), ""),
+        (json!({"container.id": "bbbbbbbbbbbb", "gcp.projectName": "other"}), ""),
         (json!({"kubernetes.node.name": "node-b"}), ""),
         (json!({"gcp.location": "us-central1", "gcp.projectId": "289600000042", "host.hostName": "node-b"}), ""),
         (json!({}), "42:01:0a:00:00:0b"),

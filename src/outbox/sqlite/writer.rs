@@ -164,8 +164,8 @@ impl Writer {
         for command in std::mem::take(waiting) {
             match command.bytes() {
                 Some(bytes) if !space.holds(taken + bytes) => {
-                    self.short |= is_full || space.may_hold(bytes);
-                    let error = space.refusal(bytes);
+                    self.short |= is_full || space.may_hold(taken + bytes);
+                    let error = space.refusal(taken + bytes);
                     command.refuse(&crate::causes::chain(&error));
                     first.get_or_insert(error);
                 }
@@ -190,7 +190,7 @@ impl Writer {
             tracing::error!(
                 error,
                 path = %self.path.display(),
-                "a delivery does not fit on the outbox's volume; its sender is told 503",
+                "a delivery does not fit on the outbox's volume now; its sender is told 503",
             );
         }
     }
