@@ -29,7 +29,8 @@ const REFUSED_STATE: Duration = Duration::from_secs(60);
 /// be changed later.
 const LOOK_AGAIN: u32 = 3;
 
-/// The same where the resource is known, and only what belongs to it is not: a workload may be told as its replica set.
+/// The same where the resource is known, and only what belongs to it is not: a workload may be told as its replica set, and
+/// a machine may have a twin in a project that did not answer.
 const LOOK_AGAIN_FOR_MORE: u32 = 1;
 
 /// A look-up that asks for a longer pause is tried again after this one, and the finding goes out without it.

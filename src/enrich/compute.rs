@@ -4,7 +4,7 @@
 //! the internal address; what no filter finds, addresses and full host names, in an inventory. Which of those that
 //! answer it was is decided in `judge`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::cache::Lookups;
 use super::instance::facts;
+use super::inventory::Inventory;
 use super::judge::{Answer, Judged, judge};
 use super::marks::{ANOTHER, is_its_node, leave_node, leave_pod, not_in, not_on, other_host};
 use super::pauses::{Pauses, wait_after};
@@ -25,7 +26,7 @@ use crate::causes::chain;
 use crate::config::enrich::Keep;
 use crate::event::location::is_zone;
 use crate::google::ApiError;
-use crate::google::compute::{self, Compute, Place, Project, Scope, last_part};
+use crate::google::compute::{self, Compute, Project, Scope};
 use crate::google::resource_manager::ResourceManager;
 
 /// Calls to Compute at once.
@@ -68,14 +69,6 @@ struct Inner {
 
 /// Instances, and the zones that did not answer.
 type Listed<T> = (Vec<T>, Vec<String>);
-
-/// Instances by internal address and by the host name they were given, and the zones that did not answer.
-#[derive(Debug)]
-struct Inventory {
-    places: HashMap<String, Vec<Place>>,
-    unreachable: Vec<String>,
-    made: Instant,
-}
 
 impl ComputeEnricher {
     /// Looks in `place`. `names` is asked for a project's number where Compute does not say it.
@@ -168,12 +161,15 @@ impl Inner {
                 asked => asked?,
             };
             match asked {
-                Judged::It(instance) => match not_in(&instance, question.by, subject, found) {
+                Judged::It(instance, doubt) => match not_in(&instance, question.by, subject, found) {
                     Some(gap) => {
                         asked_for.pop();
                         super::note(found, gap);
                     }
                     None => {
+                        if let Some(gap) = doubt {
+                            super::note(found, gap);
+                        }
                         this.take(*instance, question.by, found).await;
                         return Ok(true);
                     }
@@ -215,8 +211,8 @@ impl Inner {
         // Whose full name is in another domain calls itself anything: that is not worth an inventory.
         let Some(host) = host.filter(|host| !host.contains('.')) else { return false };
         match Self::ask(this, &for_host(host, subject, projects), subject).await {
-            Ok(Judged::It(instance)) => {
-                if let Some(gap) = leave_pod(found, host) {
+            Ok(Judged::It(instance, doubt)) => {
+                for gap in leave_pod(found, host).into_iter().chain(doubt) {
                     super::note(found, gap);
                 }
                 this.take(*instance, FoundBy::Name, found).await;
@@ -429,7 +425,7 @@ impl Inner {
         let look_up = async move {
             let _permit = inner.calls.acquire().await;
             let (places, unreachable) = inner.list(&name, None).await.map_err(|error| inner.failed(&name, &error))?;
-            Ok(Some(inventory(places, unreachable)))
+            Ok(Some(Inventory::new(places, unreachable, Instant::now())))
         };
         this.inventories.find(project.to_owned(), look_up).await.map_err(|gap| Gap::clone(&gap))
     }
@@ -440,14 +436,13 @@ impl Inner {
         // What is not in it may have been made since: an inventory knows of what is missing no longer than a miss is kept.
         // Host names of other places are missing for good, and not worth all instances every time.
         let by_address = question.by == FoundBy::Address;
-        let lacks = |inventory: &Arc<Inventory>| by_address && !inventory.places.contains_key(&question.text);
+        let lacks = |inventory: &Arc<Inventory>| by_address && !inventory.has(&question.text);
         if known.as_ref().is_some_and(|known| lacks(known) && known.made + this.place.keep.missed < asked) {
             this.inventories.forget(project).await;
             known = Self::inventory(this, project).await?;
         }
         let Some(inventory) = known else { return Ok((Vec::new(), Vec::new())) };
-        let known = inventory.places.get(&question.text).into_iter().flatten();
-        let mut places: Vec<(&str, &str)> = known.map(|place| (last_part(&place.zone), place.name.as_str())).collect();
+        let mut places = inventory.of(&question.text);
         // The address may be another machine's by now.
         let seen = this.sightings.since(project, &question.text, inventory.made).await;
         let seen = seen.as_ref().map(|seen| (seen.zone.as_str(), seen.name.as_str()));
@@ -503,17 +498,4 @@ fn is_nowhere(error: &ApiError) -> bool {
 
 fn both(project: &Project) -> super::Project {
     super::Project { id: project.id.clone(), number: project.number.0.clone() }
-}
-
-fn inventory(all: Vec<Place>, unreachable: Vec<String>) -> Inventory {
-    let mut places = HashMap::<String, Vec<Place>>::new();
-    for place in all {
-        for interface in &place.network_interfaces {
-            places.entry(interface.network_ip.clone()).or_default().push(place.clone());
-        }
-        if !place.hostname.is_empty() {
-            places.entry(place.hostname.to_ascii_lowercase()).or_default().push(place.clone());
-        }
-    }
-    Inventory { places, unreachable, made: Instant::now() }
 }

@@ -46,8 +46,9 @@ impl Answer {
 /// What an answer means for one event.
 #[derive(Debug, PartialEq)]
 pub(super) enum Judged {
-    /// It was this one.
-    It(Box<Instance>),
+    /// It was this one. Name and address, or the cluster, say so, but a project that could not be asked may have another one
+    /// of which they say the same: why that is not known.
+    It(Box<Instance>, Option<Gap>),
     /// The one of that name is another machine: a sentence about it.
     Another(String),
     /// There is none.
@@ -77,10 +78,15 @@ impl Asked<'_> {
 pub(super) fn judge(answer: &Answer, asked: Asked<'_>, subject: &Subject) -> Result<Judged, Gap> {
     let by = asked.by;
     let (open, address) = (answer.open.as_ref().or(answer.partial.as_ref()), subject.address);
-    let it = |instance: &Instance| Ok(Judged::It(Box::new(instance.clone())));
+    // Projects that were made alike have names and addresses in common; zones of one project hardly ever do.
+    let twins = answer.open.as_ref();
+    let it = |instance: &Instance, unasked: Option<&Gap>| {
+        let doubt = unasked.map(|gap| Gap { text: unsure(gap, instance), ..gap.clone() });
+        Ok(Judged::It(Box::new(instance.clone()), doubt))
+    };
     // Nobody else has an event's own id.
     if let ([one], FoundBy::Id) = (answer.instances.as_slice(), by) {
-        return it(one);
+        return it(one, None);
     }
     // One that may be it goes before any that is not.
     let (mut possible, mut others) = (Vec::new(), Vec::new());
@@ -94,19 +100,19 @@ pub(super) fn judge(answer: &Answer, asked: Asked<'_>, subject: &Subject) -> Res
         ([], Some(gap)) => Err(gap.clone()),
         ([], None) => Ok(others.into_iter().next().map_or(Judged::Nobody, Judged::Another)),
         // Nobody else is in the place of a node.
-        ([one], _) if by == FoundBy::Node => Ok(match another_node(one, subject) {
-            Some(sentence) => Judged::Another(sentence),
-            None => Judged::It(Box::new((*one).clone())),
-        }),
+        ([one], _) if by == FoundBy::Node => match another_node(one, subject) {
+            Some(sentence) => Ok(Judged::Another(sentence)),
+            None => it(one, None),
+        },
         ([one], None) if contradicts(one, address) => Ok(Judged::Another(another(one, address))),
         ([one], Some(gap)) if contradicts(one, address) => Err(gap.clone()),
-        ([one], None) => it(one),
+        ([one], None) => it(one, None),
         ([one], Some(gap)) => match is_confirmed(one, by, subject) {
-            true => it(one),
+            true => it(one, twins),
             false => Err(Gap { text: doubt(gap, one), ..gap.clone() }),
         },
         (several, _) => match (with_address(several, address), open.filter(|gap| gap.transient)) {
-            (Some(one), _) => it(one),
+            (Some(one), _) => it(one, twins),
             // The one with the address may be in the project that did not answer.
             (None, Some(gap)) if address.is_some() => Err(gap.clone()),
             (None, _) => Err(ambiguous(several.len(), asked.text)),
@@ -159,9 +165,13 @@ fn another_node(instance: &Instance, subject: &Subject) -> Option<String> {
     contradicts(instance, subject.address).then(|| another(instance, subject.address))
 }
 
-/// Whether something besides what was asked for says that it is this one.
+/// Whether something besides what was asked for says that it is this one. The cluster says little of an address: networks
+/// that were made alike have the same, and so have clusters.
 fn is_confirmed(instance: &Instance, by: FoundBy, subject: &Subject) -> bool {
-    let address = subject.address.filter(|_| by != FoundBy::Address).map(|address| address.to_string());
+    if by == FoundBy::Address {
+        return false;
+    }
+    let address = subject.address.map(|address| address.to_string());
     let cluster = instance.cluster.as_ref().map(|cluster| &cluster.name);
     address.is_some_and(|address| instance.addresses.contains(&address))
         || (cluster.is_some() && cluster == subject.cluster.as_ref())
@@ -189,6 +199,11 @@ fn another(instance: &Instance, address: Option<Ipv4Addr>) -> String {
 fn doubt(gap: &Gap, instance: &Instance) -> String {
     let Instance { name, project, .. } = instance;
     format!("{}; whether it was {name} of project {project} is not known", gap.text)
+}
+
+fn unsure(gap: &Gap, instance: &Instance) -> String {
+    let Instance { name, project, .. } = instance;
+    format!("{}; whether there is another {name} like that of project {project} is not known", gap.text)
 }
 
 fn ambiguous(count: usize, asked: &str) -> Gap {
@@ -221,7 +236,9 @@ mod tests {
     fn judged(instances: &[Instance], open: Option<bool>, by: FoundBy, subject: &Subject) -> Result<String, String> {
         let answer = Answer { instances: instances.to_vec(), open: open.map(gap), ..Answer::nobody(Instant::now()) };
         match judge(&answer, Asked { by, text: "db-1", location: None }, subject) {
-            Ok(Judged::It(instance)) => Ok(instance.id),
+            Ok(Judged::It(instance, doubt)) => {
+                Ok(doubt.map_or(instance.id.clone(), |_| format!("{} likely", instance.id)))
+            }
             Ok(Judged::Another(_)) => Ok("another".into()),
             Ok(Judged::Nobody) => Ok("nobody".into()),
             Err(gap) => Err(format!("{} {}", gap.text, gap.transient)),
@@ -247,11 +264,14 @@ mod tests {
             (&unnumbered, None, FoundBy::Name, address("10.0.0.2"), found("2")),
             (&ours, Some(true), FoundBy::Name, address(""), doubt(true)),
             (&ours, Some(false), FoundBy::Name, address(""), doubt(false)),
-            (&ours, Some(false), FoundBy::Name, address("10.0.0.1"), found("1")),
+            (&ours, Some(false), FoundBy::Name, address("10.0.0.1"), found("1 likely")),
+            (&ours, Some(true), FoundBy::Name, address("10.0.0.1"), found("1 likely")),
             (&ours, Some(true), FoundBy::Name, address("10.0.0.2"), lost(true)),
-            (&ours, Some(false), FoundBy::Name, cluster("prod"), found("1")),
+            (&ours, Some(false), FoundBy::Name, cluster("prod"), found("1 likely")),
             (&ours, Some(false), FoundBy::Name, cluster("fleet"), doubt(false)),
             (&ours, Some(false), FoundBy::Address, address("10.0.0.1"), doubt(false)),
+            (&ours, Some(false), FoundBy::Address, in_cluster("prod"), doubt(false)),
+            (&ours, Some(true), FoundBy::Node, address("10.0.0.1"), found("1")),
             (&ours, None, FoundBy::Address, address("10.0.0.1"), found("1")),
             (&ours, None, FoundBy::Address, in_cluster("prod"), found("1")),
             (&ours, None, FoundBy::Address, in_cluster("other"), found("another")),
@@ -275,7 +295,10 @@ mod tests {
         let judged = |by, subject: &Subject| judge(&answer, asked(by), subject).is_ok();
         let address = Subject { address: "10.0.0.1".parse().ok(), ..Subject::default() };
         assert!(!judged(FoundBy::Name, &Subject::default()) && !judged(FoundBy::Address, &address));
-        assert!(judged(FoundBy::Name, &address) && judged(FoundBy::Id, &Subject::default()));
+        assert!(judged(FoundBy::Id, &Subject::default()));
+        // Not with the same address, too.
+        let named = judge(&answer, asked(FoundBy::Name), &address);
+        assert!(matches!(named, Ok(Judged::It(_, None))), "{named:?}");
     }
 
     #[test]
@@ -285,7 +308,8 @@ mod tests {
         let ambiguous = || Err("2 instances answer to db-1; which one it was is not known false".to_owned());
         for (open, mac, expected) in [
             (None, "10.0.0.2", Ok("2".to_owned())),
-            (Some(true), "10.0.0.2", Ok("2".to_owned())),
+            (Some(true), "10.0.0.2", Ok("2 likely".to_owned())),
+            (Some(false), "10.0.0.2", Ok("2 likely".to_owned())),
             (None, "10.0.0.3", ambiguous()),
             (Some(false), "10.0.0.3", ambiguous()),
             (Some(true), "10.0.0.3", Err("acme2 was not asked true".to_owned())),
@@ -314,7 +338,7 @@ mod tests {
         ] {
             let answer = Answer { instances, ..Answer::nobody(Instant::now()) };
             let told = match judge(&answer, Asked { by, text: "db-1", location }, &subject) {
-                Ok(Judged::It(instance)) => instance.id,
+                Ok(Judged::It(instance, _)) => instance.id,
                 Ok(Judged::Another(sentence)) => sentence,
                 other => panic!("{other:?}"),
             };

@@ -8,6 +8,7 @@ pub mod compute;
 mod failure;
 pub mod images;
 mod instance;
+mod inventory;
 mod judge;
 pub mod kubernetes;
 pub mod login;

@@ -6,6 +6,8 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::Value;
 
+use crate::text::surrogates;
+
 /// With padding or without: what cannot be decoded is kept as it came, and could not be searched for tokens.
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -71,12 +73,16 @@ pub fn data_of(bytes: &[u8]) -> Item {
     if bytes.is_empty() {
         return Item::NoData;
     }
-    match serde_json::from_slice(bytes) {
+    match read(bytes) {
         Ok(value) => Item::Entry(value),
         Err(error) => {
             Item::Unreadable { reason: format!("the message's data is not JSON: {error}"), body: bytes.to_owned() }
         }
     }
+}
+
+fn read(bytes: &[u8]) -> serde_json::Result<Value> {
+    std::str::from_utf8(bytes).map_or_else(|_| serde_json::from_slice(bytes), surrogates::read)
 }
 
 /// Whether this is a push in its wrapper.

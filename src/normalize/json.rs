@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::text::sentinels::meaningful;
+use crate::text::surrogates;
 
 /// A JSON value, borrowed where no escape had to be undone.
 #[derive(Debug, Clone, PartialEq)]
@@ -252,6 +253,48 @@ impl<'de> Visitor<'de> for Reader {
     }
 }
 
+/// What is made of a JSON text's value; of one that holds half a surrogate, read with the replacement character for it.
+///
+/// # Errors
+/// When it cannot be read for another reason.
+pub(crate) fn read<T>(text: &str, make: impl FnOnce(&Json<'_>) -> T) -> serde_json::Result<T> {
+    match serde_json::from_str(text) {
+        Ok(json) => Ok(make(&json)),
+        Err(error) => match surrogates::mended(text) {
+            Some(mended) => serde_json::from_str(&mended).map(|json| make(&json)),
+            None => Err(error),
+        },
+    }
+}
+
+/// A name within what was read already, where half a surrogate is no matter: no name that is asked for holds one.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_borrowed_bytes<E>(self, name: &'de [u8]) -> Result<Self::Value, E> {
+                Ok(Name(String::from_utf8_lossy(name)))
+            }
+
+            fn visit_bytes<E>(self, name: &[u8]) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(String::from_utf8_lossy(name).into_owned())))
+            }
+        }
+
+        // As text, half a surrogate would be refused.
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
 /// The members of an object as they were written; none when the text is no object.
 pub(crate) fn raw_members(text: &str) -> Vec<(Cow<'_, str>, &str)> {
     struct Members;
@@ -265,8 +308,8 @@ pub(crate) fn raw_members(text: &str) -> Vec<(Cow<'_, str>, &str)> {
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut members = Vec::new();
-            while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                members.push((key, value.get()));
+            while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                members.push((name, value.get()));
             }
             Ok(members)
         }

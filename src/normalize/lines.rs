@@ -1,6 +1,6 @@
 //! A delivery of several values: in a row, one a line, or in the lines of a log.
 
-use super::json::Json;
+use super::json;
 use super::values::Values;
 use super::{Element, Elements, Ignored, RECORD, heads, unreadable, values, wrapped};
 
@@ -136,9 +136,9 @@ fn bare(line: &[u8]) -> &[u8] {
 
 /// What a program said in its log, when that is no event: words, or an object of its own.
 fn said(values: &Values<'_>) -> Element {
-    let object = values.found.first().and_then(|value| serde_json::from_str::<Json<'_>>(value).ok());
-    match object {
-        Some(object) => Element::Unknown { kind: Ignored::Unrecognised, members: wrapped::names(&object) },
+    let members = values.found.first().and_then(|value| json::read(value, wrapped::names).ok());
+    match members {
+        Some(members) => Element::Unknown { kind: Ignored::Unrecognised, members },
         None => Element::Ignored(Ignored::Unrecognised),
     }
 }

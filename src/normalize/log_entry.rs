@@ -12,7 +12,7 @@ use crate::attest::gotpm;
 use crate::event::Event;
 use crate::integrity::envelope::{self, Item};
 use crate::integrity::{Foreign, Reading, read};
-use crate::text::{ellipsis, tokens};
+use crate::text::{ellipsis, surrogates, tokens};
 
 /// The most of a message that could not be read that is kept, in bytes. Logging's entries have at most 256 KiB.
 const LARGEST_KEPT: usize = 1024 * 1024;
@@ -119,7 +119,7 @@ fn cleaned(body: &str) -> Option<String> {
     if !body.contains("eyJ") && !body.contains("\\u00") {
         return None;
     }
-    let Ok(json) = serde_json::from_str::<Value>(body) else {
+    let Ok(json) = surrogates::read::<Value>(body) else {
         return Some(tokens::without(body)).filter(|without| matches!(without, Cow::Owned(_))).map(Cow::into_owned);
     };
     let without = tokens::all_without(json.clone());
@@ -140,7 +140,7 @@ fn is_entry(json: &Value) -> bool {
 
 /// A body of the ledger read again, when it is one of ours and one element.
 pub(super) fn stored(body: &str, received: DateTime<Utc>) -> Option<Element> {
-    let json: Value = serde_json::from_str(body).ok()?;
+    let json: Value = surrogates::read(body).ok()?;
     let is_message = json.get("messageId").is_some() || json.get("message_id").is_some();
     let item = match is_entry(&json) {
         true => Item::Entry(json),
@@ -202,6 +202,7 @@ mod tests {
         for (data, elements) in [
             (sysdig.to_string(), vec!["Redirect"]),
             (falco.to_string(), vec!["Terminal shell"]),
+            (falco.to_string().replace("Notice A", "\\ud83d A"), vec!["Terminal shell"]),
             (json!([sysdig, falco]).to_string(), vec!["Redirect", "Terminal shell"]),
             (lines, vec!["Redirect", "Terminal shell"]),
             (entry(&falco).to_string(), vec!["Terminal shell"]),

@@ -153,12 +153,9 @@ fn elements(body: &[u8], received: DateTime<Utc>) -> Result<Elements, NormalizeE
             Err(error) => elements.several(text).ok_or(NormalizeError::NotJson(error)),
         };
     }
-    match serde_json::from_str::<Json<'_>>(text) {
-        Ok(json) => {
-            elements.object(&json, text);
-            Ok(elements)
-        }
-        // Well-formed, yet nothing we can hold: nested too deeply, a number without end, half a surrogate.
+    match json::read(text, |json| elements.object(json, text)) {
+        Ok(()) => Ok(elements),
+        // Well-formed, yet nothing we can hold: nested too deeply, a number without end.
         Err(error) if serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() => {
             elements.keep(unreadable(format!("the element cannot be read as JSON: {error}"), text));
             Ok(elements)
@@ -261,9 +258,8 @@ impl Elements {
             }
             return raw_items(text).into_iter().for_each(|item| self.element(item, depth + 1));
         }
-        match serde_json::from_str::<Json<'_>>(text) {
-            Ok(json) => self.object(&json, text),
-            Err(error) => self.keep(unreadable(format!("the element cannot be read as JSON: {error}"), text)),
+        if let Err(error) = json::read(text, |json| self.object(json, text)) {
+            self.keep(unreadable(format!("the element cannot be read as JSON: {error}"), text));
         }
     }
 
@@ -295,8 +291,9 @@ impl Elements {
     fn falco(&mut self, json: &Json<'_>, text: &str) {
         let event = falco::event(json, self.received);
         let timed = self.logged.as_ref().filter(|_| event.untimed).and_then(|time| wrapped::timed(text, time));
-        match timed.as_deref().map(|text| (text, serde_json::from_str::<Json<'_>>(text))) {
-            Some((text, Ok(json))) => self.event(falco::event(&json, self.received), text),
+        let again = |json: &Json<'_>| falco::event(json, self.received);
+        match timed.as_deref().map(|text| (text, json::read(text, again))) {
+            Some((text, Ok(event))) => self.event(event, text),
             _ => self.event(event, text),
         }
     }

@@ -4,18 +4,16 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde_json::json;
-
 use super::Element;
 use super::heads;
 use super::ignored::Ignored;
-use super::json::{Json, raw_member, raw_members};
+use super::json::{self, Json, raw_member, raw_members};
 use super::signs::{self, SIGNS, Sign};
 use super::time;
 use super::values::{self, Values, opens};
-use crate::text::{cut, shown};
+use crate::text::{cut, shown, surrogates};
+use base64::Engine;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// Wrappers within wrappers are opened this deep: `{"event":{"original":"{…}"}}`.
 pub(super) const DEEPEST: usize = 3;
@@ -94,7 +92,7 @@ fn carried_by<'t>(names: &[&str], text: &'t str) -> Vec<Values<'t>> {
         if opens(raw) {
             return Some(Values { found: vec![Cow::Borrowed(raw)], ..Values::default() });
         }
-        let text = serde_json::from_str::<String>(raw).ok()?;
+        let text = surrogates::read::<String>(raw).ok()?;
         let plain = values::read(&text).into_owned();
         let is_encoded = plain.found.is_empty() && ENCODED.contains(name);
         Some(is_encoded.then(|| decoded(&text)).flatten().unwrap_or(plain))
@@ -139,7 +137,7 @@ pub(super) fn beside(left: &str) -> Option<Element> {
 
 /// Wrapped as a line of a log is, so that it is read as the same again.
 fn kept(reason: String, left: &str) -> Element {
-    Element::Unreadable { reason, body: json!({ "message": left }).to_string() }
+    Element::Unreadable { reason, body: serde_json::json!({ "message": left }).to_string() }
 }
 
 /// Why an event that seems to be in a text was not taken out of it.
@@ -176,7 +174,7 @@ fn holds(json: &Json<'_>, sign: &Sign, depth: usize) -> bool {
         Json::Text(text) if text.contains(sign.name) => values::read(text)
             .found
             .iter()
-            .any(|inner| serde_json::from_str::<Json<'_>>(inner).is_ok_and(|inner| holds(&inner, sign, depth))),
+            .any(|inner| json::read(inner, |inner| holds(inner, sign, depth)).unwrap_or(false)),
         _ => false,
     }
 }

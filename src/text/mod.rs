@@ -7,6 +7,7 @@ pub mod names;
 pub(crate) mod secrets;
 pub(crate) mod sentinels;
 pub mod shell;
+pub(crate) mod surrogates;
 pub(crate) mod tokens;
 
 use std::borrow::Cow;

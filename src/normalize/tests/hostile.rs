@@ -169,13 +169,49 @@ fn well_formed_elements_that_cannot_be_held_are_kept_with_their_reason() {
     for (body, reason) in [
         (deep.as_str(), "recursion limit"),
         (r#"{"type":"policy","id":"a2","severity":1e400}"#, "out of range"),
-        (r#"{"type":"policy","id":"a3","name":"\ud800"}"#, "hex escape"),
+        (r#"{"type":"policy","id":"a3","name":"\ud800","severity":1e400}"#, "out of range"),
     ] {
         let found = elements(body);
         let [Element::Unreadable { reason: told, body: kept }] = found.as_slice() else { panic!("{found:?}") };
         assert!(told.contains(reason), "{told}");
         assert_eq!(kept, body);
     }
+}
+
+#[test]
+fn half_a_surrogate_costs_one_character_and_what_was_delivered_is_kept() {
+    let sysdig = r#"{"type":"policy","id":"a1","name":"P","content":{"output":"x\ud800y","fields":{"k\udcff":"v"}}}"#;
+    let falco = r#"{"output":"x\ud800y","output_fields":{"k\udcff":"v"},"priority":"Warning","rule":"r","time":"2025-05-18T10:18:15Z"}"#;
+    let notified = |event: &str| {
+        format!(
+            r#"{{"k\ud83d":1,"entities":[{{"\udcff":"","policies":[],"policyEvents":[{event}]}}],"state":"ACTIVE"}}"#
+        )
+    };
+    let quoted = |event: &str| serde_json::Value::from(event).to_string();
+    for (body, kept) in [
+        (sysdig.to_owned(), Some(sysdig)),
+        (falco.to_owned(), Some(falco)),
+        (format!("[{sysdig}]"), Some(sysdig)),
+        (format!("{{}}\n{falco}\n"), Some(falco)),
+        (format!(r#"{{"data":[{sysdig}],"page":{{}}}}"#), Some(sysdig)),
+        (format!(r#"{{"\ud800":"\ud800","event":{falco}}}"#), Some(falco)),
+        (format!(r#"{{"log":{}}}"#, quoted(falco)), Some(falco)),
+        // The half is the wrapper's: in the text that it carries stands the replacement character.
+        (format!(r#"{{"log":{}}}"#, quoted(falco).replace("\\\\ud800", "\\ud800")), None),
+        (notified(sysdig), None),
+    ] {
+        let found = elements(&body);
+        let event = found.iter().find(|element| matches!(element, Element::Event { .. }));
+        let Some(Element::Event { event: Event::Runtime(event), body: stored_body }) = event else {
+            panic!("{body}: {found:?}")
+        };
+        assert_eq!(event.summary.as_deref(), Some("x\u{fffd}y"), "{body}");
+        assert!(kept.is_none_or(|kept| kept == stored_body), "{stored_body}");
+        let again = stored(stored_body, received()).unwrap();
+        assert!(matches!(again, Element::Event { event: Event::Runtime(again), .. } if again == *event), "{body}");
+    }
+    let unknown_wrapper = format!(r#"{{"a":{{"b":{}}}}}"#, quoted(falco));
+    assert!(matches!(elements(&unknown_wrapper).as_slice(), [Element::Unreadable { .. }]));
 }
 
 #[test]
