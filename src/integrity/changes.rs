@@ -342,8 +342,8 @@ mod tests {
         ) {
             let mut entries = Vec::new();
             for (operation, (second, options, fails)) in (0..).zip(asked) {
-                entries.push(switched(operation, second * 10, options));
                 // Never in the same moment as another: an entry that is untold is known by its own.
+                entries.push(switched(operation, second * 10 + operation, options));
                 if fails && entries.len() < 5 {
                     entries.push(failed(operation, second * 10 + 15 + operation, Check::Options));
                 }
