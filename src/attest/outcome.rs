@@ -13,7 +13,7 @@ pub use super::flood::{Flood, Forged};
 use super::policy::accepted::INTEL;
 use super::policy::{Explanation, Policy, known};
 use super::reason::Reason;
-pub use super::standing::{Live, Told};
+pub use super::standing::{Live, Told, is_tracked};
 use super::verify::Verified;
 use crate::event::attestation::{Attestation, Category, Evidence};
 use crate::finding::Properties;

@@ -29,6 +29,8 @@ struct Machine {
     kept: HashMap<Category, Rests>,
     /// When it was last looked up what other processes wrote down.
     looked: Option<DateTime<Utc>>,
+    /// How often something of this changed.
+    changes: u64,
 }
 
 /// Whether a policy is still there; one that is gone cannot allow what it denied.
@@ -73,69 +75,22 @@ impl Machine {
         *state = State::of(event);
         Turn::Changes
     }
-}
-
-impl Told {
-    /// Remembers so many machines.
-    pub fn new(limit: usize) -> Self {
-        Self { machines: HashMap::new(), limit }
-    }
-
-    /// Leaves only what is news: what opens or closes, what is open for another reason, and what is still open after
-    /// `repeat`.
-    pub fn news(&mut self, events: Vec<Attestation>, repeat: TimeDelta, live: Live<'_>) -> Vec<Attestation> {
-        events.into_iter().filter_map(|event| self.as_news(event, repeat, live)).collect()
-    }
-
-    /// Leaves what stands of what a log tells: all but what something newer contradicts. Asked again for the same
-    /// entry, it leaves the same.
-    pub fn standing(&mut self, events: Vec<Attestation>, live: Live<'_>) -> Vec<Attestation> {
-        events.into_iter().filter_map(|event| self.as_it_stands(event, live)).collect()
-    }
-
-    /// Whether anything is remembered of it.
-    pub fn knows(&self, subject: &str) -> bool {
-        self.machines.contains_key(subject)
-    }
-
-    /// Whether it is known that nothing of it is open, so that nothing can be closed.
-    pub fn settled(&self, subject: &str) -> bool {
-        self.machines.get(subject).is_some_and(|machine| {
-            Category::ALL.into_iter().filter(|one| one.closes_itself()).all(|one| !machine.may_be_open(one))
-        })
-    }
-
-    /// Forgets a machine.
-    pub fn forget(&mut self, subject: &str) {
-        self.machines.remove(subject);
-    }
-
-    fn machine(&mut self, subject: &str) -> &mut Machine {
-        if self.machines.len() >= self.limit && !self.machines.contains_key(subject) {
-            self.machines.clear();
-        }
-        self.machines.entry(subject.to_owned()).or_default()
-    }
 
     fn as_news(&mut self, mut event: Attestation, repeat: TimeDelta, live: Live<'_>) -> Option<Attestation> {
-        if !is_tracked(&event) {
-            return Some(event);
-        }
-        let machine = self.machine(&event.subject);
-        let was_open = machine.is_open(event.category);
+        let was_open = self.is_open(event.category);
         event.evidence.told = !event.open && was_open;
-        let turn = machine.turn(&event, false, live);
+        let turn = self.turn(&event, false, live);
         if event.open && event.category.happens() {
             // The same token may have opened it before, and another replica may have closed it since: no occurrence is
             // the token alone. In a flood it is one a minute, which the outbox takes once.
-            let state = machine.told.get_mut(&event.category);
+            let state = self.told.get_mut(&event.category);
             let apart = !was_open || state.is_none_or(|state| state.may_change(event.time));
             let minute = event.time.timestamp().div_euclid(60);
             let time = if apart { event.time.timestamp_micros() } else { minute };
             event.occurrence = format!("{}-{time}", event.occurrence);
             return Some(event);
         }
-        let state = machine.told.get_mut(&event.category);
+        let state = self.told.get_mut(&event.category);
         match (turn, state) {
             (Turn::Changes, state) => {
                 if let Some(state) = state.filter(|state| state.open) {
@@ -154,18 +109,14 @@ impl Told {
     }
 
     fn as_it_stands(&mut self, mut event: Attestation, live: Live<'_>) -> Option<Attestation> {
-        if !is_tracked(&event) {
-            return Some(event);
-        }
-        let machine = self.machine(&event.subject);
-        event.evidence.told = !event.open && machine.is_open(event.category);
+        event.evidence.told = !event.open && self.is_open(event.category);
         if event.open && event.category.happens() {
             // Also what comes late did happen.
-            machine.turn(&event, false, live);
+            self.turn(&event, false, live);
             return Some(event);
         }
-        let turn = machine.turn(&event, true, live);
-        let state = machine.told.get_mut(&event.category);
+        let turn = self.turn(&event, true, live);
+        let state = self.told.get_mut(&event.category);
         let by_this = state.as_ref().is_some_and(|state| state.by == event.occurrence);
         match (turn, state) {
             (Turn::Changes, _) => Some(event),
@@ -188,9 +139,65 @@ impl Told {
     }
 }
 
+impl Told {
+    /// Remembers so many machines.
+    pub fn new(limit: usize) -> Self {
+        Self { machines: HashMap::new(), limit }
+    }
+
+    /// Leaves only what is news: what opens or closes, what is open for another reason, and what is still open after
+    /// `repeat`.
+    pub fn news(&mut self, events: Vec<Attestation>, repeat: TimeDelta, live: Live<'_>) -> Vec<Attestation> {
+        let news = |machine: &mut Machine, event| machine.as_news(event, repeat, live);
+        events.into_iter().filter_map(|event| self.of_machine(event, news)).collect()
+    }
+
+    /// Leaves what stands of what a log tells: all but what something newer contradicts. Asked again for the same
+    /// entry, it leaves the same.
+    pub fn standing(&mut self, events: Vec<Attestation>, live: Live<'_>) -> Vec<Attestation> {
+        let standing = |machine: &mut Machine, event| machine.as_it_stands(event, live);
+        events.into_iter().filter_map(|event| self.of_machine(event, standing)).collect()
+    }
+
+    /// Whether it is known that nothing of it is open, so that nothing can be closed.
+    pub fn settled(&self, subject: &str) -> bool {
+        self.machines.get(subject).is_some_and(|machine| {
+            Category::ALL.into_iter().filter(|one| one.closes_itself()).all(|one| !machine.may_be_open(one))
+        })
+    }
+
+    /// Forgets a machine.
+    pub fn forget(&mut self, subject: &str) {
+        self.machines.remove(subject);
+    }
+
+    fn machine(&mut self, subject: &str) -> &mut Machine {
+        if self.machines.len() >= self.limit && !self.machines.contains_key(subject) {
+            self.machines.clear();
+        }
+        self.machines.entry(subject.to_owned()).or_default()
+    }
+
+    /// What one event's machine makes of it.
+    fn of_machine(
+        &mut self,
+        event: Attestation,
+        turn: impl FnOnce(&mut Machine, Attestation) -> Option<Attestation>,
+    ) -> Option<Attestation> {
+        if !is_tracked(&event) {
+            return Some(event);
+        }
+        let (machine, category) = (self.machine(&event.subject), event.category);
+        let before = machine.rests(category).cloned();
+        let told = turn(machine, event);
+        machine.changes += u64::from(machine.rests(category) != before.as_ref());
+        told
+    }
+}
+
 /// Whether it is remembered, so that it can be closed. What happens, each time for itself, is always told; what of it is no
 /// machine's is closed by none.
-fn is_tracked(event: &Attestation) -> bool {
+pub fn is_tracked(event: &Attestation) -> bool {
     event.category.closes_itself() && (event.resource.is_some() || !event.category.happens())
 }
 
@@ -224,6 +231,11 @@ mod tests {
         }
     }
 
+    /// What would be written down of the machine.
+    fn open(told: &Told) -> serde_json::Map<String, serde_json::Value> {
+        told.unkept("machine").map(|unkept| unkept.over(Default::default())).unwrap_or_default()
+    }
+
     fn news(told: &mut Told, event: Attestation) -> bool {
         !told.news(vec![event], TimeDelta::hours(1), &|_| true).is_empty()
     }
@@ -250,7 +262,7 @@ mod tests {
             let first = told.news(vec![one(true, (100, 200))], TimeDelta::hours(1), &|_| true);
             assert!(news(&mut told, one(true, (90, 201))), "each for itself");
             let mut after_restart = Told::new(9);
-            after_restart.recall("machine", &told.open("machine"));
+            after_restart.recall("machine", &open(&told), 0, at(0));
             for told in [&mut told, &mut after_restart] {
                 assert!(!news(told, one(false, (90, 210))), "made before");
                 assert!(!news(told, one(false, (100, 220))), "the same token again");
@@ -267,7 +279,7 @@ mod tests {
             assert!(stands(one(false, (6, 7))));
             let nobodys = Attestation { resource: None, ..one(true, (1, 1)) };
             assert!(news(&mut told, nobodys));
-            assert!(told.open("machine").is_empty(), "no machine's");
+            assert!(open(&told).is_empty(), "no machine's");
         }
     }
 
@@ -280,7 +292,7 @@ mod tests {
         assert!(!news(&mut told, event(DENIED, false, (4, 4), "weak")));
         assert!(!news(&mut told, event(DENIED, false, (5, 5), "tdx")));
         let mut after_restart = Told::new(9);
-        after_restart.recall("machine", &told.open("machine"));
+        after_restart.recall("machine", &open(&told), 0, at(0));
         assert!(news(&mut told, event(DENIED, false, (6, 6), "prod")));
         assert!(!news(&mut after_restart, event(DENIED, false, (6, 6), "weak")));
         let gone = event(DENIED, false, (7, 7), "weak");
@@ -297,7 +309,7 @@ mod tests {
         let both = ["europe", "us"];
         assert!(news(&mut told, asked(&both, event(DENIED, true, (1, 1), "us"))));
         let mut after_restart = Told::new(9);
-        after_restart.recall("machine", &told.open("machine"));
+        after_restart.recall("machine", &open(&told), 0, at(0));
         for told in [&mut told, &mut after_restart] {
             assert!(!news(told, event(DENIED, false, (2, 2), "asia")), "not asked with it");
             assert!(news(told, event(DENIED, false, (3, 3), "europe")));
@@ -306,6 +318,41 @@ mod tests {
             assert!(!news(told, event(DENIED, false, (6, 6), "europe")));
             assert!(news(told, event(DENIED, false, (7, 7), "us")));
         }
+    }
+
+    #[test]
+    fn what_is_not_written_down_yet_stays_as_it_is_known() {
+        let weak = |issued: i64| because(&issued.to_string(), event(DEBUG, true, (issued, issued), "p"));
+        let mut told = Told::new(9);
+        let look = |told: &mut Told, stored: &serde_json::Map<_, _>| {
+            let changes = told.changes("machine");
+            told.recall("machine", stored, changes, at(0));
+        };
+        let nothing = serde_json::Map::new();
+        look(&mut told, &nothing);
+        assert!(told.settled("machine") && news(&mut told, weak(1)));
+        let written = told.unkept("machine").unwrap();
+        let stored = written.over(nothing.clone());
+        told.kept("machine", written);
+        assert!(told.unkept("machine").is_none());
+        // Another replica closed it, and what is told now could not be written down.
+        assert!(news(&mut told, weak(2)));
+        look(&mut told, &nothing);
+        assert!(!told.settled("machine") && told.unkept("machine").is_some());
+        // Closed while that was being written.
+        let late = told.unkept("machine").unwrap();
+        assert!(news(&mut told, event(DEBUG, false, (3, 3), "p")));
+        told.kept("machine", late);
+        let closing = told.unkept("machine").unwrap();
+        assert!(closing.over(open(&told)).is_empty());
+        let other = closing.over(stored.clone());
+        assert_eq!(other, stored, "another replica opened it meanwhile");
+        told.kept("machine", closing);
+        // What was read before something changed is of no use.
+        let changes = told.changes("machine");
+        assert!(news(&mut told, weak(4)));
+        told.recall("machine", &nothing, changes, at(0));
+        assert!(!told.settled("machine"));
     }
 
     /// The same for another reason.
@@ -323,7 +370,7 @@ mod tests {
             assert!(say(&mut told, "a", 0) && !say(&mut told, "a", 1) && say(&mut told, "b", 2), "{category:?}");
             assert!(!news(&mut told, because("a", event(category, true, (1, 3), policy))), "an older token");
             let mut after_restart = Told::new(9);
-            after_restart.recall("machine", &told.open("machine"));
+            after_restart.recall("machine", &open(&told), 0, at(0));
             assert!(!say(&mut after_restart, "b", 3) && say(&mut after_restart, "a", 4));
             let alternating = (10..610).filter(|second| say(&mut told, ["a", "b"][*second as usize % 2], *second));
             assert!((10..=15).contains(&alternating.count()));
@@ -347,7 +394,7 @@ mod tests {
             ));
         }
         let mut from_logs = Told::new(9);
-        from_logs.recall("machine", &told.open("machine"));
+        from_logs.recall("machine", &open(&told), 0, at(0));
         let allowed = event(DENIED, false, (4, 4), "c");
         let left = told.news(vec![allowed.clone()], TimeDelta::hours(1), &|_| true);
         let [left] = left.as_slice() else { panic!("{left:?}") };

@@ -1,17 +1,15 @@
 //! What is written down of what stands open, for later processes and for the other replicas.
 //!
-//! Each process writes only what it changed itself, and looks up from time to time what the others wrote. What it told
-//! and has not written down yet stays as it knows it. A finding that two replicas changed at once is rather taken for open:
-//! then the next good attestation closes it once more.
-
-use std::collections::HashMap;
+//! Each process writes down what it changed itself, and looks up from time to time what the others wrote. What it changed
+//! and has not written down yet stays as it knows it; all else is as it is written down. A finding that two replicas
+//! changed at once is rather taken for open: then the next good attestation closes it once more.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value as Json, json};
 
 use super::state::{Rests, State};
 use super::{Machine, Told};
-use crate::event::attestation::Category;
+use crate::event::attestation::{Attestation, Category};
 
 /// What of a machine is to be written down: of each category, what was written before, and what is to be from now on.
 #[derive(Debug, Clone)]
@@ -44,48 +42,48 @@ impl Unkept {
 
 impl Machine {
     /// What is written down of it now. What of it is not written down yet stays.
-    fn recall(&mut self, stored: HashMap<Category, Rests>) {
+    fn recall(&mut self, stored: &Map<String, Json>) {
         for category in Category::ALL {
-            let (ours, kept, theirs) = (self.rests(category), self.kept.get(&category), stored.get(&category));
-            if ours.is_some() != kept.is_some() || theirs == kept {
+            if self.rests(category) != self.kept.get(&category) {
                 continue;
             }
-            let changed = ours != kept;
-            match (self.told.get_mut(&category).filter(|state| state.open), theirs) {
-                (Some(state), Some(theirs)) if changed => state.rests = state.rests.clone().and(theirs),
+            let theirs = stored.get(category.name()).and_then(Rests::kept);
+            match (self.told.get_mut(&category).filter(|state| state.open), &theirs) {
                 (Some(state), Some(theirs)) => state.rests = theirs.clone(),
                 (Some(state), None) => state.open = false,
-                (None, Some(theirs)) => {
-                    self.told.insert(category, State::told(theirs.clone()));
-                }
+                (None, Some(theirs)) => drop(self.told.insert(category, State::told(theirs.clone()))),
                 (None, None) => {}
             }
+            match theirs {
+                Some(theirs) => drop(self.kept.insert(category, theirs)),
+                None => drop(self.kept.remove(&category)),
+            }
         }
-        self.kept = stored;
         self.complete = true;
     }
 }
 
 impl Told {
-    /// What is open, by category, and what it rests on.
-    pub fn open(&self, subject: &str) -> Map<String, Json> {
-        let Some(machine) = self.machines.get(subject) else { return Map::new() };
-        let open = |category: Category| Some((category.name().to_owned(), json!(machine.rests(category)?)));
-        Category::ALL.into_iter().filter_map(open).collect()
+    /// Everything that is open of a machine, as it was written down when [`Told::changes`] were so many: what was read before
+    /// something changed here is of no use.
+    pub fn recall(&mut self, subject: &str, stored: &Map<String, Json>, changes: u64, now: DateTime<Utc>) {
+        let machine = self.machine(subject);
+        if machine.changes == changes {
+            machine.recall(stored);
+            machine.looked = Some(now);
+        }
     }
 
-    /// Everything that is open of a machine, as it is written down.
-    pub fn recall(&mut self, subject: &str, stored: &Map<String, Json>) {
-        let rests = |category: Category| Some((category, Rests::kept(stored.get(category.name())?)?));
-        let stored = Category::ALL.into_iter().filter_map(rests).collect();
-        self.machine(subject).recall(stored);
-    }
-
-    /// What is written down was looked up, or could not be.
-    pub fn looked(&mut self, subject: &str, now: DateTime<Utc>) {
+    /// It could not be looked up.
+    pub fn not_recalled(&mut self, subject: &str, now: DateTime<Utc>) {
         if let Some(machine) = self.machines.get_mut(subject) {
             machine.looked = Some(now);
         }
+    }
+
+    /// How often something changed of what is known of a machine.
+    pub fn changes(&self, subject: &str) -> u64 {
+        self.machines.get(subject).map_or(0, |machine| machine.changes)
     }
 
     /// Whether it was looked up less than `within` ago.
@@ -94,25 +92,33 @@ impl Told {
         looked.is_some_and(|looked| (now - looked).abs() < within)
     }
 
-    /// What of these categories is not written down as it is; nothing when all is.
-    pub fn unkept(&self, subject: &str, categories: &[Category]) -> Option<Unkept> {
+    /// Whether the event's token is newer than what the same open finding rests on: it is no news here, but another replica
+    /// may have closed the finding meanwhile.
+    pub fn may_open_again(&self, event: &Attestation) -> bool {
+        let known = self.machines.get(&event.subject).and_then(|machine| machine.rests(event.category));
+        event.open && known.is_some_and(|rests| rests.is_older_than(event))
+    }
+
+    /// What is not written down as it is; `None` when all is.
+    pub fn unkept(&self, subject: &str) -> Option<Unkept> {
         let machine = self.machines.get(subject)?;
-        let change = |category: &Category| {
-            let (before, now) = (machine.kept.get(category), machine.rests(*category));
-            (before != now).then(|| (*category, before.cloned(), now.cloned()))
+        let change = |category: Category| {
+            let (before, now) = (machine.kept.get(&category), machine.rests(category));
+            (before != now).then(|| (category, before.cloned(), now.cloned()))
         };
-        let unkept: Vec<_> = categories.iter().filter_map(change).collect();
+        let unkept: Vec<_> = Category::ALL.into_iter().filter_map(change).collect();
         (!unkept.is_empty()).then_some(Unkept(unkept))
     }
 
     /// It is written down.
     pub fn kept(&mut self, subject: &str, unkept: Unkept) {
         let Some(machine) = self.machines.get_mut(subject) else { return };
+        machine.changes += 1;
         for (category, _, now) in unkept.0 {
             match now {
-                Some(now) => machine.kept.insert(category, now),
-                None => machine.kept.remove(&category),
-            };
+                Some(now) => drop(machine.kept.insert(category, now)),
+                None => drop(machine.kept.remove(&category)),
+            }
         }
     }
 }

@@ -110,6 +110,11 @@ impl Rests {
         Self::deserialize(kept).ok()
     }
 
+    /// Whether the event's token is newer.
+    pub(super) fn is_older_than(&self, event: &Attestation) -> bool {
+        self.issued < event.evidence.issued
+    }
+
     /// What both rest on, where two replicas told the same finding.
     pub(super) fn and(mut self, other: &Self) -> Self {
         self.issued = self.issued.max(other.issued);

@@ -1,21 +1,22 @@
 //! What was told about each machine, kept over restarts and for the other replicas: a memory of this process in front of
 //! the state store. What others told is known here after [`AGAIN`] at most; only what changed is written down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::attest::outcome::{Live, Told};
+use crate::attest::outcome::{Live, Told, is_tracked};
 use crate::causes::chain;
 use crate::event::Attestation;
-use crate::event::attestation::Category;
 use crate::state::{Body, Store, update};
 
 /// The kind of the facts in the store: one document a machine with open findings.
 const KIND: &str = "attestation-open";
 /// What other replicas told of a machine is looked up again after so long, when it attests.
 const AGAIN: TimeDelta = TimeDelta::seconds(30);
+/// What changes while it is being written is written after it, so often.
+const WRITES: usize = 3;
 
 /// What was told.
 #[derive(Debug)]
@@ -33,11 +34,18 @@ impl Memory {
 
     /// What of these is news. Once it is told, or cannot be, say so to [`Memory::keep`] or [`Memory::forget`].
     pub(super) async fn news(&self, events: Vec<Attestation>, now: DateTime<Utc>, live: Live<'_>) -> Vec<Attestation> {
-        if events.is_empty() {
-            return events;
+        self.look_at(&events, now).await;
+        let changes = |told: &Told| subjects(&events).into_iter().map(|subject| told.changes(subject)).sum::<u64>();
+        let (news, changed) = {
+            let mut told = self.told();
+            let before = changes(&told);
+            (told.news(events.clone(), self.repeat, live), changes(&told) != before)
+        };
+        // Nothing to tell, but the others should know it, too.
+        if news.is_empty() && changed {
+            self.keep(&events).await;
         }
-        self.recall(&events, now).await;
-        self.told().news(events, self.repeat, live)
+        news
     }
 
     /// What stands of what a log tells; it is remembered as told.
@@ -47,9 +55,9 @@ impl Memory {
         now: DateTime<Utc>,
         live: Live<'_>,
     ) -> Vec<Attestation> {
-        self.recall(&events, now).await;
-        let standing = self.told().standing(events, live);
-        self.keep(&standing).await;
+        self.look_at(&events, now).await;
+        let standing = self.told().standing(events.clone(), live);
+        self.keep(&events).await;
         standing
     }
 
@@ -59,25 +67,28 @@ impl Memory {
         told.settled(machine) && (self.store.is_none() || told.has_looked(machine, now, AGAIN))
     }
 
-    /// Writes down which of these events' findings are open, as far as that changed, beside what other replicas wrote.
+    /// Writes down what is open of these events' machines, as far as that changed, beside what other replicas wrote.
     pub(super) async fn keep(&self, events: &[Attestation]) {
         let Some(store) = &self.store else { return };
-        let mut changed: BTreeMap<&str, Vec<Category>> = BTreeMap::new();
-        for event in events.iter().filter(|event| event.category.closes_itself()) {
-            changed.entry(&event.subject).or_default().push(event.category);
+        for subject in subjects(events) {
+            self.keep_one(store.as_ref(), subject).await;
         }
-        for (subject, categories) in changed {
-            let Some(unkept) = self.told().unkept(subject, &categories) else { continue };
+    }
+
+    async fn keep_one(&self, store: &dyn Store, subject: &str) {
+        // More may have changed while this was being written.
+        for _ in 0..WRITES {
+            let unkept = self.told().unkept(subject);
+            let Some(unkept) = unkept else { return };
             let over = |stored: Option<Body>| {
                 let open = unkept.over(stored.unwrap_or_default());
                 ((!open.is_empty()).then_some(open), ())
             };
-            match update(store.as_ref(), KIND, subject, over).await {
-                Ok(()) => self.told().kept(subject, unkept),
-                Err(error) => {
-                    tracing::warn!(error = chain(&error), "which attestation findings are open could not be kept");
-                }
+            if let Err(error) = update(store, KIND, subject, over).await {
+                tracing::warn!(error = chain(&error), "which attestation findings are open could not be kept");
+                return;
             }
+            self.told().kept(subject, unkept);
         }
     }
 
@@ -89,24 +100,34 @@ impl Memory {
 
     /// Reads what earlier processes and other replicas told about machines, unless that was done just now. When the
     /// store cannot be read, of a machine that is not known nothing is assumed: findings that may be open are closed again.
-    async fn recall(&self, events: &[Attestation], now: DateTime<Utc>) {
+    async fn look_at(&self, events: &[Attestation], now: DateTime<Utc>) {
         let Some(store) = &self.store else { return };
         for subject in subjects(events) {
-            self.recall_one(store, subject, now).await;
+            let mut of_it = events.iter().filter(|event| event.subject == subject);
+            let looked = {
+                let told = self.told();
+                told.has_looked(subject, now, AGAIN) && !of_it.any(|event| told.may_open_again(event))
+            };
+            if !looked {
+                self.look(store.as_ref(), subject, now).await;
+            }
         }
     }
 
-    async fn recall_one(&self, store: &Arc<dyn Store>, subject: &str, now: DateTime<Utc>) {
-        if self.told().has_looked(subject, now, AGAIN) {
-            return;
-        }
+    async fn look(&self, store: &dyn Store, subject: &str, now: DateTime<Utc>) {
+        let changes = self.told().changes(subject);
         match store.read(KIND, subject).await {
-            Ok(found) => self.told().recall(subject, &found.map(|document| document.body).unwrap_or_default()),
+            Ok(found) => {
+                let open = found.map(|document| document.body).unwrap_or_default();
+                self.told().recall(subject, &open, changes, now);
+                // What could not be written down before.
+                self.keep_one(store, subject).await;
+            }
             Err(error) => {
+                self.told().not_recalled(subject, now);
                 tracing::warn!(error = chain(&error), "which attestation findings are open could not be read");
             }
         }
-        self.told().looked(subject, now);
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -115,7 +136,7 @@ impl Memory {
 }
 
 fn subjects(events: &[Attestation]) -> BTreeSet<&str> {
-    events.iter().filter(|event| event.category.closes_itself()).map(|event| event.subject.as_str()).collect()
+    events.iter().filter(|event| is_tracked(event)).map(|event| event.subject.as_str()).collect()
 }
 
 #[cfg(test)]
@@ -213,6 +234,20 @@ mod tests {
             flood.insert(other.tell(replayed(240 + second)).await[0].key());
         }
         assert!((10..30).contains(&flood.len()), "a few a minute at most: {}", flood.len());
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_fails_again_is_told_though_another_replica_closed_its_finding_just_now() {
+        let store: Arc<dyn Store> = Arc::new(crate::state::sqlite::SqliteStore::in_memory().await.unwrap());
+        let [one, other] = [(); 2].map(|()| Memory::new(Some(store.clone()), TimeDelta::hours(1)));
+        let weak = |issued, open| token(Category::AttestationWeakHardware, open, (issued, issued + 100));
+        assert_eq!(one.tell(weak(100, true)).await.len(), 1);
+        assert_eq!(other.tell(weak(101, false)).await.len(), 1);
+        assert_eq!(one.tell(weak(102, true)).await.len(), 1, "closed elsewhere a second ago");
+        assert!(one.tell(weak(103, true)).await.is_empty());
+        assert!(other.tell(weak(102, false)).await.is_empty(), "a newer token failed, as is written down");
+        assert_eq!(other.tell(weak(140, false)).await.len(), 1);
+        assert!(store.read(KIND, "machine/1").await.unwrap().is_none());
     }
 
     #[tokio::test]
