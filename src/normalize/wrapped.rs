@@ -4,6 +4,9 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
 use super::Element;
 use super::heads;
 use super::ignored::Ignored;
@@ -12,8 +15,6 @@ use super::signs::{self, SIGNS, Sign};
 use super::time;
 use super::values::{self, Values, opens};
 use crate::text::{cut, shown, surrogates};
-use base64::Engine;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// Wrappers within wrappers are opened this deep: `{"event":{"original":"{…}"}}`.
 pub(super) const DEEPEST: usize = 3;

@@ -220,7 +220,6 @@ async fn what_a_sensor_calls_its_cluster_contradicts_nothing() {
         (json!({}), ""),
         (json!({"host.hostName": "node-b"}), ""),
         (json!({"container.id": "bbbbbbbbbbbb"}), ""),
-        (json!({"container.id": "bbbbbbbbbbbb", "gcp.projectName": "other"}), ""),
         (json!({"kubernetes.node.name": "node-b"}), ""),
         (json!({"gcp.location": "us-central1", "gcp.projectId": "289600000042", "host.hostName": "node-b"}), ""),
         (json!({}), "42:01:0a:00:00:0b"),
@@ -232,6 +231,10 @@ async fn what_a_sensor_calls_its_cluster_contradicts_nothing() {
         assert_eq!((id(&found), found.gaps.len()), (Some("1002"), 0), "{labels} {mac}: {:?}", found.gaps);
         assert!(found.workload.is_some(), "{labels} {mac}");
     }
+    // A pod that has the event's container is the event's, whatever place was told.
+    let elsewhere = json!({"kubernetes.namespace.name": "shop", "kubernetes.pod.name": "db-0",
+                           "container.id": "bbbbbbbbbbbb", "gcp.projectName": "other"});
+    assert!(ground.look(elsewhere, "").await.workload.is_some());
 }
 
 /// Whether the host is another node is not known then.
