@@ -7,7 +7,7 @@ use crate::config::finding::FindingConfig;
 use crate::enrich::Enriched;
 use crate::event::runtime::{Runtime, Shape};
 use crate::event::scene;
-use crate::finding::FindingId;
+use crate::finding::id::digest;
 use crate::finding::{Finding, FindingClass};
 use crate::text;
 
@@ -105,7 +105,7 @@ fn plain(name: &str, general: &str) -> String {
     }
     let told = plain.bytes().any(|b| b.is_ascii_alphanumeric());
     let told = if told { text::cut(&plain, LONGEST_TOLD) } else { general };
-    format!("{told} {}", &FindingId::from_key("category", name).as_str()[..8])
+    format!("{told} {}", &digest("category", name)[..8])
 }
 
 /// The event's own link, else the one made of the template; only when it is a well-formed address.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::finding::{FindingClass, FindingSeverity};
-use crate::finding::{FindingId, Properties};
+use crate::finding::{FindingId, Properties, id};
 
 /// What is wrong, or was done. One finding a machine and category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -214,7 +214,7 @@ impl Evidence {
 impl Attestation {
     /// One finding a subject and category.
     pub fn finding_id(&self) -> FindingId {
-        FindingId::from_key("attestation", &format!("{}|{}", self.subject, self.category.name()))
+        FindingId::ours("attestation", &format!("{}|{}", self.subject, self.category.name()))
     }
 
     /// What a person should do, one step a line, numbered.
@@ -228,11 +228,11 @@ impl Attestation {
         }
     }
 
-    /// What identifies this occurrence.
+    /// What identifies this occurrence. No sender's id has a slash.
     pub fn key(&self) -> String {
         let open = if self.open { "open" } else { "closed" };
         let text = format!("{}|{}|{open}|{}", self.subject, self.category.name(), self.occurrence);
-        FindingId::from_key("attestation-occurrence", &text).to_string()
+        format!("attestation/{}", id::digest("attestation-occurrence", &text))
     }
 
     /// Which go first: 1 for HIGH, 2 for MEDIUM, 3 for LOW.

@@ -318,7 +318,7 @@ impl Entry {
     /// The id of the finding it bears on: one a VM and check.
     pub fn finding_id(&self) -> FindingId {
         match self.check() {
-            None => FindingId::from_key("integrity", &self.key()),
+            None => FindingId::ours("integrity", &self.key()),
             Some(check) => finding_id(&self.vm, check),
         }
     }
@@ -335,7 +335,7 @@ impl Entry {
 
 /// The id of the finding about a check of a VM.
 pub fn finding_id(vm: &Vm, check: Check) -> FindingId {
-    FindingId::from_key("integrity", &format!("{}/{}", vm.key(), check.label()))
+    FindingId::ours("integrity", &format!("{}/{}", vm.key(), check.label()))
 }
 
 mod as_text {
