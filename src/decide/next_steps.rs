@@ -14,7 +14,7 @@ use ended::End;
 use super::resource::{Resource, is_cluster_name, is_not_gke, location};
 use super::workload::{has_own_place, node_name, sensors_own};
 use super::{activity, drift};
-use crate::enrich::Enriched;
+use crate::enrich::{Enriched, images};
 use crate::event::Runtime;
 use crate::event::location::is_zone;
 use crate::event::runtime::Shape;
@@ -358,14 +358,9 @@ fn image(event: &Runtime, steps: &mut Steps) {
     let (Some(image), Some(digest)) = (event.container.image.as_deref(), event.container.digest.as_deref()) else {
         return;
     };
-    let repository =
-        image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(image, |(repository, _)| repository);
-    // The hosts that the command takes; others, as gke.gcr.io, are mirrors that it refuses.
-    let host = repository.split('/').next().unwrap_or_default();
-    let ours =
-        host.ends_with("-docker.pkg.dev") || matches!(host, "gcr.io" | "us.gcr.io" | "eu.gcr.io" | "asia.gcr.io");
-    let digest = if digest.starts_with("sha256:") { digest.to_owned() } else { return };
-    if let Some(reference) = word(&format!("{repository}@{digest}")).filter(|_| ours) {
+    // Of others the command knows nothing, nor of Google's mirrors, as gke.gcr.io.
+    let Some(known) = images::recognise(image).filter(|_| digest.starts_with("sha256:")) else { return };
+    if let Some(reference) = word(&format!("{}@{digest}", known.path())) {
         steps.run(
             "See when and by whom the image was pushed:",
             format_args!("gcloud artifacts docker images describe {reference}"),
