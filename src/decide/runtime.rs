@@ -54,7 +54,6 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
         resource.name.clone(),
         event.time.min(latest),
     );
-    finding.id = Some(event.finding_id());
     if event.severity.level() == 7 {
         finding.finding_class = FindingClass::Observation;
     }
