@@ -12,11 +12,11 @@ use crate::text::cut;
 const MOST_LABELS: usize = 32;
 
 /// The event with what it left open: node, workload, image, machine. What it says is never changed.
-pub(super) fn filled<'e>(event: &'e Runtime, enriched: &Enriched) -> Cow<'e, Runtime> {
+pub(super) fn filled<'e>(event: Cow<'e, Runtime>, enriched: &Enriched) -> Cow<'e, Runtime> {
     if enriched.workload.is_none() && enriched.node.is_none() && enriched.instance.is_none() {
-        return Cow::Borrowed(event);
+        return event;
     }
-    let mut event = event.clone();
+    let mut event = event.into_owned();
     if let Some(workload) = &enriched.workload {
         let running = running(&event, workload).cloned().unwrap_or_default();
         let (place, container) = (&mut event.kubernetes, &mut event.container);

@@ -44,8 +44,7 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
     let sensor = &event.host;
     let placed = scene::placed(event);
     let resource = resource::resolve(&placed, enriched, &rules.organization);
-    let event = looked_up::filled(&placed, enriched);
-    let event = &*event;
+    let event = &*looked_up::filled(placed, enriched);
     let severity = rules.finding.severities[usize::from(event.severity.level().min(7))];
     let latest = now - Duration::seconds(1);
     let mut finding = Finding::new(

@@ -127,12 +127,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The full resource name in Security Command Center. Zonal and regional clusters are written differently.
+    /// The full resource name in Security Command Center.
     pub fn resource_name(&self) -> String {
-        let Self { project, location, name } = self;
-        let kind = if is_zone(location) { "zones" } else { "locations" };
-        format!("//container.googleapis.com/projects/{project}/{kind}/{location}/clusters/{name}")
+        cluster_name(&self.project, &self.location, &self.name)
     }
+}
+
+/// The full resource name of a GKE cluster. Zonal and regional clusters are written differently.
+pub(crate) fn cluster_name(project: &str, location: &str, name: &str) -> String {
+    let kind = if is_zone(location) { "zones" } else { "locations" };
+    format!("//container.googleapis.com/projects/{project}/{kind}/{location}/clusters/{name}")
 }
 
 /// Shielded VM settings.
@@ -264,9 +268,10 @@ impl Enrichment {
     /// What can be found out about `event` in time.
     pub async fn enrich(&self, event: &Event) -> Enriched {
         let mut found = Enriched::default();
-        let Some(subject) = subject::of(event) else {
+        if self.enrichers.is_empty() {
             return found;
-        };
+        }
+        let Some(subject) = subject::of(event) else { return found };
         let end = Instant::now() + self.deadline;
         for (index, enricher) in self.enrichers.iter().enumerate() {
             // Nobody may use up the time of those behind it.
