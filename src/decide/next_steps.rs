@@ -172,12 +172,11 @@ struct Target {
 impl Target {
     fn of(event: &Runtime, enriched: &Enriched, resource: &Resource) -> Self {
         let known = |text: Option<&str>| text.and_then(word);
-        let found = enriched.instance.as_ref().filter(|_| resource.instance.is_some());
+        let found = enriched.instance.as_ref().filter(|_| resource.is_instance);
         let cloud = &event.cloud;
         let zone = cloud.zone.as_deref().filter(|zone| is_zone(zone));
         // Without a project an instance is not addressed completely, and a name outside Google Cloud is none.
-        let instance =
-            cloud.instance_name.as_deref().or(event.host.name.as_deref()).filter(|_| resource.instance.is_some());
+        let instance = cloud.instance_name.as_deref().or(event.host.name.as_deref()).filter(|_| resource.is_instance);
         let kubernetes = &event.kubernetes;
         let owner = kubernetes.workload_kind.as_deref().zip(kubernetes.workload.as_deref());
         let owner = owner.or(kubernetes.deployment.as_deref().map(|name| ("deployment", name)));
