@@ -87,9 +87,8 @@ impl Journey {
             return Attempt::Failed { reason, verdict: Verdict::Retry(pause), label: "enrich" };
         }
         match decide::decide(&event, &enriched, &self.rules, now) {
-            Decision::Filtered(note) => Attempt::Done { outcome: Outcome::Filtered, note: Some(note) },
-            Decision::Deliver(changes) => {
-                self.deliver(&changes).await.map_or_else(|failed| failed, |()| delivered(None))
+            Decision::Deliver(change) => {
+                self.deliver(&[change]).await.map_or_else(|failed| failed, |()| delivered(None))
             }
             // Boxed, because it would travel with each runtime event: some kilobytes.
             Decision::Follow(integrity) => {

@@ -74,8 +74,7 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
         resource: &resource,
         unknown_tags: &attack.unknown,
         clamped: event.time > latest && !event.untimed,
-        gaps: &enriched.gaps,
-        looked_up: &looked_up::properties(event, enriched),
+        enriched,
         machine: workload::machine_name(event, enriched),
         sensor,
     };
