@@ -84,10 +84,10 @@ fn case(event: &Runtime) -> Case {
 fn case_of_workload(event: &Runtime) -> Case {
     let title = event.title().unwrap_or_default().to_ascii_lowercase();
     // "privileged" is not in "unprivileged", nor "mining" in "determining".
-    let starts = |at: usize| !title[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
-    // Most titles hold none of the words: asking for the place of each would cost more than all the steps.
-    let begins = |word: &str| title.contains(word) && title.match_indices(word).any(|(at, _)| starts(at));
-    let has = |words: &[&str]| words.iter().any(|word| begins(word));
+    let begins_word = |at: &usize| !title[..*at].ends_with(|c: char| c.is_ascii_alphanumeric());
+    // Most titles hold none of the words, and few words: looked for from there, all of them cost little.
+    let begun: Vec<&str> = title.char_indices().map(|(at, _)| at).filter(begins_word).map(|at| &title[at..]).collect();
+    let has = |words: &[&str]| words.iter().any(|word| begun.iter().any(|rest| rest.starts_with(word)));
     let tagged = |word: &str| {
         let named =
             |tag: &String| tag.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
