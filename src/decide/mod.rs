@@ -89,8 +89,8 @@ pub fn is_placed(event: &Event, by_id: bool) -> bool {
     }
 }
 
-/// What should happen with `event`, given what enrichment found and what time it is. Whether it is wanted at all is asked
-/// before: see [`unwanted`].
+/// What should happen with `event`, given what enrichment found and what time it is. Whether it is wanted at all,
+/// [`unwanted`] tells before.
 pub fn decide<'a>(event: &'a Event, enriched: &Enriched, rules: &Rules, now: DateTime<Utc>) -> Decision<'a> {
     let mut change = match event {
         Event::Integrity(entry) => return Decision::Follow(entry),

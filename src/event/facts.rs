@@ -49,7 +49,7 @@ impl Facts {
         self.iter().filter(|(known, _)| *known != name).collect()
     }
 
-    /// Whether `found` finds what it looks for in any of them; also, seldom, in the end of one and the beginning of the next.
+    /// Whether `found` finds what it looks for in any of them; also, seldom, where one ends and the next begins.
     pub fn holds(&self, found: impl FnOnce(&str) -> bool) -> bool {
         found(&self.text)
     }
