@@ -80,16 +80,15 @@ impl Journey {
         }
         let enriched = self.enrichment.enrich(&event).await;
         let looks = if enriched.instance.is_none() { LOOK_AGAIN } else { LOOK_AGAIN_FOR_MORE };
-        let placed = decide::is_placed(&event, self.enrichment.names_machines());
-        if enriched.unsettled && entry.attempts < looks && !placed {
+        let placed = || decide::is_placed(&event, self.enrichment.names_machines());
+        if enriched.unsettled && entry.attempts < looks && !placed() {
             let reason = format!("where it happened is not known yet: {}", enriched.gaps.join("; "));
             let pause = enriched.again_after.map(|pause| pause.min(LONGEST_PAUSE));
             return Attempt::Failed { reason, verdict: Verdict::Retry(pause), label: "enrich" };
         }
         match decide::decide(&event, &enriched, &self.rules, now) {
-            Decision::Filtered(note) => Attempt::Done { outcome: Outcome::Filtered, note: Some(note) },
-            Decision::Deliver(changes) => {
-                self.deliver(&changes).await.map_or_else(|failed| failed, |()| delivered(None))
+            Decision::Deliver(change) => {
+                self.deliver(&[change]).await.map_or_else(|failed| failed, |()| delivered(None))
             }
             // Boxed, because it would travel with each runtime event: some kilobytes.
             Decision::Follow(integrity) => {

@@ -51,7 +51,6 @@ pub(super) fn show(doors: impl IntoIterator<Item = Door>) {
     failed_answers();
     metrics::counter!(names::POLL_LOST.name).increment(0);
     metrics::counter!(names::SCC_BYTES.name).increment(0);
-    metrics::gauge!(names::PACE_WAITING.name).set(0.0);
 }
 
 fn failed_answers() {

@@ -25,7 +25,7 @@ use crate::config::secrets::resolve_some;
 use crate::config::server::{PORT, ServerConfig, WEBHOOK_AUTHENTICATION_TOKEN, reachable};
 use crate::config::sysdig::{SYSDIG_TOKEN, SysdigConfig};
 use crate::config::{Env, Problem, scc};
-use crate::decide::{Decision, KnownSecrets, Rules, decide};
+use crate::decide::{Decision, KnownSecrets, Rules, decide, unwanted};
 use crate::enrich::Enriched;
 use crate::finding::FindingChange;
 use crate::google::secret_manager::is_place;
@@ -288,9 +288,12 @@ impl Destination for Print {
             match element {
                 Element::Event { event, .. } => {
                     receipt.accepted += 1;
+                    if let Some(why) = unwanted(&event, &self.0) {
+                        say!("{} filtered: {why}", event.finding_id());
+                        continue;
+                    }
                     match decide(&event, &Enriched::default(), &self.0, Utc::now()) {
-                        Decision::Deliver(changes) => changes.iter().for_each(print),
-                        Decision::Filtered(why) => say!("{} filtered: {why}", event.finding_id()),
+                        Decision::Deliver(change) => print(&change),
                         Decision::Follow(_) => {
                             say!("{} depends on what was seen of the VM before", event.finding_id())
                         }

@@ -18,7 +18,6 @@ pub(super) fn change(event: &Attestation, rules: &Rules, now: DateTime<Utc>) -> 
     let organization = || format!("//cloudresourcemanager.googleapis.com/{}", rules.organization);
     let resource = event.resource.clone().unwrap_or_else(organization);
     let mut finding = Finding::new(event.category.name(), event.category.severity(), resource, time);
-    finding.id = Some(id.clone());
     finding.finding_class = event.category.class();
     finding.description = Some(text::ellipsis(&event.description, 4 * 1024));
     finding.next_steps = Some(event.next_steps().to_owned());

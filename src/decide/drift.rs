@@ -13,11 +13,11 @@ pub(super) fn is_reported(event: &Runtime) -> bool {
 fn is_named(title: &str) -> bool {
     const NAMES: &[&str] = &["drift", "drop and execute", "not part of base image", "not part of the base image"];
     let title = title.as_bytes();
-    NAMES.iter().any(|name| {
-        let starts = |at: usize| at == 0 || !title[at - 1].is_ascii_alphanumeric();
-        let found = |(at, part): (usize, &[u8])| starts(at) && part.eq_ignore_ascii_case(name.as_bytes());
-        title.windows(name.len()).enumerate().any(found)
-    })
+    let begins_word = |at: &usize| *at == 0 || !title[at - 1].is_ascii_alphanumeric();
+    let is_at = |at: usize, name: &str| {
+        title[at..].get(..name.len()).is_some_and(|part| part.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    (0..title.len()).filter(begins_word).any(|at| NAMES.iter().any(|name| is_at(at, name)))
 }
 
 /// Whether the program is known to be none of the image's, whatever the rule is about.

@@ -12,11 +12,11 @@ use crate::text::cut;
 const MOST_LABELS: usize = 32;
 
 /// The event with what it left open: node, workload, image, machine. What it says is never changed.
-pub(super) fn filled<'e>(event: &'e Runtime, enriched: &Enriched) -> Cow<'e, Runtime> {
+pub(super) fn filled<'e>(event: Cow<'e, Runtime>, enriched: &Enriched) -> Cow<'e, Runtime> {
     if enriched.workload.is_none() && enriched.node.is_none() && enriched.instance.is_none() {
-        return Cow::Borrowed(event);
+        return event;
     }
-    let mut event = event.clone();
+    let mut event = event.into_owned();
     if let Some(workload) = &enriched.workload {
         let running = running(&event, workload).cloned().unwrap_or_default();
         let (place, container) = (&mut event.kubernetes, &mut event.container);
@@ -107,12 +107,10 @@ fn running<'a>(event: &Runtime, workload: &'a Workload) -> Option<&'a PodContain
     all.iter().find(by_id).or_else(|| all.iter().find(by_name)).or_else(|| all.first().filter(|_| all.len() == 1))
 }
 
-/// The properties, the most telling first.
-pub(super) fn properties(event: &Runtime, enriched: &Enriched) -> Vec<(String, String)> {
-    let mut facts: Vec<(String, String)> = Vec::new();
-    let mut put = |key: &str, value: &str| facts.push((key.to_owned(), value.to_owned()));
+/// Tells the properties, the most telling first; a value that is not known is empty.
+pub(super) fn properties(event: &Runtime, enriched: &Enriched, put: &mut impl FnMut(&str, &str)) {
     if let Some(instance) = &enriched.instance {
-        machine(instance, &mut put);
+        machine(instance, put);
     }
     if let Some(by) = enriched.found_by {
         let word = match by {
@@ -125,7 +123,7 @@ pub(super) fn properties(event: &Runtime, enriched: &Enriched) -> Vec<(String, S
         put("compute_instance_found_by", word);
     }
     if let Some(workload) = &enriched.workload {
-        pod(event, workload, &mut put);
+        pod(event, workload, put);
     }
     if let Some(node) = &enriched.node {
         put("kubernetes_node_provider_id", &node.provider_id);
@@ -135,7 +133,6 @@ pub(super) fn properties(event: &Runtime, enriched: &Enriched) -> Vec<(String, S
         put("container_image_project", &image.project);
         put("container_image_repository", &image.repository);
     }
-    facts
 }
 
 fn machine(instance: &Instance, put: &mut impl FnMut(&str, &str)) {
@@ -210,10 +207,7 @@ mod tests {
             panic!("not an event")
         };
         match decide(&event, enriched, &Rules::new("123"), now) {
-            Decision::Deliver(mut changes) => match changes.remove(0) {
-                FindingChange::Create { finding, .. } => *finding,
-                other => panic!("{other:?}"),
-            },
+            Decision::Deliver(FindingChange::Create { finding, .. }) => *finding,
             other => panic!("{other:?}"),
         }
     }

@@ -1,10 +1,8 @@
 //! MITRE ATT&CK tags in all the spellings of the senders → names of the API's enums, by table. A name that is not in
 //! the table is never sent: the API answers such a finding with 400.
 
-use std::borrow::Cow;
-
 use super::mitre_table::{TACTICS, TECHNIQUES};
-use crate::finding::{EnumName, MitreAttack};
+use crate::finding::MitreAttack;
 
 /// What the tags say.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -50,13 +48,12 @@ pub fn read(tags: &[String]) -> Attack {
             }
         }
     }
-    let owned = |names: Vec<&'static str>| names.into_iter().map(Cow::Borrowed).collect::<Vec<EnumName>>();
-    let mut tactics = owned(tactics).into_iter();
+    let mut tactics = tactics.into_iter();
     let finding = MitreAttack {
         primary_tactic: tactics.next(),
-        primary_techniques: owned(primary),
+        primary_techniques: primary,
         additional_tactics: tactics.collect(),
-        additional_techniques: owned(additional),
+        additional_techniques: additional,
     };
     Attack { finding: (finding != MitreAttack::default()).then_some(finding), unknown }
 }
@@ -147,8 +144,8 @@ mod tests {
         let tags: Vec<String> = tags.iter().map(|tag| (*tag).to_owned()).collect();
         let attack = read(&tags);
         let finding = attack.finding.unwrap_or_default();
-        let text = |names: Vec<EnumName>| names.into_iter().map(Cow::into_owned).collect::<Vec<_>>();
-        (finding.primary_tactic.map(Cow::into_owned), text(finding.primary_techniques), attack.unknown)
+        let text = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Vec<_>>();
+        (finding.primary_tactic.map(str::to_owned), text(finding.primary_techniques), attack.unknown)
     }
 
     #[test]

@@ -30,13 +30,11 @@ use crate::finding::FindingChange;
 use crate::integrity::Entry;
 pub use known_secrets::KnownSecrets;
 
-/// What is to be done with one event.
+/// What is to be done with one event that is wanted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision<'a> {
-    /// These changes, in this order; usually one.
-    Deliver(Vec<FindingChange>),
-    /// Nothing: a setting says that it is not wanted. The sentence says which.
-    Filtered(String),
+    /// This change.
+    Deliver(FindingChange),
     /// What follows from this entry depends on what was seen before: [`Tracker::follow`](crate::track::Tracker::follow)
     /// knows.
     Follow(&'a Entry),
@@ -91,19 +89,17 @@ pub fn is_placed(event: &Event, by_id: bool) -> bool {
     }
 }
 
-/// What should happen with `event`, given what enrichment found and what time it is.
+/// What should happen with `event`, given what enrichment found and what time it is. Whether it is wanted at all,
+/// [`unwanted`] tells before.
 pub fn decide<'a>(event: &'a Event, enriched: &Enriched, rules: &Rules, now: DateTime<Utc>) -> Decision<'a> {
-    if let Some(sentence) = unwanted(event, rules) {
-        return Decision::Filtered(sentence);
-    }
-    let mut changes = [match event {
+    let mut change = match event {
         Event::Integrity(entry) => return Decision::Follow(entry),
         Event::Attestation(event) => attestation::change(event, rules, now),
         Event::Runtime(event) => {
             let finding = Box::new(runtime::finding(&rules.secrets.left_out(event), enriched, rules, now));
             FindingChange::Create { id: event.finding_id(), finding }
         }
-    }];
-    rules.secrets.leave_out(&mut changes);
-    Decision::Deliver(changes.into())
+    };
+    rules.secrets.leave_out(std::slice::from_mut(&mut change));
+    Decision::Deliver(change)
 }

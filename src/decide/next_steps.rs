@@ -14,7 +14,7 @@ use ended::End;
 use super::resource::{Resource, is_cluster_name, is_not_gke, location};
 use super::workload::{has_own_place, node_name, sensors_own};
 use super::{activity, drift};
-use crate::enrich::Enriched;
+use crate::enrich::{Enriched, images};
 use crate::event::Runtime;
 use crate::event::location::is_zone;
 use crate::event::runtime::Shape;
@@ -84,10 +84,10 @@ fn case(event: &Runtime) -> Case {
 fn case_of_workload(event: &Runtime) -> Case {
     let title = event.title().unwrap_or_default().to_ascii_lowercase();
     // "privileged" is not in "unprivileged", nor "mining" in "determining".
-    let starts = |at: usize| !title[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
-    // Most titles hold none of the words: asking for the place of each would cost more than all the steps.
-    let begins = |word: &str| title.contains(word) && title.match_indices(word).any(|(at, _)| starts(at));
-    let has = |words: &[&str]| words.iter().any(|word| begins(word));
+    let begins_word = |at: &usize| !title[..*at].ends_with(|c: char| c.is_ascii_alphanumeric());
+    // Most titles hold none of the words, and few words: looked for from there, all of them cost little.
+    let begun: Vec<&str> = title.char_indices().map(|(at, _)| at).filter(begins_word).map(|at| &title[at..]).collect();
+    let has = |words: &[&str]| words.iter().any(|word| begun.iter().any(|rest| rest.starts_with(word)));
     let tagged = |word: &str| {
         let named =
             |tag: &String| tag.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
@@ -172,12 +172,11 @@ struct Target {
 impl Target {
     fn of(event: &Runtime, enriched: &Enriched, resource: &Resource) -> Self {
         let known = |text: Option<&str>| text.and_then(word);
-        let found = enriched.instance.as_ref().filter(|_| resource.instance.is_some());
+        let found = enriched.instance.as_ref().filter(|_| resource.is_instance);
         let cloud = &event.cloud;
         let zone = cloud.zone.as_deref().filter(|zone| is_zone(zone));
         // Without a project an instance is not addressed completely, and a name outside Google Cloud is none.
-        let instance =
-            cloud.instance_name.as_deref().or(event.host.name.as_deref()).filter(|_| resource.instance.is_some());
+        let instance = cloud.instance_name.as_deref().or(event.host.name.as_deref()).filter(|_| resource.is_instance);
         let kubernetes = &event.kubernetes;
         let owner = kubernetes.workload_kind.as_deref().zip(kubernetes.workload.as_deref());
         let owner = owner.or(kubernetes.deployment.as_deref().map(|name| ("deployment", name)));
@@ -358,14 +357,9 @@ fn image(event: &Runtime, steps: &mut Steps) {
     let (Some(image), Some(digest)) = (event.container.image.as_deref(), event.container.digest.as_deref()) else {
         return;
     };
-    let repository =
-        image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(image, |(repository, _)| repository);
-    // The hosts that the command takes; others, as gke.gcr.io, are mirrors that it refuses.
-    let host = repository.split('/').next().unwrap_or_default();
-    let ours =
-        host.ends_with("-docker.pkg.dev") || matches!(host, "gcr.io" | "us.gcr.io" | "eu.gcr.io" | "asia.gcr.io");
-    let digest = if digest.starts_with("sha256:") { digest.to_owned() } else { return };
-    if let Some(reference) = word(&format!("{repository}@{digest}")).filter(|_| ours) {
+    // Of others the command knows nothing, nor of Google's mirrors, as gke.gcr.io.
+    let Some(known) = images::recognise(image).filter(|_| digest.starts_with("sha256:")) else { return };
+    if let Some(reference) = word(&format!("{}@{digest}", known.path())) {
         steps.run(
             "See when and by whom the image was pushed:",
             format_args!("gcloud artifacts docker images describe {reference}"),

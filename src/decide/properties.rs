@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::looked_up;
 use super::resource::Resource;
+use crate::enrich::Enriched;
 use crate::event::runtime::{Host, Runtime};
 use crate::event::sieve::Sieve;
 use crate::finding::Properties;
@@ -34,9 +36,8 @@ pub(super) struct Context<'a> {
     pub(super) unknown_tags: &'a [String],
     /// Whether the event's time lay in the future and was pulled back.
     pub(super) clamped: bool,
-    pub(super) gaps: &'a [String],
-    /// What the look-ups found, under our own names.
-    pub(super) looked_up: &'a [(String, String)],
+    /// What the look-ups found.
+    pub(super) enriched: &'a Enriched,
     /// The virtual machine that the node is.
     pub(super) machine: Option<&'a str>,
     /// The host as the sensor told it, which may be only where the event was read.
@@ -151,9 +152,12 @@ fn provenance(event: &Runtime, context: &Context<'_>, bag: &mut Bag) {
         bag.list("admission_zones", &review.zones);
     }
     bag.list("notes", &event.notes);
-    let looked_up = context.looked_up.iter().filter(|(_, value)| !value.is_empty());
-    looked_up.for_each(|(key, value)| bag.fact(key, value));
-    bag.list("enrichment_gaps", context.gaps);
+    looked_up::properties(event, context.enriched, &mut |key, value| {
+        if !value.is_empty() {
+            bag.fact(key, value);
+        }
+    });
+    bag.list("enrichment_gaps", &context.enriched.gaps);
 }
 
 fn described(action: &crate::event::runtime::Action) -> String {

@@ -1,6 +1,6 @@
 //! What is affected, by its full resource name: instance, else cluster, else project, else organization.
 
-use crate::enrich::{Enriched, Instance};
+use crate::enrich::{Enriched, Instance, cluster_name};
 use crate::event::Runtime;
 use crate::event::location::{is_region, is_zone};
 use crate::event::scene::{self, Scene};
@@ -12,8 +12,8 @@ pub(super) struct Resource {
     pub(super) name: String,
     /// How it was resolved: the value of the property `resource_resolution`.
     pub(super) how: &'static str,
-    /// The full resource name of the virtual machine, when it is known.
-    pub(super) instance: Option<String>,
+    /// Whether it is a virtual machine.
+    pub(super) is_instance: bool,
 }
 
 /// The ladder of the design, top down.
@@ -31,7 +31,7 @@ pub(super) fn resolve(event: &Runtime, enriched: &Enriched, organization: &str) 
         .or_else(looked_up)
         .or_else(|| instance_from_node(enriched).map(|name| (name, "instance_from_kubernetes")));
     if let Some((name, how)) = found {
-        return Resource { name: name.clone(), how, instance: Some(name) };
+        return Resource { name, how, is_instance: true };
     }
     let (name, how) = cluster_from_labels(event, project)
         .filter(|_| !is_not_gke(event, enriched))
@@ -39,7 +39,7 @@ pub(super) fn resolve(event: &Runtime, enriched: &Enriched, organization: &str) 
         .or_else(|| project_number(event).map(|name| (name, "project_from_labels")))
         .or_else(|| looked_up_project(enriched).map(|name| (name, "project_from_compute")))
         .unwrap_or_else(|| (format!("//cloudresourcemanager.googleapis.com/{organization}"), "organization"));
-    Resource { name, how, instance: None }
+    Resource { name, how, is_instance: false }
 }
 
 /// The event's project, by its id where the event or a look-up tells it: one thing has one name.
@@ -85,9 +85,7 @@ pub(super) fn is_not_gke(event: &Runtime, enriched: &Enriched) -> bool {
 
 fn cluster_from_labels(event: &Runtime, project: Option<&str>) -> Option<String> {
     let cluster = event.kubernetes.cluster.as_deref().filter(|name| is_cluster_name(name))?;
-    let (project, location) = (project?, location(event)?);
-    let kind = if is_zone(location) { "zones" } else { "locations" };
-    Some(format!("//container.googleapis.com/projects/{project}/{kind}/{location}/clusters/{cluster}"))
+    Some(cluster_name(project?, location(event)?, cluster))
 }
 
 /// Where the cluster is, as far as the labels tell: the label is of the node, so a region may stand for a zonal cluster.

@@ -44,8 +44,7 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
     let sensor = &event.host;
     let placed = scene::placed(event);
     let resource = resource::resolve(&placed, enriched, &rules.organization);
-    let event = looked_up::filled(&placed, enriched);
-    let event = &*event;
+    let event = &*looked_up::filled(placed, enriched);
     let severity = rules.finding.severities[usize::from(event.severity.level().min(7))];
     let latest = now - Duration::seconds(1);
     let mut finding = Finding::new(
@@ -54,7 +53,6 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
         resource.name.clone(),
         event.time.min(latest),
     );
-    finding.id = Some(event.finding_id());
     if event.severity.level() == 7 {
         finding.finding_class = FindingClass::Observation;
     }
@@ -76,8 +74,7 @@ pub(super) fn finding(event: &Runtime, enriched: &Enriched, rules: &Rules, now: 
         resource: &resource,
         unknown_tags: &attack.unknown,
         clamped: event.time > latest && !event.untimed,
-        gaps: &enriched.gaps,
-        looked_up: &looked_up::properties(event, enriched),
+        enriched,
         machine: workload::machine_name(event, enriched),
         sensor,
     };

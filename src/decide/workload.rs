@@ -46,7 +46,7 @@ pub(super) fn kubernetes(event: &Runtime, resource: &Resource, containers: &[Con
         containers: containers.to_vec(),
     });
     let is_node = known.node.is_some() || on_cluster(event);
-    let node = resource.instance.as_ref().filter(|_| is_node).map(|name| Node { name: Some(name.clone()) });
+    let node = (is_node && resource.is_instance).then(|| Node { name: Some(resource.name.clone()) });
     let mut kubernetes = Kubernetes {
         pods: pod.into_iter().collect(),
         nodes: node.into_iter().collect(),

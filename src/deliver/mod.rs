@@ -51,13 +51,10 @@ pub enum Delivered {
 #[error("{message}")]
 pub struct SinkError {
     /// One sentence for the log and for the row.
-    pub message: String,
-    /// What to do next.
-    pub verdict: Verdict,
-    /// The metric label, from a closed set.
-    pub label: &'static str,
-    /// The cause.
-    pub source: Option<Box<dyn Error + Send + Sync>>,
+    message: String,
+    verdict: Verdict,
+    label: &'static str,
+    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl SinkError {

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::calls::pause;
-use crate::telemetry::metrics::{PACE_WAIT, PACE_WAITING};
+use crate::telemetry::metrics::PACE_WAIT;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -359,7 +359,6 @@ struct Waiting<'a>(&'a Pace);
 impl<'a> Waiting<'a> {
     fn new(pace: &'a Pace) -> Self {
         pace.waiting.fetch_add(1, Ordering::Relaxed);
-        metrics::gauge!(PACE_WAITING.name).increment(1.0);
         Self(pace)
     }
 }
@@ -367,7 +366,6 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-        metrics::gauge!(PACE_WAITING.name).decrement(1.0);
     }
 }
 

@@ -1,5 +1,6 @@
 //! A cache for look-ups: bounded in size and age, misses kept for less long, one look-up at a time for one key.
 
+use std::borrow::Borrow;
 use std::fmt::Debug;
 use std::future::Future;
 use std::hash::Hash;
@@ -51,15 +52,10 @@ where
         Self { cache: Cache::builder().max_capacity(keep.entries).expire_after(expiry).build() }
     }
 
-    /// What is remembered of `key`, if something was found.
-    pub async fn known(&self, key: &K) -> Option<Arc<V>> {
-        self.cache.get(key).await.flatten()
-    }
-
     /// Whoever asks next looks up.
     pub async fn forget<Q>(&self, key: &Q)
     where
-        K: std::borrow::Borrow<Q>,
+        K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         self.cache.invalidate(key).await;
@@ -67,15 +63,18 @@ where
 
     /// What is known of `key`, else what `look_up` finds. Those who ask while a look-up runs wait for it. It goes on
     /// when nobody waits any more, so that the next to ask has the answer.
-    pub async fn find<E, F>(&self, key: K, look_up: F) -> Result<Option<Arc<V>>, Arc<E>>
+    pub async fn find<Q, E, F>(&self, key: &Q, look_up: impl FnOnce(K) -> F) -> Result<Option<Arc<V>>, Arc<E>>
     where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
         E: Debug + Send + Sync + 'static,
         F: Future<Output = Result<Option<V>, E>> + Send + 'static,
     {
-        if let Some(known) = self.cache.get(&key).await {
+        if let Some(known) = self.cache.get(key).await {
             return Ok(known);
         }
-        let cache = self.cache.clone();
+        let (cache, key) = (self.cache.clone(), key.to_owned());
+        let look_up = look_up(key.clone());
         let task = tokio::spawn(async move {
             cache.try_get_with(key, async move { Ok::<_, E>(look_up.await?.map(Arc::new)) }).await
         });
@@ -106,12 +105,12 @@ mod tests {
         answer: Result<Option<String>, String>,
     ) -> Result<Option<Arc<String>>, Arc<String>> {
         let calls = Arc::clone(calls);
-        let look_up = async move {
+        let look_up = |_| async move {
             calls.fetch_add(1, Ordering::SeqCst);
             tokio::task::yield_now().await;
             answer
         };
-        cache.find(7, look_up).await
+        cache.find(&7, look_up).await
     }
 
     #[tokio::test]

@@ -275,9 +275,11 @@ impl Inner {
     }
 
     async fn answer(this: &Arc<Self>, question: &Question) -> Option<Arc<Answer>> {
-        let (inner, asked) = (Arc::clone(this), question.clone());
-        let answer = this.instances.find(question.clone(), async move { Self::look_up(&inner, &asked).await }).await;
-        answer.unwrap_or_else(Some)
+        let look_up = |asked| {
+            let inner = Arc::clone(this);
+            async move { Self::look_up(&inner, &asked).await }
+        };
+        this.instances.find(question, look_up).await.unwrap_or_else(Some)
     }
 
     /// Those that answer, in all projects. What a project that fails for the moment may change is not kept.
@@ -421,13 +423,16 @@ impl Inner {
     }
 
     async fn inventory(this: &Arc<Self>, project: &str) -> Result<Option<Arc<Inventory>>, Gap> {
-        let (inner, name) = (Arc::clone(this), project.to_owned());
-        let look_up = async move {
-            let _permit = inner.calls.acquire().await;
-            let (places, unreachable) = inner.list(&name, None).await.map_err(|error| inner.failed(&name, &error))?;
-            Ok(Some(Inventory::new(places, unreachable, Instant::now())))
+        let look_up = |name: String| {
+            let inner = Arc::clone(this);
+            async move {
+                let _permit = inner.calls.acquire().await;
+                let listed = inner.list(&name, None).await.map_err(|error| inner.failed(&name, &error));
+                let (places, unreachable) = listed?;
+                Ok(Some(Inventory::new(places, unreachable, Instant::now())))
+            }
         };
-        this.inventories.find(project.to_owned(), look_up).await.map_err(|gap| Gap::clone(&gap))
+        this.inventories.find(project, look_up).await.map_err(|gap| Gap::clone(&gap))
     }
 
     async fn by_inventory(this: &Arc<Self>, project: &str, question: &Question) -> Result<Listed<Instance>, Gap> {

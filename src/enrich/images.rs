@@ -1,9 +1,7 @@
 //! Container images in Google's registries: recognised by their name alone, and where a person can look at them.
 
-use serde::{Deserialize, Serialize};
-
 /// An image in Artifact Registry or in the registry before it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// The registry's host: `europe-west1-docker.pkg.dev`, `eu.gcr.io`.
     pub registry: String,
@@ -15,22 +13,16 @@ pub struct Image {
     pub repository: String,
     /// The image within the repository, which may have slashes.
     pub name: String,
-    /// The tag; empty when there is none.
-    pub tag: String,
-    /// `sha256:…`; empty when it is not said.
-    pub digest: String,
 }
 
 /// The image that `text` names, when it is in one of Google's registries.
 pub fn recognise(text: &str) -> Option<Image> {
     let text = text.trim();
     let text = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let (rest, digest) = text.split_once('@').unwrap_or((text, ""));
-    let (registry, path) = rest.split_once('/')?;
-    let (path, tag) = match path.rsplit_once(':') {
-        Some((path, tag)) if !tag.contains('/') => (path, tag),
-        _ => (path, ""),
-    };
+    // The digest goes first: it has a colon of its own.
+    let text = text.split_once('@').map_or(text, |(named, _)| named);
+    let (registry, path) = text.split_once('/')?;
+    let path = path.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(path, |(path, _)| path);
     let registry = registry.to_ascii_lowercase();
     let mut parts: Vec<&str> = path.split('/').collect();
     if parts.iter().any(|part| part.is_empty()) {
@@ -47,8 +39,7 @@ pub fn recognise(text: &str) -> Option<Image> {
         (true, true) if !parts.is_empty() => String::new(),
         _ => return None,
     };
-    let (tag, digest, name) = (tag.to_owned(), digest.to_owned(), parts.join("/"));
-    Some(Image { registry, project, location, repository, name, tag, digest })
+    Some(Image { registry, project, location, repository, name: parts.join("/") })
 }
 
 fn is_gcr(registry: &str) -> bool {
@@ -85,27 +76,26 @@ impl Image {
 mod tests {
     use super::*;
 
-    fn parts(text: &str) -> Option<[String; 6]> {
-        recognise(text).map(|i| [i.project, i.location, i.repository, i.name, i.tag, i.digest])
+    fn parts(text: &str) -> Option<[String; 5]> {
+        recognise(text).map(|i| [i.path(), i.project, i.location, i.repository, i.name])
     }
 
     #[test]
     fn images_of_google_are_recognised_and_others_are_not() {
-        let of = |six: [&str; 6]| Some(six.map(str::to_owned));
+        let of = |five: [&str; 5]| Some(five.map(str::to_owned));
+        let of_two = ["us-docker.pkg.dev/acme/repo/web", "acme", "us", "repo", "web"];
         for (text, expected) in [
-            ("gcr.io/acme/web", of(["acme", "", "", "web", "", ""])),
-            ("eu.gcr.io/acme/team/web:1.2", of(["acme", "", "", "team/web", "1.2", ""])),
-            ("gcr.io/example.com/web/app", of(["example.com:web", "", "", "app", "", ""])),
-            ("us-docker.pkg.dev/acme/repo/web@sha256:ab", of(["acme", "us", "repo", "web", "", "sha256:ab"])),
-            (
-                "docker-pullable://europe-west1-docker.pkg.dev/acme/repo/a/b:t@sha256:ab",
-                of(["acme", "europe-west1", "repo", "a/b", "t", "sha256:ab"]),
-            ),
-            ("GCR.io/acme/web", of(["acme", "", "", "web", "", ""])),
+            ("gcr.io/acme/web", of(["gcr.io/acme/web", "acme", "", "", "web"])),
+            ("eu.gcr.io/acme/team/web:1.2", of(["eu.gcr.io/acme/team/web", "acme", "", "", "team/web"])),
+            ("gcr.io/example.com/web/app", of(["gcr.io/example.com/web/app", "example.com:web", "", "", "app"])),
+            ("us-docker.pkg.dev/acme/repo/web@sha256:ab", of(of_two)),
+            ("docker-pullable://us-docker.pkg.dev/acme/repo/web:t@sha256:ab", of(of_two)),
+            ("GCR.io/acme/web", of(["gcr.io/acme/web", "acme", "", "", "web"])),
             ("nginx", None),
             ("docker.io/library/nginx:1", None),
             ("gcr.io.example.com/acme/web", None),
             ("evil-gcr.io/acme/web", None),
+            ("gke.gcr.io/acme/web", None),
             ("us-docker.pkg.dev/acme/repo", None),
             ("gcr.io/acme", None),
             ("gcr.io//web", None),

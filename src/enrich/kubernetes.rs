@@ -205,9 +205,11 @@ fn out<T: Clone>(answer: Result<Option<Arc<Read<T>>>, Arc<Read<T>>>) -> Read<T> 
 
 impl Inner {
     async fn pod(this: &Arc<Self>, namespace: &str, name: &str) -> Read<Found> {
-        let key = (namespace.to_owned(), name.to_owned());
-        let (inner, asked) = (Arc::clone(this), key.clone());
-        out(this.pods.find(key, async move { inner.read_pod(&asked.0, &asked.1).await.kept() }).await)
+        let look_up = |(namespace, name): (String, String)| {
+            let inner = Arc::clone(this);
+            async move { inner.read_pod(&namespace, &name).await.kept() }
+        };
+        out(this.pods.find(&(namespace.to_owned(), name.to_owned()), look_up).await)
     }
 
     /// The pod, if it is the event's, and the node that the event was on where it does not say so itself.
@@ -301,8 +303,11 @@ impl Inner {
     }
 
     async fn node(this: &Arc<Self>, name: &str) -> Read<Node> {
-        let (inner, asked) = (Arc::clone(this), name.to_owned());
-        out(this.nodes.find(name.to_owned(), async move { inner.read_node(&asked).await.kept() }).await)
+        let look_up = |name: String| {
+            let inner = Arc::clone(this);
+            async move { inner.read_node(&name).await.kept() }
+        };
+        out(this.nodes.find(name, look_up).await)
     }
 
     async fn read_pod(&self, namespace: &str, name: &str) -> Read<Found> {

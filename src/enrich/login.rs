@@ -268,13 +268,15 @@ impl Access {
 
 impl Login {
     async fn held(self: &Arc<Self>) -> Result<Arc<Held>, Arc<LoginError>> {
-        let login = Arc::clone(self);
-        let look_up = async move {
-            // Programs and files block.
-            let made = tokio::task::spawn_blocking(move || login.make()).await;
-            made.unwrap_or(Err(LoginError::Broken)).map(Some)
+        let look_up = |()| {
+            let login = Arc::clone(self);
+            async move {
+                // Programs and files block.
+                let made = tokio::task::spawn_blocking(move || login.make()).await;
+                made.unwrap_or(Err(LoginError::Broken)).map(Some)
+            }
         };
-        self.held.find((), look_up).await?.ok_or_else(|| Arc::new(LoginError::Slow))
+        self.held.find(&(), look_up).await?.ok_or_else(|| Arc::new(LoginError::Slow))
     }
 
     fn make(&self) -> Result<Held, LoginError> {

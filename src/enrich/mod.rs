@@ -27,7 +27,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::event::Event;
@@ -36,15 +35,13 @@ use crate::telemetry::metrics::{ENRICH_LOOKUPS, ENRICH_SECONDS};
 pub use subject::Subject;
 
 /// What the look-ups found. Empty when no look-up is configured or none was needed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Enriched {
     /// The Compute Engine instance, when one was found.
     pub instance: Option<Instance>,
     /// The Kubernetes workload, when the cluster's API server was asked and knows it.
     pub workload: Option<Workload>,
     /// Whether the pod has the event's container, and so is the event's, whatever its host calls itself.
-    #[serde(skip)]
     pub pod_is_sure: bool,
     /// The Kubernetes node, when the API server knows it.
     pub node: Option<Node>,
@@ -62,7 +59,7 @@ pub struct Enriched {
 }
 
 /// A project's two names.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Project {
     /// Its id.
     pub id: String,
@@ -71,8 +68,7 @@ pub struct Project {
 }
 
 /// How an instance was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FoundBy {
     /// By its numeric id.
     Id,
@@ -87,8 +83,7 @@ pub enum FoundBy {
 }
 
 /// Facts about a Compute Engine instance.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Instance {
     /// The numeric id, as text.
     pub id: String,
@@ -103,7 +98,6 @@ pub struct Instance {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// When it was made.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<DateTime<Utc>>,
     /// The machine type's short name.
     pub machine_type: String,
@@ -122,7 +116,7 @@ pub struct Instance {
 }
 
 /// A GKE cluster.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cluster {
     /// The project's id or number.
     pub project: String,
@@ -133,16 +127,20 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The full resource name in Security Command Center. Zonal and regional clusters are written differently.
+    /// The full resource name in Security Command Center.
     pub fn resource_name(&self) -> String {
-        let Self { project, location, name } = self;
-        let kind = if is_zone(location) { "zones" } else { "locations" };
-        format!("//container.googleapis.com/projects/{project}/{kind}/{location}/clusters/{name}")
+        cluster_name(&self.project, &self.location, &self.name)
     }
 }
 
+/// The full resource name of a GKE cluster. Zonal and regional clusters are written differently.
+pub(crate) fn cluster_name(project: &str, location: &str, name: &str) -> String {
+    let kind = if is_zone(location) { "zones" } else { "locations" };
+    format!("//container.googleapis.com/projects/{project}/{kind}/{location}/clusters/{name}")
+}
+
 /// Shielded VM settings.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shielded {
     /// Secure Boot.
     pub secure_boot: bool,
@@ -153,8 +151,7 @@ pub struct Shielded {
 }
 
 /// What the Kubernetes API server says about a pod.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Workload {
     /// The namespace.
     pub namespace: String,
@@ -181,8 +178,7 @@ pub struct Workload {
 }
 
 /// What the Kubernetes API server says about a node.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Node {
     /// Its name.
     pub name: String,
@@ -205,8 +201,7 @@ impl Node {
 }
 
 /// One container of a pod.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PodContainer {
     /// Its name.
     pub name: String,
@@ -273,9 +268,10 @@ impl Enrichment {
     /// What can be found out about `event` in time.
     pub async fn enrich(&self, event: &Event) -> Enriched {
         let mut found = Enriched::default();
-        let Some(subject) = subject::of(event) else {
+        if self.enrichers.is_empty() {
             return found;
-        };
+        }
+        let Some(subject) = subject::of(event) else { return found };
         let end = Instant::now() + self.deadline;
         for (index, enricher) in self.enrichers.iter().enumerate() {
             // Nobody may use up the time of those behind it.

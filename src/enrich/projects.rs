@@ -130,8 +130,11 @@ impl Projects {
     /// # Errors
     /// Why nobody said them.
     pub(super) async fn identity(&self, project: &str) -> Result<Option<Arc<Project>>, Arc<Gap>> {
-        let (inner, name) = (Arc::clone(&self.0), project.to_owned());
-        self.0.known.find(project.to_owned(), async move { inner.look_up(&name).await }).await
+        let look_up = |name: String| {
+            let inner = Arc::clone(&self.0);
+            async move { inner.look_up(&name).await }
+        };
+        self.0.known.find(project, look_up).await
     }
 }
 

@@ -48,7 +48,6 @@ pub struct Subject {
 
 /// What is known of `event`; `None` for kinds that say where they happened themselves.
 pub fn of(event: &Event) -> Option<Subject> {
-    #[allow(unreachable_patterns, reason = "other kinds of event name their place exactly")]
     let runtime = match event {
         Event::Runtime(runtime) => runtime,
         Event::Integrity(entry) => {
@@ -59,7 +58,7 @@ pub fn of(event: &Event) -> Option<Subject> {
                 ..Subject::default()
             });
         }
-        _ => return None,
+        Event::Attestation(_) => return None,
     };
     let remote = scene::of(runtime) != Scene::Machine || scene::is_serverless(runtime);
     let runtime = &*scene::placed(runtime);

@@ -49,9 +49,9 @@ impl Facts {
         self.iter().filter(|(known, _)| *known != name).collect()
     }
 
-    /// Whether this text stands in any of them.
-    pub fn holds(&self, text: &str) -> bool {
-        self.text.contains(text)
+    /// Whether `found` finds what it looks for in any of them; also, seldom, where one ends and the next begins.
+    pub fn holds(&self, found: impl FnOnce(&str) -> bool) -> bool {
+        found(&self.text)
     }
 
     /// Whether there are none.

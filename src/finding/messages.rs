@@ -1,7 +1,7 @@
 //! The messages inside a finding: who, where, what ran, what it touched (`securitycenter-v2.json`).
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::texts::Texts;
 use super::words::{EnumName, Int64, Operation, Protocol, RoleKind, SubjectKind};
@@ -9,8 +9,8 @@ use super::words::{EnumName, Int64, Operation, Protocol, RoleKind, SubjectKind};
 macro_rules! message {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $kind:ident $(<$inner:ty>)?),* $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
+        #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+        #[serde(rename_all = "camelCase")]
         pub struct $name {
             $($(#[$fdoc])* #[serde(skip_serializing_if = "is_absent")] pub $field: $kind $(<$inner>)?,)*
         }

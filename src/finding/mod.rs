@@ -10,7 +10,7 @@ pub mod texts;
 mod words;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use change::FindingChange;
 pub use id::FindingId;
@@ -20,12 +20,9 @@ use texts::Texts;
 pub use words::{EnumName, FindingClass, FindingSeverity, Int64, Operation, Protocol, RoleKind, State, SubjectKind};
 
 /// A finding, serialised as the v2 `Finding` message.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
-    /// The id, in the request's query rather than its body.
-    #[serde(skip)]
-    pub id: Option<FindingId>,
     /// ACTIVE when it is created.
     pub state: State,
     /// The full resource name of what is affected. Immutable.
@@ -39,49 +36,49 @@ pub struct Finding {
     /// When it happened; never later than now.
     pub event_time: DateTime<Utc>,
     /// Where to read more: a well-formed http(s) address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub external_uri: Option<String>,
     /// What happened, in prose.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// What to do about it: numbered steps.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub next_steps: Option<String>,
     /// Which module made it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub module_name: Option<String>,
     /// MITRE ATT&CK.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mitre_attack: Option<MitreAttack>,
     /// The Kubernetes objects involved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<Kubernetes>,
     /// The containers involved.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub containers: Vec<Container>,
     /// The processes involved; the one that triggered it first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<Process>,
     /// The files involved.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<File>,
     /// The network connections involved.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connections: Vec<Connection>,
     /// What usually indicates an intrusion.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub indicator: Option<Indicator>,
     /// Who called which method from where.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
     /// The controls of standards that this bears on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub compliances: Vec<Compliance>,
     /// The log entries it rests on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub log_entries: Vec<LogEntry>,
     /// Everything else.
-    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    #[serde(skip_serializing_if = "Properties::is_empty")]
     pub source_properties: Properties,
 }
 
@@ -94,7 +91,6 @@ impl Finding {
         event_time: DateTime<Utc>,
     ) -> Self {
         Self {
-            id: None,
             state: State::Active,
             resource_name: resource_name.into(),
             category: category.into(),
@@ -124,7 +120,6 @@ impl Finding {
 impl Texts for Finding {
     fn each_text(&mut self, look: &mut dyn FnMut(&mut String)) {
         let Self {
-            id: _,
             state: _,
             resource_name: _,
             category,

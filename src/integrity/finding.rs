@@ -1,7 +1,5 @@
 //! An entry that is bad news → the finding.
 
-use std::borrow::Cow;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
@@ -25,7 +23,6 @@ const LONGEST: usize = 2_000;
 pub fn finding(entry: &Entry, check: Check, context: &Context, now: DateTime<Utc>) -> Finding {
     let time = context.record.told(check).unwrap_or(entry.time).min(now - TimeDelta::seconds(1));
     let mut finding = Finding::new(category(check), severity(entry, check, context), resource(entry), time);
-    finding.id = Some(super::entry::finding_id(&entry.vm, check));
     finding.finding_class = class(check);
     finding.module_name = Some(format!("shieldedvm/{}", check.label().replace('_', "-")));
     finding.description = Some(text::ellipsis(&description(entry, check, context), 4 * 1024));
@@ -36,8 +33,8 @@ pub fn finding(entry: &Entry, check: Check, context: &Context, now: DateTime<Utc
     // Pre-OS Boot (T1542) is not among the techniques that Security Command Center knows.
     if matches!(check, Check::EarlyBoot | Check::LateBoot | Check::BootIncomplete | Check::NotApproved) {
         finding.mitre_attack = Some(MitreAttack {
-            primary_tactic: Some(Cow::Borrowed("PERSISTENCE")),
-            additional_tactics: vec![Cow::Borrowed("DEFENSE_EVASION")],
+            primary_tactic: Some("PERSISTENCE"),
+            additional_tactics: vec!["DEFENSE_EVASION"],
             ..MitreAttack::default()
         });
         finding.source_properties.insert("mitre_attack_technique", json!("T1542 Pre-OS Boot"));

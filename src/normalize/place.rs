@@ -81,7 +81,8 @@ pub(super) fn read(fields: &Facts, labels: &Facts, hints: &[Cow<'_, str>], conta
 pub(super) fn complete(fields: &Facts) -> Option<Facts> {
     let is_nothing =
         |name: &str, value: &str| value == NOT_YET && (name == "container.name" || name.starts_with("container.image"));
-    let says_so = fields.holds(NOT_YET) && fields.iter().any(|(name, value)| is_nothing(name, value));
+    let says_so =
+        fields.holds(|text| text.contains(NOT_YET)) && fields.iter().any(|(name, value)| is_nothing(name, value));
     says_so.then(|| fields.iter().filter(|(name, value)| !is_nothing(name, value)).collect())
 }
 

@@ -19,7 +19,7 @@ pub struct Numbers {
     pub store: Arc<dyn Store>,
     /// When the worker last looked for due events.
     pub heartbeat: Arc<Heartbeat>,
-    /// Whether deliveries are held.
+    /// Whether deliveries are held, and how many wait for their turn.
     pub pace: Arc<Pace>,
     /// Up to where the poller has read, when it is on.
     pub read_to: Option<Arc<ReadTo>>,
@@ -35,7 +35,9 @@ pub async fn page(numbers: web::Data<Numbers>) -> HttpResponse {
     if let Some(idle) = numbers.heartbeat.idle_secs(now) {
         metrics::show(&metrics::WORKER_LAST_STEP, idle);
     }
-    metrics::show(&metrics::HELD, u64::from(numbers.pace.report().held.is_some()));
+    let pace = numbers.pace.report();
+    metrics::show(&metrics::HELD, u64::from(pace.held.is_some()));
+    metrics::show(&metrics::PACE_WAITING, u64::try_from(pace.waiting).unwrap_or(u64::MAX));
     if let Some(lag) = numbers.read_to.as_ref().and_then(|read_to| read_to.lag_secs(now)) {
         metrics::show(&metrics::POLL_LAG, lag);
     }

@@ -272,10 +272,8 @@ async fn an_event_of_a_node_is_on_its_instance() {
     let enrichment = Enrichment::new(vec![Arc::new(enricher(&cluster).await)], Duration::from_secs(5));
     let event = event(json!({"kubernetes.node.name": "gke-prod-1", "kubernetes.cluster.name": "prod"}), "");
     let found = enrichment.enrich(&event).await;
-    let Decision::Deliver(changes) = decide(&event, &found, &Rules::new("123"), chrono::Utc::now()) else {
-        panic!("{found:?}")
-    };
-    let [FindingChange::Create { finding, .. }] = changes.as_slice() else { panic!("{changes:?}") };
+    let decision = decide(&event, &found, &Rules::new("123"), chrono::Utc::now());
+    let Decision::Deliver(FindingChange::Create { finding, .. }) = decision else { panic!("{decision:?}") };
     let instance = "//compute.googleapis.com/projects/acme-prod/zones/us-central1-c/instances/4242";
     assert_eq!(finding.resource_name, instance);
     assert_eq!(finding.kubernetes.as_ref().unwrap().nodes[0].name.as_deref(), Some(instance));

@@ -45,7 +45,7 @@ async fn what_alerts_compare_is_there_before_anything_has_happened() {
     let word = regex::Regex::new(r"sysdig_scc_[a-z_]+").unwrap();
     let mut names: BTreeSet<_> = word.find_iter(&alerts).map(|found| found.as_str().to_owned()).collect();
     assert!(names.len() >= 8, "{names:?}");
-    names.insert("sysdig_scc_poll_lag_seconds".to_owned());
+    names.extend(["sysdig_scc_poll_lag_seconds", "sysdig_scc_pace_waiting"].map(str::to_owned));
     let text = page(&world, &process, &names).await;
     for name in names.iter().filter(|name| name.ends_with("_total")) {
         assert_eq!(value(&text, name), Some(0.0), "{name}");

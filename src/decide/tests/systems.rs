@@ -358,3 +358,23 @@ fn modules_in_another_script_keep_apart_as_categories_do() {
     assert_ne!(module("監視ルール一"), module("監視ルール二"));
     assert!(!module("監視ルール一").contains("??"));
 }
+
+#[test]
+fn the_image_is_looked_up_by_its_digest_alone() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let step = |image: &str| {
+        let fields = json!({"container.image": image, "container.image.digest": digest});
+        let steps = with(fields, json!({"kubernetes.node.name": "n"})).next_steps.unwrap();
+        steps
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("gcloud artifacts docker images describe ").map(str::to_owned))
+    };
+    for image in ["gcr.io/acme/web", "gcr.io/acme/web:1.2"] {
+        let expected = Some(format!("gcr.io/acme/web@{digest}"));
+        assert_eq!(step(image), expected, "{image}");
+        assert_eq!(step(&format!("{image}@{digest}")), expected, "{image} with its digest");
+    }
+    for image in ["gke.gcr.io/acme/web", "nginx:1.2", "docker.io/library/nginx"] {
+        assert_eq!(step(image), None, "{image}");
+    }
+}

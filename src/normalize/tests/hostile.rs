@@ -98,13 +98,13 @@ fn decided(body: &[u8]) {
         let kept = serde_json::to_string(&event).unwrap();
         assert_eq!(serde_json::from_str::<Event>(&kept).unwrap(), event);
         let rules = crate::decide::Rules::new("1");
-        let crate::decide::Decision::Deliver(changes) =
+        let crate::decide::Decision::Deliver(change) =
             crate::decide::decide(&event, &Default::default(), &rules, received())
         else {
             continue;
         };
-        let crate::finding::FindingChange::Create { finding, .. } = &changes[0] else { panic!("no create") };
-        let text = serde_json::to_string(finding).unwrap();
+        let crate::finding::FindingChange::Create { finding, .. } = change else { panic!("no create") };
+        let text = serde_json::to_string(&finding).unwrap();
         assert!(text.len() <= 64 * 1024, "{}", text.len());
         assert!((1..=255).contains(&finding.category.len()) && finding.category.is_ascii());
         assert!(finding.event_time < received());
