@@ -12,6 +12,7 @@ use tracing_subscriber::prelude::*;
 use crate::attest_door::{Issuer, Mood, POLICY};
 use crate::attest_issuer::{Chain, ChainShape, KEY, NEXT, VM, base64url, claims, jwks};
 use crate::fakes::emulator::Emulator;
+use crate::fakes::subscription::FakeSubscription;
 use crate::pubsub::{push, sample, wrapped};
 use crate::world::World;
 
@@ -417,4 +418,28 @@ async fn a_pulled_token_waits_for_its_keys_and_holds_nothing_else_up() {
     scene.world.until(|stats| stats.accepted == 2 && stats.waiting == 0).await;
     assert!(scene.categories().await.contains(&"ATTESTATION_TOKEN_EXPOSED".to_owned()));
     assert_hidden(&scene.everything().await, &token);
+}
+
+#[tokio::test]
+async fn unknown_key_ids_hold_no_other_pulled_token_up() {
+    let pubsub = FakeSubscription::start();
+    let settings = [("PUBSUB_SUBSCRIPTION", PULL.to_owned()), ("PUBSUB_EMULATOR_HOST", pubsub.host())];
+    let unknown = |kid: &str| {
+        let header = json!({"alg": "RS256", "kid": kid}).to_string();
+        let payload = claims(VM, Utc::now().timestamp() - 60, json!({}));
+        entry(&json!({"token": NEXT.token_of(&header, &payload.to_string())}), "666")
+    };
+    ["one", "two", "three"].iter().for_each(|kid| pubsub.publish(&unknown(kid)));
+    pubsub.publish(&entry(&json!({"token": token(json!({}))}), MACHINE));
+    let scene = Scene::new(None, &settings).await;
+    // One of the unknown is asked for, which tells it forged; nobody may ask for the others now.
+    scene.world.until(|stats| stats.accepted == 2 && stats.waiting == 0).await;
+    assert_eq!(scene.categories().await, ["ATTESTATION_TOKEN_EXPOSED", "ATTESTATION_TOKEN_INVALID"]);
+    let began = std::time::Instant::now();
+    while pubsub.state().done.len() < 2 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "what was taken is acknowledged");
+        tokio::task::yield_now().await;
+    }
+    let state = pubsub.state();
+    assert!(state.done.contains(&"ack-3".to_owned()) && state.out.len() == 2, "the others come again: {state:?}");
 }

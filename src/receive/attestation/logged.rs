@@ -33,9 +33,12 @@ const WAIT: Duration = Duration::from_secs(7);
 /// Why what a token in the log says cannot be told now. The entry must come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Later {
-    /// The issuer's keys, or the one that the token names.
+    /// The issuer's keys.
     #[error("the issuer's keys cannot be had")]
     Keys,
+    /// The key that the token names, which may be a new one: others' may be held.
+    #[error("the key that a token names is unknown and could not be asked for yet")]
+    Key,
     /// Too many conditions are being evaluated.
     #[error("too many conditions that take long are evaluated")]
     Busy,
@@ -54,7 +57,7 @@ impl Later {
     /// The metric label.
     pub fn label(self) -> &'static str {
         match self {
-            Self::Keys => "keys",
+            Self::Keys | Self::Key => "keys",
             Self::Busy => "busy",
             Self::State => "state",
             Self::Broken => "internal",
@@ -110,7 +113,7 @@ impl Attestor {
         standing.map_err(|_| Later::State)
     }
 
-    async fn examined(&self, entry: &serde_json::Value, now: DateTime<Utc>) -> Result<Examined, Unavailable> {
+    async fn examined(&self, entry: &serde_json::Value, now: DateTime<Utc>) -> Result<Examined, Later> {
         let table = self.0.policies.all();
         let claimed = gotpm::claimed_issuer(entry);
         let mut known = table.values().filter(|policy| Some(&policy.issuer) == claimed.as_ref());
@@ -122,7 +125,7 @@ impl Attestor {
                 let found = self.0.issuers.of(issuer).ok_or(Unavailable)?.look_up(&kid).await?;
                 // Its key may be new and not asked for yet: a genuine token must not be taken for a forged one.
                 if !found.is_certain(&kid, gotpm::known_for(entry, now)) {
-                    return Err(Unavailable);
+                    return Err(Later::Key);
                 }
                 Some(found.keys)
             }
