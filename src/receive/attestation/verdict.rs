@@ -88,11 +88,15 @@ impl Attestor {
         }
     }
 
+    /// The policy that a caller names, else those that are configured. One that is not among these is none: strangers
+    /// neither read its terms nor have it close what another policy opened.
     fn asked(&self, name: Option<&str>) -> Result<Vec<Arc<Policy>>, Refused> {
         let table = self.0.policies.all();
+        let is_asked = |name: &str| self.0.asked.is_empty() || self.0.asked.iter().any(|asked| asked == name);
         let one = |name: &str| table.get(name).cloned().ok_or(Refused::UnknownPolicy);
         match name {
-            Some(name) => Ok(vec![one(name)?]),
+            Some(name) if is_asked(name) => Ok(vec![one(name)?]),
+            Some(_) => Err(Refused::UnknownPolicy),
             None if self.0.asked.is_empty() => Ok(table.values().cloned().collect()),
             None => self.0.asked.iter().map(|name| one(name)).collect(),
         }
