@@ -346,6 +346,11 @@ async fn without_keys_the_push_is_refused_until_there_are_some() {
     let logged = entry(&json!({"token": token}), MACHINE);
     assert_eq!(scene.push(&logged).await, 503);
     assert_eq!(scene.world.ledger().accepted, 0);
+    let url = format!("{}/attestation/verify", scene.world.url);
+    assert_eq!(scene.world.http.post(url).json(&json!({ "token": token })).send().await.unwrap().status(), 503);
+    let metrics = scene.world.get("/metrics").await.1;
+    let mut counted = metrics.lines().filter(|line| line.starts_with("sysdig_scc_attestation_decisions_total{"));
+    assert!(counted.any(|line| line.contains("keys_unavailable") && !line.ends_with(" 0")), "{metrics}");
     assert_eq!(scene.push(&sample("late_failed_pcr4_changed_pcr14_new")).await, 204, "everything else is taken");
     scene.issuer.now(Mood::Keys(jwks(&[&KEY])));
     scene.restart().await;

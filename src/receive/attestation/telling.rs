@@ -115,6 +115,13 @@ impl Attestor {
             if let Err(error) = self.0.used.tidy(Utc::now().timestamp()).await {
                 tracing::warn!(error = chain(&error), "expired marks of used tokens could not be removed");
             }
+            let refusals = self.0.unsigned.left_out();
+            if refusals > 0 {
+                tracing::warn!(
+                    refusals,
+                    "too many tokens that nobody signed were refused: these are not in the journal"
+                );
+            }
             self.tell_missed(Utc::now()).await;
             self.tell_trailing(Utc::now()).await;
         }
