@@ -558,6 +558,11 @@ fn a_flood_is_one_finding_and_a_state_is_told_once() {
     let end = forged.due(at(603), period).unwrap();
     assert_eq!((&end.properties["count_since_start"], end.time), (&json!(3), at(3)));
     assert!(end.occurrence != "7" && forged.due(at(9999), period).is_none());
+    forged.put_back(&end);
+    assert_eq!(forged.due(at(700), period), Some(end.clone()), "it could not be taken in");
+    forged.note(&mut Attestation { occurrence: "8".into(), time: at(710), ..last.clone() });
+    forged.put_back(&end);
+    assert!(forged.due(at(9999), period).is_none(), "a later stretch tells more");
     let production = sample("production-confidential-space");
     let verified =
         check(&KEY.token(&claims(SPACE, NOW, json!({"hwmodel": "GCP_SHIELDED_VM"}))), &production, NOW).unwrap();

@@ -142,7 +142,10 @@ impl Attestor {
         let event = self.flood().due(now, FLOOD);
         self.tell_flood(event).await;
         let forged = self.0.forged.lock().unwrap_or_else(PoisonError::into_inner).due(now, FLOOD);
-        self.tell(forged.into_iter().collect()).await;
+        let Some(forged) = forged else { return };
+        if !self.tell(vec![forged.clone()]).await {
+            self.0.forged.lock().unwrap_or_else(PoisonError::into_inner).put_back(&forged);
+        }
     }
 
     pub(super) async fn tell_flood(&self, event: Option<Attestation>) {
