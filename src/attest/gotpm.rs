@@ -180,7 +180,11 @@ fn told(entry: &Json, verified: &Verified, now: DateTime<Utc>) -> Vec<Attestatio
         time: now,
         description,
         occurrence: verified.hash.to_string(),
-        evidence: Evidence { issued: claims.issued(), ..Evidence::default() },
+        evidence: Evidence {
+            issued: claims.issued(),
+            issuer: claims.text("iss").map(str::to_owned),
+            ..Evidence::default()
+        },
         properties: properties(verified, entry),
     };
     let mut found = Vec::new();

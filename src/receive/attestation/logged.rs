@@ -100,16 +100,16 @@ impl Attestor {
     pub async fn logged(&self, entry: &serde_json::Value, now: DateTime<Utc>) -> Result<Vec<Attestation>, Later> {
         let end = Instant::now() + WAIT;
         let examined = timeout_at(end, self.examined(entry, now)).await;
-        let Examined { events: mut found, live } = examined.map_err(|_| Later::Keys)??;
-        for event in found.iter_mut().filter(|event| event.category == Category::AttestationTokenInvalid) {
+        let mut examined = examined.map_err(|_| Later::Keys)??;
+        for event in examined.events.iter_mut().filter(|event| event.category == Category::AttestationTokenInvalid) {
             self.0.forged.lock().unwrap_or_else(PoisonError::into_inner).note(event);
         }
-        if let Some(verified) = live {
-            let more = timeout_at(end, self.of_live(entry, &verified, &found, now)).await;
-            found.extend(more.map_err(|_| Later::Busy)??);
+        if let Some(verified) = &examined.live {
+            let more = timeout_at(end, self.of_live(entry, verified, &examined, now)).await;
+            examined.events.extend(more.map_err(|_| Later::Busy)??);
         }
-        let known = |policy: &str| self.0.policies.find(policy).is_some();
-        let standing = timeout_at(end, self.0.told.standing(found, now, &known)).await;
+        let known = |name: &str| self.is_there(name);
+        let standing = timeout_at(end, self.0.told.standing(examined.events, now, &known)).await;
         standing.map_err(|_| Later::State)
     }
 
@@ -157,9 +157,10 @@ impl Attestor {
             return Ok(found.first().map(|exposed| closing(exposed, closes)).unwrap_or_default());
         };
         let (refused, explanation) = (refused.as_ref(), Some(&explanation));
-        self.note_logged(entry, Line { verified, machine: &machine, policy: &policy, refused, now });
-        let asked = &self.0.logged;
-        let decided = Decided { verified, policy: &policy, asked, refused, explanation, released: None, now };
+        self.note_logged(entry, &checked, refused, now);
+        let (policy, asked) = (checked.policy.as_ref(), self.0.logged.as_slice());
+        let attests = self.attests(policy);
+        let decided = Decided { verified, policy, attests, asked, refused, explanation, released: None, now };
         let mut more = opened(decided);
         let all = [found, &more].concat();
         if agrees {
