@@ -10,7 +10,7 @@ use sysdig_scc::outbox::sqlite::Admin;
 use tracing_subscriber::prelude::*;
 
 use crate::attest_door::{Issuer, Mood, POLICY};
-use crate::attest_issuer::{Chain, ChainShape, KEY, NEXT, VM, base64url, claims, jwks};
+use crate::attest_issuer::{Chain, ChainShape, ISSUER, KEY, NEXT, VM, base64url, claims, jwks};
 use crate::fakes::emulator::Emulator;
 use crate::fakes::subscription::FakeSubscription;
 use crate::pubsub::{push, sample, wrapped};
@@ -337,6 +337,49 @@ async fn labels_that_agree_again_close_what_labels_that_differed_opened() {
         assert_eq!(scene.push(&entry(&json!({"token": token(json!({"oemid": 1}))}), MACHINE)).await, 204);
         assert!(states(&scene).await.contains(&inconsistent("INACTIVE")), "{policy:?}");
     }
+}
+
+#[tokio::test]
+async fn an_entry_that_does_not_name_the_machine_closes_no_contradiction() {
+    let scene = Scene::new(None, &[("ATTESTATION_LOG_POLICY", "ours".to_owned())]).await;
+    let state = async || state_of(&scene, "ATTESTATION_CLAIMS_INCONSISTENT").await;
+    let mut foreign = entry(&json!({"token": issued(90, json!({}))}), MACHINE);
+    foreign["logName"] = json!("projects/evil/logs/gotpm");
+    assert_eq!(scene.push(&foreign).await, 204);
+    assert_eq!(state().await.as_deref(), Some("ACTIVE"), "written into the log of another project");
+    let good = |ago: i64| entry(&json!({"token": issued(ago, json!({"oemid": ago}))}), MACHINE);
+    for (ago, labels) in [(80, json!({})), (70, json!({"project_id": "acme-data"})), (60, json!({"instance_id": ""}))] {
+        let mut silent = good(ago);
+        silent["resource"]["labels"] = labels;
+        assert_eq!(scene.push(&silent).await, 204);
+        assert_eq!(state().await.as_deref(), Some("ACTIVE"), "the guest left them out: {silent}");
+    }
+    assert_eq!(scene.push(&good(50)).await, 204);
+    assert_eq!(state().await.as_deref(), Some("INACTIVE"));
+}
+
+#[tokio::test]
+async fn keys_that_one_policy_holds_verify_nothing_for_another() {
+    let mut scene = Scene::new(None, &[]).await;
+    let oidc = json!({"issuerUri": ISSUER, "allowedAudiences": ["https://staging"], "jwksJson": jwks(&[&NEXT])});
+    let rehearsal = json!({"attributeCondition": "assertion.secboot", "oidc": oidc}).to_string();
+    std::fs::write(scene.folder.path().join("policies/rehearsal.json"), rehearsal).unwrap();
+    scene.settings.push(("ATTESTATION_LOG_POLICY", "ours".to_owned()));
+    scene.restart().await;
+    let weak = issued(90, json!({"hwmodel": "GCP_SHIELDED_VM"}));
+    assert_eq!(scene.push(&entry(&json!({ "token": weak }), MACHINE)).await, 204);
+    let doubted =
+        told(&[(DENIED, "ACTIVE"), ("ATTESTATION_TOKEN_EXPOSED", "ACTIVE"), ("ATTESTATION_WEAK_HARDWARE", "ACTIVE")]);
+    assert_eq!(states(&scene).await, doubted, "the issuer's own keys are asked beside the policy's");
+    let rehearsed = NEXT.token(&claims(VM, Utc::now().timestamp() - 60, json!({})));
+    assert_eq!(scene.push(&entry(&json!({ "token": rehearsed }), MACHINE)).await, 204);
+    assert_eq!(states(&scene).await, doubted, "it is none of those that the policy for logs believes");
+    assert_eq!(scene.journal(1).await.len(), 1);
+    scene.settings.last_mut().unwrap().1 = "ours,rehearsal".to_owned();
+    scene.restart().await;
+    let rehearsed = NEXT.token(&claims(VM, Utc::now().timestamp() - 50, json!({})));
+    assert_eq!(scene.push(&entry(&json!({ "token": rehearsed }), MACHINE)).await, 204);
+    assert_eq!(scene.journal(2).await[1]["policy"], "rehearsal", "{:?}", states(&scene).await);
 }
 
 #[tokio::test]
