@@ -28,8 +28,8 @@ pub struct Decided<'d> {
     pub verified: &'d Verified,
     /// The policy that decided: of several that were asked, the one that allowed or came nearest.
     pub policy: &'d Policy,
-    /// Whether the policy's tokens are known to be of machines. Else only one that speaks of a machine says something of it:
-    /// providers for GitHub's tokens are policies of the same form.
+    /// Whether the policy's tokens are known to be of machines. Else only one that speaks of a machine says something of
+    /// it: providers for GitHub's tokens are policies of the same form.
     pub attests: bool,
     /// The names of all that were asked, of which one had to allow; empty when that one alone was.
     pub asked: &'d [String],
