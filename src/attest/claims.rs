@@ -115,6 +115,12 @@ impl<'c> Claims<'c> {
         }
     }
 
+    /// Whether they say anything of a machine, as tokens of attestation do and others do not.
+    pub fn speak_of_a_machine(&self) -> bool {
+        let told = ["hwmodel", "swname", "submods", "secboot", "dbgstat", "tdx"];
+        self.subject().is_some() || told.into_iter().any(|name| self.at(name).is_some())
+    }
+
     /// What contradicts itself: each a sentence without values.
     pub fn contradictions(&self) -> Vec<&'static str> {
         let mut found = Vec::new();

@@ -79,6 +79,9 @@ pub struct Forged {
     last: Option<Attestation>,
 }
 
+/// What tells the last of a stretch from its first.
+const LAST: &str = "-last";
+
 impl Forged {
     /// Counts one, and writes the count into it.
     pub fn note(&mut self, event: &mut Attestation) {
@@ -95,6 +98,14 @@ impl Forged {
     /// The last one of a stretch that is over, if it was not the first.
     pub fn due(&mut self, now: DateTime<Utc>, stretch: chrono::TimeDelta) -> Option<Attestation> {
         let last = self.last.take_if(|last| now - last.time >= stretch)?;
-        Some(Attestation { occurrence: format!("{}-last", last.occurrence), ..last })
+        Some(Attestation { occurrence: format!("{}{LAST}", last.occurrence), ..last })
+    }
+
+    /// What was to be told could not be. A stretch that began meanwhile tells more.
+    pub fn put_back(&mut self, event: &Attestation) {
+        let stretch = event.occurrence.strip_suffix(LAST).unwrap_or(&event.occurrence);
+        if self.stretch == stretch && self.last.is_none() {
+            self.last = Some(Attestation { occurrence: stretch.to_owned(), ..event.clone() });
+        }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::claims::Claims;
 use super::json;
-use super::policy::TokenKind;
+use super::policy::{TokenKind, known};
 use super::reason::Reason;
 use super::token::{Parts, take_apart};
 use super::verify::{Trust, Verified, signed};
@@ -73,7 +73,8 @@ pub fn redact(value: &Json) -> Json {
         Json::Array(items) => Json::Array(items.iter().map(redact).collect()),
         Json::Object(members) => {
             let member = |(name, value): (&String, &Json)| {
-                let hidden = ["Nonce", "eat_nonce", "env", "env_override"].contains(&name.as_str()) && !value.is_null();
+                let secret = name == "Nonce" || (name != "token" && known::names_secret(name));
+                let hidden = secret && !value.is_null();
                 let shown = match value {
                     _ if hidden => json!("(hidden)"),
                     // Whatever stands where the token belongs, well-formed or not.
@@ -117,7 +118,8 @@ fn unverified(parts: &Parts<'_>) -> Json {
     json::read(&parts.payload, json::DEPTH).unwrap_or_default()
 }
 
-fn token(entry: &Json) -> Option<&str> {
+/// The token that an entry holds, whatever its form.
+pub fn token(entry: &Json) -> Option<&str> {
     entry.get("jsonPayload")?.get("token")?.as_str().map(str::trim)
 }
 
@@ -132,8 +134,12 @@ fn identified(text: &str) -> Option<String> {
 pub struct Examined {
     /// What is to be told of it.
     pub events: Vec<Attestation>,
+    /// Whether its issuer vouches for the token.
+    pub vouched: bool,
     /// The token, when its issuer vouches for it and it can still be used.
     pub live: Option<Verified>,
+    /// Whether the entry's labels name the token's machine: an entry may have none, as the guest chooses them.
+    pub labelled: bool,
 }
 
 /// What an entry with a token says about the machine that wrote it.
@@ -142,10 +148,12 @@ pub fn examine(entry: &Json, issuer: &str, trust: Trust<'_>, now: DateTime<Utc>)
     match vouched(text, issuer, trust, now) {
         Ok(Some(verified)) => {
             let events = told(entry, &verified, now);
-            Examined { events, live: Some(verified).filter(|verified| is_live(verified, now.timestamp())) }
+            let labelled = labels_name(entry, Claims(&verified.claims));
+            let live = Some(verified).filter(|verified| is_live(verified, now.timestamp()));
+            Examined { events, vouched: true, live, labelled }
         }
         Ok(None) => Examined::default(),
-        Err(reason) => Examined { events: vec![forged(entry, &reason, now)], live: None },
+        Err(reason) => Examined { events: vec![forged(entry, &reason, now)], ..Examined::default() },
     }
 }
 
@@ -180,7 +188,11 @@ fn told(entry: &Json, verified: &Verified, now: DateTime<Utc>) -> Vec<Attestatio
         time: now,
         description,
         occurrence: verified.hash.to_string(),
-        evidence: Evidence { issued: claims.issued(), ..Evidence::default() },
+        evidence: Evidence {
+            issued: claims.issued(),
+            issuer: claims.text("iss").map(str::to_owned),
+            ..Evidence::default()
+        },
         properties: properties(verified, entry),
     };
     let mut found = Vec::new();
@@ -191,28 +203,53 @@ fn told(entry: &Json, verified: &Verified, now: DateTime<Utc>) -> Vec<Attestatio
             format!("gotpm wrote a complete bearer token to the log; it can be used for {left} more minutes."),
         ));
     }
-    let differs = labels_that_differ(entry, claims);
+    let mut differs = labels_that_differ(entry, claims);
+    if is_of_another_project(entry, claims) {
+        differs.push("the project of logName");
+    }
     if !differs.is_empty() {
         found.push(event(
             Category::AttestationClaimsInconsistent,
-            format!("The log entry's labels and the verified token differ in {}.", differs.join(", ")),
+            format!("The log entry and the verified token differ in {}.", differs.join(", ")),
         ));
     }
     found
 }
 
+/// The labels of an entry, and the claims that say the same.
+const LABELS: [(&str, &str); 3] = [
+    ("instance_id", "submods.gce.instance_id"),
+    ("project_id", "submods.gce.project_id"),
+    ("zone", "submods.gce.zone"),
+];
+
+/// A label of the entry. An empty one says nothing.
+fn label<'e>(entry: &'e Json, name: &str) -> Option<&'e str> {
+    entry.get("resource")?.get("labels")?.get(name)?.as_str().filter(|label| !label.is_empty())
+}
+
 fn labels_that_differ(entry: &Json, claims: Claims<'_>) -> Vec<&'static str> {
-    let labels = entry.get("resource").and_then(|resource| resource.get("labels"));
-    // An empty label says nothing.
-    let label = |name: &str| labels?.get(name)?.as_str().filter(|label| !label.is_empty());
-    let pairs = [
-        ("instance_id", "submods.gce.instance_id"),
-        ("project_id", "submods.gce.project_id"),
-        ("zone", "submods.gce.zone"),
-    ];
     let differ =
-        |(name, claim): &(&str, &str)| matches!((label(name), claims.text(claim)), (Some(l), Some(c)) if l != c);
-    pairs.into_iter().filter(differ).map(|(name, _)| name).collect()
+        |(name, claim): &(&str, &str)| matches!((label(entry, name), claims.text(claim)), (Some(l), Some(c)) if l != c);
+    LABELS.into_iter().filter(differ).map(|(name, _)| name).collect()
+}
+
+/// Whether the labels say whatever the token says of its machine, its number at least.
+fn labels_name(entry: &Json, claims: Claims<'_>) -> bool {
+    let same = |(name, claim): (&str, &str)| claims.at(claim).is_none() || label(entry, name) == claims.text(claim);
+    claims.text("submods.gce.instance_id").is_some() && LABELS.into_iter().all(same)
+}
+
+/// Whether the entry stands in the log of another project than the token's, by the project's id, or by its number where
+/// the log is named by that: who may write into another one chooses what its entries say.
+fn is_of_another_project(entry: &Json, claims: Claims<'_>) -> bool {
+    let log = entry.get("logName").and_then(Json::as_str).and_then(|name| name.trim().strip_suffix("/logs/gotpm"));
+    let Some(project) = log.and_then(|container| container.strip_prefix("projects/")) else { return false };
+    let is_number = !project.is_empty() && project.bytes().all(|b| b.is_ascii_digit());
+    let claim = if is_number { "submods.gce.project_number" } else { "submods.gce.project_id" };
+    let told = claims.text(claim).map(str::to_owned);
+    let told = if is_number { told } else { told.or_else(|| claims.subject().map(|subject| subject.project)) };
+    told.is_some_and(|told| told != project)
 }
 
 /// A token in the log that nobody vouches for: it names no machine, so it is the service's finding. However many there
@@ -278,6 +315,34 @@ mod tests {
         for (zone, differ) in [("europe-west4-a", &[][..]), ("", &[]), (" ", &["zone"]), ("other", &["zone"])] {
             let entry = json!({"resource": {"labels": {"zone": zone, "project_id": "acme", "instance_id": ""}}});
             assert_eq!(labels_that_differ(&entry, Claims(&claims)), differ, "{zone:?}");
+            assert!(!labels_name(&entry, Claims(&claims)), "nor does it name the machine: {zone:?}");
+        }
+        let whole = json!({"zone": "europe-west4-a", "project_id": "acme", "instance_id": "7"});
+        for (left_out, names) in [("", true), ("zone", false), ("project_id", false), ("instance_id", false)] {
+            let mut labels = whole.clone();
+            labels.as_object_mut().unwrap().remove(left_out);
+            let entry = json!({"resource": {"labels": labels}});
+            assert_eq!(labels_name(&entry, Claims(&claims)), names, "without {left_out}");
+        }
+    }
+
+    #[test]
+    fn the_log_is_of_the_tokens_project_by_its_id_or_its_number() {
+        let gce = json!({"project_id": "acme", "project_number": "123"});
+        let sub = json!("https://www.googleapis.com/compute/v1/projects/acme/zones/z/instances/i");
+        for (claims, log, other) in [
+            (json!({"submods": {"gce": gce}}), "projects/acme", false),
+            (json!({"submods": {"gce": gce}}), "projects/evil", true),
+            (json!({"submods": {"gce": gce}}), "projects/123", false),
+            (json!({"submods": {"gce": gce}}), "projects/456", true),
+            (json!({"submods": {"gce": gce}}), "organizations/456", false),
+            (json!({"sub": sub}), "projects/acme", false),
+            (json!({"sub": sub}), "projects/evil", true),
+            (json!({"sub": sub}), "projects/456", false),
+            (json!({}), "projects/evil", false),
+        ] {
+            let entry = json!({"logName": format!("{log}/logs/gotpm")});
+            assert_eq!(is_of_another_project(&entry, Claims(&claims)), other, "{log}, {claims}");
         }
     }
 }

@@ -28,6 +28,9 @@ pub struct Decided<'d> {
     pub verified: &'d Verified,
     /// The policy that decided: of several that were asked, the one that allowed or came nearest.
     pub policy: &'d Policy,
+    /// Whether the policy's tokens are known to be of machines. Else only one that speaks of a machine says something of
+    /// it: providers for GitHub's tokens are policies of the same form.
+    pub attests: bool,
     /// The names of all that were asked, of which one had to allow; empty when that one alone was.
     pub asked: &'d [String],
     /// Why it was refused, if it was.
@@ -53,7 +56,10 @@ pub fn opened(decided: Decided<'_>) -> Vec<Attestation> {
     let mut add = |category: Category, text: String| {
         found.insert(category.name(), (category, text));
     };
-    machine(Claims(&decided.verified.claims), decided, &mut add);
+    let claims = Claims(&decided.verified.claims);
+    if decided.attests || claims.speak_of_a_machine() {
+        machine(claims, decided, &mut add);
+    }
     refusal(decided, &mut add);
     if let Some(secret) = decided.released {
         add(Category::AttestationSecretReleased, format!("The secret {secret} was released to this machine."));
@@ -121,7 +127,7 @@ fn machine(claims: Claims<'_>, decided: Decided<'_>, add: &mut dyn FnMut(Categor
         let boot = if secure_boot == Some(false) { "off" } else { "on or not told" };
         add(Category::AttestationWeakHardware, format!("The hardware model is {model}, secure boot is {boot}."));
     }
-    if let Some(text) = outdated(claims, decided) {
+    if let Some(text) = outdated(claims, decided.policy.max_tcb_age, decided.now) {
         add(Category::AttestationTcbOutOfDate, text);
     }
     let overridden: Vec<&str> = [
@@ -155,16 +161,15 @@ struct TcbWords {
 
 /// What is out of date of the platform, if anything is known to be, or cannot be told of Google's TDX hardware or of a
 /// date that the policy limits. Of several parts, and of what Google and Intel say, the first that is.
-fn outdated(claims: Claims<'_>, decided: Decided<'_>) -> Option<String> {
+fn outdated(claims: Claims<'_>, limit: Option<std::time::Duration>, now: DateTime<Utc>) -> Option<String> {
     let google = claims.text("hwmodel") == Some("GCP_INTEL_TDX");
-    let limit = decided.policy.max_tcb_age;
     let parts = claims.tdx();
     if parts.is_empty() && google && limit.is_some() {
         return Some("The TCB's status and date are not told.".to_owned());
     }
     let outdated = |tdx: Claims<'_>, told: &TcbWords| {
         let status = tdx.text(told.status);
-        let date = limit.and_then(|most| doubt(tdx.at(told.date), most, told.needed, decided.now));
+        let date = limit.and_then(|most| doubt(tdx.at(told.date), most, told.needed, now));
         let good = status.map_or(!told.needed, |status| status == "UpToDate");
         let said = || format!("{} is {}{}.", told.name, status.unwrap_or("not told"), date.unwrap_or_default());
         (date.is_some() || !good).then(said)
@@ -227,15 +232,21 @@ fn make(decided: Decided<'_>, category: Category, open: bool, description: Strin
         time: decided.now,
         description,
         occurrence: verified.hash.to_string(),
-        evidence: evidence(decided),
+        evidence: evidence(decided, category, open),
         properties,
     }
 }
 
-fn evidence(decided: Decided<'_>) -> Evidence {
+fn evidence(decided: Decided<'_>, category: Category, open: bool) -> Evidence {
     let claims = Claims(&decided.verified.claims);
     let policy = Some(decided.policy.name.clone());
-    Evidence { issued: claims.issued(), policy, asked: decided.asked.to_vec(), ..Evidence::default() }
+    let outdated = |limit| outdated(claims, limit, decided.now);
+    let is_limited = open && category == Category::AttestationTcbOutOfDate;
+    let by_limit = is_limited && outdated(decided.policy.max_tcb_age) != outdated(None);
+    // Of the policies that were asked together it is this one's limit.
+    let asked = if by_limit { Vec::new() } else { decided.asked.to_vec() };
+    let issuer = claims.text("iss").map(str::to_owned);
+    Evidence { issued: claims.issued(), policy, issuer, by_limit, asked, told: false }
 }
 
 fn properties(decided: Decided<'_>) -> Properties {

@@ -33,7 +33,7 @@ struct Machine {
     changes: u64,
 }
 
-/// Whether a policy is still there; one that is gone cannot allow what it denied.
+/// Whether a policy is still there, or one of an issuer; one that is gone cannot allow what it denied.
 pub type Live<'l> = &'l (dyn Fn(&str) -> bool + Send + Sync);
 
 impl Machine {
@@ -317,6 +317,48 @@ mod tests {
             assert!(!news(told, event(DENIED, true, (5, 5), "us")), "known, but now it is also denied alone");
             assert!(!news(told, event(DENIED, false, (6, 6), "europe")));
             assert!(news(told, event(DENIED, false, (7, 7), "us")));
+        }
+    }
+
+    fn by(issuer: &str, event: Attestation) -> Attestation {
+        Attestation { evidence: Evidence { issuer: Some(issuer.into()), ..event.evidence.clone() }, ..event }
+    }
+
+    #[test]
+    fn what_one_issuer_says_no_other_takes_back() {
+        let said = |issuer: &str, open: bool, issued: i64| by(issuer, event(DEBUG, open, (issued, issued), "p"));
+        let mut told = Told::new(9);
+        assert!(news(&mut told, said("google", true, 5)));
+        assert!(!news(&mut told, said("partner", false, 6)));
+        let mut after_restart = Told::new(9);
+        after_restart.recall("machine", &open(&told), 0, at(0));
+        for told in [&mut told, &mut after_restart] {
+            assert!(!news(told, said("google", false, 4)), "another issuer's later token makes none newer");
+            assert!(!news(told, said("partner", true, 7)), "both say so now");
+            assert!(!news(told, said("google", false, 8)) && news(told, said("partner", false, 9)));
+        }
+        let mut told = Told::new(9);
+        assert!(news(&mut told, said("gone", true, 1)));
+        let good = said("google", false, 2);
+        assert_eq!(told.news(vec![good], TimeDelta::hours(1), &|issuer| issuer != "gone").len(), 1);
+        let missing = event(Category::AttestationMissing, true, (3, 3), "p");
+        let seen = by("google", event(Category::AttestationMissing, false, (3, 4), "p"));
+        assert!(news(&mut told, missing) && news(&mut told, seen), "nobody's word is taken back by anybody");
+    }
+
+    #[test]
+    fn what_a_policys_limit_opened_another_without_it_does_not_close() {
+        let said = |open: bool, second: i64, policy: &str| {
+            let mut event = event(Category::AttestationTcbOutOfDate, open, (second, second), policy);
+            event.evidence.by_limit = open;
+            by("google", event)
+        };
+        let mut told = Told::new(9);
+        assert!(news(&mut told, said(true, 1, "strict")) && !news(&mut told, said(false, 2, "lax")));
+        let mut after_restart = Told::new(9);
+        after_restart.recall("machine", &open(&told), 0, at(0));
+        for told in [&mut told, &mut after_restart] {
+            assert!(!news(told, said(false, 3, "lax")) && news(told, said(false, 4, "strict")));
         }
     }
 

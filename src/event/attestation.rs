@@ -196,6 +196,12 @@ pub struct Evidence {
     pub issued: Option<DateTime<Utc>>,
     /// The policy that judged it.
     pub policy: Option<String>,
+    /// Who issued the token: nobody else's takes back what it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// Whether it is so by a limit of that policy, which others may not have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_limit: bool,
     /// Of a denial: the policies of which one would have had to allow, where several were asked.
     #[serde(skip)]
     pub asked: Vec<String>,

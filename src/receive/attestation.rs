@@ -17,6 +17,7 @@ mod release;
 pub mod secrets;
 mod service;
 mod telling;
+mod unsigned;
 mod used;
 mod verdict;
 mod wiped;

@@ -160,7 +160,7 @@ impl Subscriber {
                 }
                 Err(later) => {
                     read.later.get_or_insert(later);
-                    // What else goes wrong is this token's alone.
+                    // What else goes wrong is this token's alone: a key id that is not known says nothing of other keys.
                     if matches!(later, Later::Keys | Later::State) {
                         read.lacking.get_or_insert(later);
                     }

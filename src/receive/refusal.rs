@@ -101,7 +101,7 @@ impl From<Later> for Refusal {
         let message = format!("the token in this entry cannot be verified now: {later}; send the same again");
         let refusal = |status, code| Self::new(status, code, message).after(Duration::from_secs(10));
         match later {
-            Later::Keys => refusal(StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable"),
+            Later::Keys | Later::Key => refusal(StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable"),
             Later::Busy => refusal(StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Later::State => refusal(StatusCode::SERVICE_UNAVAILABLE, "state_unavailable"),
             Later::Broken => refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal"),

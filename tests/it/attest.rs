@@ -305,8 +305,16 @@ fn a_provider_that_lets_nothing_pass_is_called_what_it_is() {
         assert!(remarks.iter().any(|remark| remark.rule == "provider-off" && remark.message == is), "{remarks:?}");
         let now = chrono::DateTime::from_timestamp(NOW, 0).unwrap();
         let (refused, explanation, released) = (Some(&reason), None, None);
-        let events =
-            opened(Decided { verified: &verified, policy: &policy, asked: &[], refused, explanation, released, now });
+        let events = opened(Decided {
+            verified: &verified,
+            policy: &policy,
+            attests: true,
+            asked: &[],
+            refused,
+            explanation,
+            released,
+            now,
+        });
         let told = events.iter().find(|event| event.category == Category::AttestationPolicyError).unwrap();
         assert_eq!(told.description, format!("The policy p denied this machine's token: {is}."));
         assert!(told.next_steps().contains("switched off or deleted"), "{}", told.next_steps());
@@ -356,8 +364,16 @@ fn told(verified: &Verified, policy: &Policy) -> Vec<(Category, bool)> {
     let explanation = explain(verified, policy);
     let now = chrono::DateTime::from_timestamp(NOW, 0).unwrap();
     let refused = reason.as_ref();
-    let all =
-        events(Decided { verified, policy, asked: &[], refused, explanation: Some(&explanation), released: None, now });
+    let all = events(Decided {
+        verified,
+        policy,
+        attests: true,
+        asked: &[],
+        refused,
+        explanation: Some(&explanation),
+        released: None,
+        now,
+    });
     for event in &all {
         let text = serde_json::to_string(event).unwrap();
         assert!(
@@ -466,10 +482,40 @@ fn a_date_alone_tells_of_no_good_tcb() {
     let verified = check(&KEY.token(&claims(SPACE, NOW, changes)), &production, NOW).unwrap();
     let now = chrono::DateTime::from_timestamp(NOW, 0).unwrap();
     let (refused, explanation, released) = (None, None, None);
-    let events =
-        opened(Decided { verified: &verified, policy: &production, asked: &[], refused, explanation, released, now });
-    let told = events.iter().find(|event| event.category == Category::AttestationTcbOutOfDate).unwrap();
-    assert_eq!(told.description, "The TCB status is not told, its date older than the policy allows.");
+    let told = |policy: &Policy| {
+        let decided =
+            Decided { verified: &verified, policy, attests: true, asked: &[], refused, explanation, released, now };
+        opened(decided).into_iter().find(|event| event.category == Category::AttestationTcbOutOfDate)
+    };
+    let limited = told(&production).unwrap();
+    assert_eq!(limited.description, "The TCB status is not told, its date older than the policy allows.");
+    assert!(limited.evidence.by_limit && told(&policy("")).is_none());
+}
+
+#[test]
+fn a_token_of_no_machine_opens_nothing_about_one_unless_its_issuer_attests() {
+    let partner = policy("");
+    let ordinary = json!({"iss": ISSUER, "sub": "repo:acme/x:ref:refs/heads/main", "aud": "https://secrets.example.org",
+        "iat": NOW, "nbf": NOW, "exp": NOW + 600});
+    let of_a_machine = |name: &str, value: Json| {
+        let mut claims = ordinary.clone();
+        claims[name] = value;
+        claims
+    };
+    let doubts = |claims: &Json, attests: bool| {
+        let mut verified =
+            check(&KEY.token(&crate::attest_issuer::claims(SPACE, NOW, json!({}))), &partner, NOW).unwrap();
+        verified.claims = claims.clone();
+        let now = chrono::DateTime::from_timestamp(NOW, 0).unwrap();
+        let (refused, explanation, released) = (None, None, None);
+        let decided =
+            Decided { verified: &verified, policy: &partner, attests, asked: &[], refused, explanation, released, now };
+        opened(decided).len()
+    };
+    assert_eq!((doubts(&ordinary, false), doubts(&ordinary, true)), (0, 2));
+    for (name, value) in [("hwmodel", json!("GCP_SHIELDED_VM")), ("submods", json!({})), ("secboot", json!(false))] {
+        assert!(doubts(&of_a_machine(name, value), false) > 0, "{name}");
+    }
 }
 
 #[test]
@@ -521,6 +567,7 @@ fn secrets_among_the_workloads_arguments_are_shown_nowhere() {
     let events = opened(Decided {
         verified: &verified,
         policy: &policy,
+        attests: true,
         asked: &[],
         refused: Some(&Reason::PolicyDenied),
         explanation: Some(&explained),
@@ -558,6 +605,11 @@ fn a_flood_is_one_finding_and_a_state_is_told_once() {
     let end = forged.due(at(603), period).unwrap();
     assert_eq!((&end.properties["count_since_start"], end.time), (&json!(3), at(3)));
     assert!(end.occurrence != "7" && forged.due(at(9999), period).is_none());
+    forged.put_back(&end);
+    assert_eq!(forged.due(at(700), period), Some(end.clone()), "it could not be taken in");
+    forged.note(&mut Attestation { occurrence: "8".into(), time: at(710), ..last.clone() });
+    forged.put_back(&end);
+    assert!(forged.due(at(9999), period).is_none(), "a later stretch tells more");
     let production = sample("production-confidential-space");
     let verified =
         check(&KEY.token(&claims(SPACE, NOW, json!({"hwmodel": "GCP_SHIELDED_VM"}))), &production, NOW).unwrap();
@@ -565,6 +617,7 @@ fn a_flood_is_one_finding_and_a_state_is_told_once() {
     let decided = Decided {
         verified: &verified,
         policy: &production,
+        attests: true,
         asked: &[],
         refused: None,
         explanation: None,

@@ -304,6 +304,20 @@ async fn of_several_policies_the_nearest_is_explained() {
 }
 
 #[tokio::test]
+async fn only_policies_that_are_configured_may_be_named() {
+    for (settings, status) in [(&[][..], 200), (&[("ATTESTATION_POLICY", "ours")], 404)] {
+        let door = Door::beside(settings, Parts::default(), &[("theirs.yaml", POLICY)]);
+        let ask = async |policy: &str| {
+            let body = json!({"token": token(json!({})), "policy": policy});
+            door.post("/attestation/verify", body).await
+        };
+        assert_eq!((ask("ours").await.0, ask("theirs").await.0), (200, status));
+        let (unlisted, unknown) = (ask("theirs").await, ask("none").await);
+        assert!(status == 200 || unlisted == unknown, "{unlisted:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_challenge_is_answered_once_and_for_its_purpose() {
     let door = Door::open(&[("ATTESTATION_REQUIRE_NONCE", "true")]);
     assert!(door.get("/attestation/secrets/db", &token(json!({}))).await.1.contains("nonce_missing"));

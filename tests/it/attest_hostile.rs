@@ -249,7 +249,7 @@ async fn tokens_meant_to_do_harm_open_nothing_and_the_program_lives() {
     let settings = [
         ("ATTESTATION_POLICIES", place("policies")),
         ("ATTESTATION_JWKS_FILE", place("jwks.json")),
-        ("ATTESTATION_POLICY", "ours".to_owned()),
+        ("ATTESTATION_POLICY", "ours,greedy".to_owned()),
         ("ATTESTATION_SECRETS", "db=ours:env:DB_SECRET".to_owned()),
         ("DB_SECRET", "the-super-secret-information".to_owned()),
         ("ATTESTATION_JOURNAL", place("journal.jsonl")),

@@ -10,8 +10,9 @@ use sysdig_scc::outbox::sqlite::Admin;
 use tracing_subscriber::prelude::*;
 
 use crate::attest_door::{Issuer, Mood, POLICY};
-use crate::attest_issuer::{Chain, ChainShape, KEY, NEXT, VM, base64url, claims, jwks};
+use crate::attest_issuer::{Chain, ChainShape, ISSUER, KEY, NEXT, VM, base64url, claims, jwks};
 use crate::fakes::emulator::Emulator;
+use crate::fakes::subscription::FakeSubscription;
 use crate::pubsub::{push, sample, wrapped};
 use crate::world::World;
 
@@ -339,12 +340,60 @@ async fn labels_that_agree_again_close_what_labels_that_differed_opened() {
 }
 
 #[tokio::test]
+async fn an_entry_that_does_not_name_the_machine_closes_no_contradiction() {
+    let scene = Scene::new(None, &[("ATTESTATION_LOG_POLICY", "ours".to_owned())]).await;
+    let state = async || state_of(&scene, "ATTESTATION_CLAIMS_INCONSISTENT").await;
+    let mut foreign = entry(&json!({"token": issued(90, json!({}))}), MACHINE);
+    foreign["logName"] = json!("projects/evil/logs/gotpm");
+    assert_eq!(scene.push(&foreign).await, 204);
+    assert_eq!(state().await.as_deref(), Some("ACTIVE"), "written into the log of another project");
+    let good = |ago: i64| entry(&json!({"token": issued(ago, json!({"oemid": ago}))}), MACHINE);
+    for (ago, labels) in [(80, json!({})), (70, json!({"project_id": "acme-data"})), (60, json!({"instance_id": ""}))] {
+        let mut silent = good(ago);
+        silent["resource"]["labels"] = labels;
+        assert_eq!(scene.push(&silent).await, 204);
+        assert_eq!(state().await.as_deref(), Some("ACTIVE"), "the guest left them out: {silent}");
+    }
+    assert_eq!(scene.push(&good(50)).await, 204);
+    assert_eq!(state().await.as_deref(), Some("INACTIVE"));
+}
+
+#[tokio::test]
+async fn keys_that_one_policy_holds_verify_nothing_for_another() {
+    let mut scene = Scene::new(None, &[]).await;
+    let oidc = json!({"issuerUri": ISSUER, "allowedAudiences": ["https://staging"], "jwksJson": jwks(&[&NEXT])});
+    let rehearsal = json!({"attributeCondition": "assertion.secboot", "oidc": oidc}).to_string();
+    std::fs::write(scene.folder.path().join("policies/rehearsal.json"), rehearsal).unwrap();
+    scene.settings.push(("ATTESTATION_LOG_POLICY", "ours".to_owned()));
+    scene.restart().await;
+    let weak = issued(90, json!({"hwmodel": "GCP_SHIELDED_VM"}));
+    assert_eq!(scene.push(&entry(&json!({ "token": weak }), MACHINE)).await, 204);
+    let doubted =
+        told(&[(DENIED, "ACTIVE"), ("ATTESTATION_TOKEN_EXPOSED", "ACTIVE"), ("ATTESTATION_WEAK_HARDWARE", "ACTIVE")]);
+    assert_eq!(states(&scene).await, doubted, "the issuer's own keys are asked beside the policy's");
+    let rehearsed = NEXT.token(&claims(VM, Utc::now().timestamp() - 60, json!({})));
+    assert_eq!(scene.push(&entry(&json!({ "token": rehearsed }), MACHINE)).await, 204);
+    assert_eq!(states(&scene).await, doubted, "it is none of those that the policy for logs believes");
+    assert_eq!(scene.journal(1).await.len(), 1);
+    scene.settings.last_mut().unwrap().1 = "ours,rehearsal".to_owned();
+    scene.restart().await;
+    let rehearsed = NEXT.token(&claims(VM, Utc::now().timestamp() - 50, json!({})));
+    assert_eq!(scene.push(&entry(&json!({ "token": rehearsed }), MACHINE)).await, 204);
+    assert_eq!(scene.journal(2).await[1]["policy"], "rehearsal", "{:?}", states(&scene).await);
+}
+
+#[tokio::test]
 async fn without_keys_the_push_is_refused_until_there_are_some() {
     let mut scene = Scene::new(Some(Mood::Broken), &[]).await;
     let token = token(json!({}));
     let logged = entry(&json!({"token": token}), MACHINE);
     assert_eq!(scene.push(&logged).await, 503);
     assert_eq!(scene.world.ledger().accepted, 0);
+    let url = format!("{}/attestation/verify", scene.world.url);
+    assert_eq!(scene.world.http.post(url).json(&json!({ "token": token })).send().await.unwrap().status(), 503);
+    let metrics = scene.world.get("/metrics").await.1;
+    let mut counted = metrics.lines().filter(|line| line.starts_with("sysdig_scc_attestation_decisions_total{"));
+    assert!(counted.any(|line| line.contains("keys_unavailable") && !line.ends_with(" 0")), "{metrics}");
     assert_eq!(scene.push(&sample("late_failed_pcr4_changed_pcr14_new")).await, 204, "everything else is taken");
     scene.issuer.now(Mood::Keys(jwks(&[&KEY])));
     scene.restart().await;
@@ -417,4 +466,28 @@ async fn a_pulled_token_waits_for_its_keys_and_holds_nothing_else_up() {
     scene.world.until(|stats| stats.accepted == 2 && stats.waiting == 0).await;
     assert!(scene.categories().await.contains(&"ATTESTATION_TOKEN_EXPOSED".to_owned()));
     assert_hidden(&scene.everything().await, &token);
+}
+
+#[tokio::test]
+async fn unknown_key_ids_hold_no_other_pulled_token_up() {
+    let pubsub = FakeSubscription::start();
+    let settings = [("PUBSUB_SUBSCRIPTION", PULL.to_owned()), ("PUBSUB_EMULATOR_HOST", pubsub.host())];
+    let unknown = |kid: &str| {
+        let header = json!({"alg": "RS256", "kid": kid}).to_string();
+        let payload = claims(VM, Utc::now().timestamp() - 60, json!({}));
+        entry(&json!({"token": NEXT.token_of(&header, &payload.to_string())}), "666")
+    };
+    ["one", "two", "three"].iter().for_each(|kid| pubsub.publish(&unknown(kid)));
+    pubsub.publish(&entry(&json!({"token": token(json!({}))}), MACHINE));
+    let scene = Scene::new(None, &settings).await;
+    // One of the unknown is asked for, which tells it forged; nobody may ask for the others now.
+    scene.world.until(|stats| stats.accepted == 2 && stats.waiting == 0).await;
+    assert_eq!(scene.categories().await, ["ATTESTATION_TOKEN_EXPOSED", "ATTESTATION_TOKEN_INVALID"]);
+    let began = std::time::Instant::now();
+    while pubsub.state().done.len() < 2 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "what was taken is acknowledged");
+        tokio::task::yield_now().await;
+    }
+    let state = pubsub.state();
+    assert!(state.done.contains(&"ack-3".to_owned()) && state.out.len() == 2, "the others come again: {state:?}");
 }

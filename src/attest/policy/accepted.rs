@@ -14,7 +14,7 @@ pub const INTEL: [&str; 2] = ["https://portal.trustauthority.intel.com", "https:
 impl Policy {
     /// Whether it is about attestation tokens: providers for GitHub's or Terraform's tokens are of the same form, and
     /// say nothing of machines and images.
-    pub(super) fn attests(&self) -> bool {
+    pub(crate) fn attests(&self) -> bool {
         self.issuer == GOOGLE || INTEL.contains(&self.issuer.as_str()) || self.family != Family::Any
     }
 }

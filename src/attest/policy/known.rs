@@ -189,7 +189,8 @@ fn element(path: &ClaimPath, root: &Json) -> Option<(String, String)> {
     Some((redact_list(&texts).pop()?.into_owned(), texts.last()?.to_string()))
 }
 
-fn names_secret(name: &str) -> bool {
+/// Whether what has this name must not be shown.
+pub fn names_secret(name: &str) -> bool {
     const HIDDEN: [&str; 3] = ["env", "env_override", "eat_nonce"];
     const WORDS: [&str; 8] =
         ["password", "passwd", "secret", "token", "credential", "api_key", "apikey", "private_key"];

@@ -38,8 +38,9 @@ pub(super) struct State {
 pub(super) struct Rests {
     /// When it was last told.
     pub(super) at: DateTime<Utc>,
-    /// When the newest token that shows it was issued.
-    issued: Option<DateTime<Utc>>,
+    /// When the newest token that shows it was issued, by issuer; under no name, when nobody is known to have.
+    #[serde(default)]
+    issuers: BTreeMap<String, Option<DateTime<Utc>>>,
     /// The policies that deny.
     policies: BTreeSet<String>,
     /// Of those that were asked together with others: all of which one had to allow.
@@ -71,9 +72,13 @@ impl Cause {
     }
 }
 
-/// The policy whose answer the event is.
+/// The policy whose answer the event is, or whose limit it is about.
 pub(super) fn policy_of(event: &Attestation) -> Option<&String> {
-    event.evidence.policy.as_ref().filter(|_| event.category.is_of_a_policy())
+    event.evidence.policy.as_ref().filter(|_| event.category.is_of_a_policy() || event.evidence.by_limit)
+}
+
+fn issuer_of(event: &Attestation) -> &str {
+    event.evidence.issuer.as_deref().unwrap_or_default()
 }
 
 /// What an event does to what is known.
@@ -112,12 +117,27 @@ impl Rests {
 
     /// Whether the event's token is newer.
     pub(super) fn is_older_than(&self, event: &Attestation) -> bool {
-        self.issued < event.evidence.issued
+        self.issued(event) < event.evidence.issued
+    }
+
+    /// When the newest token of the event's issuer was issued that shows it.
+    fn issued(&self, event: &Attestation) -> Option<DateTime<Utc>> {
+        let of = |issuer: &str| self.issuers.get(issuer).copied().flatten();
+        of(issuer_of(event)).max(of(""))
+    }
+
+    /// The event's token shows it.
+    fn shown_by(&mut self, event: &Attestation) {
+        let known = self.issuers.entry(issuer_of(event).to_owned()).or_default();
+        *known = event.evidence.issued.max(*known);
     }
 
     /// What both rest on, where two replicas told the same finding.
     pub(super) fn and(mut self, other: &Self) -> Self {
-        self.issued = self.issued.max(other.issued);
+        for (issuer, issued) in &other.issuers {
+            let known = self.issuers.entry(issuer.clone()).or_default();
+            *known = (*known).max(*issued);
+        }
         for policy in &other.policies {
             let asked = other.together.get(policy);
             if self.policies.insert(policy.clone()) {
@@ -139,7 +159,7 @@ impl State {
         let policy = policy_of(event);
         let mut rests = Rests {
             at: event.time,
-            issued: event.evidence.issued,
+            issuers: BTreeMap::from([(issuer_of(event).to_owned(), event.evidence.issued)]),
             policies: BTreeSet::new(),
             together: BTreeMap::new(),
             causes: BTreeMap::from([(policy.cloned().unwrap_or_default(), Cause::of(event))]),
@@ -162,17 +182,17 @@ impl State {
 
     /// Whether the event's token was issued before what this rests on.
     pub(super) fn is_newer_than(&self, event: &Attestation) -> bool {
-        self.rests.issued.zip(event.evidence.issued).is_some_and(|(known, issued)| issued < known)
+        self.rests.issued(event).zip(event.evidence.issued).is_some_and(|(known, issued)| issued < known)
     }
 
     /// Whether the event's token may be the one that this rests on, shown again.
     pub(super) fn may_rest_on(&self, event: &Attestation) -> bool {
-        self.rests.issued.zip(event.evidence.issued).is_some_and(|(known, issued)| issued <= known)
+        self.rests.issued(event).zip(event.evidence.issued).is_some_and(|(known, issued)| issued <= known)
     }
 
     pub(super) fn also(&mut self, event: &Attestation) -> Turn {
         let late = self.is_newer_than(event);
-        self.rests.issued = self.rests.issued.max(event.evidence.issued);
+        self.rests.shown_by(event);
         let policy = policy_of(event);
         if self.rests.denies(event) {
             self.says(event);
@@ -207,9 +227,9 @@ impl State {
         may
     }
 
-    /// Takes away what the closing event allows. Whether nothing denies any more.
+    /// Takes away what the closing event allows, or its issuer takes back. Whether nothing denies any more.
     pub(super) fn allows(&mut self, event: &Attestation, live: Live<'_>) -> bool {
-        let Rests { policies, together, causes, .. } = &mut self.rests;
+        let Rests { policies, together, causes, issuers, .. } = &mut self.rests;
         let allows = |policy: &String| {
             let allowed = event.evidence.policy.as_ref();
             allowed.is_some_and(|one| one == policy || together.get(policy).is_some_and(|all| all.contains(one)))
@@ -217,7 +237,12 @@ impl State {
         policies.retain(|policy| !allows(policy) && live(policy));
         together.retain(|policy, _| policies.contains(policy));
         causes.retain(|policy, _| policy.is_empty() || policies.contains(policy));
-        policies.is_empty()
+        // A policy has one issuer.
+        if !policies.is_empty() || event.category.is_of_a_policy() {
+            return policies.is_empty();
+        }
+        issuers.retain(|issuer, _| !issuer.is_empty() && issuer != issuer_of(event) && live(issuer));
+        issuers.is_empty()
     }
 
     /// Whether the policy that the finding names denies no more, so that it names another one from this event on.
@@ -237,7 +262,7 @@ impl State {
         let cause = self.rests.causes.get(named)?;
         let mut renamed = Attestation { open: true, description: cause.said.clone(), ..event.clone() };
         renamed.evidence.told = false;
-        renamed.evidence.issued = self.rests.issued;
+        renamed.evidence.issued = self.rests.issuers.values().copied().max().flatten();
         renamed.evidence.policy = Some(named.clone());
         renamed.properties.insert("policy", named.clone());
         Some(renamed)

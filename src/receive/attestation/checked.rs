@@ -38,8 +38,13 @@ impl Checked {
     /// Of claims that their issuer signed, if they are meant for the policy.
     pub(super) fn new(policy: &Arc<Policy>, verified: Verified, now: DateTime<Utc>) -> Result<Self, Reason> {
         meant_for(&verified, policy, now.timestamp())?;
+        Ok(Self::of(policy, verified))
+    }
+
+    /// Of claims that their issuer signed, whether they are meant for the policy or not.
+    pub(super) fn of(policy: &Arc<Policy>, verified: Verified) -> Self {
         let resource = Claims(&verified.claims).instance().map(|instance| instance.resource_name());
         let token = verified.hash.to_string();
-        Ok(Self { policy: policy.clone(), asked: Vec::new(), verified, resource, token })
+        Self { policy: policy.clone(), asked: Vec::new(), verified, resource, token }
     }
 }

@@ -54,10 +54,10 @@ impl Attestor {
         token: &str,
         reason: Reason,
     ) -> Refused {
+        count(Some(reason.code()));
         if reason == Reason::KeysUnavailable {
             return Refused::Token(reason);
         }
-        count(Some(reason.code()));
         if reason.is_of_forgery() {
             let event = self.flood().note(&reason, asked.now, FLOOD);
             self.tell_flood(event).await;
@@ -72,7 +72,7 @@ impl Attestor {
             ..blank(asked)
         };
         // What nobody signed can be made without end, and must not fill the disk.
-        if throttled.is_none() || reason.is_of_signed() {
+        if reason.is_of_signed() || (throttled.is_none() && self.0.unsigned.may(asked.now)) {
             self.note_refusal(asked, &entry, throttled.is_some());
         }
         throttled.unwrap_or(Refused::Token(reason))

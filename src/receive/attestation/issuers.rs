@@ -92,6 +92,11 @@ impl Issuers {
         self.owned(issuer).or_else(|| self.source(issuer).ok())
     }
 
+    /// Whether the configured endpoint stands for this issuer.
+    pub(super) fn is_stood_in_for(&self, issuer: &str) -> bool {
+        self.stand_in.as_ref().is_some_and(|(of, _)| of == issuer)
+    }
+
     pub(super) fn held(&self) -> Vec<Arc<KeySource>> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }

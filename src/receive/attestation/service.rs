@@ -17,6 +17,7 @@ use super::journal::Journal;
 use super::judging::Places;
 use super::memory::Memory;
 use super::secrets::{Resolver, Secrets};
+use super::unsigned::Unsigned;
 use super::used::Used;
 use crate::attest::chain::Roots;
 use crate::attest::key_source::FetchRules;
@@ -83,6 +84,8 @@ pub(super) struct Inner {
     pub(super) noted: Seen,
     /// Decisions about entries of logs that the journal has.
     pub(super) noted_of_logs: Seen,
+    /// Refusals of what nobody signed, of all addresses together.
+    pub(super) unsigned: Unsigned,
     pub(super) failures: DefaultKeyedRateLimiter<IpAddr>,
     /// Apart from the failures: whoever shares an address with a bad caller must still get a nonce.
     pub(super) nonces: DefaultKeyedRateLimiter<IpAddr>,
@@ -138,6 +141,7 @@ impl Attestor {
                 .map_err(|source| BuildError::Journal { path: config.journal.clone(), source })?,
             noted: Seen::new(20_000),
             noted_of_logs: Seen::new(20_000),
+            unsigned: Unsigned::new(config.failures_per_minute),
             failures: RateLimiter::keyed(quota),
             nonces: RateLimiter::keyed(quota),
             verdicts: RateLimiter::keyed(quota),

@@ -9,7 +9,8 @@ use super::checked::{Asked, Checked};
 use super::decision::FLOOD;
 use super::service::{Attestor, WATCHED};
 use crate::attest::outcome::{Decided, Expected, Flood, Watch, closed, opened};
-use crate::attest::policy::Explanation;
+use crate::attest::policy::accepted::GOOGLE;
+use crate::attest::policy::{Explanation, Policy};
 use crate::attest::reason::Reason;
 use crate::causes::chain;
 use crate::event::{Attestation, Event};
@@ -29,7 +30,8 @@ impl Attestor {
         let allowed = refused.is_none();
         let released = asked.secret.filter(|_| allowed && self.0.released_findings);
         let (verified, policy, all) = (&checked.verified, checked.policy.as_ref(), checked.asked.as_slice());
-        let decided = Decided { verified, policy, asked: all, refused, explanation, released, now: asked.now };
+        let attests = self.attests(policy);
+        let decided = Decided { verified, policy, attests, asked: all, refused, explanation, released, now: asked.now };
         let mut events = opened(decided);
         if allowed && let Some(resource) = &checked.resource {
             self.has_attested(resource, asked.now);
@@ -61,7 +63,7 @@ impl Attestor {
 
     /// Whether all that is news was taken in.
     async fn tell_news(&self, events: Vec<Attestation>, now: DateTime<Utc>) -> bool {
-        let news = self.0.told.news(events, now, &|policy| self.0.policies.find(policy).is_some()).await;
+        let news = self.0.told.news(events, now, &|name| self.is_there(name)).await;
         if news.is_empty() {
             return true;
         }
@@ -115,6 +117,13 @@ impl Attestor {
             if let Err(error) = self.0.used.tidy(Utc::now().timestamp()).await {
                 tracing::warn!(error = chain(&error), "expired marks of used tokens could not be removed");
             }
+            let refusals = self.0.unsigned.left_out();
+            if refusals > 0 {
+                tracing::warn!(
+                    refusals,
+                    "too many tokens that nobody signed were refused: these are not in the journal"
+                );
+            }
             self.tell_missed(Utc::now()).await;
             self.tell_trailing(Utc::now()).await;
         }
@@ -135,7 +144,10 @@ impl Attestor {
         let event = self.flood().due(now, FLOOD);
         self.tell_flood(event).await;
         let forged = self.0.forged.lock().unwrap_or_else(PoisonError::into_inner).due(now, FLOOD);
-        self.tell(forged.into_iter().collect()).await;
+        let Some(forged) = forged else { return };
+        if !self.tell(vec![forged.clone()]).await {
+            self.0.forged.lock().unwrap_or_else(PoisonError::into_inner).put_back(&forged);
+        }
     }
 
     pub(super) async fn tell_flood(&self, event: Option<Attestation>) {
@@ -143,6 +155,17 @@ impl Attestor {
         if !self.tell(vec![event.clone()]).await {
             self.flood().put_back(&event);
         }
+    }
+
+    /// Whether a policy's tokens are known to be of machines.
+    pub(super) fn attests(&self, policy: &Policy) -> bool {
+        policy.attests() || self.0.issuers.is_stood_in_for(&policy.issuer)
+    }
+
+    /// Whether a policy is there, or one of an issuer. Google's tokens in logs need none.
+    pub(super) fn is_there(&self, name: &str) -> bool {
+        let table = self.0.policies.all();
+        name == GOOGLE || table.contains_key(name) || table.values().any(|policy| policy.issuer == name)
     }
 
     fn expected(&self) -> MutexGuard<'_, Expected> {

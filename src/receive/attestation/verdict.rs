@@ -14,7 +14,8 @@ use crate::attest::reason::Reason;
 use crate::attest::verify::Verified;
 use crate::receive::client;
 
-type Judged = (Checked, Option<Reason>, Explanation);
+/// A token, why a policy refuses it, if it does, and the terms.
+pub(super) type Judged = (Checked, Option<Reason>, Explanation);
 
 impl Attestor {
     /// Verifies a token and explains the verdict; releases and uses up nothing.
@@ -71,9 +72,7 @@ impl Attestor {
                     Err(unjudged) => return Err(self.undecided(&checked, unjudged.into(), asked)),
                     Ok((Ok(()), explanation)) => return Ok((checked, None, explanation)),
                     Ok((Err(reason), explanation)) => {
-                        let near = |(_, reason, explanation): &Judged| distance(reason.as_ref(), explanation);
-                        let this = (checked, Some(reason), explanation);
-                        denied = Some(denied.filter(|other| near(other) <= near(&this)).unwrap_or(this));
+                        denied = Some(nearer(denied, (checked, Some(reason), explanation)));
                     }
                 },
             }
@@ -88,11 +87,15 @@ impl Attestor {
         }
     }
 
+    /// The policy that a caller names, else those that are configured. One that is not among these is none: strangers
+    /// neither read its terms nor have it close what another policy opened.
     fn asked(&self, name: Option<&str>) -> Result<Vec<Arc<Policy>>, Refused> {
         let table = self.0.policies.all();
+        let is_asked = |name: &str| self.0.asked.is_empty() || self.0.asked.iter().any(|asked| asked == name);
         let one = |name: &str| table.get(name).cloned().ok_or(Refused::UnknownPolicy);
         match name {
-            Some(name) => Ok(vec![one(name)?]),
+            Some(name) if is_asked(name) => Ok(vec![one(name)?]),
+            Some(_) => Err(Refused::UnknownPolicy),
             None if self.0.asked.is_empty() => Ok(table.values().cloned().collect()),
             None => self.0.asked.iter().map(|name| one(name)).collect(),
         }
@@ -101,10 +104,16 @@ impl Attestor {
 
 /// How far a policy was from letting a token pass: one for another family, or that lets no token pass (also by a term
 /// that looks at none of its claims), is the farthest, then the number of terms counts.
-pub(super) fn distance(reason: Option<&Reason>, explanation: &Explanation) -> (bool, usize) {
+fn distance(reason: Option<&Reason>, explanation: &Explanation) -> (bool, usize) {
     let hopeless = |term: &Term| term.values.is_empty() && term.absent.is_empty();
     let farthest = matches!(reason, Some(Reason::Family | Reason::PolicyOff(_))) || explanation.causes().any(hopeless);
     (farthest, explanation.causes().count().max(1))
+}
+
+/// Of two denials the one whose policy came nearer, else the first.
+pub(super) fn nearer(first: Option<Judged>, second: Judged) -> Judged {
+    let near = |(_, reason, explanation): &Judged| distance(reason.as_ref(), explanation);
+    first.filter(|first| near(first) <= near(&second)).unwrap_or(second)
 }
 
 /// Of what several policies say against a token, what is to be told: first what is only found behind a good signature;
