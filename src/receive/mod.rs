@@ -170,11 +170,8 @@ impl Intake {
 /// The serialised part of a row: also used when a parked row is read anew.
 pub fn content(event: Event) -> Result<NewContent, String> {
     let mut text = Vec::with_capacity(USUAL_EVENT);
-    let written = serde_json::to_writer(&mut text, &event).map_err(|error| error.to_string());
-    match written.and_then(|()| String::from_utf8(text).map_err(|error| error.to_string())) {
-        Ok(text) => Ok(NewContent { event: text, kind: event.kind(), urgency: event.urgency(), in_hand: Some(event) }),
-        Err(error) => Err(format!("the event cannot be written down: {error}")),
-    }
+    serde_json::to_writer(&mut text, &event).map_err(|error| format!("the event cannot be written down: {error}"))?;
+    Ok(NewContent { event: text, kind: event.kind(), urgency: event.urgency(), in_hand: Some(event) })
 }
 
 fn entry(door: Door, event: Event, body: String) -> NewEntry {
