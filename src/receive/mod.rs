@@ -18,10 +18,12 @@ pub mod strangers;
 mod tests;
 pub mod webhook;
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
@@ -74,8 +76,8 @@ impl Door {
     }
 }
 
-/// What became of the elements of one delivery.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+/// What became of the elements of one delivery: the door's answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// Events that are now ours to deliver.
     pub accepted: u64,
@@ -85,6 +87,15 @@ pub struct Receipt {
     pub ignored: u64,
     /// Elements that could not be read and are kept with their reason.
     pub parked: u64,
+}
+
+impl AddAssign for Receipt {
+    fn add_assign(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.duplicates += other.duplicates;
+        self.ignored += other.ignored;
+        self.parked += other.parked;
+    }
 }
 
 /// Why nothing of a delivery could be taken. The sender is told 503 and tries again.
