@@ -549,9 +549,9 @@ async fn what_has_no_known_shape_is_told_at_once_and_its_last_ones_later() {
     }
     let told = || lines.text().lines().filter(|line| line.contains("none of the known shapes")).count();
     assert_eq!(told(), 2, "once a door: {}", lines.text());
-    intake.tell_rest(now() + TimeDelta::seconds(30));
+    intake.tell_rest(Utc::now() + TimeDelta::seconds(30));
     assert_eq!(told(), 2);
-    intake.tell_rest(now() + TimeDelta::seconds(90));
+    intake.tell_rest(Utc::now() + TimeDelta::seconds(90));
     let text = lines.text();
     assert!(told() == 3 && text.contains("third") && text.contains("count=2"), "{text}");
 }
