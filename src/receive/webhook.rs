@@ -113,7 +113,8 @@ impl Webhook {
 
 /// How a body is packed, by its `Content-Encoding`.
 ///
-/// The framework would unpack too, but before there is room for what comes out, and the first member of a gzip file only.
+/// The framework would unpack too, but before there is room for what comes out, and of a gzip file the first member
+/// only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Packed {
     No,
