@@ -209,7 +209,10 @@ impl App {
         parts.extend(self.subscriber.map(|part| ("subscriber", tokio::spawn(part.run(stopping.clone())))));
         parts.extend(self.poller.map(|part| ("poller", tokio::spawn(part.run(stopping.clone())))));
         // What runs beside the path keeps nothing in memory that is not in a store.
-        let mut beside = vec![tokio::spawn(keep_house(self.callers)), tokio::spawn(self.overdue.run(stopping.clone()))];
+        let mut beside = vec![
+            tokio::spawn(keep_house(self.callers, self.overdue.intake.clone())),
+            tokio::spawn(self.overdue.run(stopping.clone())),
+        ];
         beside.extend(self.attestor.clone().map(|part| tokio::spawn(part.run(stopping.clone()))));
         beside.extend(self.channel.map(|part| tokio::spawn(part.run(stopping.clone()))));
         let stopped = stopping.clone();
@@ -243,13 +246,14 @@ impl App {
     }
 }
 
-async fn keep_house(callers: Callers) {
+async fn keep_house(callers: Callers, intake: Intake) {
     let (mut tidy, mut fold) = (tokio::time::interval(HOUSEKEEPING), tokio::time::interval(FOLDING));
     loop {
         tokio::select! {
             _ = tidy.tick() => {
                 callers.senders.forget_old_failures();
                 callers.strangers.tell_rest(Utc::now());
+                intake.tell_rest(Utc::now());
             }
             _ = fold.tick() => crate::telemetry::metrics::fold(),
         }

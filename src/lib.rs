@@ -40,3 +40,4 @@ pub mod sysdig;
 pub mod telemetry;
 pub mod text;
 pub mod track;
+mod words;

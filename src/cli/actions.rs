@@ -15,6 +15,7 @@ use crate::config::secrets::environment;
 use crate::plan::Plan;
 use crate::respond::caps::Caps;
 use crate::respond::plans::Plans;
+use crate::text::{printable, stamp};
 
 /// What was done about failed boots, and what was not and why. Read from where STATE_URL says.
 #[derive(Debug, Args)]
@@ -113,14 +114,14 @@ fn print(plans: &[Plan], journal: bool) {
     for plan in plans {
         let answer = plan.answer_now();
         let name = plan.name.clone().unwrap_or_else(|| plan.report.vm.id.to_string());
-        let mut told = crate::text::printable(&answer.told).into_owned();
+        let mut told = printable(&answer.told).into_owned();
         for line in plan.journal.iter().filter(|_| journal) {
             let request = line.request_id.as_ref().map(|id| format!(" [{id}]")).unwrap_or_default();
-            let line_told = crate::text::printable(&line.told).into_owned();
-            told.push_str(&format!("\n{} {}{request}: {line_told}", seconds(line.time), line.what.label()));
+            let line_told = printable(&line.told).into_owned();
+            told.push_str(&format!("\n{} {}{request}: {line_told}", stamp(line.time), line.what.label()));
         }
         rows.add_row([
-            seconds(plan.report.time),
+            stamp(plan.report.time),
             format!("{name}\n{}", plan.report.vm.project),
             plan.report.check().map(|check| check.label()).unwrap_or_default().to_owned(),
             answer.action.map_or("none", crate::integrity::answer::Action::label).to_owned(),
@@ -146,7 +147,7 @@ fn counted(caps: &Caps, limits: &Limits, now: DateTime<Utc>) -> serde_json::Valu
 
 fn used(caps: &Caps, limits: &Limits, now: DateTime<Utc>) -> String {
     let recent = recent(caps, now);
-    let reset = caps.resets.last().map(|reset| format!(", reset by {} on {}", reset.who, seconds(reset.time)));
+    let reset = caps.resets.last().map(|reset| format!(", reset by {} on {}", reset.who, stamp(reset.time)));
     format!(
         "{recent} of {} within the last hour, {} of {} overall{}",
         limits.hour,
@@ -154,8 +155,4 @@ fn used(caps: &Caps, limits: &Limits, now: DateTime<Utc>) -> String {
         limits.overall,
         reset.unwrap_or_default()
     )
-}
-
-fn seconds(time: DateTime<Utc>) -> String {
-    time.format("%Y-%m-%d %H:%M:%SZ").to_string()
 }

@@ -15,6 +15,7 @@ use crate::google::http::{Client, HttpSettings};
 use crate::google::logging;
 use crate::integrity::entry::INTEGRITY_LOG;
 use crate::integrity::{Entry, Fact, Reading, read};
+use crate::text::stamp;
 
 /// The VM whose report is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +69,7 @@ pub(super) async fn logged(asked: Asked<'_>, env: &mut Env) -> anyhow::Result<En
     if let Some(started) = started.filter(|started| *started > newest.time) {
         note!(
             "Note: the VM was started on {}, after this report: it is of an older boot than the one that runs.",
-            seconds(started)
+            stamp(started)
         );
     }
     Ok(newest)
@@ -161,7 +162,7 @@ fn newest_of(id: &str, entries: &[Value]) -> anyhow::Result<Entry> {
         _ => true,
     };
     if let Some((time, reason)) = others.into_iter().find(|(time, _)| newer(*time)) {
-        let time = time.map_or_else(|| "without a time".to_owned(), |time| format!("of {}", seconds(time)));
+        let time = time.map_or_else(|| "without a time".to_owned(), |time| format!("of {}", stamp(time)));
         bail!(
             "the VM's newest late boot report, {time}, cannot be approved: {reason}; an older one is not taken instead"
         )
@@ -189,11 +190,7 @@ pub(super) fn told(entry: &Entry, instance: Option<&str>) -> String {
     let id = entry.vm.id.to_string();
     let vm = instance.filter(|name| *name != id).map_or_else(|| id.clone(), |name| format!("{name} ({id})"));
     let boot = entry.boot.map_or_else(|| "a boot without a counter".to_owned(), |boot| format!("boot {boot}"));
-    format!("{boot} of VM {vm} in {}, reported on {}", entry.vm.project, seconds(entry.time))
-}
-
-fn seconds(time: DateTime<Utc>) -> String {
-    time.format("%Y-%m-%d %H:%M:%SZ").to_string()
+    format!("{boot} of VM {vm} in {}, reported on {}", entry.vm.project, stamp(entry.time))
 }
 
 /// What is wrong with the settings that were read.

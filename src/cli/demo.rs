@@ -17,6 +17,7 @@ use super::stage::Stage;
 use crate::app::App;
 use crate::config::{Config, Env};
 use crate::normalize::{self, Element};
+use crate::receive::Receipt;
 use crate::telemetry;
 
 /// See it work: no account, no set-up, nothing left behind.
@@ -106,15 +107,6 @@ async fn play(door: &str, token: &str, sandbox: &str) -> anyhow::Result<()> {
     show(&findings);
     say!("\n{} of {expected} events stand as findings.", findings.len());
     Ok(())
-}
-
-/// What the door answered.
-#[derive(Debug, Deserialize)]
-struct Receipt {
-    accepted: u64,
-    duplicates: u64,
-    ignored: u64,
-    parked: u64,
 }
 
 async fn send(client: &reqwest::Client, door: &str, token: &str, sample: &Sample) -> anyhow::Result<Receipt> {

@@ -1,6 +1,5 @@
 //! `integrity explain` (and `integrity actions`, `integrity baseline`): what a Shielded VM's log entries say, in words.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -10,6 +9,7 @@ use super::log_file::{Opened, items, opened};
 use super::out::say;
 use super::{Format, actions, baseline};
 use crate::integrity::explain::{Paint, explain};
+use crate::telemetry::logs::in_colour;
 
 /// Shielded VM integrity: explain reports, manage known-good baselines.
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ pub(super) fn run(args: IntegrityArgs) -> anyhow::Result<ExitCode> {
 
 fn explain_file(file: &str, format: Format) -> anyhow::Result<ExitCode> {
     let items = items(file)?;
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colour = in_colour(&std::io::stdout());
     let mut unreadable = 0;
     for item in items {
         let (text, json) = match opened(item) {

@@ -91,10 +91,7 @@ async fn backfill(args: &PollArgs) -> anyhow::Result<ExitCode> {
                 return Err(anyhow::Error::new(error).context(text));
             }
         };
-        total.accepted += receipt.accepted;
-        total.duplicates += receipt.duplicates;
-        total.ignored += receipt.ignored;
-        total.parked += receipt.parked;
+        total += receipt;
     }
     bar.0.finish_and_clear();
     let Receipt { accepted, duplicates, ignored, parked } = total;
@@ -359,15 +356,9 @@ impl OpenDoor {
         if !status.is_success() {
             return Err(format!("the running connector answered {status}"));
         }
-        let receipt: serde_json::Value =
-            answer.json().await.map_err(|_| "the answer is not the connector's".to_owned())?;
-        let count = |name: &str| receipt.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
-        Ok(Receipt {
-            accepted: count("accepted"),
-            duplicates: count("duplicates"),
-            ignored: ignored + count("ignored"),
-            parked: count("parked"),
-        })
+        let mut receipt: Receipt = answer.json().await.map_err(|_| "the answer is not the connector's".to_owned())?;
+        receipt.ignored += ignored;
+        Ok(receipt)
     }
 }
 

@@ -120,7 +120,7 @@ pub fn metrics_page() -> String {
     );
     for metric in metrics::ALL {
         let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
-        writeln!(page, "| `{}` | {} | {} | {} |", metric.name, metric.kind, labels.join(" "), metric.help)
+        writeln!(page, "| `{}` | {} | {} | {} |", metric.name, metric.kind.label(), labels.join(" "), metric.help)
             .expect("writing to a string does not fail");
     }
     page

@@ -5,67 +5,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{FindingClass, FindingSeverity};
 use crate::finding::{FindingId, Properties, id};
+use crate::words::words;
 
-/// What is wrong, or was done. One finding a machine and category.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[allow(missing_docs, reason = "the sentence of each is in `sentence`")]
-pub enum Category {
-    AttestationPolicyDenied,
-    AttestationPolicyError,
-    AttestationDebugImage,
-    AttestationUnsupportedImage,
-    AttestationWeakHardware,
-    AttestationTcbOutOfDate,
-    AttestationWorkloadOverridden,
-    AttestationImageMismatch,
-    AttestationTokenInvalid,
-    AttestationTokenReplayed,
-    AttestationTokenExposed,
-    AttestationClaimsInconsistent,
-    AttestationMissing,
-    AttestationSecretReleased,
+words! {
+    /// What is wrong, or was done. One finding a machine and category.
+    Category.name {
+        /// A policy's condition is false.
+        AttestationPolicyDenied = "ATTESTATION_POLICY_DENIED",
+        /// A policy's condition has no answer, or what it asks is switched off.
+        AttestationPolicyError = "ATTESTATION_POLICY_ERROR",
+        /// The machine runs a debug image.
+        AttestationDebugImage = "ATTESTATION_DEBUG_IMAGE",
+        /// Its image is not, or no longer, a stable one with support.
+        AttestationUnsupportedImage = "ATTESTATION_UNSUPPORTED_IMAGE",
+        /// It has no memory encryption, an unknown model, or no secure boot.
+        AttestationWeakHardware = "ATTESTATION_WEAK_HARDWARE",
+        /// Its platform's firmware is out of date.
+        AttestationTcbOutOfDate = "ATTESTATION_TCB_OUT_OF_DATE",
+        /// Its operator changed the command, the environment or the monitoring.
+        AttestationWorkloadOverridden = "ATTESTATION_WORKLOAD_OVERRIDDEN",
+        /// A term of a policy on the image digest is false.
+        AttestationImageMismatch = "ATTESTATION_IMAGE_MISMATCH",
+        /// No accepted issuer vouches for a token, or it is for another service.
+        AttestationTokenInvalid = "ATTESTATION_TOKEN_INVALID",
+        /// A token or nonce was used twice.
+        AttestationTokenReplayed = "ATTESTATION_TOKEN_REPLAYED",
+        /// A live token stands in a log.
+        AttestationTokenExposed = "ATTESTATION_TOKEN_EXPOSED",
+        /// Claims, or claims and log labels, contradict each other.
+        AttestationClaimsInconsistent = "ATTESTATION_CLAIMS_INCONSISTENT",
+        /// A machine has not attested for longer than it should.
+        AttestationMissing = "ATTESTATION_MISSING",
+        /// A secret was released.
+        AttestationSecretReleased = "ATTESTATION_SECRET_RELEASED",
+    }
 }
 
 impl Category {
-    /// Every category.
-    pub const ALL: [Self; 14] = [
-        Self::AttestationPolicyDenied,
-        Self::AttestationPolicyError,
-        Self::AttestationDebugImage,
-        Self::AttestationUnsupportedImage,
-        Self::AttestationWeakHardware,
-        Self::AttestationTcbOutOfDate,
-        Self::AttestationWorkloadOverridden,
-        Self::AttestationImageMismatch,
-        Self::AttestationTokenInvalid,
-        Self::AttestationTokenReplayed,
-        Self::AttestationTokenExposed,
-        Self::AttestationClaimsInconsistent,
-        Self::AttestationMissing,
-        Self::AttestationSecretReleased,
-    ];
-
-    /// The finding's category.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::AttestationPolicyDenied => "ATTESTATION_POLICY_DENIED",
-            Self::AttestationPolicyError => "ATTESTATION_POLICY_ERROR",
-            Self::AttestationDebugImage => "ATTESTATION_DEBUG_IMAGE",
-            Self::AttestationUnsupportedImage => "ATTESTATION_UNSUPPORTED_IMAGE",
-            Self::AttestationWeakHardware => "ATTESTATION_WEAK_HARDWARE",
-            Self::AttestationTcbOutOfDate => "ATTESTATION_TCB_OUT_OF_DATE",
-            Self::AttestationWorkloadOverridden => "ATTESTATION_WORKLOAD_OVERRIDDEN",
-            Self::AttestationImageMismatch => "ATTESTATION_IMAGE_MISMATCH",
-            Self::AttestationTokenInvalid => "ATTESTATION_TOKEN_INVALID",
-            Self::AttestationTokenReplayed => "ATTESTATION_TOKEN_REPLAYED",
-            Self::AttestationTokenExposed => "ATTESTATION_TOKEN_EXPOSED",
-            Self::AttestationClaimsInconsistent => "ATTESTATION_CLAIMS_INCONSISTENT",
-            Self::AttestationMissing => "ATTESTATION_MISSING",
-            Self::AttestationSecretReleased => "ATTESTATION_SECRET_RELEASED",
-        }
-    }
-
     /// How bad it is.
     pub fn severity(self) -> FindingSeverity {
         match self {

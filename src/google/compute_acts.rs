@@ -11,6 +11,7 @@ use serde_json::json;
 use super::compute::{Number, project_in};
 use super::error::ApiError;
 use super::http::{Call, Client, segment};
+use crate::text::one_line;
 
 /// The service, for changes. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -147,7 +148,7 @@ impl Operation {
             let text = self.http_error_message.clone().unwrap_or_else(|| "it does not say why".to_owned());
             said.push(format!("{status} {text}").trim().to_owned());
         }
-        failed.then(|| super::error::printable(&said.join("; "), 500))
+        failed.then(|| one_line(&said.join("; "), 500))
     }
 
     /// Its path below the API's root, to ask for it again: `projects/P/zones/Z/operations/O`.

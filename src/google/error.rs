@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::auth_error::AuthError;
 use crate::calls::LONGEST_ASKED;
+use crate::text::one_line;
 
 /// Google's JSON error (`google.rpc.Status` over HTTP), read leniently.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -48,8 +49,8 @@ impl GoogleError {
             .or_else(|_| serde_json::from_slice::<(Outer,)>(body).map(|(outer,)| outer));
         let Ok(Outer { error }) = parsed else { return Self::foreign(body) };
         let mut read = Self {
-            message: printable(error.message.as_str().unwrap_or_default(), 500),
-            status: printable(error.status.as_str().unwrap_or_default(), 60),
+            message: one_line(error.message.as_str().unwrap_or_default(), 500),
+            status: one_line(error.status.as_str().unwrap_or_default(), 60),
             ..Self::default()
         };
         error.details.iter().for_each(|detail| read.add_detail(detail));
@@ -65,14 +66,14 @@ impl GoogleError {
         let message = match start.trim_start() {
             "" => "without a body".to_owned(),
             page if page.starts_with('<') => match between(page, "<title>", "</title>") {
-                Some(title) => format!("with an HTML page: {}", printable(title, 100)),
+                Some(title) => format!("with an HTML page: {}", one_line(title, 100)),
                 None => "with an HTML page".to_owned(),
             },
             // An answer of some kind after all: what it holds may be what must not stand in a log.
             other if other.starts_with(['{', '[']) => {
                 "with a body that is not Google's JSON of an error; it is not repeated here".to_owned()
             }
-            other => format!("with a body that is not Google's JSON: {}", printable(other, 100)),
+            other => format!("with a body that is not Google's JSON: {}", one_line(other, 100)),
         };
         Self { message, page, ..Self::default() }
     }
@@ -96,7 +97,7 @@ impl GoogleError {
         for violation in list.as_array().into_iter().flatten().take(10) {
             let subject = violation[subject].as_str().unwrap_or_default();
             let said = violation["description"].as_str().unwrap_or_default();
-            self.violations.push(printable(&format!("{subject}: {said}"), 200));
+            self.violations.push(one_line(&format!("{subject}: {said}"), 200));
         }
     }
 }
@@ -303,19 +304,8 @@ fn proto_duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().map(|d| d.min(LONGEST_ASKED))
 }
 
-/// Text of a stranger made fit for a log line: one line, no control characters, at most `limit` characters.
-pub(super) fn printable(text: &str, limit: usize) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).take(limit + 1).collect();
-    if line.chars().count() > limit {
-        line.pop();
-        line.push('…');
-    }
-    line
-}
-
 fn text(value: &Value, field: &str) -> Option<String> {
-    value[field].as_str().filter(|t| !t.is_empty()).map(|t| printable(t, 100))
+    value[field].as_str().filter(|t| !t.is_empty()).map(|t| one_line(t, 100))
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {

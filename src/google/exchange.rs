@@ -14,7 +14,7 @@ use url::form_urlencoded;
 use super::auth_error::AuthError;
 use super::credentials::{AuthorizedUser, ExternalAccount, ImpersonationOptions, SubjectFormat};
 use crate::calls::{self, BodyError, USER_AGENT};
-use crate::text::tokens;
+use crate::text::{one_line, tokens};
 
 /// How long one step of an exchange may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -125,7 +125,7 @@ pub(super) fn refused(kind: &'static str, status: u16, body: &[u8]) -> AuthError
     let told: Vec<String> = [code.as_str(), text]
         .into_iter()
         .filter(|t| !t.is_empty())
-        .map(|t| super::error::printable(&tokens::without(t), 300))
+        .map(|t| one_line(&tokens::without(t), 300))
         .collect();
     let message = format!("the token endpoint answered {status} {}", told.join(": ")).trim_end().to_owned();
     if status == 429 || status >= 500 {
@@ -242,7 +242,7 @@ pub(super) async fn metadata(
 /// The e-mail address of the service account the metadata server speaks for.
 pub(super) async fn metadata_email(http: &Http, host: &str) -> Result<String, AuthError> {
     let body = metadata_value(http, host, "email").await?;
-    Ok(super::error::printable(&String::from_utf8_lossy(&body), 200))
+    Ok(one_line(&String::from_utf8_lossy(&body), 200))
 }
 
 /// The kind's name in errors.

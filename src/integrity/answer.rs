@@ -3,22 +3,21 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// What can be done to a VM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Let it learn its integrity policy baseline from its last boot.
-    Relearn,
-    /// Stop it.
-    Stop,
-    /// Suspend it: memory is kept, nothing runs.
-    Suspend,
+use crate::words::words;
+
+words! {
+    /// What can be done to a VM.
+    Action.label {
+        /// Let it learn its integrity policy baseline from its last boot.
+        Relearn = "relearn",
+        /// Stop it.
+        Stop = "stop",
+        /// Suspend it: memory is kept, nothing runs.
+        Suspend = "suspend",
+    }
 }
 
 impl Action {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Relearn, Self::Stop, Self::Suspend];
-
     /// What it does to a VM, and when it counts as done.
     pub fn effect(self) -> &'static str {
         match self {
@@ -49,15 +48,6 @@ impl Action {
         Some(format!("gcloud compute instances {verb} {vm} {place}"))
     }
 
-    /// The word in the journal, in metrics and in request ids.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Relearn => "relearn",
-            Self::Stop => "stop",
-            Self::Suspend => "suspend",
-        }
-    }
-
     /// As a sentence has it: "the VM was …".
     pub fn done(self) -> &'static str {
         match self {
@@ -68,38 +58,9 @@ impl Action {
     }
 }
 
-macro_rules! words {
-    ($(#[doc = $about:literal])* $set:ident { $($(#[doc = $doc:literal])* $name:ident = $label:literal,)* }) => {
-        $(#[doc = $about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum $set {
-            $($(#[doc = $doc])* #[serde(rename = $label)] $name,)*
-        }
-
-        impl $set {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            /// Its word in the journal, on the finding and in metrics.
-            pub fn label(self) -> &'static str {
-                match self {
-                    $(Self::$name => $label,)*
-                }
-            }
-
-            /// The same as a sentence, for the documents.
-            pub fn meaning(self) -> &'static str {
-                match self {
-                    $(Self::$name => concat!($($doc,)*).trim_ascii(),)*
-                }
-            }
-        }
-    };
-}
-
 words! {
     /// How it ended.
-    Ended {
+    Ended.label {
         /// It will be done as soon as Compute Engine confirms what the report says.
         Planned = "planned",
         /// The rules say that this is only reported.
@@ -117,7 +78,7 @@ words! {
 
 words! {
     /// Why it ended so.
-    Reason {
+    Reason.label {
         /// The rules ask for it.
         Asked = "asked",
         /// The entry does not name the integrity log of the VM's own project.

@@ -2,103 +2,56 @@
 
 use super::json::Json;
 use crate::integrity::Foreign;
+use crate::words::words;
 
-/// Why a valid element opens no finding: a closed list, the metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Ignored {
-    /// `state: OK` or `resolved: true`: the clearing of a notification, which repeats the events.
-    Resolved,
-    /// An alert of Sysdig Monitor.
-    MonitorAlert,
-    /// A test of the channel or of the forwarder.
-    Test,
-    /// A null where an event may stand.
-    Empty,
-    /// Forwarder type `audittrail`, and audit records of the platform.
-    AuditTrail,
-    /// Forwarder type `command`.
-    Command,
-    /// Forwarder type `connection`.
-    Connection,
-    /// Forwarder type `fileaccess`.
-    FileAccess,
-    /// Forwarder type `kubernetes`: exec and attach records.
-    Kubernetes,
-    /// Benchmark and compliance results.
-    Compliance,
-    /// Results of image and host scanning.
-    Scanning,
-    /// What Falco counts about itself.
-    SensorMetrics,
-    /// Another type the forwarder may send.
-    OtherType,
-    /// Well-formed, but nothing that we know.
-    Unrecognised,
-    /// A log entry of another log.
-    OtherLog,
-    /// A log entry of another project's log than the VM's.
-    OtherProject,
-    /// A log entry about something that is no VM.
-    OtherResource,
-    /// An entry of the log `gotpm` that has no token, has one nobody can use any more, or comes while attestation is off.
-    Gotpm,
-    /// A Shielded VM event of a kind that is not known here.
-    UnknownIntegrityEvent,
-    /// An audit log entry that changes no Shielded VM option.
-    OtherAudit,
+words! {
+    /// Why a valid element opens no finding: a closed list, the metric label.
+    Ignored.label {
+        /// `state: OK` or `resolved: true`: the clearing of a notification, which repeats the events.
+        Resolved = "resolved",
+        /// An alert of Sysdig Monitor.
+        MonitorAlert = "monitor_alert",
+        /// A test of the channel or of the forwarder.
+        Test = "test",
+        /// A null where an event may stand.
+        Empty = "empty",
+        /// Forwarder type `audittrail`, and audit records of the platform.
+        AuditTrail = "audit_trail",
+        /// Forwarder type `command`.
+        Command = "command",
+        /// Forwarder type `connection`.
+        Connection = "connection",
+        /// Forwarder type `fileaccess`.
+        FileAccess = "file_access",
+        /// Forwarder type `kubernetes`: exec and attach records.
+        Kubernetes = "kubernetes",
+        /// Benchmark and compliance results.
+        Compliance = "compliance",
+        /// Results of image and host scanning.
+        Scanning = "scanning",
+        /// What Falco counts about itself.
+        SensorMetrics = "sensor_metrics",
+        /// Another type the forwarder may send.
+        OtherType = "other_type",
+        /// Well-formed, but nothing that we know.
+        Unrecognised = "unrecognised",
+        /// A log entry of another log.
+        OtherLog = "other_log",
+        /// A log entry of another project's log than the VM's.
+        OtherProject = "other_project",
+        /// A log entry about something that is no VM.
+        OtherResource = "other_resource",
+        /// An entry of the log `gotpm` that has no token, has one nobody can use any more, or comes while attestation
+        /// is off.
+        Gotpm = "gotpm",
+        /// A Shielded VM event of a kind that is not known here.
+        UnknownIntegrityEvent = "unknown_integrity_event",
+        /// An audit log entry that changes no Shielded VM option.
+        OtherAudit = "other_audit",
+    }
 }
 
 impl Ignored {
-    /// Every kind.
-    pub const ALL: [Self; 20] = [
-        Self::Resolved,
-        Self::MonitorAlert,
-        Self::Test,
-        Self::Empty,
-        Self::AuditTrail,
-        Self::Command,
-        Self::Connection,
-        Self::FileAccess,
-        Self::Kubernetes,
-        Self::Compliance,
-        Self::Scanning,
-        Self::SensorMetrics,
-        Self::OtherType,
-        Self::Unrecognised,
-        Self::OtherLog,
-        Self::OtherProject,
-        Self::OtherResource,
-        Self::Gotpm,
-        Self::UnknownIntegrityEvent,
-        Self::OtherAudit,
-    ];
-
-    /// The metric label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Resolved => "resolved",
-            Self::MonitorAlert => "monitor_alert",
-            Self::Test => "test",
-            Self::Empty => "empty",
-            Self::AuditTrail => "audit_trail",
-            Self::Command => "command",
-            Self::Connection => "connection",
-            Self::FileAccess => "file_access",
-            Self::Kubernetes => "kubernetes",
-            Self::Compliance => "compliance",
-            Self::Scanning => "scanning",
-            Self::SensorMetrics => "sensor_metrics",
-            Self::OtherType => "other_type",
-            Self::Unrecognised => "unrecognised",
-            Self::OtherLog => "other_log",
-            Self::OtherProject => "other_project",
-            Self::OtherResource => "other_resource",
-            Self::Gotpm => "gotpm",
-            Self::UnknownIntegrityEvent => "unknown_integrity_event",
-            Self::OtherAudit => "other_audit",
-        }
-    }
-
     /// Why it opens no finding, in a sentence for people.
     pub fn reason(self) -> &'static str {
         match self {

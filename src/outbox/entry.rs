@@ -25,7 +25,7 @@ pub struct NewEntry {
 #[derive(Debug, Clone)]
 pub struct NewContent {
     /// The event, serialised.
-    pub event: String,
+    pub event: Vec<u8>,
     /// The same event as it stands in memory, for a worker that can take it at once; without it the text is read.
     pub in_hand: Option<Event>,
     /// The event's kind.

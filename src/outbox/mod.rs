@@ -104,6 +104,15 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// One of the threads that work on the file could not be started.
+    #[error("the thread {name} cannot be started; are there too many, or is there too little memory?")]
+    Thread {
+        /// Its name.
+        name: &'static str,
+        /// The operating system's words.
+        #[source]
+        source: std::io::Error,
+    },
     /// The file, or the log beside it, is no database any more.
     #[error(
         "the outbox's file is damaged: stop this program, move the file and what stands beside it (-wal, -shm) away, start \
@@ -127,8 +136,20 @@ pub enum StoreError {
 
 impl StoreError {
     /// The labels of failures that a store in use can have.
-    pub const LABELS: [&str; 10] =
-        ["full", "read_only", "locked", "cannot_open", "replaced", "damaged", "database", "batch", "corrupt", "closed"];
+    pub const LABELS: [&str; 12] = [
+        "full",
+        "read_only",
+        "locked",
+        "cannot_open",
+        "too_new",
+        "replaced",
+        "folder",
+        "damaged",
+        "database",
+        "batch",
+        "corrupt",
+        "closed",
+    ];
 
     /// The metric label.
     pub fn label(&self) -> &'static str {
@@ -141,6 +162,7 @@ impl StoreError {
             Self::TooNew { .. } => "too_new",
             Self::Replaced { .. } => "replaced",
             Self::Folder { .. } => "folder",
+            Self::Thread { .. } => "thread",
             Self::Damaged(_) => "damaged",
             Self::Database(_) => "database",
             Self::Batch(_) => "batch",

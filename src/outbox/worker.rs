@@ -48,7 +48,8 @@ pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// Longer than any attempt: a row that is not settled by then is taken by the next lease.
 const LEASE: Duration = Duration::from_secs(3600);
-/// An attempt that takes longer than this (a quota that is used up for hours) gives its row back.
+/// An attempt that takes longer than this gives its row back. It is longer than a turn at the pace is waited for, so
+/// that only what hangs takes so long.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(1800);
 /// How often the worker looks for due rows when nobody wakes it: retries, and what an operator put back.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -277,7 +278,11 @@ async fn attempt(
     };
     let ending = match handled {
         Ok(attempt) => ending(row, attempt, manner.give_up_after, now, rand::random()),
-        Err(_) => Ending::Release { reason: Some("waited for the quota; its turn comes again".into()), at: None },
+        Err(_) => {
+            let minutes = LONGEST_ATTEMPT.as_secs() / 60;
+            let reason = format!("the attempt did not end within {minutes} minutes; it is made again");
+            Ending::Release { reason: Some(reason), at: None }
+        }
     };
     if waits
         && let Ending::Release { reason: Some(reason), .. } = &ending
@@ -334,4 +339,42 @@ fn tell_failures(Sum { key, count, last }: &Sum<&'static str>) {
         reason = last,
         "deliveries failed and are tried again; this is the last of them"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::Content;
+
+    /// Never ends.
+    #[derive(Debug)]
+    struct Hangs;
+
+    impl Handler for Hangs {
+        fn handle<'a>(&'a self, _: &'a Leased, _: DateTime<Utc>) -> BoxFuture<'a, Attempt> {
+            std::future::pending().boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_hangs_gives_its_row_back_and_says_so() {
+        let now = DateTime::UNIX_EPOCH;
+        let (event, failing_since) = (Content::Written(Vec::new()), None);
+        let row = Leased {
+            id: 7,
+            key: "k".into(),
+            urgency: 1,
+            event,
+            bytes: 0,
+            attempts: 0,
+            due: now,
+            failing_since,
+            accepted: now,
+        };
+        let manner = Manner { concurrency: 1, give_up_after: Duration::from_secs(60), ephemeral: false };
+        let (clock, failures): (Clock, _) = (Arc::new(|| DateTime::UNIX_EPOCH), Failures::new(TELL_EVERY, KINDS));
+        let Settlement { id, ending } = attempt(&Hangs, &row, &manner, &clock, &failures).await;
+        let reason = "the attempt did not end within 30 minutes; it is made again".to_owned();
+        assert_eq!((id, ending), (7, Ending::Release { reason: Some(reason), at: None }));
+    }
 }

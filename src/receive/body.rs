@@ -14,8 +14,11 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 /// How many bytes the request says it has, at most `limit`. Of what does not say its size, as of what will be refused
 /// for it, nothing is known before it is here: that is none.
 pub(super) fn announced(request: &HttpRequest, limit: usize) -> usize {
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    announced.filter(|bytes| *bytes <= limit).unwrap_or_default()
+    length(request).filter(|bytes| *bytes <= limit).unwrap_or_default()
+}
+
+fn length(request: &HttpRequest) -> Option<usize> {
+    request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
 /// What `reading` gives, in time.
@@ -23,8 +26,16 @@ pub(super) async fn in_time<T>(reading: impl Future<Output = Result<T, Refusal>>
     tokio::time::timeout(BODY_TIME, reading).await.unwrap_or_else(|_| Err(Refusal::too_slow()))
 }
 
-/// The whole body as it was sent, or why not.
-pub(super) async fn whole(payload: web::Payload, limit: usize, too_large: Refusal) -> Result<web::Bytes, Refusal> {
+/// The whole body as it was sent, or why not. Of one that says it is too large nothing is read.
+pub(super) async fn whole(
+    request: &HttpRequest,
+    payload: web::Payload,
+    limit: usize,
+    too_large: Refusal,
+) -> Result<web::Bytes, Refusal> {
+    if length(request).is_some_and(|bytes| bytes > limit) {
+        return Err(too_large);
+    }
     match payload.to_bytes_limited(limit).await {
         Ok(body) => body.map_err(|_| Refusal::unreadable_body()),
         Err(_) => Err(too_large),

@@ -16,13 +16,14 @@ pub mod sender;
 pub mod strangers;
 #[cfg(test)]
 mod tests;
-mod unknown;
 pub mod webhook;
 
+use std::ops::AddAssign;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
@@ -30,13 +31,19 @@ use crate::event::Event;
 use crate::normalize::{Element, Ignored};
 use crate::outbox::{NewContent, NewEntry, Store, StoreError};
 use crate::telemetry::metrics as names;
-use unknown::Unknown;
+use crate::telemetry::summed::{Sum, Summed};
 
 /// As many bytes as a normalised event usually takes as JSON: room that need not grow while it is written.
 const USUAL_EVENT: usize = 4 * 1024;
 
 /// Of deliveries with more elements than this, no event keeps the room that it did not need.
 const MANY: usize = 64;
+
+/// So often the log tells at most that elements of no known shape come in by a door.
+const TELL_UNKNOWN_EVERY: Duration = Duration::from_secs(60);
+
+/// More doors than there are.
+const DOORS: usize = 8;
 
 /// Which door a delivery came in by: the metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,8 +76,8 @@ impl Door {
     }
 }
 
-/// What became of the elements of one delivery.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+/// What became of the elements of one delivery: the door's answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// Events that are now ours to deliver.
     pub accepted: u64,
@@ -80,6 +87,15 @@ pub struct Receipt {
     pub ignored: u64,
     /// Elements that could not be read and are kept with their reason.
     pub parked: u64,
+}
+
+impl AddAssign for Receipt {
+    fn add_assign(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.duplicates += other.duplicates;
+        self.ignored += other.ignored;
+        self.parked += other.parked;
+    }
 }
 
 /// Why nothing of a delivery could be taken. The sender is told 503 and tries again.
@@ -92,13 +108,14 @@ pub struct IntakeError(#[source] pub StoreError);
 pub struct Intake {
     store: Arc<dyn Store>,
     wake: Arc<Notify>,
-    unknown: Arc<Unknown>,
+    /// Elements of no known shape: a whole stream of them must not vanish with only a counter.
+    unknown: Arc<Summed<Door>>,
 }
 
 impl Intake {
     /// An intake over `store`; `wake` is the worker's.
     pub fn new(store: Arc<dyn Store>, wake: Arc<Notify>) -> Self {
-        Self { store, wake, unknown: Arc::default() }
+        Self { store, wake, unknown: Arc::new(Summed::new(TELL_UNKNOWN_EVERY, DOORS)) }
     }
 
     /// Takes every element of one delivery in one transaction; when it returns `Ok`, all of them are durable.
@@ -133,7 +150,7 @@ impl Intake {
         }
         let taken = self.store.accept(entries, ignored.len() as u64, Utc::now()).await.map_err(IntakeError)?;
         // Only now: what could not be taken is sent again.
-        self.tell_ignored(door, &ignored, &unknown, began);
+        self.tell_ignored(door, &ignored, &unknown, Utc::now());
         // What was handed over lies on the worker's desk already.
         if taken.waiting > taken.handed {
             self.wake.notify_one();
@@ -154,27 +171,33 @@ impl Intake {
     }
 
     /// Counts what opens no finding. What nobody knows is told in the log too, by the names of its members.
-    fn tell_ignored(&self, door: Door, ignored: &[Ignored], unknown: &[String], now: Instant) {
+    fn tell_ignored(&self, door: Door, ignored: &[Ignored], unknown: &[String], now: DateTime<Utc>) {
         for kind in ignored {
             metrics::counter!(names::IGNORED.name, "kind" => kind.label()).increment(1);
         }
         for members in unknown {
-            if let Some(count) = self.unknown.note(now) {
-                let door = door.label();
-                tracing::warn!(door, members, count, "what came in is none of the known shapes and opens no finding");
+            if let Some(sum) = self.unknown.add(door, members, now) {
+                tell_unknown(&sum);
             }
         }
     }
+
+    /// Tells of elements of no known shape after which no more came.
+    pub fn tell_rest(&self, now: DateTime<Utc>) {
+        self.unknown.rest(now).iter().for_each(tell_unknown);
+    }
+}
+
+fn tell_unknown(Sum { key, count, last }: &Sum<Door>) {
+    let door = key.map(Door::label);
+    tracing::warn!(door, members = last, count, "what came in is none of the known shapes and opens no finding");
 }
 
 /// The serialised part of a row: also used when a parked row is read anew.
 pub fn content(event: Event) -> Result<NewContent, String> {
     let mut text = Vec::with_capacity(USUAL_EVENT);
-    let written = serde_json::to_writer(&mut text, &event).map_err(|error| error.to_string());
-    match written.and_then(|()| String::from_utf8(text).map_err(|error| error.to_string())) {
-        Ok(text) => Ok(NewContent { event: text, kind: event.kind(), urgency: event.urgency(), in_hand: Some(event) }),
-        Err(error) => Err(format!("the event cannot be written down: {error}")),
-    }
+    serde_json::to_writer(&mut text, &event).map_err(|error| format!("the event cannot be written down: {error}"))?;
+    Ok(NewContent { event: text, kind: event.kind(), urgency: event.urgency(), in_hand: Some(event) })
 }
 
 fn entry(door: Door, event: Event, body: String) -> NewEntry {

@@ -68,10 +68,8 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Poller {
     reader: Reader,
-    state: Arc<dyn Store>,
-    replica: String,
+    bookmark: Bookmark,
     settings: PollConfig,
-    key: String,
     failures: u32,
     /// Whether its lease was lost in its last window.
     lost: bool,
@@ -162,12 +160,12 @@ impl Poller {
         let host = host_of(&parts.client);
         let key = parts.client.tenant().map_or_else(|| host.clone(), |tenant| key_of(&host, tenant));
         let reader = Reader::new(parts.client, parts.destination, settings.filter.clone());
+        let lasting = TimeDelta::from_std(settings.interval * 3).unwrap_or(TimeDelta::hours(1));
+        let lasting = lasting.max(TimeDelta::minutes(3));
         Self {
             reader,
-            state: parts.state,
-            replica: parts.replica,
+            bookmark: Bookmark { state: parts.state, key, replica: parts.replica, lasting },
             settings,
-            key,
             failures: 0,
             lost: false,
             read_to: Arc::default(),
@@ -210,16 +208,7 @@ impl Poller {
 
     /// Lets another replica, or our own next start, poll at once.
     async fn give_up_lease(&self) {
-        let bookmark = self.bookmark();
-        let released = async {
-            match bookmark.lease(Utc::now()).await? {
-                Some(lease) => {
-                    lease::release(bookmark.state.as_ref(), &lease, Utc::now()).await.map_err(PollError::from)
-                }
-                None => Ok(()),
-            }
-        };
-        if let Err(error) = released.await {
+        if let Err(error) = self.bookmark.release(Utc::now()).await {
             tracing::debug!(error = %chain(&error), "the poller's lease was not given back; it runs out by itself");
         }
     }
@@ -262,10 +251,10 @@ impl Poller {
     }
 
     async fn try_step(&mut self, now: DateTime<Utc>) -> Result<Step, PollError> {
-        let (bookmark, started) = (self.bookmark(), Instant::now());
-        if !bookmark.hold(now).await? {
+        let started = Instant::now();
+        if !self.bookmark.hold(now).await? {
             // Whoever polls moves the watermark.
-            if let Some((mark, _)) = bookmark.known().await? {
+            if let Some((mark, _)) = self.bookmark.known().await? {
                 self.read_to.is(mark);
             }
             self.say_not_ours(now);
@@ -274,13 +263,13 @@ impl Poller {
         self.others = Others::default();
         let layout = self.layout();
         let theirs = self.sysdigs_time(now);
-        let (mark, version) = bookmark.watermark(window::first(theirs, &layout)).await?;
+        let (mark, version) = self.bookmark.watermark(window::first(theirs, &layout)).await?;
         self.read_to.is(mark);
         let Some(reading) = window::next(mark, theirs, &layout) else { return Ok(Step::Waited) };
-        let version = bookmark.begin(&reading, mark, version).await?;
+        let version = self.bookmark.begin(&reading, mark, version).await?;
         self.read_to.is(reading.new_from);
         let mut advance = Advance {
-            bookmark: &bookmark,
+            bookmark: &self.bookmark,
             read_to: &self.read_to,
             mark: reading.new_from,
             version,
@@ -299,7 +288,7 @@ impl Poller {
         if !self.others.said && now - since >= SAY_NOT_OURS {
             self.others.said = true;
             tracing::info!(
-                feed = self.key,
+                feed = self.bookmark.key,
                 "Another process polls this feed, which is right for a replica; a connector with another team's token or another filter needs a STATE_URL of its own."
             );
         }
@@ -319,16 +308,6 @@ impl Poller {
             );
         }
         now - ahead
-    }
-
-    fn bookmark(&self) -> Bookmark {
-        let lasting = TimeDelta::from_std(self.settings.interval * 3).unwrap_or(TimeDelta::hours(1));
-        Bookmark {
-            state: Arc::clone(&self.state),
-            key: self.key.clone(),
-            replica: self.replica.clone(),
-            lasting: lasting.max(TimeDelta::minutes(3)),
-        }
     }
 
     fn layout(&self) -> Layout {
@@ -353,6 +332,14 @@ impl Bookmark {
         let name = format!("{KIND}-{}", self.key);
         let claim = Claim { name: &name, holder: &self.replica, ttl: self.lasting };
         Ok(lease::take(self.state.as_ref(), &claim, now).await?)
+    }
+
+    /// Gives the lease back, if it is ours.
+    async fn release(&self, now: DateTime<Utc>) -> Result<(), PollError> {
+        match self.lease(now).await? {
+            Some(lease) => Ok(lease::release(self.state.as_ref(), &lease, now).await?),
+            None => Ok(()),
+        }
     }
 
     /// The watermark; a first one is written at `first`, so that a first window that fails begins there again.

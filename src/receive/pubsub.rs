@@ -100,7 +100,7 @@ pub async fn push(
         refusal(refused)
     })?;
     let _arrived = door.rooms.arriving.take(body::announced(&request, LARGEST_PUSH)).await?;
-    let body = body::in_time(body::whole(payload, LARGEST_PUSH, too_large())).await?;
+    let body = body::in_time(body::whole(&request, payload, LARGEST_PUSH, too_large())).await?;
     let _at_work = door.rooms.at_work.take(body.len()).await?;
     let item = body::parsed(body, item).await;
     let elements = door.entries.elements(item, now).await.map_err(Refusal::from)?;

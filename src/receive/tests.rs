@@ -1,5 +1,6 @@
 //! Deliveries at a store that holds or refuses them.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,6 +9,8 @@ use std::time::Duration;
 use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::{App, web};
 use chrono::DateTime;
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -88,11 +91,17 @@ fn delivery(bytes: usize) -> String {
     format!(r#"{{"id":"a{bytes}","type":"policy","content":{{"ruleName":"r","output":"{}"}}}}"#, "x".repeat(bytes))
 }
 
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn while_a_large_delivery_is_written_the_next_one_waits_and_small_ones_do_not() {
     const LIMIT: usize = 2 * LARGE;
     let store = Arc::new(Held::default());
-    let app = App::new().app_data(web::PayloadConfig::new(LIMIT)).app_data(web::Data::new(Webhook {
+    let app = App::new().app_data(web::Data::new(Webhook {
         intake: Intake::new(Arc::clone(&store) as Arc<dyn Store>, Arc::default()),
         senders: Arc::new(Senders::new(&[TOKEN.into()], 10)),
         strangers: Arc::new(Strangers::new(0)),
@@ -101,12 +110,13 @@ async fn while_a_large_delivery_is_written_the_next_one_waits_and_small_ones_do_
         rooms: Arc::new(Rooms::new(LIMIT)),
     }));
     let app = init_service(app.route("/events", web::post().to(events))).await;
-    let send = async |bytes: usize| {
+    let sent = async |body: Vec<u8>, encoding: &str| {
         let request = TestRequest::post().uri("/events").peer_addr(SocketAddr::from(([127, 0, 0, 1], 9)));
-        let request = request.insert_header(("authorization", TOKEN)).set_payload(delivery(bytes));
-        let answer = call_service(&app, request.to_request()).await;
+        let request = request.insert_header(("authorization", TOKEN)).insert_header(("content-encoding", encoding));
+        let answer = call_service(&app, request.set_payload(body).to_request()).await;
         (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
     };
+    let send = async |bytes: usize| sent(delivery(bytes).into_bytes(), "identity").await;
     let large = LIMIT / 2 + 1024;
     let mut first = pin!(send(large));
     tokio::select! { answer = &mut first => panic!("{answer:?}"), () = store.has(1) => {} }
@@ -115,7 +125,7 @@ async fn while_a_large_delivery_is_written_the_next_one_waits_and_small_ones_do_
     // Nothing moves but the clock, which goes on to the end of the second one's patience, not of this test's.
     let second = tokio::time::timeout(Duration::from_secs(60), send(large)).await;
     assert_eq!((second, store.came()), (Ok((503, true)), 2), "it never reached the store");
-    let mut third = pin!(send(large));
+    let mut third = pin!(sent(deflate(delivery(large).as_bytes()), "deflate"));
     assert!(third.as_mut().now_or_never().is_none());
     store.out.add_permits(3);
     let answers = tokio::join!(first, small, third);

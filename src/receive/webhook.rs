@@ -4,9 +4,9 @@ use std::io::Read;
 use std::sync::Arc;
 
 use actix_web::http::header;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::Utc;
-use flate2::read::MultiGzDecoder;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 
 use super::room::{LARGE, Place, Rooms, shrink};
 use super::{Door, Intake, body, client, sender::Senders, strangers::Strangers};
@@ -25,7 +25,7 @@ pub struct Webhook {
     pub strangers: Arc<Strangers>,
     /// How far to trust forwarding headers.
     pub trusted_hops: usize,
-    /// The largest body, for the answer's text; the limit itself is the server's.
+    /// The largest body, as it was sent and as it is unpacked.
     pub body_limit: usize,
     /// How much of large bodies is in memory at once.
     pub rooms: Arc<Rooms>,
@@ -74,55 +74,33 @@ impl Webhook {
     }
 
     async fn read(&self, request: &HttpRequest, payload: web::Payload) -> Result<Body<'_>, Refusal> {
-        let encoding =
-            request.headers().get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let known = encoding.trim().is_empty()
-            || ["identity", "gzip", "x-gzip", "deflate"]
-                .iter()
-                .any(|known| encoding.trim().eq_ignore_ascii_case(known));
-        if !known {
-            return Err(Refusal::unsupported_encoding());
-        }
-        // `x-gzip` is the old name.
-        let is_gzip = ["gzip", "x-gzip"].iter().any(|gzip| encoding.trim().eq_ignore_ascii_case(gzip));
-        let _arrived = self.rooms.arriving.take(body::announced(request, self.body_limit)).await?;
-        let reading =
-            async { if is_gzip { self.read_packed(payload).await } else { self.read_plain(request, payload).await } };
-        let bytes = body::in_time(reading).await?;
-        let (bytes, _at_work) = if is_gzip {
-            self.unpack(bytes).await?
-        } else {
-            let place = self.rooms.at_work.take(bytes.len()).await?;
-            (bytes, place)
+        let encoding = request.headers().get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+        let packed = Packed::named(encoding.unwrap_or_default()).ok_or_else(Refusal::unsupported_encoding)?;
+        let limit = self.body_limit;
+        let _arrived = self.rooms.arriving.take(body::announced(request, limit)).await?;
+        let bytes = body::in_time(body::whole(request, payload, limit, Refusal::too_large(limit))).await?;
+        let (bytes, _at_work) = match packed {
+            Packed::No => {
+                let place = self.rooms.at_work.take(bytes.len()).await?;
+                (bytes, place)
+            }
+            Packed::Gzip | Packed::Deflate => self.unpack(packed, bytes).await?,
         };
         Ok(Body { bytes, _arrived, _at_work })
     }
 
-    async fn read_plain(&self, request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Refusal> {
-        let body = web::Bytes::from_request(request, &mut payload.into_inner()).await;
-        body.map_err(|error| match error.as_response_error().status_code().as_u16() {
-            413 => Refusal::too_large(self.body_limit),
-            _ => Refusal::unreadable_body(),
-        })
-    }
-
-    // The framework reads the first member of a gzip file only, and takes what follows for an error.
-    async fn read_packed(&self, payload: web::Payload) -> Result<web::Bytes, Refusal> {
-        body::whole(payload, self.body_limit, Refusal::too_large(self.body_limit)).await
-    }
-
     /// How large it becomes is only known when it is: what turns out to be large waits for room for the largest.
-    async fn unpack(&self, packed: web::Bytes) -> Result<(web::Bytes, Place<'_>), Refusal> {
+    async fn unpack(&self, packed: Packed, bytes: web::Bytes) -> Result<(web::Bytes, Place<'_>), Refusal> {
         let limit = self.body_limit;
         if limit > LARGE {
-            match unpacked(packed.clone(), LARGE - 1).await {
+            match unpacked(packed, bytes.clone(), LARGE - 1).await {
                 Ok(bytes) => return Ok((bytes, None)),
                 Err(Unpacking::Broken) => return Err(Refusal::unreadable_body()),
                 Err(Unpacking::TooLarge) => {}
             }
         }
         let place = self.rooms.at_work.take(limit).await?;
-        match unpacked(packed, limit).await {
+        match unpacked(packed, bytes, limit).await {
             Ok(bytes) => {
                 let place = shrink(place, bytes.len());
                 Ok((bytes, place))
@@ -133,21 +111,50 @@ impl Webhook {
     }
 }
 
+/// How a body is packed, by its `Content-Encoding`.
+///
+/// The framework would unpack too, but before there is room for what comes out, and of a gzip file the first member
+/// only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packed {
+    No,
+    Gzip,
+    Deflate,
+}
+
+impl Packed {
+    /// `None`: none that we can undo. `x-gzip` is the old name.
+    fn named(encoding: &str) -> Option<Self> {
+        match encoding.trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => Some(Self::No),
+            "gzip" | "x-gzip" => Some(Self::Gzip),
+            "deflate" => Some(Self::Deflate),
+            _ => None,
+        }
+    }
+}
+
 // Even a small one may unpack to the largest body.
-async fn unpacked(packed: web::Bytes, limit: usize) -> Result<web::Bytes, Unpacking> {
-    let unpacked = tokio::task::spawn_blocking(move || unpack(&packed, limit)).await;
-    unpacked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+async fn unpacked(packed: Packed, bytes: web::Bytes, limit: usize) -> Result<web::Bytes, Unpacking> {
+    let unpacked = tokio::task::spawn_blocking(move || match packed {
+        Packed::No => Ok(bytes),
+        // All members of the file (RFC 1952 §2.2).
+        Packed::Gzip => read(MultiGzDecoder::new(&*bytes), bytes.len(), limit),
+        // In zlib's format (RFC 9110 §8.4.1.2).
+        Packed::Deflate => read(ZlibDecoder::new(&*bytes), bytes.len(), limit),
+    });
+    unpacked.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-/// All members of a gzip file (RFC 1952 §2.2), as long as they hold no more than `limit` bytes together.
-fn unpack(packed: &[u8], limit: usize) -> Result<web::Bytes, Unpacking> {
-    let mut plain = Vec::with_capacity(packed.len().saturating_mul(4).min(limit));
+/// All that `plain` gives of so many packed bytes, as long as it is no more than `limit` bytes.
+fn read(plain: impl Read, packed: usize, limit: usize) -> Result<web::Bytes, Unpacking> {
+    let mut bytes = Vec::with_capacity(packed.saturating_mul(4).min(limit));
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    MultiGzDecoder::new(packed).take(most).read_to_end(&mut plain).map_err(|_| Unpacking::Broken)?;
-    if plain.len() > limit { Err(Unpacking::TooLarge) } else { Ok(plain.into()) }
+    plain.take(most).read_to_end(&mut bytes).map_err(|_| Unpacking::Broken)?;
+    if bytes.len() > limit { Err(Unpacking::TooLarge) } else { Ok(bytes.into()) }
 }
 
-/// Why a gzip file cannot be taken.
+/// Why a packed body cannot be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unpacking {
     TooLarge,

@@ -54,7 +54,6 @@ pub struct ListenError {
 /// When the address cannot be bound.
 pub fn start(config: &ServerConfig, doors: Doors) -> Result<(Server, SocketAddr), ListenError> {
     let listen_error = |source| ListenError { address: config.listen, source };
-    let body_limit = config.body_limit;
     let workers =
         config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let server = HttpServer::new(move || {
@@ -64,7 +63,6 @@ pub fn start(config: &ServerConfig, doors: Doors) -> Result<(Server, SocketAddr)
             .app_data(web::Data::new(doors.traces))
             // An address that was entered as `https://…/events/` is meant.
             .wrap(NormalizePath::trim())
-            .app_data(web::PayloadConfig::new(body_limit))
             .app_data(web::Data::new(doors.webhook))
             .app_data(web::Data::new(doors.push))
             .app_data(web::Data::new(doors.health))

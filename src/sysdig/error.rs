@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::text::one_line;
+
 /// How much of a foreign message is repeated.
 const MESSAGE_CHARS: usize = 300;
 
@@ -249,14 +251,9 @@ fn text_of(value: Option<&Value>) -> Option<String> {
     value.and_then(Value::as_str).filter(|text| !text.trim().is_empty()).map(str::to_owned)
 }
 
-/// One line without control characters, at most [`MESSAGE_CHARS`] long.
+/// What a stranger said, fit for a log line.
 pub(super) fn shorten(text: &str) -> String {
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut kept: String = line.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS).collect();
-    if line.chars().count() > MESSAGE_CHARS {
-        kept.push('…');
-    }
-    kept
+    one_line(text, MESSAGE_CHARS)
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub fn discreet() -> FilterFn {
 /// Sets up logging for the process, on standard error. A second call changes nothing.
 pub fn start(config: &TelemetryConfig) {
     let registry = tracing_subscriber::registry().with(asked(&config.filter)).with(discreet());
-    let in_colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|told| told.is_empty());
+    let in_colour = in_colour(&std::io::stderr());
     // A line that cannot be written is lost: telling that, on standard error again, would end the thread it is told on.
     let lines =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(in_colour).log_internal_errors(false);
@@ -59,6 +59,11 @@ pub fn start(config: &TelemetryConfig) {
     if started.is_err() {
         tracing::debug!("logging had been set up before");
     }
+}
+
+/// Whether what is written there is in colour: on a terminal, unless `NO_COLOR` holds anything (no-color.org).
+pub fn in_colour(out: &impl IsTerminal) -> bool {
+    out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|told| told.is_empty())
 }
 
 /// One JSON object a line, in the words of Cloud Logging.

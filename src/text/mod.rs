@@ -92,6 +92,17 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// One line without control characters, at most so many characters, and `…` when there were more.
+pub fn one_line(text: &str, most: usize) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).take(most + 1).collect();
+    if line.chars().count() > most {
+        line.pop();
+        line.push('…');
+    }
+    line
+}
+
 /// Control characters but line breaks and tabs become spaces.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if Glance::at(text).may_hold_control() { blanked(text) } else { Cow::Borrowed(text) }
@@ -141,6 +152,19 @@ mod tests {
     #[test]
     fn a_category_is_plain_ascii() {
         assert_eq!(ascii("Écriture → /etc\u{7}…"), "Ecriture -> /etc ...");
+    }
+
+    #[test]
+    fn one_line_is_cut_by_characters_and_holds_no_control() {
+        for (text, most, expected) in [
+            ("  a\n\tb\u{1b}[2Jc ", 20, "a b[2Jc"),
+            ("äöü", 3, "äöü"),
+            ("äöüß", 3, "äöü…"),
+            ("abc\u{7}", 3, "abc"),
+            ("", 3, ""),
+        ] {
+            assert_eq!(one_line(text, most), expected, "{text:?}");
+        }
     }
 
     #[test]

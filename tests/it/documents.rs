@@ -55,15 +55,13 @@ fn exactly_the_documented_settings_are_read() {
 
 #[test]
 fn every_metric_is_on_the_list_once() {
-    let source = file("src/telemetry/metrics.rs");
-    let defined = source.matches("Metric::new(").count();
     let names: BTreeSet<_> = metrics::ALL.iter().map(|metric| metric.name).collect();
-    assert_eq!((names.len(), metrics::ALL.len()), (defined, defined));
+    assert_eq!(names.len(), metrics::ALL.len());
 }
 
 #[test]
 fn every_metric_is_set_somewhere() {
-    let defined = regex::Regex::new(r"(?s)pub const ([A-Z_]+): Metric =\s*Metric::new\(").unwrap();
+    let defined = regex::Regex::new(r"(?m)^    ([A-Z_]+) = (?:Counter|Gauge|Histogram) ").unwrap();
     let used = regex::Regex::new(r"\b([A-Z_]+)\.name\b|\bshow(?:_each)?\(&(?:metrics::)?([A-Z_]+)\b").unwrap();
     let mut folders = vec![format!("{}/src", env!("CARGO_MANIFEST_DIR")).into()];
     let mut seen = BTreeSet::new();

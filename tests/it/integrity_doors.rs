@@ -216,7 +216,7 @@ async fn a_baseline_is_imported_from_the_log_by_the_vms_name() {
     let import = async |instance: &str| import_from(instance, "", &["--project", PROJECT, "--zone", ZONE]).await;
     let (good, text) = import("web-1").await;
     assert!(good && text.contains(&format!("{ID}-boot-4 is known to be good now: PCR_0 (SHA1), PCR_4")), "{text}");
-    let which = format!("It is of boot 4 of VM web-1 ({ID}) in {PROJECT}, reported on 2026-11-20 11:11:12Z.");
+    let which = format!("It is of boot 4 of VM web-1 ({ID}) in {PROJECT}, reported on 2026-11-20 11:11:12 UTC.");
     assert!(text.contains(&which) && !text.contains("Note:"), "{text}");
     let (good, text) = import(&ID.to_string()).await;
     assert!(!good && text.contains("--replace"), "the id names the same VM: {text}");
@@ -250,7 +250,7 @@ async fn a_baseline_is_imported_from_the_log_by_the_vms_name() {
     *answers.lock().unwrap() = vec![late(3)];
     compute.world().vm("web-1")["lastStartTimestamp"] = json!("2026-11-20T10:30:00Z");
     let (good, text) = import(&ID.to_string()).await;
-    let older = "the VM was started on 2026-11-20 10:30:00Z, after this report";
+    let older = "the VM was started on 2026-11-20 10:30:00 UTC, after this report";
     assert!(good && text.contains(older) && text.contains(&format!("{ID}-boot-3")), "{text}");
     let mut garbled = late(5);
     garbled["jsonPayload"]["lateBootReportEvent"] = json!("?");
@@ -259,7 +259,7 @@ async fn a_baseline_is_imported_from_the_log_by_the_vms_name() {
     for (newest, reason) in [(garbled, "not an object"), (of_another, "it is of VM 78")] {
         *answers.lock().unwrap() = vec![newest, late(4)];
         let (good, text) = import("web-1").await;
-        assert!(!good && text.contains("of 2026-11-20 12:11:12Z") && text.contains(reason), "{text}");
+        assert!(!good && text.contains("of 2026-11-20 12:11:12 UTC") && text.contains(reason), "{text}");
     }
     let asked: Vec<Value> = logging.asked().iter().map(|asked| asked.json()["orderBy"].clone()).collect();
     assert!(asked.iter().all(|order| order == "timestamp desc"), "the newest: {asked:?}");

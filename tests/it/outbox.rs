@@ -533,3 +533,25 @@ async fn what_is_parked_at_the_door_is_told_once_a_delivery() {
     assert_eq!(told.matches("were parked").count(), 1, "what is there already is not told again: {told}");
     assert!(told.contains("WARN") && told.contains("parked=3") && told.contains("reason="), "{told}");
 }
+
+#[tokio::test]
+async fn what_has_no_known_shape_is_told_at_once_and_its_last_ones_later() {
+    use tracing_subscriber::prelude::*;
+    let folder = tempfile::tempdir().unwrap();
+    let intake = Intake::new(Arc::new(open(&folder.path().join("o.db"))), Arc::default());
+    let lines = Lines::default();
+    let _logging = tracing_subscriber::registry().with(lines.printed()).set_default();
+    let sent = |member: &str| delivery(json!([{ member: 1 }]).to_string().as_bytes(), now()).unwrap();
+    for (door, member) in
+        [(Door::Webhook, "first"), (Door::Webhook, "second"), (Door::Webhook, "third"), (Door::Pubsub, "other")]
+    {
+        intake.take(door, sent(member)).await.unwrap();
+    }
+    let told = || lines.text().lines().filter(|line| line.contains("none of the known shapes")).count();
+    assert_eq!(told(), 2, "once a door: {}", lines.text());
+    intake.tell_rest(Utc::now() + TimeDelta::seconds(30));
+    assert_eq!(told(), 2);
+    intake.tell_rest(Utc::now() + TimeDelta::seconds(90));
+    let text = lines.text();
+    assert!(told() == 3 && text.contains("third") && text.contains("count=2"), "{text}");
+}

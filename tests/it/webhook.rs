@@ -4,13 +4,19 @@ use std::io::Write;
 
 use base64::Engine;
 use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::json;
 
 use crate::world::{TOKEN, World, batch, event};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
@@ -91,7 +97,7 @@ async fn a_caller_behind_a_load_balancer_does_not_escape_by_writing_forwarded_it
 }
 
 #[tokio::test]
-async fn gzip_is_taken_and_a_bomb_is_not() {
+async fn gzip_and_deflate_are_taken_and_a_bomb_is_not() {
     let world = World::with(&[("BODY_LIMIT_BYTES", "100000")]).await;
     let send = async |body: Vec<u8>, encoding: &str| {
         let request = world.http.post(format!("{}/events", world.url)).bearer_auth(TOKEN);
@@ -105,8 +111,12 @@ async fn gzip_is_taken_and_a_bomb_is_not() {
     assert_eq!(send(gzip(&vec![b' '; 60_000]).repeat(2), "gzip").await, 413, "together");
     assert_eq!(send([gzip(one), gzip(other)[..40].to_vec()].concat(), "gzip").await, 400);
     assert_eq!(send(b"not gzip at all".to_vec(), "gzip").await, 400);
+    assert_eq!(send(deflate(batch(30..40).as_bytes()), "Deflate").await, 200);
+    assert_eq!(send(deflate(&vec![b' '; 50_000_000]), "deflate").await, 413);
+    assert_eq!(send(deflate(whole.as_bytes())[..200].to_vec(), "deflate").await, 400);
+    assert_eq!(send(b"not deflate at all".to_vec(), "deflate").await, 400);
     assert_eq!(send(b"[]".to_vec(), "br").await, 415);
-    assert_eq!(world.settle().await.accepted, 30);
+    assert_eq!(world.settle().await.accepted, 40);
 }
 
 #[tokio::test]

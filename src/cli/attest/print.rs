@@ -1,8 +1,10 @@
 //! Explanations for people, in colour on a terminal.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use crate::attest::policy::{Explanation, Truth};
+use crate::telemetry::logs::in_colour;
+use crate::text::printable;
 
 pub(super) const RED: &str = "\x1b[31m";
 pub(super) const GREEN: &str = "\x1b[32m";
@@ -11,15 +13,10 @@ pub(super) const PLAIN: &str = "";
 
 /// Colour on a terminal only.
 pub(super) fn paint(text: &str, colour: &str) -> String {
-    if colour.is_empty() || !std::io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some() {
+    if colour.is_empty() || !in_colour(&std::io::stdout()) {
         return text.to_owned();
     }
     format!("{colour}{text}\x1b[0m")
-}
-
-/// A text without what could move a terminal's cursor.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Prints an explanation for people.
@@ -30,7 +27,7 @@ pub(super) fn print_explanation(explanation: &Explanation, refused: bool, out: &
         _ => ("denied", RED),
     };
     match &explanation.error {
-        Some(error) => writeln!(out, "{}: {}", paint(word, colour), plain(error))?,
+        Some(error) => writeln!(out, "{}: {}", paint(word, colour), printable(error))?,
         None => writeln!(out, "{}", paint(word, colour))?,
     }
     for term in &explanation.terms {
@@ -39,18 +36,18 @@ pub(super) fn print_explanation(explanation: &Explanation, refused: bool, out: &
             Truth::False => ("false", RED),
             Truth::Error => ("error", YELLOW),
         };
-        writeln!(out, "  {} {}", paint(word, colour), plain(&term.source))?;
+        writeln!(out, "  {} {}", paint(word, colour), printable(&term.source))?;
         if let Some(error) = &term.error {
-            writeln!(out, "        {}", plain(error))?;
+            writeln!(out, "        {}", printable(error))?;
         }
         for (path, value) in &term.values {
-            writeln!(out, "        {path} = {}", plain(&value.to_string()))?;
+            writeln!(out, "        {path} = {}", printable(&value.to_string()))?;
         }
         for path in &term.absent {
             writeln!(out, "        {path} is not in the token")?;
         }
         for hint in &term.hints {
-            writeln!(out, "        → {}", plain(hint))?;
+            writeln!(out, "        → {}", printable(hint))?;
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::print::{GREEN, RED, paint, plain, print_explanation};
+use super::print::{GREEN, RED, paint, print_explanation};
 use super::{Format, read_bytes, read_policy};
 use crate::attest::cel::Budget;
 use crate::attest::chain::Roots;
@@ -19,6 +19,7 @@ use crate::attest::policy::{Explanation, Policy};
 use crate::attest::reason::Reason;
 use crate::attest::token::{TokenHash, take_apart};
 use crate::attest::verify::{Trust, Verified, explain, verify};
+use crate::text::printable;
 
 #[derive(Debug, Args)]
 pub(super) struct Verify {
@@ -65,7 +66,7 @@ pub(super) fn run(args: &Verify, out: &mut dyn Write) -> anyhow::Result<u8> {
                     "{}",
                     json!({"verified": false, "allowed": false, "reason": "unusable", "message": shown})
                 )?,
-                Format::Text => writeln!(out, "{}: {}", paint("unusable", RED), plain(&shown))?,
+                Format::Text => writeln!(out, "{}: {}", paint("unusable", RED), printable(&shown))?,
             }
             return Ok(2);
         }

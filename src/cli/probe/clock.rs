@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{TimeDelta, Utc};
 use reqwest::header::DATE;
 use url::Url;
 
@@ -82,9 +82,9 @@ async fn skew(url: &Url, deadline: Duration) -> Result<TimeDelta, String> {
     let answer = client.get(url.clone()).send().await.map_err(told)?;
     let middle = asked + (Utc::now() - asked) / 2;
     let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
-    let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()).ok_or("its answer has no Date")?;
+    let date = date.and_then(calls::http_date).ok_or("its answer has no Date")?;
     // The header's second began up to a second before it was written.
-    let apart = middle - date.to_utc() - TimeDelta::milliseconds(500);
+    let apart = middle - date - TimeDelta::milliseconds(500);
     Ok(TimeDelta::seconds((apart.num_milliseconds() as f64 / 1000.0).round() as i64))
 }
 

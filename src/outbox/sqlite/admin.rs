@@ -199,7 +199,7 @@ impl Admin {
                 rows::add(transaction, Outcome::Parked.label(), -1)?;
                 if let Some(content) = content {
                     transaction.execute("UPDATE entry SET kind = ?1, urgency = ?2 WHERE id = ?3", params![content.kind, content.urgency, id])?;
-                    transaction.execute("UPDATE body SET event = ?1 WHERE entry_id = ?2", params![content.event.as_bytes(), id])?;
+                    transaction.execute("UPDATE body SET event = ?1 WHERE entry_id = ?2", params![content.event, id])?;
                 }
             }
             Ok(changed == 1)

@@ -54,11 +54,6 @@ impl Answered {
         Self { result: Ok(accepted), written, others: Others::default() }
     }
 
-    /// Whether anything new was written.
-    pub(crate) fn shows_room(&self) -> bool {
-        self.result.as_ref().is_ok_and(|accepted| accepted.waiting + accepted.parked > 0)
-    }
-
     /// Passes on what is for others, and says what was told.
     pub(crate) fn take(self) -> Result<Accepted, StoreError> {
         let Self { result, written, others } = self;

@@ -90,7 +90,7 @@ impl Store for Sqlite {
     ) -> BoxFuture<'_, Result<Accepted, StoreError>> {
         Box::pin(async move {
             let (asker, answer) = Asker::new();
-            let command = Command::Accept { batch, ignored, now, asker };
+            let command = Command::Accept { batch, ignored, now, asker, done: Accepted::default() };
             self.commands.send(command).await.map_err(|_| StoreError::Closed)?;
             answer.await.map_err(|_| StoreError::Closed)?.take()
         })
@@ -98,7 +98,7 @@ impl Store for Sqlite {
 
     fn fill(&self, desk: &Arc<Desk>, now: DateTime<Utc>, lease: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {
         let desk = Arc::clone(desk);
-        Box::pin(self.ask(move |answer| Command::Fill { desk, now, lease, answer }))
+        Box::pin(self.ask(move |answer| Command::Fill { desk, now, lease, answer, more: false }))
     }
 
     fn settle(&self, settlements: Vec<Settlement>, now: DateTime<Utc>) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -118,9 +118,9 @@ impl Store for Sqlite {
     }
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-    thread.map(drop).map_err(|source| StoreError::Folder { path: name.to_owned(), source })
+    thread.map(drop).map_err(|source| StoreError::Thread { name, source })
 }
 
 /// Makes the folder and takes the lock beside the file. The lock file carries no data and is left behind on purpose:

@@ -97,17 +97,16 @@ impl<'t> Batch<'t> {
         now: DateTime<Utc>,
     ) -> Result<Accepted, StoreError> {
         let mut accepted = Accepted::default();
-        for new in entries.iter_mut() {
-            let inserted = match &mut new.content {
+        for NewEntry { key, body, content, door } in entries.iter_mut() {
+            let inserted = match content {
                 Ok(content) => {
-                    let (urgency, bytes) = (content.urgency, content.event.len());
                     let before = self.room;
                     let handed = self.hand_over(content);
-                    let inserted = self.insert_event(new, handed.is_some(), now)?;
+                    let inserted = self.insert_event(key, door, content, handed.is_some(), now)?;
                     match handed {
                         Some(event) if inserted => {
-                            let key = std::mem::take(&mut new.key);
-                            self.handed.push(self.fresh(key, urgency, bytes, event, now));
+                            let key = std::mem::take(key);
+                            self.handed.push(self.fresh(key, content, event, now));
                             accepted.handed += 1;
                         }
                         // A duplicate leaves its place to the next.
@@ -118,12 +117,14 @@ impl<'t> Batch<'t> {
                     inserted
                 }
                 Err(reason) => {
-                    let reason = std::mem::take(reason);
-                    let inserted = self.insert_unreadable(new, &reason, now)?;
+                    let inserted = self.insert_unreadable(key, door, reason, now)?;
                     accepted.parked += u64::from(inserted);
                     inserted
                 }
             };
+            if inserted {
+                self.insert_body(body, content.as_ref().ok())?;
+            }
             accepted.duplicates += u64::from(!inserted);
         }
         self.accepted += as_sum(entries.len() as u64 + ignored);
@@ -176,15 +177,21 @@ impl<'t> Batch<'t> {
         None
     }
 
-    fn fresh(&self, key: String, urgency: u8, bytes: usize, event: Event, accepted: DateTime<Utc>) -> Leased {
-        let id = self.transaction.last_insert_rowid();
+    fn fresh(&self, key: String, content: &NewContent, event: Event, accepted: DateTime<Utc>) -> Leased {
+        let (id, urgency, bytes) = (self.transaction.last_insert_rowid(), content.urgency, content.event.len());
         let (event, due) = (Content::InHand(event), DateTime::UNIX_EPOCH);
         Leased { id, key, urgency, event, bytes, attempts: 0, due, failing_since: None, accepted }
     }
 
     /// `leased`: it goes to the desk when this transaction is durable. `false`: the key is known.
-    fn insert_event(&self, new: &NewEntry, leased: bool, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let Ok(content) = &new.content else { return Ok(false) };
+    fn insert_event(
+        &self,
+        key: &str,
+        door: &str,
+        content: &NewContent,
+        leased: bool,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         let now_ms = now.timestamp_millis();
         let (state, lease_ms) =
             if leased { (LEASED, Some(now_ms.saturating_add(as_millis(self.front.lease)))) } else { (WAITING, None) };
@@ -192,32 +199,26 @@ impl<'t> Batch<'t> {
             "INSERT INTO entry (key, kind, door, state, urgency, accepted_ms, lease_ms)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (key) DO NOTHING",
         )?;
-        let inserted =
-            entry.execute(params![new.key, content.kind, new.door, state, content.urgency, now_ms, lease_ms])?;
-        if inserted > 0 {
-            self.insert_body(new, Some(&content.event))?;
-        }
+        let inserted = entry.execute(params![key, content.kind, door, state, content.urgency, now_ms, lease_ms])?;
         Ok(inserted > 0)
     }
 
-    fn insert_unreadable(&self, new: &NewEntry, reason: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    fn insert_unreadable(&self, key: &str, door: &str, reason: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut entry = self.transaction.prepare_cached(
             "INSERT INTO entry (key, kind, door, state, urgency, accepted_ms, closed_ms, outcome, reason)
              VALUES (?1, 'unreadable', ?2, ?3, 0, ?4, ?4, ?5, ?6) ON CONFLICT (key) DO NOTHING",
         )?;
         let parked = Outcome::Parked.label();
-        let inserted =
-            entry.execute(params![new.key, new.door, PARKED, now.timestamp_millis(), parked, kept(reason)])?;
-        if inserted > 0 {
-            self.insert_body(new, None)?;
-        }
+        let inserted = entry.execute(params![key, door, PARKED, now.timestamp_millis(), parked, kept(reason)])?;
         Ok(inserted > 0)
     }
 
-    fn insert_body(&self, new: &NewEntry, event: Option<&String>) -> Result<(), StoreError> {
+    /// What belongs to the row that was inserted just now.
+    fn insert_body(&self, delivered: &str, content: Option<&NewContent>) -> Result<(), StoreError> {
         let mut body =
             self.transaction.prepare_cached("INSERT INTO body (entry_id, delivered, event) VALUES (?1, ?2, ?3)")?;
-        body.execute(params![self.transaction.last_insert_rowid(), new.body.as_bytes(), event.map(String::as_bytes)])?;
+        let event = content.map(|content| content.event.as_slice());
+        body.execute(params![self.transaction.last_insert_rowid(), delivered.as_bytes(), event])?;
         Ok(())
     }
 

@@ -31,21 +31,13 @@ const PRUNE_FOR_ROOM: Duration = Duration::from_secs(1);
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// A request to the writer.
+/// A request to the writer, with what came of it: `done` and `more` are told once the transaction is durable.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Accept { batch: Vec<NewEntry>, ignored: u64, now: DateTime<Utc>, asker: Asker },
-    Fill { desk: Arc<Desk>, now: DateTime<Utc>, lease: Duration, answer: Answer<bool> },
+    Accept { batch: Vec<NewEntry>, ignored: u64, now: DateTime<Utc>, asker: Asker, done: Accepted },
+    Fill { desk: Arc<Desk>, now: DateTime<Utc>, lease: Duration, answer: Answer<bool>, more: bool },
     Settle { settlements: Vec<Settlement>, now: DateTime<Utc>, answer: Answer<()> },
     Probe { answer: Answer<()> },
-}
-
-/// What a request is told once its transaction is durable.
-enum Reply {
-    Accepted(Asker, Answered),
-    Filled(bool, Answer<bool>),
-    Done(Answer<()>),
-    Probed(Answer<()>),
 }
 
 /// The writing side of the store.
@@ -127,13 +119,12 @@ impl Writer {
         if waiting.is_empty() {
             return;
         }
-        // Kept apart from the commands, so that a failure can still be told to each of them.
         match self.commit(waiting) {
-            Ok(replies) => {
-                if replies.iter().any(Reply::shows_room) {
+            Ok(()) => {
+                if waiting.iter().any(Command::shows_room) {
                     self.recovered();
                 }
-                answers::send(replies.into_iter().filter_map(Reply::send).collect());
+                answers::send(waiting.drain(..).filter_map(Command::answer).collect());
             }
             Err(error) => {
                 self.complain(&error);
@@ -206,7 +197,7 @@ impl Writer {
         Space::of(&self.path, connection).filter(|space| !space.holds(bytes))
     }
 
-    fn commit(&mut self, waiting: &mut Vec<Command>) -> Result<Vec<Reply>, StoreError> {
+    fn commit(&mut self, waiting: &mut [Command]) -> Result<(), StoreError> {
         if !self.place.is_ours() {
             self.place.is_free()?;
             self.put_back()?;
@@ -217,15 +208,14 @@ impl Writer {
         let connection = self.connection.as_mut().ok_or(StoreError::Closed)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut batch = Batch::new(&transaction, self.failing_since.is_some(), self.front.clone());
-        let mut results = Vec::with_capacity(waiting.len());
-        for command in waiting.iter_mut() {
-            results.push(command.carry_out(&mut batch)?);
+        for command in waiting {
+            command.carry_out(&mut batch)?;
         }
         let effect = batch.finish()?;
         transaction.commit()?;
         // Only now: what lies on the desk has a durable lease.
         self.front = effect.happen();
-        Ok(waiting.drain(..).zip(results).map(|(command, result)| command.reply(result)).collect())
+        Ok(())
     }
 
     /// The file was removed while it was open: what is in it is still readable here, and is written to its place
@@ -304,13 +294,6 @@ fn take_all(requests: &mut mpsc::Receiver<Command>, waiting: &mut Vec<Command>) 
     }
 }
 
-/// The result of one command inside a transaction that is not yet durable.
-enum Carried {
-    Accepted(Accepted),
-    Filled(bool),
-    Done,
-}
-
 impl Command {
     /// How much it writes, of those that are refused where that does not fit.
     fn bytes(&self) -> Option<u64> {
@@ -321,27 +304,34 @@ impl Command {
         }
     }
 
-    fn carry_out(&mut self, batch: &mut Batch<'_>) -> Result<Carried, StoreError> {
+    /// Inside a transaction that is not yet durable.
+    fn carry_out(&mut self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
         match self {
-            Self::Accept { batch: entries, ignored, now, .. } => {
-                batch.accept(entries, *ignored, *now).map(Carried::Accepted)
-            }
-            Self::Fill { desk, now, lease, .. } => batch.fill(desk, *now, *lease).map(Carried::Filled),
-            Self::Settle { settlements, now, .. } => batch.settle(settlements, *now).map(|()| Carried::Done),
-            Self::Probe { .. } => batch.probe().map(|()| Carried::Done),
+            Self::Accept { batch: entries, ignored, now, done, .. } => *done = batch.accept(entries, *ignored, *now)?,
+            Self::Fill { desk, now, lease, more, .. } => *more = batch.fill(desk, *now, *lease)?,
+            Self::Settle { settlements, now, .. } => batch.settle(settlements, *now)?,
+            Self::Probe { .. } => batch.probe()?,
+        }
+        Ok(())
+    }
+
+    /// Whether it proves that events can be taken: a lease of nothing writes nothing, and a settlement little.
+    fn shows_room(&self) -> bool {
+        match self {
+            Self::Accept { done, .. } => done.waiting + done.parked > 0,
+            Self::Probe { .. } => true,
+            Self::Fill { .. } | Self::Settle { .. } => false,
         }
     }
 
-    fn reply(self, carried: Carried) -> Reply {
-        match (self, carried) {
-            (Self::Accept { asker, batch, .. }, Carried::Accepted(accepted)) => {
-                Reply::Accepted(asker, Answered::written(accepted, batch))
-            }
-            (Self::Fill { answer, .. }, Carried::Filled(more)) => Reply::Filled(more, answer),
-            (Self::Settle { answer, .. }, Carried::Done) => Reply::Done(answer),
-            (Self::Probe { answer }, Carried::Done) => Reply::Probed(answer),
-            _ => unreachable!("carry_out answers each command in its own kind"),
+    /// Tells what came of it, or gives that back where it goes together with others.
+    fn answer(self) -> Option<(Asker, Answered)> {
+        match self {
+            Self::Accept { asker, batch, done, .. } => return Some((asker, Answered::written(done, batch))),
+            Self::Fill { answer, more, .. } => drop(answer.send(Ok(more))),
+            Self::Settle { answer, .. } | Self::Probe { answer } => drop(answer.send(Ok(()))),
         }
+        None
     }
 
     // Whoever asked may have gone (a sender that hung up); then there is nobody to tell.
@@ -352,27 +342,6 @@ impl Command {
             Self::Fill { answer, .. } => drop(answer.send(Err(error))),
             Self::Settle { answer, .. } | Self::Probe { answer } => drop(answer.send(Err(error))),
         }
-    }
-}
-
-impl Reply {
-    /// Whether it proves that events can be taken: a lease of nothing writes nothing, and a settlement little.
-    fn shows_room(&self) -> bool {
-        match self {
-            Self::Accepted(_, answered) => answered.shows_room(),
-            Self::Probed(_) => true,
-            Self::Filled(..) | Self::Done(_) => false,
-        }
-    }
-
-    /// Sends it, or gives it back where it goes together with others.
-    fn send(self) -> Option<(Asker, Answered)> {
-        match self {
-            Self::Accepted(asker, answered) => return Some((asker, answered)),
-            Self::Filled(more, answer) => drop(answer.send(Ok(more))),
-            Self::Done(answer) | Self::Probed(answer) => drop(answer.send(Ok(()))),
-        }
-        None
     }
 }
 
@@ -411,16 +380,16 @@ mod tests {
         let (desk, now) = (Arc::new(Desk::new(8)), Utc::now());
         let fill = || {
             let (desk, lease) = (Arc::clone(&desk), Duration::from_secs(60));
-            Command::Fill { desk, now, lease, answer: oneshot::channel().0 }
+            Command::Fill { desk, now, lease, answer: oneshot::channel().0, more: false }
         };
-        writer.commit(&mut vec![fill()]).unwrap();
+        writer.commit(&mut [fill()]).unwrap();
         let id = desk.take().unwrap().id;
         // The file had its trouble, and was opened anew: its leases are taken back although the row is in hand.
         writer.reopen().unwrap();
         let ending = crate::outbox::Ending::Close { outcome: crate::event::Outcome::Delivered, note: None };
         let settlements = vec![Settlement { id, ending }];
         let settle = Command::Settle { settlements, now, answer: oneshot::channel().0 };
-        writer.commit(&mut vec![fill(), settle]).unwrap();
+        writer.commit(&mut [fill(), settle]).unwrap();
         assert!(desk.take().is_none() && desk.is_empty());
     }
 
@@ -430,8 +399,7 @@ mod tests {
         let path = folder.path().join("outbox.db");
         let keep = Keep { closed_for: Duration::from_secs(1), bytes: 1 };
         let mut writer = Writer::open(&path, keep).unwrap();
-        let probe =
-            |writer: &mut Writer| writer.commit(&mut vec![Command::Probe { answer: oneshot::channel().0 }]).map(drop);
+        let probe = |writer: &mut Writer| writer.commit(&mut [Command::Probe { answer: oneshot::channel().0 }]);
         // A reader keeps the log beside the file, as the checkpoint's connection does.
         let _reader = schema::open_reader(&path).unwrap();
         probe(&mut writer).unwrap();
@@ -447,5 +415,26 @@ mod tests {
 
         std::fs::rename(path.with_extension("away"), &path).unwrap();
         probe(&mut writer).unwrap();
+    }
+
+    #[test]
+    fn what_a_file_in_use_fails_with_has_its_counter() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.db");
+        let mut writer = Writer::open(&path, Keep { closed_for: Duration::from_secs(1), bytes: 1 }).unwrap();
+        let failure = |writer: &mut Writer| {
+            let failed = writer.commit(&mut [Command::Probe { answer: oneshot::channel().0 }]).unwrap_err();
+            assert!(StoreError::LABELS.contains(&failed.label()), "{failed}");
+            failed.label()
+        };
+        schema::open_writer(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        writer.connection = None;
+        assert_eq!(failure(&mut writer), "too_new");
+
+        let path = folder.path().join("other.db");
+        let mut writer = Writer::open(&path, Keep { closed_for: Duration::from_secs(1), bytes: 1 }).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(folder.path().join("other.db.rescued")).unwrap();
+        assert_eq!(failure(&mut writer), "folder");
     }
 }

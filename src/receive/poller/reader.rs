@@ -102,7 +102,7 @@ impl Reader {
             page.retain(|element| !self.recent.holds(element.get()));
             if !page.is_empty() {
                 let elements = elements(&page, walk.had_bad_bytes(), received)?;
-                add(total, telling(progress, self.destination.take(elements)).await??);
+                *total += telling(progress, self.destination.take(elements)).await??;
                 page.iter().for_each(|element| self.recent.add(element.get()));
             }
             progress.goes_on().await?;
@@ -149,13 +149,6 @@ fn elements(
 fn as_array(page: &[Box<RawValue>]) -> Vec<u8> {
     let texts: Vec<&str> = page.iter().map(|element| element.get()).collect();
     format!("[{}]", texts.join(",")).into_bytes()
-}
-
-fn add(total: &mut Receipt, receipt: Receipt) {
-    total.accepted += receipt.accepted;
-    total.duplicates += receipt.duplicates;
-    total.ignored += receipt.ignored;
-    total.parked += receipt.parked;
 }
 
 /// What went through lately: the overlap brings the same elements again with every poll, and they need not be
