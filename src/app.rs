@@ -62,8 +62,8 @@ pub enum StartError {
     /// The destination.
     #[error("there is no way to Security Command Center")]
     Destination(#[from] ClientError),
-    /// The credentials for the state store.
-    #[error("the credentials for the state store cannot be used")]
+    /// The credentials for a service of Google Cloud.
+    #[error("the credentials for Google Cloud cannot be used")]
     Credentials(#[from] AuthError),
     /// The state store.
     #[error("the state store (STATE_URL) cannot be opened")]
@@ -74,7 +74,7 @@ pub enum StartError {
     /// The keys that pushes are verified with.
     #[error("no keys can be asked for at PUBSUB_PUSH_JWKS_URL")]
     PushKeys(#[from] FetchError),
-    /// Compute Engine, for acting.
+    /// Compute Engine, for look-ups and acting, or Resource Manager beside it.
     #[error("Compute Engine cannot be reached as configured")]
     Compute(#[source] ApiError),
     /// Sysdig's API.

@@ -55,7 +55,12 @@ pub fn client(to: &Url) -> reqwest::ClientBuilder {
 
 /// Whether a token may be sent to this address.
 pub fn may_carry_a_token(url: &Url) -> bool {
-    url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
+    url.scheme() == "https" || is_rehearsal(url)
+}
+
+/// Whether a stand-in on this machine is meant: plain http on loopback. It needs no credentials.
+pub fn is_rehearsal(url: &Url) -> bool {
+    url.scheme() == "http" && is_loopback(url)
 }
 
 /// An address as a log may tell it: without user, password and query, which may be credentials.

@@ -6,7 +6,7 @@ use super::StartError;
 use crate::config::Config;
 use crate::config::attestation::SecretSource;
 use crate::config::state::StateUrl;
-use crate::google::{Client, HttpSettings, TokenSource};
+use crate::google::{Client, HttpSettings};
 use crate::receive::Intake;
 use crate::receive::attestation::{Attestor, Parts, Resolver, secrets};
 use crate::state::Store;
@@ -32,8 +32,7 @@ pub(super) fn attestor(
 fn secret_manager(config: &Config) -> Result<Option<Resolver>, StartError> {
     let needed = config.attestation.secrets.iter().any(|rule| matches!(rule.source, SecretSource::Manager(_)));
     let Some(base) = config.attestation.secret_manager.clone().filter(|_| needed) else { return Ok(None) };
-    let rehearsal = base.scheme() == "http" && crate::calls::is_loopback(&base);
-    let tokens = if rehearsal { TokenSource::none() } else { config.google.default_source()? };
+    let tokens = config.google.keyless_source(&base)?;
     let client = Client::new(HttpSettings::new(base), tokens).map_err(StartError::SecretManager)?;
     Ok(Some(secrets::manager(client)))
 }

@@ -77,7 +77,6 @@ pub fn scc_client(config: &Config) -> Result<Client, ClientError> {
     let settings = HttpSettings {
         timeout: config.scc.timeout,
         connections: config.scc.concurrency,
-        quota_project: config.google.quota_project.clone(),
         ..HttpSettings::new(config.scc.endpoint.clone())
     };
     Ok(Client::new(settings, tokens)?)

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::StartError;
-use super::destination::ClientError;
 use crate::config::Config;
 use crate::config::google::Account;
 use crate::enrich::compute::{ComputeEnricher, Where};
@@ -36,13 +35,12 @@ pub(super) async fn build(config: &Config) -> Result<Enrichment, StartError> {
     if enrichers.is_empty() { Ok(Enrichment::none()) } else { Ok(Enrichment::new(enrichers, settings.deadline)) }
 }
 
-fn client(config: &Config, url: &url::Url) -> Result<Client, ClientError> {
+fn client(config: &Config, url: &url::Url) -> Result<Client, StartError> {
     let tokens = config.google.token_source(Account::Compute, url)?;
     let settings = HttpSettings {
         timeout: config.enrich.deadline.max(std::time::Duration::from_secs(1)),
         connections: CONNECTIONS,
-        quota_project: config.google.quota_project.clone(),
         ..HttpSettings::new(url.clone())
     };
-    Ok(Client::new(settings, tokens)?)
+    Client::new(settings, tokens).map_err(StartError::Compute)
 }

@@ -59,11 +59,7 @@ pub(super) fn responder(
         tokens => tokens?,
     };
     let client = |timeout| {
-        let settings = HttpSettings {
-            timeout,
-            quota_project: config.google.quota_project.clone(),
-            ..HttpSettings::new(url.clone())
-        };
+        let settings = HttpSettings { timeout, ..HttpSettings::new(url.clone()) };
         http::Client::new(settings, tokens.clone()).map_err(StartError::Compute)
     };
     let hands = Hands::new(Compute::new(client(READ)?), ComputeActs::new(client(WAIT)?));

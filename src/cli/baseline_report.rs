@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::out::note;
 use crate::causes::chain;
-use crate::config::enrich::{COMPUTE_ENDPOINT, projects};
+use crate::config::enrich::{compute_endpoint, projects};
 use crate::config::google::{Account, GoogleConfig};
 use crate::config::pubsub::logging_endpoint;
 use crate::config::{Env, Problems};
@@ -52,7 +52,7 @@ pub(super) async fn logged(asked: Asked<'_>, env: &mut Env) -> anyhow::Result<En
         bail!("--instance is empty: is a variable not set? Give the VM's name or numeric id")
     }
     let google = GoogleConfig::read(env);
-    let endpoint = env.parse::<url::Url>(&COMPUTE_ENDPOINT, "an address");
+    let endpoint = compute_endpoint(env);
     let (Some(google), Some(endpoint)) = (google, endpoint) else { return Err(problems(env).into()) };
     let Some(projects) = projects(env) else { return Err(problems(env).into()) };
     let Some(base) = logging_endpoint(env) else { return Err(problems(env).into()) };

@@ -92,11 +92,7 @@ async fn source(name: &str, dry_run: bool) -> anyhow::Result<()> {
     let (google, scc) = google.zip(scc).context("the settings cannot be read")?;
     let organization = scc.organization.clone().context("ORG_ID is required")?;
     let tokens = google.token_source(Account::Security, &scc.endpoint)?;
-    let settings = HttpSettings {
-        timeout: scc.timeout,
-        quota_project: google.quota_project.clone(),
-        ..HttpSettings::new(scc.endpoint.clone())
-    };
+    let settings = HttpSettings { timeout: scc.timeout, ..HttpSettings::new(scc.endpoint.clone()) };
     let member = member(&tokens).await;
     let client = GoogleClient::new(settings, tokens)?;
     let failed = |what: &str, error: ApiError| {

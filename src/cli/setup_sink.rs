@@ -8,7 +8,7 @@ use url::Url;
 use super::out::{note, say};
 use super::probe::google::{Asked, remedy};
 use super::setup_sink_plan::{Differences, Push, Wanted, differences, filter, sink_changes};
-use crate::calls::is_loopback;
+use crate::calls::{is_loopback, may_carry_a_token};
 use crate::causes::chain;
 use crate::config::Env;
 use crate::config::enrich::RESOURCE_MANAGER_ENDPOINT;
@@ -154,7 +154,7 @@ fn sink_name(name: &str) -> anyhow::Result<String> {
 fn push(args: &SinkArgs) -> anyhow::Result<Option<Push>> {
     let Some((endpoint, account)) = args.push_endpoint.clone().zip(args.push_account.clone()) else { return Ok(None) };
     let url = Url::parse(&endpoint).with_context(|| format!("--push-endpoint {endpoint:?} is not an address"))?;
-    if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
+    if !may_carry_a_token(&url) {
         bail!("--push-endpoint {endpoint:?} is not https, which pushes with a token need");
     }
     if !account.contains('@') {
@@ -170,8 +170,9 @@ fn push(args: &SinkArgs) -> anyhow::Result<Option<Push>> {
 /// Where project numbers come from; nowhere beside an emulator, unless it is said.
 fn names_endpoint(env: &mut Env, pubsub: Option<&PubsubConfig>) -> Option<Url> {
     let given = env.given(&RESOURCE_MANAGER_ENDPOINT).is_some();
-    let endpoint = env.parse(&RESOURCE_MANAGER_ENDPOINT, "an address");
-    endpoint.filter(|_| given || pubsub.is_none_or(|pubsub| pubsub.emulator.is_none()))
+    env.address(&RESOURCE_MANAGER_ENDPOINT)
+        .flatten()
+        .filter(|_| given || pubsub.is_none_or(|pubsub| pubsub.emulator.is_none()))
 }
 
 /// What is there.
@@ -208,8 +209,7 @@ impl<'a> Work<'a> {
         };
         let http = |base: Url| -> anyhow::Result<Http> {
             let tokens = google.token_source(Account::Security, &base)?;
-            let quota_project = google.quota_project.clone();
-            Ok(Http::new(HttpSettings { quota_project, ..HttpSettings::new(base) }, tokens)?)
+            Ok(Http::new(HttpSettings::new(base), tokens)?)
         };
         let real = config.emulator.is_none() || is_loopback(&config.logging);
         Ok(Self {

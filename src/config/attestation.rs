@@ -297,7 +297,7 @@ impl AttestationConfig {
             secrets,
             codelab,
             endpoint,
-            secret_manager: env.text(&super::secrets::SECRET_MANAGER_ENDPOINT).and_then(|text| Url::parse(&text).ok()),
+            secret_manager: env.address(&super::secrets::SECRET_MANAGER_ENDPOINT).flatten(),
             jwks_file: env.given(&ATTESTATION_JWKS_FILE).map(PathBuf::from),
             keys_cache: env.given(&ATTESTATION_KEYS_CACHE).map(PathBuf::from),
             root: env.given(&ATTESTATION_ROOT),

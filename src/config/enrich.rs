@@ -186,11 +186,11 @@ impl EnrichConfig {
     pub fn read(env: &mut Env) -> Option<Self> {
         let projects = projects(env);
         let zones = zones(env);
-        let compute_endpoint = endpoint(env, &COMPUTE_ENDPOINT);
+        let compute_endpoint = compute_endpoint(env);
         let rehearsal =
             compute_endpoint.as_ref().is_some_and(|url| url.as_str().trim_end_matches('/') != compute::ENDPOINT);
         let names_given = env.given(&RESOURCE_MANAGER_ENDPOINT).is_some();
-        let resource_manager = endpoint(env, &RESOURCE_MANAGER_ENDPOINT);
+        let resource_manager = env.address(&RESOURCE_MANAGER_ENDPOINT).flatten();
         let deadline = env.number(&ENRICH_TIMEOUT_SECS, 1..=60);
         let found = env.number(&ENRICH_CACHE_SECS, 0..=86_400);
         let missed = env.number(&ENRICH_MISS_CACHE_SECS, 0..=3600);
@@ -236,13 +236,9 @@ fn zones(env: &mut Env) -> Option<Vec<String>> {
     Some(zones)
 }
 
-fn endpoint(env: &mut Env, setting: &'static Setting) -> Option<Url> {
-    let text = env.required(setting)?;
-    let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let Some(mut url) = url else {
-        env.problem(setting.name, "is not an http or https address", &format!("for example {}", setting.example));
-        return None;
-    };
+/// Where Compute Engine is; a problem stays in `env`.
+pub fn compute_endpoint(env: &mut Env) -> Option<Url> {
+    let mut url = env.address(&COMPUTE_ENDPOINT).flatten()?;
     // gcloud's own override ends in /compute/v1/; here it is added by every call.
     let path = url.path().trim_end_matches('/').trim_end_matches("/compute/v1").to_owned();
     url.set_path(&path);

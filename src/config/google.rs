@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{Area, Env, Setting};
-use crate::calls::is_loopback;
+use crate::calls::is_rehearsal;
 use crate::google::{AuthError, CLOUD_PLATFORM, Credentials, TokenSource};
 
 /// The key that findings are written with.
@@ -147,8 +147,7 @@ impl GoogleConfig {
     /// asked only for what is really called.
     pub fn require_credentials(&self, env: &mut Env, account: Account, endpoint: &Url) {
         // The keys themselves were looked at when they were read.
-        let rehearsal = endpoint.scheme() == "http" && is_loopback(endpoint);
-        if self.has_key(account) || rehearsal {
+        if self.has_key(account) || is_rehearsal(endpoint) {
             return;
         }
         if let Err(error) = self.default_source() {
@@ -167,13 +166,17 @@ impl GoogleConfig {
     /// # Errors
     /// When the credentials that apply cannot be read.
     pub fn token_source(&self, account: Account, endpoint: &Url) -> Result<TokenSource, AuthError> {
-        if let Some(key) = self.key(account) {
-            return TokenSource::from_credentials(Credentials::from_json(key.expose_secret())?, &[CLOUD_PLATFORM]);
-        }
-        if endpoint.scheme() == "http" && is_loopback(endpoint) {
-            return Ok(TokenSource::none());
-        }
-        self.default_source()
+        let Some(key) = self.key(account) else { return self.keyless_source(endpoint) };
+        let credentials = Credentials::from_json(key.expose_secret())?;
+        Ok(self.charged(TokenSource::from_credentials(credentials, &[CLOUD_PLATFORM])?))
+    }
+
+    /// The same for calls that are no account's: none for a rehearsal, else Application Default Credentials.
+    ///
+    /// # Errors
+    /// When the file that applies cannot be read.
+    pub fn keyless_source(&self, endpoint: &Url) -> Result<TokenSource, AuthError> {
+        if is_rehearsal(endpoint) { Ok(self.charged(TokenSource::none())) } else { self.default_source() }
     }
 
     /// Application Default Credentials: `GOOGLE_APPLICATION_CREDENTIALS`, gcloud's file, the metadata server.
@@ -182,14 +185,19 @@ impl GoogleConfig {
     /// When the file that applies cannot be read.
     pub fn default_source(&self) -> Result<TokenSource, AuthError> {
         let gcloud = self.well_known_file.as_ref().filter(|path| path.is_file());
-        match self.credentials_file.as_ref().or(gcloud) {
+        let source = match self.credentials_file.as_ref().or(gcloud) {
             Some(path) => {
                 let credentials = Credentials::from_file(path)?;
                 credentials.try_key()?;
-                TokenSource::from_credentials(credentials, &[CLOUD_PLATFORM])
+                TokenSource::from_credentials(credentials, &[CLOUD_PLATFORM])?
             }
-            None => TokenSource::from_metadata(&self.metadata_host, &[CLOUD_PLATFORM]),
-        }
+            None => TokenSource::from_metadata(&self.metadata_host, &[CLOUD_PLATFORM])?,
+        };
+        Ok(self.charged(source))
+    }
+
+    fn charged(&self, source: TokenSource) -> TokenSource {
+        source.charged_to(self.quota_project.as_deref())
     }
 
     fn key(&self, account: Account) -> Option<&SecretString> {
@@ -235,6 +243,19 @@ mod tests {
         let sandbox = Url::parse("http://127.0.0.1:8089").unwrap();
         assert_eq!(config.token_source(Account::Security, &google).unwrap().kind(), "metadata server");
         assert!(config.token_source(Account::Security, &sandbox).unwrap().is_none());
+    }
+
+    #[test]
+    fn every_service_is_asked_at_the_expense_of_the_project_that_is_set() {
+        let (config, problems) = read(&[("GOOGLE_CLOUD_QUOTA_PROJECT", "billed")]);
+        let config = config.unwrap();
+        assert_eq!(problems, "");
+        for address in ["https://compute.googleapis.com", "http://127.0.0.1:8089"] {
+            let address = Url::parse(address).unwrap();
+            for source in [config.token_source(Account::Compute, &address), config.keyless_source(&address)] {
+                assert_eq!(source.unwrap().quota_project(), Some("billed"), "{address}");
+            }
+        }
     }
 
     #[test]

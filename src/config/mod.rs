@@ -4,6 +4,7 @@
 //! going after a mistake. The documents are printed from the same constants, so they cannot drift.
 
 pub mod acting;
+mod address;
 pub mod attestation;
 mod dotenv;
 pub mod enrich;

@@ -4,7 +4,6 @@ use url::Url;
 
 use super::state::emulator;
 use super::{Area, Env, Setting};
-use crate::calls::may_carry_a_token;
 use crate::google::TokenSource;
 use crate::google::logging;
 
@@ -193,12 +192,7 @@ impl PubsubConfig {
 
 /// Where Cloud Logging is; a problem stays in `env`.
 pub fn logging_endpoint(env: &mut Env) -> Option<Url> {
-    let url: Url = env.parse(&LOGGING_ENDPOINT, "an address")?;
-    if url.has_host() && may_carry_a_token(&url) {
-        return Some(url);
-    }
-    env.problem(LOGGING_ENDPOINT.name, "is neither https nor on this machine", "use https, or remove it");
-    None
+    env.address(&LOGGING_ENDPOINT).flatten()
 }
 
 fn push(env: &mut Env) -> Option<Push> {
@@ -206,11 +200,8 @@ fn push(env: &mut Env) -> Option<Push> {
     let audiences = env.list(&PUBSUB_PUSH_AUDIENCE);
     let accounts = env.list(&PUBSUB_PUSH_ACCOUNTS);
     let issuers = env.list(&PUBSUB_PUSH_ISSUERS);
-    let jwks: Option<Url> = env.parse(&PUBSUB_PUSH_JWKS_URL, "an address");
-    if jwks.as_ref().is_some_and(|jwks| !may_carry_a_token(jwks)) {
-        env.problem(PUBSUB_PUSH_JWKS_URL.name, "is neither https nor on this machine", "use https");
-    }
-    let jwks = jwks.filter(may_carry_a_token);
+    // No token goes there, but keys come from there: whoever can change them on the way can sign any token.
+    let jwks = env.address(&PUBSUB_PUSH_JWKS_URL).flatten();
     match (unverified?, audiences.is_empty(), accounts.is_empty()) {
         (true, true, true) => Some(Push::Unverified),
         (true, ..) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::{Area, Env, Setting};
-use crate::calls::is_loopback;
+use crate::calls::is_rehearsal;
 use crate::deliver::pace::PaceSettings;
 use crate::google::scc::{SourceName, is_location, organization, source_text};
 
@@ -191,7 +191,7 @@ impl SccConfig {
 
     /// Whether findings go nowhere, or to a sandbox: nothing else should be changed by it either.
     pub fn is_rehearsal(&self) -> bool {
-        self.dry_run || (self.endpoint.scheme() == "http" && is_loopback(&self.endpoint))
+        self.dry_run || is_rehearsal(&self.endpoint)
     }
 
     /// Notes what is missing to write to the real service. Not to be asked for a dry run or an embedded sandbox.
@@ -273,25 +273,16 @@ fn region(location: &str) -> Option<&'static str> {
 }
 
 fn endpoint(env: &mut Env, location: Option<&str>) -> Option<Url> {
-    let Some(text) = env.given(&SCC_ENDPOINT) else {
+    if env.given(&SCC_ENDPOINT).is_none() {
         let regional = location.and_then(region).map(|r| format!("https://securitycenter.{r}.rep.googleapis.com"));
         return Url::parse(regional.as_deref().or(SCC_ENDPOINT.default)?).ok();
-    };
-    let url = Url::parse(&text).ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.host().is_some());
-    let Some(url) = url.filter(|u| u.username().is_empty() && u.password().is_none() && u.query().is_none()) else {
+    }
+    let url = env.address(&SCC_ENDPOINT)??;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
         env.problem(
             SCC_ENDPOINT.name,
-            "is not an http or https address",
+            "has a user, password or query, which no call sends",
             &format!("for example {}", SCC_ENDPOINT.example),
-        );
-        return None;
-    };
-    if url.scheme() == "http" && !is_loopback(&url) {
-        let remedy = "use https; plain http is for a sandbox on 127.0.0.1 or localhost";
-        env.problem(
-            SCC_ENDPOINT.name,
-            "is plain http beyond this machine, where the access token could be read",
-            remedy,
         );
         return None;
     }
@@ -345,7 +336,7 @@ mod tests {
         for (extra, expected) in [
             (("SCC_ENDPOINT", "http://scc.example:8089"), "plain http"),
             (("SCC_ENDPOINT", "https://securitycenter.eu.rep.googleapis.com"), "serves eu, but SCC_LOCATION is global"),
-            (("SCC_ENDPOINT", "https://user:pw@scc.example"), "not an http or https address"),
+            (("SCC_ENDPOINT", "https://user:pw@scc.example"), "has a user, password or query"),
             (("SCC_ENDPOINT", "ftp://scc.example"), "not an http or https address"),
             (("SCC_LOCATION", "Europe West"), "not a location"),
             (("ORG_ID", "example.com"), "not an organization"),

@@ -2,15 +2,13 @@
 //! a list, some values may be names and others the secrets themselves.
 
 use secrecy::ExposeSecret;
-use url::Url;
 
 use super::AREAS;
 use super::env::{Area, Env, Setting};
 use super::google::GoogleConfig;
-use crate::calls::is_loopback;
 use crate::causes::chain;
 use crate::google::secret_manager::{ENDPOINT, SecretName, is_place, read};
-use crate::google::{Client, HttpSettings, TokenSource};
+use crate::google::{Client, HttpSettings};
 
 /// Where Secret Manager is.
 pub static SECRET_MANAGER_ENDPOINT: Setting = Setting {
@@ -29,7 +27,7 @@ pub static AREA: Area = Area { title: "Secret Manager", settings: &[&SECRET_MANA
 /// Reads the area. There is nothing to keep: it has done its work when the settings are read. Names that cannot be one
 /// are seen without asking anybody.
 pub(super) fn check(env: &mut Env) {
-    env.parse::<Url>(&SECRET_MANAGER_ENDPOINT, "an address");
+    env.address(&SECRET_MANAGER_ENDPOINT);
     for setting in all() {
         if let Some(text) = env.given(setting) {
             well_formed(env, setting, &text);
@@ -128,17 +126,8 @@ async fn resolved(env: &mut Env, client: &Client, setting: &'static Setting, tex
 }
 
 fn client(env: &mut Env) -> Option<Client> {
-    let text = env.required(&SECRET_MANAGER_ENDPOINT)?;
-    let Some(url) = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https")) else {
-        env.problem(SECRET_MANAGER_ENDPOINT.name, "is not an http or https address", "leave it out");
-        return None;
-    };
-    let rehearsal = url.scheme() == "http" && is_loopback(&url);
-    let tokens = match rehearsal {
-        true => Ok(TokenSource::none()),
-        false => GoogleConfig::read(env)?.default_source(),
-    };
-    let problem = match tokens {
+    let url = env.address(&SECRET_MANAGER_ENDPOINT).flatten()?;
+    let problem = match GoogleConfig::read(env)?.keyless_source(&url) {
         Ok(tokens) => match Client::new(HttpSettings::new(url), tokens) {
             Ok(client) => return Some(client),
             Err(error) => chain(&error),

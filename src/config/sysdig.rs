@@ -342,7 +342,7 @@ fn read_credential(env: &mut Env) -> Option<Option<Credential>> {
     let token = read_token(env);
     let instance = env.text(&SYSDIG_IBM_INSTANCE_ID);
     let team = env.text(&SYSDIG_TEAM_ID);
-    let iam = address(env, &SYSDIG_IBM_IAM_URL);
+    let iam = env.address(&SYSDIG_IBM_IAM_URL);
     for (setting, text) in [(&SYSDIG_IBM_INSTANCE_ID, &instance), (&SYSDIG_TEAM_ID, &team)] {
         if text.as_ref().is_some_and(|text| !text.bytes().all(|b| b.is_ascii_graphic())) {
             env.problem(setting.name, "has characters that no id has", &format!("for example {}", setting.example));
@@ -367,7 +367,7 @@ fn read_token(env: &mut Env) -> Option<Option<SecretString>> {
 }
 
 fn read_webhook_url(env: &mut Env) -> Option<Option<Url>> {
-    let mut url = address(env, &WEBHOOK_URL)?;
+    let mut url = env.address(&WEBHOOK_URL)?;
     // Nothing is taken at the root, and nobody can mean it.
     if let Some(url) = url.as_mut().filter(|url| url.path() == "/") {
         url.set_path("/events");
@@ -381,23 +381,6 @@ fn read_webhook_url(env: &mut Env) -> Option<Option<Url>> {
         return None;
     }
     Some(url)
-}
-
-/// An http or https address to which a secret may be sent. `Some(None)` when it is not set.
-fn address(env: &mut Env, setting: &'static Setting) -> Option<Option<Url>> {
-    let Some(text) = env.text(setting) else {
-        return Some(None);
-    };
-    let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let wrong = match &url {
-        None => "is not an http or https address",
-        Some(url) if url.scheme() == "http" && !is_loopback(url) => {
-            "is plain http, over which the token would be readable"
-        }
-        Some(_) => return Some(url),
-    };
-    env.problem(setting.name, wrong, &format!("for example {}", setting.example));
-    None
 }
 
 #[cfg(test)]

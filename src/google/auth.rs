@@ -55,7 +55,11 @@ pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// Where tokens come from, with the cache. Clones share it.
 #[derive(Clone)]
-pub struct TokenSource(Arc<Inner>);
+pub struct TokenSource {
+    inner: Arc<Inner>,
+    /// Who is charged for calls, where a setting says so.
+    charged: Option<Arc<str>>,
+}
 
 enum Way {
     /// Rehearsals: calls go without a token.
@@ -124,7 +128,7 @@ impl TokenSource {
             Way::File(credentials) => credentials.quota_project().map(str::to_owned),
             _ => None,
         };
-        Self(Arc::new(Inner {
+        let inner = Inner {
             way,
             scopes: scopes.iter().map(|&s| s.to_owned()).collect(),
             quota_project,
@@ -134,12 +138,13 @@ impl TokenSource {
             flight: Arc::default(),
             flights: AtomicU64::new(0),
             not_before: std::sync::atomic::AtomicI64::new(i64::MIN),
-        }))
+        };
+        Self { inner: Arc::new(inner), charged: None }
     }
 
     /// The kind, for logs and `check`: `none`, `token`, `metadata server` or the credential file's type.
     pub fn kind(&self) -> &'static str {
-        match &self.0.way {
+        match &self.inner.way {
             Way::None => "none",
             Way::Fixed(_) => "token",
             Way::File(credentials) => credentials.kind(),
@@ -149,20 +154,26 @@ impl TokenSource {
 
     /// Whether calls go without a token.
     pub fn is_none(&self) -> bool {
-        matches!(self.0.way, Way::None)
+        matches!(self.inner.way, Way::None)
     }
 
-    /// The project that calls are charged to, when the credential names one; sent as `x-goog-user-project`.
+    /// The same tokens, with calls charged to this project; `None` leaves it to the credential.
+    #[must_use]
+    pub fn charged_to(self, project: Option<&str>) -> Self {
+        Self { charged: project.map(Arc::from).or(self.charged), ..self }
+    }
+
+    /// The project that calls are charged to, when a setting or the credential names one; sent as `x-goog-user-project`.
     pub fn quota_project(&self) -> Option<&str> {
-        self.0.quota_project.as_deref()
+        self.charged.as_deref().or(self.inner.quota_project.as_deref())
     }
 
     /// Whom calls are made as: the service account's address where it can be known.
     pub async fn identity(&self) -> Result<Option<String>, AuthError> {
-        match &self.0.way {
+        match &self.inner.way {
             Way::None | Way::Fixed(_) => Ok(None),
             Way::File(credentials) => Ok(credentials.identity()),
-            Way::Metadata { host } => exchange::metadata_email(self.0.http()?, host).await.map(Some),
+            Way::Metadata { host } => exchange::metadata_email(self.inner.http()?, host).await.map(Some),
         }
     }
 
@@ -171,7 +182,7 @@ impl TokenSource {
         if self.is_none() {
             return Ok(None);
         }
-        let now = (self.0.clock)();
+        let now = (self.inner.clock)();
         match self.current() {
             Some(token) if now < token.refresh_from => Ok(Some(token)),
             Some(token) if now < token.expires => {
@@ -184,7 +195,7 @@ impl TokenSource {
 
     /// A token other than `rejected`, which a service refused. Many may ask at once; one fetch serves all.
     pub async fn replace(&self, rejected: &Token) -> Result<Option<Arc<Token>>, AuthError> {
-        match &self.0.way {
+        match &self.inner.way {
             Way::None => Ok(None),
             Way::Fixed(_) => Ok(self.current()),
             _ => self.fetch(Some(rejected.serial)).await.map(Some),
@@ -193,8 +204,8 @@ impl TokenSource {
 
     /// Fetches unless someone else has meanwhile replaced the token with serial `old`, or failed to.
     async fn fetch(&self, old: Option<u64>) -> Result<Arc<Token>, AuthError> {
-        let seen = self.0.flights.load(Ordering::Acquire);
-        let mut failed = self.0.flight.clone().lock_owned().await;
+        let seen = self.inner.flights.load(Ordering::Acquire);
+        let mut failed = self.inner.flight.clone().lock_owned().await;
         if let Some(token) = self.newer_than(old) {
             return Ok(token);
         }
@@ -206,37 +217,37 @@ impl TokenSource {
 
     /// The token at hand. The borrow ends here: nothing may wait while it holds.
     fn current(&self) -> Option<Arc<Token>> {
-        self.0.current.borrow().clone()
+        self.inner.current.borrow().clone()
     }
 
     fn newer_than(&self, old: Option<u64>) -> Option<Arc<Token>> {
-        let now = (self.0.clock)();
+        let now = (self.inner.clock)();
         self.current().filter(|token| Some(token.serial) != old && now < token.expires)
     }
 
     fn refresh_in_background(&self, now: DateTime<Utc>, old: u64) {
-        if now.timestamp_millis() < self.0.not_before.load(Ordering::Acquire) {
+        if now.timestamp_millis() < self.inner.not_before.load(Ordering::Acquire) {
             return;
         }
-        let Ok(mut flight) = self.0.flight.clone().try_lock_owned() else { return };
+        let Ok(mut flight) = self.inner.flight.clone().try_lock_owned() else { return };
         let source = self.clone();
         tokio::spawn(async move {
             if source.newer_than(Some(old)).is_some() {
                 return;
             }
             if let Err(error) = source.fly(&mut flight).await {
-                source.0.not_before.store((now + PATIENCE).timestamp_millis(), Ordering::Release);
+                source.inner.not_before.store((now + PATIENCE).timestamp_millis(), Ordering::Release);
                 tracing::warn!(error = %error, "The access token could not be refreshed early; the old one is still valid.");
             }
         });
     }
 
     async fn fly(&self, failed: &mut OwnedMutexGuard<Option<Failed>>) -> Result<Arc<Token>, AuthError> {
-        let flight = self.0.flights.fetch_add(1, Ordering::AcqRel) + 1;
-        let now = (self.0.clock)();
+        let flight = self.inner.flights.fetch_add(1, Ordering::AcqRel) + 1;
+        let now = (self.inner.clock)();
         // What a library makes of an answer may be a panic. That is no event's fault, and must not look like one's.
         // Boxed, because the room for this rare call would travel with each of the others: two kilobytes.
-        let granted = AssertUnwindSafe(Box::pin(self.0.grant(now))).catch_unwind().await;
+        let granted = AssertUnwindSafe(Box::pin(self.inner.grant(now))).catch_unwind().await;
         let granted = granted.unwrap_or_else(|_| Err(panicked(self.kind())));
         let outcome = granted.and_then(|granted| usable(self.kind(), token(granted, now, flight), now));
         let label = if outcome.is_ok() { "ok" } else { "failed" };
@@ -245,7 +256,7 @@ impl TokenSource {
             Ok(token) => {
                 metrics::gauge!(TOKEN_EXPIRY.name, "kind" => self.kind()).set(token.expires.timestamp() as f64);
                 let token = Arc::new(token);
-                self.0.current.send_replace(Some(Arc::clone(&token)));
+                self.inner.current.send_replace(Some(Arc::clone(&token)));
                 **failed = None;
                 Ok(token)
             }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::auth_error::AuthError;
-use crate::calls::is_loopback;
+use crate::calls::may_carry_a_token;
 
 const GOOGLE_TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
 
@@ -400,12 +400,7 @@ fn impersonated(mut object: Map<String, Value>) -> Result<Credentials, AuthError
 
 /// Keys and assertions go only to https, or to loopback.
 fn secure(kind: &'static str, field: &str, text: &str) -> Result<(), AuthError> {
-    let safe = url::Url::parse(text).is_ok_and(|url| match url.scheme() {
-        "https" => true,
-        "http" => is_loopback(&url),
-        _ => false,
-    });
-    if safe {
+    if url::Url::parse(text).is_ok_and(|url| may_carry_a_token(&url)) {
         return Ok(());
     }
     Err(AuthError::settings(

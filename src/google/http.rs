@@ -31,14 +31,12 @@ pub struct HttpSettings {
     pub timeout: Duration,
     /// How many idle connections are kept: as many as calls run at once.
     pub connections: usize,
-    /// The project charged for calls; without one, the credential's own.
-    pub quota_project: Option<String>,
 }
 
 impl HttpSettings {
     /// Settings for a service with few calls at once: 30 s, 8 connections.
     pub fn new(base: Url) -> Self {
-        Self { base, timeout: Duration::from_secs(30), connections: 8, quota_project: None }
+        Self { base, timeout: Duration::from_secs(30), connections: 8 }
     }
 }
 
@@ -101,8 +99,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|source| ApiError::Transport { call: base.clone(), source })?;
-        let quota_project = settings.quota_project.as_deref().or(tokens.quota_project());
-        let quota_project = quota_project.and_then(|project| HeaderValue::from_str(project).ok());
+        let quota_project = tokens.quota_project().and_then(|project| HeaderValue::from_str(project).ok());
         let mut address = settings.base;
         address.set_query(None);
         address.set_fragment(None);

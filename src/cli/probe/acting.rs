@@ -86,11 +86,7 @@ async fn permissions(ask: &Ask, report: &Report) {
         Ok(tokens) => tokens,
         Err(error) => return report.fail("acting permissions", chain(&error), error.remedy()),
     };
-    let http = HttpSettings {
-        timeout: ask.deadline,
-        quota_project: config.google.quota_project.clone(),
-        ..HttpSettings::new(url.clone())
-    };
+    let http = HttpSettings { timeout: ask.deadline, ..HttpSettings::new(url.clone()) };
     let service = match Client::new(http, tokens.clone()) {
         Ok(client) => ResourceManager::new(client),
         Err(error) => return report.fail("acting permissions", chain(&error), "check RESOURCE_MANAGER_ENDPOINT"),

@@ -17,11 +17,7 @@ pub(super) async fn look(ask: Ask, report: Report) {
         Ok(tokens) => tokens,
         Err(error) => return report.fail("Compute Engine", chain(&error), error.remedy()),
     };
-    let http = HttpSettings {
-        timeout: ask.deadline,
-        quota_project: ask.config.google.quota_project.clone(),
-        ..HttpSettings::new(settings.compute_endpoint.clone())
-    };
+    let http = HttpSettings { timeout: ask.deadline, ..HttpSettings::new(settings.compute_endpoint.clone()) };
     let compute = match Client::new(http, tokens.clone()) {
         Ok(client) => Compute::new(client),
         Err(error) => return report.fail("Compute Engine", chain(&error), "check COMPUTE_ENDPOINT"),
