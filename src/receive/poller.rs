@@ -25,7 +25,7 @@ use super::Receipt;
 use crate::calls::pause_or_asked;
 use crate::causes::chain;
 use crate::config::sysdig::PollConfig;
-use crate::state::lease::{self, Claim, Lease};
+use crate::state::lease::{self, Claim};
 use crate::state::{Expected, Store, Version, body_of};
 use crate::sysdig::{Client, SysdigError, Window};
 use crate::telemetry::metrics::{POLL_LOST, POLL_WINDOWS};
@@ -212,12 +212,11 @@ impl Poller {
     async fn give_up_lease(&self) {
         let bookmark = self.bookmark();
         let released = async {
-            match bookmark.lease(Utc::now()).await? {
-                Some(lease) => {
-                    lease::release(bookmark.state.as_ref(), &lease, Utc::now()).await.map_err(PollError::from)
-                }
-                None => Ok(()),
-            }
+            // What was broken off while it took the lease comes too late after this.
+            bookmark.hold(Utc::now()).await?;
+            Ok::<_, PollError>(
+                lease::release(&*bookmark.state, &bookmark.lease(), &bookmark.replica, Utc::now()).await?,
+            )
         };
         if let Err(error) = released.await {
             tracing::debug!(error = %chain(&error), "the poller's lease was not given back; it runs out by itself");
@@ -346,13 +345,13 @@ impl Poller {
 impl Bookmark {
     /// Takes or renews the lease.
     async fn hold(&self, now: DateTime<Utc>) -> Result<bool, PollError> {
-        Ok(self.lease(now).await?.is_some())
+        let claim = Claim { name: &self.lease(), holder: &self.replica, ttl: self.lasting };
+        Ok(lease::take(self.state.as_ref(), &claim, now).await?.is_some())
     }
 
-    async fn lease(&self, now: DateTime<Utc>) -> Result<Option<Lease>, PollError> {
-        let name = format!("{KIND}-{}", self.key);
-        let claim = Claim { name: &name, holder: &self.replica, ttl: self.lasting };
-        Ok(lease::take(self.state.as_ref(), &claim, now).await?)
+    /// The lease's name.
+    fn lease(&self) -> String {
+        format!("{KIND}-{}", self.key)
     }
 
     /// The watermark; a first one is written at `first`, so that a first window that fails begins there again.

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -133,7 +132,7 @@ impl Responder {
         let name = format!("respond/{vm}");
         let claim = lease::Claim { name: &name, holder: &self.holder, ttl: LEASE };
         let lease = match lease::take(self.plans.store(), &claim, (self.clock)()).await {
-            Ok(Some(lease)) => Mutex::new(lease),
+            Ok(Some(lease)) => lease,
             Ok(None) => return Left::Wait(SOON),
             Err(error) => {
                 tracing::warn!(vm, error = chain(&error), "the lease for a VM cannot be had; its plans wait");
@@ -142,23 +141,21 @@ impl Responder {
         };
         let left = tokio::select! {
             left = self.all_of(&keys) => left,
-            () = self.hold(&lease) => Left::Wait(SOON),
+            () = self.hold(lease) => Left::Wait(SOON),
             () = stop.cancelled() => Left::Wait(SOON),
         };
-        let lease = lease.into_inner();
-        if let Err(error) = lease::release(self.plans.store(), &lease, (self.clock)()).await {
+        if let Err(error) = lease::release(self.plans.store(), &name, &self.holder, (self.clock)()).await {
             tracing::debug!(vm, error = chain(&error), "a lease was not given back; it runs out");
         }
         left
     }
 
     /// Renews the lease until it is lost.
-    async fn hold(&self, lease: &Mutex<Lease>) {
+    async fn hold(&self, mut lease: Lease) {
         loop {
             tokio::time::sleep(RENEW).await;
-            let mut lease = lease.lock().await;
             match lease::renew(self.plans.store(), &lease, LEASE, (self.clock)()).await {
-                Ok(Some(renewed)) => *lease = renewed,
+                Ok(Some(renewed)) => lease = renewed,
                 Ok(None) => return,
                 Err(error) if lease.until <= (self.clock)() => {
                     tracing::warn!(lease = lease.name, error = chain(&error), "a lease could not be renewed in time");
