@@ -135,7 +135,8 @@ impl Worker {
             hands.spawn(self.hand(Arc::clone(&desk), settled.clone(), stop.clone()));
         }
         drop(settled);
-        while !stop.is_cancelled() {
+        // Without its clerk it would deliver the same events again and again: who started it hears that it ended.
+        while !stop.is_cancelled() && !clerk.is_finished() {
             let gathered = tokio::time::sleep(GATHER);
             let more = self.fill(&desk).await;
             tokio::select! {
@@ -334,4 +335,64 @@ fn tell_failures(Sum { key, count, last }: &Sum<&'static str>) {
         reason = last,
         "deliveries failed and are tried again; this is the last of them"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::Content;
+    use super::super::{Accepted, NewEntry, Stats, StoreError};
+    use super::*;
+
+    /// A store with one row, whose settling panics.
+    #[derive(Debug)]
+    struct Unsettled;
+
+    impl Store for Unsettled {
+        fn accept(&self, _: Vec<NewEntry>, _: u64, _: DateTime<Utc>) -> BoxFuture<'_, Result<Accepted, StoreError>> {
+            Box::pin(async { Err(StoreError::Closed) })
+        }
+        fn fill(&self, desk: &Arc<Desk>, now: DateTime<Utc>, _: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {
+            let (event, key) = (Content::Written(Vec::new()), "1".to_owned());
+            let row = Leased {
+                id: 1,
+                key,
+                urgency: 1,
+                event,
+                bytes: 1,
+                attempts: 0,
+                due: now,
+                failing_since: None,
+                accepted: now,
+            };
+            desk.put(vec![row]);
+            Box::pin(async { Ok(false) })
+        }
+        fn settle(&self, _: Vec<Settlement>, _: DateTime<Utc>) -> BoxFuture<'_, Result<(), StoreError>> {
+            Box::pin(async { panic!("a defect") })
+        }
+        fn stats(&self, _: DateTime<Utc>) -> BoxFuture<'_, Result<Stats, StoreError>> {
+            Box::pin(async { Err(StoreError::Closed) })
+        }
+        fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+            Box::pin(async { Err(StoreError::Closed) })
+        }
+    }
+
+    /// Everything is done at once.
+    #[derive(Debug)]
+    struct Done;
+
+    impl Handler for Done {
+        fn handle<'a>(&'a self, _: &'a Leased, _: DateTime<Utc>) -> BoxFuture<'a, Attempt> {
+            Box::pin(async { Attempt::Done { outcome: Outcome::Delivered, note: None } })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_its_clerk_a_worker_does_not_go_on() {
+        let manner = Manner { concurrency: 1, give_up_after: Duration::from_secs(60), ephemeral: false };
+        let worker = Worker::new(Arc::new(Unsettled), Arc::new(Done), manner, Arc::new(Utc::now));
+        let running = tokio::spawn(worker.run(CancellationToken::new()));
+        assert!(tokio::time::timeout(Duration::from_secs(60), running).await.is_ok(), "it ends by itself");
+    }
 }
