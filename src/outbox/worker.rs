@@ -20,6 +20,7 @@ use super::entry::Ending;
 use super::patience::ending;
 use super::{Desk, Leased, Settlement, Store};
 use crate::causes::chain;
+use crate::clock::Clock;
 use crate::deliver::Verdict;
 use crate::event::Outcome;
 use crate::telemetry::metrics as names;
@@ -42,9 +43,6 @@ pub struct Manner {
     /// there is no next start to speak of.
     pub ephemeral: bool,
 }
-
-/// The time, as an argument: the system's, or a test's.
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// Longer than any attempt: a row that is not settled by then is taken by the next lease.
 const LEASE: Duration = Duration::from_secs(3600);
