@@ -286,7 +286,7 @@ async fn keep_house(callers: Callers) {
 /// the start, and should be all that is told.
 async fn stores(config: &Config) -> Result<(Arc<dyn state::Store>, Arc<dyn Store>), StartError> {
     let tokens = config.google.token_source(Account::Security, &config.state.firestore_base())?;
-    let state = state::open(&config.state, &tokens).await?;
+    let state = state::open(&config.state, &tokens)?;
     Ok((state, Arc::new(Sqlite::open(&config.outbox.path, config.outbox.keep)?)))
 }
 

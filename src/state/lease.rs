@@ -111,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_holder_at_a_time_and_the_next_one_after_it_ran_out() {
-        let store = SqliteStore::in_memory().await.unwrap();
+        let store = SqliteStore::in_memory().unwrap();
         let first = take(&store, &claim("a"), at(0)).await.unwrap().unwrap();
         assert_eq!(take(&store, &claim("b"), at(29)).await.unwrap(), None);
         assert!(take(&store, &claim("b"), at(30)).await.unwrap().is_some());
@@ -120,7 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn its_holder_renews_it_and_gives_it_back() {
-        let store = SqliteStore::in_memory().await.unwrap();
+        let store = SqliteStore::in_memory().unwrap();
         let lease = take(&store, &claim("a"), at(0)).await.unwrap().unwrap();
         let lease = renew(&store, &lease, TimeDelta::seconds(30), at(20)).await.unwrap().unwrap();
         assert_eq!(lease.until, at(50));
@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_renewed_without_an_answer_is_given_back_too() {
-        let store = SqliteStore::in_memory().await.unwrap();
+        let store = SqliteStore::in_memory().unwrap();
         let known = take(&store, &claim("a"), at(0)).await.unwrap().unwrap();
         renew(&store, &known, TimeDelta::seconds(30), at(20)).await.unwrap();
         release(&store, &known.name, &known.holder, at(21)).await.unwrap();
@@ -143,7 +143,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_many_claims_at_once_one_wins() {
-        let store = SqliteStore::in_memory().await.unwrap();
+        let store = SqliteStore::in_memory().unwrap();
         let holders: Vec<String> = (0..8).map(|n| format!("r{n}")).collect();
         let claims: Vec<_> = holders.iter().map(|holder| claim(holder)).collect();
         let taken = futures_util::future::join_all(claims.iter().map(|claim| take(&store, claim, at(0)))).await;

@@ -54,7 +54,7 @@ impl Bench {
             sysdig_scc::outbox::sqlite::Keep { closed_for: Duration::from_secs(3600), bytes: u64::MAX },
         )
         .unwrap();
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.path().join("state.db")).await.unwrap());
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
         let now = "2026-11-20T10:12:00Z".parse().unwrap();
         Self {
             compute: compute(),
