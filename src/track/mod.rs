@@ -23,7 +23,7 @@ use crate::integrity::lifecycle::{Step, Timer, step};
 use crate::integrity::matching::{judge, may_be_known};
 use crate::integrity::measurement::{Measurements, Slot};
 use crate::integrity::moment::Moment;
-use crate::integrity::record::{Action, Halted, Record};
+use crate::integrity::record::{FindingStep, Halted, Record};
 use crate::integrity::words::boot_report;
 use crate::plan::rules::{Assessment, decide};
 use crate::plan::{Plan, Under};
@@ -101,17 +101,17 @@ impl Tracker {
             return Ok((self.answered(answered, now).await?, None));
         }
         let step = self.advance(entry, facts.accepted.unwrap_or(now), now).await?;
-        if step.actions.is_empty() {
+        if step.finding_steps.is_empty() {
             return Ok((Followed::Nothing(why_nothing(entry, &step.record)), None));
         }
         let (mut changes, mut plan) = (Vec::new(), None);
-        for action in &step.actions {
-            match *action {
-                Action::Close { check, told } => {
+        for finding_step in &step.finding_steps {
+            match *finding_step {
+                FindingStep::Close { check, told } => {
                     let time = step.record.passed(check).unwrap_or(entry.time);
                     changes.push(closing(&step.record, &entry.vm, check, time, told));
                 }
-                Action::Raise(check) => {
+                FindingStep::Raise(check) => {
                     let (raised, planned) = self.raising(entry, check, &step.record, facts, now).await?;
                     changes.extend(raised);
                     plan = planned.or(plan);
@@ -249,9 +249,9 @@ impl Tracker {
     /// closes its finding, what is known of the VM.
     async fn closed_by_our_halt(&self, vm: &Vm) -> Result<(Option<FindingChange>, Record), StateError> {
         let closed = |record: &mut Record| {
-            let close = record.after_our_halt().and_then(|action| match action {
-                Action::Close { check, told } => Some(closing(record, vm, check, record.passed(check)?, told)),
-                Action::Raise(_) => None,
+            let close = record.after_our_halt().and_then(|finding_step| match finding_step {
+                FindingStep::Close { check, told } => Some(closing(record, vm, check, record.passed(check)?, told)),
+                FindingStep::Raise(_) => None,
             });
             (close, record.clone())
         };
