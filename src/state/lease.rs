@@ -142,6 +142,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_written_down_with_a_term_is_read() {
+        let store = SqliteStore::in_memory().unwrap();
+        let stored = serde_json::json!({"holder": "a", "until": at(30), "term": 7});
+        store.write(KIND, "poller", stored.as_object().unwrap(), Expected::Any).await.unwrap();
+        assert_eq!(take(&store, &claim("b"), at(29)).await.unwrap(), None);
+        assert!(take(&store, &claim("b"), at(30)).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
     async fn of_many_claims_at_once_one_wins() {
         let store = SqliteStore::in_memory().unwrap();
         let holders: Vec<String> = (0..8).map(|n| format!("r{n}")).collect();
