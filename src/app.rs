@@ -7,6 +7,7 @@ mod ending;
 mod enrichment;
 pub(crate) mod ground;
 mod integrity;
+mod parts;
 mod sysdig;
 mod zeros;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use chrono::Utc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::attest::key_source::{FetchError, KeySource};
@@ -42,6 +44,8 @@ use crate::track::Tracker;
 use destination::Destination;
 pub use destination::{ClientError, SOURCE_DISPLAY_NAME, scc_client};
 use doors::Callers;
+pub use parts::Died;
+use parts::Parts;
 use sysdig::ChannelSetup;
 
 /// How often small things are tidied up.
@@ -191,47 +195,65 @@ impl App {
 
     /// Works until `stop` is done; then stops accepting, finishes what is in hand, gives back the rest, and returns, within
     /// ten seconds whatever others do.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// When a part died before that, which ends the others in the same way: half a connector would look like a whole one.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Died> {
         let (stopping, working) = (CancellationToken::new(), CancellationToken::new());
         let (handle, server): (ServerHandle, Server) = (self.server.handle(), self.server);
-        let server = tokio::spawn(async move {
+        let (mut parts, mut worker, mut beside) = (Parts::default(), Parts::default(), Parts::default());
+        parts.start("server", async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "the server broke off");
             }
         });
-        let mut parts: Vec<ending::Part> = vec![
-            ("server", server),
-            // Gives its leases back, so that the next process goes on at once; so does the poller.
-            ("responder", tokio::spawn(self.responder.run(stopping.clone()))),
-        ];
-        let worker = tokio::spawn(self.worker.run(working.clone()));
+        // Gives its leases back, so that the next process goes on at once; so does the poller.
+        parts.start("responder", self.responder.run(stopping.clone()));
+        worker.start("worker", self.worker.run(working.clone()));
         // What was pulled is written down and acknowledged, so that it need not come again.
-        parts.extend(self.subscriber.map(|part| ("subscriber", tokio::spawn(part.run(stopping.clone())))));
-        parts.extend(self.poller.map(|part| ("poller", tokio::spawn(part.run(stopping.clone())))));
+        if let Some(subscriber) = self.subscriber {
+            parts.start("subscriber", subscriber.run(stopping.clone()));
+        }
+        if let Some(poller) = self.poller {
+            parts.start("poller", poller.run(stopping.clone()));
+        }
         // What runs beside the path keeps nothing in memory that is not in a store.
-        let mut beside = vec![
-            tokio::spawn(keep_house(self.callers, self.overdue.intake.clone())),
-            tokio::spawn(self.overdue.run(stopping.clone())),
-        ];
-        beside.extend(self.attestor.clone().map(|part| tokio::spawn(part.run(stopping.clone()))));
-        beside.extend(self.channel.map(|part| tokio::spawn(part.run(stopping.clone()))));
-        let stopped = stopping.clone();
-        beside.extend(self.push_keys.map(|keys| tokio::spawn(async move { keys.keep_fresh(stopped).await })));
-        stop.await;
+        beside.start("housekeeping", keep_house(self.callers, self.overdue.intake.clone()));
+        beside.start("overdue boots", self.overdue.run(stopping.clone()));
+        if let Some(attestor) = self.attestor.clone() {
+            beside.start("attestation", attestor.run(stopping.clone()));
+        }
+        if let Some(channel) = self.channel {
+            beside.start_passing("notification channel", channel.run(stopping.clone()), stopping.clone());
+        }
+        if let Some(keys) = self.push_keys {
+            let stop = stopping.clone();
+            beside.start("keys of pushes", async move {
+                // Over at once where keys never change.
+                keys.keep_fresh(stop.clone()).await;
+                stop.cancelled().await;
+            });
+        }
+        let asked = tokio::select! {
+            biased;
+            () = stop => Ok(()),
+            died = parts.death() => Err(died),
+            died = worker.death() => Err(died),
+            died = beside.death() => Err(died),
+        };
         tracing::info!("stopping: no more events are accepted, those in hand are finished");
         stopping.cancel();
-        parts.push(("doors", tokio::spawn(handle.stop(true))));
+        parts.start("doors", handle.stop(true));
         match self.ephemeral {
             None => {
                 working.cancel();
-                parts.push(("worker", worker));
-                ending::of(parts, ending::GRACE).await;
+                let deadline = Instant::now() + ending::GRACE;
+                parts.end_by(deadline).await;
+                worker.end_by(deadline).await;
             }
-            Some(store) => ending::with_the_disk(parts, worker, &working, &*store).await,
+            Some(store) => ending::with_the_disk(&mut parts, &mut worker, &working, &*store).await,
         }
-        for part in beside {
-            ending::at_once(part).await;
-        }
+        beside.break_off().await;
         let answers = match &self.attestor {
             Some(attestor) => ending::of_journal(attestor.journal_is_settled()).await,
             None => true,
@@ -243,6 +265,7 @@ impl App {
                 tracing::error!("stopped, but for a write to the attestation journal: its disk may hold the process")
             }
         }
+        asked
     }
 }
 
@@ -264,7 +287,7 @@ async fn keep_house(callers: Callers, intake: Intake) {
 /// the start, and should be all that is told.
 async fn stores(config: &Config) -> Result<(Arc<dyn state::Store>, Arc<dyn Store>), StartError> {
     let tokens = config.google.token_source(Account::Security, &config.state.firestore_base())?;
-    let state = state::open(&config.state, &tokens).await?;
+    let state = state::open(&config.state, &tokens)?;
     Ok((state, Arc::new(Sqlite::open(&config.outbox.path, config.outbox.keep)?)))
 }
 
@@ -311,4 +334,33 @@ pub(crate) fn rules(
 ) -> Rules {
     let console = sysdig.base.as_str().trim_end_matches('/').to_owned();
     Rules { console, finding: finding.clone(), secrets, ..Rules::new(organization.unwrap_or_default()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Env;
+
+    async fn built() -> (tempfile::TempDir, App) {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = format!("sqlite:{}", folder.path().join("outbox.db").display());
+        let env = Env::from_pairs([
+            ("PORT", "0"),
+            ("WEBHOOK_AUTHENTICATION_TOKEN", "0b54b2b5f0a94d0fa2c1"),
+            ("OUTBOX_URL", &outbox),
+            ("STATE_URL", "sqlite::memory:"),
+            ("DRY_RUN", "true"),
+        ]);
+        (folder, App::build(&Config::read(env).unwrap()).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_part_that_dies_takes_the_others_to_an_ordinary_end() {
+        let (_folder, mut app) = built().await;
+        let address = app.address();
+        app.responder.clock = Arc::new(|| panic!("a defect"));
+        let running = tokio::time::timeout(Duration::from_secs(10), app.run(std::future::pending()));
+        assert_eq!(running.await.expect("within the time of an end").unwrap_err().part, "responder");
+        assert!(std::net::TcpStream::connect(address).is_err(), "nobody is served any more");
+    }
 }

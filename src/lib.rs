@@ -18,6 +18,7 @@ pub mod attest;
 pub mod calls;
 pub mod causes;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod decide;
 pub mod deliver;

@@ -3,49 +3,22 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::parts::Parts;
 use crate::causes::chain;
 use crate::event::Outcome;
 use crate::outbox::{Stats, Store, StoreError};
 
 /// How long all parts together may take for what is in hand.
 pub(super) const GRACE: Duration = Duration::from_secs(8);
-/// A part that is broken off lets go of its stores at the next point where it waits.
-const LETTING_GO: Duration = Duration::from_millis(200);
 /// What the last lines of a journal may take.
 const LAST_LINES: Duration = Duration::from_secs(1);
 /// What the worker needs to end in order: its last attempts, and their settlements.
 const LAST_STEPS: Duration = Duration::from_millis(1_500);
 /// How often is asked whether anything still waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// A part that was told to stop, and its name.
-pub(super) type Part = (&'static str, JoinHandle<()>);
-
-/// Waits for every part until `grace` is over. What is not done by then is broken off: nothing that matters is only in
-/// memory, so it is taken up again, by the next start or by the sender.
-pub(super) async fn of(parts: impl IntoIterator<Item = Part>, grace: Duration) {
-    let deadline = Instant::now() + grace;
-    for (part, mut task) in parts {
-        match tokio::time::timeout_at(deadline, &mut task).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(part, %error, "a part of the connector ended badly"),
-            Err(_) => {
-                tracing::warn!(part, "was not done in time and is broken off; what it had in hand is taken up again");
-                at_once(task).await;
-            }
-        }
-    }
-}
-
-/// Breaks a part off.
-pub(super) async fn at_once(task: JoinHandle<()>) {
-    task.abort();
-    let _gone = tokio::time::timeout(LETTING_GO, task).await;
-}
 
 /// Waits for the journal's last lines, which their asker did not wait for. A disk may take nothing any more; `false` when
 /// it does not even say so.
@@ -60,21 +33,20 @@ pub(super) async fn of_journal(settled: impl Future<Output = bool>) -> bool {
 /// The end where the disk goes with the process: no next start takes anything up, so the worker goes on until nothing waits
 /// or the time is over, and what is gone then is told.
 pub(super) async fn with_the_disk(
-    parts: impl IntoIterator<Item = Part>,
-    mut worker: JoinHandle<()>,
+    parts: &mut Parts,
+    worker: &mut Parts,
     working: &CancellationToken,
     outbox: &dyn Store,
 ) {
     let deadline = Instant::now() + GRACE;
     // Nothing new comes in once they have ended.
-    of(parts, GRACE - LAST_STEPS).await;
-    let _emptied_or_time = tokio::time::timeout_at(deadline - LAST_STEPS, until_nothing_waits(outbox)).await;
-    working.cancel();
-    match tokio::time::timeout_at(deadline, &mut worker).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, "the worker ended badly"),
-        Err(_) => at_once(worker).await,
+    parts.end_by(deadline - LAST_STEPS).await;
+    // Who is dead delivers nothing any more.
+    if !worker.is_empty() {
+        let _emptied_or_time = tokio::time::timeout_at(deadline - LAST_STEPS, until_nothing_waits(outbox)).await;
     }
+    working.cancel();
+    worker.end_by(deadline).await;
     tell_lost(outbox.stats(Utc::now()).await);
 }
 
@@ -146,8 +118,9 @@ mod tests {
         for (rows, least, most) in [(0, 0, 0), (20, 2_000, 2_200), (10_000, 6_500, 6_600)] {
             let (outbox, working) = (Emptied(AtomicU64::new(rows)), CancellationToken::new());
             let (began, stopped) = (Instant::now(), working.clone());
-            let worker = tokio::spawn(async move { stopped.cancelled().await });
-            with_the_disk([], worker, &working, &outbox).await;
+            let (mut others, mut worker) = (Parts::default(), Parts::default());
+            worker.start("worker", stopped.cancelled_owned());
+            with_the_disk(&mut others, &mut worker, &working, &outbox).await;
             let took = began.elapsed().as_millis();
             assert!((least..=most).contains(&took), "{rows}: {took} ms");
         }
@@ -159,19 +132,5 @@ mod tests {
         assert!(!of_journal(std::future::pending()).await);
         assert!(began.elapsed() < Duration::from_millis(1_100));
         assert!(of_journal(async { false }).await && of_journal(async { true }).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn parts_that_hang_share_the_same_seconds() {
-        let began = Instant::now();
-        let hangs = || tokio::spawn(std::future::pending::<()>());
-        let (in_time, seen) = tokio::sync::oneshot::channel();
-        let last = tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(7)).await;
-            in_time.send(()).unwrap();
-        });
-        of([("one", hangs()), ("other", hangs()), ("last", last)], GRACE).await;
-        assert!(began.elapsed() < GRACE + Duration::from_secs(1), "{:?}", began.elapsed());
-        seen.await.expect("whoever needs less is waited for");
     }
 }

@@ -235,7 +235,7 @@ async fn open(config: &StateConfig, google: &GoogleConfig) -> anyhow::Result<Arc
         StateUrl::Firestore { .. } => google.token_source(Account::Security, &config.firestore_base())?,
         StateUrl::Sqlite(_) | StateUrl::Memory => TokenSource::none(),
     };
-    Ok(state::open(config, &tokens).await?)
+    Ok(state::open(config, &tokens)?)
 }
 
 async fn import(args: Import, env: &mut Env, baselines: &Baselines) -> anyhow::Result<ExitCode> {

@@ -85,7 +85,7 @@ async fn demo(once: bool) -> anyhow::Result<ExitCode> {
         stop_signal.await;
     }
     drop(stop);
-    running.await.context("the connector ended badly")?;
+    running.await.context("the connector ended badly")??;
     stage.stop().await;
     played
 }

@@ -20,7 +20,7 @@ pub(super) struct ServeArgs {
     sandbox: bool,
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, or until a part of it dies.
 ///
 /// # Errors
 /// All problems of the settings and of what they name on this machine at once, or what kept it from starting. Where log
@@ -57,11 +57,12 @@ async fn serve(sandbox: bool, env: Env) -> anyhow::Result<ExitCode> {
         }
         None => tracing::info!(%address, endpoint = %config.scc.endpoint, "sysdig-scc listens"),
     }
-    app.run(stop).await;
+    // What died is told in the log.
+    let code = if app.run(stop).await.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if let Some(stage) = stage {
         stage.stop().await;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 async fn start(sandbox: bool, mut env: Env) -> anyhow::Result<(Option<Stage>, Config, App)> {

@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use super::auth_error::AuthError;
 use super::credentials::{Credentials, Impersonated, ServiceAccount};
 use super::exchange::{self, Granted};
+use crate::clock::Clock;
 use crate::telemetry::metrics::{TOKEN_EXPIRY, TOKEN_FETCHES};
 
 /// How long before its end a token is replaced.
@@ -49,9 +50,6 @@ impl Token {
         self.expires
     }
 }
-
-/// Reads the time; tests hand in their own.
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// Where tokens come from, with the cache. Clones share it.
 #[derive(Clone)]

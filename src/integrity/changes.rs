@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use super::changed::Change;
 use super::entry::{Audit, Check, Entry, Fact};
 use super::moment::Moment;
-use super::record::{Action, Record, STEP};
+use super::record::{FindingStep, Record, STEP};
 use crate::text;
 
 /// What a relearned baseline is called among the changes.
@@ -19,7 +19,7 @@ const BASELINE: &str = "baseline";
 impl Record {
     /// Takes in what an audit entry says, and answers what becomes of the finding about it. `fresh`: nothing was ever
     /// seen of this VM. `accepted`: when the entry was.
-    pub(super) fn asked(&mut self, entry: &Entry, fresh: bool, accepted: DateTime<Utc>) -> Option<Action> {
+    pub(super) fn asked(&mut self, entry: &Entry, fresh: bool, accepted: DateTime<Utc>) -> Option<FindingStep> {
         let check = entry.check()?;
         let before = (self.options.clone(), self.relearned.clone());
         let mut news = false;
@@ -42,7 +42,7 @@ impl Record {
 
     /// What is undone by now is told nevertheless, when that came to be known only while the entry waited. Whatever
     /// entry raised the finding tells it again, also one that switched only some of what was off on again.
-    fn tell_late(&mut self, check: Check, entry: &Entry, accepted: DateTime<Utc>) -> Option<Action> {
+    fn tell_late(&mut self, check: Check, entry: &Entry, accepted: DateTime<Utc>) -> Option<FindingStep> {
         let moment = entry.moment();
         let standing = self.checks.get(&check).filter(|standing| standing.passed > standing.failed)?;
         if self.is_bad(check) {
@@ -58,7 +58,7 @@ impl Record {
         let standing = self.checks.entry(check).or_default();
         standing.failed = standing.failed.max(Some(moment));
         standing.untold_entry = Some(moment);
-        Some(Action::Raise(check))
+        Some(FindingStep::Raise(check))
     }
 
     /// The time under which the finding about changes is raised; `None` for other checks, whose reports have times of
@@ -125,7 +125,7 @@ impl Record {
 
     /// The finding as it should be now. What changed nothing is told under the same time again: the first attempt may
     /// have died before it was delivered.
-    fn tell(&mut self, check: Check, entry: &Entry, changed: bool, fresh: bool) -> Option<Action> {
+    fn tell(&mut self, check: Check, entry: &Entry, changed: bool, fresh: bool) -> Option<FindingStep> {
         let time = match self.newest(check).map(|told| told.time) {
             Some(told) if changed => entry.time.max(told + STEP),
             Some(told) => told,
@@ -138,12 +138,12 @@ impl Record {
         if bad {
             standing.failed = moment;
             standing.untold_entry = Some(entry.moment());
-            return Some(Action::Raise(check));
+            return Some(FindingStep::Raise(check));
         }
         let told = moment.is_some_and(|moment| standing.ends(moment));
         standing.passed = moment;
         // What was known may have been lost; then there may be a finding nevertheless.
-        (fresh || standing.failed.is_some()).then_some(Action::Close { check, told })
+        (fresh || standing.failed.is_some()).then_some(FindingStep::Close { check, told })
     }
 }
 
@@ -216,17 +216,19 @@ mod tests {
             let again = step(Some(&first.record), entry);
             assert_eq!(first.record, again.record);
             if record.is_some() {
-                assert_eq!(first.actions, again.actions, "{entry:?}");
+                assert_eq!(first.finding_steps, again.finding_steps, "{entry:?}");
             }
-            let time = match first.actions.as_slice() {
-                [Action::Raise(_)] => again.record.told(check),
+            let time = match first.finding_steps.as_slice() {
+                [FindingStep::Raise(_)] => again.record.told(check),
                 _ => again.record.passed(check),
             };
             let newer = stored.as_ref().is_none_or(|(_, known, _)| time > Some(*known));
             let off = || again.record.off().into_iter().map(str::to_owned).collect();
-            match (first.actions.as_slice(), &mut stored) {
-                ([Action::Raise(_)], stored) if newer => *stored = Some((true, time.unwrap(), off())),
-                ([Action::Close { .. }], Some(open)) if newer && open.0 => *open = (false, time.unwrap(), Vec::new()),
+            match (first.finding_steps.as_slice(), &mut stored) {
+                ([FindingStep::Raise(_)], stored) if newer => *stored = Some((true, time.unwrap(), off())),
+                ([FindingStep::Close { .. }], Some(open)) if newer && open.0 => {
+                    *open = (false, time.unwrap(), Vec::new())
+                }
                 _ => {}
             }
             record = Some(again.record);
@@ -262,24 +264,28 @@ mod tests {
     fn what_was_switched_off_and_on_again_meanwhile_is_told() {
         let (off, on) = (switched(1, 0, (OFF, None, None)), switched(2, 30, (ON, ON, None)));
         let (first, second) = (off.time, on.time);
-        let raise = [Action::Raise(Check::Options)];
+        let raise = [FindingStep::Raise(Check::Options)];
         let fails = lifecycle::step(None, &off, first);
         let undone = lifecycle::step(Some(&fails.record), &on, second);
-        assert_eq!(undone.actions, [Action::Close { check: Check::Options, told: false }], "nothing stands there yet");
+        assert_eq!(
+            undone.finding_steps,
+            [FindingStep::Close { check: Check::Options, told: false }],
+            "nothing stands there yet"
+        );
         let handled_first = lifecycle::step(None, &on, second);
         for known in [undone.record, handled_first.record] {
             let mut again = lifecycle::step(Some(&known), &off, first);
-            assert_eq!((again.actions, again.record.told(Check::Options)), (raise.to_vec(), Some(off.time)));
+            assert_eq!((again.finding_steps, again.record.told(Check::Options)), (raise.to_vec(), Some(off.time)));
             assert_eq!(again.record.mark_told_unless_passed(Check::Options, off.moment()), Some(on.time));
         }
         let came_first = lifecycle::step(None, &on, first);
-        assert_eq!(lifecycle::step(Some(&came_first.record), &off, second).actions, []);
+        assert_eq!(lifecycle::step(Some(&came_first.record), &off, second).finding_steps, []);
         let monitoring = lifecycle::step(None, &switched(3, 40, (None, None, ON)), second);
         let off_still = lifecycle::step(Some(&monitoring.record), &off, first);
-        assert_eq!(off_still.actions, raise);
+        assert_eq!(off_still.finding_steps, raise);
         assert!(off_still.record.told(Check::Options) > monitoring.record.passed(Check::Options));
         let failed_off = lifecycle::step(Some(&came_first.record), &failed(1, 31, Check::Options), second);
-        assert_eq!(lifecycle::step(Some(&failed_off.record), &off, first).actions, [], "it came to nothing");
+        assert_eq!(lifecycle::step(Some(&failed_off.record), &off, first).finding_steps, [], "it came to nothing");
     }
 
     const ON: Option<bool> = Some(true);

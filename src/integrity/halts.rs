@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::entry::{Check, Entry, Fact};
 use super::moment::Moment;
-use super::record::{Action, Halted, Record};
+use super::record::{FindingStep, Halted, Record};
 
 /// How long an end that was asked for and not answered is waited for: longer than a plan goes on trying.
 const UNANSWERED: TimeDelta = TimeDelta::hours(3);
@@ -37,7 +37,7 @@ impl Record {
     }
 
     /// What we ended, when that comes to be known only now: as with a shutdown.
-    pub(crate) fn after_our_halt(&mut self) -> Option<Action> {
+    pub(crate) fn after_our_halt(&mut self) -> Option<FindingStep> {
         let end = self.halted.as_ref().filter(|halted| halted.taken)?.end();
         self.after_shutdown(end)
     }
@@ -60,7 +60,7 @@ impl Record {
     }
 
     /// A late report: the boot that is told not to have completed did, if it is this one or one before.
-    pub(super) fn after_late_report(&mut self, late: Moment) -> Option<Action> {
+    pub(super) fn after_late_report(&mut self, late: Moment) -> Option<FindingStep> {
         let failed = self.checks.get(&Check::BootIncomplete).and_then(|standing| standing.failed);
         if failed.is_some_and(|failed| is_same(late, failed)) {
             self.pass_after_all(Check::BootIncomplete, late)
@@ -79,7 +79,7 @@ impl Record {
     /// A shutdown that comes to be known only now: the boot that is told not to have completed had no time to, if it
     /// was stopped before its time was up. One that was stopped afterwards, by us or by others, did hang. So did one that
     /// we stopped because it hung: that its time was up is by our clock, and when it was stopped by Google's.
-    pub(super) fn after_shutdown(&mut self, shutdown: Moment) -> Option<Action> {
+    pub(super) fn after_shutdown(&mut self, shutdown: Moment) -> Option<FindingStep> {
         let failed = self.checks.get(&Check::BootIncomplete)?.failed?;
         let hung = |halted: &Halted| halted.check == Check::BootIncomplete && is_of(halted.end(), failed);
         let in_time = self.waited_until.is_some_and(|until| shutdown.time < until);

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use super::entry::{BootReport, Check, Entry, Fact};
 use super::learning::Learned;
 use super::moment::Moment;
-use super::record::{Action, Record};
+use super::record::{FindingStep, Record};
 
 /// What to do about the timer that watches for the late report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,8 @@ pub enum Timer {
 pub struct Step {
     /// What is known now.
     pub record: Record,
-    /// What to change.
-    pub actions: Vec<Action>,
+    /// What to change in Security Command Center.
+    pub finding_steps: Vec<FindingStep>,
     /// The timer.
     pub timer: Timer,
 }
@@ -39,7 +39,7 @@ pub struct Step {
 /// What follows from `entry`, given what is known. `None`: nothing was ever seen of this VM.
 pub fn step(known: Option<&Record>, entry: &Entry, accepted: DateTime<Utc>) -> Step {
     let mut record = known.cloned().unwrap_or_default();
-    let mut actions = Vec::new();
+    let mut finding_steps = Vec::new();
     let moment = entry.moment();
     record.see(entry, moment);
     record.see_shutdown(entry);
@@ -47,7 +47,7 @@ pub fn step(known: Option<&Record>, entry: &Entry, accepted: DateTime<Utc>) -> S
     let fresh = known.is_none();
     let failed = match &entry.fact {
         _ if entry.audit().is_some() => {
-            actions.extend(record.asked(entry, fresh, accepted));
+            finding_steps.extend(record.asked(entry, fresh, accepted));
             None
         }
         // It may be half told: then it is told, and closed.
@@ -57,7 +57,7 @@ pub fn step(known: Option<&Record>, entry: &Entry, accepted: DateTime<Utc>) -> S
         _ => entry.failed(),
     };
     if let (Some(check), Some(failed)) = (entry.check(), failed) {
-        actions.extend(match failed {
+        finding_steps.extend(match failed {
             true => record.fail(check, moment, accepted),
             false if fresh => record.pass_first_seen(check, moment),
             false => record.pass(check, moment),
@@ -67,18 +67,18 @@ pub fn step(known: Option<&Record>, entry: &Entry, accepted: DateTime<Utc>) -> S
         Fact::LateBoot(report) => {
             timer = Timer::Stop;
             // The boot went on, whatever was measured.
-            actions.extend(record.after_late_report(moment));
-            actions.extend(record.learned(report, moment, accepted));
+            finding_steps.extend(record.after_late_report(moment));
+            finding_steps.extend(record.learned(report, moment, accepted));
         }
         Fact::EarlyBoot(report) if !report.passed() && !record.went_on(moment) => timer = Timer::Start,
         Fact::BootIncomplete { minutes, .. } if failed == Some(true) => record.given(moment, *minutes),
-        Fact::Shutdown => actions.extend(record.after_shutdown(moment)),
+        Fact::Shutdown => finding_steps.extend(record.after_shutdown(moment)),
         // Our own relearn is not to blame for what somebody else's did.
-        Fact::BaselineRelearned(_) => actions.extend(record.not_ours(moment)),
+        Fact::BaselineRelearned(_) => finding_steps.extend(record.not_ours(moment)),
         _ => {}
     }
     record.hear(known, accepted);
-    Step { record, actions, timer }
+    Step { record, finding_steps, timer }
 }
 
 impl Record {
@@ -91,7 +91,7 @@ impl Record {
     }
 
     /// Compares what was learned with what was approved, in reports of later boots.
-    fn learned(&mut self, report: &BootReport, moment: Moment, accepted: DateTime<Utc>) -> Option<Action> {
+    fn learned(&mut self, report: &BootReport, moment: Moment, accepted: DateTime<Utc>) -> Option<FindingStep> {
         let learning = self.learning.as_mut()?;
         let later = moment.time > learning.boot.time && (moment.boot.is_none() || moment.boot != learning.boot.boot);
         if !later {
@@ -115,7 +115,7 @@ impl Record {
 
     /// The finding about our relearn is taken back when somebody else had the baseline relearned before the first report
     /// that gave rise to it, and the audit log told it only now. Asked again, it answers the same.
-    fn not_ours(&mut self, relearned: Moment) -> Option<Action> {
+    fn not_ours(&mut self, relearned: Moment) -> Option<FindingStep> {
         let lost = self.learning.as_ref()?.lost?;
         self.relearned_by_others(lost.time)?;
         self.pass_after_all(Check::NotApproved, relearned)
@@ -187,22 +187,22 @@ mod tests {
 
         /// Whether the entry is done: not while Security Command Center does not answer, or is waited for.
         fn handle(&mut self, entry: &Entry, accepted: DateTime<Utc>, answers: bool) -> bool {
-            let Step { mut record, actions, .. } = lifecycle::step(self.record.as_ref(), entry, accepted);
+            let Step { mut record, finding_steps, .. } = lifecycle::step(self.record.as_ref(), entry, accepted);
             self.record = Some(record.clone());
             if !answers {
-                return actions.is_empty();
+                return finding_steps.is_empty();
             }
             let mut done = true;
-            for action in actions {
-                match action {
-                    Action::Raise(check) if check == self.check => {
+            for finding_step in finding_steps {
+                match finding_step {
+                    FindingStep::Raise(check) if check == self.check => {
                         self.raise(entry.time, record.overtaken_failure(check).is_some());
                         if let Some(passed) = record.mark_told_unless_passed(check, entry.moment()) {
                             self.close(passed, true, None);
                             record.mark_told(check, entry.moment());
                         }
                     }
-                    Action::Close { check, told } if check == self.check => {
+                    FindingStep::Close { check, told } if check == self.check => {
                         done &= self.finding.is_some() || !told;
                         self.close(record.passed(check).unwrap(), told, record.overtaken_failure(check));
                     }
@@ -265,10 +265,10 @@ mod tests {
     fn a_pass_waits_for_the_finding_of_a_failure_only_when_that_is_delivered() {
         let mut world = World::of(Check::LateBoot);
         world.handle(&late(3, false), at(1), true);
-        let told = |world: &World| lifecycle::step(world.record.as_ref(), &late(4, true), at(2)).actions;
-        assert_eq!(told(&world), [Action::Close { check: Check::LateBoot, told: true }]);
+        let told = |world: &World| lifecycle::step(world.record.as_ref(), &late(4, true), at(2)).finding_steps;
+        assert_eq!(told(&world), [FindingStep::Close { check: Check::LateBoot, told: true }]);
         world.handle(&late(3, false), at(1), false);
-        assert_eq!(told(&world), [Action::Close { check: Check::LateBoot, told: false }]);
+        assert_eq!(told(&world), [FindingStep::Close { check: Check::LateBoot, told: false }]);
     }
 
     #[test]
@@ -401,12 +401,12 @@ mod tests {
         let by = Audit { principal: "bob".into(), operation: Some("theirs".into()), ..Audit::default() };
         let theirs = Entry { boot: None, ..entry(100, 0, Fact::BaselineRelearned(by)) };
         let mut blamed = step(Some(&relearnt()), &late(2, true));
-        assert!(blamed.actions.contains(&Action::Raise(Check::NotApproved)), "{:?}", blamed.actions);
+        assert!(blamed.finding_steps.contains(&FindingStep::Raise(Check::NotApproved)), "{:?}", blamed.finding_steps);
         assert_eq!(blamed.record.learned_from_others(), None);
         assert_eq!(blamed.record.mark_told_unless_passed(Check::NotApproved, late(2, true).moment()), None);
         let after = step(Some(&blamed.record), &theirs);
-        let closed = Action::Close { check: Check::NotApproved, told: true };
-        assert_eq!(after.actions, [Action::Raise(Check::Relearned), closed]);
+        let closed = FindingStep::Close { check: Check::NotApproved, told: true };
+        assert_eq!(after.finding_steps, [FindingStep::Raise(Check::Relearned), closed]);
         assert_eq!(step(Some(&after.record), &theirs), after, "the first attempt may have died");
         assert!(after.record.passed(Check::NotApproved) > Some(late(2, true).time), "or the raising would be newer");
         let told = after.record.learned_from_others().unwrap();

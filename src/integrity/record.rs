@@ -91,7 +91,7 @@ pub struct Record {
 
 /// What an entry changes in Security Command Center.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum FindingStep {
     /// Raise the finding about the entry's own check.
     Raise(Check),
     /// Close the finding about this check.
@@ -142,21 +142,21 @@ impl Record {
     }
 
     /// Ends a failure that may be dated later than what ends it.
-    pub(super) fn pass_after_all(&mut self, check: Check, moment: Moment) -> Option<Action> {
+    pub(super) fn pass_after_all(&mut self, check: Check, moment: Moment) -> Option<FindingStep> {
         let failed = self.checks.get(&check)?.failed?;
         let time = moment.time.max(failed.time + STEP);
         self.pass(check, Moment { time, ..moment })
     }
 
     /// `accepted`: when the entry that says so was.
-    pub(super) fn fail(&mut self, check: Check, moment: Moment, accepted: DateTime<Utc>) -> Option<Action> {
+    pub(super) fn fail(&mut self, check: Check, moment: Moment, accepted: DateTime<Utc>) -> Option<FindingStep> {
         let standing = self.checks.entry(check).or_default();
         let news = standing.is_news(moment, accepted);
         standing.failed = standing.failed.max(Some(moment));
         if news {
             standing.untold_entry = Some(moment);
         }
-        news.then_some(Action::Raise(check))
+        news.then_some(FindingStep::Raise(check))
     }
 
     /// Notes when word came of the passes that were not known before.
@@ -199,19 +199,19 @@ impl Record {
     }
 
     /// Closes the failure that is known, if there is one.
-    pub(super) fn pass(&mut self, check: Check, moment: Moment) -> Option<Action> {
+    pub(super) fn pass(&mut self, check: Check, moment: Moment) -> Option<FindingStep> {
         let known = self.checks.get(&check).is_some_and(|standing| standing.failed.is_some());
         self.pass_first_seen(check, moment).filter(|_| known)
     }
 
     /// Closes even without a failure that is known: of a VM that is seen for the first time, it may have been lost.
-    pub(super) fn pass_first_seen(&mut self, check: Check, moment: Moment) -> Option<Action> {
+    pub(super) fn pass_first_seen(&mut self, check: Check, moment: Moment) -> Option<FindingStep> {
         let standing = self.checks.entry(check).or_default();
         let old = standing.passed.is_some_and(|passed| passed > moment);
         let told = standing.ends(moment);
         standing.passed = standing.passed.max(Some(moment));
         let open = standing.failed.is_none_or(|failed| failed < moment);
-        (!old && open).then_some(Action::Close { check, told })
+        (!old && open).then_some(FindingStep::Close { check, told })
     }
 }
 

@@ -20,6 +20,7 @@ use super::entry::Ending;
 use super::patience::ending;
 use super::{Desk, Leased, Settlement, Store};
 use crate::causes::chain;
+use crate::clock::Clock;
 use crate::deliver::Verdict;
 use crate::event::Outcome;
 use crate::telemetry::metrics as names;
@@ -42,9 +43,6 @@ pub struct Manner {
     /// there is no next start to speak of.
     pub ephemeral: bool,
 }
-
-/// The time, as an argument: the system's, or a test's.
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// Longer than any attempt: a row that is not settled by then is taken by the next lease.
 const LEASE: Duration = Duration::from_secs(3600);
@@ -136,7 +134,8 @@ impl Worker {
             hands.spawn(self.hand(Arc::clone(&desk), settled.clone(), stop.clone()));
         }
         drop(settled);
-        while !stop.is_cancelled() {
+        // Without its clerk it would deliver the same events again and again: who started it hears that it ended.
+        while !stop.is_cancelled() && !clerk.is_finished() {
             let gathered = tokio::time::sleep(GATHER);
             let more = self.fill(&desk).await;
             tokio::select! {
@@ -343,8 +342,56 @@ fn tell_failures(Sum { key, count, last }: &Sum<&'static str>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::entry::Content;
+    use super::super::{Accepted, NewEntry, Stats, StoreError};
     use super::*;
-    use crate::outbox::Content;
+
+    fn row(id: i64) -> Leased {
+        Leased {
+            id,
+            key: "k".into(),
+            urgency: 1,
+            event: Content::Written(Vec::new()),
+            bytes: 1,
+            attempts: 0,
+            due: DateTime::UNIX_EPOCH,
+            failing_since: None,
+            accepted: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    /// A store with one row, whose settling panics.
+    #[derive(Debug)]
+    struct Unsettled;
+
+    impl Store for Unsettled {
+        fn accept(&self, _: Vec<NewEntry>, _: u64, _: DateTime<Utc>) -> BoxFuture<'_, Result<Accepted, StoreError>> {
+            Box::pin(async { Err(StoreError::Closed) })
+        }
+        fn fill(&self, desk: &Arc<Desk>, _: DateTime<Utc>, _: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {
+            desk.put(vec![row(1)]);
+            Box::pin(async { Ok(false) })
+        }
+        fn settle(&self, _: Vec<Settlement>, _: DateTime<Utc>) -> BoxFuture<'_, Result<(), StoreError>> {
+            Box::pin(async { panic!("a defect") })
+        }
+        fn stats(&self, _: DateTime<Utc>) -> BoxFuture<'_, Result<Stats, StoreError>> {
+            Box::pin(async { Err(StoreError::Closed) })
+        }
+        fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+            Box::pin(async { Err(StoreError::Closed) })
+        }
+    }
+
+    /// Everything is done at once.
+    #[derive(Debug)]
+    struct Done;
+
+    impl Handler for Done {
+        fn handle<'a>(&'a self, _: &'a Leased, _: DateTime<Utc>) -> BoxFuture<'a, Attempt> {
+            Box::pin(async { Attempt::Done { outcome: Outcome::Delivered, note: None } })
+        }
+    }
 
     /// Never ends.
     #[derive(Debug)]
@@ -358,23 +405,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_attempt_that_hangs_gives_its_row_back_and_says_so() {
-        let now = DateTime::UNIX_EPOCH;
-        let (event, failing_since) = (Content::Written(Vec::new()), None);
-        let row = Leased {
-            id: 7,
-            key: "k".into(),
-            urgency: 1,
-            event,
-            bytes: 0,
-            attempts: 0,
-            due: now,
-            failing_since,
-            accepted: now,
-        };
         let manner = Manner { concurrency: 1, give_up_after: Duration::from_secs(60), ephemeral: false };
         let (clock, failures): (Clock, _) = (Arc::new(|| DateTime::UNIX_EPOCH), Failures::new(TELL_EVERY, KINDS));
-        let Settlement { id, ending } = attempt(&Hangs, &row, &manner, &clock, &failures).await;
+        let Settlement { id, ending } = attempt(&Hangs, &row(7), &manner, &clock, &failures).await;
         let reason = "the attempt did not end within 30 minutes; it is made again".to_owned();
         assert_eq!((id, ending), (7, Ending::Release { reason: Some(reason), at: None }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_its_clerk_a_worker_does_not_go_on() {
+        let manner = Manner { concurrency: 1, give_up_after: Duration::from_secs(60), ephemeral: false };
+        let worker = Worker::new(Arc::new(Unsettled), Arc::new(Done), manner, Arc::new(Utc::now));
+        let running = tokio::spawn(worker.run(CancellationToken::new()));
+        assert!(tokio::time::timeout(Duration::from_secs(60), running).await.is_ok(), "it ends by itself");
     }
 }

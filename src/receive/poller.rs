@@ -25,7 +25,7 @@ use super::Receipt;
 use crate::calls::pause_or_asked;
 use crate::causes::chain;
 use crate::config::sysdig::PollConfig;
-use crate::state::lease::{self, Claim, Lease};
+use crate::state::lease::{self, Claim};
 use crate::state::{Expected, Store, Version, body_of};
 use crate::sysdig::{Client, SysdigError, Window};
 use crate::telemetry::metrics::{POLL_LOST, POLL_WINDOWS};
@@ -325,21 +325,19 @@ impl Poller {
 impl Bookmark {
     /// Takes or renews the lease.
     async fn hold(&self, now: DateTime<Utc>) -> Result<bool, PollError> {
-        Ok(self.lease(now).await?.is_some())
+        let claim = Claim { name: &self.lease(), holder: &self.replica, ttl: self.lasting };
+        Ok(lease::take(self.state.as_ref(), &claim, now).await?.is_some())
     }
 
-    async fn lease(&self, now: DateTime<Utc>) -> Result<Option<Lease>, PollError> {
-        let name = format!("{KIND}-{}", self.key);
-        let claim = Claim { name: &name, holder: &self.replica, ttl: self.lasting };
-        Ok(lease::take(self.state.as_ref(), &claim, now).await?)
+    /// The lease's name.
+    fn lease(&self) -> String {
+        format!("{KIND}-{}", self.key)
     }
 
-    /// Gives the lease back, if it is ours.
+    /// Gives the lease back, if it is ours. What was broken off while it took the lease comes too late after this.
     async fn release(&self, now: DateTime<Utc>) -> Result<(), PollError> {
-        match self.lease(now).await? {
-            Some(lease) => Ok(lease::release(self.state.as_ref(), &lease, now).await?),
-            None => Ok(()),
-        }
+        self.hold(now).await?;
+        Ok(lease::release(self.state.as_ref(), &self.lease(), &self.replica, now).await?)
     }
 
     /// The watermark; a first one is written at `first`, so that a first window that fails begins there again.

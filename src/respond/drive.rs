@@ -202,7 +202,7 @@ impl<'a> Driver<'a> {
     /// What the report calls for by what the baselines say now.
     pub(super) async fn decision(&mut self, instance: &Instance) -> Step<Decision> {
         let facts = VmFacts { name: Some(&instance.name), labels: Some(&instance.labels), accepted: None };
-        let assessment = self.responder.assess(&self.plan().report, facts, self.now()).await?;
+        let assessment = self.responder.tracker.assess(&self.plan().report, facts, self.now()).await?;
         let decision = decide(&self.responder.rules, &self.plan().report, &assessment);
         self.held.plan.judgement = Some(assessment.judgement);
         Ok(decision)

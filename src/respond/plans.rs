@@ -141,9 +141,8 @@ impl Plans {
 
     /// Leaves an open plan alone until `due`.
     pub async fn later(&self, key: &str, due: DateTime<Utc>) -> Result<(), StateError> {
-        let Some(document) = self.store.read(OPEN, key).await? else { return Ok(()) };
-        let open = Open { due, ..document.parse(OPEN)? };
-        there(self.store.write(OPEN, key, &body_of(OPEN, key, &open)?, Expected::Version(document.version)).await)
+        let later = |stored: Option<Open>| (stored.map(|open| Open { due, ..open }), ());
+        state::update(&*self.store, OPEN, key, later).await
     }
 
     /// Removes a pointer whose plan was never written, if it is older than `before`. Answers whether it is gone. The
@@ -197,23 +196,18 @@ impl Plans {
 
     /// What was taken of the caps.
     pub async fn caps(&self, dry_run: bool) -> Result<Caps, StateError> {
-        Ok(self.caps_at(caps_key(dry_run)).await?.0)
+        let stored = self.store.read(CAPS, caps_key(dry_run)).await?;
+        Ok(stored.map(|stored| stored.parse(CAPS)).transpose()?.unwrap_or_default())
     }
 
     /// Sets the counts back.
     pub async fn reset_caps(&self, dry_run: bool, who: &str, now: DateTime<Utc>) -> Result<Caps, StateError> {
-        let key = caps_key(dry_run);
-        let (mut caps, expected) = self.caps_at(key).await?;
-        caps.reset(who, now);
-        self.store.write(CAPS, key, &body_of(CAPS, key, &caps)?, expected).await?;
-        Ok(caps)
-    }
-
-    async fn caps_at(&self, key: &str) -> Result<(Caps, Expected), StateError> {
-        Ok(match self.store.read(CAPS, key).await? {
-            None => (Caps::default(), Expected::Absent),
-            Some(document) => (document.parse(CAPS)?, Expected::Version(document.version)),
-        })
+        let reset = |stored: Option<Caps>| {
+            let mut caps = stored.unwrap_or_default();
+            caps.reset(who, now);
+            (Some(caps.clone()), caps)
+        };
+        state::update(&*self.store, CAPS, caps_key(dry_run), reset).await
     }
 }
 

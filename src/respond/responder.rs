@@ -3,22 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
 use super::hands::Hands;
 use super::plans::Plans;
+use crate::clock::Clock;
 use crate::config::acting::{ActingConfig, Mode};
 use crate::integrity::Entry;
 use crate::plan::Plan;
-use crate::plan::rules::Assessment;
 use crate::receive::Intake;
 use crate::state::StateError;
 use crate::telemetry::metrics as names;
-use crate::track::{Tracker, VmFacts};
-
-/// Reads the time; tests hand in their own.
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+use crate::track::Tracker;
 
 /// Drives plans. Clones share everything.
 #[derive(Clone)]
@@ -46,18 +42,6 @@ pub struct Responder {
 impl std::fmt::Debug for Responder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Responder").field("rules", &self.rules).field("holder", &self.holder).finish_non_exhaustive()
-    }
-}
-
-impl Responder {
-    /// What the baselines say of a report now, read without a cache.
-    pub(super) async fn assess(
-        &self,
-        report: &Entry,
-        facts: VmFacts<'_>,
-        now: DateTime<Utc>,
-    ) -> Result<Assessment, StateError> {
-        self.tracker.assess(report, facts, now).await
     }
 }
 

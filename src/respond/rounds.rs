@@ -1,12 +1,11 @@
 //! The loop that drives open plans to their end: several VMs at once, one plan of a VM at a time, under a lease, so that
 //! replicas do not work on the same VM. It runs beside the path: no request and no delivery ever waits for it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::Mutex;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -65,9 +64,10 @@ impl Responder {
 
     /// Drives plans until `stop` is cancelled; then gives back what is under way, for the next to go on with.
     pub async fn run(self, stop: CancellationToken) {
-        let mut busy: BTreeSet<String> = BTreeSet::new();
+        // Which VM each task works on, also when a panic ends it.
+        let mut busy: HashMap<task::Id, String> = HashMap::new();
         let mut queue: VecDeque<(String, Vec<String>)> = VecDeque::new();
-        let mut working: JoinSet<(String, Left)> = JoinSet::new();
+        let mut working: JoinSet<Left> = JoinSet::new();
         let mut next = Instant::now();
         let every = if self.rules.mode == Mode::Report { SELDOM } else { EVERY };
         while !stop.is_cancelled() {
@@ -75,7 +75,8 @@ impl Responder {
                 next = Instant::now() + every;
                 match self.due().await {
                     Ok((due, soonest)) => {
-                        queue = due.into_iter().filter(|(vm, _)| !busy.contains(vm)).collect();
+                        let is_free = |vm: &String| !busy.values().any(|taken| taken == vm);
+                        queue = due.into_iter().filter(|(vm, _)| is_free(vm)).collect();
                         next = next.min(Instant::now() + soonest.unwrap_or(every));
                     }
                     Err(error) => tracing::warn!(error = chain(&error), "open plans could not be looked at"),
@@ -84,26 +85,23 @@ impl Responder {
             while working.len() < AT_ONCE
                 && let Some((vm, keys)) = queue.pop_front()
             {
-                busy.insert(vm.clone());
-                let (responder, stop) = (self.clone(), stop.clone());
-                working.spawn(async move {
-                    let left = responder.vm(&vm, keys, &stop).await;
-                    (vm, left)
-                });
+                let (responder, worked_on, stop) = (self.clone(), vm.clone(), stop.clone());
+                let work = working.spawn(async move { responder.vm(&worked_on, keys, &stop).await });
+                busy.insert(work.id(), vm);
             }
             tokio::select! {
-                Some(done) = working.join_next() => match done {
-                    Ok((vm, left)) => {
-                        busy.remove(&vm);
-                        let wait = if let Left::Wait(wait) = left { wait } else { Duration::ZERO };
-                        next = next.min(Instant::now() + wait);
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "work on a VM broke off; it is taken up again");
-                        // Which VM it was is not told: all that are not running are free again.
-                        busy.clear();
-                    }
-                },
+                Some(done) = working.join_next_with_id() => {
+                    let vm = busy.remove(&done.as_ref().map_or_else(JoinError::id, |(task, _)| *task));
+                    let wait = match done {
+                        Ok((_, Left::LookAtOnce)) => Duration::ZERO,
+                        Ok((_, Left::Wait(wait))) => wait,
+                        Err(error) => {
+                            tracing::error!(vm, %error, "work on a VM broke off; it is taken up again");
+                            EVERY
+                        }
+                    };
+                    next = next.min(Instant::now() + wait);
+                }
                 () = self.bell.notified() => next = Instant::now(),
                 () = tokio::time::sleep_until(next), if queue.is_empty() => {}
                 () = stop.cancelled() => {}
@@ -133,7 +131,7 @@ impl Responder {
         let name = format!("respond/{vm}");
         let claim = lease::Claim { name: &name, holder: &self.holder, ttl: LEASE };
         let lease = match lease::take(self.plans.store(), &claim, (self.clock)()).await {
-            Ok(Some(lease)) => Mutex::new(lease),
+            Ok(Some(lease)) => lease,
             Ok(None) => return Left::Wait(SOON),
             Err(error) => {
                 tracing::warn!(vm, error = chain(&error), "the lease for a VM cannot be had; its plans wait");
@@ -142,23 +140,21 @@ impl Responder {
         };
         let left = tokio::select! {
             left = self.all_of(&keys) => left,
-            () = self.hold(&lease) => Left::Wait(SOON),
+            () = self.hold(lease) => Left::Wait(SOON),
             () = stop.cancelled() => Left::Wait(SOON),
         };
-        let lease = lease.into_inner();
-        if let Err(error) = lease::release(self.plans.store(), &lease, (self.clock)()).await {
+        if let Err(error) = lease::release(self.plans.store(), &name, &self.holder, (self.clock)()).await {
             tracing::debug!(vm, error = chain(&error), "a lease was not given back; it runs out");
         }
         left
     }
 
     /// Renews the lease until it is lost.
-    async fn hold(&self, lease: &Mutex<Lease>) {
+    async fn hold(&self, mut lease: Lease) {
         loop {
             tokio::time::sleep(RENEW).await;
-            let mut lease = lease.lock().await;
             match lease::renew(self.plans.store(), &lease, LEASE, (self.clock)()).await {
-                Ok(Some(renewed)) => *lease = renewed,
+                Ok(Some(renewed)) => lease = renewed,
                 Ok(None) => return,
                 Err(error) if lease.until <= (self.clock)() => {
                     tracing::warn!(lease = lease.name, error = chain(&error), "a lease could not be renewed in time");

@@ -169,18 +169,10 @@ pub trait Store: Send + Sync + fmt::Debug {
 ///
 /// # Errors
 /// When a file cannot be opened; a Firestore database is not asked yet.
-pub async fn open(config: &StateConfig, tokens: &TokenSource) -> Result<Arc<dyn Store>, StateError> {
-    open_blocking(config, tokens)
-}
-
-/// The same for callers that build before they run.
-///
-/// # Errors
-/// As [`open`].
-pub fn open_blocking(config: &StateConfig, tokens: &TokenSource) -> Result<Arc<dyn Store>, StateError> {
+pub fn open(config: &StateConfig, tokens: &TokenSource) -> Result<Arc<dyn Store>, StateError> {
     Ok(match &config.url {
-        StateUrl::Sqlite(path) => Arc::new(sqlite::SqliteStore::open_blocking(path)?),
-        StateUrl::Memory => Arc::new(sqlite::SqliteStore::in_memory_blocking()?),
+        StateUrl::Sqlite(path) => Arc::new(sqlite::SqliteStore::open(path)?),
+        StateUrl::Memory => Arc::new(sqlite::SqliteStore::in_memory()?),
         StateUrl::Firestore { project, database } => {
             let place = Database { project: project.clone(), id: database.clone(), base: config.firestore_base() };
             Arc::new(firestore::FirestoreStore::new(&place, config.firestore_tokens(tokens))?)

@@ -53,19 +53,11 @@ struct Health {
 
 impl SqliteStore {
     /// Opens the file, creating it (readable by its owner only) and its folder when they are missing. A damaged one is
-    /// opened too, for what needs no state goes on without it: it refuses every use.
+    /// opened too, for what needs no state goes on without it: it refuses every use. Opening takes milliseconds, so it blocks.
     ///
     /// # Errors
     /// When the file cannot be used, is no database, or was written by a newer program.
-    pub async fn open(path: &Path) -> Result<Self, StateError> {
-        Self::open_blocking(path)
-    }
-
-    /// The same outside of a runtime. Opening takes milliseconds, so it may also be called inside of one.
-    ///
-    /// # Errors
-    /// As [`SqliteStore::open`].
-    pub fn open_blocking(path: &Path) -> Result<Self, StateError> {
+    pub fn open(path: &Path) -> Result<Self, StateError> {
         let place = path.display().to_string();
         let (connection, damage) = connect(path).map_err(|trouble| trouble.named(&place).counted())?;
         let file = Some((Arc::from(path), files::standing(path)));
@@ -77,12 +69,7 @@ impl SqliteStore {
     }
 
     /// A store that lives and dies with the process.
-    pub async fn in_memory() -> Result<Self, StateError> {
-        Self::in_memory_blocking()
-    }
-
-    /// The same outside of a runtime.
-    pub fn in_memory_blocking() -> Result<Self, StateError> {
+    pub fn in_memory() -> Result<Self, StateError> {
         let place = "in memory";
         let opened = Connection::open_in_memory().map_err(Trouble::Sql).and_then(|mut connection| {
             prepare(&mut connection)?;
@@ -452,20 +439,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/state.db");
         let body: Body = serde_json::from_value(serde_json::json!({"n": 18_446_744_073_709_551_615_u64})).unwrap();
-        let store = SqliteStore::open(&path).await.unwrap();
+        let store = SqliteStore::open(&path).unwrap();
         store.write("k", "x", &body, Expected::Absent).await.unwrap();
         for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
             let file = file.unwrap();
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
         }
         drop(store);
-        let again = SqliteStore::open(&path).await.unwrap();
+        let again = SqliteStore::open(&path).unwrap();
         assert_eq!(again.read("k", "x").await.unwrap().unwrap().body, body);
     }
 
     #[tokio::test]
     async fn several_changes_are_made_each_for_itself() {
-        let store = SqliteStore::in_memory().await.unwrap();
+        let store = SqliteStore::in_memory().unwrap();
         let change = |key: &str, body: Option<Body>, expected| Change { key: key.to_owned(), body, expected };
         let body = || Some(Body::new());
         let first = vec![
@@ -485,7 +472,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
-        let error = SqliteStore::open(&path).await.unwrap_err();
+        let error = SqliteStore::open(&path).unwrap_err();
         assert_eq!(error.label(), "refused");
         assert!(std::error::Error::source(&error).unwrap().to_string().contains("schema is 7"));
     }
@@ -495,7 +482,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
         std::fs::write(&path, "certainly no database, but long enough to have a header of sixteen bytes").unwrap();
-        let error = SqliteStore::open(&path).await.unwrap_err();
+        let error = SqliteStore::open(&path).unwrap_err();
         assert_eq!(error.label(), "damaged");
         assert!(!error.is_transient());
     }
@@ -504,7 +491,7 @@ mod tests {
     async fn a_damaged_file_is_opened_and_refuses_every_use() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        let store = SqliteStore::open(&path).await.unwrap();
+        let store = SqliteStore::open(&path).unwrap();
         let body: Body = serde_json::from_value(serde_json::json!({"text": "x".repeat(3_000)})).unwrap();
         for key in ["a", "b", "c", "d"] {
             store.write("k", key, &body, Expected::Absent).await.unwrap();
@@ -523,14 +510,14 @@ mod tests {
 
         // Found at the start, whether or not what is asked for lies there.
         damage(good.len() - 4_096);
-        let store = SqliteStore::open(&path).await.unwrap();
+        let store = SqliteStore::open(&path).unwrap();
         assert_eq!(store.ping().await.unwrap_err().label(), "damaged");
         assert_eq!(store.write("k", "new", &body, Expected::Any).await.unwrap_err().label(), "damaged");
         drop(store);
 
         // Found in use: from then on nothing passes, not even what could.
         std::fs::write(&path, &good).unwrap();
-        let store = SqliteStore::open(&path).await.unwrap();
+        let store = SqliteStore::open(&path).unwrap();
         store.ping().await.unwrap();
         damage(4_096);
         // Another process's write makes this one read the file anew.

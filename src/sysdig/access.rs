@@ -11,12 +11,19 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::error::SysdigError;
+use crate::calls::{self, BodyError};
 
 /// Where IBM Cloud exchanges API keys for tokens.
 pub const IBM_IAM_URL: &str = "https://iam.cloud.ibm.com/identity/token";
 
 /// So many exchanged tokens are looked for in answers: calls that began with the one before may still be under way.
 const TOKENS_HIDDEN: usize = 3;
+
+/// What the exchange is called in errors.
+const EXCHANGE: &str = "IAM's token exchange";
+
+/// Tokens are a few kilobytes at most.
+const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// A token is renewed this long before it ends.
 const RENEW_BEFORE: Duration = Duration::from_secs(120);
@@ -159,13 +166,13 @@ async fn exchange(http: &reqwest::Client, iam: &Url, api_key: &SecretString) -> 
         .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(reqwest::header::ACCEPT, "application/json")
         .body(form);
-    let answer = request.send().await.map_err(|source| SysdigError::transport("IAM's token exchange", source))?;
+    let answer = request.send().await.map_err(|source| SysdigError::transport(EXCHANGE, source))?;
     let status = answer.status();
     if !status.is_success() {
         return Err(if status.is_server_error() || status.as_u16() == 429 {
             SysdigError::Status {
                 status: status.as_u16(),
-                call: "IAM's token exchange",
+                call: EXCHANGE,
                 message: "the token exchange is not answering".into(),
                 retry_after: None,
             }
@@ -175,6 +182,11 @@ async fn exchange(http: &reqwest::Client, iam: &Url, api_key: &SecretString) -> 
             }
         });
     }
+    let body = calls::body(answer, LARGEST_ANSWER).await.map_err(|error| match error {
+        BodyError::Broken(source) => SysdigError::transport(EXCHANGE, source),
+        BodyError::TooLarge => SysdigError::TooLarge { call: EXCHANGE, limit: LARGEST_ANSWER },
+    })?;
     // The body is not quoted in an error: it may hold the token.
-    answer.json().await.map_err(|_| SysdigError::Identity { message: "IAM's answer holds no access_token".into() })
+    serde_json::from_slice(&body)
+        .map_err(|_| SysdigError::Identity { message: "IAM's answer holds no access_token".into() })
 }

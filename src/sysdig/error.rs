@@ -127,11 +127,6 @@ impl SysdigError {
         self.status() == Some(429)
     }
 
-    /// Whether the token is wrong or may not do this.
-    pub fn is_permission(&self) -> bool {
-        matches!(self.status(), Some(401 | 403)) || matches!(self, Self::Identity { .. })
-    }
-
     /// Whether the path or thing does not exist there.
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(404)
@@ -295,8 +290,9 @@ mod tests {
         for (status, again) in [(405, false), (415, false), (501, true), (429, true), (503, true)] {
             assert_eq!(of(status).remedy() == "try again later", again, "{status}: {}", of(status).remedy());
         }
-        assert!(of(401).is_permission() && of(403).is_permission() && !of(404).is_permission());
-        assert_eq!(of(429).label(), "rate_limit");
+        for (status, label) in [(401, "permission"), (403, "permission"), (404, "refused"), (429, "rate_limit")] {
+            assert_eq!(of(status).label(), label);
+        }
         for (call, remedy) in [
             ("the events feed", "policy-events.read"),
             ("the making of the notification channel", "notification channels"),

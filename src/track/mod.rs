@@ -23,7 +23,7 @@ use crate::integrity::lifecycle::{Step, Timer, step};
 use crate::integrity::matching::{judge, may_be_known};
 use crate::integrity::measurement::{Measurements, Slot};
 use crate::integrity::moment::Moment;
-use crate::integrity::record::{Action, Halted, Record};
+use crate::integrity::record::{FindingStep, Halted, Record};
 use crate::integrity::words::boot_report;
 use crate::plan::rules::{Assessment, decide};
 use crate::plan::{Plan, Under};
@@ -101,17 +101,17 @@ impl Tracker {
             return Ok((self.answered(answered, now).await?, None));
         }
         let step = self.advance(entry, facts.accepted.unwrap_or(now), now).await?;
-        if step.actions.is_empty() {
+        if step.finding_steps.is_empty() {
             return Ok((Followed::Nothing(why_nothing(entry, &step.record)), None));
         }
         let (mut changes, mut plan) = (Vec::new(), None);
-        for action in &step.actions {
-            match *action {
-                Action::Close { check, told } => {
+        for finding_step in &step.finding_steps {
+            match *finding_step {
+                FindingStep::Close { check, told } => {
                     let time = step.record.passed(check).unwrap_or(entry.time);
                     changes.push(closing(&step.record, &entry.vm, check, time, told));
                 }
-                Action::Raise(check) => {
+                FindingStep::Raise(check) => {
                     let (raised, planned) = self.raising(entry, check, &step.record, facts, now).await?;
                     changes.extend(raised);
                     plan = planned.or(plan);
@@ -224,8 +224,8 @@ impl Tracker {
     async fn answered(&self, answered: &Answered, now: DateTime<Utc>) -> Result<Followed, StateError> {
         let report = &answered.report;
         let Some(check) = report.check() else { return Ok(Followed::Nothing("The report has no finding.")) };
-        let mut changes: Vec<FindingChange> = self.closed_by_our_halt(&report.vm).await?.into_iter().collect();
-        let record = self.record(&report.vm).await?.unwrap_or_default();
+        let (closed, record) = self.closed_by_our_halt(&report.vm).await?;
+        let mut changes: Vec<FindingChange> = closed.into_iter().collect();
         let moment = report.moment();
         if record.checks.get(&check).and_then(|standing| standing.failed).is_some_and(|failed| failed > moment) {
             let nothing = Followed::Nothing("The finding is about a newer report by now.");
@@ -245,16 +245,17 @@ impl Tracker {
         Ok(Followed::Changes(changes))
     }
 
-    /// A boot that we ended in time may have been told not to have completed before that came to be known.
-    async fn closed_by_our_halt(&self, vm: &Vm) -> Result<Option<FindingChange>, StateError> {
-        let mut record = self.record(vm).await?.unwrap_or_default();
-        let Some(Action::Close { check, told }) = record.after_our_halt() else { return Ok(None) };
-        let Some(time) = record.passed(check) else { return Ok(None) };
-        self.change(vm, |record| {
-            record.after_our_halt();
-        })
-        .await?;
-        Ok(Some(closing(&record, vm, check, time, told)))
+    /// A boot that we ended in time may have been told not to have completed before that came to be known. Beside what
+    /// closes its finding, what is known of the VM.
+    async fn closed_by_our_halt(&self, vm: &Vm) -> Result<(Option<FindingChange>, Record), StateError> {
+        let closed = |record: &mut Record| {
+            let close = record.after_our_halt().and_then(|finding_step| match finding_step {
+                FindingStep::Close { check, told } => Some(closing(record, vm, check, record.passed(check)?, told)),
+                FindingStep::Raise(_) => None,
+            });
+            (close, record.clone())
+        };
+        self.change_with(vm, closed).await
     }
 
     /// `over`: when the check passed, if it has since. Then nothing is done, and nobody need ask Compute Engine.
@@ -396,12 +397,13 @@ impl Tracker {
         self.change_with(vm, change).await
     }
 
-    /// The same, with what the change answers.
+    /// The same, with what the change answers. Of a VM of which nothing is known, nothing is written down that says as much.
     async fn change_with<T>(&self, vm: &Vm, change: impl Fn(&mut Record) -> T) -> Result<T, StateError> {
         let changed = |stored: Option<Record>| {
+            let known = stored.is_some();
             let mut record = stored.unwrap_or_default();
             let answer = change(&mut record);
-            (Some(record), answer)
+            (Some(record).filter(|record| known || *record != Record::default()), answer)
         };
         state::update(&*self.store, KIND, &vm.key(), changed).await
     }

@@ -64,7 +64,7 @@ pub async fn acting(compute: &ComputeWorld, action: &str, extra: &[(&str, &str)]
 /// The world's state store.
 pub async fn store(world: &World) -> Arc<dyn Store> {
     let config = StateConfig::read(&mut Env::from_pairs(world.settings(&[]))).unwrap();
-    state::open(&config, &TokenSource::none()).await.unwrap()
+    state::open(&config, &TokenSource::none()).unwrap()
 }
 
 /// Approves what this report measured.

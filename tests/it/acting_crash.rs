@@ -1,10 +1,12 @@
 //! Plans that are interrupted: between the journal and the call, between the call and its answer, while its operation
 //! runs, and before the answer is taken in. Whatever happens is done once.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use sysdig_scc::config::acting::{ActingConfig, Mode};
 use sysdig_scc::google::TokenSource;
@@ -15,17 +17,19 @@ use sysdig_scc::integrity::{Entry, Reading, read};
 use sysdig_scc::outbox::{Sqlite, Store as _};
 use sysdig_scc::plan::Plan;
 use sysdig_scc::receive::Intake;
+use sysdig_scc::respond;
 use sysdig_scc::respond::hands::Hands;
 use sysdig_scc::respond::plans::Plans;
 use sysdig_scc::respond::responder::Responder;
 use sysdig_scc::state::sqlite::SqliteStore;
-use sysdig_scc::state::{Expected, StateError, Store, body_of};
+use sysdig_scc::state::{Document, Expected, StateError, Store, body_of};
 use sysdig_scc::track::baselines::Baselines;
 use sysdig_scc::track::{Tracker, VmFacts};
+use tokio_util::sync::CancellationToken;
 
-use crate::acting::{PROJECT, ZONE, approve, compute, late};
+use crate::acting::{ID, PROJECT, STARTED, ZONE, approve, compute, late};
 use crate::fakes::compute::refused;
-use crate::fakes::compute_world::{ComputeWorld, Fault};
+use crate::fakes::compute_world::{ComputeWorld, Fault, shielded_vm};
 use crate::fakes::loopback::Answer;
 use crate::fakes::state::{Trouble, Troubled};
 
@@ -50,7 +54,7 @@ impl Bench {
             sysdig_scc::outbox::sqlite::Keep { closed_for: Duration::from_secs(3600), bytes: u64::MAX },
         )
         .unwrap();
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.path().join("state.db")).await.unwrap());
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
         let now = "2026-11-20T10:12:00Z".parse().unwrap();
         Self {
             compute: compute(),
@@ -416,6 +420,56 @@ struct Unlistable;
 impl Trouble for Unlistable {
     fn list(&self) -> Result<(), StateError> {
         Err(StateError::Unavailable { place: "here".into(), after: None, source: "gone".into() })
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_the_work_on_one_vm_frees_that_vm_alone() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    let (id, mut second) = (ID + 1, late(4));
+    second["resource"]["labels"]["instance_id"] = json!(id.to_string());
+    bench.compute.world().instances.push(shielded_vm(PROJECT, ZONE, "web-2", id, STARTED));
+    bench.plan(&late(3)).await;
+    bench.plan(&second).await;
+    let plans = Plans::new(Arc::clone(&bench.store));
+    let keys: Vec<_> = plans.open(bench.now()).await.unwrap().into_iter().map(|(key, _)| key).collect();
+    let trouble = Panics { hangs: keys[0].clone(), reads: Mutex::default() };
+    let troubled = Arc::new(Troubled(Arc::clone(&bench.store), trouble));
+    let responder = Responder { plans: Plans::new(troubled.clone()), ..bench.process() };
+    let (bell, stop) = (Arc::clone(&responder.bell), CancellationToken::new());
+    let running = tokio::spawn(responder.run(stop.clone()));
+    // It is taken up again while the other is still being worked on.
+    while plans.read(&keys[1]).await.unwrap().unwrap().plan.answer.is_none() {
+        bell.notify_one();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(troubled.1.reads.lock().unwrap()[&keys[0]], 1, "nobody else works on it");
+    stop.cancel();
+    running.await.unwrap();
+}
+
+/// The work on one plan hangs; that on the other panics once.
+#[derive(Debug)]
+struct Panics {
+    hangs: String,
+    reads: Mutex<BTreeMap<String, usize>>,
+}
+
+impl Trouble for Panics {
+    fn after_read<'a>(&'a self, kind: &'a str, found: Option<&'a Document>) -> BoxFuture<'a, ()> {
+        let Some(plan) = found.filter(|_| kind == respond::plans::KIND) else {
+            return Box::pin(std::future::ready(()));
+        };
+        let mut reads = self.reads.lock().unwrap();
+        let count = reads.entry(plan.key.clone()).or_default();
+        *count += 1;
+        let (first, hangs) = (*count == 1, plan.key == self.hangs);
+        Box::pin(async move {
+            match hangs {
+                true => std::future::pending().await,
+                false => assert!(!first, "a defect"),
+            }
+        })
     }
 }
 

@@ -1,19 +1,26 @@
 //! What the finding says in the end: whichever replica was faster, and whatever was known when it was raised.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use chrono::{TimeDelta, Utc};
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use sysdig_scc::config::acting::Mode;
 use sysdig_scc::finding::FindingChange;
 use sysdig_scc::integrity::Fact;
+use sysdig_scc::integrity::entry::Check;
+use sysdig_scc::integrity::record::Standing;
+use sysdig_scc::respond::plans::{Open, Plans};
+use sysdig_scc::state::{Body, Document, Expected, Store, body_of};
 use sysdig_scc::track::baselines::Baselines;
-use sysdig_scc::track::{Followed, VmFacts};
+use sysdig_scc::track::{self, Followed, Tracker, VmFacts};
 
-use crate::acting::{LATE, acting, answered, approve, compute, finding, is, late, store};
+use crate::acting::{LATE, acting, answered, approve, compute, early, finding, is, late, store};
 use crate::acting_crash::{Bench, ended, entry, rules};
 use crate::fakes::compute_world::{ComputeWorld, Fault};
 use crate::fakes::loopback::Answer;
+use crate::fakes::state::{Trouble, Troubled};
 use crate::pubsub::push_entry;
 use crate::world::World;
 
@@ -172,4 +179,82 @@ async fn a_boot_that_was_learned_in_the_approved_ones_place_is_said_to_be() {
     let told = lost["description"].as_str().unwrap();
     assert!(told.contains("What this boot measured differs from that in PCR_4 (SHA1)."), "{told}");
     assert!(told.contains("before the relearn") && !told.contains("no effect"), "{told}");
+}
+
+/// Somebody else writes a fact of this kind once, between the read of it and what is made of that.
+#[derive(Debug)]
+struct Faster {
+    store: Arc<dyn Store>,
+    kind: &'static str,
+    writes: Mutex<Option<Body>>,
+}
+
+impl Trouble for Faster {
+    fn after_read<'a>(&'a self, kind: &'a str, found: Option<&'a Document>) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let key = found.filter(|_| kind == self.kind).map(|found| &found.key);
+            let body = key.and_then(|_| self.writes.lock().unwrap().take());
+            if let (Some(key), Some(body)) = (key, body) {
+                self.store.write(kind, key, &body, Expected::Any).await.unwrap();
+            }
+        })
+    }
+}
+
+impl Faster {
+    fn than(store: &Arc<dyn Store>, kind: &'static str, writes: Body) -> Arc<dyn Store> {
+        let faster = Self { store: Arc::clone(store), kind, writes: Mutex::new(Some(writes)) };
+        Arc::new(Troubled(Arc::clone(store), faster))
+    }
+}
+
+/// The next boot did not complete either, and its finding is the same one.
+#[tokio::test]
+async fn what_we_ended_closes_nothing_that_is_about_a_newer_boot_by_then() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&early(3)).await;
+    bench.later(900);
+    let told = bench.tracker().overdue(bench.now()).await.unwrap().remove(0);
+    bench.tracker().follow(&told, VmFacts::default(), bench.now()).await.unwrap();
+    bench.compute.world().asked = Some("2026-11-20T02:12:00.000-08:00".to_owned());
+    bench.process().step().await.unwrap();
+    let answered = bench.the_plan().await.entry().unwrap();
+    let mut newer = bench.tracker().record(&answered.vm).await.unwrap().unwrap();
+    let failed = Some(entry(&early(4)).moment());
+    newer.checks.insert(Check::BootIncomplete, Standing { failed, ..Standing::default() });
+    let store = Faster::than(&bench.store, track::KIND, body_of("boot", "x", &newer).unwrap());
+    let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
+    let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10)).acting(Arc::clone(&bench.rules));
+    let followed = tracker.follow(&answered, VmFacts::default(), bench.now()).await.unwrap();
+    let Followed::Changes(changes) = followed else { panic!("{followed:?}") };
+    assert!(matches!(changes[..], [FindingChange::Amend { .. }]), "{changes:?}");
+    assert_eq!(tracker.record(&answered.vm).await.unwrap(), Some(newer));
+}
+
+#[tokio::test]
+async fn what_is_not_known_of_a_vm_is_not_written_down() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    let report = entry(&late(3));
+    bench.tracker().relearn_not_taken(&report.vm, report.moment()).await.unwrap();
+    assert_eq!(bench.tracker().record(&report.vm).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn counts_are_set_back_and_plans_put_off_also_when_somebody_else_writes_them() {
+    let bench = Bench::new(rules(Mode::Stop)).await;
+    bench.plan(&late(3)).await;
+    let plan = bench.the_plan().await;
+    let plans = Plans::new(Arc::clone(&bench.store));
+    plans.take(&plan, &bench.rules.limits, bench.now()).await.unwrap().unwrap();
+    let taken = body_of("response_caps", "x", &plans.caps(false).await.unwrap()).unwrap();
+    let hurried = Plans::new(Faster::than(&bench.store, "response_caps", taken));
+    // The same as it was, and a version of its own.
+    assert_eq!(hurried.reset_caps(false, "tester", bench.now()).await.unwrap().overall, 0);
+    assert_eq!(plans.caps(false).await.unwrap().overall, 0);
+
+    let (since, due) = (bench.now() + TimeDelta::seconds(1), bench.now() + TimeDelta::hours(1));
+    let renewed = Open { vm: plan.report.vm.key(), due: bench.now(), since };
+    let hurried = Plans::new(Faster::than(&bench.store, "response_open", body_of("x", "x", &renewed).unwrap()));
+    hurried.later(&plan.key(), due).await.unwrap();
+    assert_eq!(plans.open(bench.now()).await.unwrap(), [(plan.key(), Open { due, ..renewed })]);
 }

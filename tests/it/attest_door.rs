@@ -547,7 +547,7 @@ async fn a_chain_in_the_header_fits() {
 #[tokio::test]
 async fn a_token_is_good_once_at_all_replicas() {
     let state: Arc<dyn sysdig_scc::state::Store> =
-        Arc::new(sysdig_scc::state::sqlite::SqliteStore::in_memory().await.unwrap());
+        Arc::new(sysdig_scc::state::sqlite::SqliteStore::in_memory().unwrap());
     let parts = || Parts { state: Some(state.clone()), ..Parts::default() };
     let (one, two) = (Door::with_parts(&[], parts()), Door::with_parts(&[], parts()));
     let token = token(json!({}));

@@ -16,7 +16,7 @@ use crate::attest_door::{Door, SECRET, token};
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 async fn memory() -> Arc<dyn Store> {
-    Arc::new(SqliteStore::in_memory().await.unwrap())
+    Arc::new(SqliteStore::in_memory().unwrap())
 }
 
 fn door(extra: &[(&str, &str)], state: &Arc<dyn Store>) -> Door {

@@ -536,7 +536,7 @@ async fn a_store_that_cannot_be_used_is_told() {
     std::fs::write(&state, "this is no database ".repeat(500)).unwrap();
     ground.check_with(&["--offline"]).await.says("state", "failed", "no SQLite database", "move that one away");
     std::fs::remove_file(&state).unwrap();
-    drop(SqliteStore::open_blocking(&state).unwrap());
+    drop(SqliteStore::open(&state).unwrap());
     ground.check_with(&["--offline"]).await.says("state", "ok", "is sound and can be written", "");
     spoil(&state);
     ground.check_with(&["--offline"]).await.says("state", "failed", "is damaged", "A damaged state store");

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-use sysdig_scc::google::auth::Clock;
+use sysdig_scc::clock::Clock;
 use sysdig_scc::google::{CLOUD_PLATFORM, Credentials, TokenSource};
 use sysdig_scc::telemetry::logs;
 

@@ -80,7 +80,7 @@ async fn firestore_holds_the_tutorials_data_model_and_the_program_reads_and_writ
 
     let settings = [("STATE_URL", "firestore://demo-int/(default)"), ("FIRESTORE_EMULATOR_HOST", &host)];
     let config = StateConfig::read(&mut Env::from_pairs(settings)).unwrap();
-    let store = state::open(&config, &TokenSource::none()).await.unwrap();
+    let store = state::open(&config, &TokenSource::none()).unwrap();
     let baselines = Baselines::new(store, TimeDelta::seconds(30));
     let mut ours = baselines.all(Utc::now()).await.unwrap().iter().find(|b| b.name == "zz-baseline1").unwrap().clone();
     ours.name = "ours".into();
@@ -111,7 +111,7 @@ async fn expiring_a_baseline_in_firestore_leaves_every_other_field_and_its_type(
     });
     let settings = [("STATE_URL", "firestore://demo-int/(default)"), ("FIRESTORE_EMULATOR_HOST", &emulator.host())];
     let config = StateConfig::read(&mut Env::from_pairs(settings)).unwrap();
-    let store = state::open(&config, &TokenSource::none()).await.unwrap();
+    let store = state::open(&config, &TokenSource::none()).unwrap();
     let baselines = Baselines::new(store, TimeDelta::zero());
     let at = "2027-01-31T00:00:00Z";
     for (name, before, after) in [
@@ -133,7 +133,7 @@ async fn expiring_a_baseline_in_firestore_leaves_every_other_field_and_its_type(
 /// As an operator's command does, beside the connector, which remembers what it read.
 #[tokio::test]
 async fn what_was_imported_or_removed_counts_for_the_very_next_report() {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
     let remembering = Baselines::new(Arc::clone(&store), TimeDelta::minutes(10));
     let tracker = Tracker::new(Arc::clone(&store), remembering, TimeDelta::minutes(10));
     let command = Baselines::new(store, TimeDelta::zero());
@@ -159,7 +159,7 @@ async fn what_was_imported_or_removed_counts_for_the_very_next_report() {
 
 #[tokio::test]
 async fn an_early_failure_without_a_late_report_becomes_a_finding_of_its_own() {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
     let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
     let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10));
     let early = entry("early_failed_only_pcr7");
@@ -217,7 +217,7 @@ fn entries_of(fates: &[Fate]) -> Vec<Entry> {
 
 /// The boots that are told not to have completed after these entries, which came before the time of any was up.
 async fn told_as_incomplete(entries: &[Entry]) -> Vec<u64> {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
     let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
     let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10));
     let came = DateTime::from_timestamp(1_800_000_300, 0).unwrap();
@@ -257,7 +257,7 @@ proptest! {
 
 #[tokio::test]
 async fn a_late_report_in_time_stops_the_timer() {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
     let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
     let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10));
     let early = entry("early_failed_only_pcr7");
@@ -271,7 +271,7 @@ async fn a_late_report_in_time_stops_the_timer() {
 /// Every boot's early report fails, none has a late one, and the next boot is sooner than a late report is due.
 #[tokio::test]
 async fn a_boot_loop_puts_nothing_off() {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
     let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
     let tracker = Tracker::new(store, baselines, TimeDelta::minutes(1));
     let mut early = entry("early_failed_only_pcr7");
@@ -293,7 +293,7 @@ async fn a_boot_loop_puts_nothing_off() {
 
 #[tokio::test]
 async fn a_pass_delivered_before_the_failure_it_follows_is_settled_afterwards() {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
     let baselines = Baselines::new(Arc::clone(&store), TimeDelta::zero());
     let tracker = Tracker::new(store, baselines, TimeDelta::minutes(10));
     let failed = entry("late_failed_pcr4_changed_pcr14_new");

@@ -84,7 +84,7 @@ fn at(second: i64) -> DateTime<Utc> {
 
 impl World {
     async fn new() -> Self {
-        let state = Arc::new(SqliteStore::in_memory().await.unwrap());
+        let state = Arc::new(SqliteStore::in_memory().unwrap());
         Self { sysdig: FakeSysdig::start(), state, recorder: Arc::default() }
     }
 

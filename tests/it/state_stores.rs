@@ -75,7 +75,7 @@ async fn one_writer_wins(store: &dyn Store) {
 #[tokio::test]
 async fn sqlite_keeps_the_promises_of_a_store() {
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&folder.path().join("state.db")).await.unwrap();
+    let store = SqliteStore::open(&folder.path().join("state.db")).unwrap();
     keeps_its_promises(&store).await;
     pages(&store).await;
     one_writer_wins(&store).await;
@@ -85,7 +85,7 @@ async fn sqlite_keeps_the_promises_of_a_store() {
 async fn what_was_removed_in_use_is_not_written_on_into_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let (path, away) = (folder.path().join("state.db"), folder.path().join("away"));
-    let store = SqliteStore::open(&path).await.unwrap();
+    let store = SqliteStore::open(&path).unwrap();
     let write = || async { store.write("k", "a", &body(json!({"n": 1})), Expected::Any).await };
     write().await.unwrap();
     std::fs::rename(&path, &away).unwrap();
@@ -100,8 +100,7 @@ async fn what_was_removed_in_use_is_not_written_on_into_nowhere() {
 async fn two_processes_may_share_one_sqlite_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    let (one, other) = tokio::join!(SqliteStore::open(&path), SqliteStore::open(&path));
-    let (one, other) = (one.unwrap(), other.unwrap());
+    let (one, other) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
     let seen = one.write("k", "x", &body(json!({"n": 1})), Expected::Absent).await.unwrap();
     other.write("k", "x", &body(json!({"n": 2})), Expected::Version(seen.clone())).await.unwrap();
     assert!(one.write("k", "x", &body(json!({"n": 3})), Expected::Version(seen)).await.unwrap_err().is_conflict());
@@ -123,7 +122,7 @@ async fn firestore_keeps_the_promises_of_a_store_also_after_it_was_away() {
         ("FIRESTORE_EMULATOR_HOST", emulator.host()),
     ]);
     let config = StateConfig::read(&mut env).unwrap();
-    let store = state::open(&config, &TokenSource::none()).await.unwrap();
+    let store = state::open(&config, &TokenSource::none()).unwrap();
     keeps_its_promises(&*store).await;
     pages(&*store).await;
     one_writer_wins(&*store).await;

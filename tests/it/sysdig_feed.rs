@@ -259,7 +259,7 @@ async fn a_refusal_names_the_reason_but_never_the_token() {
     let echo = json!({"errors": [{"reason": "Forbidden", "message": format!("{TOKEN} lacks policy-events.read")}]});
     sysdig.state().trouble = [Some(Answer::Json(403, echo))].into();
     let error = ids(&sysdig.client(4)).await.unwrap_err();
-    assert!(error.is_permission());
+    assert_eq!(error.label(), "permission");
     assert_eq!(error.to_string(), "the events feed was answered with 403: Forbidden: [token] lacks policy-events.read");
     assert_eq!(sysdig.state().feed_calls, 1, "asking again does not help");
 }
@@ -278,15 +278,30 @@ async fn an_exchanged_token_that_an_answer_repeats_is_not_told_either() {
             word if html => Answer::Bytes(status, format!("<p>{word} iam-token-0</p>").into_bytes()),
             word => Answer::Json(status, json!({"message": format!("{word} iam-token-0")})),
         });
-        let credential = Credential::Ibm {
-            api_key: "key-1".to_owned().into(),
-            instance: "i".into(),
-            team: None,
-            iam: iam.url.parse().unwrap(),
-        };
-        let access = Access { base: region::base_url(&sysdig.url).unwrap(), credential };
-        let client = Client::new(access, Patience { attempts: 1, ..Patience::default() }).unwrap();
-        let error = format!("{:?}", ids(&client).await.unwrap_err());
+        let error = format!("{:?}", ids(&of_ibm(&sysdig, &iam)).await.unwrap_err());
         assert!(error.contains("[token] [token]") && !error.contains("iam-token"), "{error}");
     }
+}
+
+/// One attempt a call, with a token that this IAM exchanges.
+fn of_ibm(sysdig: &Loopback, iam: &Loopback) -> Client {
+    let credential = Credential::Ibm {
+        api_key: "key-1".to_owned().into(),
+        instance: "i".into(),
+        team: None,
+        iam: iam.url.parse().unwrap(),
+    };
+    let access = Access { base: region::base_url(&sysdig.url).unwrap(), credential };
+    Client::new(access, Patience { attempts: 1, ..Patience::default() }).unwrap()
+}
+
+#[tokio::test]
+async fn an_exchange_is_not_answered_with_whatever_one_likes() {
+    let sysdig = Loopback::start(|_| Answer::Json(200, json!({})));
+    for (padding, expected) in [(0, "holds no access_token"), (70_000, "answered with more than 65536 bytes")] {
+        let iam = Loopback::start(move |_| Answer::Json(200, json!({"padding": "x".repeat(padding)})));
+        let error = ids(&of_ibm(&sysdig, &iam)).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    assert!(sysdig.asked().is_empty());
 }

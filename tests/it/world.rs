@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use serde_json::{Value, json};
-use sysdig_scc::app::{App, StartError};
+use sysdig_scc::app::{App, Died, StartError};
 use sysdig_scc::config::{Config, Env};
 use sysdig_scc::outbox::sqlite::Admin;
 use sysdig_scc::outbox::{Stats, StoreError};
@@ -27,7 +27,7 @@ pub struct World {
     pub outbox: PathBuf,
     folder: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
-    app: Option<JoinHandle<()>>,
+    app: Option<JoinHandle<Result<(), Died>>>,
 }
 
 impl World {
@@ -93,7 +93,8 @@ impl World {
     /// Stops it as SIGTERM would.
     pub async fn stop(&mut self) {
         drop(self.stop.take());
-        tokio::time::timeout(PATIENCE, self.app.take().unwrap()).await.expect("it stops in time").unwrap();
+        let stopped = tokio::time::timeout(PATIENCE, self.app.take().unwrap()).await.expect("it stops in time");
+        stopped.unwrap().expect("no part died before");
     }
 
     /// Sends a delivery with the right token.

@@ -40,7 +40,7 @@ async fn baselines(ask: &Ask, report: &Report) {
     }
     let config = &ask.config;
     let store = match config.google.token_source(Account::Security, &config.state.firestore_base()) {
-        Ok(tokens) => crate::state::open(&config.state, &tokens).await,
+        Ok(tokens) => crate::state::open(&config.state, &tokens),
         // Told where the state is looked at.
         Err(_) => return,
     };

@@ -158,7 +158,7 @@ async fn ping(ask: &Ask) -> Result<(), StateError> {
         remedy: source.remedy().into(),
         source: source.into(),
     })?;
-    state::open(&config.state, &tokens).await?.ping().await
+    state::open(&config.state, &tokens)?.ping().await
 }
 
 async fn firestore_remedy(ask: &Ask, error: &StateError, project: &str, database: &str) -> String {

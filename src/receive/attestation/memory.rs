@@ -188,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn after_a_restart_only_what_is_open_is_closed() {
-        let store: Arc<dyn Store> = Arc::new(crate::state::sqlite::SqliteStore::in_memory().await.unwrap());
+        let store: Arc<dyn Store> = Arc::new(crate::state::sqlite::SqliteStore::in_memory().unwrap());
         let memory = || Memory::new(Some(store.clone()), TimeDelta::hours(1));
         assert!(memory().news(closings(), at(0), &|_| true).await.is_empty(), "nothing was ever told");
         let opened = vec![event(Category::AttestationWeakHardware, true)];
@@ -210,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_one_replica_closed_another_opens_again_and_closes_what_it_did_not_see() {
-        let store: Arc<dyn Store> = Arc::new(crate::state::sqlite::SqliteStore::in_memory().await.unwrap());
+        let store: Arc<dyn Store> = Arc::new(crate::state::sqlite::SqliteStore::in_memory().unwrap());
         let [one, other] = [(); 2].map(|()| Memory::new(Some(store.clone()), TimeDelta::hours(1)));
         let replayed = |now| token(Category::AttestationTokenReplayed, true, (100, now));
         let good = |issued, now| token(Category::AttestationTokenReplayed, false, (issued, now));
@@ -238,7 +238,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_machine_that_fails_again_is_told_though_another_replica_closed_its_finding_just_now() {
-        let store: Arc<dyn Store> = Arc::new(crate::state::sqlite::SqliteStore::in_memory().await.unwrap());
+        let store: Arc<dyn Store> = Arc::new(crate::state::sqlite::SqliteStore::in_memory().unwrap());
         let [one, other] = [(); 2].map(|()| Memory::new(Some(store.clone()), TimeDelta::hours(1)));
         let weak = |issued, open| token(Category::AttestationWeakHardware, open, (issued, issued + 100));
         assert_eq!(one.tell(weak(100, true)).await.len(), 1);
@@ -252,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn replicas_write_down_only_what_they_changed() {
-        let store: Arc<dyn Store> = Arc::new(crate::state::sqlite::SqliteStore::in_memory().await.unwrap());
+        let store: Arc<dyn Store> = Arc::new(crate::state::sqlite::SqliteStore::in_memory().unwrap());
         let [one, other] = [(); 2].map(|()| Memory::new(Some(store.clone()), TimeDelta::hours(1)));
         let [debug, weak, replayed] =
             [Category::AttestationDebugImage, Category::AttestationWeakHardware, Category::AttestationTokenReplayed];

@@ -19,7 +19,7 @@ struct Mute {
 impl Mute {
     async fn new() -> Arc<Self> {
         Arc::new(Self {
-            inner: SqliteStore::in_memory().await.unwrap(),
+            inner: SqliteStore::in_memory().unwrap(),
             deaf: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             deaf_over: AtomicBool::new(false),
