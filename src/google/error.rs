@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::auth_error::AuthError;
 use crate::calls::LONGEST_ASKED;
+use crate::text::steers;
 
 /// Google's JSON error (`google.rpc.Status` over HTTP), read leniently.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -306,7 +307,7 @@ fn proto_duration(text: &str) -> Option<Duration> {
 /// Text of a stranger made fit for a log line: one line, no control characters, at most `limit` characters.
 pub(super) fn printable(text: &str, limit: usize) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).take(limit + 1).collect();
+    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control() && !steers(*c)).take(limit + 1).collect();
     if line.chars().count() > limit {
         line.pop();
         line.push('…');

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::text::steers;
+
 /// How much of a foreign message is repeated.
 const MESSAGE_CHARS: usize = 300;
 
@@ -252,7 +254,7 @@ fn text_of(value: Option<&Value>) -> Option<String> {
 /// One line without control characters, at most [`MESSAGE_CHARS`] long.
 pub(super) fn shorten(text: &str) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut kept: String = line.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS).collect();
+    let mut kept: String = line.chars().filter(|c| !c.is_control() && !steers(*c)).take(MESSAGE_CHARS).collect();
     if line.chars().count() > MESSAGE_CHARS {
         kept.push('…');
     }

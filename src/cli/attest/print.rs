@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use crate::attest::policy::{Explanation, Truth};
+use crate::text::steers;
 
 pub(super) const RED: &str = "\x1b[31m";
 pub(super) const GREEN: &str = "\x1b[32m";
@@ -19,7 +20,7 @@ pub(super) fn paint(text: &str, colour: &str) -> String {
 
 /// A text without what could move a terminal's cursor.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if steers(c) || c == '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Prints an explanation for people.
@@ -44,10 +45,10 @@ pub(super) fn print_explanation(explanation: &Explanation, refused: bool, out: &
             writeln!(out, "        {}", plain(error))?;
         }
         for (path, value) in &term.values {
-            writeln!(out, "        {path} = {}", plain(&value.to_string()))?;
+            writeln!(out, "        {} = {}", plain(path), plain(&value.to_string()))?;
         }
         for path in &term.absent {
-            writeln!(out, "        {path} is not in the token")?;
+            writeln!(out, "        {} is not in the token", plain(path))?;
         }
         for hint in &term.hints {
             writeln!(out, "        → {}", plain(hint))?;
