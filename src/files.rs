@@ -1,5 +1,5 @@
 //! Files that are ours and stay open for long. One that was removed or replaced takes every write without complaint, and all of it is
-//! gone with the process: nothing else would ever tell.
+//! gone with the process: nothing else would ever tell. And of any file: who else may write it.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::ErrorKind;
@@ -74,6 +74,32 @@ pub(crate) fn free_and_total(_: &Path) -> Option<(u64, u64)> {
     None
 }
 
+/// Who else may write a file, as a predicate of it; `None`: only root and the user this runs as, or the system does not tell.
+#[cfg(unix)]
+pub(crate) fn others_who_write(file: &Metadata) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    others(file.uid(), file.gid(), file.mode(), rustix::process::geteuid().as_raw())
+}
+
+/// Who else may write a file.
+#[cfg(not(unix))]
+pub(crate) fn others_who_write(_: &Metadata) -> Option<String> {
+    None
+}
+
+/// The same of an owner, a group and a mode. A group with its owner's number is theirs alone: systems make one for every
+/// user, and the volume of a pod has it.
+#[cfg(unix)]
+fn others(owner: u32, group: u32, mode: u32, us: u32) -> Option<String> {
+    if owner != us && owner != 0 {
+        return Some(format!("belongs to the user {owner}, who is neither root nor the one this runs as ({us})"));
+    }
+    if mode & 0o002 != 0 {
+        return Some("may be written by everybody".to_owned());
+    }
+    (mode & 0o020 != 0 && group != owner).then(|| format!("may be written by the group {group}"))
+}
+
 /// What tells one file from another; nothing, where files cannot be told apart. Then everything is believed.
 pub(crate) type Identity = Option<(u64, u64)>;
 
@@ -102,5 +128,30 @@ pub(crate) fn stands(path: &Path, opened: Identity) -> bool {
         _ if opened.is_none() => true,
         Ok(found) => identity(&found) == opened,
         Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_else_writes_a_file_is_told_by_its_owner_and_mode() {
+        for (owner, group, mode, told) in [
+            (1000, 1000, 0o600, None),
+            (1000, 1000, 0o664, None),
+            (0, 0, 0o664, None),
+            (0, 100, 0o644, None),
+            (1001, 1001, 0o600, Some("belongs to the user 1001")),
+            (1000, 100, 0o660, Some("written by the group 100")),
+            (1000, 1000, 0o606, Some("written by everybody")),
+        ] {
+            let found = others(owner, group, mode, 1000);
+            let right = match (&found, told) {
+                (Some(found), Some(told)) => found.contains(told),
+                (found, told) => found.is_none() && told.is_none(),
+            };
+            assert!(right, "{owner} {group} {mode:o}: {found:?}");
+        }
     }
 }

@@ -29,6 +29,7 @@ use crate::receive::attestation::{fetched, owner, stand_in};
 pub(crate) async fn stand_on(mut env: Env) -> Result<Config, Problems> {
     let areas = Areas::read(&mut env);
     let found = look(&areas).await;
+    doubt(&areas, &mut env);
     let config = areas.whole(&env);
     let mut problems = env.finish().err().map(|problems| problems.0).unwrap_or_default();
     problems.extend(found);
@@ -58,6 +59,22 @@ pub(crate) async fn look(areas: &Areas) -> Vec<Problem> {
         }));
     }
     problems
+}
+
+/// Databases of ours that somebody else may write too: what they hold is believed.
+pub(crate) fn doubt(areas: &Areas, env: &mut Env) {
+    let outbox = areas.outbox.as_ref().map(|outbox| (&OUTBOX_URL, &outbox.path));
+    let state = areas.state.as_ref().and_then(|state| match &state.url {
+        StateUrl::Sqlite(path) => Some((&STATE_URL, path)),
+        StateUrl::Memory | StateUrl::Firestore { .. } => None,
+    });
+    for (setting, path) in outbox.into_iter().chain(state) {
+        let Some(who) = std::fs::metadata(path).ok().and_then(|found| files::others_who_write(&found)) else {
+            continue;
+        };
+        let remedy = "whoever writes it decides what is delivered and known: `chown` it to the user this runs as, and `chmod 600` it";
+        env.doubt(setting.name, &format!("names {}, which {who}", path.display()), remedy);
+    }
 }
 
 fn problem(setting: &Setting, wrong: String, remedy: &str) -> Problem {
@@ -243,6 +260,27 @@ mod tests {
         }
         for setting in ["ATTESTATION_JWKS_FILE", "ATTESTATION_ROOT", "ATTESTATION_JOURNAL"] {
             assert!(told.contains(setting), "{setting}: {told}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_database_that_others_may_write_too_is_doubted_and_taken() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(at("s.db"), "").unwrap();
+        let pairs = [
+            ("WEBHOOK_AUTHENTICATION_TOKEN", "a-long-enough-token".to_owned()),
+            ("DRY_RUN", "true".to_owned()),
+            ("OUTBOX_URL", format!("sqlite:{}", at("o.db"))),
+            ("STATE_URL", format!("sqlite:{}", at("s.db"))),
+        ];
+        for (mode, doubted) in [(0o644, false), (0o646, true)] {
+            std::fs::set_permissions(at("s.db"), std::fs::Permissions::from_mode(mode)).unwrap();
+            let config = stand_on(Env::from_pairs(pairs.clone())).await.unwrap();
+            let told: Vec<_> = config.doubts.iter().map(|doubt| doubt.setting.as_str()).collect();
+            assert_eq!(told, if doubted { vec!["STATE_URL"] } else { vec![] }, "{mode:o}: {:?}", config.doubts);
         }
     }
 

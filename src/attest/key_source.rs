@@ -6,10 +6,13 @@
 //! not count. When the issuer is slow, down, or answers garbage, the last good set is used for a bounded time, and then
 //! there are no keys, and it is asked a little sooner. Only who needs a key that is not held waits for the issuer.
 
+use std::fs::{File, Metadata};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, watch};
 use url::Url;
 
@@ -17,6 +20,7 @@ pub use super::discovery::FetchError;
 use super::discovery::{self, Fetched};
 use super::keys::KeySet;
 use crate::calls::{self, may_carry_a_token};
+use crate::files;
 use crate::telemetry::metrics as names;
 
 /// Callers who are told that there are no keys come again after so long, and must then not wait for the floor.
@@ -381,9 +385,10 @@ impl KeySource {
     /// What was kept on disk is used until the first fetch, as long as stale keys may be.
     fn recall(&self) {
         let Origin::Issuer { disk: Some(path), .. } = &self.origin else { return };
-        let age = std::fs::metadata(path).and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+        let Some((found, text)) = read_own(path) else { return };
+        let age = found.modified().ok().and_then(|at| at.elapsed().ok());
         let Some(left) = age.and_then(|age| self.rules.stale.checked_sub(age)) else { return };
-        if let Some(keys) = std::fs::read(path).ok().and_then(|text| KeySet::read(&text).ok()) {
+        if let Ok(keys) = KeySet::read(&text) {
             let now = Instant::now();
             self.current.send_replace(Some(Arc::new(Held {
                 keys: Arc::new(keys),
@@ -404,10 +409,33 @@ fn client(to: &Url, rules: &FetchRules) -> Result<reqwest::Client, FetchError> {
     client.build().map_err(|_| FetchError::Address("no HTTP client could be made"))
 }
 
-/// Written beside and renamed, so that half a file never replaces a whole one.
+/// A file and what it holds, unless somebody else may write it: whoever chooses the keys makes every token good. It is what was
+/// opened that is looked at, and what is no file is not opened.
+fn read_own(path: &Path) -> Option<(Metadata, Vec<u8>)> {
+    std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+    let mut file = File::open(path).ok()?;
+    let found = file.metadata().ok()?;
+    if let Some(who) = files::others_who_write(&found) {
+        let path = path.display();
+        tracing::warn!(%path, "the keys that were kept on disk are not used, and the issuer is asked anew: the file {who}");
+        return None;
+    }
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).ok()?;
+    Some((found, text))
+}
+
+/// Written beside and renamed, so that half a file never replaces a whole one. Made anew, so that it is ours, whatever a run
+/// that broke off or somebody else has left there.
 async fn keep(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    tokio::fs::write(&beside, text).await?;
+    tokio::fs::remove_file(&beside).await.or_else(|error| match error.kind() {
+        ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })?;
+    let mut file = tokio::fs::OpenOptions::from(files::private()).create_new(true).open(&beside).await?;
+    file.write_all(text).await?;
+    file.flush().await?;
     tokio::fs::rename(&beside, path).await
 }

@@ -21,6 +21,7 @@ use crate::attest::policy::lint::lint;
 use crate::attest::policy::mapping::{Mapping, read_pairs};
 use crate::attest::policy::{Condition, Explanation, Mapped, Policy};
 use crate::attest::verify::explain_passing;
+use crate::text::{escaped, printable};
 
 /// Attestation tokens and the policies they must satisfy.
 #[derive(Debug, Args)]
@@ -106,7 +107,7 @@ fn explain(args: &Explain, out: &mut dyn Write) -> anyhow::Result<u8> {
     match args.format {
         Format::Json => {
             let told = Told { explanation: &explanation, not_asked };
-            writeln!(out, "{}", serde_json::to_string(&told)?)?;
+            writeln!(out, "{}", escaped(&serde_json::to_string(&told)?))?;
         }
         Format::Text => {
             print_explanation(&explanation, refused, out)?;
@@ -182,15 +183,20 @@ fn lint_policy(args: &Lint, out: &mut dyn Write) -> anyhow::Result<u8> {
         Ok(policy) => policy,
         Err(error) => {
             match args.format {
-                Format::Json => writeln!(out, "{}", json!({"error": format!("{error:#}"), "remarks": []}))?,
-                Format::Text => writeln!(out, "{} {error:#}", paint("refused", RED))?,
+                Format::Json => {
+                    let told = json!({"error": format!("{error:#}"), "remarks": []});
+                    writeln!(out, "{}", escaped(&told.to_string()))?;
+                }
+                Format::Text => writeln!(out, "{} {}", paint("refused", RED), printable(&format!("{error:#}")))?,
             }
             return Ok(2);
         }
     };
     let remarks = lint(&policy);
     match args.format {
-        Format::Json => writeln!(out, "{}", json!({"error": null, "remarks": remarks}))?,
+        Format::Json => {
+            writeln!(out, "{}", escaped(&json!({"error": null, "remarks": remarks}).to_string()))?;
+        }
         Format::Text => {
             for remark in &remarks {
                 let (word, colour) = match remark.level {
@@ -198,7 +204,8 @@ fn lint_policy(args: &Lint, out: &mut dyn Write) -> anyhow::Result<u8> {
                     Level::Warning => ("warning", YELLOW),
                     Level::Note => ("note", PLAIN),
                 };
-                writeln!(out, "{} {} [{}]\n    {}", paint(word, colour), remark.message, remark.rule, remark.why)?;
+                let (message, why) = (printable(&remark.message), remark.why);
+                writeln!(out, "{} {message} [{}]\n    {why}", paint(word, colour), remark.rule)?;
             }
             if remarks.is_empty() {
                 writeln!(out, "{} {} has nothing to remark on", paint("clean", GREEN), policy.name)?;

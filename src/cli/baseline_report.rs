@@ -1,7 +1,7 @@
 //! The late boot report that `baseline import` approves: which one it is, and whether it is the VM's newest.
 
 use anyhow::{Context, bail};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
 use super::out::note;
@@ -14,6 +14,7 @@ use crate::google::compute::{Compute, Instance, Scope, last_part, project_in};
 use crate::google::http::{Client, HttpSettings};
 use crate::google::logging;
 use crate::integrity::entry::INTEGRITY_LOG;
+use crate::integrity::words::boot_report;
 use crate::integrity::{Entry, Fact, Reading, read};
 use crate::text::stamp;
 
@@ -170,7 +171,8 @@ fn newest_of(id: &str, entries: &[Value]) -> anyhow::Result<Entry> {
     newest.context("there is no late boot report")
 }
 
-/// The newest late boot report; all reports must be of one VM.
+/// The newest late boot report; all reports must be of one VM. Two of one moment that measured different things are not
+/// chosen between: a VM writes one, so somebody else wrote the other.
 pub(super) fn newest_late(entries: Vec<Entry>) -> anyhow::Result<Entry> {
     let mut late: Vec<Entry> = entries.into_iter().filter(|entry| matches!(entry.fact, Fact::LateBoot(_))).collect();
     late.sort_by_key(|entry| (entry.time, entry.boot));
@@ -181,6 +183,16 @@ pub(super) fn newest_late(entries: Vec<Entry>) -> anyhow::Result<Entry> {
     };
     if let Some(other) = late.iter().find(|entry| entry.vm.key() != newest.vm.key()) {
         bail!("the reports are of several VMs ({} and {}); give those of one", newest.vm.key(), other.vm.key());
+    }
+    let measured = |entry: &Entry| boot_report(entry).map(|report| (report.policy.clone(), report.actual.clone()));
+    if let Some(other) = late.iter().find(|entry| entry.time == newest.time && measured(entry) != measured(&newest)) {
+        bail!(
+            "two late boot reports of VM {} of {} have different measurements, so one of them is not the VM's own (insertId {:?} and {:?}); find out which, and give that one alone",
+            newest.vm.id,
+            newest.time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+            other.log.insert_id,
+            newest.log.insert_id
+        );
     }
     Ok(newest)
 }

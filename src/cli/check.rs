@@ -42,17 +42,20 @@ async fn look(offline: bool, deadline: Duration) -> Vec<Line> {
     // Offline, secrets in Secret Manager are left as names.
     let named = if offline { Vec::new() } else { resolve(&mut env, deadline).await };
     let areas = Areas::read(&mut env);
+    ground::doubt(&areas, &mut env);
+    let file = env.file().map(|path| ok(".env", &format!("{} was read", path.display())));
     let doubts = env.doubts().to_vec().into_iter().map(doubtful);
     let config = match env.has_problems() {
         false => areas.whole(&env),
         true => {
             let here = ground::look(&areas).await;
             let problems = env.finish().err().map(|problems| problems.0).unwrap_or_default();
-            return problems.into_iter().chain(here).map(failed).chain(doubts).collect();
+            return problems.into_iter().chain(here).map(failed).chain(file).chain(doubts).collect();
         }
     };
     let Some(config) = config else { return vec![unread()] };
     let mut lines = vec![ok("settings", "no problems")];
+    lines.extend(file);
     lines.extend(doubts);
     if !named.is_empty() {
         lines.push(ok("Secret Manager", &format!("{} can be read", named.join(", "))));

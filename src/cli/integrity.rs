@@ -6,10 +6,11 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::log_file::{Opened, items, opened};
-use super::out::say;
+use super::out::{painted, say};
 use super::{Format, actions, baseline};
 use crate::integrity::explain::{Paint, explain};
 use crate::telemetry::logs::in_colour;
+use crate::text::escaped;
 
 /// Shielded VM integrity: explain reports, manage known-good baselines.
 #[derive(Debug, Args)]
@@ -58,14 +59,14 @@ fn explain_file(file: &str, format: Format) -> anyhow::Result<ExitCode> {
                 let explanation = explain(&entry);
                 (explanation.text(Paint(colour)), json!(explanation))
             }
-            Opened::Foreign(reason) => (format!("{reason}\n"), json!({"ignored": reason})),
+            Opened::Foreign(reason) => (format!("{}\n", escaped(&reason)), json!({"ignored": reason})),
             Opened::Unreadable(reason) => {
                 unreadable += 1;
-                (format!("This cannot be read: {reason}.\n"), json!({"unreadable": reason}))
+                (format!("This cannot be read: {}.\n", escaped(&reason)), json!({"unreadable": reason}))
             }
         };
         match format {
-            Format::Text => say!("{text}"),
+            Format::Text => painted(&text),
             Format::Json => say!("{json}"),
         }
     }

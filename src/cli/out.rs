@@ -7,6 +7,8 @@ use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::text::escaped;
+
 /// Prints a line on standard output.
 macro_rules! say {
     ($($text:tt)*) => { $crate::cli::out::line(format_args!($($text)*)) };
@@ -51,8 +53,13 @@ fn keep(done: io::Result<()>) {
     }
 }
 
-/// A line on standard output.
+/// A line on standard output. What it repeats of others must not steer a terminal.
 pub(super) fn line(text: Arguments<'_>) {
+    painted(&escaped(&text.to_string()));
+}
+
+/// A line in colours: whatever others said in it is plain already.
+pub(super) fn painted(text: &str) {
     if !is_lost() {
         keep(writeln!(io::stdout(), "{text}"));
     }
@@ -60,7 +67,7 @@ pub(super) fn line(text: Arguments<'_>) {
 
 /// A line on standard error. When that cannot be written either, there is nobody left to tell.
 pub(super) fn aside(text: Arguments<'_>) {
-    drop(writeln!(io::stderr(), "{text}"));
+    drop(writeln!(io::stderr(), "{}", escaped(&text.to_string())));
 }
 
 /// Whether printing has failed, so that nothing that is only printed need be found out any more.

@@ -57,6 +57,9 @@ Every setting is an environment variable; a file `.env` in the working directory
 read too (the environment wins). `sysdig-scc check --offline` lists all problems at once: of the settings, and of the files
 and folders they name. `serve` refuses to start with the same list. This page is printed by `sysdig-scc reference config`.
 
+Which `.env` was read is told at the start and by `check`. Whoever may write it chooses the settings: one that belongs to another
+user, may be written by group or others, or lies above the working directory is read, and warned of.
+
 In `.env` every line is `NAME=value`; what follows a `#` behind a space is a comment. Put a value with spaces, quotes, `$`,
 `#` or `\\` in single quotes, which keep every sign as it is: `WEBHOOK_AUTHENTICATION_TOKEN='Zk9$QxT7'`. Without quotes, and
 in double quotes, a `\\` before `\\`, `'`, `\"`, `$` or a space keeps that sign, `\\n` is a line break, and `${NAME}` is the value of

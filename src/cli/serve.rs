@@ -1,5 +1,6 @@
 //! `serve`: the connector.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -68,8 +69,12 @@ async fn serve(sandbox: bool, env: Env) -> anyhow::Result<ExitCode> {
 async fn start(sandbox: bool, mut env: Env) -> anyhow::Result<(Option<Stage>, Config, App)> {
     let stage = if sandbox { Some(Stage::start(&mut env).await?) } else { None };
     secrets::resolve(&mut env).await;
+    let file = env.file().map(Path::to_owned);
     let config = ground::stand_on(env).await?;
     telemetry::logs::start(&config.telemetry);
+    if let Some(path) = file {
+        tracing::info!(path = %path.display(), "settings were read from a file .env too");
+    }
     for Problem { setting, wrong, remedy } in &config.doubts {
         tracing::warn!(remedy, "the setting {setting} {wrong}");
     }

@@ -8,7 +8,6 @@ use crate::calls::may_carry_a_token;
 impl Env {
     /// The address of a service, or its default: https, or http on this machine. `Some(None)` where there is neither,
     /// `None` where what is there is a problem.
-    #[expect(clippy::option_option, reason = "not set and wrong are different answers")]
     pub fn address(&mut self, setting: &'static Setting) -> Option<Option<Url>> {
         let Some(text) = self.text(setting) else { return Some(None) };
         let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());

@@ -87,7 +87,8 @@ pub static ATTESTATION_KEYS_CACHE: Setting = Setting {
     example: "/var/lib/sysdig-scc/jwks.json",
     secret: false,
     doc: "A file that keeps the last good keys over restarts, for when the issuer is down then. The keys of issuers other \
-          than Google's are kept in files beside it, with a part of the issuer's SHA-256 at the end of the name.",
+          than Google's are kept in files beside it, with a part of the issuer's SHA-256 at the end of the name. A file that \
+          somebody else owns or may write is not used.",
 };
 /// `ATTESTATION_ROOT`.
 pub static ATTESTATION_ROOT: Setting = Setting {

@@ -5,7 +5,10 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read};
 use std::iter::Peekable;
+use std::path::PathBuf;
 use std::str::Chars;
+
+use crate::files;
 
 /// What the file says, and what cannot be read in it.
 #[derive(Debug, Default)]
@@ -79,15 +82,37 @@ impl Fault {
     }
 }
 
+/// The file, and what of it does not show in its lines.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// What it holds.
+    pub(super) text: Vec<u8>,
+    /// Why it may not be ours, as predicates of the file, each with its remedy.
+    pub(super) doubts: Vec<(String, &'static str)>,
+}
+
 /// The file in the working directory, or in the nearest folder above that has one.
 ///
 /// # Errors
 /// When it cannot be read.
-pub(super) fn file() -> io::Result<Option<Vec<u8>>> {
-    for folder in std::env::current_dir()?.ancestors() {
+pub(super) fn file() -> io::Result<Option<Found>> {
+    let here = std::env::current_dir()?;
+    for folder in here.ancestors() {
         let path = folder.join(".env");
         match std::fs::metadata(&path) {
-            Ok(found) if found.is_file() => return std::fs::read(path).map(Some),
+            Ok(found) if found.is_file() => {
+                let mut doubts = Vec::new();
+                if folder != here {
+                    let remedy = "start it in the folder of its own .env, or put an empty one there";
+                    doubts.push(("lies above the working directory".to_owned(), remedy));
+                }
+                let remedy =
+                    "whoever writes it chooses the settings: let only the user this runs as, or root, own and write it";
+                doubts.extend(files::others_who_write(&found).map(|who| (who, remedy)));
+                return Ok(Some(Found { text: std::fs::read(&path)?, path, doubts }));
+            }
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use secrecy::SecretString;
@@ -49,6 +50,8 @@ pub struct Area {
 #[derive(Debug, Default)]
 pub struct Env {
     values: BTreeMap<String, String>,
+    /// The `.env` that was read.
+    file: Option<PathBuf>,
     /// Names whose values `.env` gave.
     from_file: BTreeSet<String>,
     asked: BTreeSet<&'static str>,
@@ -72,7 +75,13 @@ impl Env {
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let mut env = Self::from_pairs(own);
         match dotenv::file() {
-            Ok(Some(text)) => env.add_file(&text),
+            Ok(Some(dotenv::Found { path, text, doubts })) => {
+                for (wrong, remedy) in doubts {
+                    env.doubt(".env", &format!("that was read, {}, {wrong}", path.display()), remedy);
+                }
+                env.add_file(&text);
+                env.file = Some(path);
+            }
             Ok(None) => {}
             Err(error) => env.problem(".env", &format!("cannot be read: {error}"), "make it readable, or remove it"),
         }
@@ -99,6 +108,11 @@ impl Env {
                 self.values.insert(name, value);
             }
         }
+    }
+
+    /// The `.env` that was read, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// Replaces a value before the settings are read: a secret for its name, a sandbox for the destination. Empty means

@@ -56,7 +56,7 @@ pub static PUBSUB_PUSH_UNVERIFIED: Setting = Setting {
     default: Some("false"),
     example: "false",
     secret: false,
-    doc: "Accept pushes without a token: for the emulator, which sends none. Whoever can reach the port can then raise and close findings about any VM.",
+    doc: "Accept pushes without a token: for the emulator, which sends none. Whoever can reach the port can then raise and close findings about any VM, and with an INTEGRITY_ACTION have VMs stopped.",
 };
 
 /// What we pull.

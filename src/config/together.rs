@@ -143,6 +143,14 @@ fn acting_side(areas: &Areas, env: &mut Env) {
         let remedy = "set PUBSUB_SUBSCRIPTION, or PUBSUB_PUSH_AUDIENCE and PUBSUB_PUSH_ACCOUNTS: `sysdig-scc setup sink` prints them";
         env.doubt(acting::INTEGRITY_ACTION.name, "does nothing: no report of a boot can arrive", remedy);
     }
+    if config.acts() && areas.pubsub.as_ref().is_some_and(|pubsub| pubsub.push == Push::Unverified) {
+        let wrong = format!(
+            "lets whoever reaches the port push reports, and INTEGRITY_ACTION={} acts on the VMs that they name",
+            config.mode.name()
+        );
+        let remedy = "set PUBSUB_PUSH_AUDIENCE and PUBSUB_PUSH_ACCOUNTS instead, or INTEGRITY_DRY_RUN=true";
+        env.doubt(pubsub::PUBSUB_PUSH_UNVERIFIED.name, &wrong, remedy);
+    }
     if config.acts() && areas.scc.as_ref().is_some_and(|scc| scc.dry_run) {
         let wrong = "keeps findings back, but INTEGRITY_ACTION acts on VMs all the same";
         env.doubt(scc::DRY_RUN.name, wrong, "set INTEGRITY_DRY_RUN=true too");
@@ -267,6 +275,9 @@ mod tests {
                 "INTEGRITY_ACTIONS_PER_PROJECT_HOUR",
             ),
             (vec![("INTEGRITY_DRY_RUN", "true"), ("INTEGRITY_ACTIONS_PER_HOUR", "101")], "INTEGRITY_ACTIONS_PER_HOUR"),
+            (vec![("INTEGRITY_DRY_RUN", "true"), ("PUBSUB_PUSH_UNVERIFIED", "true")], ""),
+            (vec![("INTEGRITY_ACTION", "report"), ("PUBSUB_PUSH_UNVERIFIED", "true")], ""),
+            (vec![("PUBSUB_PUSH_UNVERIFIED", "true")], "PUBSUB_PUSH_UNVERIFIED DRY_RUN"),
             // The narrower default gives way without a word.
             (vec![("INTEGRITY_DRY_RUN", "true"), ("INTEGRITY_ACTIONS_PER_HOUR", "3")], ""),
         ] {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::diff::{Change, Difference};
 use super::entry::{Check, Entry, Vm};
 use super::words::{boot_report, headline, notes, summary};
+use crate::text::escaped;
 
 /// One entry, explained.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -138,27 +139,29 @@ impl Paint {
 }
 
 impl Explanation {
-    /// The explanation as lines for people.
+    /// The explanation as lines for people, in which no name or sentence of others steers the terminal.
     pub fn text(&self, paint: Paint) -> String {
         let mut out = String::new();
+        let headline = escaped(&self.headline);
         let headline = match self.failed {
-            Some(true) => paint.bad(&self.headline),
-            Some(false) => paint.good(&self.headline),
-            None => self.headline.clone(),
+            Some(true) => paint.bad(&headline),
+            Some(false) => paint.good(&headline),
+            None => headline.into_owned(),
         };
         let boot = self.boot_counter.map(|boot| format!(", boot {boot}")).unwrap_or_default();
         let name = self.vm.name.as_ref().map(|name| format!("{name}, ")).unwrap_or_default();
         let place = format!("{name}instance {} in {} ({}){boot}", self.vm.id, self.vm.project, self.vm.zone);
         line(&mut out, &headline);
+        let place = escaped(&place);
         line(&mut out, &format!("  {place}, {}", self.time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)));
         if let Some(summary) = &self.summary {
-            line(&mut out, &format!("  {summary}"));
+            line(&mut out, &format!("  {}", escaped(summary)));
         }
         for register in &self.registers {
             register.lines(paint, &mut out);
         }
         for note in &self.notes {
-            line(&mut out, &format!("  {} {note}", paint.odd("Note:")));
+            line(&mut out, &format!("  {} {}", paint.odd("Note:"), escaped(note)));
         }
         out
     }
@@ -185,7 +188,7 @@ impl Register {
             (policy, actual) => {
                 policy.iter().for_each(|policy| line(out, &value("policy", policy)));
                 actual.iter().for_each(|actual| line(out, &value("actual", actual)));
-                line(out, &format!("      {}.", self.sentence));
+                line(out, &format!("      {}.", escaped(&self.sentence)));
                 match self.usual_harmless_cause {
                     Some(cause) => line(out, &format!("      Usual harmless cause: {cause}.")),
                     None if self.change.differs() => line(out, "      No harmless cause is known."),
@@ -206,7 +209,7 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::integrity::entry::{BootReport, Fact};
+    use crate::integrity::entry::{Audit, BootReport, Fact};
     use crate::integrity::{Reading, read};
 
     const ZERO: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -250,6 +253,21 @@ mod tests {
         let found = explain(&entry);
         assert_eq!(found.summary.as_deref(), Some("PCR_0 not readable; PCR_7 only in actual"));
         assert_eq!(found.registers[0].sentence, "PCR_0 was measured, but the policy's value for it cannot be read");
+    }
+
+    #[test]
+    fn names_and_sentences_of_others_do_not_steer_the_terminal() {
+        let lists = (json!([element(4, OTHER)]), json!([element(4, ZERO)]));
+        let mut entry = late(&json!("\u{1b}[2J3"), &lists.0, &lists.1);
+        entry.vm.name = Some("we\u{9b}31mb".to_owned());
+        entry.vm.project = "p\u{202e}".to_owned();
+        let text = explain(&entry).text(Paint(false));
+        assert!(text.contains(r"we\u009b31mb") && text.contains(r"p\u202e"), "{text}");
+        assert!(!text.contains(crate::text::steers), "{text:?}");
+        let by = Audit { principal: "a\u{1b}[2Jb@x".to_owned(), ..Audit::default() };
+        entry.fact = Fact::BaselineRelearned(by);
+        let text = explain(&entry).text(Paint(true));
+        assert!(text.contains(r"a\u001b[2Jb@x"), "{text:?}");
     }
 
     #[test]

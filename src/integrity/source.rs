@@ -1,5 +1,6 @@
-//! Where a log entry comes from: which log, which VM, when. Only Compute Engine writes into its own logs of a VM's project, but anybody with the
-//! right to write log entries chooses payload, labels and the rest of what an entry says: so the log's name decides.
+//! Where a log entry comes from: which log, which VM, when. Anybody with the right to write log entries chooses payload, labels
+//! and the rest of what an entry says, so these decide nothing, and the log's name is asked for. That is no proof: whether
+//! others may write into Compute Engine's own logs is not documented, so that nothing is done before Compute Engine confirms it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};

@@ -60,7 +60,7 @@ impl Commands {
         let disks =
             format!("gcloud compute instances describe {vm} {place} --format='value(disks[].source.basename())'");
         Some(Self {
-            read: read_entries(&format!("timestamp=\"{time}\"")),
+            read: read_entries(&format!("timestamp=\"{time}\"{}", alone(&entry.log.insert_id))),
             later_reports: read_entries(&format!(
                 "timestamp>=\"{time}\" AND (jsonPayload.earlyBootReportEvent:* OR jsonPayload.lateBootReportEvent:*)"
             )),
@@ -353,6 +353,13 @@ fn gone(entry: &Entry) -> String {
     )
 }
 
+/// What tells an entry from others of its time, in a filter within single quotes. An id that would end them is left out.
+fn alone(insert_id: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'\'' | b'"' | b'\\' | b'`');
+    let stands = !insert_id.is_empty() && insert_id.len() <= 512 && insert_id.bytes().all(plain);
+    if stands { format!(" AND insertId=\"{insert_id}\"") } else { String::new() }
+}
+
 fn stamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)
 }
@@ -477,6 +484,18 @@ mod tests {
             Check::Launch,
         ] {
             says(&steps(check, &Context::default()), &[], &["web"], check.label());
+        }
+    }
+
+    #[test]
+    fn the_entry_is_read_by_its_own_id_where_that_cannot_end_the_filter() {
+        let mut entry = report(Check::LateBoot);
+        for (id, part) in
+            [("-1a$b", "Z\" AND insertId=\"-1a$b\"'"), ("", "Z\"'"), ("'; id", "Z\"'"), ("a\"b", "Z\"'"), ("`", "Z\"'")]
+        {
+            id.clone_into(&mut entry.log.insert_id);
+            let steps = next_steps(&entry, Check::LateBoot, &Context::default());
+            says(&steps, &[&format!("timestamp=\"2027-01-15T08:00:00.000000000{part} --project")], &[], id);
         }
     }
 

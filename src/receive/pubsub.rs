@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -71,9 +72,12 @@ impl Guard {
         }
     }
 
-    async fn admit(&self, authorization: Option<&[u8]>, now: DateTime<Utc>) -> Result<(), Refused> {
+    async fn admit(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<(), Refused> {
+        let authorization = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
         match self {
             Self::Closed => Err(Refused::Closed),
+            // Pub/Sub sends none. A page may send any body to an address that only its reader can reach.
+            _ if headers.contains_key(header::ORIGIN) => Err(Refused::Browser),
             Self::Open => Ok(()),
             Self::Token(verifier) => verifier.check(authorization, now).await.map(drop),
         }
@@ -83,7 +87,7 @@ impl Guard {
 /// The handler.
 ///
 /// # Errors
-/// 401 or 403 for a token that will not do, 413 beyond [`LARGEST_PUSH`], 408, 503 when nothing can be written down, when
+/// 401 or 403 for a token that will not do, 403 for a page in a browser, 413 beyond [`LARGEST_PUSH`], 408, 503 when nothing can be written down, when
 /// there is no room, or when a token cannot be verified now: each time Pub/Sub sends it again.
 pub async fn push(
     door: web::Data<PushDoor>,
@@ -91,8 +95,7 @@ pub async fn push(
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal> {
     let now = Utc::now();
-    let authorization = request.headers().get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
-    door.guard.admit(authorization, now).await.map_err(|refused| {
+    door.guard.admit(request.headers(), now).await.map_err(|refused| {
         // That keys cannot be had is no fault of who called.
         if !refused.is_ours() {
             door.strangers.refused("/pubsub/push", &request, &refused, now);

@@ -56,6 +56,9 @@ pub enum Refused {
     /// Somebody else's account.
     #[error("the token's account is not in PUBSUB_PUSH_ACCOUNTS")]
     Account,
+    /// A page in a browser sends it.
+    #[error("it has an Origin, which only browsers send: no page may push")]
+    Browser,
     /// Nobody may push.
     #[error("pushes are not configured; set PUBSUB_PUSH_AUDIENCE and PUBSUB_PUSH_ACCOUNTS")]
     Closed,
@@ -63,7 +66,7 @@ pub enum Refused {
 
 impl Refused {
     /// All labels.
-    pub const LABELS: [&str; 13] = [
+    pub const LABELS: [&str; 14] = [
         "missing",
         "malformed",
         "algorithm",
@@ -76,6 +79,7 @@ impl Refused {
         "expired",
         "email_unverified",
         "account",
+        "origin",
         "closed",
     ];
 
@@ -94,6 +98,7 @@ impl Refused {
             Self::Expired => "expired",
             Self::Unverified => "email_unverified",
             Self::Account => "account",
+            Self::Browser => "origin",
             Self::Closed => "closed",
         }
     }
@@ -103,11 +108,11 @@ impl Refused {
         self == Self::NoKeys
     }
 
-    /// The HTTP status: 401, 403 for an account that is not listed, 503 while keys cannot be had.
+    /// The HTTP status: 401, 403 for an account that is not listed and for a browser, 503 while keys cannot be had.
     pub fn status(self) -> u16 {
         match self {
             Self::NoKeys => 503,
-            Self::Account | Self::Closed => 403,
+            Self::Account | Self::Browser | Self::Closed => 403,
             _ => 401,
         }
     }

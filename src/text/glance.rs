@@ -2,7 +2,8 @@
 
 use super::secrets::forms::OF_SMALL_LETTERS;
 
-/// May begin a control character that is no line break and no tab. 0xc2 begins the two-byte spelling of those above ASCII.
+/// May begin a control character that is no line break and no tab, or one that turns the direction of text. 0xc2 begins the
+/// two-byte spelling of the former above ASCII, 0xe2 the three bytes of the latter.
 const CONTROL: u8 = 1;
 /// Stands between the name of a secret and its value, or begins a list of arguments.
 const BETWEEN: u8 = 2;
@@ -22,7 +23,7 @@ static TOLD: [u8; 256] = {
     while byte < 256 {
         told[byte] = match byte as u8 {
             b'\n' | b'\t' | b'"' | b'\\' => ESCAPED,
-            0x00..0x20 | 0x7f | 0xc2 => CONTROL,
+            0x00..0x20 | 0x7f | 0xc2 | 0xe2 => CONTROL,
             b' ' | b'=' | b':' | b'[' => BETWEEN,
             b'A'..=b'Z' => CAPITAL,
             _ => 0,
@@ -49,7 +50,7 @@ impl Glance {
         Self { found: if token { found | CAPITAL } else { found }, long }
     }
 
-    /// Whether a control character may be in it.
+    /// Whether something that steers what shows it may be in it.
     pub(crate) fn may_hold_control(self) -> bool {
         self.found & CONTROL != 0
     }

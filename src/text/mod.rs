@@ -92,10 +92,10 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// One line without control characters, at most so many characters, and `…` when there were more.
+/// One line without what steers a terminal, at most so many characters, and `…` when there were more.
 pub fn one_line(text: &str, most: usize) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).take(most + 1).collect();
+    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control() && !steers(*c)).take(most + 1).collect();
     if line.chars().count() > most {
         line.pop();
         line.push('…');
@@ -103,14 +103,34 @@ pub fn one_line(text: &str, most: usize) -> String {
     line
 }
 
-/// Control characters but line breaks and tabs become spaces.
+/// Control characters but line breaks and tabs become spaces, and so does what turns the direction of text.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if Glance::at(text).may_hold_control() { blanked(text) } else { Cow::Borrowed(text) }
 }
 
 fn blanked(text: &str) -> Cow<'_, str> {
-    let bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    if text.contains(bad) { Cow::Owned(text.replace(bad, " ")) } else { Cow::Borrowed(text) }
+    if text.contains(steers) { Cow::Owned(text.replace(steers, " ")) } else { Cow::Borrowed(text) }
+}
+
+/// Whether a character steers what shows it, a terminal or a page, instead of being shown: a control character but line
+/// breaks and tabs, or one that turns the direction of the text around it.
+pub(crate) fn steers(c: char) -> bool {
+    c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// As a terminal may be given it: what would steer it is written as JSON escapes it, so that JSON stays what it is.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match steers(c) {
+            true => plain.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => plain.push(c),
+        }
+    }
+    Cow::Owned(plain)
 }
 
 /// The text as it is, when it is a well-formed http(s) address.
@@ -165,6 +185,24 @@ mod tests {
         ] {
             assert_eq!(one_line(text, most), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_steers_a_terminal_or_a_page_is_neither_shown_nor_printed() {
+        for (text, shown, printed) in [
+            ("a\u{1b}[2Jb\u{7}", "a [2Jb ", r"a\u001b[2Jb\u0007"),
+            ("a\u{9b}31mb", "a 31mb", r"a\u009b31mb"),
+            ("a\u{202e}gpj.exe", "a gpj.exe", r"a\u202egpj.exe"),
+            ("\u{202a}\u{2066}a\u{2069}", "  a ", r"\u202a\u2066a\u2069"),
+            ("line\n\tä → ‘b’ עברית", "line\n\tä → ‘b’ עברית", "line\n\tä → ‘b’ עברית"),
+        ] {
+            assert_eq!(
+                (super::shown(text), printable(text), escaped(text)),
+                (shown.into(), shown.into(), printed.into())
+            );
+        }
+        let json = escaped(&serde_json::json!("\u{9b}\u{202e}\u{7f}").to_string()).into_owned();
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), "\u{9b}\u{202e}\u{7f}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The door over real HTTP, between a caller and an issuer that rotates, dawdles, fails or talks nonsense.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -430,7 +432,14 @@ async fn each_issuer_has_its_own_keys_also_over_a_restart() {
             assert_eq!((status, body.contains("keys_unavailable")), (503, true), "{body}");
         }
     }
-    assert_eq!(std::fs::read_dir(kept.path()).unwrap().count(), 2, "a file for each issuer, and nothing else");
+    let files = || std::fs::read_dir(kept.path()).unwrap().map(|file| file.unwrap().path());
+    assert_eq!(files().count(), 2, "a file for each issuer, and nothing else");
+    // Whoever may write the files may put keys of their own there.
+    files().for_each(|file| std::fs::set_permissions(file, Permissions::from_mode(0o666)).unwrap());
+    let door = open();
+    door.issuer.now(Mood::Broken);
+    let (status, body) = door.post("/attestation/verify", json!({ "token": google })).await;
+    assert_eq!((status, body.contains("keys_unavailable")), (503, true), "{body}");
 }
 
 #[tokio::test]

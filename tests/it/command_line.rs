@@ -1,6 +1,7 @@
 //! The real program as people start it: what it asks for, and where its output goes.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -123,6 +124,15 @@ fn the_file_of_settings_is_read_as_it_was_meant_or_its_line_is_named() {
     assert_eq!(code, Some(1));
     assert!(told.contains("line 2 (WEBHOOK_AUTHENTICATION_TOKEN) has a $") && told.contains("single quotes"), "{told}");
     assert!(told.contains("line 3 has no ="), "{told}");
+    let (below, file) = (folder.path().join("below"), folder.path().join(".env"));
+    std::fs::create_dir(&below).unwrap();
+    std::fs::write(&file, good).unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o606)).unwrap();
+    let output = run(&below, "check --offline --format json", &[]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    for expected in [".env was read", "lies above the working directory", "may be written by everybody"] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
     let shared = "DB_PASSWORD=pa$word\nX=${COMPOSE_X:-foo}\nSDC_TOKEN=an-older-token\nDRY_RUN=true\nWEBHOOK_AUTHENTICATION_TOKEN=a-long-enough-token\n";
     std::fs::write(folder.path().join(".env"), shared).unwrap();
     let output = run(folder.path(), "check --offline", &[("SYSDIG_TOKEN", "a-newer-token")]);

@@ -355,6 +355,25 @@ async fn the_commands_explain_approve_compare_and_journal() {
     assert!(!good && text.contains("--replace"), "{text}");
     let (good, text) = said(&state, &["baseline", "import", "--from-entry", &path("early_failed_only_pcr7")]).await;
     assert!(!good && text.contains("no late boot report"), "{text}");
+    // Whoever may write log entries may have written the other one.
+    let mut reports = vec![sample("late_failed_pcr4_changed_pcr14_new"); 2];
+    reports[1]["insertId"] = json!("forged\u{1b}[2J");
+    let twice = folder.path().join("twice.json");
+    let twice = twice.to_str().unwrap();
+    let measured = "/jsonPayload/lateBootReportEvent/actualMeasurements/0/value";
+    for (value, told) in
+        [(None, "twice is known to be good now"), (Some("sqg7Dr8vg3Qpmlsr38MeqVWtcjY="), "have different measurements")]
+    {
+        reports[1].pointer_mut(measured).into_iter().zip(value).for_each(|(at, value)| *at = json!(value));
+        for _ in 0..2 {
+            reports.reverse();
+            std::fs::write(twice, json!(reports).to_string()).unwrap();
+            let (_, text) = said(&state, &["baseline", "import", "twice", "--from-entry", twice, "--replace"]).await;
+            assert!(text.contains(told), "{text}");
+            assert_eq!(text.contains(r#""forged\u{1b}[2J""#) && text.contains("\"6\""), value.is_some(), "{text}");
+        }
+    }
+    assert!(said(&state, &["baseline", "rm", "twice"]).await.0);
     for name in ["", "  "] {
         let (good, text) = said(&state, &["baseline", "import", name, "--from-entry", &failed]).await;
         assert!(!good && text.contains("the name is empty"), "{text}");

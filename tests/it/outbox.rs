@@ -438,6 +438,30 @@ async fn rows_are_not_chosen_by_a_reason_that_says_nothing() {
     assert!(!fine && text.contains("row 1 is not parked; left as it is"), "{text}");
 }
 
+/// What was sent is a stranger's, and so is the reason that repeats some of it.
+#[tokio::test]
+async fn what_was_sent_does_not_steer_the_terminal_that_it_is_shown_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    let hostile = "\u{1b}[2J\u{1b}]0;x\u{7} \u{9b}31m \u{202e}gpj";
+    let (body, content) = (format!("{hostile}\nno JSON"), Err(hostile.to_owned()));
+    let store = open(&path);
+    store.accept(vec![NewEntry { body, content, ..unreadable("x") }], 0, now()).await.unwrap();
+    let outbox = |arguments: &str| {
+        let mut command = std::process::Command::new(crate::recovery::program());
+        command.arg("outbox").args(arguments.split(' ')).env_clear().current_dir(folder.path());
+        let output = command.env("OUTBOX_URL", format!("sqlite:{}", path.display())).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for arguments in ["list", "show 1", "list --format json", "show 1 --format json"] {
+        let text = outbox(arguments);
+        assert!(text.contains(r"\u001b") && text.contains(r"\u009b31m"), "{arguments}: {text}");
+        assert!(!text.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}']), "{arguments}: {text:?}");
+    }
+    let shown: serde_json::Value = serde_json::from_str(&outbox("show 1 --format json")).unwrap();
+    assert_eq!(shown["reason"], hostile);
+}
+
 /// What can happen to a ledger, in any order.
 #[derive(Debug, Clone)]
 enum Deed {

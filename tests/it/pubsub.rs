@@ -137,6 +137,19 @@ async fn the_door_is_closed_until_it_is_configured() {
     assert_eq!(world.ledger().accepted, 0);
 }
 
+/// A page on the network of whoever rehearses reaches the port too, and needs no leave to send this.
+#[tokio::test]
+async fn a_page_in_a_browser_may_not_push_even_where_no_token_is_asked_for() {
+    let world = World::with(&[OPEN]).await;
+    let url = format!("{}/pubsub/push", world.url);
+    let report = wrapped(sample("late_failed_pcr4_changed_pcr14_new").to_string().as_bytes());
+    let request = world.http.post(url).header("content-type", "text/plain").header("origin", "https://evil.example");
+    let answer = request.body(report).send().await.unwrap();
+    assert_eq!(answer.status(), 403);
+    assert_eq!(answer.json::<Value>().await.unwrap()["error"]["code"], "origin");
+    assert_eq!(world.ledger().accepted, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn large_pushes_wait_for_room_and_small_ones_do_not() {
     let folder = tempfile::tempdir().unwrap();

@@ -41,10 +41,10 @@ pub(super) fn print_explanation(explanation: &Explanation, refused: bool, out: &
             writeln!(out, "        {}", printable(error))?;
         }
         for (path, value) in &term.values {
-            writeln!(out, "        {path} = {}", printable(&value.to_string()))?;
+            writeln!(out, "        {} = {}", printable(path), printable(&value.to_string()))?;
         }
         for path in &term.absent {
-            writeln!(out, "        {path} is not in the token")?;
+            writeln!(out, "        {} is not in the token", printable(path))?;
         }
         for hint in &term.hints {
             writeln!(out, "        → {}", printable(hint))?;

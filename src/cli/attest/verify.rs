@@ -19,7 +19,7 @@ use crate::attest::policy::{Explanation, Policy};
 use crate::attest::reason::Reason;
 use crate::attest::token::{TokenHash, take_apart};
 use crate::attest::verify::{Trust, Verified, explain, verify};
-use crate::text::printable;
+use crate::text::{escaped, printable};
 
 #[derive(Debug, Args)]
 pub(super) struct Verify {
@@ -61,11 +61,10 @@ pub(super) fn run(args: &Verify, out: &mut dyn Write) -> anyhow::Result<u8> {
         Err(error) => {
             let shown = format!("{error:#}");
             match args.format {
-                Format::Json => writeln!(
-                    out,
-                    "{}",
-                    json!({"verified": false, "allowed": false, "reason": "unusable", "message": shown})
-                )?,
+                Format::Json => {
+                    let told = json!({"verified": false, "allowed": false, "reason": "unusable", "message": shown});
+                    writeln!(out, "{}", escaped(&told.to_string()))?;
+                }
                 Format::Text => writeln!(out, "{}: {}", paint("unusable", RED), printable(&shown))?,
             }
             return Ok(2);
@@ -73,7 +72,7 @@ pub(super) fn run(args: &Verify, out: &mut dyn Write) -> anyhow::Result<u8> {
     };
     let allowed = verdict.reason.is_none();
     match args.format {
-        Format::Json => writeln!(out, "{}", verdict.json())?,
+        Format::Json => writeln!(out, "{}", escaped(&verdict.json().to_string()))?,
         Format::Text => verdict.print(out)?,
     }
     Ok(u8::from(!allowed))

@@ -121,7 +121,8 @@ async fn push(ask: &Ask, report: &Report) {
     let token = match &ask.config.pubsub.push {
         Push::Closed => return,
         Push::Unverified => {
-            let found = "PUBSUB_PUSH_UNVERIFIED is set: anybody who reaches POST /pubsub/push can make findings";
+            let found =
+                "PUBSUB_PUSH_UNVERIFIED is set: anybody who reaches POST /pubsub/push can make and close findings";
             return report.warn(PUSH, found, "set PUBSUB_PUSH_AUDIENCE and PUBSUB_PUSH_ACCOUNTS instead");
         }
         Push::Verified(token) => token,

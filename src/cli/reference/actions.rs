@@ -17,9 +17,18 @@ const INTRODUCTION: &str = "# Acting on failed boots\n\n\
     permissions it needs. [integrity.md](integrity.md) tells the whole story. This page is printed by \
     `sysdig-scc reference actions`.\n";
 
+const NO_PROOF: &str = "\n## Who can have it done\n\n\
+    A report is a log entry, and no proof: assume that **whoever may write log entries in a VM's project \
+    (`logging.logEntries.create`, as in `roles/logging.logWriter`) can write one into the integrity log.** It closes findings \
+    of that project's VMs, or has one of them stopped, once it passed the gates below and within the caps. So see who may \
+    (`gcloud projects get-iam-policy PROJECT`), also as the account of a workload, take it from whom you would not let stop \
+    the VMs, and keep the caps low; where that cannot be, leave `INTEGRITY_ACTION` at `report`. With \
+    `PUBSUB_PUSH_UNVERIFIED` it is whoever reaches the port, and `sysdig-scc check` warns of it.\n";
+
 /// `docs/actions.md`.
 pub fn actions_page() -> String {
     let mut page = String::from(INTRODUCTION);
+    page += NO_PROOF;
     page += "\n## What each setting does\n\n";
     page += &modes();
     page += "\nA word in brackets is the reason on the finding. Other log entries than boot reports are never acted on. The baselines \
